@@ -1,0 +1,66 @@
+import { createHash } from 'node:crypto'
+
+import { idProblem } from './id.ts'
+
+/*
+ * The only file in which a tenant id becomes part of a key or of an identifier.
+ * Everything rests on the id's alphabet: it holds none of `{ } : * ? [ ] " '`, so that
+ * no id can reach out of its place, and no two (id, rest) pairs give one key.
+ */
+
+const prefix = 'tenancy'
+
+/** What a tenant's keys are for. One letter group each, so that features cannot meet in one key. */
+export type KeySpace = 'cache' | 'cache-epoch' | 'cache-tag' | 'limit' | 'limit-client' | 'limit-route' | 'lock'
+
+/**
+ * The Redis key of something that belongs to one tenant: `tenancy:{<id>}:<space>:<rest>`.
+ * The braces are a Cluster hash tag: all keys of a tenant share a slot, so that one script may use several.
+ * `rest` may be any string; it is last, so it cannot be taken for another part.
+ */
+export function tenantKey (id: string, space: KeySpace, rest = ''): string {
+  assertId(id)
+  return `${prefix}:{${id}}:${space}:${rest}`
+}
+
+/** The Redis key of a resolver record, by what it is looked up with: `tenancy:<kind>:{<value>}`. */
+export function lookupKey (kind: 'slug' | 'domain' | 'id', value: string): string {
+  return `${prefix}:${kind}:{${hashTag(value)}}`
+}
+
+/** The Redis key of a counter for one client address without a tenant: `tenancy:address:{<address>}`. */
+export function addressKey (address: string): string {
+  return `${prefix}:address:{${hashTag(address)}}`
+}
+
+/** The Redis channel on which changes of tenants are announced. */
+export const invalidationChannel: string = `${prefix}:invalidate`
+
+/**
+ * The name of a tenant's own schema or role: `tenant_<id>`, or a hash of the id
+ * where the name would pass PostgreSQL's 63 bytes and be cut (two cut names can be one).
+ */
+export function tenantIdentifier (id: string): string {
+  assertId(id)
+  const name = `tenant_${id}`
+  return name.length <= 63 ? name : `tenant_${createHash('sha256').update(id).digest('hex').slice(0, 48)}`
+}
+
+/**
+ * The name of a role of the suite in one database: `tenancy_app_1f3a0c22`.
+ * Roles belong to the whole server, so each carries a hash of its database's name: two databases must not share one.
+ */
+export function roleName (role: string, database: string): string {
+  return `tenancy_${role}_${createHash('md5').update(database).digest('hex').slice(0, 8)}`
+}
+
+// A brace inside would end the hash tag early, and so send keys that belong together to different slots.
+function hashTag (value: string): string {
+  if (/[{}]/.test(value)) throw new TypeError('a look-up key must hold no braces')
+  return value
+}
+
+function assertId (id: string): void {
+  const problem = idProblem(id)
+  if (problem !== undefined) throw new TypeError(problem)
+}

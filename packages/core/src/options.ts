@@ -1,0 +1,82 @@
+import ms, { type StringValue } from 'ms'
+import * as v from 'valibot'
+
+import { OptionInvalidError } from './errors.ts'
+
+/**
+ * Checks what a caller gave against a schema and returns it with defaults filled in, frozen; the caller's object stays as it was.
+ * Schemas carry messages that finish the sentence "options.x …": `must be a positive integer`.
+ *
+ * @param name how the caller knows the object, for the message: `'options'`, or a file's name.
+ * @throws FST_TENANCY_OPTION_INVALID for the first thing that is wrong: `options.cache.ttl must be a duration such as '30s', got 'abc'`.
+ */
+export function checkOptions<Output> (schema: v.GenericSchema<unknown, Output>, input: unknown, name = 'options'): Output {
+  const result = v.safeParse(schema, input, { abortEarly: true })
+  if (!result.success) throw new OptionInvalidError(explain(result.issues[0], name))
+  return freezePlain(result.output)
+}
+
+/** The sentence for one issue of a schema. */
+export function explain (issue: v.BaseIssue<unknown>, name: string): string {
+  const where = [name, ...(issue.path ?? []).map(item => String(item.key))].join('.')
+  if (issue.kind === 'schema' && issue.type === 'strict_object' && issue.expected === 'never') return `${where} is not a known option: remove it or mend its name`
+  if (issue.kind === 'schema' && issue.received === 'undefined' && issue.type === 'strict_object') return `${where} is required`
+  const must = issue.message.startsWith('must ') ? issue.message : `must be ${issue.expected ?? 'valid'}`
+  return `${where} ${must}, got ${show(issue.input, where)}`
+}
+
+/** A value as a message may show it: short, and without the password of a URL. */
+function show (value: unknown, where: string): string {
+  if (typeof value === 'string') {
+    if (/secret|password|token/i.test(where)) return 'a string of ' + value.length + ' characters'
+    return `'${value.replace(/\/\/[^@/]*@/, '//***@').slice(0, 60)}'`
+  }
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object'
+  return typeof value === 'function' ? 'a function' : String(value)
+}
+
+// Instances (a client, a pool, a registry) are the caller's and stay as they are.
+function freezePlain<T> (value: T): T {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value
+  const prototype: unknown = Object.getPrototypeOf(value)
+  if (prototype !== Object.prototype && prototype !== Array.prototype && prototype !== null) return value
+  for (const inner of Object.values(value)) freezePlain(inner)
+  return Object.freeze(value)
+}
+
+const durationMessage = "must be a duration with a unit, such as '250ms', '30s' or '5m'"
+
+/** A duration with its unit, as milliseconds: `'250ms'`, `'30s'`, `'5m'`, `'1h'`, `'7d'`. A bare number is refused. */
+export const duration: v.GenericSchema<string, number> = v.pipe(
+  v.string(durationMessage),
+  v.regex(/^\d+(?:\.\d+)?(?:ms|s|m|h|d)$/, durationMessage),
+  v.transform(text => ms(text as StringValue)),
+  v.check(value => value > 0, durationMessage)
+)
+
+/** A whole number above zero. */
+export const positiveInteger: v.GenericSchema<number> = v.pipe(
+  v.number('must be a positive integer'), v.safeInteger('must be a positive integer'), v.minValue(1, 'must be a positive integer'))
+
+/** A string of at least one character. */
+export const nonEmptyString: v.GenericSchema<string> = v.pipe(v.string('must be a non-empty string'), v.minLength(1, 'must be a non-empty string'))
+
+/** `true` or `false`. */
+export const bool: v.GenericSchema<boolean> = v.boolean('must be true or false')
+
+/** A function, passed through as it is. */
+export function fn<T extends (...args: never[]) => unknown> (): v.GenericSchema<T> {
+  return v.custom<T>(value => typeof value === 'function', 'must be a function')
+}
+
+/** An object of the caller's with these methods: a client, a pool, a registry. It is used as it is and never copied. */
+export function instance<T> (what: string, ...methods: string[]): v.GenericSchema<T> {
+  return v.custom<T>(value => typeof value === 'object' && value !== null &&
+    methods.every(method => typeof (value as Record<string, unknown>)[method] === 'function'), `must be ${what}`)
+}
+
+/** One of these strings. */
+export function oneOf<const T extends string> (...values: readonly T[]): v.GenericSchema<T> {
+  return v.picklist(values, `must be one of ${values.map(value => `'${value}'`).join(', ')}`)
+}
+

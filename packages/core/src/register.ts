@@ -1,0 +1,14 @@
+/**
+ * The types of the user's application, given by augmentation:
+ *
+ * ```ts
+ * declare module 'fastify-tenancy' {
+ *   interface Register { database: MyDatabase; tenantTables: 'projects'; sharedTables: 'countries' }
+ * }
+ * ```
+ *
+ * Known keys: `database` (a Kysely schema), `tenantTables`, `sharedTables`, `globalTables` (unions of its table names),
+ * `tenantColumn` (default `'tenant_id'`), `tenantSettings` (type of `tenant.settings`), `mode` (`'strict'`, the default, or `'loose'`).
+ */
+// oxlint-disable-next-line typescript/no-empty-object-type
+export interface Register {}

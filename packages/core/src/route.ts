@@ -1,0 +1,64 @@
+import * as v from 'valibot'
+
+import { bool, checkOptions, duration, oneOf, positiveInteger } from './options.ts'
+import { tenantStatuses, type TenantStatus } from './tenant.ts'
+
+/** How a route deals with tenants: it needs one, takes one where there is one, or does not look at the host. */
+export type TenancyMode = 'required' | 'optional' | 'off'
+
+/** What a route may say in `config.tenancy`: a mode, or an object. */
+export type RouteTenancy = TenancyMode | {
+  /** @default 'required' */
+  readonly mode?: TenancyMode
+  /** Runs the whole request in one transaction. @default false */
+  readonly transaction?: boolean
+  /** How many requests of the tenant's limit one request of this route uses; 0 is free. @default 1 */
+  readonly cost?: number
+  /** Which tenants the route serves. @default ['active'] */
+  readonly statuses?: readonly TenantStatus[]
+  /** Whether host and claim must name the same tenant, where a claim strategy is configured. @default true */
+  readonly agreement?: boolean
+  /** The longest that one statement may run, instead of the tenant's own bound: `'5s'`. */
+  readonly statementTimeout?: string
+}
+
+/** {@link RouteTenancy} with its defaults. */
+export interface ResolvedRouteTenancy {
+  readonly mode: TenancyMode
+  readonly transaction: boolean
+  readonly cost: number
+  readonly statuses: readonly TenantStatus[]
+  readonly agreement: boolean
+  /** Milliseconds. */
+  readonly statementTimeout: number | undefined
+}
+
+const mode = oneOf('required', 'optional', 'off')
+
+const schema = v.strictObject({
+  mode: v.optional(mode, 'required'),
+  transaction: v.optional(bool, false),
+  cost: v.optional(v.union([v.literal(0), positiveInteger], 'must be 0 or a positive integer'), 1),
+  statuses: v.optional(v.pipe(v.array(oneOf(...tenantStatuses), 'must be a list of statuses'), v.minLength(1, 'must name at least one status')), ['active']),
+  agreement: v.optional(bool, true),
+  statementTimeout: v.optional(duration)
+}, 'must be \'required\', \'optional\', \'off\' or an object')
+
+const defaults: ResolvedRouteTenancy = resolve({})
+const modes: Record<TenancyMode, ResolvedRouteTenancy> = { required: defaults, optional: resolve({ mode: 'optional' }), off: resolve({ mode: 'off' }) }
+
+/**
+ * Checks a route's `config.tenancy` and fills in its defaults.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
+export function resolveRouteTenancy (given: unknown, name = 'config.tenancy'): ResolvedRouteTenancy {
+  if (given === undefined) return defaults
+  if (typeof given === 'string') return modes[checkOptions(mode, given, name)]
+  return resolve(given, name)
+}
+
+function resolve (given: unknown, name?: string): ResolvedRouteTenancy {
+  const { statementTimeout, ...rest } = checkOptions(schema, given, name)
+  return Object.freeze({ ...rest, statementTimeout })
+}

@@ -1,0 +1,158 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+
+import { ContextMissingError, ScopeClosedError } from './errors.ts'
+import type { ResolvedRouteTenancy } from './route.ts'
+import type { Tenant } from './tenant.ts'
+
+/** The part of a pino logger that the suite uses. */
+export interface ScopeLogger {
+  info (details: object, message: string): void
+  warn (details: object, message: string): void
+  error (details: object, message: string): void
+}
+
+/**
+ * One piece of work for one tenant: a request, or a run outside one. Every handle (`db`, `cache`) belongs to a scope
+ * and dies with it, so that a handle kept in a closure cannot be used for a tenant whose request has ended.
+ */
+export class TenantScope {
+  readonly tenant: Tenant
+  readonly log: ScopeLogger
+  #controller: AbortController | undefined
+  #handles: Map<symbol, unknown> | undefined
+  #closers: (() => void)[] | undefined
+  #holds = 0
+  #isEnding = false
+  #isClosed = false
+
+  constructor (tenant: Tenant, log: ScopeLogger) {
+    this.tenant = tenant
+    this.log = log
+  }
+
+  /** Aborted when the work should stop: the client has gone, or the tenant was suspended, deleted or moved. */
+  get signal (): AbortSignal {
+    this.#controller ??= new AbortController()
+    return this.#controller.signal
+  }
+
+  get isClosed (): boolean {
+    return this.#isClosed
+  }
+
+  /** @throws FST_TENANCY_SCOPE_CLOSED after the end of the scope. */
+  assertOpen (): void {
+    if (this.#isClosed) throw new ScopeClosedError()
+  }
+
+  /** The handle kept under `key`, made at its first use. */
+  handle<T> (key: symbol, make: (scope: TenantScope) => T): T {
+    this.#handles ??= new Map()
+    if (!this.#handles.has(key)) this.#handles.set(key, make(this))
+    return this.#handles.get(key) as T
+  }
+
+  /** Has `closer` called once, at the end of the scope; at once when it has ended. A closer must not throw. */
+  onClose (closer: () => void): void {
+    if (this.#isClosed) closer()
+    else (this.#closers ??= []).push(closer)
+  }
+
+  /** Keeps the scope open until `promise` has settled, past the end of its request. Its failure is logged. */
+  waitUntil (promise: Promise<unknown>): void {
+    this.assertOpen()
+    const release = this.hold()
+    promise.then(release, (error: unknown) => {
+      this.log.error({ err: error }, 'work prolonged with waitUntil() failed')
+      release()
+    })
+  }
+
+  /** Keeps the scope open until the returned function is called. */
+  hold (): () => void {
+    this.#holds++
+    let isHeld = true
+    return () => {
+      if (!isHeld) return
+      isHeld = false
+      this.#holds--
+      if (this.#isEnding) this.end()
+    }
+  }
+
+  /** Ends the scope as soon as nothing holds it open. */
+  end (): void {
+    this.#isEnding = true
+    if (this.#holds === 0) this.#close()
+  }
+
+  /** Ends the scope at once and aborts its signal: what is under way is to stop. */
+  abort (reason?: unknown): void {
+    if (this.#isClosed) return
+    this.#controller ??= new AbortController()
+    this.#controller.abort(reason)
+    this.#close()
+  }
+
+  #close (): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    for (const closer of this.#closers ?? []) closer()
+    this.#closers = undefined
+    this.#handles = undefined
+  }
+}
+
+const storage = new AsyncLocalStorage<TenantScope>()
+
+/** Runs `fn` with `scope` as the current one, over all that it awaits. */
+export function runInScope<T> (scope: TenantScope, fn: () => T): T {
+  return storage.run(scope, fn)
+}
+
+/** The scope of the request or run that this code is part of; undefined outside one. */
+export function currentScope (): TenantScope | undefined {
+  return storage.getStore()
+}
+
+/** The tenant of the request or run that this code is part of; undefined outside one. */
+export function currentTenant (): Tenant | undefined {
+  return storage.getStore()?.tenant
+}
+
+/** What the suite knows of one request: `request.tenancy`. */
+export class RequestTenancy {
+  /** The route's `config.tenancy`, with defaults. */
+  readonly route: ResolvedRouteTenancy
+  /** Undefined where the route is `'off'`, where no tenant was found, and before one was looked up. */
+  scope: TenantScope | undefined
+  /** The name of the strategy that found the tenant. */
+  source: string | undefined
+  /** Why this request will be refused. Stored instead of thrown, so that the limiter still counts the request. */
+  refusal: Error | undefined
+
+  constructor (route: ResolvedRouteTenancy) {
+    this.route = route
+  }
+
+  /**
+   * The open or ended scope of this request.
+   *
+   * @throws the refusal of the request, where there is one, and else FST_TENANCY_CONTEXT_MISSING where there is no tenant.
+   */
+  requireScope (): TenantScope {
+    if (this.refusal !== undefined) throw this.refusal
+    if (this.scope === undefined) throw new ContextMissingError()
+    return this.scope
+  }
+
+  /** Aborted when the client has gone, or the tenant was suspended, deleted or moved. */
+  get signal (): AbortSignal {
+    return this.requireScope().signal
+  }
+
+  /** Keeps `request.db` and `request.cache` open past the reply, until `promise` has settled. */
+  waitUntil (promise: Promise<unknown>): void {
+    this.requireScope().waitUntil(promise)
+  }
+}

