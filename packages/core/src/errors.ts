@@ -14,7 +14,12 @@ export interface TenancyError extends FastifyError {
   retryAfter?: number
 }
 
-function define (code: string, statusCode: number, message: string, retryAfter?: number): TenancyErrorConstructor {
+/**
+ * Makes the constructor of one code's errors, for a package's own `errors.ts`.
+ *
+ * @param retryAfter whole seconds, for what may succeed later.
+ */
+export function defineError (code: string, statusCode: number, message: string, retryAfter?: number): TenancyErrorConstructor {
   const Base = createError(code, '%s', statusCode)
   return class extends Base {
     retryAfter?: number
@@ -27,27 +32,27 @@ function define (code: string, statusCode: number, message: string, retryAfter?:
 }
 
 /** 500, at registration: an option is wrong. The message names it, what was expected and what came. */
-export const OptionInvalidError: TenancyErrorConstructor = define('FST_TENANCY_OPTION_INVALID', 500, 'an option is invalid')
+export const OptionInvalidError: TenancyErrorConstructor = defineError('FST_TENANCY_OPTION_INVALID', 500, 'an option is invalid')
 /** 400: the host is malformed, over-long, duplicate or ambiguous, or an IP literal. */
-export const HostInvalidError: TenancyErrorConstructor = define('FST_TENANCY_HOST_INVALID', 400, 'The host of this request is not valid')
+export const HostInvalidError: TenancyErrorConstructor = defineError('FST_TENANCY_HOST_INVALID', 400, 'The host of this request is not valid')
 /** 400: no strategy named a tenant: the base domain itself, or a reserved label. */
-export const TenantMissingError: TenancyErrorConstructor = define('FST_TENANCY_TENANT_MISSING', 400, 'This request names no tenant')
+export const TenantMissingError: TenancyErrorConstructor = defineError('FST_TENANCY_TENANT_MISSING', 400, 'This request names no tenant')
 /** 404: there is no such tenant, or it is being deleted. */
-export const TenantUnknownError: TenancyErrorConstructor = define('FST_TENANCY_TENANT_UNKNOWN', 404, 'There is no such tenant')
+export const TenantUnknownError: TenancyErrorConstructor = defineError('FST_TENANCY_TENANT_UNKNOWN', 404, 'There is no such tenant')
 /** 403: the tenant is suspended and the route does not serve suspended tenants. */
-export const TenantSuspendedError: TenancyErrorConstructor = define('FST_TENANCY_TENANT_SUSPENDED', 403, 'This tenant is suspended')
+export const TenantSuspendedError: TenancyErrorConstructor = defineError('FST_TENANCY_TENANT_SUSPENDED', 403, 'This tenant is suspended')
 /** 403: the host and the verified claim name different tenants, or the claim is missing. */
-export const TenantMismatchError: TenancyErrorConstructor = define('FST_TENANCY_TENANT_MISMATCH', 403, 'The credentials do not belong to this tenant')
+export const TenantMismatchError: TenancyErrorConstructor = defineError('FST_TENANCY_TENANT_MISMATCH', 403, 'The credentials do not belong to this tenant')
 /** 503: the tenant is being provisioned or moved, or is behind the migration that this version needs. */
-export const TenantNotReadyError: TenancyErrorConstructor = define('FST_TENANCY_TENANT_NOT_READY', 503, 'This tenant is not ready yet', 5)
+export const TenantNotReadyError: TenancyErrorConstructor = defineError('FST_TENANCY_TENANT_NOT_READY', 503, 'This tenant is not ready yet', 5)
 /** 409: the slug, id or domain is taken, or breaks its rule. */
-export const TenantConflictError: TenancyErrorConstructor = define('FST_TENANCY_TENANT_CONFLICT', 409, 'The slug, id or domain is taken')
+export const TenantConflictError: TenancyErrorConstructor = defineError('FST_TENANCY_TENANT_CONFLICT', 409, 'The slug, id or domain is taken')
 /** 503: the registry cannot be reached, and nothing usable is cached. */
-export const RegistryUnavailableError: TenancyErrorConstructor = define('FST_TENANCY_REGISTRY_UNAVAILABLE', 503, 'The tenant cannot be looked up at the moment', 1)
+export const RegistryUnavailableError: TenancyErrorConstructor = defineError('FST_TENANCY_REGISTRY_UNAVAILABLE', 503, 'The tenant cannot be looked up at the moment', 1)
 /** 500: a handle was used after its request or run had ended. */
-export const ScopeClosedError: TenancyErrorConstructor = define('FST_TENANCY_SCOPE_CLOSED', 500, 'This tenant handle was used after its request or run had ended: await all work, or prolong it with request.tenancy.waitUntil()')
+export const ScopeClosedError: TenancyErrorConstructor = defineError('FST_TENANCY_SCOPE_CLOSED', 500, 'This tenant handle was used after its request or run had ended: await all work, or prolong it with request.tenancy.waitUntil()')
 /** 500: a tenant handle was touched where there is no tenant. */
-export const ContextMissingError: TenancyErrorConstructor = define('FST_TENANCY_CONTEXT_MISSING', 500, 'There is no tenant here: the route is optional or off for tenancy, or the code runs outside a request')
+export const ContextMissingError: TenancyErrorConstructor = defineError('FST_TENANCY_CONTEXT_MISSING', 500, 'There is no tenant here: the route is optional or off for tenancy, or the code runs outside a request')
 
 /** A {@link TenantConflictError} that says why. */
 export function tenantConflict (why: string): TenancyError {

@@ -1,2 +1,5 @@
+export { RedisUnavailableError } from './errors.ts'
+export { openRedis } from './open-redis.ts'
+export { redisSchema, resolveRedisSource, type RedisSource } from './options.ts'
 export type { RedisHealth, TenancyRedis } from './port.ts'
 export { defineScript, type RedisScript } from './script.ts'

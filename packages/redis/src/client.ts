@@ -1,0 +1,43 @@
+import { Redis, type RedisOptions } from 'ioredis'
+
+/** Milliseconds after which a command is given up, unless the client's own options say otherwise. */
+export const commandTimeout = 100
+
+/** What the caller's options may change. */
+const defaults: RedisOptions = {
+  connectTimeout: 500,
+  commandTimeout,
+  // Data must arrive within this after a command, or the connection is taken for dead: behind a lost route TCP alone waits for minutes.
+  socketTimeout: 5_000
+}
+
+/**
+ * What they may not. No command waits for a reconnect, and none is sent twice:
+ * after a lost connection nobody knows whether a command took effect, and a limiter must not count it twice.
+ */
+const bounds: RedisOptions = {
+  maxRetriesPerRequest: 0,
+  enableOfflineQueue: false,
+  autoResendUnfulfilledCommands: false,
+  enableAutoPipelining: true,
+  retryStrategy: backOff,
+  // After a failover the old master answers READONLY: connect again (1), but do not resend (2).
+  reconnectOnError: error => error.message.startsWith('READONLY') ? 1 : false
+}
+
+/** Opens a client within the suite's bounds. It keeps trying to connect until it is closed. */
+export function openClient (source: string | RedisOptions, name: string): Redis {
+  const own = { connectionName: name, ...defaults, ...(typeof source === 'string' ? {} : source), ...bounds, replyMapping: 'legacy' as const }
+  return withErrorListener(typeof source === 'string' ? new Redis(source, own) : new Redis(own))
+}
+
+/** ioredis writes to the console, and node ends the process, when nobody listens to a client's errors. Health and logs tell of them. */
+export function withErrorListener<T extends { on (event: 'error', listener: () => void): unknown }> (client: T): T {
+  client.on('error', () => {})
+  return client
+}
+
+/** Milliseconds before the next attempt to connect: doubling to one second, with jitter so that processes do not return in step. */
+export function backOff (attempt: number): number {
+  return Math.round(Math.min(1_000, 50 * 2 ** Math.min(attempt, 10)) * (0.5 + Math.random() / 2))
+}

@@ -1,0 +1,63 @@
+import { checkOptions } from '@fastify-tenancy/core'
+import type { Cluster, Redis, RedisOptions } from 'ioredis'
+import * as v from 'valibot'
+
+import type { TenancyRedis } from './port.ts'
+
+/**
+ * What names a Redis: a URL (`redis://…`, `rediss://…`), an ioredis client or Cluster (used as it is, never closed),
+ * ioredis options (Sentinel too), or what {@link openRedis} returned.
+ */
+export type RedisSource = string | Redis | Cluster | RedisOptions | TenancyRedis
+
+const message = 'must be a redis:// or rediss:// URL, an ioredis client or Cluster, or ioredis options'
+
+/** The check of a {@link RedisSource}, for the `redis` option of other packages. Options are copied, clients are not. */
+export const redisSchema: v.GenericSchema<unknown, RedisSource> = v.pipe(
+  v.custom<RedisSource>(isSource, message),
+  v.transform(source => isPlain(source) ? copy(source) : source)
+)
+
+/**
+ * Checks a {@link RedisSource} given outside a larger options object.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
+export function resolveRedisSource (given: unknown, name = 'redis'): RedisSource {
+  return checkOptions(redisSchema, given, name)
+}
+
+/** Whether this is an ioredis client. By shape, since an application may have another copy of ioredis than we. */
+export function isClient (source: unknown): source is Redis | Cluster {
+  return hasMethods(source, 'duplicate', 'mget', 'evalsha', 'on')
+}
+
+/** Whether this is what {@link openRedis} returned, or another implementation of the port. */
+export function isTenancyRedis (source: unknown): source is TenancyRedis {
+  return hasMethods(source, 'run', 'mget', 'subscribe', 'health')
+}
+
+function isSource (source: unknown): boolean {
+  if (typeof source === 'string') return isRedisUrl(source)
+  return isClient(source) || isTenancyRedis(source) || isPlain(source)
+}
+
+function isRedisUrl (text: string): boolean {
+  const url = URL.parse(text)
+  return url !== null && (url.protocol === 'redis:' || url.protocol === 'rediss:') && url.hostname !== ''
+}
+
+function hasMethods (source: unknown, ...names: string[]): boolean {
+  return typeof source === 'object' && source !== null && names.every(name => typeof (source as Record<string, unknown>)[name] === 'function')
+}
+
+function isPlain (value: unknown): value is object {
+  return typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
+}
+
+// Resolved options are frozen; the caller's own objects must not be.
+function copy<T> (value: T): T {
+  if (Array.isArray(value)) return value.map(copy) as T
+  if (!isPlain(value)) return value
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, copy(inner)])) as T
+}
