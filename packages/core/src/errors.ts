@@ -12,6 +12,8 @@ export type TenancyErrorConstructor = new (message?: string, options?: { cause?:
 export interface TenancyError extends FastifyError {
   /** Whole seconds after which the same request may succeed; sent as the header `retry-after`. */
   retryAfter?: number
+  /** The headers that Fastify's own error handler sends with this error: `retry-after`, where there is one. */
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 /**
@@ -27,6 +29,10 @@ export function defineError (code: string, statusCode: number, message: string, 
       super(text)
       if (options?.cause !== undefined) Object.defineProperty(this, 'cause', { value: options.cause, enumerable: false, configurable: true, writable: true })
       if (retryAfter !== undefined) this.retryAfter = retryAfter
+    }
+
+    get headers (): Record<string, string> | undefined {
+      return this.retryAfter === undefined ? undefined : { 'retry-after': String(this.retryAfter) }
     }
   } as unknown as TenancyErrorConstructor
 }

@@ -35,9 +35,12 @@ function show (value: unknown, where: string): string {
   return typeof value === 'function' ? 'a function' : String(value)
 }
 
+// What instance() let pass: the caller's, never frozen, even where it is a plain object with methods.
+const instances = new WeakSet<object>()
+
 // Instances (a client, a pool, a registry) are the caller's and stay as they are.
 function freezePlain<T> (value: T): T {
-  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value) || instances.has(value)) return value
   const prototype: unknown = Object.getPrototypeOf(value)
   if (prototype !== Object.prototype && prototype !== Array.prototype && prototype !== null) return value
   for (const inner of Object.values(value)) freezePlain(inner)
@@ -71,8 +74,12 @@ export function fn<T extends (...args: never[]) => unknown> (): v.GenericSchema<
 
 /** An object of the caller's with these methods: a client, a pool, a registry. It is used as it is and never copied. */
 export function instance<T> (what: string, ...methods: string[]): v.GenericSchema<T> {
-  return v.custom<T>(value => typeof value === 'object' && value !== null &&
-    methods.every(method => typeof (value as Record<string, unknown>)[method] === 'function'), `must be ${what}`)
+  return v.custom<T>(value => {
+    if (typeof value !== 'object' || value === null) return false
+    if (!methods.every(method => typeof (value as Record<string, unknown>)[method] === 'function')) return false
+    instances.add(value)
+    return true
+  }, `must be ${what}`)
 }
 
 /** One of these strings. */
