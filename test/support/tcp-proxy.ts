@@ -1,0 +1,90 @@
+// A wire between a client and a real server that can be counted, slowed and broken.
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+import type { Test } from 'tap'
+
+export interface TcpProxy {
+  readonly port: number
+  /** The target's URL with the proxy's address in it. */
+  readonly url: string
+  /** How often a client sent something after it had had an answer: the waits that a network's round trip costs, over all connections. */
+  readonly waits: number
+  /** How many connections are open. */
+  readonly connections: number
+  /** Starts to count waits from 0. */
+  reset (): void
+  /** From now on each direction takes this many milliseconds; 0 ends it. */
+  delay (milliseconds: number): void
+  /** From now on bytes vanish in both directions, on old connections and new ones; nobody is told. */
+  blackHole (): void
+  /** Ends `blackHole()`. Bytes that vanished stay lost. */
+  restore (): void
+  /** Breaks every open connection with a reset. */
+  cut (): void
+}
+
+/** A proxy in front of the server that `target` names, on a port of its own; closed when the test ends. */
+export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
+  const { hostname, port: targetPort } = new URL(target)
+  const sockets = new Set<Socket>()
+  let waits = 0
+  let latency = 0
+  let isBlackHole = false
+
+  const server = createServer({ noDelay: true }, client => {
+    const upstream = connect({ host: hostname, port: Number(targetPort), noDelay: true })
+    let hasAnswer = true
+    link(client, upstream, () => {
+      if (hasAnswer) waits++
+      hasAnswer = false
+    })
+    link(upstream, client, () => { hasAnswer = true })
+  })
+
+  function link (from: Socket, to: Socket, seen: () => void): void {
+    sockets.add(from)
+    from.on('data', chunk => {
+      if (isBlackHole) return
+      seen()
+      later(() => { to.write(chunk) })
+    })
+    from.on('end', () => { later(() => { to.end() }) })
+    from.on('error', () => { to.resetAndDestroy() })
+    from.on('close', () => {
+      sockets.delete(from)
+      later(() => { to.destroy() })
+    })
+  }
+
+  // Timers of one length fire in the order in which they were set, so bytes keep theirs.
+  function later (work: () => void): void {
+    if (latency === 0) work()
+    else setTimeout(work, latency)
+  }
+
+  function cut (): void {
+    for (const socket of sockets) socket.resetAndDestroy()
+  }
+
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    cut()
+    server.close()
+  })
+  const { port } = server.address() as AddressInfo
+  const url = new URL(target)
+  url.hostname = '127.0.0.1'
+  url.port = String(port)
+  return {
+    port,
+    url: url.href,
+    get waits () { return waits },
+    get connections () { return sockets.size / 2 },
+    reset () { waits = 0 },
+    delay (milliseconds) { latency = milliseconds },
+    blackHole () { isBlackHole = true },
+    restore () { isBlackHole = false },
+    cut
+  }
+}
