@@ -1,1 +1,7 @@
-export {}
+export * from './augment.ts'
+export type { IncrementOptions, SetOptions, WrapOptions } from './call-options.ts'
+export { CacheValueError } from './errors.ts'
+export type { TenantCacheHandle } from './handle.ts'
+export type { KeyvLike } from './keyv.ts'
+export { resolveCacheOptions, type CacheOptions, type CacheSerializer, type LocalCacheOptions, type ResolvedCacheOptions } from './options.ts'
+export { tenantCache, tenantCache as default, type CacheHealth, type TenantCaches } from './plugin.ts'

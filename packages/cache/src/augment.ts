@@ -1,0 +1,16 @@
+import type { TenantCacheHandle } from './handle.ts'
+import type { TenantCaches } from './plugin.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    readonly tenantCache: TenantCaches
+  }
+  interface FastifyRequest {
+    /**
+     * The cache of this request's tenant, until the request ends.
+     *
+     * @throws FST_TENANCY_CONTEXT_MISSING where the route is off, or there is no tenant; FST_TENANCY_SCOPE_CLOSED after the end.
+     */
+    readonly cache: TenantCacheHandle
+  }
+}

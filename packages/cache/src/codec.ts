@@ -1,0 +1,48 @@
+import { CacheValueError } from './errors.ts'
+import type { CacheSerializer } from './options.ts'
+import type { CacheRead } from './store.ts'
+
+/** Values to text and back. */
+export class Codec {
+  readonly #serializer: CacheSerializer
+  readonly #maxBytes: number
+
+  constructor (serializer: CacheSerializer, maxBytes: number) {
+    this.#serializer = serializer
+    this.#maxBytes = maxBytes
+  }
+
+  /**
+   * The text of a value; undefined where it has none, which is not stored.
+   *
+   * @throws FST_TENANCY_CACHE_VALUE_REFUSED when it cannot be serialized: a cycle, a bigint.
+   */
+  encode (value: unknown): string | undefined {
+    if (value === undefined) return undefined
+    try {
+      return this.#serializer.stringify(value)
+    } catch (error) {
+      throw new CacheValueError('this value cannot be cached: the serializer refused it', { cause: error })
+    }
+  }
+
+  /** Says why a text cannot be stored; undefined when it can. */
+  problem (text: string): string | undefined {
+    const bytes = Buffer.byteLength(text)
+    return bytes > this.#maxBytes ? `this value cannot be cached: ${bytes} bytes, and maxEntryBytes is ${this.#maxBytes}` : undefined
+  }
+
+  decode (text: string | undefined): unknown {
+    return text === undefined ? undefined : this.#serializer.parse(text)
+  }
+
+  /** The value that was read; undefined for a miss, and for a text that is no longer understood. */
+  decodeRead (read: CacheRead): unknown {
+    if (read.isCounter) return Number(read.payload)
+    try {
+      return this.decode(read.payload)
+    } catch {
+      return undefined
+    }
+  }
+}

@@ -1,0 +1,144 @@
+import type { TenantScope } from '@fastify-tenancy/core'
+
+import { resolveCallOptions, type IncrementOptions, type SetOptions, type WrapOptions } from './call-options.ts'
+import type { Engine } from './engine.ts'
+import { CacheValueError } from './errors.ts'
+import { toKeyv, type KeyvLike } from './keyv.ts'
+import type { Loader } from './loader.ts'
+
+/**
+ * One tenant's cache, for as long as its request or run lasts. Any string is a key; `undefined` is a miss and is not stored, `null` is a value.
+ * Every method rejects with FST_TENANCY_SCOPE_CLOSED afterwards, with FST_TENANCY_OPTION_INVALID for a wrong option,
+ * and with a TypeError for a key that is no string.
+ * When Redis cannot be reached reads miss and `set` does nothing, unless the plugin's `onStoreError` is `'throw'`.
+ */
+export interface TenantCacheHandle {
+  get<T = unknown> (key: string): Promise<T | undefined>
+  /** @throws FST_TENANCY_CACHE_VALUE_REFUSED when the value is longer than `maxEntryBytes` or cannot be serialized. */
+  set (key: string, value: unknown, options?: SetOptions): Promise<void>
+  /**
+   * Resolves to how many of the keys held a value. A load of one of them that is under way does not store its own.
+   *
+   * @throws FST_TENANCY_REDIS_UNAVAILABLE
+   */
+  delete (...keys: string[]): Promise<number>
+  has (key: string): Promise<boolean>
+  /** The values in the order of the keys, in one wait. */
+  getMany<T = unknown> (keys: readonly string[]): Promise<(T | undefined)[]>
+  /**
+   * Adds to a whole number, 0 where there is none, and resolves to the sum. Its life counts from its making and is not prolonged.
+   *
+   * @param by a whole number. @default 1
+   * @throws FST_TENANCY_CACHE_VALUE_REFUSED where the key holds something else.
+   * @throws FST_TENANCY_REDIS_UNAVAILABLE, and then it is not known whether it was added.
+   */
+  increment (key: string, by?: number, options?: IncrementOptions): Promise<number>
+  /**
+   * The value under the key, or what `load` gives, which is then stored: once for all callers of this process that ask at the same time.
+   * Each gets a copy of its own, as it comes back from the store: dates as strings, unless a serializer keeps them.
+   * What was overtaken by a flush, a delete, a set or an invalidated tag is returned, and not stored.
+   */
+  wrap<T> (key: string, load: () => T | Promise<T>, options?: WrapOptions): Promise<T>
+  /**
+   * Removes all values that were stored with this tag: `SET <tag> <new token>`, whatever their number.
+   *
+   * @throws FST_TENANCY_REDIS_UNAVAILABLE
+   */
+  invalidateTag (tag: string): Promise<void>
+  /**
+   * Removes all values of this tenant: `SET <epoch> <new token>`, whatever their number.
+   *
+   * @throws FST_TENANCY_REDIS_UNAVAILABLE
+   */
+  flush (): Promise<void>
+  /** This cache as a store of Keyv, for libraries that take one: `new Keyv({ store: cache.toKeyv() })`. It ends with this handle. */
+  toKeyv (): KeyvLike
+}
+
+/** {@link TenantCacheHandle} of one scope. All state is private: a handle leads to no client and to no other tenant. */
+export class ScopedCache implements TenantCacheHandle {
+  readonly #scope: TenantScope
+  readonly #engine: Engine
+  readonly #loader: Loader
+
+  constructor (scope: TenantScope, engine: Engine, loader: Loader) {
+    this.#scope = scope
+    this.#engine = engine
+    this.#loader = loader
+  }
+
+  async get<T = unknown> (key: string): Promise<T | undefined> {
+    const [value] = await this.getMany<T>([key])
+    return value
+  }
+
+  async set (key: string, value: unknown, options?: SetOptions): Promise<void> {
+    const tenant = this.#open(key)
+    const call = resolveCallOptions('set', options)
+    const payload = this.#engine.codec.encode(value)
+    if (payload === undefined) return
+    const problem = this.#engine.codec.problem(payload)
+    if (problem !== undefined) throw new CacheValueError(problem)
+    await this.#change(() => this.#engine.forgiving(() => this.#engine.store.write(tenant, key, this.#engine.entry(payload, call))))
+  }
+
+  async delete (...keys: string[]): Promise<number> {
+    const tenant = this.#open(...keys)
+    return this.#change(() => this.#engine.store.remove(tenant, keys))
+  }
+
+  async has (key: string): Promise<boolean> {
+    return await this.get(key) !== undefined
+  }
+
+  async getMany<T = unknown> (keys: readonly string[]): Promise<(T | undefined)[]> {
+    const tenant = this.#open(...keys)
+    if (keys.length === 0) return []
+    const reads = await this.#engine.forgiving(() => this.#engine.store.read(tenant, keys)) ?? []
+    const now = this.#engine.now()
+    return keys.map((_, at) => {
+      const read = reads[at]
+      return read === undefined || read.staleAt <= now ? undefined : this.#engine.codec.decodeRead(read) as T | undefined
+    })
+  }
+
+  async increment (key: string, by = 1, options?: IncrementOptions): Promise<number> {
+    const tenant = this.#open(key)
+    const call = resolveCallOptions('increment', options)
+    if (!Number.isSafeInteger(by)) throw new CacheValueError('a cached number can be incremented by a whole number only')
+    return this.#change(() => this.#engine.store.increment(tenant, key, by, this.#engine.ttl(call)))
+  }
+
+  async wrap<T> (key: string, load: () => T | Promise<T>, options?: WrapOptions): Promise<T> {
+    this.#open(key)
+    return await this.#loader.wrap(this.#scope, key, load, resolveCallOptions('wrap', options)) as T
+  }
+
+  async invalidateTag (tag: string): Promise<void> {
+    const tenant = this.#open(tag)
+    await this.#change(() => this.#engine.store.invalidateTag(tenant, tag))
+  }
+
+  async flush (): Promise<void> {
+    const tenant = this.#open()
+    await this.#change(() => this.#engine.store.flush(tenant))
+  }
+
+  toKeyv (): KeyvLike {
+    return toKeyv(this)
+  }
+
+  /** The tenant of a handle that is still open, after a check of the keys. */
+  #open (...keys: string[]): string {
+    this.#scope.assertOpen()
+    for (const key of keys) {
+      if (typeof key !== 'string') throw new TypeError(`a cache key must be a string, got ${typeof key}`)
+    }
+    return this.#scope.tenant.id
+  }
+
+  /** Every change goes through here, so that inside a request's transaction it can be made to wait for the commit. */
+  #change<T> (change: () => Promise<T>): Promise<T> {
+    return change()
+  }
+}

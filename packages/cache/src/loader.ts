@@ -1,0 +1,97 @@
+import type { TenantScope } from '@fastify-tenancy/core'
+import { setTimeout } from 'node:timers/promises'
+
+import type { ResolvedCallOptions } from './call-options.ts'
+import type { Engine } from './engine.ts'
+import { SingleFlight } from './single-flight.ts'
+import type { CacheLock, CacheRead, Stamp } from './store.ts'
+
+/** One call of `wrap`. */
+interface Call {
+  readonly scope: TenantScope
+  readonly tenant: string
+  readonly key: string
+  readonly load: () => unknown
+  readonly options: ResolvedCallOptions
+}
+
+const lockLife = 10_000
+const lockWait = 5_000
+const lockPoll = 25
+
+/** `wrap`: reads, and on a miss loads once for all who ask at the same time. */
+export class Loader {
+  readonly #engine: Engine
+  readonly #flights = new SingleFlight<string | undefined>()
+
+  constructor (engine: Engine) {
+    this.#engine = engine
+  }
+
+  async wrap (scope: TenantScope, key: string, load: () => unknown, options: ResolvedCallOptions): Promise<unknown> {
+    const call: Call = { scope, tenant: scope.tenant.id, key, load, options }
+    const found = await this.#read(call)
+    const value = found && this.#engine.codec.decodeRead(found)
+    if (found === undefined || value === undefined) return this.#engine.codec.decode(await this.#fly(call, await this.#stamp(call, found), false))
+    // The load may use the handles of this request, which therefore outlive its reply.
+    if (found.staleAt <= this.#engine.now()) scope.waitUntil(this.#stamp(call, found).then(stamp => this.#fly(call, stamp, true)))
+    return value
+  }
+
+  /**
+   * Joins the load that began from the same state, or begins one. The state is part of the flight's name:
+   * who reads after a flush must not be handed what was loaded before it.
+   */
+  #fly (call: Call, stamp: Stamp | undefined, isRefresh: boolean): Promise<string | undefined> {
+    const state = stamp === undefined ? 'outage' : stamp.epoch + stamp.mark + stamp.tags.join('')
+    return this.#flights.run(`${call.tenant}\n${state}\n${call.key}`, async () => {
+      const release = call.scope.hold()
+      try {
+        return call.options.lock && stamp !== undefined ? await this.#loadLocked(call, stamp, isRefresh) : await this.#load(call, stamp)
+      } finally {
+        release()
+      }
+    }, () => call.scope.isClosed)
+  }
+
+  async #load (call: Call, stamp: Stamp | undefined): Promise<string | undefined> {
+    const { codec } = this.#engine
+    const payload = codec.encode(await call.load())
+    if (payload === undefined || stamp === undefined) return payload
+    const problem = codec.problem(payload)
+    if (problem === undefined) await this.#engine.forgiving(() => this.#engine.store.write(call.tenant, call.key, this.#engine.entry(payload, call.options), stamp))
+    else call.scope.log.warn({ cacheKey: call.key.slice(0, 200) }, problem)
+    return payload
+  }
+
+  async #loadLocked (call: Call, first: Stamp, isRefresh: boolean): Promise<string | undefined> {
+    const { store, now } = this.#engine
+    const deadline = now() + lockWait
+    for (let stamp: Stamp | undefined = first; ; stamp = undefined) {
+      const lock = await this.#engine.forgiving<CacheLock | undefined>(() => store.lock(call.tenant, call.key, lockLife))
+      // Another process may have stored it while we waited.
+      const found: CacheRead | undefined = stamp === undefined || lock !== undefined ? await this.#read(call) : undefined
+      const isFresh = found?.payload !== undefined && found.staleAt > now() && !found.isCounter
+      try {
+        if (isFresh) return found.payload
+        if (lock === undefined && isRefresh) return undefined
+        if (lock !== undefined || now() > deadline) return await this.#load(call, await this.#stamp(call, found))
+      } finally {
+        if (lock !== undefined) await this.#engine.forgiving(lock)
+      }
+      await setTimeout(lockPoll * (0.5 + Math.random()))
+    }
+  }
+
+  /** Undefined while the store cannot be reached. */
+  async #read (call: Call): Promise<CacheRead | undefined> {
+    const reads = await this.#engine.forgiving(() => this.#engine.store.read(call.tenant, [call.key]))
+    return reads?.[0]
+  }
+
+  async #stamp ({ tenant, key, options: { tags } }: Call, found: CacheRead | undefined): Promise<Stamp | undefined> {
+    if (found === undefined) return undefined
+    if (found.stamp !== undefined && tags.length === 0) return found.stamp
+    return this.#engine.forgiving(() => this.#engine.store.begin(tenant, key, tags))
+  }
+}

@@ -1,0 +1,19 @@
+import { defineScript, type RedisScript } from '@fastify-tenancy/redis'
+
+/**
+ * Reads the tokens that a load must not outlive, and makes those that are missing:
+ * without one, a flush during the load could not be told from its first use.
+ *
+ * KEYS: epoch, entry, tags…  ARGV: new token, its milliseconds.  Returns: epoch, first 24 bytes of the entry, tag tokens…
+ */
+export const begin: RedisScript = defineScript(`
+local function tokenAt(key)
+  local found = redis.call('GET', key)
+  if found then return found end
+  redis.call('SET', key, ARGV[1], 'PX', ARGV[2])
+  return ARGV[1]
+end
+local state = { tokenAt(KEYS[1]), redis.call('GETRANGE', KEYS[2], 0, 23) }
+for at = 3, #KEYS do state[at] = tokenAt(KEYS[at]) end
+return state
+`)

@@ -1,0 +1,98 @@
+import { entryId, token } from './entry.ts'
+import { CacheValueError } from './errors.ts'
+import { Partitions, type Kept } from './partitions.ts'
+import { miss, type CacheLock, type CacheRead, type CacheStore, type CacheWrite, type Stamp } from './store.ts'
+
+interface Item extends Kept {
+  /** Tells the writings of one key apart. */
+  readonly id: string
+  /** Undefined where the value was removed: see {@link CacheStore.remove}. */
+  readonly payload: string | undefined
+  readonly staleAt: number
+  readonly isCounter: boolean
+  readonly tags: readonly string[]
+}
+
+interface TenantState {
+  readonly epoch: string
+  /** Replaced whenever any tag is invalidated: a load with tags that was under way is not stored. */
+  tagEpoch: string
+}
+
+const removalLife = 60_000
+
+/** Values in this process only, in memory that no tenant can take from the others. */
+export class MemoryStore implements CacheStore {
+  readonly #partitions: Partitions<Item, TenantState>
+  readonly #now: () => number
+
+  constructor (maxBytes: number, now: () => number = Date.now) {
+    this.#now = now
+    this.#partitions = new Partitions(maxBytes, () => ({ epoch: token(), tagEpoch: token() }), now)
+  }
+
+  async read (tenant: string, keys: readonly string[]): Promise<CacheRead[]> {
+    const { epoch } = this.#partitions.state(tenant)
+    return keys.map(key => {
+      const item = this.#partitions.get(tenant, key)
+      const stamp = { epoch, mark: item?.id ?? '', tags: [] }
+      if (item?.payload === undefined) return miss(stamp)
+      return { payload: item.payload, staleAt: item.staleAt, isCounter: item.isCounter, stamp }
+    })
+  }
+
+  async begin (tenant: string, key: string, tags: readonly string[]): Promise<Stamp> {
+    const { epoch, tagEpoch } = this.#partitions.state(tenant)
+    return { epoch, mark: this.#partitions.get(tenant, key)?.id ?? '', tags: tags.map(() => tagEpoch) }
+  }
+
+  async write (tenant: string, key: string, value: CacheWrite, stamp?: Stamp): Promise<boolean> {
+    if (stamp !== undefined && !this.#isCurrent(tenant, key, stamp)) return false
+    this.#put(tenant, key, { ...value, isCounter: false, expiresAt: this.#now() + value.ttl })
+    return true
+  }
+
+  async remove (tenant: string, keys: readonly string[]): Promise<number> {
+    let count = 0
+    for (const key of keys) {
+      if (this.#partitions.get(tenant, key)?.payload !== undefined) count++
+      this.#put(tenant, key, { payload: undefined, staleAt: Infinity, isCounter: false, tags: [], expiresAt: this.#now() + removalLife })
+    }
+    return count
+  }
+
+  async increment (tenant: string, key: string, by: number, ttl: number): Promise<number> {
+    const found = this.#partitions.get(tenant, key)
+    const old = found?.payload === undefined ? undefined : found
+    const isPlain = old === undefined || (/^-?\d+$/.test(old.payload ?? '') && old.tags.length === 0 && old.staleAt === Infinity)
+    const sum = Number(old?.payload ?? 0) + by
+    if (!isPlain || !Number.isSafeInteger(sum)) throw new CacheValueError('the value under this key is not a whole number that can be incremented')
+    this.#put(tenant, key, { payload: String(sum), staleAt: Infinity, isCounter: true, tags: [], expiresAt: old?.expiresAt ?? this.#now() + ttl })
+    return sum
+  }
+
+  async invalidateTag (tenant: string, tag: string): Promise<void> {
+    this.#partitions.state(tenant).tagEpoch = token()
+    const tagged = [...this.#partitions.entries(tenant)].filter(([, item]) => item.tags.includes(tag))
+    for (const [key] of tagged) this.#partitions.delete(tenant, key)
+  }
+
+  async flush (tenant: string): Promise<void> {
+    this.#partitions.drop(tenant)
+  }
+
+  /** One process needs no lock: its loads of one key are one. */
+  async lock (): Promise<CacheLock> {
+    return async () => {}
+  }
+
+  #isCurrent (tenant: string, key: string, stamp: Stamp): boolean {
+    const { epoch, tagEpoch } = this.#partitions.state(tenant)
+    const mark = this.#partitions.get(tenant, key)?.id ?? ''
+    return stamp.epoch === epoch && stamp.mark === mark && stamp.tags.every(tag => tag === tagEpoch)
+  }
+
+  #put (tenant: string, key: string, item: Omit<Item, 'id' | 'size'>): void {
+    this.#partitions.set(tenant, key, { ...item, id: entryId(), size: Buffer.byteLength(item.payload ?? '') })
+  }
+}

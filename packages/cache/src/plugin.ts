@@ -1,0 +1,64 @@
+import type { RequestTenancy, TenantScope } from '@fastify-tenancy/core'
+import { openRedis, type RedisHealth, type TenancyRedis } from '@fastify-tenancy/redis'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+
+import { Engine } from './engine.ts'
+import { ScopedCache, type TenantCacheHandle } from './handle.ts'
+import { Loader } from './loader.ts'
+import { MemoryStore } from './memory-store.ts'
+import { resolveCacheOptions, type CacheOptions, type ResolvedCacheOptions } from './options.ts'
+import { RedisStore } from './redis-store.ts'
+
+/** What the plugin puts on the app, as `app.tenantCache`. */
+export interface TenantCaches {
+  /** The cache of the scope's tenant, the same at each call. It ends with the scope. */
+  forScope (scope: TenantScope): TenantCacheHandle
+  health (): CacheHealth
+}
+
+/** Where the values are, and how that store does. */
+export interface CacheHealth {
+  readonly store: 'redis' | 'memory'
+  readonly status: RedisHealth['status']
+}
+
+async function plugin (app: FastifyInstance, given: CacheOptions): Promise<void> {
+  const options = resolveCacheOptions(given)
+  const redis = options.redis === undefined ? undefined : openRedis(options.redis, { name: 'fastify-tenancy:cache' })
+  const caches = makeCaches(redis, options)
+
+  app.decorate('tenantCache', caches)
+  app.decorateRequest(options.decorator, {
+    getter (this: FastifyRequest): TenantCacheHandle {
+      const scope = (this as FastifyRequest & { tenancy: RequestTenancy }).tenancy.requireScope()
+      scope.assertOpen()
+      return caches.forScope(scope)
+    }
+  })
+
+  if (redis === undefined) {
+    app.log.info('cached values are kept in this process only: without the option redis, other processes neither see nor invalidate them')
+    return
+  }
+  app.addHook('onReady', () => redis.ready())
+  if (redis !== options.redis) app.addHook('onClose', () => redis.close())
+}
+
+function makeCaches (redis: TenancyRedis | undefined, options: ResolvedCacheOptions): TenantCaches {
+  const store = redis === undefined ? new MemoryStore(options.maxBytes) : new RedisStore(redis)
+  const engine = new Engine(store, options)
+  const loader = new Loader(engine)
+  const handle = Symbol('cache')
+  return Object.freeze({
+    forScope: (scope: TenantScope) => scope.handle(handle, () => new ScopedCache(scope, engine, loader)),
+    health: () => redis === undefined ? { store: 'memory' as const, status: 'ok' as const } : { store: 'redis' as const, status: redis.health().status }
+  })
+}
+
+/** Decorates requests with the cache of their tenant, `request.cache`. Needs `@fastify-tenancy/resolver`. */
+export const tenantCache: typeof plugin = fp(plugin, {
+  name: '@fastify-tenancy/cache',
+  fastify: '5.x',
+  dependencies: ['@fastify-tenancy/resolver']
+})
