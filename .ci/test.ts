@@ -1,59 +1,73 @@
 // Starts PostgreSQL and Redis once, unless TEST_DATABASE_URL and TEST_REDIS_URL name running ones,
 // runs tap with their addresses in the environment, and closes with one plain count line.
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { rmSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
 
-import { startPostgres, startRedis, temporaryFolder, type Service } from '../test/support/services.ts'
+import { hasRedisServer, startPostgres, startRedis, temporaryFolder, type Service } from '../test/support/services.ts'
+import { terse, type Summary } from './terse.ts'
 
-const services: Service[] = []
 const folder = temporaryFolder()
+const services: Promise<Service>[] = []
+let tap: ChildProcessByStdio<null, Readable, null> | undefined
+
+// A signal ends the run like a failure: servers that are still starting are waited for, and stopped.
+let isStopping = false
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => { void stop().then(() => process.exit(130)) })
 
 async function stop (): Promise<void> {
-  await Promise.allSettled(services.map(service => service.stop()))
+  if (isStopping) return
+  isStopping = true
+  // tap leads a group of its own: a test that was cut short leaves no server behind.
+  if (tap?.pid !== undefined) killGroup(tap.pid)
+  await Promise.allSettled(services.map(async service => (await service).stop()))
   rmSync(folder, { recursive: true, force: true })
 }
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => { void stop().then(() => process.exit(130)) })
-
-let status = 1
-try {
-  let databaseUrl = process.env.TEST_DATABASE_URL
-  if (!databaseUrl) {
-    const postgres = await startPostgres()
-    services.push(postgres)
-    databaseUrl = postgres.url
-  }
-  let redisUrl = process.env.TEST_REDIS_URL
-  if (!redisUrl) {
-    const redis = await startRedis().catch(() => undefined)
-    if (redis) services.push(redis)
-    else if (process.env.CI === 'true') throw new Error('CI needs redis-server on PATH: .ci/run installs it')
-    else console.error('No redis-server on PATH, so its tests are skipped (Debian: apt-get install redis-server).')
-    redisUrl = redis?.url
-  }
-
-  const terminal = process.stdout.isTTY
-  const report = join(folder, 'run.tap')
-  const tap = spawn('tap', ['run', ...(terminal ? [`--output-file=${report}`] : []), ...process.argv.slice(2)], {
-    stdio: ['inherit', terminal ? 'inherit' : 'pipe', 'inherit'],
-    env: { ...process.env, TEST_DATABASE_URL: databaseUrl, ...(redisUrl && { TEST_REDIS_URL: redisUrl }) }
-  })
-  let text = ''
-  tap.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
-    text += chunk
-    process.stdout.write(chunk)
-  })
-  const [code] = await once(tap, 'close') as [number | null]
-  status = code ?? 1
-  if (terminal) text = readFileSync(report, 'utf8')
-
-  // tap itself ends with '# { total: 7, pass: 6, fail: 1 }'
-  const totals = [...text.matchAll(/^# \{ (.+) \}$/gm)].at(-1)?.[1] ?? ''
-  const count = (word: string): string => new RegExp(`\\b${word}: (\\d+)`).exec(totals)?.[1] ?? '0'
-  console.log(`${count('pass')} passed, ${count('fail')} failed, ${count('skip')} skipped`)
-} finally {
-  await stop()
+function killGroup (pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch {} // nobody is left in it
 }
-process.exit(status)
+
+async function start (service: Promise<Service>): Promise<string> {
+  services.push(service)
+  return (await service).url
+}
+
+async function redisUrl (): Promise<string | undefined> {
+  if (process.env.TEST_REDIS_URL) return process.env.TEST_REDIS_URL
+  if (await hasRedisServer()) return start(startRedis())
+  const missing = 'No redis-server on PATH (Debian: apt-get install redis-server)'
+  if (process.env.CI === 'true') throw new Error(`${missing}: with CI=true its tests must run.`)
+  console.error(`${missing}: its tests are skipped.`)
+  return undefined
+}
+
+/** tap's exit code says more than failed tests do: coverage below its floor, a file that crashed, none found. */
+async function runTap (): Promise<Summary & { status: number }> {
+  const redis = await redisUrl()
+  const database = process.env.TEST_DATABASE_URL || await start(startPostgres())
+  tap = spawn('tap', ['run', '--reporter=tap', ...process.argv.slice(2)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    detached: true,
+    // Temporary folders of tests go with ours, also those of a test that was killed.
+    env: { ...process.env, TMPDIR: folder, TEST_DATABASE_URL: database, ...(redis && { TEST_REDIS_URL: redis }) }
+  })
+  const closed = once(tap, 'close') as Promise<[number | null]>
+  const summary = await terse(createInterface({ input: tap.stdout }), line => { console.log(line) })
+  const [code] = await closed
+  return { ...summary, status: code ?? 1 }
+}
+
+const { passed, failed, skipped, status } = await runTap().catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : error)
+  return { passed: 0, failed: 0, skipped: 0, status: 1 }
+})
+if (!isStopping) {
+  await stop()
+  console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`)
+  process.exit(status)
+}

@@ -57,6 +57,11 @@ export interface RedisService extends Service {
   readonly process: ChildProcess
 }
 
+export async function hasRedisServer (): Promise<boolean> {
+  const child = spawn('redis-server', ['--version'], { stdio: 'ignore' })
+  return once(child, 'exit').then(() => true, () => false)
+}
+
 /** Rejects where there is no redis-server on PATH. */
 export async function startRedis (options: { port?: number, args?: string[] } = {}): Promise<RedisService> {
   const folder = temporaryFolder()
