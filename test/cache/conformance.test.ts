@@ -1,9 +1,9 @@
 // One suite for both stores: what request.cache promises, whatever is behind it.
 import { setImmediate } from 'node:timers/promises'
-import t from 'tap'
 import type { FastifyInstance } from 'fastify'
+import t, { type Test } from 'tap'
 
-import type { CacheOptions } from '@fastify-tenancy/cache'
+import type { CacheOptions, TenantCacheHandle as Cache } from '@fastify-tenancy/cache'
 
 import { freshRedisOptions, noRedis } from '../support/fresh.ts'
 import { until } from '../support/until.ts'
@@ -12,7 +12,7 @@ import { appWith, cacheOf, scopeOf } from './stub.ts'
 const stores: { name: string, skip: string | false, options: () => CacheOptions }[] = [
   { name: 'memory', skip: false, options: () => ({}) },
   { name: 'Redis', skip: noRedis, options: () => ({ redis: freshRedisOptions() }) },
-  { name: 'Redis and local tier', skip: noRedis, options: () => ({ redis: freshRedisOptions(), local: { ttl: '1m' } }) }
+  { name: 'Redis and local tier', skip: noRedis, options: () => ({ redis: freshRedisOptions(), local: {} }) }
 ]
 
 /** A promise and the functions that settle it. */
@@ -21,8 +21,12 @@ function gate<T = void> (): { opened: Promise<T>, open: (value: T) => void, fail
   return { opened: promise, open: resolve, fail: reject }
 }
 
+const failing = (): Promise<never> => Promise.reject(new Error('no'))
+
+const refused = (message: RegExp): { code: string, message: RegExp } => ({ code: 'FST_TENANCY_OPTION_INVALID', message })
+
 for (const { name, skip, options } of stores) {
-  const fresh = async (t: Tap, more: CacheOptions = {}): Promise<FastifyInstance> => {
+  const fresh = async (t: Test, more: CacheOptions = {}): Promise<FastifyInstance> => {
     const app = await appWith({ ...options(), ...more })
     t.teardown(() => app.close())
     await app.ready()
@@ -188,7 +192,6 @@ for (const { name, skip, options } of stores) {
   t.test(`${name}: a load that fails is everyone's failure and is not kept; one whose request was aborted is run again by another`, { skip }, async t => {
     const app = await fresh(t)
     const cache = cacheOf(app, 'a')
-    const failing = (): Promise<never> => Promise.reject(new Error('no'))
     const both = await Promise.allSettled([cache.wrap('k', failing), cache.wrap('k', failing)])
     t.same(both.map(result => result.status), ['rejected', 'rejected'])
     t.equal(await cache.wrap('k', () => 'yes'), 'yes')
@@ -281,7 +284,6 @@ for (const { name, skip, options } of stores) {
 
   t.test(`${name}: a wrong option of a call is refused with its name`, { skip }, async t => {
     const cache = cacheOf(await fresh(t), 'a')
-    const refused = (message: RegExp): object => ({ code: 'FST_TENANCY_OPTION_INVALID', message })
     await t.rejects(cache.set('k', 1, { ttl: 30 } as never), refused(/^the options of cache\.set\(\)\.ttl must be a duration/))
     await t.rejects(cache.set('k', 1, { staleFor: '1s' } as never), refused(/staleFor is not a known option/))
     await t.rejects(cache.wrap('k', () => 1, { staleFor: '0s' }), refused(/staleFor must be a duration/))
@@ -316,6 +318,3 @@ for (const { name, skip, options } of stores) {
     t.equal(await cache.get('k'), 1)
   })
 }
-
-type Tap = typeof t
-type Cache = ReturnType<typeof cacheOf>

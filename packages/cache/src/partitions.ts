@@ -52,6 +52,11 @@ export class Partitions<Item extends Kept, State> {
     return this.#use(tenant).state
   }
 
+  /** The state of a tenant; undefined where nothing was asked of it yet. */
+  stateIfAny (tenant: string): State | undefined {
+    return this.#tenants.get(tenant)?.state
+  }
+
   /** The item under a key, while it lives. */
   get (tenant: string, key: string): Item | undefined {
     if (!this.#tenants.has(tenant)) return undefined

@@ -1,14 +1,16 @@
 import type { RequestTenancy, TenantScope } from '@fastify-tenancy/core'
-import { openRedis, type RedisHealth, type TenancyRedis } from '@fastify-tenancy/redis'
+import { openRedis, type RedisHealth } from '@fastify-tenancy/redis'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 
 import { Engine } from './engine.ts'
 import { ScopedCache, type TenantCacheHandle } from './handle.ts'
 import { Loader } from './loader.ts'
+import { LocalTier } from './local-tier.ts'
 import { MemoryStore } from './memory-store.ts'
 import { resolveCacheOptions, type CacheOptions, type ResolvedCacheOptions } from './options.ts'
 import { RedisStore } from './redis-store.ts'
+import type { CacheStore } from './store.ts'
 
 /** What the plugin puts on the app, as `app.tenantCache`. */
 export interface TenantCaches {
@@ -26,14 +28,19 @@ export interface CacheHealth {
 async function plugin (app: FastifyInstance, given: CacheOptions): Promise<void> {
   const options = resolveCacheOptions(given)
   const redis = options.redis === undefined ? undefined : openRedis(options.redis, { name: 'fastify-tenancy:cache' })
-  const caches = makeCaches(redis, options)
+  const local = redis !== undefined && options.local !== false ? new LocalTier(new RedisStore(redis), redis, options.local) : undefined
+  const store = local ?? (redis === undefined ? new MemoryStore(options.maxBytes) : new RedisStore(redis))
+  const forScope = cachesOn(store, options)
 
-  app.decorate('tenantCache', caches)
+  app.decorate('tenantCache', Object.freeze<TenantCaches>({
+    forScope,
+    health: () => redis === undefined ? { store: 'memory', status: 'ok' } : { store: 'redis', status: redis.health().status }
+  }))
   app.decorateRequest(options.decorator, {
     getter (this: FastifyRequest): TenantCacheHandle {
       const scope = (this as FastifyRequest & { tenancy: RequestTenancy }).tenancy.requireScope()
       scope.assertOpen()
-      return caches.forScope(scope)
+      return forScope(scope)
     }
   })
 
@@ -41,19 +48,23 @@ async function plugin (app: FastifyInstance, given: CacheOptions): Promise<void>
     app.log.info('cached values are kept in this process only: without the option redis, other processes neither see nor invalidate them')
     return
   }
-  app.addHook('onReady', () => redis.ready())
-  if (redis !== options.redis) app.addHook('onClose', () => redis.close())
+  let stopListening: (() => Promise<void>) | undefined
+  app.addHook('onReady', async () => {
+    await redis.ready()
+    stopListening = await local?.listen()
+  })
+  app.addHook('onClose', async () => {
+    await stopListening?.()
+    if (redis !== options.redis) await redis.close()
+  })
 }
 
-function makeCaches (redis: TenancyRedis | undefined, options: ResolvedCacheOptions): TenantCaches {
-  const store = redis === undefined ? new MemoryStore(options.maxBytes) : new RedisStore(redis)
+/** Makes each scope's handle, at its first use. */
+function cachesOn (store: CacheStore, options: ResolvedCacheOptions): (scope: TenantScope) => TenantCacheHandle {
   const engine = new Engine(store, options)
   const loader = new Loader(engine)
   const handle = Symbol('cache')
-  return Object.freeze({
-    forScope: (scope: TenantScope) => scope.handle(handle, () => new ScopedCache(scope, engine, loader)),
-    health: () => redis === undefined ? { store: 'memory' as const, status: 'ok' as const } : { store: 'redis' as const, status: redis.health().status }
-  })
+  return scope => scope.handle(handle, () => new ScopedCache(scope, engine, loader))
 }
 
 /** Decorates requests with the cache of their tenant, `request.cache`. Needs `@fastify-tenancy/resolver`. */

@@ -28,13 +28,19 @@ export function lookupKey (kind: 'slug' | 'domain' | 'id', value: string): strin
   return `${prefix}:${kind}:{${hashTag(value)}}`
 }
 
-/** The Redis key of a counter for one client address without a tenant: `tenancy:address:{<address>}`. */
-export function addressKey (address: string): string {
-  return `${prefix}:address:{${hashTag(address)}}`
+/** The Redis key of a counter for one client address without a tenant: `tenancy:address:{<address>}:<rest>`. */
+export function addressKey (address: string, rest = ''): string {
+  return `${prefix}:address:{${hashTag(address)}}:${rest}`
 }
+
+/** The Redis key under which the processes that share limits are counted. */
+export const processesKey: string = `${prefix}:processes`
 
 /** The Redis channel on which changes of tenants are announced. */
 export const invalidationChannel: string = `${prefix}:invalidate`
+
+/** The Redis channel on which processes tell each other that copies of cached values are old. */
+export const cacheChannel: string = `${prefix}:cache`
 
 /**
  * The name of a tenant's own schema or role: `tenant_<id>`, or a hash of the id

@@ -1,0 +1,127 @@
+import { cacheChannel } from '@fastify-tenancy/core'
+import type { TenancyRedis } from '@fastify-tenancy/redis'
+
+import { token } from './entry.ts'
+import { Partitions, type Kept } from './partitions.ts'
+import type { CacheLock, CacheRead, CacheStore, CacheWrite, Stamp } from './store.ts'
+
+interface Copy extends Kept {
+  readonly read: CacheRead
+}
+
+interface TenantState {
+  /** How many times copies were dropped: an answer that was on its way meanwhile is not kept. */
+  drops: number
+}
+
+/** Longer keys are not named in a message: the whole tenant's copies go. */
+const longestKey = 512
+
+/**
+ * Copies of what was read from Redis, for the length of `ttl`. A change drops them here at once, and in the other processes
+ * by a message; all are dropped when messages may have been lost. A change in Redis is never older than `ttl` here.
+ */
+export class LocalTier implements CacheStore {
+  readonly #store: CacheStore
+  readonly #redis: TenancyRedis
+  readonly #ttl: number
+  readonly #now: () => number
+  readonly #sender = token()
+  readonly #copies: Partitions<Copy, TenantState>
+
+  constructor (store: CacheStore, redis: TenancyRedis, options: { readonly ttl: number, readonly maxBytes: number }, now: () => number = Date.now) {
+    this.#store = store
+    this.#redis = redis
+    this.#ttl = options.ttl
+    this.#now = now
+    this.#copies = new Partitions(options.maxBytes, () => ({ drops: 0 }), now)
+  }
+
+  /** Begins to listen to the other processes; resolves to the function that ends it. */
+  listen (): Promise<() => Promise<void>> {
+    return this.#redis.subscribe(cacheChannel, message => { this.#hear(message) }, () => { this.#copies.clear() })
+  }
+
+  async read (tenant: string, keys: readonly string[]): Promise<CacheRead[]> {
+    const state = this.#copies.state(tenant)
+    const { drops } = state
+    const found = new Map<string, CacheRead>()
+    for (const key of keys) {
+      const copy = this.#copies.get(tenant, key)
+      if (copy !== undefined) found.set(key, copy.read)
+    }
+    const missing = keys.filter(key => !found.has(key))
+    if (missing.length > 0) {
+      const reads = await this.#store.read(tenant, missing)
+      const mayKeep = this.#copies.stateIfAny(tenant) === state && state.drops === drops
+      for (const [at, read] of reads.entries()) {
+        const key = missing[at] ?? ''
+        found.set(key, read)
+        if (mayKeep && read.payload !== undefined) this.#keep(tenant, key, read)
+      }
+    }
+    return keys.map(key => found.get(key) as CacheRead)
+  }
+
+  begin (tenant: string, key: string, tags: readonly string[]): Promise<Stamp> {
+    return this.#store.begin(tenant, key, tags)
+  }
+
+  async write (tenant: string, key: string, value: CacheWrite, stamp?: Stamp): Promise<boolean> {
+    return this.#changing(tenant, [key], () => this.#store.write(tenant, key, value, stamp))
+  }
+
+  remove (tenant: string, keys: readonly string[]): Promise<number> {
+    return this.#changing(tenant, keys, () => this.#store.remove(tenant, keys))
+  }
+
+  increment (tenant: string, key: string, by: number, ttl: number): Promise<number> {
+    return this.#changing(tenant, [key], () => this.#store.increment(tenant, key, by, ttl))
+  }
+
+  invalidateTag (tenant: string, tag: string): Promise<void> {
+    return this.#changing(tenant, null, () => this.#store.invalidateTag(tenant, tag))
+  }
+
+  flush (tenant: string): Promise<void> {
+    return this.#changing(tenant, null, () => this.#store.flush(tenant))
+  }
+
+  lock (tenant: string, key: string, ttl: number): Promise<CacheLock | undefined> {
+    return this.#store.lock(tenant, key, ttl)
+  }
+
+  /** Changes Redis, and then drops the copies: those made before it would be older than what Redis has. */
+  async #changing<T> (tenant: string, keys: readonly string[] | null, change: () => Promise<T>): Promise<T> {
+    const named = keys?.every(key => key.length <= longestKey) ? keys : null
+    try {
+      return await change()
+    } finally {
+      // Also after an error: nobody knows whether Redis made the change.
+      this.#drop(tenant, named)
+      this.#redis.publish(cacheChannel, JSON.stringify([this.#sender, tenant, named])).catch(() => {})
+    }
+  }
+
+  // A copy is kept without its stamp: whoever loads must ask Redis for the state he begins from.
+  #keep (tenant: string, key: string, read: CacheRead): void {
+    this.#copies.set(tenant, key, { read: { ...read, stamp: undefined }, expiresAt: this.#now() + this.#ttl, size: Buffer.byteLength(read.payload ?? '') })
+  }
+
+  #drop (tenant: string, keys: readonly string[] | null): void {
+    const state = this.#copies.stateIfAny(tenant)
+    if (state === undefined) return
+    state.drops++
+    if (keys === null) this.#copies.drop(tenant)
+    else for (const key of keys) this.#copies.delete(tenant, key)
+  }
+
+  #hear (message: string): void {
+    try {
+      const [sender, tenant, keys] = JSON.parse(message) as [string, string, string[] | null]
+      if (sender !== this.#sender) this.#drop(tenant, keys)
+    } catch {
+      this.#copies.clear() // not one of ours: whatever it meant, nothing old may stay
+    }
+  }
+}
