@@ -1,1 +1,9 @@
-export {}
+export { postgresRegistry, type PostgresRegistryOptions } from './registry/postgres-registry.ts'
+export { SetupInvalidError } from './setup/errors.ts'
+export { init, type InitOptions } from './setup/init.ts'
+export type { Login, Logins } from './setup/logins.ts'
+export type { TenantColumnType } from './setup/policy.ts'
+export { protect, type ProtectOptions } from './setup/protect.ts'
+export { rolesOf, type Roles } from './setup/roles.ts'
+export type { SqlClient } from './setup/sql-client.ts'
+export { signingKey, signToken, type SigningKey, type TokenInput } from './token.ts'

@@ -1,0 +1,59 @@
+-- The signed context: a policy trusts the tenant in a token that only the application can have made.
+-- HMAC-SHA256 is sha256(outer || sha256(inner || message)), which needs no extension: the two padded keys are stored.
+
+create table tenancy.signing_keys (
+  id text primary key,
+  inner_pad bytea not null check (length(inner_pad) = 64),
+  outer_pad bytea not null check (length(outer_pad) = 64),
+  created_at timestamptz not null default now()
+);
+
+-- The tenant of the token in `tenancy.token`; raises TN401 for anything but a valid token, so that a refused
+-- one never looks like an empty account. The signature comes first: only the holder of a key learns more.
+-- Expiry is held against the transaction's start: a long transaction does not lose its tenant half-way.
+-- Restricted, not safe: a parallel worker has another pid. Plans stay parallel: the leader hands the result down.
+create function tenancy.verified_tenant() returns text
+language plpgsql stable parallel restricted security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  token text := current_setting('tenancy.token', true);
+  part text[] := regexp_match(token, '^([A-Za-z0-9_-]{1,63})\|([0-9]{1,15})\|([0-9]{1,10})\|([0-9a-f]{64})$');
+  message bytea;
+  expires timestamptz;
+  reason text;
+begin
+  if part is null then
+    reason := case when coalesce(token, '') = '' then 'there is none' else 'it is malformed' end;
+  else
+    message := convert_to(part[1] || '|' || part[2] || '|' || part[3], 'UTF8');
+    expires := to_timestamp(part[2]::bigint / 1000.0);
+    reason := case
+      when not exists (
+        select from tenancy.signing_keys
+        where sha256(outer_pad || sha256(inner_pad || message)) = decode(part[4], 'hex')
+      ) then 'no known key signed it'
+      when expires < now() - interval '30 seconds' then 'it has expired'
+      when expires > clock_timestamp() + interval '90 seconds' then 'it is not valid yet'
+      when part[3] not in ('0', pg_backend_pid()::text) then 'it belongs to another connection'
+    end;
+  end if;
+  if reason is not null then
+    raise exception using errcode = 'TN401', message = 'tenant context refused: ' || reason;
+  end if;
+  return part[1];
+end
+$$;
+
+revoke all on function tenancy.verified_tenant() from public;
+grant usage on schema tenancy to :"app";
+grant execute on function tenancy.verified_tenant() to :"app";
+
+-- Equality that the planner does not take for equality. A policy compares the column twice: with the plain
+-- setting by `=`, for the index and the statistics, and with the verified tenant by `===`, for the truth.
+-- Were both `=`, the planner would join them into one class and might check only the first, which any
+-- statement can change. Hence: no commutator, negator, HASHES or MERGES, and no operator class.
+-- neqsel: "nearly every row that is left passes", which keeps the first clause's estimate.
+create operator tenancy.=== (function = pg_catalog.texteq, leftarg = text, rightarg = text, restrict = pg_catalog.neqsel);
+create operator tenancy.=== (function = pg_catalog.uuid_eq, leftarg = uuid, rightarg = uuid, restrict = pg_catalog.neqsel);
+create operator tenancy.=== (function = pg_catalog.int4eq, leftarg = int, rightarg = int, restrict = pg_catalog.neqsel);
+create operator tenancy.=== (function = pg_catalog.int8eq, leftarg = bigint, rightarg = bigint, restrict = pg_catalog.neqsel);

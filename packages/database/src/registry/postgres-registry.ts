@@ -1,0 +1,102 @@
+import { createTenant, idProblem, slugProblem, tenantConflict, TenantUnknownError, type TenantChanges, type TenantFilter, type TenantInput, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
+
+import { findTenant } from '../queries/find-tenant.ts'
+import { insertTenant } from '../queries/insert-tenant.ts'
+import { listTenants } from '../queries/list-tenants.ts'
+import { updateTenant } from '../queries/update-tenant.ts'
+import type { TenantColumnType } from '../setup/policy.ts'
+import { sqlState, type SqlClient } from '../setup/sql-client.ts'
+
+export interface PostgresRegistryOptions {
+  /** The type of the tenant columns: an id that such a column would write in another way is refused. @default 'text' */
+  readonly idType?: TenantColumnType
+}
+
+/**
+ * The registry in schema `tenancy`, as `tenancy init` makes it.
+ *
+ * @param client a `pg.Pool`, which the caller closes. Look-ups need a login of the registry's or the application's;
+ * `list` one of the registry's; `insert` and `update` one of the owner's.
+ */
+export function postgresRegistry (client: SqlClient, options: PostgresRegistryOptions = {}): TenantRegistry {
+  return new PostgresRegistry(client, options.idType ?? 'text')
+}
+
+const pageSize = 500
+
+class PostgresRegistry implements TenantRegistry {
+  #client: SqlClient
+  #idType: TenantColumnType
+
+  constructor (client: SqlClient, idType: TenantColumnType) {
+    this.#client = client
+    this.#idType = idType
+  }
+
+  // A name that breaks its rule is nobody's, and costs no look-up.
+  async findBySlug (slug: string): Promise<TenantRecord | undefined> {
+    return slugProblem(slug, []) === undefined ? findTenant(this.#client, 'slug', slug) : undefined
+  }
+
+  async findByDomain (domain: string): Promise<TenantRecord | undefined> {
+    return /^[a-z0-9.-]{1,253}$/.test(domain) ? findTenant(this.#client, 'domain', domain) : undefined
+  }
+
+  async findById (id: string): Promise<TenantRecord | undefined> {
+    return idProblem(id) === undefined ? findTenant(this.#client, 'id', id) : undefined
+  }
+
+  async * list (filter: TenantFilter = {}): AsyncIterable<TenantRecord> {
+    let after = ''
+    for (;;) {
+      const page = await listTenants(this.#client, filter, after, pageSize)
+      yield * page
+      if (page.length < pageSize) return
+      after = page.at(-1)?.id ?? ''
+    }
+  }
+
+  async insert (input: TenantInput): Promise<TenantRecord> {
+    const tenant = createTenant(input)
+    await this.#checkIdType(tenant.id)
+    const stamp = await insertTenant(this.#client, tenant).catch(refuse)
+    return createTenant({ ...tenant, ...stamp })
+  }
+
+  async update (id: string, expectedVersion: number, changes: TenantChanges): Promise<TenantRecord> {
+    const old = await this.findById(id)
+    if (old === undefined) throw new TenantUnknownError()
+    const tenant = createTenant({ ...old, ...changes, id })
+    const stamp = await updateTenant(this.#client, tenant, expectedVersion).catch(refuse)
+    if (stamp === undefined) throw tenantConflict('the tenant was changed by somebody else: read it again')
+    return createTenant({ ...tenant, ...stamp })
+  }
+
+  // '007' and '7' are one bigint, and upper-case and hyphenless uuids one uuid: two tenants would share their rows.
+  async #checkIdType (id: string): Promise<void> {
+    if (this.#idType === 'text') return
+    const { rows: [row] } = await this.#client.query<{ same: boolean }>(`select $1::text::${this.#idType}::text = $1 as same`, [id])
+      .catch((error: unknown) => {
+        if (sqlState(error)?.startsWith('22')) return { rows: [] }
+        throw error
+      })
+    if (row?.same !== true) throw tenantConflict(`the id must be written as a tenant column of type ${this.#idType} writes it`)
+  }
+}
+
+const conflicts: Readonly<Record<string, string>> = {
+  names_slug: 'the slug is taken, or was given up within the last 30 days',
+  tenants_slug: 'the slug is taken',
+  names_id: 'the id is taken',
+  tenants_pkey: 'the id is taken',
+  tenants_check: 'an id and a slug must differ',
+  domains_verified: 'the domain is taken'
+}
+
+function refuse (error: unknown): never {
+  const state = sqlState(error)
+  const constraint = error instanceof Error && 'constraint' in error ? String(error.constraint) : ''
+  if (state === '23505') throw tenantConflict(conflicts[constraint] ?? 'the slug, id or domain is taken')
+  if (state === '23514') throw tenantConflict(conflicts[constraint] ?? 'the tenant breaks a rule of the registry')
+  throw error
+}

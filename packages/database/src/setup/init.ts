@@ -1,0 +1,85 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+
+import { signingKey } from '../token.ts'
+import { ensureLogins, type Logins } from './logins.ts'
+import { ensureRoles, grantRole, readSession, rolesOf, withRoles, type Roles, type Session } from './roles.ts'
+import { inTransaction, quoteName, sqlState, type SqlClient } from './sql-client.ts'
+import { sqlFiles } from './sql.generated.ts'
+
+export interface InitOptions {
+  /** Logins to create where they are missing, and to grant what is theirs. @default none */
+  readonly logins?: Logins
+  /**
+   * The secrets that sign contexts, the newest first; afterwards the database accepts exactly these.
+   * `[]` takes all keys away. @default the keys stay as they are
+   */
+  readonly signingSecrets?: readonly string[]
+}
+
+/** Which SQL files a database has: the comment on the schema, which every login can read. */
+export const schemaComment = (version: number): string => `fastify-tenancy ${version}`
+
+/**
+ * Sets a database up: roles, schema `tenancy`, logins, signing keys. Runs as often as one likes, also several at once.
+ * All or nothing: one transaction, tried again when another database's set-up touched the server-wide roles meanwhile.
+ *
+ * @param client one connection of a superuser, or of a login with CREATEROLE and CREATE on the database.
+ */
+export async function init (client: SqlClient, options: InitOptions = {}): Promise<void> {
+  const session = await readSession(client)
+  const roles = rolesOf(session.database)
+  await retried(() => inTransaction(client, async () => {
+    // Two of one database wait for each other here. Roles belong to the server, and no lock spans its databases.
+    await client.query('select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext(\'tenancy init\'))')
+    await ensureRoles(client, roles)
+    await becomeOwner(client, session, roles)
+    await applyFiles(client, roles)
+    await ensureLogins(client, session, roles, options.logins ?? {})
+    if (options.signingSecrets !== undefined) await syncKeys(client, roles, options.signingSecrets)
+  }))
+}
+
+// Whoever runs this must be able to become the owner, and the owner to create the schema.
+async function becomeOwner (client: SqlClient, session: Session, roles: Roles): Promise<void> {
+  if (!session.superuser) await grantRole(client, session, roles.owner, session.user, true)
+  const { rows: [existing] } = await client.query('select from pg_catalog.pg_namespace where nspname = \'tenancy\'')
+  if (existing === undefined) await client.query(`create schema tenancy authorization ${quoteName(roles.owner)}`)
+}
+
+async function applyFiles (client: SqlClient, roles: Roles): Promise<void> {
+  await client.query(`set local role ${quoteName(roles.owner)}`)
+  const { rows: [first] } = await client.query<{ exists: boolean }>('select pg_catalog.to_regclass(\'tenancy.migrations\') is not null as exists')
+  const applied = first?.exists ? await client.query<{ version: number }>('select version from tenancy.migrations') : { rows: [] }
+  const versions = new Set(applied.rows.map(({ version }) => version))
+  for (const { version, name, sql } of sqlFiles) {
+    if (versions.has(version)) continue
+    await client.query(withRoles(sql, roles))
+    await client.query('insert into tenancy.migrations (version, name) values ($1, $2)', [version, name])
+    await client.query(`comment on schema tenancy is '${schemaComment(version)}'`)
+  }
+  await client.query('set local role none')
+}
+
+async function syncKeys (client: SqlClient, roles: Roles, secrets: readonly string[]): Promise<void> {
+  const keys = secrets.map(signingKey)
+  await client.query(`set local role ${quoteName(roles.owner)}`)
+  await client.query('delete from tenancy.signing_keys where id <> all($1)', [keys.map(({ id }) => id)])
+  for (const { id, inner, outer } of keys) {
+    await client.query('insert into tenancy.signing_keys (id, inner_pad, outer_pad) values ($1, $2, $3) on conflict (id) do nothing', [id, inner, outer])
+  }
+  await client.query('set local role none')
+}
+
+// unique_violation, internal_error ("tuple concurrently updated"), deadlock_detected, serialization_failure, duplicate_object
+const races = new Set(['23505', 'XX000', '40P01', '40001', '42710'])
+
+async function retried (work: () => Promise<void>): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work()
+    } catch (error) {
+      if (attempt === 20 || !races.has(sqlState(error) ?? '')) throw error
+      await sleep(Math.random() * 20 * attempt)
+    }
+  }
+}

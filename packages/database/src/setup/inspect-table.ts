@@ -1,0 +1,61 @@
+import { SetupInvalidError } from './errors.ts'
+import type { TenantColumnType } from './policy.ts'
+import { quoteName, type SqlClient } from './sql-client.ts'
+
+/** A table as the catalog has it. */
+export interface TableFacts {
+  readonly oid: number
+  /** `"public"."projects"` */
+  readonly name: string
+  /** The table and, where it is partitioned, all its partitions. */
+  readonly family: readonly string[]
+  /** Sequences that fill its columns. */
+  readonly sequences: readonly string[]
+  readonly policies: readonly string[]
+}
+
+/** The tenant column of a table. */
+export interface ColumnFacts {
+  readonly type: TenantColumnType
+  /** `generated … as identity`: it can have no other default. */
+  readonly isIdentity: boolean
+  /** Whether a whole, valid index has it first. */
+  readonly isIndexed: boolean
+}
+
+/** @throws FST_TENANCY_SETUP_INVALID when there is no such table, or it is something else. */
+export async function inspectTable (client: SqlClient, schema: string, table: string): Promise<TableFacts> {
+  const { rows: [row] } = await client.query<{ oid: number, relkind: string, relispartition: boolean, family: string[], sequences: string[], policies: string[] }>(`
+    select c.oid::int8::int, c.relkind, c.relispartition,
+      array(select tree.relid::regclass::text from pg_catalog.pg_partition_tree(c.oid) tree) as family,
+      array(select d.objid::regclass::text from pg_catalog.pg_depend d join pg_catalog.pg_class s on s.oid = d.objid
+        where d.refobjid = c.oid and d.refclassid = 'pg_catalog.pg_class'::regclass and d.classid = 'pg_catalog.pg_class'::regclass
+          and d.deptype in ('a', 'i') and s.relkind = 'S') as sequences,
+      array(select polname::text from pg_catalog.pg_policy where polrelid = c.oid order by polname) as policies
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = $1 and c.relname = $2`, [schema, table])
+  if (row === undefined) throw new SetupInvalidError(`there is no table '${table}' in schema '${schema}': create it first, or take it from options.tables`)
+  if (row.relkind !== 'r' && row.relkind !== 'p') throw new SetupInvalidError(`'${table}' is not a table: options.tables may name tables only`)
+  if (row.relispartition) throw new SetupInvalidError(`'${table}' is a partition: name the table that it is part of`)
+  const name = `${quoteName(schema)}.${quoteName(table)}`
+  return { oid: row.oid, name, family: row.relkind === 'p' ? row.family : [name], sequences: row.sequences, policies: row.policies }
+}
+
+const types: Readonly<Record<string, TenantColumnType>> = { text: 'text', uuid: 'uuid', int4: 'int', int8: 'bigint' }
+
+/** @throws FST_TENANCY_SETUP_INVALID when the table has no such column, or it cannot be a tenant column. */
+export async function inspectTenantColumn (client: SqlClient, { oid, name }: TableFacts, column: string): Promise<ColumnFacts> {
+  const { rows: [row] } = await client.query<{ type: string, nullable: boolean, identity: boolean, deterministic: boolean, indexed: boolean }>(`
+    select t.typname as type, not a.attnotnull as nullable, a.attidentity <> '' as identity,
+      coalesce((select collisdeterministic from pg_catalog.pg_collation where oid = a.attcollation), true) as deterministic,
+      exists (select from pg_catalog.pg_index where indrelid = a.attrelid and indkey[0] = a.attnum and indpred is null and indisvalid) as indexed
+    from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
+    where a.attrelid = $1 and a.attname = $2 and a.attnum > 0 and not a.attisdropped`, [oid, column])
+  if (row === undefined) throw new SetupInvalidError(`table ${name} has no column '${column}': add it, or name the table's own tenant column in options.tables.tenant`)
+  const type = types[row.type]
+  if (type === undefined) throw new SetupInvalidError(`the tenant column '${column}' of ${name} must be of type text, uuid, int or bigint, and is ${row.type}`)
+  if (row.nullable) throw new SetupInvalidError(`the tenant column '${column}' of ${name} may be null: fill it in, then alter table ${name} alter column ${quoteName(column)} set not null`)
+  // There 'a' would equal 'A', and one tenant be two.
+  if (!row.deterministic) throw new SetupInvalidError(`the tenant column '${column}' of ${name} has a collation that takes different ids for equal: give it collate "C"`)
+  return { type, isIdentity: row.identity, isIndexed: row.indexed }
+}

@@ -1,0 +1,89 @@
+import { passwordVerifier } from './password.ts'
+import { grantRole, type Roles, type Session } from './roles.ts'
+import { quoteName, quoteText, type SqlClient } from './sql-client.ts'
+
+/** A login as its URL names it. */
+export interface Login {
+  readonly user: string
+  /** Used only where the login is created. Without one the server must let it in another way. */
+  readonly password?: string
+}
+
+/** The four logins. One that is missing shares the application's. */
+export interface Logins {
+  readonly app?: Login
+  readonly registry?: Login
+  readonly system?: Login
+  readonly owner?: Login
+}
+
+/** What each login is for, as groups that it may become. The global tables are worked on by the system's login. */
+const groups = { app: ['app'], registry: ['registry'], system: ['system', 'global'], owner: ['owner'] } as const
+
+// What the holder of these can do without a SET ROLE. The application's login can do nothing until it has become
+// tenancy_app: a forgotten context is "permission denied".
+const inherits = { app: false, registry: true, system: false, owner: true } as const
+
+/**
+ * Creates missing logins, grants each exactly its own groups, and takes our other groups from it.
+ * The login of the session and superusers are left as they are: in development one login serves for everything.
+ *
+ * ```sql
+ * create role "app" login noinherit password 'SCRAM-SHA-256$…'
+ * grant "tenancy_app_1f3a0c22" to "app" with inherit false, set true
+ * revoke "tenancy_system_1f3a0c22" from "app"
+ * ```
+ */
+export async function ensureLogins (client: SqlClient, session: Session, roles: Roles, logins: Logins): Promise<void> {
+  for (const [user, uses] of usesByUser(logins)) {
+    const isPrivileged = await ensureLogin(client, session, logins, user, uses)
+    if (isPrivileged) continue
+    const granted = new Set<string>(uses.flatMap(use => groups[use].map(group => roles[group])))
+    for (const use of uses) {
+      for (const group of groups[use]) await grantRole(client, session, roles[group], user, inherits[use])
+    }
+    await revokeOthers(client, session, Object.values(roles).filter(role => !granted.has(role)), user)
+    await grantLookups(client, user, uses.includes('app') && logins.registry === undefined)
+  }
+}
+
+type Use = keyof typeof groups
+
+function usesByUser (logins: Logins): Map<string, Use[]> {
+  const users = new Map<string, Use[]>()
+  for (const use of Object.keys(groups) as Use[]) {
+    const login = logins[use]
+    if (login !== undefined) users.set(login.user, [...users.get(login.user) ?? [], use])
+  }
+  return users
+}
+
+async function ensureLogin (client: SqlClient, session: Session, logins: Logins, user: string, uses: readonly Use[]): Promise<boolean> {
+  const { rows: [existing] } = await client.query<{ rolsuper: boolean }>('select rolsuper from pg_catalog.pg_roles where rolname = $1', [user])
+  if (existing !== undefined) return existing.rolsuper
+  const password = uses.map(use => logins[use]?.password).find(given => given !== undefined && given !== '')
+  const inherit = uses.every(use => inherits[use]) ? 'inherit' : 'noinherit'
+  await client.query(`create role ${quoteName(user)} login ${inherit}${password === undefined ? '' : ` password ${quoteText(passwordVerifier(password))}`}`)
+  return false
+}
+
+async function revokeOthers (client: SqlClient, session: Session, others: readonly string[], user: string): Promise<void> {
+  // The session's own login must stay able to become the owner, or it could not finish.
+  if (user === session.user) return
+  const { rows } = await client.query<{ role: string }>(`
+    select granted.rolname as role from pg_catalog.pg_auth_members
+    join pg_catalog.pg_roles granted on granted.oid = roleid
+    join pg_catalog.pg_roles holder on holder.oid = member
+    where holder.rolname = $1 and granted.rolname = any($2)`, [user, others])
+  for (const { role } of rows) await client.query(`revoke ${quoteName(role)} from ${quoteName(user)}`)
+}
+
+// To the login and not to its group: the role that tenants' statements run as has no business in the registry.
+async function grantLookups (client: SqlClient, user: string, may: boolean): Promise<void> {
+  const functions = 'tenancy.tenant_by_slug(text), tenancy.tenant_by_domain(text), tenancy.tenant_by_id(text)'
+  if (may) {
+    await client.query(`grant usage on schema tenancy to ${quoteName(user)}; grant execute on function ${functions} to ${quoteName(user)}`)
+  } else {
+    await client.query(`revoke execute on function ${functions} from ${quoteName(user)}`)
+  }
+}

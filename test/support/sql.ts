@@ -1,0 +1,64 @@
+// Connections and the context of a tenant, written out by hand: what the driver does is not for these tests to use.
+import { PGlite } from '@electric-sql/pglite'
+import { rolesOf, signToken, type SigningKey, type SqlClient } from '@fastify-tenancy/database'
+import { createHash } from 'node:crypto'
+import pg from 'pg'
+import type { Test } from 'tap'
+
+/** A connection that closes when the test ends. */
+export async function connect (t: Test, url: string): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString: url })
+  client.on('error', () => {})
+  await client.connect()
+  t.teardown(() => client.end())
+  return client
+}
+
+/** PGlite in memory behind the one method that set-up and registry need. */
+export async function connectEmbedded (t: Test): Promise<SqlClient> {
+  const lite = await PGlite.create()
+  t.teardown(() => lite.close())
+  return {
+    async query<R> (text: string, values?: unknown[]) {
+      if (values === undefined) {
+        const results = await lite.exec(text)
+        const last = results.at(-1)
+        return { rows: (last?.rows ?? []) as R[], rowCount: last?.affectedRows ?? null }
+      }
+      const { rows, affectedRows } = await lite.query<R>(text, values)
+      return { rows, rowCount: affectedRows ?? null }
+    }
+  }
+}
+
+export function databaseOf (url: string): string {
+  return new URL(url).pathname.slice(1)
+}
+
+/** The name of a login that the database's teardown drops, and its URL. */
+export function loginUrl (url: string, use: string): string {
+  const login = new URL(url)
+  login.username = `login_${use}_${createHash('md5').update(databaseOf(url)).digest('hex').slice(0, 8)}`
+  login.password = `secret of ${use}`
+  return login.href
+}
+
+/** User and password of a URL, as `init` takes them. */
+export function loginOf (url: string): { user: string, password: string } {
+  const { username, password } = new URL(url)
+  return { user: decodeURIComponent(username), password: decodeURIComponent(password) }
+}
+
+/** Runs `work` in a transaction as the application's role, for `tenant` where one is given; rolled back afterwards. */
+export async function asTenant<T> (client: SqlClient, tenant: string | undefined, work: () => Promise<T>, key?: SigningKey): Promise<T> {
+  const { rows: [row] } = await client.query<{ name: string }>('select current_database()::text as name')
+  await client.query('begin')
+  try {
+    await client.query('select set_config(\'role\', $1, true)', [rolesOf(row?.name ?? '').app])
+    if (tenant !== undefined) await client.query('select set_config(\'tenancy.tenant\', $1, true)', [tenant])
+    if (tenant !== undefined && key !== undefined) await client.query('select set_config(\'tenancy.token\', $1, true)', [signToken({ key, tenant })])
+    return await work()
+  } finally {
+    await client.query('rollback')
+  }
+}
