@@ -29,7 +29,7 @@ export function explain (issue: v.BaseIssue<unknown>, name: string): string {
 function show (value: unknown, where: string): string {
   if (typeof value === 'string') {
     if (/secret|password|token/i.test(where)) return 'a string of ' + value.length + ' characters'
-    return `'${value.replace(/\/\/[^@/]*@/, '//***@').slice(0, 60)}'`
+    return `'${value.replace(/\/\/\S*@/, '//***@').slice(0, 60)}'`
   }
   if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object'
   return typeof value === 'function' ? 'a function' : String(value)

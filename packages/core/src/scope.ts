@@ -40,6 +40,11 @@ export class TenantScope {
     return this.#isClosed
   }
 
+  /** Whether the work was cut short, rather than ended. */
+  get isAborted (): boolean {
+    return this.#controller?.signal.aborted ?? false
+  }
+
   /** @throws FST_TENANCY_SCOPE_CLOSED after the end of the scope. */
   assertOpen (): void {
     if (this.#isClosed) throw new ScopeClosedError()

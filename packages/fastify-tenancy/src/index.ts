@@ -1,1 +1,5 @@
-export {}
+export { default, tenancy } from './plugin.ts'
+export type { TenancyOptions } from './options.ts'
+export type { Tenancy, TenancyHealth } from './tenancy.ts'
+export { currentScope, currentTenant, memoryRegistry, type Register, type RequestTenancy, type RouteTenancy, type Tenant, type TenantRegistry, type TenantScope } from '@fastify-tenancy/core'
+export { openPool, toHttpError, type RequestDatabase, type TenantDatabase, type TenantKysely } from '@fastify-tenancy/database'

@@ -1,0 +1,42 @@
+import Fastify, { type FastifyInstance } from 'fastify'
+import tenancy, { openPool, type TenancyOptions } from 'fastify-tenancy'
+
+import { routes } from './routes.ts'
+import { setUp } from './set-up.ts'
+
+/** What the environment may choose. */
+export interface Settings {
+  baseDomain: string
+  databaseUrl: string
+  redisUrl?: string | undefined
+  limitsFile: string
+  isolation: string
+  /** Signs the tenant context. Every process on one database needs the same. */
+  secret?: string | undefined
+  logger?: boolean
+}
+
+/** The whole application: database set up and seeded, suite registered, routes added. */
+export async function buildApp ({ baseDomain, databaseUrl, redisUrl, limitsFile, isolation, secret, logger = true }: Settings): Promise<FastifyInstance> {
+  if (secret === undefined && process.env.NODE_ENV === 'production') throw new Error('TENANCY_SECRET must be set under NODE_ENV=production')
+  const rls = { secret: secret ?? 'a secret for trying it out, known to everybody' }
+  const tables = { tenant: ['projects', 'tasks'] }
+
+  // One pool for set-up and requests: an embedded database has a single connection.
+  const database = openPool(databaseUrl)
+  const app = Fastify({ logger, ajv: { customOptions: { coerceTypes: false } } })
+  app.addHook('onClose', () => database.end())
+  await setUp(database, { rls, tables })
+
+  await app.register(tenancy, {
+    baseDomain,
+    database,
+    ...(redisUrl !== undefined && { redis: redisUrl }),
+    isolation: isolation as TenancyOptions['isolation'],
+    rls,
+    tables,
+    rateLimit: limitsFile
+  })
+  routes(app)
+  return app
+}

@@ -1,0 +1,16 @@
+import type { RequestTenancy } from '@fastify-tenancy/core'
+
+import type { TenancyDatabase } from './database.ts'
+import type { TenantKysely } from './types.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** What the suite knows of this request. */
+    readonly tenancy: RequestTenancy
+    /** The database of this request's tenant. Nothing is opened before its first query; closed with the reply. */
+    readonly db: TenantKysely
+  }
+  interface FastifyInstance {
+    readonly tenantDatabase: TenancyDatabase
+  }
+}

@@ -1,0 +1,193 @@
+import { encodeValue, isServerError, rowDecoder, type Field, type RowDecoder, type WireConnection, type WireValue } from './pg-internals.ts'
+
+/** One statement of a batch, as it goes over the wire. */
+export interface WireStatement {
+  readonly text: string
+  readonly values: readonly unknown[]
+  /** The name it is prepared under; `''` for none. */
+  readonly name: string
+  /** Whether the server knows the name already, so that Parse is left out. */
+  readonly isParsed: boolean
+  /** Rows per portion, for a statement whose rows are read as they come; 0 for all at once. */
+  readonly portion: number
+}
+
+/** What the server answered to the last statement of a batch. */
+export interface Reply {
+  readonly rows: unknown[]
+  readonly fields: readonly Field[]
+  readonly command: string | null
+  readonly rowCount: number | null
+  /** True for a statement that answered with a row description: `SELECT … INTO` has the tag of a select, and none. */
+  readonly hasRows: boolean
+}
+
+/** How a batch ended. */
+export interface BatchEnd {
+  readonly reply: Reply
+  readonly error: unknown
+  /** The status that ReadyForQuery told: `I` idle, `T` in a transaction, `E` in a failed one; undefined when it never came. */
+  readonly status: 'I' | 'T' | 'E' | undefined
+  /** The command tags, in order. */
+  readonly tags: readonly string[]
+}
+
+export interface BatchListener {
+  /** A portion of rows has come; return false to end the statement, or a promise to hold the next portion back. */
+  onPortion? (rows: unknown[]): Promise<boolean>
+  onParsed (name: string, text: string): void
+  onEnd (end: BatchEnd): void
+}
+
+const maxParameters = 65_535
+
+/**
+ * Several statements in one extended-protocol batch with a single Sync: one wait, and one implicit transaction
+ * where none is open. On any error the server skips everything up to the Sync, so a context that fails
+ * can never let the statement behind it run.
+ *
+ * Everything is encoded in the constructor, before the first byte is written: a value that cannot be encoded
+ * must not leave half a batch on the wire.
+ *
+ * https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY
+ */
+export class Batch {
+  // pg records a prepared name for its active query on any ParseComplete: this batch keeps its own record.
+  readonly name = ''
+  readonly #statements: readonly (WireStatement & { encoded: WireValue[] })[]
+  readonly #closing: readonly string[]
+  readonly #listener: BatchListener
+  readonly #decoder: RowDecoder
+  readonly #tags: string[] = []
+  #connection: WireConnection | undefined
+  #current = 0
+  #hasRows = false
+  #error: unknown
+  #isSynced = false
+  #isOver = false
+
+  /** @param closing names to close on the server first, because the record of them overflowed or the server lost them. */
+  constructor (statements: readonly WireStatement[], closing: readonly string[], types: unknown, listener: BatchListener) {
+    this.#statements = statements.map(statement => ({ ...statement, encoded: encode(statement) }))
+    this.#closing = closing
+    this.#decoder = rowDecoder(types)
+    this.#listener = listener
+  }
+
+  /** Called by pg when the connection is free. */
+  submit (connection: WireConnection): void {
+    this.#connection = connection
+    connection.on('parseComplete', this.#onParseComplete)
+    connection.once('readyForQuery', this.#onReady)
+    connection.once('end', this.#onConnectionEnd)
+    // One write for the whole batch: without the cork each message would be a packet.
+    connection.stream.cork()
+    for (const name of this.#closing) connection.close({ type: 'S', name })
+    for (const [index, { text, name, isParsed, encoded, portion }] of this.#statements.entries()) {
+      if (!isParsed) connection.parse({ text, name })
+      connection.bind({ portal: '', statement: name, values: encoded })
+      if (index === this.#last) connection.describe({ type: 'P', name: '' })
+      connection.execute({ portal: '', rows: portion })
+    }
+    if (this.#statements[this.#last]?.portion) connection.flush()
+    else this.#sync()
+    connection.stream.uncork()
+  }
+
+  handleRowDescription (message: { fields: readonly Field[] }): void {
+    this.#hasRows = true
+    this.#decoder.addFields(message.fields)
+  }
+
+  handleDataRow (message: { fields: readonly (string | null)[] }): void {
+    // The rows of the context are dropped; those after a failed parse are not wanted.
+    if (this.#current !== this.#last || this.#error !== undefined) return
+    try {
+      this.#decoder.rows.push(this.#decoder.parseRow(message.fields))
+    } catch (error) {
+      this.#error = error
+    }
+  }
+
+  handleCommandComplete (message: { text: string }): void {
+    this.#tags.push(message.text.split(' ', 1)[0] ?? '')
+    if (this.#current === this.#last) {
+      this.#decoder.addCommandComplete(message)
+      this.#sync()
+    }
+    this.#current++
+  }
+
+  handleEmptyQuery (): void {
+    this.#tags.push('')
+    this.#sync()
+    this.#current++
+  }
+
+  handlePortalSuspended (connection: WireConnection): void {
+    const rows = this.#decoder.rows.splice(0)
+    const next = this.#listener.onPortion?.(rows) ?? Promise.resolve(false)
+    void next.then(isWanted => {
+      if (this.#isOver) return
+      if (!isWanted) return this.#sync()
+      connection.execute({ portal: '', rows: this.#statements[this.#last]?.portion ?? 0 })
+      connection.flush()
+    })
+  }
+
+  /** An error of the server is kept until ReadyForQuery tells the connection's state; any other means that it is gone. */
+  handleError (error: unknown): void {
+    this.#error ??= error
+    if (!isServerError(error)) this.#end(undefined)
+    else this.#sync()
+  }
+
+  handleReadyForQuery (): void {}
+
+  handleCopyInResponse (connection: WireConnection): void {
+    connection.sendCopyFail('COPY is not served here')
+  }
+
+  handleCopyData (): void {}
+
+  get #last (): number {
+    return this.#statements.length - 1
+  }
+
+  #sync (): void {
+    if (this.#isSynced) return
+    this.#isSynced = true
+    this.#connection?.sync()
+  }
+
+  #onParseComplete = (): void => {
+    const statement = this.#statements.slice(this.#current).find(({ isParsed }) => !isParsed)
+    if (statement?.name) this.#listener.onParsed(statement.name, statement.text)
+  }
+
+  #onReady = (message: { status: 'I' | 'T' | 'E' }): void => {
+    this.#end(message.status)
+  }
+
+  #onConnectionEnd = (): void => {
+    this.#error ??= new Error('Connection terminated unexpectedly')
+    this.#end(undefined)
+  }
+
+  #end (status: BatchEnd['status']): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#connection?.off('parseComplete', this.#onParseComplete)
+    this.#connection?.off('readyForQuery', this.#onReady)
+    this.#connection?.off('end', this.#onConnectionEnd)
+    const { rows, fields, command, rowCount } = this.#decoder
+    this.#listener.onEnd({ reply: { rows, fields, command, rowCount, hasRows: this.#hasRows }, error: this.#error, status, tags: this.#tags })
+  }
+}
+
+function encode ({ text, values }: WireStatement): WireValue[] {
+  // A NUL would end the text early on the wire, and shift every message behind it.
+  if (text.includes('\0')) throw new TypeError('a statement must not contain a NUL character')
+  if (values.length > maxParameters) throw new TypeError(`a statement takes at most ${maxParameters} parameters, got ${values.length}`)
+  return values.map(encodeValue)
+}

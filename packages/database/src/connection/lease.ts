@@ -1,0 +1,223 @@
+import { AbortedTransactionError } from 'kysely'
+import type pg from 'pg'
+
+import { DatabaseUnavailableError, QueryRefusedError } from '../errors.ts'
+import { readStatement, rowTags } from '../statement.ts'
+import { cancelBackend } from './cancel.ts'
+import { Batch, type BatchEnd, type BatchListener, type Reply, type WireStatement } from './batch.ts'
+import { isServerError } from './pg-internals.ts'
+import { Portions } from './portions.ts'
+import { Session } from './session.ts'
+
+/** A statement with its parameters, not yet bound to a connection. */
+export interface Query {
+  readonly text: string
+  readonly values: readonly unknown[]
+}
+
+/** Makes the statement that a connection runs before each statement of a tenant; called once per statement. */
+export type MakeContext = (client: { readonly processID: number | null }) => Query
+
+/** How statements are prepared on a pool's connections. */
+export interface LeaseSettings {
+  /** False where a pooler stands between, that cannot hold prepared names. */
+  readonly names: boolean
+  readonly types: unknown
+}
+
+/**
+ * One connection, borrowed for one tenant. Every statement goes out with the tenant's context before it, in one batch.
+ * On return the connection goes back to its pool only if it is provably clean; otherwise it is destroyed.
+ */
+export class Lease {
+  readonly #client: pg.PoolClient
+  readonly #session: Session
+  readonly #context: MakeContext
+  readonly #settings: LeaseSettings
+  /** The transaction control to send with the next statement: a transaction begins with its first statement. */
+  #pendingBegin: string | undefined
+  #status: BatchEnd['status'] = 'I'
+  #isTransaction = false
+  #isSpoilt = false
+  #isReturned = false
+  // Statements of one connection run one after the other, in the order they were asked for.
+  #queue: Promise<unknown> = Promise.resolve()
+  #running = 0
+
+  constructor (client: pg.PoolClient, context: MakeContext, settings: LeaseSettings) {
+    this.#client = client
+    this.#session = Session.of(client)
+    this.#context = context
+    this.#settings = settings
+  }
+
+  get isTransaction (): boolean {
+    return this.#isTransaction
+  }
+
+  /** Runs one row statement within the tenant's context. */
+  run (query: Query): Promise<Reply> {
+    return this.#inOrder(() => this.#runWithContext(query))
+  }
+
+  /** Like `run`, with rows in portions of `size`, read as they are asked for. */
+  async * stream (query: Query, size: number): AsyncIterableIterator<unknown[]> {
+    const portions = new Portions()
+    const end = this.#inOrder(() => this.#runWithContext(query, size, portions))
+    end.then(reply => portions.finish(reply.rows), (error: unknown) => portions.fail(error))
+    try {
+      yield * portions
+    } finally {
+      portions.cancel()
+      await end.catch(() => {})
+    }
+  }
+
+  /** Begins a transaction with the next statement, so that it costs no wait of its own. */
+  begin (characteristics: string): void {
+    this.#isTransaction = true
+    this.#pendingBegin = `begin${characteristics}`
+  }
+
+  /** @throws Kysely's AbortedTransactionError when the server answered ROLLBACK: a statement had failed, and its error was caught. */
+  commit (): Promise<void> {
+    return this.#endTransaction('commit')
+  }
+
+  rollback (): Promise<void> {
+    return this.#endTransaction('rollback')
+  }
+
+  /** Sends `savepoint`, `release savepoint` or `rollback to savepoint`. No context: in a failed transaction it would fail too. */
+  control (text: string): Promise<void> {
+    return this.#inOrder(async () => {
+      await this.#send([...this.#takeBegin(), control(text)])
+    })
+  }
+
+  /** Returns the connection; destroys it unless it is provably clean. A second call does nothing. */
+  release (): void {
+    if (this.#isReturned) return
+    this.#isReturned = true
+    const isClean = this.#running === 0 && this.#status === 'I' && !this.#isSpoilt && !this.#session.isDead && !this.#session.isChanged
+    this.#client.release(!isClean)
+  }
+
+  /** Ends the connection at once, and has the server stop what runs on it. */
+  destroy (): void {
+    if (this.#isReturned) return
+    this.#isReturned = true
+    this.#isSpoilt = true
+    this.#client.release(true)
+    cancelBackend(this.#session.client)
+    this.#session.client.connection.stream.destroy()
+  }
+
+  async #endTransaction (how: 'commit' | 'rollback'): Promise<void> {
+    // Ordered behind whatever was not awaited: that ran inside the transaction, or not at all.
+    await this.#inOrder(async () => {
+      this.#isTransaction = false
+      // Nothing was sent, or nothing is left to end.
+      if (this.#pendingBegin !== undefined || this.#session.isDead) {
+        this.#pendingBegin = undefined
+        if (this.#session.isDead && how === 'commit') throw new DatabaseUnavailableError()
+        return
+      }
+      const { tags } = await this.#send([control(how)])
+      if (how === 'commit' && tags[0] !== 'COMMIT') {
+        throw new AbortedTransactionError()
+      }
+    })
+  }
+
+  async #runWithContext (query: Query, portion = 0, listener: Pick<BatchListener, 'onPortion'> = {}): Promise<Reply> {
+    const { isAllowed, keyword, mayChangeSession, name } = readStatement(query.text)
+    if (!isAllowed) throw new QueryRefusedError(`A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, got ${keyword || 'no keyword'}: use the transaction methods of Kysely, and migrations for the rest`)
+    if (mayChangeSession) this.#isSpoilt = true
+    const context = this.#context(this.#session.client)
+    // Without parameters a plan is always the generic one: such a statement is not worth a name.
+    const statementName = query.values.length > 0 ? name : ''
+    const send = (): Promise<BatchEnd> => this.#send([
+      ...this.#takeBegin(),
+      this.#prepared(context, contextName, 0),
+      this.#prepared(query, statementName, portion)
+    ], listener)
+    const wasIdle = this.#status === 'I' && this.#pendingBegin === undefined
+    let end: BatchEnd
+    try {
+      end = await send()
+    } catch (error) {
+      if (!isStaleName(error)) throw error
+      this.#session.forgetAll([contextName, statementName])
+      // Nothing of a failed batch remains, so that it may run again; a failed transaction must be ended by who began it.
+      if (!wasIdle || portion > 0) throw error
+      end = await send()
+    }
+    const tag = end.tags.at(-1) ?? ''
+    if (!rowTags.has(tag)) {
+      this.destroy()
+      throw new QueryRefusedError(`A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, and the server answered ${tag || 'nothing'}`)
+    }
+    return end.reply
+  }
+
+  #prepared ({ text, values }: Query, name: string, portion: number): WireStatement {
+    const used = this.#settings.names ? name : ''
+    return { text, values, name: used, isParsed: used !== '' && this.#session.knows(used, text), portion }
+  }
+
+  #takeBegin (): WireStatement[] {
+    const text = this.#pendingBegin
+    this.#pendingBegin = undefined
+    return text === undefined ? [] : [control(text)]
+  }
+
+  async #send (statements: readonly WireStatement[], listener: Pick<BatchListener, 'onPortion'> = {}): Promise<BatchEnd> {
+    const end = await new Promise<BatchEnd>((resolve, reject) => {
+      const batch = new Batch(statements, this.#session.takeClosing(), this.#settings.types, {
+        ...(listener.onPortion && { onPortion: listener.onPortion.bind(listener) }),
+        onParsed: (name, text) => this.#session.learn(name, text),
+        onEnd: resolve
+      })
+      if (this.#isReturned) return reject(returned())
+      if (this.#session.isDead) return reject(new DatabaseUnavailableError())
+      this.#client.query(batch as unknown as pg.Submittable)
+    })
+    this.#status = end.status
+    if (end.error === undefined) return end
+    if (end.status !== undefined && isServerError(end.error)) throw end.error
+    this.#isSpoilt = true
+    throw end.status === undefined ? new DatabaseUnavailableError(undefined, { cause: end.error }) : end.error
+  }
+
+  #inOrder<T> (work: () => Promise<T>): Promise<T> {
+    const run = async (): Promise<T> => {
+      if (this.#isReturned) throw returned()
+      this.#running++
+      try {
+        return await work()
+      } finally {
+        this.#running--
+      }
+    }
+    const result = this.#queue.then(run)
+    this.#queue = result.catch(() => {})
+    return result
+  }
+}
+
+const contextName = 'tenancy_context'
+
+function control (text: string): WireStatement {
+  return { text, values: [], name: '', isParsed: false, portion: 0 }
+}
+
+function returned (): Error {
+  return new DatabaseUnavailableError('The connection was returned before this statement ran: await every statement of a transaction')
+}
+
+/** A table changed under a prepared plan, the server lost the name (26000), or it has it already (42P05). */
+function isStaleName (error: unknown): boolean {
+  if (!isServerError(error)) return false
+  return error.code === '26000' || error.code === '42P05' || (error.code === '0A000' && error.routine === 'RevalidateCachedQuery')
+}

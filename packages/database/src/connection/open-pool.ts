@@ -1,0 +1,71 @@
+import { createRequire } from 'node:module'
+
+import pg from 'pg'
+
+import { PGliteStream } from './pglite-stream.ts'
+
+/** Bounds of a pool. Durations in milliseconds. */
+export interface PoolSettings {
+  readonly max: number
+  /** The longest to wait for a connection, new or free. */
+  readonly acquireTimeout: number
+  /** How long an unused connection is kept. */
+  readonly idleTimeout: number
+}
+
+/** @default 10 connections, 5 s to get one, 5 minutes idle */
+export const defaultPoolSettings: PoolSettings = Object.freeze({ max: 10, acquireTimeout: 5_000, idleTimeout: 300_000 })
+
+/** Whether a URL names an embedded PGlite. */
+export function isEmbedded (url: string): boolean {
+  return url.startsWith('pglite:')
+}
+
+/**
+ * Opens a pool on a URL: `postgres://…`, or `pglite://memory` and `pglite://./folder` for an embedded PGlite.
+ * Each call with `pglite://memory` gives a new, empty database: share the pool where several parts need the same.
+ * PGlite has one connection; end the pool to close it.
+ */
+export function openPool (url: string, settings: PoolSettings = defaultPoolSettings): pg.Pool {
+  if (isEmbedded(url)) return openEmbedded(url)
+  return new pg.Pool({
+    connectionString: url,
+    max: settings.max,
+    min: 0,
+    connectionTimeoutMillis: settings.acquireTimeout,
+    idleTimeoutMillis: settings.idleTimeout,
+    keepAlive: true
+  })
+}
+
+function openEmbedded (url: string): pg.Pool {
+  const { PGlite } = loadPGlite()
+  const folder = url.slice('pglite://'.length)
+  const database = new PGlite(folder === 'memory' ? 'memory://' : folder)
+  const pool = new EmbeddedPool({ user: 'postgres', database: 'postgres', host: 'localhost', ssl: false, max: 1, idleTimeoutMillis: 0, stream: () => new PGliteStream(database) as never })
+  pool.onEnd = () => database.close()
+  return pool
+}
+
+class EmbeddedPool extends pg.Pool {
+  onEnd: () => Promise<void> = async () => {}
+
+  override async end (): Promise<void> {
+    await super.end()
+    await this.onEnd()
+  }
+}
+
+/** Whether a pool is on an embedded PGlite. */
+export function isEmbeddedPool (pool: pg.Pool): boolean {
+  return pool instanceof EmbeddedPool
+}
+
+// Loaded when it is used: an application on PostgreSQL does not install it.
+function loadPGlite (): typeof import('@electric-sql/pglite') {
+  try {
+    return createRequire(import.meta.url)('@electric-sql/pglite') as typeof import('@electric-sql/pglite')
+  } catch (cause) {
+    throw new Error('pglite:// needs the package @electric-sql/pglite: install it, or give a postgres:// URL', { cause })
+  }
+}

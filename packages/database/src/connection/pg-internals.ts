@@ -1,0 +1,78 @@
+import pg from 'pg'
+
+/*
+ * The parts of `pg` that its types do not tell of, and that the driver builds on: the wire messages of a connection
+ * and the row decoder. All of it is what `pg-cursor` and `pg-query-stream` use too. Kept in one place, so that
+ * a new major of `pg` is checked against one file.
+ */
+
+/** One column of a RowDescription. */
+export interface Field {
+  readonly name: string
+  readonly tableID: number
+  readonly columnID: number
+  readonly dataTypeID: number
+}
+
+export interface WireConnection {
+  readonly stream: { cork (): void, uncork (): void, destroy (error?: Error): void }
+  parse (message: { text: string, name: string }): void
+  bind (message: { portal: string, statement: string, values: readonly WireValue[] }): void
+  describe (message: { type: 'P', name: string }): void
+  execute (message: { portal: string, rows: number }): void
+  close (message: { type: 'S' | 'P', name: string }): void
+  flush (): void
+  sync (): void
+  sendCopyFail (reason: string): void
+  on (event: string, listener: (message: never) => void): void
+  once (event: string, listener: (message: never) => void): void
+  off (event: string, listener: (message: never) => void): void
+}
+
+export interface WireClient extends pg.ClientBase {
+  readonly connection: WireConnection
+  readonly processID: number | null
+  readonly secretKey: number | null
+  readonly host: string
+  readonly port: number
+}
+
+/** A parameter as it travels. */
+export type WireValue = string | Buffer | null
+
+export interface RowDecoder {
+  readonly fields: readonly Field[]
+  readonly rows: unknown[]
+  readonly command: string | null
+  readonly rowCount: number | null
+  addFields (fields: readonly Field[]): void
+  parseRow (values: readonly (string | null)[]): unknown
+  addCommandComplete (message: { text: string }): void
+}
+
+interface Internals {
+  readonly Result: new (rowMode: undefined, types: unknown) => RowDecoder
+  readonly utils: { prepareValue (value: unknown): WireValue }
+}
+
+const internals = pg as unknown as Internals
+
+/** `pg`'s own encoding of a parameter. Throws for what cannot be encoded, before anything is sent. */
+export function encodeValue (value: unknown): WireValue {
+  return internals.utils.prepareValue(value)
+}
+
+/** `pg`'s own decoder of rows, with the client's type parsers. */
+export function rowDecoder (types: unknown): RowDecoder {
+  return new internals.Result(undefined, types)
+}
+
+/** The client with the members that its types leave out. */
+export function wireClient (client: pg.ClientBase): WireClient {
+  return client as WireClient
+}
+
+/** Whether the server sent this error, as opposed to a connection that broke. */
+export function isServerError (error: unknown): error is pg.DatabaseError {
+  return error instanceof pg.DatabaseError
+}

@@ -1,0 +1,92 @@
+import type { PGlite } from '@electric-sql/pglite'
+import { Duplex } from 'node:stream'
+
+/**
+ * Lets a `pg` client speak with PGlite: the same wire protocol, without a socket. So one driver serves both,
+ * and what is tried out on PGlite is what runs on PostgreSQL.
+ *
+ * PGlite is one backend: all streams on it share its session, so at most one may be open at a time (a pool of one).
+ * The start-up exchange is answered here; when the stream ends, its transaction is rolled back and its session is reset,
+ * as if the backend had gone.
+ */
+export class PGliteStream extends Duplex {
+  readonly #database: PGlite
+  #pending = Buffer.alloc(0)
+  #isStarted = false
+
+  constructor (database: PGlite) {
+    super()
+    this.#database = database
+  }
+
+  connect (): this {
+    process.nextTick(() => this.emit('connect'))
+    return this
+  }
+
+  setNoDelay (): this { return this }
+  setKeepAlive (): this { return this }
+  ref (): this { return this }
+  unref (): this { return this }
+
+  override _read (): void {}
+
+  override _write (chunk: Buffer, _encoding: string, done: (error?: Error) => void): void {
+    this.#pending = Buffer.concat([this.#pending, chunk])
+    this.#answer().then(() => done(), done)
+  }
+
+  override _writev (chunks: { chunk: Buffer }[], done: (error?: Error) => void): void {
+    this._write(Buffer.concat(chunks.map(({ chunk }) => chunk)), '', done)
+  }
+
+  override _final (done: (error?: Error) => void): void {
+    this.#reset().then(() => {
+      this.push(null)
+      done()
+    }, done)
+  }
+
+  override _destroy (error: Error | null, done: (error?: Error | null) => void): void {
+    this.#reset().then(() => done(error), () => done(error))
+  }
+
+  async #answer (): Promise<void> {
+    if (!this.#isStarted) {
+      if (this.#pending.length < 4 || this.#pending.length < this.#pending.readInt32BE(0)) return
+      this.#pending = this.#pending.subarray(this.#pending.readInt32BE(0))
+      this.#isStarted = true
+      this.push(startUpAnswer)
+    }
+    const length = completeMessages(this.#pending)
+    if (length === 0) return
+    const messages = this.#pending.subarray(0, length)
+    this.#pending = this.#pending.subarray(length)
+    if (messages[0] === terminate) return
+    await this.#database.waitReady
+    this.push(await this.#database.execProtocolRaw(messages))
+  }
+
+  async #reset (): Promise<void> {
+    if (!this.#isStarted || this.#database.closed) return
+    this.#isStarted = false
+    await this.#database.exec('rollback')
+    await this.#database.exec('discard all')
+  }
+}
+
+const terminate = 'X'.charCodeAt(0)
+
+/** The length of the whole messages at the start of `data`. */
+function completeMessages (data: Buffer): number {
+  let end = 0
+  while (end + 5 <= data.length) {
+    const next = end + 1 + data.readInt32BE(end + 1)
+    if (next > data.length) break
+    end = next
+  }
+  return end
+}
+
+// AuthenticationOk, ReadyForQuery(idle)
+const startUpAnswer = Buffer.from([0x52, 0, 0, 0, 8, 0, 0, 0, 0, 0x5a, 0, 0, 0, 5, 0x49])

@@ -1,0 +1,85 @@
+import { wireClient, type WireClient } from './pg-internals.ts'
+import type pg from 'pg'
+
+const maxNames = 200
+
+/**
+ * What the driver knows of one connection across its borrowers: the statements prepared on it,
+ * and whether it is still as it was when it was opened.
+ */
+export class Session {
+  readonly client: WireClient
+  // Insertion order is order of use: the first is the one to close.
+  #names = new Map<string, string>()
+  #closing: string[] = []
+  #isChanged = false
+  #isDead = false
+
+  /** The session of a client; made once per client. */
+  static of (client: pg.ClientBase): Session {
+    const old = sessions.get(client)
+    if (old !== undefined) return old
+    const session = new Session(wireClient(client))
+    sessions.set(client, session)
+    return session
+  }
+
+  private constructor (client: WireClient) {
+    this.client = client
+    // Without a listener of its own, a backend that dies while its client is checked out ends the process.
+    client.on('error', () => { this.#isDead = true })
+    client.connection.on('end', () => { this.#isDead = true })
+    client.connection.on('parameterStatus', this.#onParameterStatus)
+  }
+
+  get isDead (): boolean {
+    return this.#isDead
+  }
+
+  /** Whether a statement left a setting of the session changed, as far as the server reports those. */
+  get isChanged (): boolean {
+    return this.#isChanged
+  }
+
+  /** Whether `text` is prepared under `name`; a use makes it the newest. */
+  knows (name: string, text: string): boolean {
+    if (this.#names.get(name) !== text) return false
+    this.#names.delete(name)
+    this.#names.set(name, text)
+    return true
+  }
+
+  /** Remembers a prepared name, and has the oldest closed where there are too many: each costs the backend memory. */
+  learn (name: string, text: string): void {
+    this.#names.set(name, text)
+    if (this.#names.size <= maxNames) return
+    const [oldest] = this.#names.keys()
+    if (oldest !== undefined) this.forget(oldest)
+  }
+
+  /** Has a name closed with the next batch. */
+  forget (name: string): void {
+    this.#names.delete(name)
+    this.#closing.push(name)
+  }
+
+  /** Has every known name and `others` closed with the next batch: the server lost them, or a change of a table spoilt them. */
+  forgetAll (others: readonly string[]): void {
+    this.#closing.push(...new Set([...this.#names.keys(), ...others].filter(name => name !== '')))
+    this.#names.clear()
+  }
+
+  /** The names to close, given once. */
+  takeClosing (): readonly string[] {
+    return this.#closing.splice(0)
+  }
+
+  #onParameterStatus = (message: { parameterName: string }): void => {
+    if (!followsContext.has(message.parameterName)) this.#isChanged = true
+  }
+}
+
+// These change with each transaction's context, and with the transaction they are undone.
+const followsContext: ReadonlySet<string> = new Set(['is_superuser', 'session_authorization', 'search_path', 'in_hot_standby'])
+
+const sessions = new WeakMap<pg.ClientBase, Session>()

@@ -1,0 +1,115 @@
+import { ScopeClosedError, type TenantScope } from '@fastify-tenancy/core'
+import { createQueryId, IdentifierNode, RawNode, validateTransactionSettings, type CompiledQuery, type DatabaseConnection, type Driver, type QueryCompiler, type QueryResult, type TransactionSettings } from 'kysely'
+
+import type { Lease, MakeContext } from '../connection/lease.ts'
+import type { ConnectionPool } from '../connection/pool.ts'
+
+/** What a tenant's driver needs: whose work it is, where it goes, and the context that goes before each statement. */
+export interface TenantDriverSettings {
+  readonly scope: TenantScope
+  readonly pool: ConnectionPool
+  readonly context: MakeContext
+}
+
+/** Kysely's driver for one scope: every connection it borrows speaks for the scope's tenant, and none outlives the scope. */
+export class TenantDriver implements Driver {
+  readonly #settings: TenantDriverSettings
+  readonly #leases = new Set<Lease>()
+
+  constructor (settings: TenantDriverSettings) {
+    this.#settings = settings
+    settings.scope.onClose(() => this.#onScopeClose())
+  }
+
+  async init (): Promise<void> {}
+
+  async acquireConnection (): Promise<TenantConnection> {
+    const { scope, pool, context } = this.#settings
+    scope.assertOpen()
+    const lease = await pool.acquire(context)
+    // The scope may have ended while this waited in the queue.
+    if (scope.isClosed) {
+      lease.release()
+      throw new ScopeClosedError()
+    }
+    this.#leases.add(lease)
+    return new TenantConnection(lease, scope)
+  }
+
+  async releaseConnection (connection: TenantConnection): Promise<void> {
+    this.#leases.delete(connection.lease)
+    connection.lease.release()
+  }
+
+  async beginTransaction ({ lease }: TenantConnection, settings: TransactionSettings): Promise<void> {
+    validateTransactionSettings(settings)
+    const level = settings.isolationLevel === undefined ? '' : ` isolation level ${settings.isolationLevel}`
+    const access = settings.accessMode === undefined ? '' : ` ${settings.accessMode}`
+    lease.begin(level + access)
+  }
+
+  async commitTransaction ({ lease }: TenantConnection): Promise<void> {
+    await lease.commit()
+  }
+
+  async rollbackTransaction ({ lease }: TenantConnection): Promise<void> {
+    await lease.rollback()
+  }
+
+  async savepoint ({ lease }: TenantConnection, name: string, compileQuery: QueryCompiler['compileQuery']): Promise<void> {
+    await lease.control(compile('savepoint', name, compileQuery))
+  }
+
+  async rollbackToSavepoint ({ lease }: TenantConnection, name: string, compileQuery: QueryCompiler['compileQuery']): Promise<void> {
+    await lease.control(compile('rollback to savepoint', name, compileQuery))
+  }
+
+  async releaseSavepoint ({ lease }: TenantConnection, name: string, compileQuery: QueryCompiler['compileQuery']): Promise<void> {
+    await lease.control(compile('release savepoint', name, compileQuery))
+  }
+
+  async destroy (): Promise<void> {
+    throw new Error('request.db belongs to its request and is never destroyed: close the app, which ends the pools')
+  }
+
+  // What was not awaited must not go on for somebody who has had their answer. A lone statement finishes by itself,
+  // complete or not at all; an open transaction has nobody left to end it.
+  #onScopeClose (): void {
+    for (const lease of this.#leases) {
+      if (lease.isTransaction || this.#settings.scope.isAborted) lease.destroy()
+    }
+  }
+}
+
+/** One borrowed connection, as Kysely sees it. */
+export class TenantConnection implements DatabaseConnection {
+  readonly lease: Lease
+  readonly #scope: TenantScope
+
+  constructor (lease: Lease, scope: TenantScope) {
+    this.lease = lease
+    this.#scope = scope
+  }
+
+  async executeQuery<R> (query: CompiledQuery): Promise<QueryResult<R>> {
+    this.#scope.assertOpen()
+    const { rows, command, rowCount } = await this.lease.run({ text: query.sql, values: query.parameters })
+    return {
+      rows: rows as R[],
+      ...(command !== 'SELECT' && { numAffectedRows: BigInt(rowCount ?? 0) })
+    }
+  }
+
+  async * streamQuery<R> (query: CompiledQuery, chunkSize: number): AsyncIterableIterator<QueryResult<R>> {
+    this.#scope.assertOpen()
+    for await (const rows of this.lease.stream({ text: query.sql, values: query.parameters }, chunkSize)) {
+      this.#scope.assertOpen()
+      yield { rows: rows as R[] }
+    }
+  }
+}
+
+// Kysely's compiler quotes the name.
+function compile (command: string, name: string, compileQuery: QueryCompiler['compileQuery']): string {
+  return compileQuery(RawNode.create([`${command} `, ''], [IdentifierNode.create(name)]), createQueryId()).sql
+}

@@ -1,0 +1,189 @@
+import { bool, checkOptions, duration, instance, nonEmptyString, oneOf, OptionInvalidError, positiveInteger, type TenantRegistry } from '@fastify-tenancy/core'
+import type { KyselyPlugin, LogConfig } from 'kysely'
+import type pg from 'pg'
+import * as v from 'valibot'
+
+import { isEmbedded } from './connection/open-pool.ts'
+
+/** Where the data is, and how connections to it behave. */
+export interface DatabaseConnectionOptions {
+  /** The application's login: may become the role of tenants' statements, and should be able to become nothing else. */
+  readonly url: string | pg.Pool
+  /** The login that looks tenants up. @default the one of `url` */
+  readonly registryUrl?: string
+  /** The login of work across tenants. Only reported on at boot so far. */
+  readonly systemUrl?: string
+  /** The login of migrations and of the manager; the plugin never connects with it. */
+  readonly ownerUrl?: string
+  /** `max`: connections per process. @default { max: 10 } */
+  readonly pool?: { readonly max?: number }
+  /** Kysely plugins for `request.db`. @default none */
+  readonly plugins?: readonly KyselyPlugin[]
+  /** Kysely's `log`. @default off */
+  readonly log?: LogConfig
+  /** Type parsers, as `pg` takes them. @default pg's own */
+  readonly types?: pg.CustomTypesConfig
+  /** The longest that one statement may run. @default '30s' */
+  readonly statementTimeout?: string
+  /** The longest that one statement may wait for a lock. @default '5s' */
+  readonly lockTimeout?: string
+  /** The longest that a transaction may sit idle. @default '10s' */
+  readonly idleInTransaction?: string
+  /** `'custom'`: each statement is planned for its own tenant; `'shared'`: plans are kept, and shared by all tenants of a connection. @default 'custom' */
+  readonly plans?: 'custom' | 'shared'
+  /** Refuses to start below this level of separation of logins. @default 0 */
+  readonly requireLevel?: 0 | 1 | 2 | 3 | 4
+  /** Lets PGlite run under NODE_ENV=production. @default false */
+  readonly allowEmbedded?: boolean
+}
+
+/** Which tables hold what. A table in no list is refused. */
+export interface TablesOptions {
+  /** Tables with a tenant column: names, or a map of names to their tenant columns. @default none */
+  readonly tenant?: readonly string[] | Readonly<Record<string, string>>
+  /** Tables that all tenants read and none writes. @default none */
+  readonly shared?: readonly string[]
+  /** Tables that no tenant sees. @default none */
+  readonly global?: readonly string[]
+  /** The tenant column, where no other is named. @default 'tenant_id' */
+  readonly column?: string
+  /** The schema of all these tables. @default 'public' */
+  readonly schema?: string
+}
+
+/** Options of strategy `rls`. */
+export interface RlsOptions {
+  /**
+   * Signs each context, so that injected SQL cannot speak for another tenant. At least 32 characters; two while one replaces the other,
+   * the new one first. `tenancy init` installs what verifies it. @default none: the context stops mistakes, not attackers
+   */
+  readonly secret?: string | readonly [string, string]
+}
+
+/** Options of the plugin `tenantDatabase`. */
+export interface TenantDatabaseOptions {
+  /** A URL (`postgres://…`, `pglite://memory`, `pglite://./folder`), a `pg.Pool`, or an object of these and more. */
+  readonly database: string | pg.Pool | DatabaseConnectionOptions
+  /** The strategy for tenants. @default 'rls' */
+  readonly isolation?: 'rls'
+  readonly rls?: RlsOptions
+  readonly tables?: TablesOptions
+  /** Where tenants are looked up. @default the registry on `database` */
+  readonly registry?: TenantRegistry
+  /** The name of `request.db`. @default 'db' */
+  readonly decorator?: string
+}
+
+/** {@link TenantDatabaseOptions}, checked, with defaults; durations in milliseconds. */
+export interface ResolvedDatabaseOptions {
+  readonly database: {
+    readonly url: string | pg.Pool
+    readonly registryUrl: string | undefined
+    readonly systemUrl: string | undefined
+    readonly ownerUrl: string | undefined
+    readonly pool: { readonly max: number }
+    readonly plugins: readonly KyselyPlugin[]
+    readonly log: LogConfig | undefined
+    readonly types: pg.CustomTypesConfig | undefined
+    readonly statementTimeout: number
+    readonly lockTimeout: number
+    readonly idleInTransaction: number
+    readonly plans: 'custom' | 'shared'
+    readonly requireLevel: number
+    readonly allowEmbedded: boolean
+  }
+  readonly rls: {
+    /** The newest first; none where contexts are not signed. */
+    readonly secrets: readonly string[]
+  }
+  readonly tables: ResolvedTables
+  readonly registry: TenantRegistry | undefined
+  readonly decorator: string
+}
+
+/** {@link TablesOptions} with defaults. */
+export interface ResolvedTables {
+  /** Tenant tables with their tenant columns. */
+  readonly tenant: Readonly<Record<string, string>>
+  readonly shared: readonly string[]
+  readonly global: readonly string[]
+  readonly schema: string
+}
+
+const urlMessage = 'must be a URL such as \'postgres://user@host/database\' or \'pglite://memory\''
+const url = v.pipe(v.string(urlMessage), v.regex(/^(?:postgres|postgresql|pglite):\/\/./, urlMessage))
+const serverUrl = v.pipe(v.string(urlMessage), v.regex(/^(?:postgres|postgresql):\/\/./, 'must be a URL such as \'postgres://user@host/database\''))
+const pool = instance<pg.Pool>('a URL or a pg.Pool', 'connect', 'query', 'end')
+const source = v.union([url, pool], 'must be a URL such as \'postgres://user@host/database\', or a pg.Pool')
+const names = v.array(nonEmptyString, 'must be a list of table names')
+const secret = v.pipe(v.string('must be a string of at least 32 characters'), v.minLength(32, 'must be a string of at least 32 characters'))
+
+const connection = v.strictObject({
+  url: source,
+  registryUrl: v.optional(serverUrl),
+  systemUrl: v.optional(serverUrl),
+  ownerUrl: v.optional(serverUrl),
+  pool: v.optional(v.strictObject({ max: v.optional(positiveInteger, 10) }), {}),
+  plugins: v.optional(v.array(instance<KyselyPlugin>('a Kysely plugin', 'transformQuery', 'transformResult'), 'must be a list of Kysely plugins'), []),
+  log: v.optional(v.custom<LogConfig>(value => typeof value === 'function' || Array.isArray(value), 'must be a function or a list of levels')),
+  types: v.optional(instance<pg.CustomTypesConfig>('an object with getTypeParser()', 'getTypeParser')),
+  statementTimeout: v.optional(duration, '30s'),
+  lockTimeout: v.optional(duration, '5s'),
+  idleInTransaction: v.optional(duration, '10s'),
+  plans: v.optional(oneOf('custom', 'shared'), 'custom'),
+  requireLevel: v.optional(v.picklist([0, 1, 2, 3, 4], 'must be a level from 0 to 4'), 0),
+  allowEmbedded: v.optional(bool, false)
+}, 'must be a URL, a pg.Pool or an object with a url')
+
+const schema = v.strictObject({
+  database: connection,
+  isolation: v.optional(oneOf('rls'), 'rls'),
+  rls: v.optional(v.strictObject({ secret: v.optional(v.union([secret, v.strictTuple([secret, secret])], 'must be a string of at least 32 characters, or a pair of them')) }), {}),
+  tables: v.optional(v.strictObject({
+    tenant: v.optional(v.union([names, v.record(v.string(), nonEmptyString)], 'must be a list of table names, or a map of names to their tenant columns'), []),
+    shared: v.optional(names, []),
+    global: v.optional(names, []),
+    column: v.optional(nonEmptyString, 'tenant_id'),
+    schema: v.optional(nonEmptyString, 'public')
+  }), {}),
+  registry: v.optional(instance<TenantRegistry>('a TenantRegistry', 'findBySlug', 'findByDomain', 'findById')),
+  decorator: v.optional(nonEmptyString, 'db')
+})
+
+/**
+ * Checks the options and fills in defaults.
+ *
+ * @param name how the caller knows the object, for messages.
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
+export function resolveDatabaseOptions (given: unknown, name = 'options'): ResolvedDatabaseOptions {
+  const { database, rls, tables, registry, decorator } = checkOptions(schema, withDatabaseObject(given), name)
+  const { url, registryUrl, systemUrl, ownerUrl, log, types, ...rest } = database
+  if (typeof url === 'string' && isEmbedded(url) && process.env.NODE_ENV === 'production' && !rest.allowEmbedded) {
+    throw new OptionInvalidError(`${name}.database must be a postgres:// URL under NODE_ENV=production, got an embedded PGlite: set ${name}.database.allowEmbedded where that is meant`)
+  }
+  return Object.freeze({
+    database: { url, ...rest, registryUrl, systemUrl, ownerUrl, log, types },
+    rls: { secrets: typeof rls.secret === 'string' ? [rls.secret] : rls.secret ?? [] },
+    tables: resolveTables(tables, name),
+    registry,
+    decorator
+  })
+}
+
+// A bare URL or pool stands for an object with just that.
+function withDatabaseObject (given: unknown): unknown {
+  if (typeof given !== 'object' || given === null || !('database' in given)) return given
+  const { database } = given
+  return v.is(pool, database) || typeof database === 'string' ? { ...given, database: { url: database } } : given
+}
+
+function resolveTables (given: v.InferOutput<typeof schema>['tables'], name: string): ResolvedTables {
+  const tenant = Array.isArray(given.tenant)
+    ? Object.fromEntries(given.tenant.map(table => [table, given.column]))
+    : given.tenant as Record<string, string>
+  const listed = [...Object.keys(tenant), ...given.shared, ...given.global]
+  const twice = listed.find((table, index) => listed.indexOf(table) !== index)
+  if (twice !== undefined) throw new OptionInvalidError(`${name}.tables must name each table once, got '${twice}' twice`)
+  return { tenant, shared: given.shared, global: given.global, schema: given.schema }
+}

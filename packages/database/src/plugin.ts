@@ -1,0 +1,55 @@
+import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+
+import { openDatabase, TenancyDatabase } from './database.ts'
+import { resolveDatabaseOptions, type TenantDatabaseOptions } from './options.ts'
+import type { TenantKysely } from './types.ts'
+import './augment.ts'
+
+/** A database that is open already: whoever opened it closes it. */
+export interface OpenDatabaseOptions {
+  readonly database: TenancyDatabase
+  /** The name of `request.db`. @default 'db' */
+  readonly decorator?: string
+}
+
+const plugin: FastifyPluginAsync<TenantDatabaseOptions | OpenDatabaseOptions> = async (app: FastifyInstance, given: TenantDatabaseOptions | OpenDatabaseOptions) => {
+  const { database, decorator } = isOpen(given) ? given : open(app, given)
+
+  const { level, reasons } = await database.boot()
+  app.log[level < 3 ? 'warn' : 'info']({ level: `L${level}`, reasons }, `tenancy: isolation level L${level}${reasons.length > 0 ? `, ${reasons.join('; ')}` : ''}`)
+
+  app.decorate('tenantDatabase', database)
+  app.decorateRequest(decorator ?? 'db', {
+    getter (this: FastifyRequest): TenantKysely {
+      const scope = this.tenancy.requireScope()
+      scope.assertOpen()
+      return database.forScope(scope, this.tenancy.route.statementTimeout)
+    }
+  })
+}
+
+function isOpen (given: TenantDatabaseOptions | OpenDatabaseOptions): given is OpenDatabaseOptions {
+  return given.database instanceof TenancyDatabase
+}
+
+function open (app: FastifyInstance, given: TenantDatabaseOptions): OpenDatabaseOptions {
+  const options = resolveDatabaseOptions(given)
+  const database = openDatabase(options)
+  // Ends the pools even where the boot fails.
+  app.addHook('onClose', () => database.close())
+  return { database, decorator: options.decorator }
+}
+
+/**
+ * Gives each request its tenant's database: `request.db`, a Kysely that cannot reach another tenant's rows.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID for a wrong option, and an error that says what to run where the database is not initialised.
+ */
+export const tenantDatabase: typeof plugin = fp(plugin, {
+  name: '@fastify-tenancy/database',
+  fastify: '5.x',
+  dependencies: ['@fastify-tenancy/resolver']
+})
+
+export default tenantDatabase

@@ -1,0 +1,42 @@
+import type { Register } from '@fastify-tenancy/core'
+import type { ColumnType, Kysely, SelectType } from 'kysely'
+
+/** What `Register` says under a key, or a default. */
+type Registered<Key extends string, Default> = Register extends Record<Key, infer Value> ? Value : Default
+
+/** Any table, any column: what `request.db` is until `Register.database` is given. */
+export type UntypedDatabase = Record<string, Record<string, unknown>>
+
+/** A tenant's own table: its tenant column can be read, and is filled in by the database. */
+export type TenantTable<Table, Column extends string> = {
+  [Name in keyof Table]: Name extends Column ? ColumnType<SelectType<Table[Name]>, never, never> : Table[Name]
+}
+
+/** A table that all tenants read and none writes. */
+export type SharedTable<Table> = {
+  [Name in keyof Table]: ColumnType<SelectType<Table[Name]>, never, never>
+}
+
+/**
+ * A Kysely schema as a tenant may see it: the tenant tables without their tenant column on insert and update,
+ * the shared tables read-only, and nothing else. Using another table, or writing the tenant column, is a compile error.
+ */
+export type TenantDatabase<Database, TenantTables extends keyof Database, SharedTables extends keyof Database = never, Column extends string = 'tenant_id'> = {
+  [Name in TenantTables]: TenantTable<Database[Name], Column>
+} & {
+  [Name in SharedTables]: SharedTable<Database[Name]>
+}
+
+/** The schema of `request.db`, from `Register`. */
+export type RequestDatabase =
+  Register extends { database: infer Database }
+    ? Registered<'mode', 'strict'> extends 'loose'
+      ? Database
+      : TenantDatabase<Database,
+        Extract<Registered<'tenantTables', keyof Database>, keyof Database>,
+        Extract<Registered<'sharedTables', never>, keyof Database>,
+        Extract<Registered<'tenantColumn', 'tenant_id'>, string>>
+    : UntypedDatabase
+
+/** The type of `request.db`. */
+export type TenantKysely = Kysely<RequestDatabase>

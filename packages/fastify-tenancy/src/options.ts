@@ -1,0 +1,101 @@
+import { resolveCacheOptions, type CacheOptions } from '@fastify-tenancy/cache'
+import { checkOptions, nonEmptyString, OptionInvalidError, type TenantRegistry } from '@fastify-tenancy/core'
+import { resolveDatabaseOptions, type ResolvedDatabaseOptions, type TenantDatabaseOptions } from '@fastify-tenancy/database'
+import { resolveRateLimitOptions, type RateLimitOptions } from '@fastify-tenancy/rate-limit'
+import { redisSchema, type RedisSource } from '@fastify-tenancy/redis'
+import { resolveResolverOptions, type TenantResolverOptions } from '@fastify-tenancy/resolver'
+import * as v from 'valibot'
+
+/** Options of the suite. What belongs to one plugin is that plugin's, and described there. */
+export interface TenancyOptions extends
+  Pick<TenantDatabaseOptions, 'database' | 'isolation' | 'rls' | 'tables' | 'registry'>,
+  Pick<TenantResolverOptions, 'baseDomain' | 'hosts' | 'routes'> {
+  /** URL, ioredis client, Cluster or options. @default none: stores in this process, which therefore must be the only one */
+  readonly redis?: RedisSource
+  /** The rest of the resolver's options. @default {} */
+  readonly resolver?: Omit<TenantResolverOptions, 'baseDomain' | 'hosts' | 'routes' | 'registry' | 'redis' | 'decorators'>
+  /** The path of the limits file, the limiter's options, or false for no limits. @default false */
+  readonly rateLimit?: string | false | Omit<RateLimitOptions, 'redis'>
+  /** The cache's options, or false for no cache. @default { ttl: '5m' } */
+  readonly cache?: false | Omit<CacheOptions, 'redis' | 'decorator'>
+  /** Other names where these are taken. @default { tenant: 'tenant', db: 'db', cache: 'cache' } */
+  readonly decorators?: { readonly tenant?: string, readonly db?: string, readonly cache?: string }
+}
+
+/** What each plugin is registered with; undefined where it is off. */
+export interface ResolvedTenancyOptions {
+  readonly redis: RedisSource | undefined
+  readonly registry: TenantRegistry | undefined
+  readonly database: ResolvedDatabaseOptions
+  readonly decorators: { readonly tenant: string, readonly db: string, readonly cache: string }
+  readonly resolver: Omit<TenantResolverOptions, 'registry' | 'redis'>
+  readonly rateLimit: Omit<RateLimitOptions, 'redis'> | undefined
+  readonly cache: Omit<CacheOptions, 'redis'> | undefined
+}
+
+// The parts are checked by their plugins below.
+const part = v.custom<object>(value => typeof value === 'object' && value !== null, 'must be an object')
+const schema = v.strictObject({
+  baseDomain: v.optional(v.unknown()),
+  hosts: v.optional(v.unknown()),
+  routes: v.optional(v.unknown()),
+  database: v.unknown(),
+  isolation: v.optional(v.unknown()),
+  rls: v.optional(v.unknown()),
+  tables: v.optional(v.unknown()),
+  registry: v.optional(v.unknown()),
+  redis: v.optional(redisSchema),
+  resolver: v.optional(part, {}),
+  rateLimit: v.optional(v.union([v.literal(false), nonEmptyString, part], 'must be the path of a limits file, an object, or false'), false),
+  cache: v.optional(v.union([v.literal(false), part], 'must be an object or false'), {}),
+  decorators: v.optional(v.strictObject({
+    tenant: v.optional(nonEmptyString, 'tenant'),
+    db: v.optional(nonEmptyString, 'db'),
+    cache: v.optional(nonEmptyString, 'cache')
+  }, 'must be an object'), {})
+}, 'must be an object')
+
+/**
+ * Checks all options, each plugin's by that plugin, before anything is opened.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
+export function resolveTenancyOptions (given: unknown): ResolvedTenancyOptions {
+  const { baseDomain, hosts, routes, database, isolation, rls, tables, registry, redis, resolver, rateLimit, cache, decorators } = checkOptions(schema, given)
+
+  const resolvedDatabase = resolveDatabaseOptions(defined({ database, isolation, rls, tables, registry, decorator: decorators.db }))
+  const resolverOptions = defined({ ...resolver, baseDomain, hosts, routes, decorators: { tenant: decorators.tenant } })
+  renamed(['baseDomain', 'hosts', 'routes'], () => resolveResolverOptions({ ...resolverOptions, registry: anyRegistry }, 'options.resolver'))
+  const rateLimitOptions = typeof rateLimit === 'string' ? { file: rateLimit } : rateLimit
+  if (rateLimitOptions !== false) resolveRateLimitOptions(rateLimitOptions, 'options.rateLimit')
+  const cacheOptions = cache === false ? undefined : { ...cache, decorator: decorators.cache }
+  if (cacheOptions !== undefined) resolveCacheOptions(cacheOptions, 'options.cache')
+
+  return Object.freeze({
+    redis,
+    registry: resolvedDatabase.registry,
+    database: resolvedDatabase,
+    decorators,
+    resolver: resolverOptions as ResolvedTenancyOptions['resolver'],
+    rateLimit: rateLimitOptions === false ? undefined : rateLimitOptions as ResolvedTenancyOptions['rateLimit'],
+    cache: cacheOptions
+  })
+}
+
+// The real one is made when the database is open; only the check needs one before.
+const anyRegistry = { findBySlug: nobody, findByDomain: nobody, findById: nobody }
+async function nobody (): Promise<undefined> {}
+
+function defined (options: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+}
+
+// These options stand at the top in the suite, and among the resolver's own in the resolver: the message names where the caller wrote them.
+function renamed (names: readonly string[], check: () => void): void {
+  try {
+    check()
+  } catch (error) {
+    if (!(error instanceof OptionInvalidError)) throw error
+    throw new OptionInvalidError(error.message.replace(new RegExp(`options\\.resolver\\.(${names.join('|')})\\b`, 'g'), 'options.$1'))
+  }
+}

@@ -1,0 +1,45 @@
+import { tenantCache } from '@fastify-tenancy/cache'
+import { openDatabase, tenantDatabase, toHttpError } from '@fastify-tenancy/database'
+import { tenantRateLimit } from '@fastify-tenancy/rate-limit'
+import { openRedis } from '@fastify-tenancy/redis'
+import { tenantResolver } from '@fastify-tenancy/resolver'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+
+import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
+import { Tenancy } from './tenancy.ts'
+import './augment.ts'
+
+const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, given: TenancyOptions) => {
+  const options = resolveTenancyOptions(given)
+  const redis = options.redis === undefined ? undefined : openRedis(options.redis)
+  const database = openDatabase(options.database)
+  // Hooks of one app run last to first: what is opened first is closed when everything else has stopped using it.
+  app.addHook('onClose', async () => {
+    await database.close()
+    await redis?.close()
+  })
+  if (redis === undefined) app.log.warn('tenancy: no redis is configured, so look-ups, limits and cached values are kept in this process: run only one')
+
+  // The life of a request, in this order: who is it, may it come in, what may it touch.
+  const shared = redis === undefined ? {} : { redis }
+  await app.register(tenantResolver, { ...options.resolver, ...shared, registry: options.registry ?? database.registry })
+  if (options.rateLimit !== undefined) await app.register(tenantRateLimit, { ...options.rateLimit, ...shared })
+  await app.register(tenantDatabase, { database, decorator: options.decorators.db })
+  if (options.cache !== undefined) await app.register(tenantCache, { ...options.cache, ...shared })
+
+  // Chained, not replaced: what the application set before still decides how an error looks.
+  const answer = app.errorHandler
+  app.setErrorHandler((error, request, reply) => answer.call(app, toHttpError(error) as typeof error, request, reply))
+
+  app.decorate('tenancy', new Tenancy({ resolver: app.tenantResolver, database, redis }))
+}
+
+/**
+ * Multitenancy in one registration: finds the tenant of each request, limits it, and gives the handler its database and cache.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID for a wrong option, before anything is opened.
+ */
+export const tenancy: FastifyPluginAsync<TenancyOptions> = fp(plugin, { name: 'fastify-tenancy', fastify: '5.x' })
+
+export default tenancy
