@@ -1,0 +1,117 @@
+import { TenantMismatchError, TenantMissingError, TenantNotReadyError, TenantScope, TenantSuspendedError, TenantUnknownError, type RequestTenancy, type ResolvedRouteTenancy, type TenancyError, type TenantRecord } from '@fastify-tenancy/core'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+
+import type { TenantLookup } from './lookup.ts'
+import type { Claim } from './options.ts'
+import type { SourcedQuestion, Strategies } from './strategies.ts'
+
+/**
+ * Decides on one request: it gets a scope, or a refusal that is kept for whoever sends it, or neither where the
+ * route does not need a tenant. Nothing here throws or replies. A promise is returned only where somebody has to be asked.
+ */
+export class Admission {
+  readonly #lookup: TenantLookup
+  readonly #strategies: Strategies
+  readonly #claim: Claim | undefined
+
+  constructor (lookup: TenantLookup, strategies: Strategies, claim: Claim | undefined) {
+    this.#lookup = lookup
+    this.#strategies = strategies
+    this.#claim = claim
+  }
+
+  /** In `onRequest`, before anything is known of the client. */
+  byHost (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy): Promise<void> | undefined {
+    const question = caught(() => this.#strategies.ask(request))
+    if (question instanceof Error) {
+      refuse(tenancy, question)
+    } else if (question !== undefined) {
+      const known = this.#lookup.peek(question)
+      if (!known) return this.#resolve(request, reply, tenancy, question)
+      admit(request, reply, tenancy, known, question.source)
+    }
+    return undefined
+  }
+
+  /** In `preHandler`, after authentication: the claim agrees with the host, or names the tenant itself. */
+  byClaim (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy): Promise<void> | undefined {
+    const { route, scope } = tenancy
+    const given: unknown = caught(() => this.#claim?.(request))
+    const claim = typeof given === 'string' && given !== '' ? given : undefined
+    if (given instanceof Error) {
+      tenancy.refusal = given
+    } else if (scope !== undefined) {
+      if (route.agreement && !agrees(claim, scope.tenant, route)) tenancy.refusal = new TenantMismatchError()
+    } else if (this.#strategies.usesClaim) {
+      if (claim !== undefined) return this.#resolveClaim(request, reply, tenancy, claim)
+      if (route.mode === 'required') tenancy.refusal = route.agreement ? new TenantMismatchError() : new TenantMissingError()
+    }
+    return undefined
+  }
+
+  async #resolve (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy, question: SourcedQuestion): Promise<void> {
+    try {
+      const tenant = await this.#lookup.find(question)
+      const { fallback } = this.#strategies
+      if (tenant === undefined && question.source === 'domain' && fallback !== undefined) {
+        await this.#resolve(request, reply, tenancy, fallback)
+        return
+      }
+      admit(request, reply, tenancy, tenant, question.source)
+      // The client left during the look-up, when there was no scope yet for onRequestAbort to end.
+      if (reply.raw.destroyed) tenancy.scope?.abort(new Error('the client has gone'))
+    } catch (error) {
+      refuse(tenancy, asError(error))
+    }
+  }
+
+  // The registry keeps ids and slugs apart, so a claim is the one or the other.
+  async #resolveClaim (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy, claim: string): Promise<void> {
+    try {
+      const tenant = await this.#lookup.find({ kind: 'id', value: claim }) ?? await this.#lookup.find({ kind: 'slug', value: claim })
+      admit(request, reply, tenancy, tenant, 'claim')
+    } catch (error) {
+      refuse(tenancy, asError(error))
+    }
+  }
+}
+
+function agrees (claim: string | undefined, tenant: { id: string, slug: string }, route: ResolvedRouteTenancy): boolean {
+  if (claim === undefined) return route.mode === 'optional'
+  return claim === tenant.id || claim === tenant.slug
+}
+
+function admit (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy, tenant: TenantRecord | undefined, source: string): void {
+  if (tenant === undefined || ((tenant.status === 'deleting' || tenant.status === 'deleted') && !tenancy.route.statuses.includes(tenant.status))) {
+    refuse(tenancy, new TenantUnknownError())
+    return
+  }
+  // "request completed" is logged with the reply's logger.
+  request.log = reply.log = request.log.child({ tenant: tenant.id })
+  // A tenant that is refused has a scope too: the limiter counts its requests as its own.
+  tenancy.scope = new TenantScope(tenant, request.log)
+  tenancy.source = source
+  tenancy.refusal = statusRefusal(tenant, tenancy.route)
+}
+
+function statusRefusal ({ status }: TenantRecord, { statuses }: ResolvedRouteTenancy): TenancyError | undefined {
+  if (status === 'active' || statuses.includes(status)) return undefined
+  return status === 'suspended' ? new TenantSuspendedError() : new TenantNotReadyError()
+}
+
+function refuse (tenancy: RequestTenancy, error: Error): void {
+  const isNobody = error instanceof TenantMissingError || error instanceof TenantUnknownError
+  if (tenancy.route.mode === 'required' || !isNobody) tenancy.refusal = error
+}
+
+function caught<T> (read: () => T): T | Error {
+  try {
+    return read()
+  } catch (error) {
+    return asError(error)
+  }
+}
+
+function asError (thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error('a function among the resolver\'s options threw something that is no error', { cause: thrown })
+}

@@ -1,0 +1,73 @@
+import { invalidationChannel, type TenantChange, type TenantRegistry } from '@fastify-tenancy/core'
+import type { TenancyRedis } from '@fastify-tenancy/redis'
+import * as v from 'valibot'
+
+import type { TenantLookup } from './lookup.ts'
+import type { RedisTier } from './redis-tier.ts'
+
+const message: v.GenericSchema<unknown, TenantChange> = v.object({ id: v.string(), slugs: v.array(v.string()), domains: v.array(v.string()) })
+
+/** Tells every process of a change, and hears of those that others made. */
+export class Announcer {
+  readonly #lookup: TenantLookup
+  readonly #registry: TenantRegistry
+  readonly #redis: TenancyRedis | undefined
+  readonly #shared: RedisTier | undefined
+  readonly #stops: (() => Promise<void>)[] = []
+
+  constructor (lookup: TenantLookup, registry: TenantRegistry, redis: TenancyRedis | undefined, shared: RedisTier | undefined) {
+    this.#lookup = lookup
+    this.#registry = registry
+    this.#redis = redis
+    this.#shared = shared
+  }
+
+  async start (): Promise<void> {
+    if (this.#redis !== undefined) {
+      this.#stops.push(await this.#redis.subscribe(invalidationChannel, text => { this.#hear(text) }, () => { this.#lookup.distrust() }))
+    }
+    if (this.#registry.watch !== undefined) {
+      this.#stops.push(await this.#registry.watch(change => { this.#notice(change) }))
+    }
+  }
+
+  async stop (): Promise<void> {
+    await Promise.allSettled(this.#stops.splice(0).map(stop => stop()))
+  }
+
+  /**
+   * Forgets here, then in Redis, then everywhere: `SET` of a mark over each record, `PUBLISH tenancy:invalidate`.
+   *
+   * @throws FST_TENANCY_REDIS_UNAVAILABLE when the others could not be told.
+   */
+  async announce (change: TenantChange): Promise<void> {
+    this.#lookup.forget(change)
+    await this.#shared?.forget(change)
+    await this.#redis?.publish(invalidationChannel, JSON.stringify({ id: change.id, slugs: change.slugs, domains: change.domains }))
+  }
+
+  #hear (text: string): void {
+    const change = parse(text)
+    if (change === undefined) this.#lookup.distrust()
+    else this.#lookup.forget(change)
+  }
+
+  // A registry tells every process of writes that went past the suite. Whoever hears of one clears Redis too: doing it twice does no harm.
+  #notice (change: TenantChange | 'all'): void {
+    if (change === 'all') {
+      this.#lookup.distrust()
+      return
+    }
+    this.#lookup.forget(change)
+    this.#shared?.forget(change).catch(() => {})
+  }
+}
+
+function parse (text: string): TenantChange | undefined {
+  try {
+    const { output, success } = v.safeParse(message, JSON.parse(text))
+    return success ? output : undefined
+  } catch {
+    return undefined
+  }
+}

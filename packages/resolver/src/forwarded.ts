@@ -1,0 +1,47 @@
+import { OptionInvalidError } from '@fastify-tenancy/core'
+import proxyAddr from '@fastify/proxy-addr'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+
+import { parseHost, readHost } from './host.ts'
+
+/** Reads the host of a request; undefined where it is malformed or ambiguous. */
+export type HostReader = (request: FastifyRequest) => string | undefined
+
+/** Reads Host alone. */
+export const readDirect: HostReader = request => readHost(request.raw)
+
+/**
+ * Reads `X-Forwarded-Host` from a peer that the application trusts, and Host from any other. Of several values the
+ * last one counts: the one that the trusted peer itself has written. What stood before it came from whoever sent it.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID unless `trustProxy` names addresses: `true` and a number of hops trust whoever connects.
+ */
+export function readForwarded (app: FastifyInstance): HostReader {
+  const isTrusted = trustOf(app)
+  return request => {
+    const forwarded = request.headers['x-forwarded-host']
+    const peer = request.raw.socket.remoteAddress
+    if (forwarded === undefined || peer === undefined || !isTrusted(peer, 0)) return readHost(request.raw)
+    const text = Array.isArray(forwarded) ? forwarded.join(',') : forwarded
+    return parseHost(text.slice(text.lastIndexOf(',') + 1).trim())
+  }
+}
+
+function trustOf (app: FastifyInstance): (address: string, hop: number) => boolean {
+  const trust = serverOptions(app)?.trustProxy
+  if (typeof trust === 'function') return trust
+  if (typeof trust === 'string') return proxyAddr.compile(trust.split(',').map(part => part.trim()))
+  if (Array.isArray(trust)) return proxyAddr.compile(trust)
+  throw new OptionInvalidError('options.trustForwardedHost needs the addresses of your proxies: create the app with Fastify({ trustProxy: \'10.0.0.0/8\' }), not with true or a number')
+}
+
+type Trust = boolean | number | string | string[] | ((address: string, hop: number) => boolean)
+
+// `app.initialConfig` leaves trustProxy out. Where this symbol is ever renamed, boot refuses, as it does without trustProxy.
+function serverOptions (app: FastifyInstance): { trustProxy?: Trust } | undefined {
+  for (let at: object | null = app; at !== null; at = Object.getPrototypeOf(at) as object | null) {
+    const key = Object.getOwnPropertySymbols(at).find(symbol => symbol.description === 'fastify.options')
+    if (key !== undefined) return (at as Record<symbol, { trustProxy?: Trust }>)[key]
+  }
+  return undefined
+}

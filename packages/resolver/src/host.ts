@@ -1,0 +1,93 @@
+import type { IncomingMessage } from 'node:http'
+
+/*
+ * The host of a request, read and checked by ourselves from the raw headers: Node and Fastify pass on two Host headers,
+ * user names, spaces, paths, labels of any length and targets that disagree with Host, and each proxy picks another half.
+ */
+
+/** The parts of Node's request that name its host; those of an HTTP/2 request and of `inject()` have the same. */
+export type RawRequest = Pick<IncomingMessage, 'rawHeaders' | 'url'> & { readonly originalUrl?: string }
+
+const longestHost = 253
+const longestLabel = 63
+
+/**
+ * The host that a request names: lower case, without port, without the one dot that may end it.
+ * Undefined where there is none, or more than one answer: two Host headers, or a Host, `:authority` or
+ * absolute request target that disagree.
+ */
+export function readHost (raw: RawRequest): string | undefined {
+  const headers = raw.rawHeaders
+  let named: string | undefined
+  let authority: string | undefined
+  for (let at = 0; at < headers.length; at += 2) {
+    const name = headers[at] as string
+    if (isHost(name)) {
+      if (named !== undefined) return undefined
+      named = headers[at + 1]
+    } else if (name === ':authority') {
+      authority = headers[at + 1]
+    }
+  }
+  if (named === undefined && authority === undefined) return undefined
+  const host = parseHost(named ?? authority as string)
+  if (host === undefined) return undefined
+  if (named !== undefined && authority !== undefined && parseHost(authority) !== host) return undefined
+  // '/path' and the '*' of OPTIONS name no host.
+  const target = raw.originalUrl ?? raw.url ?? '/'
+  const first = target.charCodeAt(0)
+  if (first === 47 || first === 42) return host
+  const absolute = /^https?:\/\/([^/?#]*)/i.exec(target)
+  return absolute !== null && parseHost(absolute[1] as string) === host ? host : undefined
+}
+
+/**
+ * A host with its optional port as a bare lower-case name; undefined for whatever is not one, and for IP addresses.
+ * An underscore passes: it is no part of a tenant's slug, but legal in DNS, so such a name is unknown and not malformed.
+ */
+export function parseHost (text: string): string | undefined {
+  let end = text.length
+  let label = 0 // where the label under way begins
+  let lastLabel = 0
+  let isLowerCase = true
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at)
+    if ((code >= 97 && code <= 122) || (code >= 48 && code <= 57) || code === 45 || code === 95) continue
+    if (code >= 65 && code <= 90) {
+      isLowerCase = false
+    } else if (code === 46) {
+      if (at === label || at - label > longestLabel) return undefined
+      lastLabel = label
+      label = at + 1
+    } else if (code === 58) {
+      if (!isPort(text, at + 1)) return undefined
+      end = at
+      break
+    } else {
+      return undefined
+    }
+  }
+  if (end === 0) return undefined
+  if (label === end) end--
+  else if (end - label > longestLabel) return undefined
+  else lastLabel = label
+  if (end > longestHost) return undefined
+  const host = end === text.length ? text : text.slice(0, end)
+  if (isNumeric(host, lastLabel)) return undefined
+  return isLowerCase ? host : host.toLowerCase()
+}
+
+function isHost (name: string): boolean {
+  return name.length === 4 && (name === 'Host' || name === 'host' || name.toLowerCase() === 'host')
+}
+
+function isPort (text: string, from: number): boolean {
+  const port = text.slice(from)
+  return /^[0-9]{1,5}$/.test(port) && Number(port) > 0 && Number(port) <= 65_535
+}
+
+// A name that ends in a number is an IPv4 address to every resolver, in any of its forms: 127.1, 0x7f.1, 2130706433.
+function isNumeric (host: string, lastLabel: number): boolean {
+  const first = host.charCodeAt(lastLabel)
+  return first >= 48 && first <= 57 && /^(?:[0-9]+|0x[0-9a-f]*)$/i.test(host.slice(lastLabel))
+}

@@ -1,0 +1,131 @@
+import { bool, checkOptions, duration, fn, instance, nonEmptyString, oneOf, OptionInvalidError, positiveInteger, reservedSlugs, slugProblem, type TenantRegistry } from '@fastify-tenancy/core'
+import { redisSchema, type RedisSource } from '@fastify-tenancy/redis'
+import type { FastifyRequest } from 'fastify'
+import * as v from 'valibot'
+
+/** How a function of the user's names a tenant. */
+export type StrategyAnswer = { readonly slug: string } | { readonly id: string } | { readonly domain: string } | undefined
+
+/** One way to find out whom a request is for. */
+export type Strategy = 'subdomain' | 'domain' | 'header' | 'path' | 'claim' | ((request: FastifyRequest) => StrategyAnswer)
+
+/** Reads the tenant's id (or slug) from credentials that the application has verified. */
+export type Claim = (request: FastifyRequest) => string | undefined
+
+/** Options of the plugin. */
+export interface TenantResolverOptions {
+  /** Where tenants are looked up. Used as it is, never closed. */
+  readonly registry: TenantRegistry
+  /** `'example.com'`, short for `hosts: ['{tenant}.example.com']`. */
+  readonly baseDomain?: string
+  /** Host patterns, tried in order: `'{tenant}.example.com'`, `'{tenant}--{any}.preview.dev'`. */
+  readonly hosts?: readonly string[]
+  /** Tried in order; the first answer wins. @default ['subdomain', 'domain'] */
+  readonly strategies?: readonly Strategy[]
+  /** The header of strategy `'header'`; its value is a slug. @default 'x-tenant' */
+  readonly header?: string
+  /** Read in `preHandler`. Where it is given, it must name the tenant that the host names. */
+  readonly claim?: Claim
+  /** Labels that are nobody's. @default core's `reservedSlugs` */
+  readonly reserved?: readonly string[]
+  /** The slug of the tenant of hosts that name nobody. For development and tests: refused under `NODE_ENV=production`. */
+  readonly fallback?: string
+  /** Takes the host from `X-Forwarded-Host` where the peer is one of the addresses in the application's `trustProxy`. @default false */
+  readonly trustForwardedHost?: boolean
+  readonly cache?: ResolverCacheOptions
+  /** URL, ioredis client, Cluster or options, or what `openRedis()` returned. Without it each process caches for itself. */
+  readonly redis?: RedisSource
+  /** URL patterns of routes whose `config` you do not own: `'/documentation/*'`. A route's own `config.tenancy` goes first. */
+  readonly routes?: { readonly off?: readonly string[], readonly optional?: readonly string[] }
+  /** Another name of `request.tenant`. @default { tenant: 'tenant' } */
+  readonly decorators?: { readonly tenant?: string }
+}
+
+/** How long look-ups are remembered. */
+export interface ResolverCacheOptions {
+  /** In Redis. @default '5m' */
+  readonly ttl?: string
+  /** In the process: the longest that a change goes unseen when its message is lost. @default '5s' */
+  readonly localTtl?: string
+  /** Of "no such tenant", in the process. @default '10s' */
+  readonly negativeTtl?: string
+  /** Tenants in the process, and as many unknown names. @default 10_000 */
+  readonly max?: number
+  /** How old a tenant may be that is served while the registry is down. @default '1h' */
+  readonly staleIfError?: string
+  /** By which part of itself a time is shortened at random, so that entries do not end together: 0 to 1. @default 0.1 */
+  readonly jitter?: number
+}
+
+/** {@link TenantResolverOptions} with defaults and `baseDomain` as a host pattern. */
+export interface ResolvedResolverOptions {
+  readonly registry: TenantRegistry
+  readonly hosts: readonly string[]
+  readonly strategies: readonly Strategy[]
+  readonly header: string
+  readonly claim: Claim | undefined
+  readonly reserved: readonly string[]
+  readonly fallback: string | undefined
+  readonly trustForwardedHost: boolean
+  readonly cache: ResolvedResolverCache
+  readonly redis: RedisSource | undefined
+  readonly routes: { readonly off: readonly string[], readonly optional: readonly string[] }
+  readonly decorators: { readonly tenant: string }
+}
+
+/** {@link ResolverCacheOptions} with defaults; times in milliseconds. */
+export type ResolvedResolverCache = Readonly<Record<'ttl' | 'localTtl' | 'negativeTtl' | 'max' | 'staleIfError' | 'jitter', number>>
+
+const names: v.GenericSchema<string[]> = v.array(nonEmptyString, 'must be a list of strings')
+const urlPatterns: v.GenericSchema<string[]> = v.array(
+  v.pipe(v.string('must be a URL pattern'), v.regex(/^\/|^\*$/, 'must be a URL pattern that starts with /')), 'must be a list of URL patterns')
+const jitter: v.GenericSchema<number> = v.pipe(v.number('must be a number from 0 to 1'), v.minValue(0, 'must be a number from 0 to 1'), v.maxValue(1, 'must be a number from 0 to 1'))
+
+const schema = v.strictObject({
+  registry: instance<TenantRegistry>('a TenantRegistry', 'findBySlug', 'findByDomain', 'findById'),
+  baseDomain: v.optional(nonEmptyString),
+  hosts: v.optional(v.pipe(names, v.minLength(1, 'must name at least one host pattern'))),
+  strategies: v.optional(v.pipe(v.array(v.union([oneOf('subdomain', 'domain', 'header', 'path', 'claim'), fn<Exclude<Strategy, string>>()],
+    "must be 'subdomain', 'domain', 'header', 'path', 'claim' or a function"), 'must be a list of strategies'), v.minLength(1, 'must name at least one strategy')), ['subdomain', 'domain']),
+  header: v.optional(v.pipe(nonEmptyString, v.regex(/^[a-z0-9-]+$/i, 'must be the name of a header'), v.toLowerCase()), 'x-tenant'),
+  claim: v.optional(fn<Claim>()),
+  reserved: v.optional(names, [...reservedSlugs]),
+  fallback: v.optional(nonEmptyString),
+  trustForwardedHost: v.optional(bool, false),
+  cache: v.optional(v.strictObject({
+    ttl: v.optional(duration, '5m'),
+    localTtl: v.optional(duration, '5s'),
+    negativeTtl: v.optional(duration, '10s'),
+    max: v.optional(positiveInteger, 10_000),
+    staleIfError: v.optional(duration, '1h'),
+    jitter: v.optional(jitter, 0.1)
+  }, 'must be an object'), {}),
+  redis: v.optional(redisSchema),
+  routes: v.optional(v.strictObject({ off: v.optional(urlPatterns, []), optional: v.optional(urlPatterns, []) }, 'must be an object'), {}),
+  decorators: v.optional(v.strictObject({ tenant: v.optional(nonEmptyString, 'tenant') }, 'must be an object'), {})
+}, 'must be an object')
+
+/**
+ * Checks the options and fills in their defaults.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
+export function resolveResolverOptions (given: unknown, name = 'options'): ResolvedResolverOptions {
+  const { baseDomain, hosts: patterns, ...options } = checkOptions(schema, given, name)
+  const { strategies, fallback } = options
+  if (baseDomain !== undefined && patterns !== undefined) throw new OptionInvalidError(`${name}.baseDomain and ${name}.hosts exclude each other: give baseDomain, or the list of patterns`)
+  const hosts = patterns ?? (baseDomain === undefined ? [] : [`{tenant}.${baseDomain}`])
+  if (hosts.length === 0 && strategies.includes('subdomain') && strategies.every(strategy => strategy === 'subdomain' || strategy === 'domain')) {
+    throw new OptionInvalidError(`${name}.baseDomain is required, such as 'example.com', unless another strategy than 'subdomain' and 'domain' is listed`)
+  }
+  if (strategies.includes('claim') && options.claim === undefined) throw new OptionInvalidError(`${name}.claim is required for the strategy 'claim': a function that reads the tenant from verified credentials`)
+  if (fallback !== undefined) {
+    if (process.env['NODE_ENV'] === 'production') throw new OptionInvalidError(`${name}.fallback must not be set under NODE_ENV=production: it serves hosts that name nobody`)
+    const problem = slugProblem(fallback, options.reserved)
+    if (problem !== undefined) throw new OptionInvalidError(`${name}.fallback must be a tenant's slug: ${problem}`)
+  }
+  const twice = options.routes.off.find(pattern => options.routes.optional.includes(pattern))
+  if (twice !== undefined) throw new OptionInvalidError(`${name}.routes names '${twice}' as off and as optional: leave it in one`)
+  if (new Set(strategies).size !== strategies.length) throw new OptionInvalidError(`${name}.strategies must name each strategy once`)
+  return Object.freeze({ claim: undefined, redis: undefined, ...options, fallback, hosts: Object.freeze(hosts) })
+}

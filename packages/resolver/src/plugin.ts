@@ -1,0 +1,124 @@
+import { ContextMissingError, currentScope, OptionInvalidError, RequestTenancy, runInScope, type Tenant } from '@fastify-tenancy/core'
+import { openRedis } from '@fastify-tenancy/redis'
+import type { FastifyError, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+
+import { Admission } from './admission.ts'
+import { readDirect, readForwarded } from './forwarded.ts'
+import { HostPatterns } from './host-pattern.ts'
+import { resolveResolverOptions, type TenantResolverOptions } from './options.ts'
+import { TenantResolver } from './resolver.ts'
+import { outside, refuseEarlierRoutes, resolveRoute, routeOf } from './routes.ts'
+import { Strategies } from './strategies.ts'
+
+const key: unique symbol = Symbol('tenancy.request')
+
+type Tenanted = FastifyRequest & { [key]?: RequestTenancy }
+type Done = (error?: FastifyError) => void
+
+const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => {
+  if (app.hasDecorator('tenantResolver')) throw new OptionInvalidError('the tenant resolver is registered twice: register it once, for the whole application')
+  refuseEarlierRoutes(app)
+  const options = resolveResolverOptions(given)
+  const strategies = new Strategies(options, new HostPatterns(options.hosts), options.trustForwardedHost ? readForwarded(app) : readDirect)
+  const redis = options.redis === undefined ? undefined : openRedis(options.redis)
+  const resolver = new TenantResolver(options.registry, redis, options.cache, host => strategies.askHost(host))
+  const admission = new Admission(resolver.lookup, strategies, options.claim)
+
+  app.decorate('tenantResolver', resolver)
+  app.decorateRequest(key, undefined)
+  app.decorateRequest('tenancy', { getter (this: Tenanted) { return this[key] ?? outside } })
+  app.decorateRequest('tenantSource', { getter (this: Tenanted) { return this[key]?.source } })
+  app.decorateRequest(options.decorators.tenant, { getter (this: Tenanted) { return tenantOf(this[key]) } })
+
+  let isLimited = false
+  app.addHook('onReady', async () => {
+    // The limiter counts a request before it sends the refusal; without a limiter we send it.
+    isLimited = app.hasDecorator('tenantRateLimit')
+    await resolver.start()
+  })
+  app.addHook('onClose', async () => {
+    await resolver.stop()
+    if (redis !== undefined && redis !== options.redis) await redis.close()
+  })
+
+  app.addHook('onRoute', route => {
+    const { off } = resolveRoute(route, options.routes)
+    // Last of the route's hooks, so that any earlier one may authenticate.
+    if (options.claim !== undefined && off === undefined) route.preHandler = [route.preHandler ?? [], checkClaim].flat()
+  })
+
+  app.addHook('onRequest', (request: Tenanted, reply, done: Done) => {
+    const { route, off } = routeOf(request)
+    const tenancy = request[key] = off ?? new RequestTenancy(route)
+    if (off !== undefined) done()
+    else proceed(admission.byHost(request, reply, tenancy), tenancy, done, !isLimited)
+  })
+
+  // Whoever was to send a refusal: nothing goes on behind this gate, and no body is read.
+  app.addHook('preParsing', (request: Tenanted, _reply, _payload, done: Done) => {
+    done(request[key]?.refusal as FastifyError | undefined)
+  })
+
+  // A body comes in events of its connection, outside of our context.
+  app.addHook('preValidation', (request: Tenanted, _reply, done: Done) => {
+    const scope = request[key]?.scope
+    if (scope === undefined || currentScope() === scope) done()
+    else runInScope(scope, done)
+  })
+
+  function checkClaim (request: Tenanted, reply: FastifyReply, done: Done): void {
+    const tenancy = request[key] ?? outside
+    proceed(admission.byClaim(request, reply, tenancy), tenancy, done, true)
+  }
+
+  // Unmatched URLs have no route of their own, and authentication that belongs to routes has not run for them. Their handler
+  // may answer 404 to anybody, but has no tenant without the claim.
+  if (options.claim !== undefined) {
+    app.addHook('preHandler', (request: Tenanted, reply, done: Done) => {
+      const tenancy = request[key] ?? outside
+      if (request.is404 && tenancy.route.mode !== 'off') proceed(admission.byClaim(request, reply, tenancy), tenancy, done, false)
+      else done()
+    })
+  }
+
+  app.addHook('onResponse', (request: Tenanted, _reply, done) => {
+    request[key]?.scope?.end()
+    done()
+  })
+  app.addHook('onTimeout', (request: Tenanted, _reply, done) => {
+    request[key]?.scope?.abort(new Error('the connection timed out'))
+    done()
+  })
+  app.addHook('onRequestAbort', (request: Tenanted, done) => {
+    request[key]?.scope?.abort(new Error('the client has gone'))
+    done()
+  })
+}
+
+/**
+ * Goes on once the decision is there: in the tenant's context where there is one,
+ * or to the error handler with the refusal where that is ours to send.
+ */
+function proceed (decision: Promise<void> | undefined, tenancy: RequestTenancy, done: Done, sendsRefusal: boolean): void {
+  if (decision !== undefined) {
+    void decision.then(() => proceed(undefined, tenancy, done, sendsRefusal))
+    return
+  }
+  const { refusal, scope } = tenancy
+  if (refusal !== undefined) done(sendsRefusal ? refusal as FastifyError : undefined)
+  else if (scope !== undefined) runInScope(scope, done)
+  else done()
+}
+
+function tenantOf (tenancy: RequestTenancy | undefined): Tenant | undefined {
+  if (tenancy === undefined) throw new ContextMissingError()
+  if (tenancy.refusal === undefined && tenancy.scope === undefined && tenancy.route.mode === 'optional') return undefined
+  return tenancy.requireScope().tenant
+}
+
+/**
+ * Finds the tenant of each request: `request.tenant`, `request.tenantSource`, `request.tenancy` and `app.tenantResolver`.
+ * Register it before any route. A client that was passed in as `redis` stays open.
+ */
+export const tenantResolver: FastifyPluginAsync<TenantResolverOptions> = fp(plugin, { name: '@fastify-tenancy/resolver', fastify: '5.x' })

@@ -1,0 +1,118 @@
+import { createTenant, lookupKey, tenantStatuses, isolations, type TenantChange, type TenantRecord } from '@fastify-tenancy/core'
+import { defineScript, type TenancyRedis } from '@fastify-tenancy/redis'
+import { randomBytes } from 'node:crypto'
+import * as v from 'valibot'
+
+import type { ResolvedResolverCache } from './options.ts'
+import { answers, type Question } from './question.ts'
+
+/** Counts up when the form of a record changes: a process of another version drops it and asks the registry. */
+const version = 1
+
+/** How long a change keeps older reads from being written back, in milliseconds: longer than any look-up may take. */
+const changeLife = 60_000
+
+const date = v.pipe(v.string(), v.isoTimestamp(), v.transform(text => new Date(text)))
+
+const recordSchema = v.strictObject({
+  v: v.literal(version),
+  kind: v.picklist(['slug', 'domain', 'id']),
+  value: v.string(),
+  freshUntil: v.number(),
+  tenant: v.strictObject({
+    id: v.string(),
+    slug: v.string(),
+    name: v.string(),
+    status: v.picklist(tenantStatuses),
+    plan: v.string(),
+    isolation: v.picklist(isolations),
+    placement: v.strictObject({ shard: v.string(), schema: v.exactOptional(v.string()), database: v.exactOptional(v.string()) }),
+    domains: v.array(v.string()),
+    settings: v.record(v.string(), v.unknown()),
+    createdAt: date,
+    updatedAt: date,
+    version: v.pipe(v.number(), v.safeInteger())
+  })
+})
+
+// A record is stored only where the key still holds what was read before the look-up began. A change in between
+// has left its mark there, so that a slow reader cannot put back what the change has made untrue.
+const store = defineScript(`
+local current = redis.call('GET', KEYS[1]) or ''
+if current ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1`)
+
+/** What Redis holds for a question. */
+export interface RedisAnswer {
+  readonly tenant: TenantRecord | undefined
+  readonly isFresh: boolean
+  /** What the key held, to be given to {@link RedisTier.set}. */
+  readonly seen: string
+}
+
+/**
+ * What all processes know, in Redis: `tenancy:slug:{acme}` holds a checked record of the tenant. Unknown names are never
+ * written, since anybody can make them up. Freshness is told by the wall clock, so processes' clocks should agree to seconds.
+ */
+export class RedisTier {
+  readonly #redis: TenancyRedis
+  readonly #options: ResolvedResolverCache
+  /** Records that were not what they should be, and so were dropped. */
+  dropped = 0
+
+  constructor (redis: TenancyRedis, options: ResolvedResolverCache) {
+    this.#redis = redis
+    this.#options = options
+  }
+
+  /** `GET tenancy:<kind>:{<value>}`. */
+  async get (question: Question): Promise<RedisAnswer> {
+    const seen = await this.#redis.get(keyOf(question)) ?? ''
+    if (seen === '' || isMark(seen)) return { tenant: undefined, isFresh: false, seen }
+    const record = read(seen, question)
+    if (record === undefined) this.dropped++
+    return { tenant: record?.tenant, isFresh: record !== undefined && record.freshUntil > Date.now(), seen }
+  }
+
+  /** `SET` with an end, unless the key has changed since `seen` was read. */
+  async set (question: Question, tenant: TenantRecord, seen: string): Promise<void> {
+    const { ttl, staleIfError, jitter } = this.#options
+    const freshUntil = Date.now() + ttl * (1 - jitter * Math.random())
+    const text = JSON.stringify({ v: version, kind: question.kind, value: question.value, freshUntil, tenant })
+    await this.#redis.run(store, [keyOf(question)], [seen, text, Math.ceil(Math.max(ttl, staleIfError))])
+  }
+
+  /** Puts a mark in the place of each record of a tenant: `SET … PX 60000`. */
+  async forget (change: TenantChange): Promise<void> {
+    const questions: Question[] = [
+      { kind: 'id', value: change.id },
+      ...change.slugs.map(value => ({ kind: 'slug', value } as const)),
+      ...change.domains.map(value => ({ kind: 'domain', value } as const))
+    ]
+    await Promise.all(questions.map(question => this.#redis.set(keyOf(question), newMark(), changeLife)))
+  }
+}
+
+function keyOf ({ kind, value }: Question): string {
+  return lookupKey(kind, value)
+}
+
+function newMark (): string {
+  return `-${randomBytes(8).toString('base64url')}`
+}
+
+function isMark (text: string): boolean {
+  return text.startsWith('-')
+}
+
+function read (text: string, question: Question): { tenant: TenantRecord, freshUntil: number } | undefined {
+  try {
+    const { output, success } = v.safeParse(recordSchema, JSON.parse(text))
+    if (!success || output.kind !== question.kind || output.value !== question.value) return undefined
+    const tenant = createTenant(output.tenant)
+    return answers(tenant, question) ? { tenant, freshUntil: output.freshUntil } : undefined
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,76 @@
+import { createTenant, RegistryUnavailableError, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
+import pLimit, { type LimitFunction } from 'p-limit'
+
+import { answers, type Question } from './question.ts'
+
+/** Look-ups under way at once, for tenants that are known and for names that are not. */
+const atOnce = 10
+
+/** New names that may wait for a place: more are refused at once, so that a flood of them holds no memory. */
+const longestQueue = 1_000
+
+/** For how long after a failure tenants that are remembered are served without asking, in milliseconds. */
+const restAfterFailure = 1_000
+
+/**
+ * The registry, with bounds: made-up names cannot take its connections from tenants that are known,
+ * and no look-up takes longer than `deadline`, the wait for a place included.
+ */
+export class RegistryTier {
+  readonly #registry: TenantRegistry
+  readonly #now: () => number
+  readonly #deadline: number
+  readonly #known = pLimit(atOnce)
+  readonly #new = pLimit(atOnce)
+  #failedAt = Number.NEGATIVE_INFINITY
+  reads = 0
+  failures = 0
+
+  constructor (registry: TenantRegistry, now: () => number, deadline = 2_000) {
+    this.#registry = registry
+    this.#now = now
+    this.#deadline = deadline
+  }
+
+  /** Whether a look-up has just failed. */
+  get isDown (): boolean {
+    return this.#now() - this.#failedAt < restAfterFailure
+  }
+
+  /** @throws FST_TENANCY_REGISTRY_UNAVAILABLE */
+  async find (question: Question, isKnown: boolean): Promise<TenantRecord | undefined> {
+    const lane = isKnown ? this.#known : this.#new
+    if (lane.pendingCount >= longestQueue) throw new RegistryUnavailableError()
+    try {
+      const found = await this.#read(lane, question)
+      this.#failedAt = Number.NEGATIVE_INFINITY
+      if (found === undefined) return undefined
+      // A registry with a case-blind or padded column answers for other names than it was asked for.
+      const tenant = createTenant(found)
+      return answers(tenant, question) ? tenant : undefined
+    } catch (error) {
+      this.#failedAt = this.#now()
+      this.failures++
+      throw new RegistryUnavailableError(undefined, { cause: error })
+    }
+  }
+
+  #read (lane: LimitFunction, question: Question): Promise<TenantRecord | undefined> {
+    const late = AbortSignal.timeout(this.#deadline)
+    const gone = new Promise<never>((_resolve, reject) => {
+      late.addEventListener('abort', () => { reject(new Error(`the registry gave no answer within ${this.#deadline} ms`)) }, { once: true })
+    })
+    gone.catch(() => {})
+    // Raced twice: a caller does not wait for a place, and a registry that never answers does not keep one.
+    return Promise.race([gone, lane(async () => {
+      if (late.aborted) return undefined
+      this.reads++
+      return Promise.race([gone, this.#ask(question)])
+    })])
+  }
+
+  async #ask ({ kind, value }: Question): Promise<TenantRecord | undefined> {
+    if (kind === 'slug') return this.#registry.findBySlug(value)
+    return kind === 'domain' ? this.#registry.findByDomain(value) : this.#registry.findById(value)
+  }
+}

@@ -1,0 +1,137 @@
+import type { TenantChange, TenantRecord, TenantRef, TenantRegistry } from '@fastify-tenancy/core'
+import type { TenancyRedis } from '@fastify-tenancy/redis'
+
+import { Announcer } from './announcer.ts'
+import { LocalTier } from './local-tier.ts'
+import { TenantLookup } from './lookup.ts'
+import type { ResolvedResolverCache } from './options.ts'
+import type { Question } from './question.ts'
+import { RedisTier } from './redis-tier.ts'
+import { RegistryTier } from './registry-tier.ts'
+
+/** What `health()` tells of the look-up. */
+export interface ResolverHealth {
+  /** `'degraded'` while the registry or Redis fails: tenants that are remembered are served all the same. */
+  readonly status: 'ok' | 'degraded'
+  /** Tenants and unknown names that this process remembers. */
+  readonly tenants: number
+  readonly unknown: number
+  /** Since the start: reads of the registry, those that failed, and records in Redis that were not what they should be. */
+  readonly registryReads: number
+  readonly registryFailures: number
+  readonly droppedRecords: number
+}
+
+/** Finds tenants through the cache, apart from any request: `app.tenantResolver`. */
+export class TenantResolver {
+  readonly #lookup: TenantLookup
+  readonly #announcer: Announcer
+  readonly #local: LocalTier
+  readonly #registry: RegistryTier
+  readonly #shared: RedisTier | undefined
+  readonly #redis: TenancyRedis | undefined
+  readonly #askHost: (host: string) => Question | undefined
+
+  /** @param now milliseconds that never go back. */
+  constructor (registry: TenantRegistry, redis: TenancyRedis | undefined, options: ResolvedResolverCache,
+    askHost: (host: string) => Question | undefined, now: () => number = () => performance.now()) {
+    this.#redis = redis
+    this.#askHost = askHost
+    this.#local = new LocalTier(options, now)
+    this.#registry = new RegistryTier(registry, now)
+    this.#shared = redis && new RedisTier(redis, options)
+    this.#lookup = new TenantLookup({ local: this.#local, redis: this.#shared, registry: this.#registry })
+    this.#announcer = new Announcer(this.#lookup, registry, redis, this.#shared)
+  }
+
+  /** What answers requests: `peek()` without asking anybody, `find()` otherwise. */
+  get lookup (): TenantLookup {
+    return this.#lookup
+  }
+
+  /**
+   * The tenant of this id or slug, whatever its status; `undefined` where there is none.
+   *
+   * @throws FST_TENANCY_REGISTRY_UNAVAILABLE
+   */
+  find (ref: TenantRef): Promise<TenantRecord | undefined> {
+    return this.#lookup.find(questionOf(ref))
+  }
+
+  /**
+   * The tenant of a host with or without port, whatever its status; `undefined` for hosts that name nobody.
+   *
+   * @throws FST_TENANCY_REGISTRY_UNAVAILABLE
+   */
+  async findHost (host: string): Promise<TenantRecord | undefined> {
+    const question = this.#askHost(host)
+    return question && this.#lookup.find(question)
+  }
+
+  /**
+   * Whether a host is that of a tenant which is not deleted: for servers that ask before they obtain a certificate.
+   *
+   * @throws FST_TENANCY_REGISTRY_UNAVAILABLE
+   */
+  async isKnownHost (host: string): Promise<boolean> {
+    const tenant = await this.findHost(host)
+    return tenant !== undefined && tenant.status !== 'deleting' && tenant.status !== 'deleted'
+  }
+
+  /**
+   * Has every process look a tenant up again: call it after writing to the registry past the manager.
+   * Give a `TenantChange` with the old names where a slug or domain was taken away.
+   *
+   * @throws FST_TENANCY_REDIS_UNAVAILABLE when other processes could not be told. This one has forgotten all the same.
+   */
+  async invalidate (what: TenantRef | TenantChange): Promise<void> {
+    if ('slugs' in what) {
+      await this.#announcer.announce(what)
+      return
+    }
+    await Promise.all((await this.#changesOf(what)).map(change => this.#announcer.announce(change)))
+  }
+
+  health (): ResolverHealth {
+    const { tenants, unknown } = this.#local.size
+    const isDegraded = this.#registry.isDown || (this.#redis !== undefined && this.#redis.health().status !== 'ok')
+    return {
+      status: isDegraded ? 'degraded' : 'ok',
+      tenants,
+      unknown,
+      registryReads: this.#registry.reads,
+      registryFailures: this.#registry.failures,
+      droppedRecords: this.#shared?.dropped ?? 0
+    }
+  }
+
+  /** Begins to hear of changes. */
+  async start (): Promise<void> {
+    await this.#redis?.ready()
+    await this.#announcer.start()
+  }
+
+  /** Ends what {@link start} began. The client is its owner's to close. */
+  stop (): Promise<void> {
+    return this.#announcer.stop()
+  }
+
+  // The tenant as it is remembered, and as it is now: both have names under which somebody may remember it.
+  async #changesOf (ref: TenantRef): Promise<TenantChange[]> {
+    const old = 'id' in ref ? this.#local.tenantOf(ref.id) : this.#local.peek(ref.slug)
+    // Where nothing is known of it, the name may be the one or the other: forgetting too much costs a look-up.
+    const bare = 'id' in ref ? { id: ref.id, slugs: [], domains: [] } : { id: ref.slug, slugs: [ref.slug], domains: [] }
+    // Forgotten before anything is awaited, so that no request meanwhile gets the old one.
+    this.#lookup.forget(old ? changeOf(old) : bare)
+    const current = await this.#registry.find(questionOf(ref), true).catch(() => undefined)
+    return [bare, ...[old, current].filter(tenant => tenant !== undefined).map(changeOf)]
+  }
+}
+
+function questionOf (ref: TenantRef): Question {
+  return 'id' in ref ? { kind: 'id', value: ref.id } : { kind: 'slug', value: ref.slug }
+}
+
+function changeOf ({ id, slug, domains }: TenantRecord): TenantChange {
+  return { id, slugs: [slug], domains }
+}

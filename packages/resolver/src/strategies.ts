@@ -1,0 +1,112 @@
+import { HostInvalidError, idProblem, slugProblem, TenantMissingError, TenantUnknownError, type TenancyError } from '@fastify-tenancy/core'
+import type { FastifyRequest } from 'fastify'
+
+import type { HostReader } from './forwarded.ts'
+import type { HostPatterns } from './host-pattern.ts'
+import { parseHost } from './host.ts'
+import type { ResolvedResolverOptions, StrategyAnswer } from './options.ts'
+import type { Question } from './question.ts'
+
+/** Whom a request asks for, and which strategy says so. */
+export interface SourcedQuestion extends Question {
+  readonly source: string
+}
+
+type Step = (request: FastifyRequest) => SourcedQuestion | TenancyError | undefined
+
+/**
+ * Who a request is for, as far as can be told before the body is read: a question for the look-up, why there will be
+ * none, or `undefined` where only the claim can tell.
+ */
+export class Strategies {
+  readonly #steps: readonly Step[]
+  readonly #options: ResolvedResolverOptions
+  readonly #patterns: HostPatterns
+  readonly #reserved: ReadonlySet<string>
+  readonly #readHost: HostReader
+  readonly #usesHost: boolean
+
+  constructor (options: ResolvedResolverOptions, patterns: HostPatterns, readHost: HostReader) {
+    this.#options = options
+    this.#patterns = patterns
+    this.#reserved = new Set(options.reserved)
+    this.#readHost = readHost
+    this.#usesHost = options.strategies.some(strategy => strategy === 'subdomain' || strategy === 'domain')
+    const steps: Record<string, Step> = {
+      subdomain: request => this.#subdomain(request),
+      domain: request => this.#domain(request),
+      header: request => this.#named('header', request.headers[options.header]),
+      path: request => this.#named('path', (request.params as Record<string, unknown> | null)?.['tenant'])
+    }
+    this.#steps = options.strategies.flatMap(strategy => {
+      if (typeof strategy === 'function') return [(request: FastifyRequest) => this.#custom(strategy(request))]
+      return strategy === 'claim' ? [] : [steps[strategy] as Step]
+    })
+  }
+
+  ask (request: FastifyRequest): SourcedQuestion | TenancyError | undefined {
+    for (const step of this.#steps) {
+      const answer = step(request)
+      if (answer !== undefined) return answer
+    }
+    if (this.fallback !== undefined) return this.fallback
+    return this.usesClaim ? undefined : this.#nobody(request)
+  }
+
+  /** Whom a host names, apart from any request: `'acme.example.com:8080'`. */
+  askHost (text: string): Question | undefined {
+    const host = parseHost(text)
+    if (host === undefined) return undefined
+    const label = this.#patterns.labelOf(host)
+    if (label !== undefined) return this.#reserved.has(label) ? undefined : { kind: 'slug', value: label }
+    return this.#patterns.covers(host) ? undefined : { kind: 'domain', value: host }
+  }
+
+  /** Whether the claim may name the tenant, instead of only agreeing with the host. */
+  get usesClaim (): boolean {
+    return this.#options.strategies.includes('claim')
+  }
+
+  /** Who serves requests that name nobody: only in development. */
+  get fallback (): SourcedQuestion | undefined {
+    const value = this.#options.fallback
+    return value === undefined ? undefined : { kind: 'slug', value, source: 'fallback' }
+  }
+
+  #subdomain (request: FastifyRequest): SourcedQuestion | TenancyError | undefined {
+    const host = this.#readHost(request)
+    if (host === undefined) return new HostInvalidError()
+    const value = this.#patterns.labelOf(host)
+    if (value !== undefined) return this.#reserved.has(value) ? undefined : { kind: 'slug', value, source: 'subdomain' }
+    // A name further down (a.b.example.com) is nobody's, and must not become somebody's by another strategy.
+    return this.#patterns.covers(host) && !this.#patterns.isBase(host) ? new TenantUnknownError() : undefined
+  }
+
+  #domain (request: FastifyRequest): SourcedQuestion | TenancyError | undefined {
+    const host = this.#readHost(request)
+    if (host === undefined) return new HostInvalidError()
+    return this.#patterns.covers(host) ? undefined : { kind: 'domain', value: host, source: 'domain' }
+  }
+
+  #custom (answer: StrategyAnswer): SourcedQuestion | TenancyError | undefined {
+    if (answer === undefined) return undefined
+    if ('slug' in answer) return this.#named('function', answer.slug) ?? new TenantUnknownError()
+    if ('id' in answer) return idProblem(answer.id) === undefined ? { kind: 'id', value: answer.id, source: 'function' } : new TenantUnknownError()
+    const host = 'domain' in answer && typeof answer.domain === 'string' ? parseHost(answer.domain) : undefined
+    return host === undefined || this.#patterns.covers(host) ? new TenantUnknownError() : { kind: 'domain', value: host, source: 'function' }
+  }
+
+  // A header sent twice arrives joined with a comma, and so is nobody's slug. Nothing but a slug becomes a question:
+  // within the process all kinds of names share one map.
+  #named (source: string, value: unknown): SourcedQuestion | TenancyError | undefined {
+    if (value === undefined || value === '') return undefined
+    if (typeof value !== 'string' || this.#reserved.has(value) || slugProblem(value, []) !== undefined) return new TenantUnknownError()
+    return { kind: 'slug', value, source }
+  }
+
+  // Nobody was named. A host of another domain is an unknown name; the application's own hosts are no names at all.
+  #nobody (request: FastifyRequest): TenancyError {
+    const host = this.#usesHost ? this.#readHost(request) : undefined
+    return host === undefined || this.#patterns.covers(host) ? new TenantMissingError() : new TenantUnknownError()
+  }
+}
