@@ -16,8 +16,14 @@ export interface InitOptions {
   readonly signingSecrets?: readonly string[]
 }
 
-/** Which SQL files a database has: the comment on the schema, which every login can read. */
-export const schemaComment = (version: number): string => `fastify-tenancy ${version}`
+// Which SQL files a database has: the comment on the schema, which every login can read.
+const comment = 'fastify-tenancy'
+
+/** The number of the newest SQL file, from the comment on schema `tenancy`; undefined when the comment is not ours. */
+export function versionOf (schemaComment: string): number | undefined {
+  const [name, version] = schemaComment.split(' ')
+  return name === comment ? Number(version) : undefined
+}
 
 /**
  * Sets a database up: roles, schema `tenancy`, logins, signing keys. Runs as often as one likes, also several at once.
@@ -55,7 +61,7 @@ async function applyFiles (client: SqlClient, roles: Roles): Promise<void> {
     if (versions.has(version)) continue
     await client.query(withRoles(sql, roles))
     await client.query('insert into tenancy.migrations (version, name) values ($1, $2)', [version, name])
-    await client.query(`comment on schema tenancy is '${schemaComment(version)}'`)
+    await client.query(`comment on schema tenancy is '${comment} ${version}'`)
   }
   await client.query('set local role none')
 }

@@ -1,0 +1,71 @@
+import type { ResolvedTables } from '../options.ts'
+import { signToken, type SigningKey } from '../token.ts'
+import { SetupInvalidError } from './errors.ts'
+import { versionOf } from './init.ts'
+import { policyNames } from './policy.ts'
+import { rolesOf } from './roles.ts'
+import { inTransaction, sqlState, type SqlClient } from './sql-client.ts'
+import { sqlFiles } from './sql.generated.ts'
+
+export interface InitialisedOptions {
+  readonly tables: ResolvedTables
+  /** Whether the policies must ask for a signed context. */
+  readonly signed: boolean
+  /** The key that this process signs with: the database must know it. @default not checked */
+  readonly key?: SigningKey
+}
+
+/**
+ * Resolves when the database is set up as this version of the suite, its tables and its mode need it; works for every login,
+ * and writes nothing. A listed table that does not exist yet passes: until `protect` has run, nobody may read it.
+ *
+ * @throws FST_TENANCY_SETUP_INVALID that says which command mends it.
+ */
+export async function assertInitialised (client: SqlClient, { tables, signed, key }: InitialisedOptions): Promise<void> {
+  const { rows: [state] } = await client.query<{ database: string, comment: string | null }>(`
+    select pg_catalog.current_database()::text as database, pg_catalog.obj_description(pg_catalog.to_regnamespace('tenancy')::oid, 'pg_namespace') as comment`)
+  const version = versionOf(state?.comment ?? '')
+  if (state === undefined || version === undefined) throw new SetupInvalidError('the database is not initialised: run `tenancy init`')
+  if (version < sqlFiles.length) throw new SetupInvalidError(`the database was initialised by an older version (${version} of ${sqlFiles.length}): run \`tenancy init\``)
+  const { app } = rolesOf(state.database)
+  await assertCanBecome(client, app)
+  await assertProtected(client, tables, signed)
+  if (key !== undefined) await assertKeyKnown(client, app, key)
+}
+
+async function assertCanBecome (client: SqlClient, role: string): Promise<void> {
+  const { rows: [row] } = await client.query<{ may: boolean }>(`
+    select pg_catalog.pg_has_role(session_user, oid, case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end) as may
+    from pg_catalog.pg_roles where rolname = $1`, [role])
+  if (row === undefined) throw new SetupInvalidError('the roles of this database are missing (a restored copy brings no roles): run `tenancy init`')
+  if (!row.may) throw new SetupInvalidError('the login in options.database.url may not become the role of tenants\' statements: run `tenancy init` with this URL')
+}
+
+async function assertProtected (client: SqlClient, tables: ResolvedTables, signed: boolean): Promise<void> {
+  const { rows } = await client.query<{ table: string, forced: boolean, policies: string[], predicate: string | null }>(`
+    select c.relname::text as table, c.relrowsecurity and c.relforcerowsecurity as forced,
+      array(select polname::text from pg_catalog.pg_policy where polrelid = c.oid order by polname) as policies,
+      (select pg_catalog.pg_get_expr(polqual, polrelid) from pg_catalog.pg_policy where polrelid = c.oid and polname = $3) as predicate
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = $1 and c.relname = any($2)
+    order by c.relname`, [tables.schema, Object.keys(tables.tenant), policyNames.tenant])
+  const expected = Object.values(policyNames).toSorted().join()
+  for (const { table, forced, policies, predicate } of rows) {
+    if (!forced || policies.join() !== expected) throw new SetupInvalidError(`table '${table}' is not protected: run \`tenancy protect ${table}\``)
+    if (predicate?.includes('verified_tenant()') !== signed) {
+      throw new SetupInvalidError(signed
+        ? `the policy of table '${table}' asks for no signature, and options.rls.secret is set: run \`tenancy protect\` with the secret`
+        : `the policy of table '${table}' asks for a signature, and options.rls.secret is missing: set it`)
+    }
+  }
+}
+
+async function assertKeyKnown (client: SqlClient, role: string, key: SigningKey): Promise<void> {
+  await inTransaction(client, async () => {
+    await client.query('select pg_catalog.set_config(\'role\', $1, true), pg_catalog.set_config(\'tenancy.token\', $2, true)', [role, signToken({ key, tenant: 'nobody' })])
+    await client.query('select tenancy.verified_tenant()')
+  }).catch((error: unknown) => {
+    if (sqlState(error) !== 'TN401') throw error
+    throw new SetupInvalidError('the database does not accept what options.rls.secret signs (or the clocks differ by more than 30 s): run `tenancy init` with this secret', { cause: error })
+  })
+}
