@@ -1,1 +1,9 @@
-export {}
+export type * from './augment.ts'
+export { checkLimits } from './check-limits.ts'
+export type { HeaderStyle } from './headers.ts'
+export type { LimitsFileHealth } from './limits-file.ts'
+export type { LimitFields, Limits, LimitsDocument, Rpm, TenantLimits } from './limits.ts'
+export type { OnStoreError } from './limiter.ts'
+export { resolveRateLimitOptions, type RateLimitOptions, type ResolvedRateLimitOptions } from './options.ts'
+export { parseLimits } from './parse-limits.ts'
+export { tenantRateLimit as default, tenantRateLimit, type RateLimitHealth, type TenantRateLimit } from './plugin.ts'

@@ -1,0 +1,66 @@
+import { explain, idProblem, OptionInvalidError, slugProblem } from '@fastify-tenancy/core'
+import * as v from 'valibot'
+
+import { Limits, type LimitFields } from './limits.ts'
+
+const most = 1_000_000_000
+const message = 'must be a positive integer up to 1000000000'
+const count = v.pipe(v.number(message), v.safeInteger(message), v.minValue(1, message), v.maxValue(most, message))
+const rpm = v.union([v.literal('unlimited'), count], `${message} or 'unlimited'`)
+
+const fields = v.strictObject({
+  rpm: v.exactOptional(rpm),
+  burst: v.exactOptional(count),
+  concurrency: v.exactOptional(count),
+  perClient: v.exactOptional(count)
+}, 'must be an object of limits')
+const anonymousFields = v.omit(fields, ['perClient'])
+const byName = v.custom<Record<string, unknown>>(isPlainObject, 'must be an object')
+const documentSchema = v.strictObject({
+  default: v.exactOptional(fields, {}),
+  anonymous: v.exactOptional(anonymousFields, {}),
+  plans: v.exactOptional(byName, {}),
+  tenants: v.exactOptional(byName, {})
+}, 'must be an object with default, anonymous, plans and tenants')
+
+/** Where a mistake is: the keys that lead to it. For a message's line number. */
+export type KeyPath = readonly string[]
+
+/**
+ * Checks what a limits file or a `limits` option holds.
+ *
+ * @param root what the caller knows the document by, for messages.
+ * @param placeOf gives `limits.json, line 7: ` for a path, where the document came from a file.
+ * @throws FST_TENANCY_OPTION_INVALID for the first mistake, with its key.
+ */
+export function checkLimits (input: unknown, root = 'options.limits', placeOf: (path: KeyPath) => string = () => ''): Limits {
+  const check = <T>(schema: v.GenericSchema<unknown, T>, value: unknown, path: KeyPath): T => {
+    const result = v.safeParse(schema, value, { abortEarly: true })
+    if (result.success) return result.output
+    const [issue] = result.issues
+    const whole = [...path, ...(issue.path ?? []).map(item => String(item.key))]
+    throw new OptionInvalidError(placeOf(whole) + explain(issue, [root, ...path].join('.')))
+  }
+  const fail = (path: KeyPath, problem: string): never => {
+    throw new OptionInvalidError(`${placeOf(path)}${[root, ...path].join('.')} ${problem}`)
+  }
+
+  const document = check(documentSchema, input, [])
+  const plans = new Map<string, LimitFields>()
+  for (const [plan, value] of Object.entries(document.plans)) {
+    if (plan === '') fail(['plans', plan], 'must name a plan')
+    plans.set(plan, check(fields, value, ['plans', plan]))
+  }
+  const tenants = new Map<string, LimitFields>()
+  for (const [tenant, value] of Object.entries(document.tenants)) {
+    const problem = tenant.startsWith('id:') ? idProblem(tenant.slice(3)) : slugProblem(tenant, [])
+    // A name that no tenant can have would be a limit that is silently ignored.
+    if (problem !== undefined) fail(['tenants', tenant], `names no tenant: ${problem}; write a slug, or id: and an id`)
+    tenants.set(tenant, check(fields, value, ['tenants', tenant]))
+  }
+  return new Limits(document.default, document.anonymous, plans, tenants)
+}
+
+function isPlainObject (value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

@@ -1,0 +1,23 @@
+import type { FastifyReply } from 'fastify'
+
+import type { Verdict } from './quota.ts'
+import type { Subject } from './subjects.ts'
+
+/** Which headers tell of the limit: `x-ratelimit-*`, the IETF draft's `RateLimit` and `RateLimit-Policy`, both, or none. */
+export type HeaderStyle = 'both' | 'legacy' | 'draft' | 'none'
+
+/** Says how the caller stands with its `rpm`; nothing where that is `'unlimited'`. */
+export function sendHeaders (reply: FastifyReply, style: HeaderStyle, { limits: { rpm }, name }: Subject, { used, reset }: Verdict): void {
+  if (style === 'none' || rpm === 'unlimited') return
+  const remaining = Math.max(0, rpm - used)
+  const seconds = Math.ceil(reset / 1_000)
+  if (style !== 'draft') {
+    reply.header('x-ratelimit-limit', rpm)
+    reply.header('x-ratelimit-remaining', remaining)
+    reply.header('x-ratelimit-reset', seconds)
+  }
+  if (style !== 'legacy') {
+    reply.header('ratelimit-policy', `"${name}";q=${rpm};w=60`)
+    reply.header('ratelimit', `"${name}";r=${remaining};t=${seconds}`)
+  }
+}

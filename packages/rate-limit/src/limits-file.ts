@@ -1,0 +1,104 @@
+import { OptionInvalidError, type ScopeLogger } from '@fastify-tenancy/core'
+import { unwatchFile, watchFile } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
+
+import type { Limits } from './limits.ts'
+import { parseLimits } from './parse-limits.ts'
+
+const lookEvery = 200
+const settleFor = 100
+
+/** How the limits file stands. */
+export interface LimitsFileHealth {
+  readonly file: string
+  /** `'stale'`: the file is broken or gone, and the last good limits hold. */
+  readonly status: 'ok' | 'stale'
+  readonly problem: string | undefined
+  readonly loadedAt: Date
+}
+
+/**
+ * A limits file, read again when it changes. What cannot be read or is wrong changes nothing.
+ *
+ * It is looked at (`stat`) five times a second instead of being watched by the kernel's events: that sees a file
+ * replaced by rename, a symlink or a folder above it swapped (Kubernetes' ConfigMaps), a network or bind mount.
+ * It is read once it has been left alone for 100 ms, so that a writer can truncate, think, and write.
+ */
+export class LimitsFile {
+  readonly #name: string
+  readonly #path: string
+  readonly #log: ScopeLogger
+  #apply: (limits: Limits) => void = () => {}
+  #text: string | undefined
+  #problem: string | undefined
+  #loadedAt = new Date()
+  #timer: NodeJS.Timeout | undefined
+  #loading: Promise<void> = Promise.resolve()
+
+  /** @param name relative to the working directory. */
+  constructor (name: string, log: ScopeLogger) {
+    this.#name = name
+    this.#path = resolve(name)
+    this.#log = log
+  }
+
+  /**
+   * Reads the file and begins to look for changes, which are given to `apply`.
+   *
+   * @throws FST_TENANCY_OPTION_INVALID when it is missing or wrong.
+   */
+  async open (apply: (limits: Limits) => void): Promise<Limits> {
+    watchFile(this.#path, { interval: lookEvery, persistent: false }, this.#onChange)
+    try {
+      const text = await this.#read()
+      const limits = parseLimits(text, this.#name)
+      this.#text = text
+      this.#apply = apply
+      return limits
+    } catch (error) {
+      this.close()
+      throw error
+    }
+  }
+
+  close (): void {
+    unwatchFile(this.#path, this.#onChange)
+    clearTimeout(this.#timer)
+  }
+
+  health (): LimitsFileHealth {
+    return { file: this.#name, status: this.#problem === undefined ? 'ok' : 'stale', problem: this.#problem, loadedAt: this.#loadedAt }
+  }
+
+  readonly #onChange = (): void => {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => { this.#loading = this.#loading.then(() => this.#reload()) }, settleFor).unref()
+  }
+
+  async #reload (): Promise<void> {
+    try {
+      const text = await this.#read()
+      if (text !== this.#text) {
+        this.#apply(parseLimits(text, this.#name))
+        this.#text = text
+        this.#loadedAt = new Date()
+        this.#log.info({ file: this.#name }, 'the limits were read again')
+      }
+      this.#problem = undefined
+    } catch (error) {
+      const problem = error instanceof Error ? error.message : String(error)
+      if (problem !== this.#problem) this.#log.error({ problem }, 'the limits file cannot be used: the last good limits still hold')
+      this.#problem = problem
+    }
+  }
+
+  async #read (): Promise<string> {
+    try {
+      return await readFile(this.#path, 'utf8')
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
+      throw new OptionInvalidError(`${this.#name}: the file cannot be read (${code}): create it, or mend the path`)
+    }
+  }
+}

@@ -1,0 +1,63 @@
+import { checkOptions, nonEmptyString, oneOf, bool } from '@fastify-tenancy/core'
+import { redisSchema, type RedisSource } from '@fastify-tenancy/redis'
+import * as v from 'valibot'
+
+import { checkLimits } from './check-limits.ts'
+import type { HeaderStyle } from './headers.ts'
+import type { OnStoreError } from './limiter.ts'
+import type { Limits, LimitsDocument } from './limits.ts'
+
+/** Options of the rate limit. One of `file` and `limits` is required; a string alone is `file`. */
+export interface RateLimitOptions {
+  /** Path of the limits file, `.json` or YAML, relative to the working directory. Read again when it changes. */
+  readonly file?: string
+  /** The limits themselves, in the form of the file. */
+  readonly limits?: LimitsDocument
+  /** Where processes count together. Without it each counts alone. A client passed in is never closed. */
+  readonly redis?: RedisSource
+  /** `'report'` counts and logs what it would refuse, and refuses nothing. @default 'enforce' */
+  readonly mode?: 'enforce' | 'report'
+  /** Counts the oldest second by the part inside the window: fits bursts better, up to 4 % over. @default false */
+  readonly smoothing?: boolean
+  /** @default 'both' */
+  readonly headers?: HeaderStyle
+  /**
+   * When Redis fails: `'local'` counts in process against the limit divided by the processes last seen,
+   * `'open'` lets all requests pass, `'closed'` answers 503. @default 'local'
+   */
+  readonly onStoreError?: OnStoreError
+}
+
+/** {@link RateLimitOptions} with defaults, frozen. */
+export interface ResolvedRateLimitOptions {
+  readonly file: string | undefined
+  readonly limits: Limits | undefined
+  readonly redis: RedisSource | undefined
+  readonly mode: 'enforce' | 'report'
+  readonly smoothing: boolean
+  readonly headers: HeaderStyle
+  readonly onStoreError: OnStoreError
+}
+
+const schema = v.pipe(
+  v.strictObject({
+    file: v.optional(nonEmptyString),
+    limits: v.optional(v.pipe(v.unknown(), v.transform(given => checkLimits(given)))),
+    redis: v.optional(redisSchema),
+    mode: v.optional(oneOf('enforce', 'report'), 'enforce'),
+    smoothing: v.optional(bool, false),
+    headers: v.optional(oneOf('both', 'legacy', 'draft', 'none'), 'both'),
+    onStoreError: v.optional(oneOf('local', 'open', 'closed'), 'local')
+  }, 'must be the path of the limits file or an object'),
+  v.check(({ file, limits }) => (file === undefined) !== (limits === undefined), 'must have either file or limits')
+)
+
+/**
+ * Checks the options and fills in defaults. The limits file is checked when it is read.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
+export function resolveRateLimitOptions (given: unknown, name: string = 'options'): ResolvedRateLimitOptions {
+  const { file, limits, redis, ...rest } = checkOptions(schema, typeof given === 'string' ? { file: given } : given, name)
+  return Object.freeze({ ...rest, file, limits, redis })
+}

@@ -1,0 +1,84 @@
+import { OptionInvalidError } from '@fastify-tenancy/core'
+import { isMap, isScalar, LineCounter, parseDocument, type Document, type Node, type YAMLMap } from 'yaml'
+
+import { checkLimits, type KeyPath } from './check-limits.ts'
+import type { Limits } from './limits.ts'
+
+/**
+ * Reads the text of a limits file: strict JSON where the name ends in `.json`, else YAML 1.2 (of which JSON is a part).
+ * A byte order mark and CRLF are fine; an empty text, a key given twice and a second document are not.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID naming the file, the line and the key.
+ */
+export function parseLimits (text: string, name: string): Limits {
+  const plain = text.startsWith('\uFEFF') ? text.slice(1) : text
+  if (plain.trim() === '') throw new OptionInvalidError(`${name}: the file is empty; write {} for the defaults`)
+  return name.endsWith('.json') ? parseJson(plain, name) : parseYaml(plain, name)
+}
+
+// YAML finds lines and duplicates, but takes 90 times as long: it looks at a JSON file only when there is a mistake to name.
+function parseJson (text: string, name: string): Limits {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (error) {
+    throw new OptionInvalidError(`${name}: ${error instanceof Error ? error.message : 'not JSON'}`)
+  }
+  if (countKeys(value) !== countKeysOfText(text)) return parseYaml(text, name)
+  try {
+    return checkLimits(value, 'limits')
+  } catch {
+    return parseYaml(text, name)
+  }
+}
+
+function parseYaml (text: string, name: string): Limits {
+  const lines = new LineCounter()
+  // Its own check of duplicate keys compares each with each.
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: false, prettyErrors: false })
+  const lineAt = (offset: number | undefined): string => offset === undefined ? '' : `, line ${lines.linePos(offset).line}`
+  const [error] = [...document.errors, ...document.warnings]
+  if (error !== undefined) throw new OptionInvalidError(`${name}${lineAt(error.pos[0])}: ${error.message}`)
+  refuseDuplicates(document.contents, name, lineAt)
+  return checkLimits(document.toJS({ maxAliasCount: 100 }), 'limits', path => `${name}${lineAt(findOffset(document, path))}: `)
+}
+
+function refuseDuplicates (node: Node | null, name: string, lineAt: (offset: number | undefined) => string): void {
+  if (!isMap(node)) return
+  const seen = new Set<string>()
+  for (const { key, value } of (node as YAMLMap<Node, Node | null>).items) {
+    const text = isScalar(key) ? String(key.value) : String(key)
+    if (seen.has(text)) throw new OptionInvalidError(`${name}${lineAt(key.range?.[0])}: the key ${text} is given twice`)
+    seen.add(text)
+    refuseDuplicates(value, name, lineAt)
+  }
+}
+
+/** Where the key that `path` leads to stands; the nearest one above it when it is not there. */
+function findOffset (document: Document, path: KeyPath): number | undefined {
+  let node: unknown = document.contents
+  let offset: number | undefined
+  for (const step of path) {
+    if (!isMap(node)) break
+    const pair = (node as YAMLMap<Node, Node | null>).items.find(({ key }) => isScalar(key) && String(key.value) === step)
+    if (pair === undefined) break
+    offset = pair.key.range?.[0]
+    node = pair.value
+  }
+  return offset
+}
+
+function countKeys (value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 0
+  const inner = Object.values(value)
+  return inner.reduce<number>((sum, one) => sum + countKeys(one), Array.isArray(value) ? 0 : inner.length)
+}
+
+/** In valid JSON a string before a colon is a key, and nothing else is. */
+function countKeysOfText (text: string): number {
+  let keys = 0
+  for (const [, colon] of text.matchAll(/"(?:[^"\\]|\\.)*"\s*(:)?/g)) {
+    if (colon !== undefined) keys++
+  }
+  return keys
+}

@@ -1,0 +1,130 @@
+import { addressKey, checkOptions, fn, nonEmptyString, OptionInvalidError, oneOf, tenantKey } from '@fastify-tenancy/core'
+import rateLimit from '@fastify/rate-limit'
+import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
+import { callbackify } from 'node:util'
+import * as v from 'valibot'
+
+import { clientAddress } from './client-address.ts'
+import { rateLimited } from './errors.ts'
+import type { HeaderStyle } from './headers.ts'
+import type { Limiter } from './limiter.ts'
+import type { Quota } from './quota.ts'
+
+type Store = rateLimit.FastifyRateLimitStore
+type KeyGenerator = (request: FastifyRequest) => string | number | Promise<string | number>
+
+const natural = v.pipe(v.number('must be a positive integer or a function'), v.safeInteger('must be a positive integer or a function'), v.minValue(1, 'must be a positive integer or a function'))
+
+/*
+ * What a route's `config.rateLimit` may say. @fastify/rate-limit takes a wrong `max` for "no limit"; here it stops the boot.
+ * Options that only its own stores honour (ban, continueExceeding, exponentialBackoff, cache, redis) are refused.
+ */
+const schema = v.strictObject({
+  max: v.union([natural, fn()], 'must be a positive integer or a function'),
+  timeWindow: v.optional(v.union([natural, v.pipe(v.string(), v.regex(/^\d+(?:\.\d+)? ?[a-z]+$/i)), fn()], "must be milliseconds or a duration such as '1 minute'")),
+  hook: v.optional(oneOf('onRequest', 'preParsing', 'preValidation', 'preHandler')),
+  groupId: v.optional(nonEmptyString),
+  keyGenerator: v.optional(fn<KeyGenerator>()),
+  allowList: v.optional(fn()),
+  onExceeding: v.optional(fn()),
+  onExceeded: v.optional(fn()),
+  errorResponseBuilder: v.optional(fn())
+}, 'must be an object with max, or false')
+
+/** What a route's own limit needs of the plugin. */
+export interface RouteLimitSettings {
+  readonly limiter: Limiter
+  readonly headers: HeaderStyle
+  readonly mode: 'enforce' | 'report'
+}
+
+/** Lets routes add a limit of their own with `config.rateLimit`, per tenant and route, on top of the tenant's. */
+export async function registerRouteLimits (app: FastifyInstance, { limiter, headers, mode }: RouteLimitSettings): Promise<void> {
+  if (app.hasPlugin('@fastify/rate-limit')) throw new OptionInvalidError(message)
+  checkRouteLimits(app)
+  const isShown = headers === 'both' || headers === 'legacy'
+  const shown = { 'x-ratelimit-limit': isShown, 'x-ratelimit-remaining': isShown, 'x-ratelimit-reset': isShown }
+  await app.register(rateLimit, {
+    global: false,
+    store: routeStore(limiter, () => {
+      if (mode === 'report') app.log.warn({}, 'a route is over its limit: let through, since mode is report')
+      return mode === 'enforce'
+    }),
+    keyGenerator: scoped(),
+    errorResponseBuilder: (_request, { ttl }) => rateLimited(Math.ceil(ttl / 1_000)),
+    addHeaders: shown,
+    addHeadersOnExceeding: shown
+  })
+  app.addHook('onReady', async () => {
+    if (app.printPlugins().split('@fastify/rate-limit').length > 2) throw new OptionInvalidError(message)
+  })
+}
+
+const message = 'register @fastify/rate-limit no other time: @fastify-tenancy/rate-limit does it, and a second one counts every route twice'
+const ours = new WeakSet<KeyGenerator>()
+
+/**
+ * Checks each route's `config.rateLimit` and puts its tenant before its key, so that neither a route's own
+ * `keyGenerator` nor a `groupId` can make two tenants share a counter. Hooked in before @fastify/rate-limit's own.
+ */
+function checkRouteLimits (app: FastifyInstance): void {
+  app.addHook('onRoute', route => {
+    const given = route.config?.rateLimit
+    if (given === undefined || given === false) return
+    if (given.keyGenerator !== undefined && ours.has(given.keyGenerator)) return // a HEAD route made from this GET
+    const checked = checkOptions(schema, given, `config.rateLimit of ${String(route.method)} ${route.url}`)
+    route.config = { ...route.config, rateLimit: { ...given, keyGenerator: scoped(checked.keyGenerator) } }
+  })
+}
+
+/** `<tenant>\n<the route's own key>`, or `@<address>\n…` where there is no tenant. */
+function scoped (own?: KeyGenerator): KeyGenerator {
+  const generate = async (request: FastifyRequest): Promise<string> => {
+    const tenant = request.tenancy.scope?.tenant
+    return `${tenant?.id ?? `@${clientAddress(request.ip)}`}\n${own === undefined ? '' : await own(request)}`
+  }
+  ours.add(generate)
+  return generate
+}
+
+/** The class of store that @fastify/rate-limit makes for itself, over our limiter. */
+function routeStore (limiter: Limiter, onRefused: () => boolean): rateLimit.FastifyRateLimitStoreCtor {
+  return class RouteStore implements Store {
+    readonly #route: string | undefined
+
+    constructor (_settings: object, route?: string) {
+      this.#route = route
+    }
+
+    // It is handed the merged settings, not the route that its types say.
+    child (settings: object): Store {
+      const { routeInfo, groupId } = settings as { readonly routeInfo?: Partial<RouteOptions>, readonly groupId?: string }
+      if (routeInfo?.url === undefined) throw new TypeError('app.rateLimit() and app.createRateLimit() have no route: give the route config.rateLimit')
+      const method = String(routeInfo.method).replace(/^HEAD$/, 'GET')
+      return new RouteStore(settings, groupId === undefined ? `${method} ${routeInfo.url}` : `group ${groupId}`)
+    }
+
+    incr (key: string, callback: Parameters<Store['incr']>[1], timeWindow: number, max: number): void {
+      callbackify(() => this.#count(key, timeWindow, max))(callback)
+    }
+
+    async #count (key: string, timeWindow: number, max: number): Promise<{ current: number, ttl: number }> {
+      // A function may have given anything: NaN would be "no limit".
+      if (!Number.isSafeInteger(max) || max < 0) throw new TypeError('max of config.rateLimit must give a whole number')
+      if (!Number.isFinite(timeWindow) || timeWindow < 1) throw new TypeError('timeWindow of config.rateLimit must give milliseconds')
+      const verdict = max === 0 ? { wait: timeWindow, used: 0, reset: timeWindow } : await limiter.take([this.#quota(key, timeWindow, max)], 1)
+      if (verdict === undefined) return { current: 0, ttl: timeWindow }
+      if (verdict.wait > 0) return onRefused() ? { current: max + 1, ttl: verdict.wait } : { current: max, ttl: verdict.reset }
+      return { current: verdict.used, ttl: verdict.reset }
+    }
+
+    #quota (key: string, timeWindow: number, max: number): Quota {
+      const end = key.indexOf('\n')
+      const who = key.slice(0, end)
+      // The window is part of the key: a ring of another shape is another counter.
+      const name = (own: string): string => `${this.#route}\n${timeWindow}\n${own}`
+      const keyOf = (own: string): string => who.startsWith('@') ? addressKey(who.slice(1), `limit-route:${name(own)}`) : tenantKey(who, 'limit-route', name(own))
+      return { key: keyOf(key.slice(end + 1)), overflow: keyOf('others'), name: 'route', limit: max, shape: { width: Math.ceil(timeWindow / 60), slots: 60 }, smoothing: false }
+    }
+  }
+}

@@ -1,0 +1,67 @@
+// An app whose resolver is a stub: the header x-tenant names the tenant by slug; 'x-refuse' stands for a stored refusal.
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Test } from 'tap'
+
+import { createTenant, RequestTenancy, resolveRouteTenancy, TenantScope, TenantSuspendedError, TenantUnknownError, type Tenant } from '@fastify-tenancy/core'
+import rateLimit, { type RateLimitOptions } from '@fastify-tenancy/rate-limit'
+
+export function tenant (slug: string, plan = 'free', id = `id-of-${slug}`): Tenant {
+  return createTenant({ id, slug, plan })
+}
+
+/** Tenants by the name that x-tenant gives. */
+export type Tenants = Record<string, Tenant>
+
+export function stubResolver (tenants: Tenants): ReturnType<typeof fp> {
+  return fp(async app => {
+    app.decorateRequest('tenancy')
+    app.addHook('onRequest', async request => {
+      const tenancy = new RequestTenancy(resolveRouteTenancy(request.routeOptions.config.tenancy))
+      request.tenancy = tenancy
+      if (tenancy.route.mode === 'off') return
+      const found = tenants[String(request.headers['x-tenant'])]
+      if (found === undefined) {
+        if (tenancy.route.mode === 'required') tenancy.refusal = new TenantUnknownError()
+        return
+      }
+      tenancy.scope = new TenantScope(found, request.log)
+      if (found.status === 'suspended') tenancy.refusal = new TenantSuspendedError()
+    })
+  }, { name: '@fastify-tenancy/resolver', fastify: '5.x' })
+}
+
+export interface Setup extends FastifyServerOptions {
+  readonly tenants?: Tenants
+  readonly routes?: (app: FastifyInstance) => void
+}
+
+/** An app with the route GET /, ready; closed when the test ends. */
+export async function startApp (t: Test, options: RateLimitOptions | string, { tenants = { acme: tenant('acme'), globex: tenant('globex', 'pro') }, routes, ...server }: Setup = {}): Promise<FastifyInstance> {
+  const app = Fastify(server)
+  t.teardown(() => app.close())
+  await app.register(stubResolver(tenants))
+  await app.register(rateLimit, options as RateLimitOptions)
+  app.get('/', async request => ({ tenant: request.tenancy.scope?.tenant.slug ?? null }))
+  routes?.(app)
+  await app.ready()
+  return app
+}
+
+export interface Answer {
+  readonly status: number
+  readonly headers: Record<string, string | string[] | number | undefined>
+  readonly body: unknown
+}
+
+export async function get (app: FastifyInstance, slug: string | undefined, url = '/', headers: Record<string, string> = {}, from = '127.0.0.1'): Promise<Answer> {
+  const response = await app.inject({ url, headers: { ...(slug !== undefined && { 'x-tenant': slug }), ...headers }, remoteAddress: from })
+  return { status: response.statusCode, headers: response.headers, body: response.json() }
+}
+
+/** The statuses of `count` requests, one after another. */
+export async function statuses (app: FastifyInstance, slug: string | undefined, count: number, url = '/', from?: string): Promise<number[]> {
+  const all: number[] = []
+  for (let i = 0; i < count; i++) all.push((await get(app, slug, url, {}, from)).status)
+  return all
+}
