@@ -29,7 +29,7 @@ export async function terse (lines: AsyncIterable<string>, write: (line: string)
     } else if (text.startsWith('# Subtest: ')) {
       subtests = [...subtests.slice(0, depth), line]
     } else if (/^not ok \d+ (?!.*# (?:TODO|SKIP))/.test(text)) {
-      subtests.filter(subtest => subtest !== '').forEach(subtest => { write(subtest) })
+      subtests.slice(0, depth).filter(subtest => subtest !== '').forEach(subtest => { write(subtest) })
       subtests = subtests.map(() => '')
       write(line)
       // A test that failed because of one inside it has nothing to add.
@@ -38,7 +38,7 @@ export async function terse (lines: AsyncIterable<string>, write: (line: string)
     } else {
       isWriting = false
       if (text.startsWith('# {') && depth === 0) totals = text
-      if (depth === 0 && !/^(?:TAP version|1\.\.\d|# (?:time|\{)|$)/.test(text)) write(line)
+      if (depth < 1 && !/^(?:TAP version|1\.\.\d|# (?:time|\{)|$)/.test(text)) write(line)
     }
   }
   const count = (word: string): number => Number(new RegExp(`\\b${word}: (\\d+)`).exec(totals)?.[1] ?? 0)

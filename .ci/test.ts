@@ -68,6 +68,7 @@ const { passed, failed, skipped, status } = await runTap().catch((error: unknown
 })
 if (!isStopping) {
   await stop()
+  if (status !== 0 && failed === 0) console.error('The run failed without a failed test: coverage is below a floor of .taprc, or there is a message above.')
   console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`)
   process.exit(status)
 }
