@@ -1,1 +1,2 @@
-export {}
+export { createManager, type CreateInput, type InitInput, type Manager } from './manager.ts'
+export { resolveManagerOptions, type ManagerOptions, type ResolvedManagerOptions } from './options.ts'

@@ -8,8 +8,8 @@ import type { TenantColumnType } from '../setup/policy.ts'
 import { sqlState, type SqlClient } from '../setup/sql-client.ts'
 
 export interface PostgresRegistryOptions {
-  /** The type of the tenant columns: an id that such a column would write in another way is refused. @default 'text' */
-  readonly idType?: TenantColumnType
+  /** The types of the tenant columns: an id that one of them would write in another way is refused at insert. @default none */
+  readonly idTypes?: readonly TenantColumnType[]
 }
 
 /**
@@ -19,18 +19,18 @@ export interface PostgresRegistryOptions {
  * `list` one of the registry's; `insert` and `update` one of the owner's.
  */
 export function postgresRegistry (client: SqlClient, options: PostgresRegistryOptions = {}): TenantRegistry {
-  return new PostgresRegistry(client, options.idType ?? 'text')
+  return new PostgresRegistry(client, options.idTypes ?? [])
 }
 
 const pageSize = 500
 
 class PostgresRegistry implements TenantRegistry {
-  #client: SqlClient
-  #idType: TenantColumnType
+  readonly #client: SqlClient
+  readonly #idTypes: readonly TenantColumnType[]
 
-  constructor (client: SqlClient, idType: TenantColumnType) {
+  constructor (client: SqlClient, idTypes: readonly TenantColumnType[]) {
     this.#client = client
-    this.#idType = idType
+    this.#idTypes = idTypes
   }
 
   // A name that breaks its rule is nobody's, and costs no look-up.
@@ -58,7 +58,7 @@ class PostgresRegistry implements TenantRegistry {
 
   async insert (input: TenantInput): Promise<TenantRecord> {
     const tenant = createTenant(input)
-    await this.#checkIdType(tenant.id)
+    for (const type of this.#idTypes) await this.#checkIdType(tenant.id, type)
     const stamp = await insertTenant(this.#client, tenant).catch(refuse)
     return createTenant({ ...tenant, ...stamp })
   }
@@ -73,14 +73,13 @@ class PostgresRegistry implements TenantRegistry {
   }
 
   // '007' and '7' are one bigint, and upper-case and hyphenless uuids one uuid: two tenants would share their rows.
-  async #checkIdType (id: string): Promise<void> {
-    if (this.#idType === 'text') return
-    const { rows: [row] } = await this.#client.query<{ same: boolean }>(`select $1::text::${this.#idType}::text = $1 as same`, [id])
+  async #checkIdType (id: string, type: TenantColumnType): Promise<void> {
+    const { rows: [row] } = await this.#client.query<{ same: boolean }>(`select $1::text::${type}::text = $1 as same`, [id])
       .catch((error: unknown) => {
         if (sqlState(error)?.startsWith('22')) return { rows: [] }
         throw error
       })
-    if (row?.same !== true) throw tenantConflict(`the id must be written as a tenant column of type ${this.#idType} writes it`)
+    if (row?.same !== true) throw tenantConflict(`the id must be written as a tenant column of type ${type} writes it`)
   }
 }
 

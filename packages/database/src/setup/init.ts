@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 import { signingKey } from '../token.ts'
+import { SetupInvalidError } from './errors.ts'
 import { ensureLogins, type Logins } from './logins.ts'
 import { ensureRoles, grantRole, readSession, rolesOf, withRoles, type Roles, type Session } from './roles.ts'
 import { inTransaction, quoteName, sqlState, type SqlClient } from './sql-client.ts'
@@ -30,6 +31,7 @@ export function versionOf (schemaComment: string): number | undefined {
  * All or nothing: one transaction, tried again when another database's set-up touched the server-wide roles meanwhile.
  *
  * @param client one connection of a superuser, or of a login with CREATEROLE and CREATE on the database.
+ * @throws FST_TENANCY_SETUP_INVALID when the login may not do all this.
  */
 export async function init (client: SqlClient, options: InitOptions = {}): Promise<void> {
   const session = await readSession(client)
@@ -84,6 +86,7 @@ async function retried (work: () => Promise<void>): Promise<void> {
     try {
       return await work()
     } catch (error) {
+      if (sqlState(error) === '42501') throw new SetupInvalidError('this login may not set a database up: `tenancy init` needs a superuser, or a login with CREATEROLE and CREATE on the database', { cause: error })
       if (attempt === 20 || !races.has(sqlState(error) ?? '')) throw error
       await sleep(Math.random() * 20 * attempt)
     }

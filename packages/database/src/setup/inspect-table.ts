@@ -1,3 +1,4 @@
+import type { ResolvedTables } from '../options.ts'
 import { SetupInvalidError } from './errors.ts'
 import type { TenantColumnType } from './policy.ts'
 import { quoteName, type SqlClient } from './sql-client.ts'
@@ -58,4 +59,16 @@ export async function inspectTenantColumn (client: SqlClient, { oid, name }: Tab
   // There 'a' would equal 'A', and one tenant be two.
   if (!row.deterministic) throw new SetupInvalidError(`the tenant column '${column}' of ${name} has a collation that takes different ids for equal: give it collate "C"`)
   return { type, isIdentity: row.identity, isIndexed: row.indexed }
+}
+
+/** The types of the listed tables' tenant columns, each once; tables that do not exist yet are left out. */
+export async function tenantColumnTypes (client: SqlClient, { schema, tenant }: ResolvedTables): Promise<TenantColumnType[]> {
+  const { rows } = await client.query<{ type: string }>(`
+    select distinct t.typname as type
+    from unnest($2::text[], $3::text[]) listed (table_name, column_name)
+    join pg_catalog.pg_namespace n on n.nspname = $1
+    join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = listed.table_name
+    join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = listed.column_name and not a.attisdropped
+    join pg_catalog.pg_type t on t.oid = a.atttypid`, [schema, Object.keys(tenant), Object.values(tenant)])
+  return rows.flatMap(({ type }) => types[type] ?? [])
 }

@@ -1,0 +1,14 @@
+import type { Login, Logins, ResolvedDatabaseOptions } from '@fastify-tenancy/database'
+
+/** User and password of each URL of the configuration; a pool that was passed in names none. */
+export function loginsOf ({ url, registryUrl, systemUrl, ownerUrl }: ResolvedDatabaseOptions['database']): Logins {
+  const app = typeof url === 'string' ? loginOf(url) : undefined
+  const [registry, system, owner] = [registryUrl, systemUrl, ownerUrl].map(given => given === undefined ? undefined : loginOf(given))
+  return { ...(app && { app }), ...(registry && { registry }), ...(system && { system }), ...(owner && { owner }) }
+}
+
+function loginOf (text: string): Login | undefined {
+  const { protocol, username, password } = new URL(text)
+  if (protocol === 'pglite:' || username === '') return undefined
+  return { user: decodeURIComponent(username), ...(password !== '' && { password: decodeURIComponent(password) }) }
+}
