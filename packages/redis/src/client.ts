@@ -1,12 +1,8 @@
 import { Redis, type RedisOptions } from 'ioredis'
 
-/** Milliseconds after which a command is given up, unless the client's own options say otherwise. */
-export const commandTimeout = 100
-
 /** What the caller's options may change. */
 const defaults: RedisOptions = {
   connectTimeout: 500,
-  commandTimeout,
   // Data must arrive within this after a command, or the connection is taken for dead: behind a lost route TCP alone waits for minutes.
   socketTimeout: 5_000
 }
@@ -16,6 +12,8 @@ const defaults: RedisOptions = {
  * after a lost connection nobody knows whether a command took effect, and a limiter must not count it twice.
  */
 const bounds: RedisOptions = {
+  // Ours is raced with every command instead (deadline.ts).
+  commandTimeout: undefined,
   maxRetriesPerRequest: 0,
   enableOfflineQueue: false,
   autoResendUnfulfilledCommands: false,

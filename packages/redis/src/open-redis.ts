@@ -1,7 +1,7 @@
 import type { Cluster, Redis } from 'ioredis'
 
 import { Breaker } from './breaker.ts'
-import { commandTimeout, openClient, withErrorListener } from './client.ts'
+import { openClient, withErrorListener } from './client.ts'
 import { withDeadline } from './deadline.ts'
 import { RedisUnavailableError } from './errors.ts'
 import { isClient, isTenancyRedis, resolveRedisSource, type RedisSource } from './options.ts'
@@ -10,6 +10,8 @@ import type { RedisScript } from './script.ts'
 import { inOneSlot, slotGroups } from './slots.ts'
 import { Subscriber } from './subscriber.ts'
 
+/** Milliseconds after which a command is given up, unless the options of an own client say otherwise. */
+const defaultTimeout = 100
 const readyWithin = 2_000
 
 /**
@@ -24,19 +26,22 @@ export function openRedis (source: RedisSource, options: { readonly name?: strin
   const given = resolveRedisSource(source)
   if (isTenancyRedis(given)) return given
   if (isClient(given)) return new BoundedRedis(withErrorListener(given), false)
-  return new BoundedRedis(openClient(given, options.name ?? 'fastify-tenancy'), true)
+  const timeout = typeof given === 'string' ? undefined : given.commandTimeout
+  return new BoundedRedis(openClient(given, options.name ?? 'fastify-tenancy'), true, timeout)
 }
 
 class BoundedRedis implements TenancyRedis {
   readonly #client: Redis | Cluster
   readonly #isOwn: boolean
+  readonly #timeout: number
   readonly #breaker = new Breaker()
   readonly #prefix: string
   readonly #subscriber: Subscriber
 
-  constructor (client: Redis | Cluster, isOwn: boolean) {
+  constructor (client: Redis | Cluster, isOwn: boolean, timeout = defaultTimeout) {
     this.#client = client
     this.#isOwn = isOwn
+    this.#timeout = timeout
     this.#prefix = client.options.keyPrefix ?? ''
     this.#subscriber = new Subscriber(client, this.#prefix)
     if (client.status === 'wait') client.connect().catch(() => {}) // made with lazyConnect
@@ -113,7 +118,7 @@ class BoundedRedis implements TenancyRedis {
   async close (): Promise<void> {
     this.#subscriber.close()
     if (!this.#isOwn) return
-    if (this.#client.status === 'ready') await withDeadline(this.#client.quit(), commandTimeout).catch(() => {})
+    if (this.#client.status === 'ready') await withDeadline(this.#client.quit(), this.#timeout).catch(() => {})
     this.#client.disconnect()
   }
 
@@ -121,8 +126,7 @@ class BoundedRedis implements TenancyRedis {
     // A client with an offline queue would keep the command, and send it when everyone has stopped waiting for it.
     if (this.#client.status !== 'ready' || !this.#breaker.tryPass()) throw new RedisUnavailableError()
     try {
-      const reply = command(this.#client)
-      const result = await (this.#isOwn ? reply : withDeadline(reply, commandTimeout))
+      const result = await withDeadline(command(this.#client), this.#timeout)
       this.#breaker.succeed()
       return result
     } catch (error) {
