@@ -87,6 +87,12 @@ export async function start (t: Test, options: Partial<TenantResolverOptions> = 
   }
 }
 
+/** Registers the plugin on an application as it is; rejects where boot refuses. */
+export async function boot (app: FastifyInstance, options: Partial<TenantResolverOptions> = {}): Promise<FastifyInstance> {
+  await app.register(tenantResolver, { registry: new CountingRegistry(), baseDomain: 'example.com', ...options })
+  return app
+}
+
 /** Sends bytes on a connection of their own and resolves to all that comes back. */
 export async function raw (app: FastifyInstance, ...parts: string[]): Promise<string> {
   if (app.server.listening === false) await app.listen({ port: 0, host: '127.0.0.1' })

@@ -123,9 +123,8 @@ t.test('RES-19 nothing but the host says whose request it is', async t => {
 
 t.test('RES-22 pipelined requests of one connection each get their own tenant', async t => {
   const { app } = await start(t)
-  const get = (host: string, last = false): string => `GET / HTTP/1.1\r\nHost: ${host}\r\n${last ? 'Connection: close\r\n' : ''}\r\n`
   const hosts = ['acme', 'globex', 'nosuch', 'acme', 'www', 'globex'].map(slug => `${slug}.example.com`)
-  const text = await raw(app, hosts.map((host, at) => get(host, at === hosts.length - 1)).join(''))
+  const text = await raw(app, hosts.map((host, at) => `GET / HTTP/1.1\r\nHost: ${host}\r\n${at === hosts.length - 1 ? 'Connection: close\r\n' : ''}\r\n`).join(''))
   t.same(answersIn(text), ['200 acme', '200 globex', '404 TENANT_UNKNOWN', '200 acme', '400 TENANT_MISSING', '200 globex'])
 })
 

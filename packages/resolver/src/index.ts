@@ -1,4 +1,5 @@
 export type * from './augment.ts'
+export { resolveResolverOptions } from './options.ts'
 export type { Claim, ResolverCacheOptions, Strategy, StrategyAnswer, TenantResolverOptions } from './options.ts'
 export { tenantResolver as default, tenantResolver } from './plugin.ts'
 export type { ResolverHealth, TenantResolver } from './resolver.ts'

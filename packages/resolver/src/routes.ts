@@ -37,7 +37,7 @@ export function routeOf (request: FastifyRequest): RouteModes {
  */
 export function resolveRoute (route: RouteOptions, patterns: ResolvedResolverOptions['routes']): RouteModes {
   const config = route.config as RouteConfig | undefined
-  const modes = modesOf(config?.tenancy ?? modeOfUrl(route, patterns), `config.tenancy of ${String(route.method)} ${route.url}`)
+  const modes = modesOf(config?.tenancy === undefined ? modeOfUrl(route, patterns) : config.tenancy, `config.tenancy of ${String(route.method)} ${route.url}`)
   route.config = { ...config, [key]: modes } as NonNullable<RouteOptions['config']>
   return modes
 }
