@@ -70,7 +70,7 @@ export class TenancyDatabase {
     try {
       // An embedded database is this process's own: there is nobody else to initialise it.
       if (isEmbeddedPool(pool)) await init(client, { signingSecrets: rls.secrets })
-      await assertInitialised(client, { tables, signed })
+      await assertInitialised(client, { tables, signed, ...(rls.secrets[0] !== undefined && { key: signingKey(rls.secrets[0]) }) })
       const { rows: [row] } = await client.query<{ name: string, pid: number }>('select current_database() as name, pg_backend_pid() as pid')
       if (row === undefined) throw new Error('the database did not answer')
       this.#context = {

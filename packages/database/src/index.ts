@@ -1,3 +1,4 @@
+export type * from './augment.ts'
 export { default, tenantDatabase, type OpenDatabaseOptions } from './plugin.ts'
 export { defaultPoolSettings, openPool, type PoolSettings } from './connection/open-pool.ts'
 export { openDatabase, TenancyDatabase, type DatabaseHealth } from './database.ts'

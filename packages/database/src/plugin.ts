@@ -4,7 +4,6 @@ import fp from 'fastify-plugin'
 import { openDatabase, TenancyDatabase } from './database.ts'
 import { resolveDatabaseOptions, type TenantDatabaseOptions } from './options.ts'
 import type { TenantKysely } from './types.ts'
-import './augment.ts'
 
 /** A database that is open already: whoever opened it closes it. */
 export interface OpenDatabaseOptions {
@@ -17,7 +16,7 @@ const plugin: FastifyPluginAsync<TenantDatabaseOptions | OpenDatabaseOptions> = 
   const { database, decorator } = isOpen(given) ? given : open(app, given)
 
   const { level, reasons } = await database.boot()
-  app.log[level < 3 ? 'warn' : 'info']({ level: `L${level}`, reasons }, `tenancy: isolation level L${level}${reasons.length > 0 ? `, ${reasons.join('; ')}` : ''}`)
+  app.log[level < 3 ? 'warn' : 'info']({ isolationLevel: `L${level}`, reasons }, `tenancy: isolation level L${level}${reasons.length > 0 ? `, ${reasons.join('; ')}` : ''}`)
 
   app.decorate('tenantDatabase', database)
   app.decorateRequest(decorator ?? 'db', {

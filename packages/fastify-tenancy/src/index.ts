@@ -1,3 +1,4 @@
+export type * from './augment.ts'
 export { default, tenancy } from './plugin.ts'
 export type { TenancyOptions } from './options.ts'
 export type { Tenancy, TenancyHealth } from './tenancy.ts'

@@ -1,14 +1,14 @@
 import { tenantCache } from '@fastify-tenancy/cache'
-import { openDatabase, tenantDatabase, toHttpError } from '@fastify-tenancy/database'
+import { openDatabase, tenantDatabase } from '@fastify-tenancy/database'
 import { tenantRateLimit } from '@fastify-tenancy/rate-limit'
 import { openRedis } from '@fastify-tenancy/redis'
 import { tenantResolver } from '@fastify-tenancy/resolver'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 
+import { mapErrors } from './map-errors.ts'
 import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
 import { Tenancy } from './tenancy.ts'
-import './augment.ts'
 
 const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, given: TenancyOptions) => {
   const options = resolveTenancyOptions(given)
@@ -28,10 +28,7 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
   await app.register(tenantDatabase, { database, decorator: options.decorators.db })
   if (options.cache !== undefined) await app.register(tenantCache, { ...options.cache, ...shared })
 
-  // Chained, not replaced: what the application set before still decides how an error looks.
-  const answer = app.errorHandler
-  app.setErrorHandler((error, request, reply) => answer.call(app, toHttpError(error) as typeof error, request, reply))
-
+  mapErrors(app)
   app.decorate('tenancy', new Tenancy({ resolver: app.tenantResolver, database, redis }))
 }
 
