@@ -55,18 +55,23 @@ export class RegistryTier {
     }
   }
 
-  #read (lane: LimitFunction, question: Question): Promise<TenantRecord | undefined> {
-    const late = AbortSignal.timeout(this.#deadline)
-    const gone = new Promise<never>((_resolve, reject) => {
-      late.addEventListener('abort', () => { reject(new Error(`the registry gave no answer within ${this.#deadline} ms`)) }, { once: true })
-    })
-    gone.catch(() => {})
-    // Raced twice: a caller does not wait for a place, and a registry that never answers does not keep one.
-    return Promise.race([gone, lane(async () => {
-      if (late.aborted) return undefined
-      this.reads++
-      return Promise.race([gone, this.#ask(question)])
-    })])
+  async #read (lane: LimitFunction, question: Question): Promise<TenantRecord | undefined> {
+    let isLate = false
+    const { promise: late, reject } = Promise.withResolvers<never>()
+    const timer = setTimeout(() => {
+      isLate = true
+      reject(new Error(`the registry gave no answer within ${this.#deadline} ms`))
+    }, this.#deadline)
+    try {
+      // Raced twice: a caller does not wait for a place for ever, and a registry that never answers does not keep one.
+      return await Promise.race([late, lane(async () => {
+        if (isLate) return undefined
+        this.reads++
+        return Promise.race([late, this.#ask(question)])
+      })])
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   async #ask ({ kind, value }: Question): Promise<TenantRecord | undefined> {
