@@ -43,13 +43,14 @@ export const invalidationChannel: string = `${prefix}:invalidate`
 export const cacheChannel: string = `${prefix}:cache`
 
 /**
- * The name of a tenant's own schema or role: `tenant_<id>`, or a hash of the id
+ * The name of a tenant's own schema or role: `tenant_<id>`, or `tenanth_<hash of the id>`
  * where the name would pass PostgreSQL's 63 bytes and be cut (two cut names can be one).
+ * The two forms begin differently: else a tenant could choose another's hash as its id.
  */
 export function tenantIdentifier (id: string): string {
   assertId(id)
   const name = `tenant_${id}`
-  return name.length <= 63 ? name : `tenant_${createHash('sha256').update(id).digest('hex').slice(0, 48)}`
+  return name.length <= 63 ? name : `tenanth_${createHash('sha256').update(id).digest('hex').slice(0, 48)}`
 }
 
 /**

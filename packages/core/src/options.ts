@@ -11,6 +11,8 @@ import { OptionInvalidError } from './errors.ts'
  * @throws FST_TENANCY_OPTION_INVALID for the first thing that is wrong: `options.cache.ttl must be a duration such as '30s', got 'abc'`.
  */
 export function checkOptions<Output> (schema: v.GenericSchema<unknown, Output>, input: unknown, name = 'options'): Output {
+  // To valibot an array is an object, and one without members has nothing wrong in it.
+  if (Array.isArray(input)) throw new OptionInvalidError(`${name} must be an object, got an array`)
   const result = v.safeParse(schema, input, { abortEarly: true })
   if (!result.success) throw new OptionInvalidError(explain(result.issues[0], name))
   return freezePlain(result.output)

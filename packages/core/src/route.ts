@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 
-import { bool, checkOptions, duration, oneOf, positiveInteger } from './options.ts'
+import { bool, checkOptions, duration, oneOf } from './options.ts'
 import { tenantStatuses, type TenantStatus } from './tenant.ts'
 
 /** How a route deals with tenants: it needs one, takes one where there is one, or does not look at the host. */
@@ -33,12 +33,13 @@ export interface ResolvedRouteTenancy {
   readonly statementTimeout: number | undefined
 }
 
+const costMessage = 'must be 0 or a positive integer'
 const mode = oneOf('required', 'optional', 'off')
 
 const schema = v.strictObject({
   mode: v.optional(mode, 'required'),
   transaction: v.optional(bool, false),
-  cost: v.optional(v.union([v.literal(0), positiveInteger], 'must be 0 or a positive integer'), 1),
+  cost: v.optional(v.pipe(v.number(costMessage), v.safeInteger(costMessage), v.minValue(0, costMessage)), 1),
   statuses: v.optional(v.pipe(v.array(oneOf(...tenantStatuses), 'must be a list of statuses'), v.minLength(1, 'must name at least one status')), ['active']),
   agreement: v.optional(bool, true),
   statementTimeout: v.optional(duration)
