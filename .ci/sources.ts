@@ -1,0 +1,29 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+/** The top folder of the repository. */
+export const root: string = join(import.meta.dirname, '..')
+
+export interface Source {
+  /** Folder below packages/. */
+  readonly folder: string
+  /** From the top: `packages/core/src/key.ts`. */
+  readonly path: string
+  readonly text: string
+}
+
+/** Folders of the packages. */
+export function packageFolders (): string[] {
+  return readdirSync(join(root, 'packages')).toSorted()
+}
+
+/** Every source file of every package, in order of path. */
+export function sources (): Source[] {
+  return packageFolders().flatMap(folder => readdirSync(join(root, 'packages', folder, 'src'), { recursive: true, encoding: 'utf8' })
+    .filter(name => /\.(?:ts|lua|sql)$/.test(name))
+    .toSorted()
+    .map(name => {
+      const path = `packages/${folder}/src/${name}`
+      return { folder, path, text: readFileSync(join(root, path), 'utf8') }
+    }))
+}
