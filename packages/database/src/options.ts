@@ -182,7 +182,7 @@ function resolveTables (given: v.InferOutput<typeof schema>['tables'], name: str
   const tenant = Array.isArray(given.tenant)
     ? Object.fromEntries(given.tenant.map(table => [table, given.column]))
     : given.tenant as Record<string, string>
-  const listed = [...Object.keys(tenant), ...given.shared, ...given.global]
+  const listed = [...(Array.isArray(given.tenant) ? given.tenant : Object.keys(tenant)), ...given.shared, ...given.global]
   const twice = listed.find((table, index) => listed.indexOf(table) !== index)
   if (twice !== undefined) throw new OptionInvalidError(`${name}.tables must name each table once, got '${twice}' twice`)
   return { tenant, shared: given.shared, global: given.global, schema: given.schema }

@@ -67,11 +67,10 @@ export const tenantRateLimit: FastifyPluginAsync<RateLimitOptions> = fp(async (a
         sendHeaders(reply, options.headers, subject, verdict)
         if (verdict.wait > 0 && isRefused(subject.quotas[verdict.refusedBy]?.name, verdict.wait)) return leave?.()
       }
-      if (refusal !== undefined && 'retryAfter' in refusal) reply.header('retry-after', refusal.retryAfter)
-      done(refusal)
+      end(refusal)
     }
     const verdict = subject.quotas.length === 0 ? undefined : limiter.take(subject.quotas, route.cost)
-    if (verdict instanceof Promise) verdict.then(settle, done)
+    if (verdict instanceof Promise) verdict.then(settle, end)
     else settle(verdict)
 
     /** Sends 429, or only says in the log that it would. */
@@ -81,9 +80,13 @@ export const tenantRateLimit: FastifyPluginAsync<RateLimitOptions> = fp(async (a
         request.log.warn({ limit, retryAfter }, 'over the limit: let through, since mode is report')
         return false
       }
-      reply.header('retry-after', retryAfter)
-      done(rateLimited(retryAfter))
+      end(rateLimited(retryAfter))
       return true
+    }
+
+    function end (error: Error | undefined): void {
+      if (error !== undefined && 'retryAfter' in error && error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
+      done(error)
     }
   })
 

@@ -28,7 +28,7 @@ export function isEmbedded (url: string): boolean {
  */
 export function openPool (url: string, settings: PoolSettings = defaultPoolSettings): pg.Pool {
   if (isEmbedded(url)) return openEmbedded(url)
-  return new pg.Pool({
+  const pool = new pg.Pool({
     connectionString: url,
     max: settings.max,
     min: 0,
@@ -36,6 +36,9 @@ export function openPool (url: string, settings: PoolSettings = defaultPoolSetti
     idleTimeoutMillis: settings.idleTimeout,
     keepAlive: true
   })
+  // A backend that dies while idle is reported here; without a listener it would end the process.
+  pool.on('error', () => {})
+  return pool
 }
 
 function openEmbedded (url: string): pg.Pool {

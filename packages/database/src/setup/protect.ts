@@ -24,6 +24,8 @@ export async function protect (client: SqlClient, { tables, signed }: ProtectOpt
   const { database } = await readSession(client)
   const roles = rolesOf(database)
   await inTransaction(client, async () => {
+    // Two of one database wait for each other: changes of one table's privileges at once end as "tuple concurrently updated".
+    await client.query('select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext(\'tenancy init\'))')
     await client.query('set local lock_timeout = \'5s\'')
     await protectSchema(client, roles, tables)
     for (const [table, column] of Object.entries(tables.tenant)) await protectTable(client, { schema: tables.schema, table, column, signed, roles })

@@ -1,0 +1,165 @@
+// The same harness under which naive pools leak, over `request.db`.
+import { createTenant, TenantScope } from '@fastify-tenancy/core'
+import { openDatabase, openPool, resolveDatabaseOptions, type TenancyDatabase } from '@fastify-tenancy/database'
+import { assertIsolated } from '@fastify-tenancy/testing'
+import { sql, type Kysely } from 'kysely'
+import t, { type Test } from 'tap'
+
+import { dbOf, suite, tenants as manyTenants } from '../support/suite.ts'
+import { open, provision, testSecret } from '../support/tenants.ts'
+import { createManager } from '@fastify-tenancy/manager'
+import { runIsolationHarness, tags, tenants, type IsolationHandle } from './harness.ts'
+
+interface Projects { projects: { name: string } }
+
+const silent = { info () {}, warn () {}, error () {} }
+
+/** A handle of a new scope, as each request has one. */
+function makeHandle (database: TenancyDatabase): (tenant: string) => IsolationHandle {
+  return tenant => {
+    const db = database.forScope(new TenantScope(createTenant({ id: tenant, slug: `slug-${tenant}` }), silent)) as unknown as Kysely<Projects>
+    const names = (rows: Promise<{ name: string }[]>): Promise<string[]> => rows.then(all => all.map(({ name }) => name))
+    return {
+      list: () => names(db.selectFrom('projects').select('name').execute()),
+      rename: (from, to) => names(db.updateTable('projects').set({ name: to }).where('name', '=', from).returning('name').execute()),
+      remove: name => names(db.deleteFrom('projects').where('name', '=', name).returning('name').execute()),
+      fail: () => sql`select 1 / 0`.execute(db)
+    }
+  }
+}
+
+async function fill (database: TenancyDatabase): Promise<void> {
+  for (const tenant of tenants) {
+    const scope = new TenantScope(createTenant({ id: tenant, slug: `slug-${tenant}` }), silent)
+    await (database.forScope(scope) as unknown as Kysely<Projects>).insertInto('projects').values(tags(tenant).map(name => ({ name }))).execute()
+  }
+}
+
+const modes = [['signed', testSecret], ['plain', undefined]] as const
+
+for (const [mode, secret] of modes) {
+  t.test(`${mode} on PostgreSQL: request.db leaks nothing under the harness`, async t => {
+    const on = await provision(t, { secret: secret ?? false })
+    const tables = { tenant: ['projects'] }
+    const manager = createManager({ database: on.superUrl, tables, ...(secret !== undefined && { rls: { secret } }) })
+    t.teardown(() => manager.close())
+    await on.admin('create table projects (tenant_id text not null, name text not null)')
+    await manager.protect()
+    for (const max of [1, 3]) {
+      await t.test(`pool of ${max}`, async t => {
+        const database = await open(t, { ...on, tables: { ...tables, shared: [] } }, { pool: { max } })
+        await on.admin('truncate projects')
+        await fill(database)
+        await t.resolves(runIsolationHarness(makeHandle(database)))
+      })
+    }
+  })
+
+  t.test(`${mode} on PGlite: request.db leaks nothing under the harness`, async t => {
+    const pool = openPool('pglite://memory')
+    t.teardown(() => pool.end())
+    const options = { database: pool, tables: { tenant: ['projects'] }, ...(secret !== undefined && { rls: { secret } }) }
+    const manager = createManager(options)
+    await manager.init()
+    await pool.query('create table projects (tenant_id text not null, name text not null)')
+    await manager.protect()
+    const database = openDatabase(resolveDatabaseOptions(options))
+    await database.boot()
+    await fill(database)
+    await t.resolves(runIsolationHarness(makeHandle(database)))
+  })
+}
+
+t.test('CTX-01 CTX-07 three hundred requests of seven tenants at once, with bodies of 100 kB, each see and write their own', async t => {
+  const on = await provision(t)
+  const lines: string[] = []
+  const app = await suite(t, on, { database: { pool: { max: 4 } }, logStream: { write: line => { lines.push(line) } } })
+  app.post<{ Body: { body: string, filling: string } }>('/notes', async request => {
+    await dbOf(request).insertInto('notes').values({ body: request.body.body }).execute()
+    request.log.info({ wrote: request.body.body }, 'wrote')
+    return { tenant: request.tenant.slug, rows: await dbOf(request).selectFrom('notes').select(['tenant_id', 'body']).execute() }
+  })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const filling = 'x'.repeat(100_000)
+  const slugs = manyTenants.map(({ slug }) => slug)
+  await Promise.all(Array.from({ length: 300 }, async (_, n) => {
+    const slug = slugs[n % slugs.length] ?? ''
+    const { statusCode, body } = await app.inject({ method: 'POST', url: '/notes', headers: { host: `${slug}.example.com` }, payload: { body: `${slug}:${n}`, filling } })
+    t.equal(statusCode, 200)
+    t.ok(assertIsolated(body, { tenant: slug, tenants: slugs }) >= 1)
+    t.equal(JSON.parse(body).tenant, slug)
+  }))
+  // SID-10: a line that names a tenant's value carries that tenant's id.
+  for (const line of lines.map(text => JSON.parse(text) as { tenant?: string, wrote?: string }).filter(({ wrote }) => wrote !== undefined)) {
+    t.equal(line.tenant, `id-${line.wrote?.split(':')[0] ?? ''}`)
+  }
+})
+
+t.test('POOL-02 POOL-12 a handler that does not await, or keeps its handle, gets nothing after the reply', async t => {
+  const on = await provision(t)
+  const app = await suite(t, on, { database: { pool: { max: 1 } } })
+  let kept: Kysely<never> | undefined
+  let late: Promise<unknown> = Promise.resolve()
+  app.get('/keep', async request => { kept = request.db as never; return 'kept' })
+  app.get('/loose', async request => {
+    const { db } = request
+    late = (db as unknown as Kysely<{ notes: { body: string } }>).transaction().execute(async trx => {
+      await trx.insertInto('notes').values({ body: 'acme:loose' }).execute()
+      await new Promise(resolve => setImmediate(resolve))
+      await sql`select pg_sleep(0.2)`.execute(trx)
+    }).catch((error: unknown) => error)
+    return 'not awaited'
+  })
+  app.get('/notes', async request => dbOf(request).selectFrom('notes').select('body').execute())
+  const get = async (slug: string, url: string): Promise<string> => (await app.inject({ url, headers: { host: `${slug}.example.com` } })).body
+
+  await get('acme', '/keep')
+  await t.rejects(sql`select 1`.execute(kept as never), { code: 'FST_TENANCY_SCOPE_CLOSED' })
+  await get('acme', '/loose')
+  t.ok(await late instanceof Error, 'the transaction was cut off')
+  t.equal(await get('globex', '/notes'), '[]')
+  t.equal(await get('acme', '/notes'), '[]', 'nothing of it was committed')
+})
+
+t.test('CTX-04 request.db is one handle per request, and not a property that a logger would print', async t => {
+  const on = await provision(t)
+  const app = await suite(t, on)
+  app.get('/', async request => ({ same: request.db === request.db, keys: Object.keys(request), cacheSame: request.cache === request.cache }))
+  app.get('/off', { config: { tenancy: 'off' } }, async request => request.db)
+  const { body } = await app.inject({ url: '/', headers: { host: 'acme.example.com' } })
+  const answer = JSON.parse(body) as { same: boolean, cacheSame: boolean, keys: string[] }
+  t.ok(answer.same && answer.cacheSame)
+  for (const name of ['tenant', 'db', 'cache', 'tenancy']) t.notOk(answer.keys.includes(name), name)
+  t.match((await app.inject({ url: '/off', headers: { host: 'acme.example.com' } })).body, /FST_TENANCY_CONTEXT_MISSING/)
+})
+
+t.test('a database handle of the wrong kind stops the boot', async t => {
+  const on = await provision(t)
+  const said = async (options: object): Promise<string> => suite(t, on, options as never).then(() => 'booted', (error: Error) => error.message)
+  t.match(await said({ database: { url: on.url.replace('/t_', '/absent_') } }), /does not exist|cannot be reached/)
+  t.match(await said({ rls: { secret: 'too short' } }), /options\.rls\.secret must be a string of at least 32 characters/)
+  t.match(await said({ database: { polo: 1 } }), 'options.database.polo is not a known option')
+  t.match(await said({ rls: { secret: 'some other secret, 32 characters long' } }), /tenancy init/)
+  t.match(await said({ database: { requireLevel: 3 } }), /requireLevel/)
+  t.match(await said({ isolation: 'none' }), /options\.isolation must be/)
+  t.match(await said({ tables: { tenant: ['notes', 'notes'] } }), /each table once/)
+})
+
+t.test('the boot report names the level that the logins reach', async t => {
+  const on = await provision(t)
+  const level = async (options: object, url = on.url): Promise<number> => {
+    const database = openDatabase(resolveDatabaseOptions({ database: { url, ...options }, tables: on.tables, rls: { secret: testSecret } }))
+    t.teardown(() => database.close())
+    return (await database.boot()).level
+  }
+  t.equal(await level({}, on.superUrl), 0)
+  t.equal(await level({}), 1)
+  t.equal(await level({ registryUrl: on.registryUrl, systemUrl: on.systemUrl, ownerUrl: on.ownerUrl }), 3)
+})
+
+t.test('an empty PostgreSQL is refused with what to run', async (t: Test) => {
+  const { freshDatabase } = await import('../support/fresh.ts')
+  const database = openDatabase(resolveDatabaseOptions({ database: await freshDatabase(t) }))
+  t.teardown(() => database.close())
+  await t.rejects(database.boot(), { message: /run `tenancy init`/ })
+})
