@@ -30,12 +30,7 @@ export class Engine {
   }
 
   /** Does what an outage must not break: undefined instead of an error, unless `onStoreError` is `'throw'`. */
-  async forgiving<T> (work: () => Promise<T>): Promise<T | undefined> {
-    try {
-      return await work()
-    } catch (error) {
-      if (this.#options.onStoreError === 'throw') throw error
-      return undefined
-    }
+  forgiving<T> (work: Promise<T>): Promise<T | undefined> {
+    return this.#options.onStoreError === 'throw' ? work : work.catch(() => undefined)
   }
 }

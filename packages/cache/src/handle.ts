@@ -5,6 +5,7 @@ import type { Engine } from './engine.ts'
 import { CacheValueError } from './errors.ts'
 import { toKeyv, type KeyvLike } from './keyv.ts'
 import type { Loader } from './loader.ts'
+import type { CacheRead } from './store.ts'
 
 /**
  * One tenant's cache, for as long as its request or run lasts. Any string is a key; `undefined` is a miss and is not stored, `null` is a value.
@@ -68,8 +69,8 @@ export class ScopedCache implements TenantCacheHandle {
   }
 
   async get<T = unknown> (key: string): Promise<T | undefined> {
-    const [value] = await this.getMany<T>([key])
-    return value
+    const reads = await this.#engine.forgiving(this.#engine.store.read(this.#open(key), [key]))
+    return this.#value(reads?.[0]) as T | undefined
   }
 
   async set (key: string, value: unknown, options?: SetOptions): Promise<void> {
@@ -79,7 +80,7 @@ export class ScopedCache implements TenantCacheHandle {
     if (payload === undefined) return
     const problem = this.#engine.codec.problem(payload)
     if (problem !== undefined) throw new CacheValueError(problem)
-    await this.#change(() => this.#engine.forgiving(() => this.#engine.store.write(tenant, key, this.#engine.entry(payload, call))))
+    await this.#change(() => this.#engine.forgiving(this.#engine.store.write(tenant, key, this.#engine.entry(payload, call))))
   }
 
   async delete (...keys: string[]): Promise<number> {
@@ -94,12 +95,8 @@ export class ScopedCache implements TenantCacheHandle {
   async getMany<T = unknown> (keys: readonly string[]): Promise<(T | undefined)[]> {
     const tenant = this.#open(...keys)
     if (keys.length === 0) return []
-    const reads = await this.#engine.forgiving(() => this.#engine.store.read(tenant, keys)) ?? []
-    const now = this.#engine.now()
-    return keys.map((_, at) => {
-      const read = reads[at]
-      return read === undefined || read.staleAt <= now ? undefined : this.#engine.codec.decodeRead(read) as T | undefined
-    })
+    const reads = await this.#engine.forgiving(this.#engine.store.read(tenant, keys))
+    return keys.map((_, at) => this.#value(reads?.[at]) as T | undefined)
   }
 
   async increment (key: string, by = 1, options?: IncrementOptions): Promise<number> {
@@ -126,6 +123,10 @@ export class ScopedCache implements TenantCacheHandle {
 
   toKeyv (): KeyvLike {
     return toKeyv(this)
+  }
+
+  #value (read: CacheRead | undefined): unknown {
+    return read === undefined || read.staleAt <= this.#engine.now() ? undefined : this.#engine.codec.decodeRead(read)
   }
 
   /** The tenant of a handle that is still open, after a check of the keys. */

@@ -4,7 +4,7 @@ import type { TenantCacheHandle } from './handle.ts'
 export interface KeyvLike {
   get<T = unknown> (key: string): Promise<T | undefined>
   getMany<T = unknown> (keys: string[]): Promise<(T | undefined)[]>
-  /** @param ttl milliseconds. */
+  /** @param ttl milliseconds; the plugin's `ttl` where it is missing or 0. */
   set (key: string, value: unknown, ttl?: number): Promise<boolean>
   delete (key: string): Promise<boolean>
   deleteMany (keys: string[]): Promise<boolean>
@@ -18,7 +18,7 @@ export function toKeyv (cache: TenantCacheHandle): KeyvLike {
     get: key => cache.get(key),
     getMany: keys => cache.getMany(keys),
     async set (key, value, ttl) {
-      await cache.set(key, value, ttl === undefined ? undefined : { ttl: `${Math.max(1, Math.ceil(ttl))}ms` })
+      await cache.set(key, value, ttl ? { ttl: `${Math.ceil(ttl)}ms` } : undefined)
       return true
     },
     delete: async key => await cache.delete(key) > 0,

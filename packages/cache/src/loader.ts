@@ -31,6 +31,7 @@ export class Loader {
   async wrap (scope: TenantScope, key: string, load: () => unknown, options: ResolvedCallOptions): Promise<unknown> {
     const call: Call = { scope, tenant: scope.tenant.id, key, load, options }
     const found = await this.#read(call)
+    scope.assertOpen()
     const value = found && this.#engine.codec.decodeRead(found)
     if (found === undefined || value === undefined) return this.#engine.codec.decode(await this.#fly(call, await this.#stamp(call, found), false))
     // The load may use the handles of this request, which therefore outlive its reply.
@@ -59,7 +60,7 @@ export class Loader {
     const payload = codec.encode(await call.load())
     if (payload === undefined || stamp === undefined) return payload
     const problem = codec.problem(payload)
-    if (problem === undefined) await this.#engine.forgiving(() => this.#engine.store.write(call.tenant, call.key, this.#engine.entry(payload, call.options), stamp))
+    if (problem === undefined) await this.#engine.forgiving(this.#engine.store.write(call.tenant, call.key, this.#engine.entry(payload, call.options), stamp))
     else call.scope.log.warn({ cacheKey: call.key.slice(0, 200) }, problem)
     return payload
   }
@@ -68,7 +69,7 @@ export class Loader {
     const { store, now } = this.#engine
     const deadline = now() + lockWait
     for (let stamp: Stamp | undefined = first; ; stamp = undefined) {
-      const lock = await this.#engine.forgiving<CacheLock | undefined>(() => store.lock(call.tenant, call.key, lockLife))
+      const lock = await this.#engine.forgiving<CacheLock | undefined>(store.lock(call.tenant, call.key, lockLife))
       // Another process may have stored it while we waited.
       const found: CacheRead | undefined = stamp === undefined || lock !== undefined ? await this.#read(call) : undefined
       const isFresh = found?.payload !== undefined && found.staleAt > now() && !found.isCounter
@@ -77,7 +78,7 @@ export class Loader {
         if (lock === undefined && isRefresh) return undefined
         if (lock !== undefined || now() > deadline) return await this.#load(call, await this.#stamp(call, found))
       } finally {
-        if (lock !== undefined) await this.#engine.forgiving(lock)
+        await lock?.().catch(() => {}) // it ends by itself
       }
       await setTimeout(lockPoll * (0.5 + Math.random()))
     }
@@ -85,13 +86,13 @@ export class Loader {
 
   /** Undefined while the store cannot be reached. */
   async #read (call: Call): Promise<CacheRead | undefined> {
-    const reads = await this.#engine.forgiving(() => this.#engine.store.read(call.tenant, [call.key]))
+    const reads = await this.#engine.forgiving(this.#engine.store.read(call.tenant, [call.key]))
     return reads?.[0]
   }
 
   async #stamp ({ tenant, key, options: { tags } }: Call, found: CacheRead | undefined): Promise<Stamp | undefined> {
     if (found === undefined) return undefined
     if (found.stamp !== undefined && tags.length === 0) return found.stamp
-    return this.#engine.forgiving(() => this.#engine.store.begin(tenant, key, tags))
+    return this.#engine.forgiving(this.#engine.store.begin(tenant, key, tags))
   }
 }

@@ -48,7 +48,8 @@ export class LocalTier implements CacheStore {
     const found = new Map<string, CacheRead>()
     for (const key of keys) {
       const copy = this.#copies.get(tenant, key)
-      if (copy !== undefined) found.set(key, copy.read)
+      // One that wrap would refresh is asked for again: another process may have done it.
+      if (copy !== undefined && copy.read.staleAt > this.#now()) found.set(key, copy.read)
     }
     const missing = keys.filter(key => !found.has(key))
     if (missing.length > 0) {
@@ -67,8 +68,10 @@ export class LocalTier implements CacheStore {
     return this.#store.begin(tenant, key, tags)
   }
 
-  async write (tenant: string, key: string, value: CacheWrite, stamp?: Stamp): Promise<boolean> {
-    return this.#changing(tenant, [key], () => this.#store.write(tenant, key, value, stamp))
+  /** A loaded value replaces none that anyone has a copy of, so that only what was set is told to the others. */
+  write (tenant: string, key: string, value: CacheWrite, stamp?: Stamp): Promise<boolean> {
+    const write = (): Promise<boolean> => this.#store.write(tenant, key, value, stamp)
+    return stamp === undefined ? this.#changing(tenant, [key], write) : write()
   }
 
   remove (tenant: string, keys: readonly string[]): Promise<number> {

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { tenantKey, type KeySpace } from '@fastify-tenancy/core'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 
-import { entryHeader, entryId, markLength, parseEntry, token, type Entry } from './entry.ts'
+import { entryHeader, entryId, markLength, parseEntry, token } from './entry.ts'
 import { CacheValueError } from './errors.ts'
 import { begin } from './lua/begin.ts'
 import { increment } from './lua/increment.ts'
@@ -32,10 +32,11 @@ export class RedisStore implements CacheStore {
     const [epoch, ...raws] = await this.#redis.mget([epochKey(tenant), ...keys.map(key => redisKey(tenant, 'cache', key))])
     if (epoch === null || epoch === undefined) return keys.map(() => miss(undefined))
     const entries = raws.map(raw => raw === null ? undefined : parseEntry(raw, epoch))
-    const current = await this.#tagTokens(tenant, entries)
+    const tags = new Set(entries.flatMap(entry => entry?.tags ?? []))
+    const current = tags.size > 0 ? await this.#tagTokens(tenant, [...tags]) : undefined
     return entries.map((entry, at) => {
       const stamp = { epoch, mark: raws[at]?.slice(0, markLength) ?? '', tags: [] }
-      if (entry === undefined || entry.tags.some((tag, i) => current.get(tag) !== entry.tagTokens[i])) return miss(stamp)
+      if (entry === undefined || entry.tags.some((tag, i) => current?.get(tag) !== entry.tagTokens[i])) return miss(stamp)
       return { payload: entry.payload, staleAt: entry.staleAt, isCounter: entry.isCounter, stamp }
     })
   }
@@ -79,11 +80,9 @@ export class RedisStore implements CacheStore {
     return async () => { await this.#redis.run(unlock, keys, [own]) }
   }
 
-  async #tagTokens (tenant: string, entries: readonly (Entry | undefined)[]): Promise<Map<string, string | null>> {
-    const tags = [...new Set(entries.flatMap(entry => entry?.tags ?? []))]
-    if (tags.length === 0) return new Map()
+  async #tagTokens (tenant: string, tags: readonly string[]): Promise<Map<string, string | null | undefined>> {
     const tokens = await this.#redis.mget(tags.map(tag => redisKey(tenant, 'cache-tag', tag)))
-    return new Map(tags.map((tag, at) => [tag, tokens[at] ?? null]))
+    return new Map(tags.map((tag, at) => [tag, tokens[at]]))
   }
 }
 

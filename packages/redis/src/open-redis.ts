@@ -2,7 +2,7 @@ import type { Cluster, Redis } from 'ioredis'
 
 import { Breaker } from './breaker.ts'
 import { openClient, withErrorListener } from './client.ts'
-import { withDeadline } from './deadline.ts'
+import { Deadline, withDeadline } from './deadline.ts'
 import { RedisUnavailableError } from './errors.ts'
 import { isClient, isTenancyRedis, resolveRedisSource, type RedisSource } from './options.ts'
 import type { RedisHealth, TenancyRedis } from './port.ts'
@@ -55,15 +55,10 @@ class BoundedRedis implements TenancyRedis {
     return this.#send(client => client.get(key))
   }
 
-  async mget (keys: readonly string[]): Promise<(string | null)[]> {
-    if (keys.length === 0) return []
+  mget (keys: readonly string[]): Promise<(string | null)[]> {
+    if (keys.length === 0) return Promise.resolve([])
     if (!this.#client.isCluster || inOneSlot(keys)) return this.#send(client => client.mget(...keys))
-    const found = new Map<string, string | null>()
-    await Promise.all(slotGroups(keys).map(async group => {
-      const values = await this.#send(client => client.mget(...group))
-      for (const [at, key] of group.entries()) found.set(key, values[at] ?? null)
-    }))
-    return keys.map(key => found.get(key) ?? null)
+    return this.#mgetOverSlots(keys)
   }
 
   async set (key: string, value: string, ttl?: number): Promise<void> {
@@ -122,21 +117,42 @@ class BoundedRedis implements TenancyRedis {
     this.#client.disconnect()
   }
 
-  async #send<T> (command: (client: Redis | Cluster) => Promise<T>): Promise<T> {
+  async #mgetOverSlots (keys: readonly string[]): Promise<(string | null)[]> {
+    const found = new Map<string, string | null>()
+    await Promise.all(slotGroups(keys).map(async group => {
+      const values = await this.#send(client => client.mget(...group))
+      for (const [at, key] of group.entries()) found.set(key, values[at] ?? null)
+    }))
+    return keys.map(key => found.get(key) ?? null)
+  }
+
+  // One promise and no async function: every command of every request comes through here.
+  #send<T> (command: (client: Redis | Cluster) => Promise<T>): Promise<T> {
     // A client with an offline queue would keep the command, and send it when everyone has stopped waiting for it.
-    if (this.#client.status !== 'ready' || !this.#breaker.tryPass()) throw new RedisUnavailableError()
-    try {
-      const result = await withDeadline(command(this.#client), this.#timeout)
+    if (this.#client.status !== 'ready' || !this.#breaker.tryPass()) return Promise.reject(new RedisUnavailableError())
+    return new Promise((resolve, reject) => {
+      const deadline = new Deadline(this.#timeout, error => { reject(this.#failed(error)) })
+      command(this.#client).then(
+        reply => resolve(this.#answered(reply, deadline)),
+        (error: unknown) => { if (deadline.met()) reject(this.#failed(error)) }
+      )
+    })
+  }
+
+  #answered<T> (reply: T, deadline: Deadline): T {
+    deadline.met()
+    this.#breaker.succeed()
+    return reply
+  }
+
+  /** What the caller is told of a failure, which the breaker counts unless Redis itself refused the command. */
+  #failed (error: unknown): unknown {
+    if (isReply(error) && !isOutage(error)) {
       this.#breaker.succeed()
-      return result
-    } catch (error) {
-      if (isReply(error) && !isOutage(error)) {
-        this.#breaker.succeed()
-        throw error
-      }
-      this.#breaker.fail()
-      throw new RedisUnavailableError(undefined, { cause: error })
+      return error
     }
+    this.#breaker.fail()
+    return new RedisUnavailableError(undefined, { cause: error })
   }
 }
 

@@ -1,0 +1,111 @@
+// Copies in the process: how long they may lag, and what drops them.
+import { Redis } from 'ioredis'
+import t, { type Test } from 'tap'
+import type { FastifyInstance } from 'fastify'
+
+import type { CacheOptions, TenantCacheHandle } from '@fastify-tenancy/cache'
+
+import { freshRedis, freshRedisOptions, noRedis } from '../support/fresh.ts'
+import { startRedis } from '../support/services.ts'
+import { until } from '../support/until.ts'
+import { appWith, cacheOf } from './stub.ts'
+
+async function app (t: Test, options: CacheOptions): Promise<FastifyInstance> {
+  const app = await appWith(options)
+  t.teardown(() => app.close())
+  await app.ready()
+  return app
+}
+
+/** Two processes' caches of one tenant, with copies that live long enough to be seen old. */
+async function two (t: Test): Promise<{ redis: ReturnType<typeof freshRedisOptions>, one: TenantCacheHandle, two: TenantCacheHandle }> {
+  const redis = freshRedisOptions()
+  const apps = await Promise.all([app(t, { redis, local: { ttl: '10m' } }), app(t, { redis, local: { ttl: '10m' } })])
+  return { redis, one: cacheOf(apps[0], 'acme'), two: cacheOf(apps[1], 'acme') }
+}
+
+t.test('a copy is read without Redis', { skip: noRedis }, async t => {
+  const redis = await startRedis()
+  t.teardown(() => redis.stop())
+  const cache = cacheOf(await app(t, { redis: redis.url, local: { ttl: '10m' } }), 'acme')
+  await cache.set('k', { list: [1] })
+  t.same(await cache.get('k'), { list: [1] })
+  await redis.stop()
+  const [a, b] = [await cache.get('k'), await cache.get('k')]
+  t.same(a, { list: [1] })
+  t.not(a, b, 'each caller has an object of his own')
+  t.same(await cache.wrap('k', () => t.fail()), { list: [1] })
+})
+
+for (const [what, change] of Object.entries({
+  set: (cache: TenantCacheHandle) => cache.set('k', 'new'),
+  delete: (cache: TenantCacheHandle) => cache.delete('k'),
+  increment: (cache: TenantCacheHandle) => cache.increment('k'),
+  invalidateTag: (cache: TenantCacheHandle) => cache.invalidateTag('t'),
+  flush: (cache: TenantCacheHandle) => cache.flush(),
+  'delete of a long key': (cache: TenantCacheHandle) => cache.delete('k', 'x'.repeat(5_000))
+})) {
+  t.test(`${what} in one process reaches the copies of another in under 100 ms, and its own at once`, { skip: noRedis }, async t => {
+    const { one, two: other } = await two(t)
+    await one.set('k', 1, { tags: ['t'] })
+    if (what === 'increment') await one.set('k', 1)
+    t.equal(await one.get('k'), 1)
+    t.equal(await other.get('k'), 1)
+    await change(one)
+    const start = performance.now()
+    t.not(await one.get('k'), 1)
+    await until(async () => await other.get('k') !== 1)
+    const delay = performance.now() - start
+    t.comment(`${delay.toFixed(2)} ms`)
+    t.ok(delay < 100)
+  })
+}
+
+t.test('a change whose message was lost is seen after the ttl of the copies', { skip: noRedis }, async t => {
+  const redis = freshRedisOptions()
+  const quiet = cacheOf(await app(t, { redis }), 'acme') // has no copies, and so tells nobody
+  const cache = cacheOf(await app(t, { redis, local: { ttl: '50ms' } }), 'acme')
+  await quiet.set('k', 'old')
+  t.equal(await cache.get('k'), 'old')
+  await quiet.set('k', 'new')
+  const start = performance.now()
+  await until(async () => await cache.get('k') === 'new')
+  t.ok(performance.now() - start < 150)
+})
+
+t.test('when messages may have been lost, all copies go', { skip: noRedis }, async t => {
+  const redis = await startRedis()
+  t.teardown(() => redis.stop())
+  const raw = new Redis(redis.url)
+  t.teardown(() => { raw.disconnect() })
+  const quiet = cacheOf(await app(t, { redis: redis.url }), 'acme')
+  const cache = cacheOf(await app(t, { redis: redis.url, local: { ttl: '10m' } }), 'acme')
+  await quiet.set('k', 'old')
+  t.equal(await cache.get('k'), 'old')
+  await quiet.set('k', 'new')
+  t.equal(await cache.get('k'), 'old', 'control: nothing else drops it')
+  await raw.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+  await until(async () => await cache.get('k') === 'new')
+})
+
+t.test('an answer that was on its way when its key changed is not kept', { skip: noRedis }, async t => {
+  const { one, two: other } = await two(t)
+  for (let round = 0; round < 200; round++) {
+    await one.set('k', round)
+    // The read and the change cross; whichever was first, no copy may stay that is older than the change.
+    await Promise.all([other.get('k'), one.set('k', `${round} changed`), one.get('k')])
+    t.equal(await one.get('k'), `${round} changed`)
+    await until(async () => await other.get('k') === `${round} changed`)
+  }
+})
+
+t.test('what is no message of ours drops everything', { skip: noRedis }, async t => {
+  const { redis, one } = await two(t)
+  const raw = freshRedis(t)
+  const quiet = cacheOf(await app(t, { redis }), 'acme')
+  await quiet.set('k', 'old')
+  t.equal(await one.get('k'), 'old')
+  await quiet.set('k', 'new')
+  await raw.publish(`${redis.keyPrefix}tenancy:cache`, 'not json')
+  await until(async () => await one.get('k') === 'new')
+})
