@@ -5,6 +5,8 @@ import { createHash } from 'node:crypto'
 import pg from 'pg'
 import type { Test } from 'tap'
 
+import { freshDatabase } from './fresh.ts'
+
 /** A connection that closes when the test ends. */
 export async function connect (t: Test, url: string): Promise<pg.Client> {
   const client = new pg.Client({ connectionString: url })
@@ -62,3 +64,9 @@ export async function asTenant<T> (client: SqlClient, tenant: string | undefined
     await client.query('rollback')
   }
 }
+
+/** The two engines, each as a function that gives one superuser's connection to an empty database. */
+export const engines: readonly (readonly [string, (t: Test) => Promise<SqlClient>])[] = [
+  ['PostgreSQL', async t => connect(t, await freshDatabase(t))],
+  ['PGlite', connectEmbedded]
+]
