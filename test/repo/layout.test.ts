@@ -1,0 +1,156 @@
+// The house rules that a reader of one file cannot see.
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { builtinModules } from 'node:module'
+import { join } from 'node:path'
+import t from 'tap'
+
+import { packageFolders, root, sources } from '../../.ci/sources.ts'
+
+interface Manifest {
+  readonly name: string
+  readonly private?: boolean
+  readonly files: readonly string[]
+  readonly description: string
+  readonly dependencies?: Readonly<Record<string, string>>
+  readonly peerDependencies?: Readonly<Record<string, string>>
+  readonly peerDependenciesMeta?: Readonly<Record<string, { readonly optional: boolean }>>
+  readonly [field: string]: unknown
+}
+
+const all = sources()
+const code = all.filter(({ path }) => path.endsWith('.ts'))
+const readManifest = (folder: string): Manifest => JSON.parse(readFileSync(join(root, 'packages', folder, 'package.json'), 'utf8')) as Manifest
+const published = packageFolders().filter(folder => readManifest(folder).private !== true)
+const plugins = ['resolver', 'database', 'rate-limit', 'cache']
+
+// Who may import whom, inside the suite. Plugins meet at decorators, never in an import.
+const arrows: Readonly<Record<string, readonly string[]>> = {
+  core: [],
+  redis: ['core'],
+  testing: ['core'],
+  resolver: ['core', 'redis'],
+  'rate-limit': ['core', 'redis'],
+  cache: ['core', 'redis'],
+  database: ['core'],
+  manager: ['core', 'redis', 'database'],
+  cli: ['core', 'manager'],
+  'fastify-tenancy': ['core', 'redis', 'resolver', 'database', 'rate-limit', 'cache']
+}
+
+/** Packages that a source imports, without files and Node's own. */
+function imports (text: string): string[] {
+  return [...text.matchAll(/^(?:(?:import|export)\b[^'\n]*|\}) from '([^']+)'|^import '([^']+)'|^[^*\n]*\bimport\('([^']+)'\)/gm)]
+    .map(([, named, bare, dynamic]) => named ?? bare ?? dynamic ?? '')
+    .filter(name => !name.startsWith('.') && !name.startsWith('node:') && !builtinModules.includes(name))
+    .map(name => name.split('/').slice(0, name.startsWith('@') ? 2 : 1).join('/'))
+}
+
+t.test('every package has the files that a reader looks for', async t => {
+  for (const folder of published) {
+    for (const file of ['package.json', 'tsconfig.json', 'README.md', 'src/index.ts']) t.ok(existsSync(join(root, 'packages', folder, file)), `packages/${folder}/${file}`)
+    t.ok(existsSync(join(root, 'test', folder)) || folder === 'fastify-tenancy', `test/${folder}`)
+  }
+  for (const folder of [...plugins, 'fastify-tenancy']) {
+    for (const file of ['plugin.ts', 'options.ts', 'augment.ts']) t.ok(existsSync(join(root, 'packages', folder, 'src', file)), `packages/${folder}/src/${file}`)
+  }
+})
+
+t.test('an index only hands names on', async t => {
+  for (const { path, text } of code.filter(source => source.path.endsWith('/src/index.ts'))) {
+    t.notMatch(text, /^(?:const|let|function|class|async|if|for)\b/m, path)
+  }
+})
+
+t.test('a plugin names itself, its Fastify and what it depends on', async t => {
+  for (const folder of [...plugins, 'fastify-tenancy']) {
+    const { text = '' } = code.find(({ path }) => path === `packages/${folder}/src/plugin.ts`) ?? {}
+    t.match(text, /\bfp\(/, folder)
+    t.match(text, new RegExp(`name: '${readManifest(folder).name}'`), folder)
+    t.match(text, /fastify: '5\.x'/, folder)
+  }
+})
+
+t.test('packages import only along the arrows of the design', async t => {
+  for (const { folder, path, text } of code) {
+    for (const name of imports(text).filter(imported => /^(?:@fastify-tenancy\/|fastify-tenancy$)/.test(imported))) {
+      const target = name.replace('@fastify-tenancy/', '')
+      t.ok(arrows[folder]?.includes(target), `${path} imports ${name}`)
+    }
+  }
+})
+
+t.test('a package names what it imports, and nothing of the suite that it does not', async t => {
+  for (const folder of published) {
+    const { name, dependencies = {}, peerDependencies = {} } = readManifest(folder)
+    const used = new Set(code.filter(source => source.folder === folder).flatMap(({ text }) => imports(text)))
+    for (const imported of used) t.ok(imported in dependencies || imported in peerDependencies, `${name} names ${imported}`)
+    for (const dependency of Object.keys(dependencies)) t.ok(used.has(dependency), `${name} uses ${dependency}`)
+  }
+})
+
+t.test('manifests say the same things in the same way', async t => {
+  for (const folder of published) {
+    const manifest = readManifest(folder)
+    t.equal(manifest.name, folder === 'fastify-tenancy' ? folder : `@fastify-tenancy/${folder}`)
+    t.match(manifest, {
+      license: 'MIT',
+      type: 'module',
+      sideEffects: false,
+      engines: { node: '>=22.12' },
+      exports: {
+        '.': { '@fastify-tenancy/source': './src/index.ts', types: './dist/index.d.ts', default: './dist/index.js' },
+        './package.json': './package.json'
+      }
+    }, folder)
+    t.same(Object.keys((manifest.exports as Record<string, object>)['.'] ?? {}), ['@fastify-tenancy/source', 'types', 'default'], 'conditions are tried in this order')
+    t.ok(['dist', 'src', '!dist/*.tsbuildinfo'].every(pattern => manifest.files.includes(pattern)), folder)
+    t.ok(manifest.description.length > 20, folder)
+    for (const [name, range] of Object.entries(manifest.dependencies ?? {})) t.equal(range.startsWith('workspace:'), name.startsWith('@fastify-tenancy/'), `${folder}: ${name} ${range}`)
+    for (const driver of ['fastify', 'kysely', 'pg', 'ioredis', '@fastify/rate-limit', '@electric-sql/pglite']) t.notOk(driver in (manifest.dependencies ?? {}), `${folder}: ${driver} is a peer`)
+    for (const peer of Object.keys(manifest.peerDependenciesMeta ?? {})) t.ok(peer in (manifest.peerDependencies ?? {}), `${folder}: ${peer}`)
+  }
+})
+
+t.test('versions of one dependency are the same everywhere', async t => {
+  const ranges = new Map<string, Set<string>>()
+  for (const folder of published) {
+    for (const [name, range] of Object.entries({ ...readManifest(folder).dependencies })) ranges.set(name, (ranges.get(name) ?? new Set()).add(range))
+  }
+  for (const [name, set] of ranges) t.equal(set.size, 1, `${name}: ${[...set].join(', ')}`)
+})
+
+t.test('only core/src/key.ts makes a key, a channel or an identifier of a tenant', async t => {
+  const others = code.filter(({ path }) => path !== 'packages/core/src/key.ts')
+  for (const { path, text } of others) {
+    // `id:…` is how the limits file and the command name a tenant, and no key.
+    const source = withoutComments(text).replaceAll('`id:${tenant.id}`', '')
+    // A key begins with tenancy: and goes on without a space; a sentence of a log does not.
+    t.notMatch(source, /['"`](?:tenancy|tenant):[^\s'"`]/, path)
+    t.notMatch(source, /['"`]tenant_\$\{/, path)
+    t.notMatch(source, /[`:]\{?\$\{[\w.]*tenant\.(?:id|slug)\}\}?[:`]/, path)
+  }
+  t.match(withoutComments('const key = `tenancy:{${tenant.id}}:x`'), /['"`](?:tenancy|tenant):[^\s'"`]/, 'control')
+})
+
+t.test('sources are short and carry no switches', async t => {
+  for (const { path, text } of all) {
+    t.ok(text.split('\n').length <= 351 || path.includes('generated'), `${path} has at most 350 lines`)
+    t.notMatch(text, /@ts-(?:ignore|expect-error|nocheck)|eslint-disable/, path)
+    t.notMatch(withoutComments(text), /: any\b|<any>|\bas any\b|\bconsole\.\w+\(/, path)
+    if (path !== 'packages/core/src/register.ts') t.notMatch(text, /oxlint-disable/, path)
+  }
+})
+
+t.test('no file names the machine that it was written on', async t => {
+  const files = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: root, encoding: 'utf8' }).split('\0').filter(Boolean)
+  for (const file of files.filter(name => existsSync(join(root, name)))) {
+    const text = readFileSync(join(root, file), 'utf8')
+    const place = /(?:^|[^\w.])\/(?:root|home\/\w+|Users\/\w+|private\/tmp)\/\S*|(?:tarball|resolved):? "?https?:\S*/.exec(text)
+    t.equal(place?.[0], undefined, file)
+  }
+})
+
+function withoutComments (text: string): string {
+  return text.replaceAll(/\/\*[^]*?\*\//g, '').replaceAll(/(?<=^|\s)\/\/.*$/gm, '')
+}
