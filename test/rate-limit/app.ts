@@ -1,5 +1,5 @@
-// An app whose resolver is a stub: the header x-tenant names the tenant by slug; 'x-refuse' stands for a stored refusal.
-import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+// An app whose resolver is a stub: the header x-tenant names the tenant by slug, and x-claim one that is known late.
+import Fastify, { type FastifyInstance, type FastifyPluginAsync, type FastifyRequest, type FastifyServerOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Test } from 'tap'
 
@@ -13,13 +13,14 @@ export function tenant (slug: string, plan = 'free', id = `id-of-${slug}`): Tena
 /** Tenants by the name that x-tenant gives. */
 export type Tenants = Record<string, Tenant>
 
-export function stubResolver (tenants: Tenants): ReturnType<typeof fp> {
-  return fp(async app => {
+export function stubResolver (tenants: Tenants): FastifyPluginAsync {
+  const plugin: FastifyPluginAsync = async app => {
     app.decorateRequest('tenancy')
     app.addHook('onRequest', async request => {
       const tenancy = new RequestTenancy(resolveRouteTenancy(request.routeOptions.config.tenancy))
-      request.tenancy = tenancy
+      Object.assign(request, { tenancy })
       if (tenancy.route.mode === 'off') return
+      if (request.headers['x-claim'] !== undefined) return
       const found = tenants[String(request.headers['x-tenant'])]
       if (found === undefined) {
         if (tenancy.route.mode === 'required') tenancy.refusal = new TenantUnknownError()
@@ -28,7 +29,15 @@ export function stubResolver (tenants: Tenants): ReturnType<typeof fp> {
       tenancy.scope = new TenantScope(found, request.log)
       if (found.status === 'suspended') tenancy.refusal = new TenantSuspendedError()
     })
-  }, { name: '@fastify-tenancy/resolver', fastify: '5.x' })
+    // A claim names the tenant after authentication, in the last preHandler of a route.
+    app.addHook('onRoute', route => {
+      route.preHandler = [route.preHandler ?? [], async (request: FastifyRequest) => {
+        const found = tenants[String(request.headers['x-claim'])]
+        if (found !== undefined) request.tenancy.scope = new TenantScope(found, request.log)
+      }].flat()
+    })
+  }
+  return fp(plugin, { name: '@fastify-tenancy/resolver', fastify: '5.x' })
 }
 
 export interface Setup extends FastifyServerOptions {

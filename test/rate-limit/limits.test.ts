@@ -147,6 +147,12 @@ for (const [where, skip, store] of stores) {
       t.same(await statuses(app, undefined, 1, '/health'), [200])
     })
 
+    t.test('AGR-01 a tenant that only a claim named is counted once, by its own bucket', async t => {
+      const app = await startApp(t, { limits: { default: { rpm: 2 } }, ...store() })
+      const claimed = async (): Promise<number> => (await get(app, undefined, '/', { 'x-claim': 'acme' })).status
+      t.same([await claimed(), await get(app, 'acme').then(({ status }) => status), await claimed()], [200, 200, 429])
+    })
+
     t.test('mode report counts and logs, and refuses nothing', async t => {
       const lines: string[] = []
       const app = await startApp(t, { limits: { default: { rpm: 1, concurrency: 5 } }, mode: 'report', ...store() }, { logger: { level: 'warn', stream: { write: (line: string) => { lines.push(line) } } } })

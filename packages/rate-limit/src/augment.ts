@@ -12,7 +12,7 @@ declare module 'fastify' {
 
   interface FastifyRequest {
     /** What the suite knows of this request. Set by `@fastify-tenancy/resolver`. */
-    tenancy: RequestTenancy
+    readonly tenancy: RequestTenancy
     /** The limits of the request's tenant; undefined where there is no tenant. */
     readonly tenantLimits: TenantLimits | undefined
   }

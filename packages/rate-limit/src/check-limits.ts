@@ -1,27 +1,24 @@
 import { explain, idProblem, OptionInvalidError, slugProblem } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
-import { Limits, type LimitFields } from './limits.ts'
+import { Limits, type LimitFields, type Rpm } from './limits.ts'
 
 const most = 1_000_000_000
-const message = 'must be a positive integer up to 1000000000'
-const count = v.pipe(v.number(message), v.safeInteger(message), v.minValue(1, message), v.maxValue(most, message))
-const rpm = v.union([v.literal('unlimited'), count], `${message} or 'unlimited'`)
+const message = `must be a positive integer up to ${most}`
+const count = v.custom<number>(isCount, message)
+const rpm = v.custom<Rpm>(value => value === 'unlimited' || isCount(value), `${message} or 'unlimited'`)
 
-const fields = v.strictObject({
-  rpm: v.exactOptional(rpm),
-  burst: v.exactOptional(count),
-  concurrency: v.exactOptional(count),
-  perClient: v.exactOptional(count)
-}, 'must be an object of limits')
-const anonymousFields = v.omit(fields, ['perClient'])
-const byName = v.custom<Record<string, unknown>>(isPlainObject, 'must be an object')
-const documentSchema = v.strictObject({
+// strictObject() alone takes an array for an object without fields.
+const plainObject = v.custom<Record<string, unknown>>(isPlainObject, 'must be an object')
+const anonymousEntries = { rpm: v.exactOptional(rpm), burst: v.exactOptional(count), concurrency: v.exactOptional(count) }
+const anonymousFields = v.pipe(plainObject, v.strictObject(anonymousEntries))
+const fields = v.pipe(plainObject, v.strictObject({ ...anonymousEntries, perClient: v.exactOptional(count) }))
+const documentSchema = v.pipe(plainObject, v.strictObject({
   default: v.exactOptional(fields, {}),
   anonymous: v.exactOptional(anonymousFields, {}),
-  plans: v.exactOptional(byName, {}),
-  tenants: v.exactOptional(byName, {})
-}, 'must be an object with default, anonymous, plans and tenants')
+  plans: v.exactOptional(plainObject, {}),
+  tenants: v.exactOptional(plainObject, {})
+}))
 
 /** Where a mistake is: the keys that lead to it. For a message's line number. */
 export type KeyPath = readonly string[]
@@ -63,4 +60,8 @@ export function checkLimits (input: unknown, root = 'options.limits', placeOf: (
 
 function isPlainObject (value: unknown): boolean {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isCount (value: unknown): boolean {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 1 && value <= most
 }

@@ -37,7 +37,7 @@ export class LocalLimiter {
       const owed = charge(cost, limit)
       const window = this.#window(quota, now)
       const instant = window.advance(now)
-      if (owed === 0 || window.used(instant, quota.smoothing) + owed <= limit) continue
+      if (owed === 0 || window.used(instant, limit, quota.smoothing) + owed <= limit) continue
       const needed = window.waitFor(owed, limit, instant, quota.smoothing)
       if (needed > wait) [wait, refusedBy] = [needed, at]
     }
@@ -63,7 +63,7 @@ export class LocalLimiter {
     if (quota === undefined) return { used: 0, reset: 0 }
     const window = this.#window(quota, now)
     const instant = window.advance(now)
-    return { used: Math.ceil(window.used(instant, quota.smoothing)), reset: window.resetAfter(instant) }
+    return { used: Math.ceil(window.used(instant, quota.limit, quota.smoothing)), reset: window.resetAfter(instant) }
   }
 
   #window (quota: Quota, now: number): SlidingWindow {

@@ -4,17 +4,14 @@ import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest 
 import fp from 'fastify-plugin'
 
 import { Census } from './census.ts'
-import { rateLimited } from './errors.ts'
-import { sendHeaders } from './headers.ts'
-import { InFlight } from './in-flight.ts'
+import { Guard, type Done } from './guard.ts'
 import { SharedLimiter, type Limiter } from './limiter.ts'
 import { LimitsFile, type LimitsFileHealth } from './limits-file.ts'
 import type { TenantLimits } from './limits.ts'
 import { LocalLimiter } from './local-limiter.ts'
 import { resolveRateLimitOptions, type RateLimitOptions, type ResolvedRateLimitOptions } from './options.ts'
-import type { Verdict } from './quota.ts'
 import { registerRouteLimits } from './route-limit.ts'
-import { Subjects, type Subject } from './subjects.ts'
+import { Subjects } from './subjects.ts'
 
 /** `app.tenantRateLimit`. */
 export interface TenantRateLimit {
@@ -31,6 +28,9 @@ export interface RateLimitHealth {
   readonly file: LimitsFileHealth | undefined
 }
 
+const counted: unique symbol = Symbol('tenancy.counted')
+type Counted = FastifyRequest & { [counted]?: boolean }
+
 /**
  * Limits each tenant's requests, and those without a tenant by their client's address, in one hook that no route can leave.
  * Needs `@fastify-tenancy/resolver`, whose stored refusals are sent from here, after they were counted.
@@ -39,7 +39,6 @@ export const tenantRateLimit: FastifyPluginAsync<RateLimitOptions> = fp(async (a
   const options = resolveRateLimitOptions(given)
   const { subjects, file } = await openLimits(app, options)
   const limiter = await openLimiter(app, options)
-  const inFlight = new InFlight()
 
   app.decorate('tenantRateLimit', {
     limitsFor: (tenant: Tenant) => subjects.limitsOf(tenant),
@@ -52,43 +51,29 @@ export const tenantRateLimit: FastifyPluginAsync<RateLimitOptions> = fp(async (a
     }
   })
 
+  const { admit } = new Guard(limiter, options)
+  app.decorateRequest(counted, false)
+
   // A callback, and no promise where nothing is waited for: an async hook doubles the cost of a local count.
-  app.addHook('onRequest', (request, reply, done) => {
+  app.addHook('onRequest', (request: Counted, reply, done: Done) => {
     const { route, scope, refusal } = request.tenancy
     if (route.mode === 'off') return done()
     // A refused tenant's requests count for their sender, like those to no tenant.
-    const subject = scope !== undefined && refusal === undefined ? subjects.ofTenant(scope.tenant, request.ip) : subjects.ofAddress(request.ip)
-
-    const leave = enter(inFlight, subject, reply)
-    if (leave === undefined && isRefused('concurrency', 1_000)) return
-
-    const settle = (verdict: Verdict | undefined): void => {
-      if (verdict !== undefined) {
-        sendHeaders(reply, options.headers, subject, verdict)
-        if (verdict.wait > 0 && isRefused(subject.quotas[verdict.refusedBy]?.name, verdict.wait)) return leave?.()
-      }
-      end(refusal)
-    }
-    const verdict = subject.quotas.length === 0 ? undefined : limiter.take(subject.quotas, route.cost)
-    if (verdict instanceof Promise) verdict.then(settle, end)
-    else settle(verdict)
-
-    /** Sends 429, or only says in the log that it would. */
-    function isRefused (limit: string | undefined, wait: number): boolean {
-      const retryAfter = Math.ceil(wait / 1_000)
-      if (options.mode === 'report') {
-        request.log.warn({ limit, retryAfter }, 'over the limit: let through, since mode is report')
-        return false
-      }
-      end(rateLimited(retryAfter))
-      return true
-    }
-
-    function end (error: Error | undefined): void {
-      if (error !== undefined && 'retryAfter' in error && error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
-      done(error)
-    }
+    const isTenants = request[counted] = scope !== undefined && refusal === undefined
+    admit(request, reply, isTenants ? subjects.ofTenant(scope.tenant, request.ip) : subjects.ofAddress(request.ip), done)
   })
+
+  // A tenant that only a claim named is known after authentication: the resolver's preHandler is a route's last before ours.
+  function countLate (request: Counted, reply: FastifyReply, done: Done): void {
+    const { scope, refusal } = request.tenancy
+    if (request[counted] === true || scope === undefined || refusal !== undefined) return done()
+    request[counted] = true
+    admit(request, reply, subjects.ofTenant(scope.tenant, request.ip), done)
+  }
+  app.addHook('onRoute', route => {
+    route.preHandler = [route.preHandler ?? [], countLate].flat()
+  })
+  app.addHook('preHandler', countLate) // unmatched URLs have no route of their own
 
   await registerRouteLimits(app, { limiter, headers: options.headers, mode: options.mode })
 }, { name: '@fastify-tenancy/rate-limit', fastify: '5.x', dependencies: ['@fastify-tenancy/resolver'] })
@@ -116,18 +101,3 @@ async function openLimiter (app: FastifyInstance, options: ResolvedRateLimitOpti
   })
   return new SharedLimiter(redis, { onStoreError: options.onStoreError, log: app.log, processes: () => census.count })
 }
-
-/**
- * Takes one of the subject's places until the response has closed, however it ends: sent, hijacked, aborted, timed out.
- * Undefined when all places are taken.
- */
-function enter (inFlight: InFlight, { key, limits }: Subject, reply: FastifyReply): (() => void) | undefined {
-  if (limits.concurrency === undefined) return nothing
-  const leave = inFlight.enter(key, limits.concurrency)
-  if (leave === undefined) return undefined
-  reply.raw.once('close', leave)
-  if (reply.raw.destroyed) leave() // the client went while its tenant was looked up
-  return leave
-}
-
-function nothing (): void {}

@@ -34,12 +34,12 @@ local function advance (ring, n, bucket)
   ring[1] = math.max(ring[1], bucket)
 end
 
-local function waitFor (ring, n, width, excess, at, smoothing)
+local function waitFor (ring, n, width, excess, at, most)
   local bucket = ring[1]
   local part = 0
   while excess > 0 do
     local oldest = ring[3 + (bucket + 1) % n]
-    if smoothing and excess < oldest then
+    if excess < oldest and excess <= most then
       part = excess / oldest
       break
     end
@@ -60,16 +60,17 @@ local windows = {}
 local wait, refusedBy = 0, -1
 for i, key in ipairs(KEYS) do
   local width, n = tonumber(ARGV[4 * i - 2]), ARGV[4 * i - 1] + 1
-  local limit, smoothing = tonumber(ARGV[4 * i]), ARGV[4 * i + 1] == '1'
+  local limit = tonumber(ARGV[4 * i])
+  -- how much of the oldest bucket may be left out
+  local most = ARGV[4 * i + 1] == '1' and limit * 0.04 or 0
   local bucket = math.floor(now / width)
   local ring = load(key, n, bucket)
   advance(ring, n, bucket)
   local at = math.max(now, ring[1] * width)
   local owed = math.min(cost, limit)
-  local used = ring[2]
-  if smoothing then used = used - ring[3 + (ring[1] + 1) % n] * (at / width - ring[1]) end
+  local used = ring[2] - math.min(ring[3 + (ring[1] + 1) % n] * (at / width - ring[1]), most)
   if owed > 0 and used + owed > limit then
-    local needed = waitFor(ring, n, width, ring[2] + owed - limit, at, smoothing)
+    local needed = waitFor(ring, n, width, ring[2] + owed - limit, at, most)
     if needed > wait then wait, refusedBy = needed, i - 1 end
   end
   windows[i] = { key = key, ring = ring, n = n, width = width, owed = owed, used = used, at = at }
@@ -81,7 +82,7 @@ if wait == 0 and cost > 0 then
     local slot = 3 + w.ring[1] % w.n
     w.ring[slot] = w.ring[slot] + w.owed
     w.ring[2] = w.ring[2] + w.owed
-    redis.call('SET', w.key, cmsgpack.pack(w.ring), 'PX', (w.n + 1) * w.width)
+    redis.call('SET', w.key, cmsgpack.pack(w.ring), 'PX', w.n * w.width)
   end
   first.used = first.used + first.owed
 end

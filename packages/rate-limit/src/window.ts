@@ -12,12 +12,15 @@ export const minute: WindowShape = Object.freeze({ width: 1_000, slots: 60 })
 /** `burst`: one second in buckets of 100 ms. */
 export const second: WindowShape = Object.freeze({ width: 100, slots: 10 })
 
+const leniency = 0.04
+
 /**
  * The requests of one window, counted in a ring of buckets.
  *
  * The oldest bucket lies partly outside the window. Counted whole (`smoothing` off) no real interval of the window's
  * length ever holds more than the limit: all its requests lie in the buckets that were summed when the last of them
- * was admitted. Counted by the part inside (`smoothing` on) the sum fits the traffic better and is at most 4 % over.
+ * was admitted. With `smoothing` on, the part that lies outside is left out, as if the bucket's requests were spread
+ * evenly; since they need not be, at most 4 % of the limit is, and so no interval ever holds more than 1.04 of it.
  * `redis-limiter.ts` has the same algorithm in Lua: change both or none.
  */
 export class SlidingWindow {
@@ -46,10 +49,10 @@ export class SlidingWindow {
   }
 
   /** What counts against the limit at `at`, which came from {@link advance}. */
-  used (at: number, smoothing: boolean): number {
+  used (at: number, limit: number, smoothing: boolean): number {
     if (!smoothing) return this.#total
     const { width, slots } = this.#shape
-    return this.#total - this.#count(this.#head - slots) * (at / width - this.#head)
+    return this.#total - Math.min(this.#count(this.#head - slots) * (at / width - this.#head), limit * leniency)
   }
 
   add (cost: number): void {
@@ -65,7 +68,7 @@ export class SlidingWindow {
     for (; excess > 0; bucket++) {
       const oldest = this.#count(bucket - slots)
       // It fits while the oldest bucket is still leaving.
-      if (smoothing && excess < oldest) break
+      if (smoothing && excess < oldest && excess <= limit * leniency) break
       excess -= oldest
     }
     const part = excess > 0 ? excess / this.#count(bucket - slots) : 0

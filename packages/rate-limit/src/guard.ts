@@ -1,0 +1,73 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+
+import { rateLimited } from './errors.ts'
+import { sendHeaders } from './headers.ts'
+import { InFlight } from './in-flight.ts'
+import type { Limiter } from './limiter.ts'
+import type { ResolvedRateLimitOptions } from './options.ts'
+import type { Verdict } from './quota.ts'
+import type { Subject } from './subjects.ts'
+
+/** How a hook goes on. */
+export type Done = (error?: Error) => void
+
+/** Lets a request of a subject pass, or answers it with 429. */
+export class Guard {
+  readonly #limiter: Limiter
+  readonly #options: Pick<ResolvedRateLimitOptions, 'headers' | 'mode'>
+  readonly #inFlight = new InFlight()
+
+  constructor (limiter: Limiter, options: Pick<ResolvedRateLimitOptions, 'headers' | 'mode'>) {
+    this.#limiter = limiter
+    this.#options = options
+  }
+
+  /** Ends with 429, else with the refusal that the resolver stored, else lets the request go on. */
+  readonly admit = (request: FastifyRequest, reply: FastifyReply, subject: Subject, done: Done): void => {
+    const { route, refusal } = request.tenancy
+    const leave = this.#enter(subject, reply)
+    if (leave === undefined && this.#isRefused('concurrency', 1_000, request, reply, done)) return
+
+    const settle = (verdict: Verdict | undefined): void => {
+      if (verdict !== undefined) {
+        sendHeaders(reply, this.#options.headers, subject, verdict)
+        if (verdict.wait > 0 && this.#isRefused(subject.quotas[verdict.refusedBy]?.name, verdict.wait, request, reply, done)) return leave?.()
+      }
+      end(reply, refusal, done)
+    }
+    const verdict = subject.quotas.length === 0 ? undefined : this.#limiter.take(subject.quotas, route.cost)
+    if (verdict instanceof Promise) verdict.then(settle, (error: Error) => end(reply, error, done))
+    else settle(verdict)
+  }
+
+  /** Sends 429, or only says in the log that it would. */
+  #isRefused (limit: string | undefined, wait: number, request: FastifyRequest, reply: FastifyReply, done: Done): boolean {
+    const retryAfter = Math.ceil(wait / 1_000)
+    if (this.#options.mode === 'report') {
+      request.log.warn({ limit, retryAfter }, 'over the limit: let through, since mode is report')
+      return false
+    }
+    end(reply, rateLimited(retryAfter), done)
+    return true
+  }
+
+  /**
+   * Takes one of the subject's places until the response has closed, however it ends: sent, hijacked, aborted, timed out.
+   * Undefined when all places are taken.
+   */
+  #enter ({ key, limits }: Subject, reply: FastifyReply): (() => void) | undefined {
+    if (limits.concurrency === undefined) return nothing
+    const leave = this.#inFlight.enter(key, limits.concurrency)
+    if (leave === undefined) return undefined
+    reply.raw.once('close', leave)
+    if (reply.raw.destroyed) leave() // the client went while its tenant was looked up
+    return leave
+  }
+}
+
+function end (reply: FastifyReply, error: Error | undefined, done: Done): void {
+  if (error !== undefined && 'retryAfter' in error) reply.header('retry-after', error.retryAfter)
+  done(error)
+}
+
+function nothing (): void {}

@@ -1,0 +1,186 @@
+import { mkdirSync, renameSync, rmSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import t, { type Test } from 'tap'
+
+import { OptionInvalidError } from '@fastify-tenancy/core'
+import { parseLimits, resolveRateLimitOptions } from '@fastify-tenancy/rate-limit'
+
+import { temporaryFolder } from '../support/services.ts'
+import { until } from '../support/until.ts'
+import { get, startApp, statuses, tenant } from './app.ts'
+
+function folderOf (t: Test): string {
+  const folder = temporaryFolder()
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  return folder
+}
+
+function rpmOf (text: string, name = 'limits.yaml'): unknown {
+  return parseLimits(text, name).of(tenant('acme')).rpm
+}
+
+function problem (text: string, name = 'limits.json'): string {
+  try {
+    parseLimits(text, name)
+  } catch (error) {
+    return error instanceof OptionInvalidError ? (error as Error).message : `unexpected ${String(error)}`
+  }
+  return 'accepted'
+}
+
+t.test('RL-06 a limit that is no positive integer is an error with file, line and key, never no limit', async t => {
+  for (const bad of ['"60"', '1.5', '0', '-1', 'null', '"abc"', '1e12', '[]', '{}', 'true', '"Unlimited"']) {
+    t.match(problem(`{\n  "default": { "rpm": ${bad} }\n}`), /^limits\.json, line 2: limits\.default\.rpm must be a positive integer up to 1000000000 or 'unlimited', got /, bad)
+    t.match(problem(`{\n"tenants": {\n"acme": {\n"rpm": ${bad} } } }`), /^limits\.json, line 4: limits\.tenants\.acme\.rpm must be /, bad)
+  }
+  t.match(problem('{ "default": { "rpm": NaN } }'), /^limits\.json: .*JSON/)
+  t.match(problem('default:\n  rpm: .nan', 'limits.yaml'), /^limits\.yaml, line 2: limits\.default\.rpm must be .* got NaN$/)
+  for (const field of ['burst', 'concurrency', 'perClient']) {
+    for (const bad of ['"unlimited"', '0', '1.5', '-1', 'null', '"5"']) t.match(problem(`{ "plans": { "pro": { "${field}": ${bad} } } }`), new RegExp(`^limits\\.json, line 1: limits\\.plans\\.pro\\.${field} must be a positive integer`))
+  }
+  t.equal(rpmOf('default: {}'), 100, 'missing means the documented default')
+  t.equal(rpmOf('{}'), 100)
+})
+
+t.test('CFG-05 a key that would be ignored is an error', async t => {
+  t.match(problem('{ "default": {},\n "defaults": {} }'), /^limits\.json, line 2: limits\.defaults is not a known option/)
+  t.match(problem('{ "default": { "rps": 5 } }'), /limits\.default\.rps is not a known option/)
+  t.match(problem('{ "anonymous": { "perClient": 5 } }'), /limits\.anonymous\.perClient is not a known option/)
+  t.match(problem('{ "tenants": {\n "Acme": {} } }'), /^limits\.json, line 2: limits\.tenants\.Acme names no tenant: a slug must be/)
+  t.match(problem('{ "tenants": { "id:a b": {} } }'), /names no tenant: a tenant id must be/)
+  t.match(problem('{ "tenants": [] }'), /limits\.tenants must be an object/)
+  t.match(problem('{ "default": [] }'), /limits\.default must be an object/)
+  t.match(problem('[]'), /limits must be an object/)
+  t.match(problem('5'), /limits must be an object/)
+})
+
+t.test('CFG-05 keys given twice are an error in JSON and YAML, also where the values are the same', async t => {
+  t.equal(problem('{ "tenants": { "acme": { "rpm": 1 },\n "acme": { "rpm": 1 } } }'), 'limits.json, line 2: the key acme is given twice')
+  t.match(problem('{ "default": { "rpm": 5, "rpm": 6 } }'), /the key rpm is given twice/)
+  t.match(problem('default:\n  rpm: 5\ndefault:\n  rpm: 6\n', 'limits.yml'), /^limits\.yml, line 3: the key default is given twice/)
+  t.equal(rpmOf('{ "plans": { "a\\": {": { "rpm": 1 }, "free": { "rpm": 7 } } }', 'l.json'), 7, 'braces and quotes in a name are no keys')
+})
+
+t.test('CFG-05 BOM, CRLF, tabs and YAML comments are fine; comments in JSON, an empty file and two documents are not', async t => {
+  t.equal(rpmOf('\uFEFF{ "default": { "rpm": 7 } }', 'l.json'), 7)
+  t.equal(rpmOf('{\r\n\t"default": {\r\n\t\t"rpm": 7\r\n\t}\r\n}\r\n', 'l.json'), 7)
+  t.equal(rpmOf('\uFEFFdefault:\r\n  rpm: 7 # seven\r\n'), 7)
+  t.match(problem('{ // none\n}'), /^limits\.json: /)
+  for (const empty of ['', ' \n', '\uFEFF']) {
+    t.match(problem(empty), /the file is empty/)
+    t.match(problem(empty, 'l.yaml'), /the file is empty/)
+  }
+  t.match(problem('# only this\n', 'l.yaml'), /limits must be an object/)
+  t.match(problem('default: {}\n---\ndefault: {}\n', 'l.yaml'), /^l\.yaml, line \d: /)
+  t.match(problem('default: [', 'l.yaml'), /^l\.yaml, line 1: /)
+})
+
+t.test('RES-12 names of object properties are ordinary names', async t => {
+  const limits = parseLimits('{ "plans": { "__proto__": { "rpm": 3 }, "constructor": { "rpm": 4 } }, "tenants": { "constructor": { "rpm": 5 } } }', 'l.json')
+  t.equal(limits.of(tenant('a', '__proto__')).rpm, 3)
+  t.equal(limits.of(tenant('a', 'constructor')).rpm, 4)
+  t.equal(limits.of(tenant('constructor')).rpm, 5)
+  t.equal(limits.of(tenant('tostring', 'toString')).rpm, 100)
+  t.equal(parseLimits('plans:\n  __proto__: { rpm: 3 }\n', 'l.yaml').of(tenant('a', '__proto__')).rpm, 3)
+})
+
+t.test('a wrong option names itself', async t => {
+  const says = (given: unknown): string => {
+    try {
+      resolveRateLimitOptions(given, 'options.rateLimit')
+    } catch (error) {
+      t.match(error, { code: 'FST_TENANCY_OPTION_INVALID' })
+      return (error as Error).message
+    }
+    return 'accepted'
+  }
+  t.match(says({ limits: { default: { rpm: '60' } } }), /options\.limits\.default\.rpm must be a positive integer/)
+  t.match(says({}), /options\.rateLimit must have either file or limits/)
+  t.match(says({ file: 'a', limits: {} }), /either file or limits/)
+  t.match(says({ limits: {}, mode: 'off' }), /options\.rateLimit\.mode must be one of/)
+  t.match(says({ limits: {}, max: 5 }), /options\.rateLimit\.max is not a known option/)
+  t.match(says(''), /options\.rateLimit\.file must be a non-empty string/)
+  t.match(says(5), /options\.rateLimit must be/)
+  const limits = { default: { rpm: 5 } }
+  t.equal(says({ limits }), 'accepted')
+  t.notOk(Object.isFrozen(limits.default), 'the caller keeps what it gave')
+})
+
+t.test('CFG-08 a file that is missing or broken at boot stops the boot', async t => {
+  const folder = folderOf(t)
+  await t.rejects(startApp(t, join(folder, 'none.json')), { code: 'FST_TENANCY_OPTION_INVALID', message: /none\.json: the file cannot be read \(ENOENT\)/ })
+  writeFileSync(join(folder, 'broken.json'), '{ "default": ')
+  await t.rejects(startApp(t, { file: join(folder, 'broken.json') }), { code: 'FST_TENANCY_OPTION_INVALID', message: /broken\.json: / })
+})
+
+t.test('a relative path is relative to the working directory', async t => {
+  const file = join(folderOf(t), 'limits.yaml')
+  writeFileSync(file, 'default: { rpm: 7 }')
+  const app = await startApp(t, relative(process.cwd(), file))
+  t.equal((await get(app, 'acme')).headers['x-ratelimit-limit'], '7')
+})
+
+t.test('a changed file applies at once and keeps the running count', async t => {
+  const file = join(folderOf(t), 'limits.json')
+  writeFileSync(file, '{ "default": { "rpm": 2 } }')
+  const app = await startApp(t, file)
+  t.same(await statuses(app, 'acme', 3), [200, 200, 429])
+  writeFileSync(file, '{ "default": { "rpm": 4 } }')
+  await until(() => app.tenantRateLimit.limitsFor(tenant('acme')).rpm === 4)
+  t.same(await statuses(app, 'acme', 3), [200, 200, 429])
+  for (let i = 5; i <= 14; i++) writeFileSync(file, `{ "default": { "rpm": ${i} } }`)
+  await until(() => app.tenantRateLimit.limitsFor(tenant('acme')).rpm === 14)
+})
+
+t.test('CFG-01 CFG-02 CFG-04 a broken, emptied or deleted file changes nothing, is logged once, and shows in health', async t => {
+  const file = join(folderOf(t), 'limits.json')
+  const lines: { problem: string }[] = []
+  writeFileSync(file, '{ "default": { "rpm": 7 } }')
+  const app = await startApp(t, file, { logger: { level: 'error', stream: { write: (line: string) => { lines.push(JSON.parse(line) as { problem: string }) } } } })
+  const health = (): { status?: string, problem?: string | undefined } => app.tenantRateLimit.health().file ?? {}
+  const holds = (): void => { t.equal(app.tenantRateLimit.limitsFor(tenant('acme')).rpm, 7) }
+  t.match(health(), { status: 'ok', problem: undefined })
+
+  writeFileSync(file, '{ "default": { "rpm": ')
+  await until(() => health().status === 'stale')
+  holds()
+  t.match(health().problem, /limits\.json: /)
+
+  truncateSync(file)
+  await until(() => /empty/.test(health().problem ?? ''))
+  holds()
+
+  writeFileSync(file, '{ "default": { "rpm": 7 } }')
+  await until(() => health().status === 'ok')
+  holds()
+
+  unlinkSync(file)
+  await until(() => /ENOENT/.test(health().problem ?? ''))
+  holds()
+  t.same(lines.map(({ problem }) => /empty|ENOENT/.exec(problem)?.[0] ?? 'broken'), ['broken', 'empty', 'ENOENT'])
+
+  writeFileSync(file, '{ "default": { "rpm": 8 } }')
+  await until(() => app.tenantRateLimit.limitsFor(tenant('acme')).rpm === 8)
+  t.match(health(), { status: 'ok', problem: undefined })
+})
+
+t.test('a file replaced by rename, or behind a symlink that is swapped, is seen', async t => {
+  const folder = folderOf(t)
+  const version = (name: string, rpm: number): void => {
+    mkdirSync(join(folder, name))
+    writeFileSync(join(folder, name, 'limits.json'), `{ "default": { "rpm": ${rpm} } }`)
+  }
+  version('one', 1)
+  version('two', 2)
+  symlinkSync('one', join(folder, 'data'))
+  symlinkSync(join('data', 'limits.json'), join(folder, 'limits.json'))
+  const app = await startApp(t, join(folder, 'limits.json'))
+  const rpm = (): unknown => app.tenantRateLimit.limitsFor(tenant('acme')).rpm
+  t.equal(rpm(), 1)
+  symlinkSync('two', join(folder, 'next'))
+  renameSync(join(folder, 'next'), join(folder, 'data'))
+  await until(() => rpm() === 2)
+  writeFileSync(join(folder, 'new.json'), '{ "default": { "rpm": 3 } }')
+  renameSync(join(folder, 'new.json'), join(folder, 'two', 'limits.json'))
+  await until(() => rpm() === 3)
+})

@@ -1,0 +1,129 @@
+import t, { type Test } from 'tap'
+
+import { createTenant } from '@fastify-tenancy/core'
+import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
+import type { RateLimitOptions } from '@fastify-tenancy/rate-limit'
+
+import { noRedis } from '../support/fresh.ts'
+import { startRedis, type RedisService } from '../support/services.ts'
+import { until } from '../support/until.ts'
+import { get, startApp, statuses } from './app.ts'
+
+const limits = { default: { rpm: 10 } }
+
+async function ownRedis (t: Test): Promise<RedisService> {
+  const redis = await startRedis()
+  t.teardown(() => redis.stop())
+  return redis
+}
+
+t.test('RL-10 Redis dies in mid-window: a process goes on with its own count, and no more than its share passes', { skip: noRedis }, async t => {
+  const service = await ownRedis(t)
+  const app = await startApp(t, { limits, redis: service.url })
+  t.same(await statuses(app, 'acme', 6), Array(6).fill(200))
+  t.equal(app.tenantRateLimit.health().store, 'redis')
+  await service.stop()
+  const after = await statuses(app, 'acme', 8)
+  t.same(after, [200, 200, 200, 200, 429, 429, 429, 429])
+  t.equal(app.tenantRateLimit.health().store, 'local')
+  t.same(await statuses(app, 'globex', 11), [...Array<number>(10).fill(200), 429])
+})
+
+t.test('RL-10 two processes share what is left of Redis: each counts against half of the limit', { skip: noRedis }, async t => {
+  const service = await ownRedis(t)
+  const apps = [await startApp(t, { limits, redis: service.url }), await startApp(t, { limits, redis: service.url })]
+  // The first learns of the second at its next sign of life, 5 s later; the second knows both.
+  await service.stop()
+  t.same(await statuses(apps[1]!, 'acme', 6), [200, 200, 200, 200, 200, 429])
+})
+
+t.test('a frozen Redis costs the command timeout, then nothing', { skip: noRedis }, async t => {
+  const service = await ownRedis(t)
+  const app = await startApp(t, { limits: { default: { rpm: 1_000 } }, redis: service.url })
+  await get(app, 'acme')
+  service.process.kill('SIGSTOP')
+  t.teardown(() => service.process.kill('SIGCONT'))
+  const times: number[] = []
+  for (let i = 0; i < 30; i++) {
+    const from = performance.now()
+    t.equal((await get(app, 'acme')).status, 200)
+    times.push(performance.now() - from)
+  }
+  t.ok(Math.max(...times) < 400, `slowest ${Math.round(Math.max(...times))} ms`)
+  t.ok(times.toSorted((a, b) => a - b)[15]! < 50)
+  service.process.kill('SIGCONT')
+  await until(async () => {
+    await get(app, 'globex')
+    return app.tenantRateLimit.health().store === 'redis'
+  })
+})
+
+t.test('without Redis at boot the app starts, counts alone, and joins Redis when it comes', { skip: noRedis }, async t => {
+  const service = await ownRedis(t)
+  await service.stop()
+  const app = await startApp(t, { limits, redis: service.url })
+  t.same(await statuses(app, 'acme', 11), [...Array<number>(10).fill(200), 429])
+  const again = await startRedis({ port: service.port })
+  t.teardown(() => again.stop())
+  await until(async () => {
+    await get(app, 'globex')
+    return app.tenantRateLimit.health().store === 'redis'
+  })
+})
+
+t.test("onStoreError 'open' lets all pass, 'closed' answers 503, and both without a word about Redis", { skip: noRedis }, async t => {
+  const service = await ownRedis(t)
+  const start = (onStoreError: RateLimitOptions['onStoreError']): ReturnType<typeof startApp> =>
+    startApp(t, { limits: { default: { rpm: 1 } }, redis: service.url, onStoreError: onStoreError ?? 'local' }, {
+      routes: app => app.get('/free', { config: { tenancy: { cost: 0 } } }, async () => ({}))
+    })
+  const [open, closed] = [await start('open'), await start('closed')]
+  await service.stop()
+  t.same(await statuses(open, 'acme', 3), [200, 200, 200])
+  const refused = await get(closed, 'acme')
+  t.equal(refused.status, 503)
+  t.same(refused.body, { statusCode: 503, code: 'FST_TENANCY_RATE_LIMIT_UNAVAILABLE', error: 'Service Unavailable', message: 'The rate limit cannot be checked at the moment' })
+  t.equal(refused.headers['retry-after'], '1')
+  t.same(await statuses(closed, 'acme', 1, '/free'), [200])
+})
+
+t.test('a tenant over its limit costs Redis nothing', { skip: noRedis }, async t => {
+  const service = await ownRedis(t)
+  let runs = 0
+  const real = openRedis(service.url)
+  t.teardown(() => real.close())
+  await real.ready()
+  const counted: TenancyRedis = {
+    get isAvailable () { return real.isAvailable },
+    get: key => real.get(key), mget: keys => real.mget(keys), set: (...all) => real.set(...all), del: (...keys) => real.del(...keys),
+    run: (...all) => {
+      runs++
+      return real.run(...all)
+    },
+    publish: (...all) => real.publish(...all), subscribe: (...all) => real.subscribe(...all), ready: () => real.ready(), health: () => real.health(), close: () => real.close()
+  }
+  const app = await startApp(t, { limits: { default: { rpm: 2, perClient: 1 }, tenants: { globex: { rpm: 2 } } }, redis: counted }, {
+    routes: app => app.get('/free', { config: { tenancy: { cost: 0 } } }, async () => ({}))
+  })
+  await statuses(app, 'globex', 3)
+  const before = runs
+  const refused = await get(app, 'globex')
+  t.same([refused.status, await statuses(app, 'globex', 50)].flat(), Array(51).fill(429))
+  t.ok(Number(refused.headers['retry-after']) >= 55)
+  t.equal(runs, before)
+  t.same(await statuses(app, 'globex', 1, '/free'), [200], 'a cheaper request is asked for')
+  t.same(await statuses(app, 'acme', 2, '/', '192.0.2.1'), [200, 429])
+  t.same(await statuses(app, 'acme', 1, '/', '192.0.2.2'), [200], 'one client that is over its limit is not another')
+})
+
+t.test('the outage is logged once, and its end', { skip: noRedis }, async t => {
+  const service = await ownRedis(t)
+  const lines: { msg: string }[] = []
+  const app = await startApp(t, { limits, redis: service.url }, {
+    tenants: { acme: createTenant({ id: 'a', slug: 'acme' }) },
+    logger: { level: 'warn', stream: { write: (line: string) => { lines.push(JSON.parse(line) as { msg: string }) } } }
+  })
+  await service.stop()
+  await statuses(app, 'acme', 5)
+  t.same(lines.map(({ msg }) => msg), ['rate limits cannot be counted in Redis'])
+})
