@@ -108,14 +108,15 @@ t.test('RED-11 FLUSHALL under load: one load a key, nobody gets an older value o
   await app.ready()
   const [ids, keys] = [['a', 'b', 'c'], keysOf(5)]
   let loads = 0
-  const everyone = (): Promise<unknown[]> => Promise.all(Array.from({ length: 600 }, (_, at) => {
-    const [id = '', key = ''] = [ids[at % 3], keys[at % 5]]
-    return cacheOf(app, id).wrap(key, async () => {
+  const asked = Array.from({ length: 600 }, (_, at) => ({ id: ids[at % 3] ?? '', key: keys[at % 5] ?? '' }))
+  const everyone = async (): Promise<void> => {
+    const values = await Promise.all(asked.map(({ id, key }) => cacheOf(app, id).wrap(key, async () => {
       loads++
       await setImmediate()
       return `${id}:${key}`
-    }).then(value => t.equal(value, `${id}:${key}`))
-  }))
+    })))
+    t.same(values, asked.map(({ id, key }) => `${id}:${key}`))
+  }
   await everyone()
   t.equal(loads, 15)
   for (let round = 1; round <= 3; round++) {
@@ -165,6 +166,11 @@ for (const onStoreError of ['miss', 'throw'] as const) {
         return ++loads
       })))
       t.equal(loads, 1, 'loads of one key stay one in an outage')
+      const ids = ['acme', 'globex', 'initech']
+      t.same(await Promise.all(ids.map(id => cacheOf(app, id).wrap('who', async () => {
+        await setImmediate()
+        return id
+      }))), ids, 'and no tenant waits for another’s')
     }
     process.kill('SIGCONT')
     await until(() => app.tenantCache.health().status === 'ok' || cache.has('k').then(() => false, () => false))
