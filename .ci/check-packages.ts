@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 
+import { packageFolders, root } from './sources.ts'
+
 interface Manifest {
   name: string
   packageManager?: string
@@ -23,7 +25,6 @@ interface Package {
   readonly tarball: string
 }
 
-const root = join(import.meta.dirname, '..')
 const work = mkdtempSync(join(tmpdir(), 'check-packages-'))
 const problems: string[] = []
 
@@ -42,10 +43,10 @@ const readManifest = (folder: string): Manifest => JSON.parse(readFileSync(join(
 
 async function pack (): Promise<Package[]> {
   const { packageManager = 'pnpm' } = readManifest(root)
-  await check('the packages do not build', 'tsc', ['-b'])
+  await check('the packages do not build', 'tsc', ['-b', ...packageFolders().map(folder => `packages/${folder}`)])
   await check('the packages cannot be packed', 'npx', ['-y', packageManager, '--recursive', '--filter', './packages/*', 'pack', '--pack-destination', work])
   const tarballs = readdirSync(work).filter(file => file.endsWith('.tgz'))
-  return readdirSync(join(root, 'packages'))
+  return packageFolders()
     .map(folder => ({ folder, manifest: readManifest(join(root, 'packages', folder)) }))
     .filter(({ manifest }) => manifest.private !== true)
     .map(({ folder, manifest: { name } }) => {

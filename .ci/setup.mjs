@@ -1,4 +1,4 @@
-// Installs and builds. Runs on whatever Node the machine has (20 is enough);
+// Installs and builds: everything, or the projects named as arguments. Runs on whatever Node the machine has (20 is enough);
 // every later script runs on the Node 24 that this puts in node_modules/.bin.
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -11,4 +11,4 @@ function run (command, ...args) {
 }
 
 run('npx', '-y', packageManager, 'install', '--frozen-lockfile', '--prefer-offline', '--loglevel=error')
-run('node_modules/.bin/tsc', '-b')
+run('node_modules/.bin/tsc', '-b', ...process.argv.slice(2))
