@@ -2,9 +2,9 @@ import { OptionInvalidError } from '@fastify-tenancy/core'
 import proxyAddr from '@fastify/proxy-addr'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 
-import { parseHost, readHost } from './host.ts'
+import { readHost } from './host.ts'
 
-/** Reads the host of a request; undefined where it is malformed or ambiguous. */
+/** Gives the text that names a request's host, for `parseHost()`; undefined where there is none or more than one. */
 export type HostReader = (request: FastifyRequest) => string | undefined
 
 /** Reads Host alone. */
@@ -23,7 +23,7 @@ export function readForwarded (app: FastifyInstance): HostReader {
     const peer = request.raw.socket.remoteAddress
     if (forwarded === undefined || peer === undefined || !isTrusted(peer, 0)) return readHost(request.raw)
     const text = Array.isArray(forwarded) ? forwarded.join(',') : forwarded
-    return parseHost(text.slice(text.lastIndexOf(',') + 1).trim())
+    return text.slice(text.lastIndexOf(',') + 1).trim()
   }
 }
 

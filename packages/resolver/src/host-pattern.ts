@@ -32,7 +32,7 @@ export class HostPatterns {
    * and for every host that fits no pattern: also one with more labels.
    */
   labelOf (host: string): string | undefined {
-    if (this.#bases.has(host)) return undefined
+    if (this.#bases.has(host)) return undefined // it may fit another pattern: eu.example.com
     for (const { suffix, form } of this.#patterns) {
       if (suffix !== undefined) {
         if (!host.endsWith(suffix)) continue

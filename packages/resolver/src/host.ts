@@ -12,9 +12,8 @@ const longestHost = 253
 const longestLabel = 63
 
 /**
- * The host that a request names: lower case, without port, without the one dot that may end it.
- * Undefined where there is none, or more than one answer: two Host headers, or a Host, `:authority` or
- * absolute request target that disagree.
+ * The one text that names a request's host, for {@link parseHost}. Undefined where there is none, or more than one
+ * answer: two Host headers, or a Host, `:authority` or absolute request target that disagree.
  */
 export function readHost (raw: RawRequest): string | undefined {
   const headers = raw.rawHeaders
@@ -29,16 +28,15 @@ export function readHost (raw: RawRequest): string | undefined {
       authority = headers[at + 1]
     }
   }
-  if (named === undefined && authority === undefined) return undefined
-  const host = parseHost(named ?? authority as string)
-  if (host === undefined) return undefined
-  if (named !== undefined && authority !== undefined && parseHost(authority) !== host) return undefined
+  const text = named ?? authority
+  if (text === undefined) return undefined
+  if (named !== undefined && authority !== undefined && !isSame(named, authority)) return undefined
   // '/path' and the '*' of OPTIONS name no host.
   const target = raw.originalUrl ?? raw.url ?? '/'
   const first = target.charCodeAt(0)
-  if (first === 47 || first === 42) return host
+  if (first === 47 || first === 42) return text
   const absolute = /^https?:\/\/([^/?#]*)/i.exec(target)
-  return absolute !== null && parseHost(absolute[1] as string) === host ? host : undefined
+  return absolute !== null && isSame(text, absolute[1] as string) ? text : undefined
 }
 
 /**
@@ -75,6 +73,11 @@ export function parseHost (text: string): string | undefined {
   const host = end === text.length ? text : text.slice(0, end)
   if (isNumeric(host, lastLabel)) return undefined
   return isLowerCase ? host : host.toLowerCase()
+}
+
+function isSame (one: string, other: string): boolean {
+  const host = parseHost(one)
+  return host !== undefined && host === parseHost(other)
 }
 
 function isHost (name: string): boolean {

@@ -2,9 +2,11 @@ import type { TenantChange, TenantRecord } from '@fastify-tenancy/core'
 import { LRUCache } from 'lru-cache'
 
 import type { ResolvedResolverCache } from './options.ts'
+import { localKey, type Question } from './question.ts'
 
 /** A tenant that the process remembers. Times are those of the tier's clock, in milliseconds. */
 interface Entry {
+  readonly question: Question
   readonly tenant: TenantRecord
   /** From here on the next request renews it in the background: busy tenants never wait. */
   readonly renewAt: number
@@ -42,13 +44,13 @@ export class LocalTier {
     return { tenants: this.#entries.size, unknown: this.#unknown.size }
   }
 
-  /** The answer for a key. `renew` is called when it is to be asked for again soon. */
-  get (key: string, renew: () => void): Known {
+  /** The answer for a key. `renew` is called when it is time to ask again. */
+  get (key: string, renew: (question: Question) => void): Known {
     const now = this.#now()
     const entry = this.#entries.get(key)
     if (entry !== undefined) {
       if (entry.age !== this.#age || now >= entry.freshUntil) return undefined
-      if (now >= entry.renewAt) renew()
+      if (now >= entry.renewAt) renew(entry.question)
       return entry.tenant
     }
     const until = this.#unknown.get(key)
@@ -61,12 +63,13 @@ export class LocalTier {
     return entry !== undefined && this.#now() < entry.usableUntil ? entry.tenant : undefined
   }
 
-  set (key: string, tenant: TenantRecord): void {
+  set (question: Question, tenant: TenantRecord): void {
+    const key = localKey(question)
     const now = this.#now()
     const { localTtl, staleIfError, jitter } = this.#options
     const life = localTtl * (1 - jitter * Math.random())
     this.#unknown.delete(key)
-    this.#entries.set(key, { tenant, renewAt: now + life * 0.8, freshUntil: now + life, usableUntil: now + staleIfError, age: this.#age })
+    this.#entries.set(key, { question, tenant, renewAt: now + life * 0.8, freshUntil: now + life, usableUntil: now + staleIfError, age: this.#age })
     const keys = this.#keysOf.get(tenant.id)
     if (keys === undefined) this.#keysOf.set(tenant.id, new Set([key]))
     else keys.add(key)

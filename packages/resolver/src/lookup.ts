@@ -25,8 +25,7 @@ export class TenantLookup {
 
   /** What the process knows without asking anybody; `undefined` when it has to ask. */
   peek (question: Question): Known {
-    const key = localKey(question)
-    return this.#tiers.local.get(key, () => { this.#fly(key, question).catch(() => {}) })
+    return this.#tiers.local.get(localKey(question), this.#renew)
   }
 
   /**
@@ -52,6 +51,10 @@ export class TenantLookup {
     this.#tiers.local.distrust()
   }
 
+  readonly #renew = (question: Question): void => {
+    this.#fly(localKey(question), question).catch(() => {})
+  }
+
   #overtake (): void {
     this.#generation++
     this.#flights.clear()
@@ -74,7 +77,7 @@ export class TenantLookup {
     // Without Redis a look-up costs more and does the same.
     const shared = await redis?.get(question).catch(() => undefined)
     if (shared?.isFresh) {
-      if (isCurrent()) local.set(key, shared.tenant as TenantRecord)
+      if (isCurrent()) local.set(question, shared.tenant as TenantRecord)
       return shared.tenant
     }
     const stale = (): TenantRecord | undefined => local.getStale(key) ?? (isCurrent() ? shared?.tenant : undefined)
@@ -86,7 +89,7 @@ export class TenantLookup {
       if (tenant === undefined) {
         local.setUnknown(key)
       } else {
-        local.set(key, tenant)
+        local.set(question, tenant)
         if (shared !== undefined) redis?.set(question, tenant, shared.seen).catch(() => {})
       }
       return tenant
