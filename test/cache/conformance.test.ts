@@ -174,6 +174,24 @@ for (const { name, skip, options } of stores) {
         t.equal(await loading, 'old', 'its caller has the value')
         t.equal(await other.get('k'), after, 'the store has not')
       })
+
+      if (what !== 'a set') t.test(`${name}: nor when nobody asked meanwhile: ${what} (${prior})`, { skip }, async t => {
+        const app = await fresh(t)
+        const cache = cacheOf(app, 'a')
+        if (prior !== 'an empty tenant') await cache.set('k', 'older', { tags: ['t'] })
+        if (prior === 'a tenant in use') await cache.flush()
+        if (prior === 'the key just deleted') await cache.delete('k')
+        const [started, go] = [gate(), gate<string>()]
+        const loading = cache.wrap('k', () => {
+          started.open()
+          return go.opened
+        }, { tags: ['t'] })
+        await started.opened
+        await change(cache)
+        go.open('old')
+        await loading
+        t.equal(await cache.get('k'), undefined)
+      })
     }
   }
 
