@@ -228,3 +228,46 @@ t.test('RL-17 a suspended tenant is known to the limiter by its id', async t => 
   t.equal((await app.inject({ url: '/', headers: { host: 'acme.example.com' } })).statusCode, 403)
   t.equal(seen, 't-acme')
 })
+
+t.test('LIF-04 WSK-01 a request that listens to its signal is ended when its tenant is suspended, deleted or moved', async t => {
+  const changes = { suspended: { status: 'suspended' }, deleted: { status: 'deleting' }, moved: { isolation: 'database', placement: { shard: 'other' } } } as const
+  for (const [name, change] of Object.entries(changes)) {
+    const registry = seven()
+    const { app } = await start(t, { registry }, app => {
+      app.get('/stream', request => new Promise((_resolve, reject) => {
+        const { signal } = request.tenancy
+        signal.addEventListener('abort', () => { reject(signal.reason as Error) })
+      }))
+    })
+    const ended: string[] = []
+    const streams = ['acme', 'globex'].map(async slug => {
+      const response = await app.inject({ url: '/stream', headers: { host: `${slug}.example.com` } })
+      ended.push(`${slug} ${response.statusCode}`)
+    })
+    await until(() => registry.reads === 2)
+    await app.tenantResolver.invalidate({ id: 't-acme' })
+    t.same(ended, [], 'a change that does not matter ends nothing')
+    await registry.set('t-acme', change)
+    await app.tenantResolver.invalidate({ id: 't-acme' })
+    await until(() => ended.length > 0)
+    t.same(ended, [name === 'suspended' ? 'acme 403' : name === 'deleted' ? 'acme 404' : 'acme 503'], name)
+    await registry.set('t-globex', { status: 'suspended' })
+    await app.tenantResolver.invalidate({ slug: 'globex' })
+    await Promise.all(streams)
+  }
+})
+
+t.test('LIF-04 with the message lost a listening request is ended within localTtl', async t => {
+  const registry = seven()
+  const { app } = await start(t, { registry, cache: { localTtl: '50ms' } }, app => {
+    app.get('/stream', request => new Promise((_resolve, reject) => {
+      const { signal } = request.tenancy
+      signal.addEventListener('abort', () => { reject(signal.reason as Error) })
+    }))
+  })
+  await app.listen({ port: 0, host: '127.0.0.1' }) // an open server keeps a process alive, the resolver's timer does not
+  const stream = app.inject({ url: '/stream', headers: { host: 'acme.example.com' } })
+  await until(() => registry.reads > 0)
+  await registry.set('t-acme', { status: 'suspended' })
+  t.equal((await stream).statusCode, 403)
+})

@@ -25,14 +25,21 @@ export class TenantScope {
   #isEnding = false
   #isClosed = false
 
-  constructor (tenant: Tenant, log: ScopeLogger) {
+  readonly #onListen: ((scope: TenantScope) => void) | undefined
+
+  /** @param onListen called once, when somebody first reads {@link signal}: only then need anybody watch the tenant. */
+  constructor (tenant: Tenant, log: ScopeLogger, onListen?: (scope: TenantScope) => void) {
     this.tenant = tenant
     this.log = log
+    this.#onListen = onListen
   }
 
   /** Aborted when the work should stop: the client has gone, or the tenant was suspended, deleted or moved. */
   get signal (): AbortSignal {
-    this.#controller ??= new AbortController()
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController()
+      this.#onListen?.(this)
+    }
     return this.#controller.signal
   }
 

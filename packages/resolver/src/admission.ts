@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 
 import type { TenantLookup } from './lookup.ts'
 import type { Claim } from './options.ts'
+import type { TenantResolver } from './resolver.ts'
 import type { SourcedQuestion, Strategies } from './strategies.ts'
 
 /**
@@ -14,8 +15,11 @@ export class Admission {
   readonly #strategies: Strategies
   readonly #claim: Claim | undefined
 
-  constructor (lookup: TenantLookup, strategies: Strategies, claim: Claim | undefined) {
-    this.#lookup = lookup
+  readonly #watch: (scope: TenantScope) => void
+
+  constructor (resolver: TenantResolver, strategies: Strategies, claim: Claim | undefined) {
+    this.#lookup = resolver.lookup
+    this.#watch = resolver.watch
     this.#strategies = strategies
     this.#claim = claim
   }
@@ -28,7 +32,7 @@ export class Admission {
     } else if (question !== undefined) {
       const known = this.#lookup.peek(question)
       if (!known) return this.#resolve(request, reply, tenancy, question)
-      admit(request, reply, tenancy, known, question.source)
+      this.#admit(request, reply, tenancy, known, question.source)
     }
     return undefined
   }
@@ -57,7 +61,7 @@ export class Admission {
         await this.#resolve(request, reply, tenancy, fallback)
         return
       }
-      admit(request, reply, tenancy, tenant, question.source)
+      this.#admit(request, reply, tenancy, tenant, question.source)
       // The client left during the look-up, when there was no scope yet for onRequestAbort to end.
       if (reply.raw.destroyed) tenancy.scope?.abort(new Error('the client has gone'))
     } catch (error) {
@@ -65,11 +69,24 @@ export class Admission {
     }
   }
 
+  #admit (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy, tenant: TenantRecord | undefined, source: string): void {
+    if (tenant === undefined || isGone(tenant, tenancy.route)) {
+      refuse(tenancy, new TenantUnknownError())
+      return
+    }
+    // "request completed" is logged with the reply's logger.
+    request.log = reply.log = request.log.child({ tenant: tenant.id })
+    // A tenant that is refused has a scope too, so that the limiter and the log know whose request it is.
+    tenancy.scope = new TenantScope(tenant, request.log, this.#watch)
+    tenancy.source = source
+    tenancy.refusal = statusRefusal(tenant, tenancy.route)
+  }
+
   // The registry keeps ids and slugs apart, so a claim is the one or the other.
   async #resolveClaim (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy, claim: string): Promise<void> {
     try {
       const tenant = await this.#lookup.find({ kind: 'id', value: claim }) ?? await this.#lookup.find({ kind: 'slug', value: claim })
-      admit(request, reply, tenancy, tenant, 'claim')
+      this.#admit(request, reply, tenancy, tenant, 'claim')
     } catch (error) {
       refuse(tenancy, asError(error))
     }
@@ -81,17 +98,8 @@ function agrees (claim: string | undefined, tenant: { id: string, slug: string }
   return claim === tenant.id || claim === tenant.slug
 }
 
-function admit (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy, tenant: TenantRecord | undefined, source: string): void {
-  if (tenant === undefined || ((tenant.status === 'deleting' || tenant.status === 'deleted') && !tenancy.route.statuses.includes(tenant.status))) {
-    refuse(tenancy, new TenantUnknownError())
-    return
-  }
-  // "request completed" is logged with the reply's logger.
-  request.log = reply.log = request.log.child({ tenant: tenant.id })
-  // A tenant that is refused has a scope too: the limiter counts its requests as its own.
-  tenancy.scope = new TenantScope(tenant, request.log)
-  tenancy.source = source
-  tenancy.refusal = statusRefusal(tenant, tenancy.route)
+function isGone ({ status }: TenantRecord, { statuses }: ResolvedRouteTenancy): boolean {
+  return (status === 'deleting' || status === 'deleted') && !statuses.includes(status)
 }
 
 function statusRefusal ({ status }: TenantRecord, { statuses }: ResolvedRouteTenancy): TenancyError | undefined {

@@ -42,7 +42,9 @@ export class Announcer {
    */
   async announce (change: TenantChange): Promise<void> {
     this.#lookup.forget(change)
-    await this.#shared?.forget(change)
+    if (this.#shared === undefined) return
+    await this.#shared.forget(change)
+    this.#lookup.forget(change) // what was read from Redis before the marks were there
     await this.#redis?.publish(invalidationChannel, JSON.stringify({ id: change.id, slugs: change.slugs, domains: change.domains }))
   }
 

@@ -15,12 +15,15 @@ export interface Tiers {
 /** Finds tenants: in the process, then in Redis, then in the registry, one look-up per name at a time. */
 export class TenantLookup {
   readonly #tiers: Tiers
+  readonly #onChange: (id?: string) => void
   readonly #flights = new Map<string, Promise<TenantRecord | undefined>>()
   /** Counts changes. A look-up that began before a change must not be remembered after it. */
   #generation = 0
 
-  constructor (tiers: Tiers) {
+  /** @param onChange told of each change that is heard of, by the tenant's id; of none when some may have been missed. */
+  constructor (tiers: Tiers, onChange: (id?: string) => void) {
     this.#tiers = tiers
+    this.#onChange = onChange
   }
 
   /** What the process knows without asking anybody; `undefined` when it has to ask. */
@@ -43,12 +46,14 @@ export class TenantLookup {
   forget (change: TenantChange): void {
     this.#overtake()
     this.#tiers.local.forget(change)
+    this.#onChange(change.id)
   }
 
   /** Has every tenant asked for again: changes may have been missed. */
   distrust (): void {
     this.#overtake()
     this.#tiers.local.distrust()
+    this.#onChange()
   }
 
   readonly #renew = (question: Question): void => {

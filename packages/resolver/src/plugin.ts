@@ -23,7 +23,7 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
   const strategies = new Strategies(options, new HostPatterns(options.hosts), options.trustForwardedHost ? readForwarded(app) : readDirect)
   const redis = options.redis === undefined ? undefined : openRedis(options.redis)
   const resolver = new TenantResolver(options.registry, redis, options.cache, host => strategies.askHost(host))
-  const admission = new Admission(resolver.lookup, strategies, options.claim)
+  const admission = new Admission(resolver, strategies, options.claim)
 
   app.decorate('tenantResolver', resolver)
   app.decorateRequest(key, undefined)

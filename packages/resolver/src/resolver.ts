@@ -1,7 +1,8 @@
-import type { TenantChange, TenantRecord, TenantRef, TenantRegistry } from '@fastify-tenancy/core'
+import type { TenantChange, TenantRecord, TenantRef, TenantRegistry, TenantScope } from '@fastify-tenancy/core'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 
 import { Announcer } from './announcer.ts'
+import { LiveScopes } from './live-scopes.ts'
 import { LocalTier } from './local-tier.ts'
 import { TenantLookup } from './lookup.ts'
 import type { ResolvedResolverCache } from './options.ts'
@@ -30,6 +31,7 @@ export class TenantResolver {
   readonly #registry: RegistryTier
   readonly #shared: RedisTier | undefined
   readonly #redis: TenancyRedis | undefined
+  readonly #live: LiveScopes
   readonly #askHost: (host: string) => Question | undefined
 
   /** @param now milliseconds that never go back. */
@@ -40,13 +42,19 @@ export class TenantResolver {
     this.#local = new LocalTier(options, now)
     this.#registry = new RegistryTier(registry, now)
     this.#shared = redis && new RedisTier(redis, options)
-    this.#lookup = new TenantLookup({ local: this.#local, redis: this.#shared, registry: this.#registry })
+    this.#live = new LiveScopes(id => this.find({ id }), options.localTtl)
+    this.#lookup = new TenantLookup({ local: this.#local, redis: this.#shared, registry: this.#registry }, this.#live.review)
     this.#announcer = new Announcer(this.#lookup, registry, redis, this.#shared)
   }
 
   /** What answers requests: `peek()` without asking anybody, `find()` otherwise. */
   get lookup (): TenantLookup {
     return this.#lookup
+  }
+
+  /** Has a scope aborted when its tenant is suspended, deleted or moved. */
+  get watch (): (scope: TenantScope) => void {
+    return this.#live.add
   }
 
   /**
@@ -113,6 +121,7 @@ export class TenantResolver {
 
   /** Ends what {@link start} began. The client is its owner's to close. */
   stop (): Promise<void> {
+    this.#live.stop()
     return this.#announcer.stop()
   }
 
