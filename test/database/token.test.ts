@@ -84,7 +84,7 @@ for (const [name, open] of engines) {
   })
 }
 
-function refusedBecause (reason: string): object {
+function refusedBecause (reason: string): { code: string, message: string } {
   return { code: 'TN401', message: `tenant context refused: ${reason}` }
 }
 

@@ -1,6 +1,6 @@
 // Connections and the context of a tenant, written out by hand: what the driver does is not for these tests to use.
 import { PGlite } from '@electric-sql/pglite'
-import { rolesOf, signToken, type SigningKey, type SqlClient } from '@fastify-tenancy/database'
+import { rolesOf, signToken, type Roles, type SigningKey, type SqlClient } from '@fastify-tenancy/database'
 import { createHash } from 'node:crypto'
 import pg from 'pg'
 import type { Test } from 'tap'
@@ -51,12 +51,18 @@ export function loginOf (url: string): { user: string, password: string } {
   return { user: decodeURIComponent(username), password: decodeURIComponent(password) }
 }
 
+/** The roles of the database that a connection is on. */
+export async function rolesAt (client: SqlClient): Promise<Roles> {
+  const { rows: [row] } = await client.query<{ name: string }>('select current_database()::text as name')
+  return rolesOf(row?.name ?? '')
+}
+
 /** Runs `work` in a transaction as the application's role, for `tenant` where one is given; rolled back afterwards. */
 export async function asTenant<T> (client: SqlClient, tenant: string | undefined, work: () => Promise<T>, key?: SigningKey): Promise<T> {
-  const { rows: [row] } = await client.query<{ name: string }>('select current_database()::text as name')
+  const { app } = await rolesAt(client)
   await client.query('begin')
   try {
-    await client.query('select set_config(\'role\', $1, true)', [rolesOf(row?.name ?? '').app])
+    await client.query('select set_config(\'role\', $1, true)', [app])
     if (tenant !== undefined) await client.query('select set_config(\'tenancy.tenant\', $1, true)', [tenant])
     if (tenant !== undefined && key !== undefined) await client.query('select set_config(\'tenancy.token\', $1, true)', [signToken({ key, tenant })])
     return await work()
