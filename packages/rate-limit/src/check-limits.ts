@@ -1,7 +1,7 @@
 import { explain, idProblem, OptionInvalidError, slugProblem } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
-import { Limits, type LimitFields, type Rpm } from './limits.ts'
+import type { LimitFields, LimitsParts, Rpm } from './limits.ts'
 
 const most = 1_000_000_000
 const message = `must be a positive integer up to ${most}`
@@ -30,7 +30,7 @@ export type KeyPath = readonly string[]
  * @param placeOf gives `limits.json, line 7: ` for a path, where the document came from a file.
  * @throws FST_TENANCY_OPTION_INVALID for the first mistake, with its key.
  */
-export function checkLimits (input: unknown, root = 'options.limits', placeOf: (path: KeyPath) => string = () => ''): Limits {
+export function checkLimits (input: unknown, root = 'options.limits', placeOf: (path: KeyPath) => string = () => ''): LimitsParts {
   const check = <T>(schema: v.GenericSchema<unknown, T>, value: unknown, path: KeyPath): T => {
     const result = v.safeParse(schema, value, { abortEarly: true })
     if (result.success) return result.output
@@ -55,7 +55,7 @@ export function checkLimits (input: unknown, root = 'options.limits', placeOf: (
     if (problem !== undefined) fail(['tenants', tenant], `names no tenant: ${problem}; write a slug, or id: and an id`)
     tenants.set(tenant, check(fields, value, ['tenants', tenant]))
   }
-  return new Limits(document.default, document.anonymous, plans, tenants)
+  return { default: document.default, anonymous: document.anonymous, plans, tenants }
 }
 
 function isPlainObject (value: unknown): boolean {

@@ -1,13 +1,17 @@
-import { OptionInvalidError, type ScopeLogger } from '@fastify-tenancy/core'
+import type { ScopeLogger } from '@fastify-tenancy/core'
 import { unwatchFile, watchFile } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 
-import type { Limits } from './limits.ts'
+import { Limits } from './limits.ts'
+import { parseApart } from './parse-apart.ts'
 import { parseLimits } from './parse-limits.ts'
+import { readLimits } from './read-limits.ts'
 
 const lookEvery = 200
 const settleFor = 100
+/** Bytes of a file that is read again beside the event loop. */
+const large = 50_000
 
 /** How the limits file stands. */
 export interface LimitsFileHealth {
@@ -51,9 +55,7 @@ export class LimitsFile {
   async open (apply: (limits: Limits) => void): Promise<Limits> {
     watchFile(this.#path, { interval: lookEvery, persistent: false }, this.#onChange)
     try {
-      const text = await this.#read()
-      const limits = parseLimits(text, this.#name)
-      this.#text = text
+      const limits = new Limits(parseLimits(await readLimits(this.#path, this.#name), this.#name))
       this.#apply = apply
       return limits
     } catch (error) {
@@ -78,10 +80,9 @@ export class LimitsFile {
 
   async #reload (): Promise<void> {
     try {
-      const text = await this.#read()
-      if (text !== this.#text) {
-        this.#apply(parseLimits(text, this.#name))
-        this.#text = text
+      const limits = await this.#read()
+      if (limits !== undefined) {
+        this.#apply(limits)
         this.#loadedAt = new Date()
         this.#log.info({ file: this.#name }, 'the limits were read again')
       }
@@ -93,12 +94,17 @@ export class LimitsFile {
     }
   }
 
-  async #read (): Promise<string> {
-    try {
-      return await readFile(this.#path, 'utf8')
-    } catch (error) {
-      const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
-      throw new OptionInvalidError(`${this.#name}: the file cannot be read (${code}): create it, or mend the path`)
+  /** Undefined when it holds what it held. */
+  async #read (): Promise<Limits | undefined> {
+    const size = await stat(this.#path).then(stats => stats.size, () => 0)
+    if (size > large) {
+      this.#text = undefined
+      return new Limits(await parseApart(this.#path, this.#name))
     }
+    const text = await readLimits(this.#path, this.#name)
+    if (text === this.#text) return undefined
+    const limits = new Limits(parseLimits(text, this.#name))
+    this.#text = text
+    return limits
   }
 }

@@ -6,25 +6,25 @@ export type Rpm = number | 'unlimited'
 /** The limits of one tenant, plan or of the default, as a file says them; what is not said comes from the next wider one. */
 export interface LimitFields {
   /** Requests in any 60 s, 1 to 1,000,000,000, or `'unlimited'`. */
-  readonly rpm?: Rpm | undefined
+  readonly rpm?: Rpm
   /** Requests in any one second. */
-  readonly burst?: number | undefined
+  readonly burst?: number
   /** Requests in flight in one process. */
-  readonly concurrency?: number | undefined
+  readonly concurrency?: number
   /** Requests in any 60 s from one client address (IPv6: one /64) to this tenant. */
-  readonly perClient?: number | undefined
+  readonly perClient?: number
 }
 
 /** What a limits file holds. */
 export interface LimitsDocument {
   /** For all tenants; `rpm` is 100 where it is absent. */
-  readonly default?: LimitFields | undefined
+  readonly default?: LimitFields
   /** For one client address whose requests have no tenant; `rpm` is 300 where it is absent. */
-  readonly anonymous?: Omit<LimitFields, 'perClient'> | undefined
+  readonly anonymous?: Omit<LimitFields, 'perClient'>
   /** By the tenant's plan. */
-  readonly plans?: Readonly<Record<string, LimitFields>> | undefined
+  readonly plans?: Readonly<Record<string, LimitFields>>
   /** By `id:<id>` (stable) or by the present slug (which may be renamed, and then names nobody). */
-  readonly tenants?: Readonly<Record<string, LimitFields>> | undefined
+  readonly tenants?: Readonly<Record<string, LimitFields>>
 }
 
 /** The limits that hold for one tenant, merged field by field; undefined: no such limit. */
@@ -35,27 +35,32 @@ export interface TenantLimits {
   readonly perClient: number | undefined
 }
 
-/** A checked limits document: who may do how much. */
+/** A checked limits document, in parts that can pass between threads. */
+export interface LimitsParts {
+  readonly default: LimitFields
+  readonly anonymous: LimitFields
+  readonly plans: ReadonlyMap<string, LimitFields>
+  readonly tenants: ReadonlyMap<string, LimitFields>
+}
+
+/** Who may do how much. */
 export class Limits {
   readonly anonymous: TenantLimits
-  readonly #default: LimitFields
-  readonly #plans: ReadonlyMap<string, LimitFields>
-  readonly #tenants: ReadonlyMap<string, LimitFields>
+  readonly #parts: LimitsParts
 
-  constructor (base: LimitFields, anonymous: LimitFields, plans: ReadonlyMap<string, LimitFields>, tenants: ReadonlyMap<string, LimitFields>) {
-    this.#default = base
-    this.anonymous = merge({ rpm: 300, ...anonymous })
-    this.#plans = plans
-    this.#tenants = tenants
+  constructor (parts: LimitsParts) {
+    this.#parts = parts
+    this.anonymous = merge({ rpm: 300, ...parts.anonymous })
   }
 
   /** A tenant is found by `id:<id>`, else by its present slug. */
   of (tenant: Pick<Tenant, 'id' | 'slug' | 'plan'>): TenantLimits {
-    const own = this.#tenants.get(`id:${tenant.id}`) ?? this.#tenants.get(tenant.slug)
-    return merge({ rpm: 100, ...this.#default, ...this.#plans.get(tenant.plan), ...own })
+    const { tenants, plans, default: base } = this.#parts
+    const own = tenants.get(`id:${tenant.id}`) ?? tenants.get(tenant.slug)
+    return merge({ rpm: 100, ...base, ...plans.get(tenant.plan), ...own })
   }
 }
 
-function merge (fields: LimitFields & { readonly rpm: Rpm | undefined }): TenantLimits {
-  return Object.freeze({ rpm: fields.rpm ?? 100, burst: fields.burst, concurrency: fields.concurrency, perClient: fields.perClient })
+function merge ({ rpm, burst, concurrency, perClient }: LimitFields & { readonly rpm: Rpm }): TenantLimits {
+  return Object.freeze({ rpm, burst, concurrency, perClient })
 }

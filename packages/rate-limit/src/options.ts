@@ -5,7 +5,7 @@ import * as v from 'valibot'
 import { checkLimits } from './check-limits.ts'
 import type { HeaderStyle } from './headers.ts'
 import type { OnStoreError } from './limiter.ts'
-import type { Limits, LimitsDocument } from './limits.ts'
+import { Limits, type LimitsDocument } from './limits.ts'
 
 /** Options of the rate limit. One of `file` and `limits` is required; a string alone is `file`. */
 export interface RateLimitOptions {
@@ -42,7 +42,7 @@ export interface ResolvedRateLimitOptions {
 const schema = v.pipe(
   v.strictObject({
     file: v.optional(nonEmptyString),
-    limits: v.optional(v.pipe(v.unknown(), v.transform(given => checkLimits(given)))),
+    limits: v.optional(v.pipe(v.unknown(), v.transform(given => new Limits(checkLimits(given))))),
     redis: v.optional(redisSchema),
     mode: v.optional(oneOf('enforce', 'report'), 'enforce'),
     smoothing: v.optional(bool, false),

@@ -2,7 +2,7 @@ import { OptionInvalidError } from '@fastify-tenancy/core'
 import { isMap, isScalar, LineCounter, parseDocument, type Document, type Node, type YAMLMap } from 'yaml'
 
 import { checkLimits, type KeyPath } from './check-limits.ts'
-import type { Limits } from './limits.ts'
+import type { LimitsParts } from './limits.ts'
 
 /**
  * Reads the text of a limits file: strict JSON where the name ends in `.json`, else YAML 1.2 (of which JSON is a part).
@@ -10,14 +10,14 @@ import type { Limits } from './limits.ts'
  *
  * @throws FST_TENANCY_OPTION_INVALID naming the file, the line and the key.
  */
-export function parseLimits (text: string, name: string): Limits {
+export function parseLimits (text: string, name: string): LimitsParts {
   const plain = text.startsWith('\uFEFF') ? text.slice(1) : text
   if (plain.trim() === '') throw new OptionInvalidError(`${name}: the file is empty; write {} for the defaults`)
   return name.endsWith('.json') ? parseJson(plain, name) : parseYaml(plain, name)
 }
 
 // YAML finds lines and duplicates, but takes 90 times as long: it looks at a JSON file only when there is a mistake to name.
-function parseJson (text: string, name: string): Limits {
+function parseJson (text: string, name: string): LimitsParts {
   let value: unknown
   try {
     value = JSON.parse(text)
@@ -32,7 +32,7 @@ function parseJson (text: string, name: string): Limits {
   }
 }
 
-function parseYaml (text: string, name: string): Limits {
+function parseYaml (text: string, name: string): LimitsParts {
   const lines = new LineCounter()
   // Its own check of duplicate keys compares each with each.
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: false, prettyErrors: false })
