@@ -31,10 +31,24 @@ export interface DatabaseConnectionOptions {
   readonly idleInTransaction?: string
   /** `'custom'`: each statement is planned for its own tenant; `'shared'`: plans are kept, and shared by all tenants of a connection. @default 'custom' */
   readonly plans?: 'custom' | 'shared'
+  /** How tenants share the connections of a pool. */
+  readonly fairness?: FairnessOptions
+  /** Stops a row whose tenant column is another tenant's, whatever policies say. @default true */
+  readonly tripwire?: boolean
   /** Refuses to start below this level of separation of logins. @default 0 */
   readonly requireLevel?: 0 | 1 | 2 | 3 | 4
   /** Lets PGlite run under NODE_ENV=production. @default false */
   readonly allowEmbedded?: boolean
+}
+
+/** How tenants share the connections of a pool. */
+export interface FairnessOptions {
+  /** The part of a pool that one tenant may hold while others wait: above 0, at most 1. @default 0.5 */
+  readonly share?: number
+  /** How many of one tenant's callers may wait; the next gets FST_TENANCY_DATABASE_BUSY. @default 100 */
+  readonly maxWaiting?: number
+  /** The longest wait; then FST_TENANCY_DATABASE_BUSY. @default '5s' */
+  readonly maxWait?: string
 }
 
 /** Which tables hold what. A table in no list is refused. */
@@ -89,6 +103,9 @@ export interface ResolvedDatabaseOptions {
     readonly lockTimeout: number
     readonly idleInTransaction: number
     readonly plans: 'custom' | 'shared'
+    /** Times in milliseconds. */
+    readonly fairness: { readonly share: number, readonly maxWaiting: number, readonly maxWait: number }
+    readonly tripwire: boolean
     readonly requireLevel: number
     readonly allowEmbedded: boolean
   }
@@ -118,6 +135,8 @@ const source = v.union([url, pool], 'must be a URL such as \'postgres://user@hos
 const names = v.array(nonEmptyString, 'must be a list of table names')
 const secret = v.pipe(v.string('must be a string of at least 32 characters'), v.minLength(32, 'must be a string of at least 32 characters'))
 
+const shareMessage = 'must be a number above 0 and at most 1'
+
 const connection = v.strictObject({
   url: source,
   registryUrl: v.optional(serverUrl),
@@ -131,6 +150,12 @@ const connection = v.strictObject({
   lockTimeout: v.optional(duration, '5s'),
   idleInTransaction: v.optional(duration, '10s'),
   plans: v.optional(oneOf('custom', 'shared'), 'custom'),
+  fairness: v.optional(v.strictObject({
+    share: v.optional(v.pipe(v.number(shareMessage), v.gtValue(0, shareMessage), v.maxValue(1, shareMessage)), 0.5),
+    maxWaiting: v.optional(positiveInteger, 100),
+    maxWait: v.optional(duration, '5s')
+  }, 'must be an object'), {}),
+  tripwire: v.optional(bool, true),
   requireLevel: v.optional(v.picklist([0, 1, 2, 3, 4], 'must be a level from 0 to 4'), 0),
   allowEmbedded: v.optional(bool, false)
 }, 'must be a URL, a pg.Pool or an object with a url')

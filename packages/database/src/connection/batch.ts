@@ -1,4 +1,6 @@
+import { IsolationBreachError } from '../errors.ts'
 import { encodeValue, isServerError, rowDecoder, type Field, type RowDecoder, type WireConnection, type WireValue } from './pg-internals.ts'
+import type { RowGuard } from './tripwire.ts'
 
 /** One statement of a batch, as it goes over the wire. */
 export interface WireStatement {
@@ -33,6 +35,8 @@ export interface BatchEnd {
 }
 
 export interface BatchListener {
+  /** Looks at each row of the last statement before anybody else does. */
+  readonly guard: RowGuard | undefined
   /** A portion of rows has come; return false to end the statement, or a promise to hold the next portion back. */
   onPortion? (rows: unknown[]): Promise<boolean>
   onParsed (name: string, text: string): void
@@ -62,6 +66,7 @@ export class Batch {
   #connection: WireConnection | undefined
   #current = 0
   #hasRows = false
+  #guarded: readonly number[] = []
   #error: unknown
   #isSynced = false
   #isOver = false
@@ -96,12 +101,21 @@ export class Batch {
 
   handleRowDescription (message: { fields: readonly Field[] }): void {
     this.#hasRows = true
+    this.#guarded = this.#listener.guard?.tenantColumns(message.fields) ?? []
     this.#decoder.addFields(message.fields)
   }
 
   handleDataRow (message: { fields: readonly (string | null)[] }): void {
     // The rows of the context are dropped; those after a failed parse are not wanted.
     if (this.#current !== this.#last || this.#error !== undefined) return
+    for (const position of this.#guarded) {
+      const value = message.fields[position]
+      // Null is no tenant's: the missing side of an outer join.
+      if (value != null && value !== this.#listener.guard?.tenant) {
+        this.#error = new IsolationBreachError()
+        return
+      }
+    }
     try {
       this.#decoder.rows.push(this.#decoder.parseRow(message.fields))
     } catch (error) {
@@ -125,6 +139,7 @@ export class Batch {
   }
 
   handlePortalSuspended (connection: WireConnection): void {
+    if (this.#error !== undefined) return this.#sync()
     const rows = this.#decoder.rows.splice(0)
     const next = this.#listener.onPortion?.(rows) ?? Promise.resolve(false)
     void next.then(isWanted => {

@@ -1,13 +1,14 @@
 import { AbortedTransactionError } from 'kysely'
 import type pg from 'pg'
 
-import { DatabaseUnavailableError, QueryRefusedError } from '../errors.ts'
+import { DatabaseUnavailableError, IsolationBreachError, QueryRefusedError } from '../errors.ts'
 import { readStatement, rowTags } from '../statement.ts'
 import { cancelBackend } from './cancel.ts'
 import { Batch, type BatchEnd, type BatchListener, type Reply, type WireStatement } from './batch.ts'
 import { isServerError } from './pg-internals.ts'
 import { Portions } from './portions.ts'
 import { Session } from './session.ts'
+import type { RowGuard } from './tripwire.ts'
 
 /** A statement with its parameters, not yet bound to a connection. */
 export interface Query {
@@ -17,6 +18,16 @@ export interface Query {
 
 /** Makes the statement that a connection runs before each statement of a tenant; called once per statement. */
 export type MakeContext = (client: { readonly processID: number | null }) => Query
+
+/** Whom a connection is borrowed for. */
+export interface Borrower {
+  readonly tenant: string
+  readonly context: MakeContext
+  /** Undefined where the tripwire is off. */
+  readonly guard: RowGuard | undefined
+  /** The longest that one statement may go unanswered, in milliseconds: past the server's own timeout, the server or the way to it is gone. */
+  readonly deadline: number
+}
 
 /** How statements are prepared on a pool's connections. */
 export interface LeaseSettings {
@@ -32,8 +43,9 @@ export interface LeaseSettings {
 export class Lease {
   readonly #client: pg.PoolClient
   readonly #session: Session
-  readonly #context: MakeContext
+  readonly #borrower: Borrower
   readonly #settings: LeaseSettings
+  readonly #onReturn: () => void
   /** The transaction control to send with the next statement: a transaction begins with its first statement. */
   #pendingBegin: string | undefined
   #status: BatchEnd['status'] = 'I'
@@ -44,10 +56,12 @@ export class Lease {
   #queue: Promise<unknown> = Promise.resolve()
   #running = 0
 
-  constructor (client: pg.PoolClient, context: MakeContext, settings: LeaseSettings) {
+  /** @param onReturn called once, when the connection is back or destroyed. */
+  constructor (client: pg.PoolClient, borrower: Borrower, settings: LeaseSettings, onReturn: () => void) {
     this.#client = client
     this.#session = Session.of(client)
-    this.#context = context
+    this.#borrower = borrower
+    this.#onReturn = onReturn
     this.#settings = settings
   }
 
@@ -85,7 +99,8 @@ export class Lease {
   }
 
   rollback (): Promise<void> {
-    return this.#endTransaction('rollback')
+    // A destroyed connection has nothing left to roll back, and the error that destroyed it is the one to tell.
+    return this.#isReturned ? Promise.resolve() : this.#endTransaction('rollback')
   }
 
   /** Sends `savepoint`, `release savepoint` or `rollback to savepoint`. No context: in a failed transaction it would fail too. */
@@ -101,6 +116,7 @@ export class Lease {
     this.#isReturned = true
     const isClean = this.#running === 0 && this.#status === 'I' && !this.#isSpoilt && !this.#session.isDead && !this.#session.isChanged
     this.#client.release(!isClean)
+    this.#onReturn()
   }
 
   /** Ends the connection at once, and has the server stop what runs on it. */
@@ -111,6 +127,7 @@ export class Lease {
     this.#client.release(true)
     cancelBackend(this.#session.client)
     this.#session.client.connection.stream.destroy()
+    this.#onReturn()
   }
 
   async #endTransaction (how: 'commit' | 'rollback'): Promise<void> {
@@ -134,14 +151,14 @@ export class Lease {
     const { isAllowed, keyword, mayChangeSession, name } = readStatement(query.text)
     if (!isAllowed) throw new QueryRefusedError(`A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, got ${keyword || 'no keyword'}: use the transaction methods of Kysely, and migrations for the rest`)
     if (mayChangeSession) this.#isSpoilt = true
-    const context = this.#context(this.#session.client)
+    const context = this.#borrower.context(this.#session.client)
     // Without parameters a plan is always the generic one: such a statement is not worth a name.
     const statementName = query.values.length > 0 ? name : ''
     const send = (): Promise<BatchEnd> => this.#send([
       ...this.#takeBegin(),
       this.#prepared(context, contextName, 0),
       this.#prepared(query, statementName, portion)
-    ], listener)
+    ], listener, this.#borrower.guard)
     const wasIdle = this.#status === 'I' && this.#pendingBegin === undefined
     let end: BatchEnd
     try {
@@ -172,20 +189,24 @@ export class Lease {
     return text === undefined ? [] : [control(text)]
   }
 
-  async #send (statements: readonly WireStatement[], listener: Pick<BatchListener, 'onPortion'> = {}): Promise<BatchEnd> {
+  async #send (statements: readonly WireStatement[], listener: Pick<BatchListener, 'onPortion'> = {}, guard?: RowGuard): Promise<BatchEnd> {
+    // A reader of portions takes its time; everybody else is owed an answer.
+    const timer = listener.onPortion === undefined ? setTimeout(() => this.destroy(), this.#borrower.deadline) : undefined
     const end = await new Promise<BatchEnd>((resolve, reject) => {
       const batch = new Batch(statements, this.#session.takeClosing(), this.#settings.types, {
         ...(listener.onPortion && { onPortion: listener.onPortion.bind(listener) }),
+        guard,
         onParsed: (name, text) => this.#session.learn(name, text),
         onEnd: resolve
       })
       if (this.#isReturned) return reject(returned())
       if (this.#session.isDead) return reject(new DatabaseUnavailableError())
       this.#client.query(batch as unknown as pg.Submittable)
-    })
+    }).finally(() => clearTimeout(timer))
     this.#status = end.status
     if (end.error === undefined) return end
     if (end.status !== undefined && isServerError(end.error)) throw end.error
+    if (end.error instanceof IsolationBreachError) this.destroy()
     this.#isSpoilt = true
     throw end.status === undefined ? new DatabaseUnavailableError(undefined, { cause: end.error }) : end.error
   }

@@ -1,22 +1,26 @@
 import pg from 'pg'
 
 import { DatabaseBusyError, DatabaseUnavailableError } from '../errors.ts'
-import { Lease, type LeaseSettings, type MakeContext } from './lease.ts'
+import { FairQueue, type FairQueueSettings } from './fair-queue.ts'
+import { Lease, type Borrower, type LeaseSettings } from './lease.ts'
 import { isServerError } from './pg-internals.ts'
 import { Session } from './session.ts'
 
-/** How many may wait for a connection before more are turned away. */
-const maxWaiting = 1_000
+/** {@link FairQueueSettings} but for the slots, which are the pool's connections; `share` is a part of them. */
+export type Fairness = Omit<FairQueueSettings, 'slots'>
 
 /** The connections of one login to one database. */
 export class ConnectionPool {
   readonly pool: pg.Pool
   readonly #isOwned: boolean
   readonly #settings: LeaseSettings
+  readonly #queue: FairQueue
 
   /** @param isOwned whether `close()` ends the pool: one that was passed in belongs to its caller. */
-  constructor (pool: pg.Pool, isOwned: boolean, settings: LeaseSettings) {
+  constructor (pool: pg.Pool, isOwned: boolean, settings: LeaseSettings, { share, maxWaiting, maxWait }: Fairness) {
+    const slots = pool.options.max ?? 10
     this.pool = pool
+    this.#queue = new FairQueue({ slots, share: Math.max(1, Math.floor(slots * share)), maxWaiting, maxWait })
     this.#isOwned = isOwned
     this.#settings = settings
     // A backend that dies while idle is reported here; without a listener it would end the process.
@@ -25,18 +29,27 @@ export class ConnectionPool {
   }
 
   /**
-   * Borrows a connection for one tenant's statements.
+   * Borrows a connection for one tenant's statements, by the tenant's turn.
    *
    * @throws FST_TENANCY_DATABASE_BUSY when too many wait, or none came free in time
    * @throws FST_TENANCY_DATABASE_UNAVAILABLE when the server cannot be reached
    */
-  async acquire (context: MakeContext): Promise<Lease> {
-    if (this.pool.waitingCount >= maxWaiting) throw new DatabaseBusyError()
-    const client = await this.pool.connect().catch((error: unknown) => { throw this.#explain(error) })
-    return new Lease(client, context, this.#settings)
+  async acquire (borrower: Borrower): Promise<Lease> {
+    const giveBack = await this.#queue.acquire(borrower.tenant)
+    try {
+      return new Lease(await this.pool.connect(), borrower, this.#settings, giveBack)
+    } catch (error) {
+      giveBack()
+      throw this.#explain(error)
+    }
+  }
+
+  get waiting (): number {
+    return this.#queue.waiting
   }
 
   async close (): Promise<void> {
+    this.#queue.close()
     this.pool.off('error', ignore)
     this.pool.off('connect', Session.of)
     if (!this.#isOwned) return

@@ -1,14 +1,16 @@
 import { ScopeClosedError, type TenantScope } from '@fastify-tenancy/core'
 import { createQueryId, IdentifierNode, RawNode, validateTransactionSettings, type CompiledQuery, type DatabaseConnection, type Driver, type QueryCompiler, type QueryResult, type TransactionSettings } from 'kysely'
 
-import type { Lease, MakeContext } from '../connection/lease.ts'
+import type { Borrower, Lease } from '../connection/lease.ts'
+import { reportBreach } from '../breach.ts'
+import { IsolationBreachError } from '../errors.ts'
 import type { ConnectionPool } from '../connection/pool.ts'
 
-/** What a tenant's driver needs: whose work it is, where it goes, and the context that goes before each statement. */
+/** What a tenant's driver needs: whose work it is, where it goes, and how it is borrowed for. */
 export interface TenantDriverSettings {
   readonly scope: TenantScope
   readonly pool: ConnectionPool
-  readonly context: MakeContext
+  readonly borrower: Borrower
 }
 
 /** Kysely's driver for one scope: every connection it borrows speaks for the scope's tenant, and none outlives the scope. */
@@ -24,9 +26,9 @@ export class TenantDriver implements Driver {
   async init (): Promise<void> {}
 
   async acquireConnection (): Promise<TenantConnection> {
-    const { scope, pool, context } = this.#settings
+    const { scope, pool, borrower } = this.#settings
     scope.assertOpen()
-    const lease = await pool.acquire(context)
+    const lease = await pool.acquire(borrower)
     // The scope may have ended while this waited in the queue.
     if (scope.isClosed) {
       lease.release()
@@ -94,6 +96,7 @@ export class TenantConnection implements DatabaseConnection {
   async executeQuery<R> (query: CompiledQuery): Promise<QueryResult<R>> {
     this.#scope.assertOpen()
     const { rows, command, rowCount } = await this.lease.run({ text: query.sql, values: query.parameters })
+      .catch((error: unknown) => this.#report(error))
     return {
       rows: rows as R[],
       ...(command !== 'SELECT' && { numAffectedRows: BigInt(rowCount ?? 0) })
@@ -102,10 +105,20 @@ export class TenantConnection implements DatabaseConnection {
 
   async * streamQuery<R> (query: CompiledQuery, chunkSize: number): AsyncIterableIterator<QueryResult<R>> {
     this.#scope.assertOpen()
-    for await (const rows of this.lease.stream({ text: query.sql, values: query.parameters }, chunkSize)) {
-      this.#scope.assertOpen()
-      yield { rows: rows as R[] }
+    try {
+      for await (const rows of this.lease.stream({ text: query.sql, values: query.parameters }, chunkSize)) {
+        this.#scope.assertOpen()
+        yield { rows: rows as R[] }
+      }
+    } catch (error) {
+      this.#report(error)
     }
+  }
+
+  // Not left to whoever catches the error: a breach is news whether the handler lets it through or not.
+  #report (error: unknown): never {
+    if (error instanceof IsolationBreachError) reportBreach(this.#scope)
+    throw error
   }
 }
 

@@ -1,0 +1,36 @@
+import { openDatabase, resolveDatabaseOptions } from '@fastify-tenancy/database'
+import t from 'tap'
+
+import { freshDatabase } from '../support/fresh.ts'
+import { suite } from '../support/suite.ts'
+import { provision, testSecret } from '../support/tenants.ts'
+
+t.test('a database handle of the wrong kind stops the boot', async t => {
+  const on = await provision(t)
+  const said = async (options: object): Promise<string> => suite(t, on, options as never).then(() => 'booted', (error: Error) => error.message)
+  t.match(await said({ database: { url: on.url.replace('/t_', '/absent_') } }), /does not exist|cannot be reached/)
+  t.match(await said({ rls: { secret: 'too short' } }), /options\.rls\.secret must be a string of at least 32 characters/)
+  t.match(await said({ database: { polo: 1 } }), 'options.database.polo is not a known option')
+  t.match(await said({ rls: { secret: 'some other secret, 32 characters long' } }), /tenancy init/)
+  t.match(await said({ database: { requireLevel: 3 } }), /requireLevel/)
+  t.match(await said({ isolation: 'none' }), /options\.isolation must be/)
+  t.match(await said({ tables: { tenant: ['notes', 'notes'] } }), /each table once/)
+})
+
+t.test('the boot report names the level that the logins reach', async t => {
+  const on = await provision(t)
+  const level = async (options: object, url = on.url): Promise<number> => {
+    const database = openDatabase(resolveDatabaseOptions({ database: { url, ...options }, tables: on.tables, rls: { secret: testSecret } }))
+    t.teardown(() => database.close())
+    return (await database.boot()).level
+  }
+  t.equal(await level({}, on.superUrl), 0)
+  t.equal(await level({}), 1)
+  t.equal(await level({ registryUrl: on.registryUrl, systemUrl: on.systemUrl, ownerUrl: on.ownerUrl }), 3)
+})
+
+t.test('an empty PostgreSQL is refused with what to run', async t => {
+  const database = openDatabase(resolveDatabaseOptions({ database: await freshDatabase(t) }))
+  t.teardown(() => database.close())
+  await t.rejects(database.boot(), { message: /run `tenancy init`/ })
+})

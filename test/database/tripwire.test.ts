@@ -1,0 +1,66 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { sql } from 'kysely'
+import t, { type Test } from 'tap'
+
+import { handle, open, provision, type Provisioned } from '../support/tenants.ts'
+import { until } from '../support/until.ts'
+
+/** Ways in which everything above the tripwire may be gone. */
+const holes: Readonly<Record<string, (on: Provisioned) => Promise<unknown>>> = {
+  'row-level security switched off': on => on.admin('alter table notes disable row level security'),
+  'a policy that lets everything through': on => on.admin('create policy hole on notes using (true)'),
+  'a role that policies do not bind': on => on.admin("do $$ begin execute format('alter role %I bypassrls', 'tenancy_app_' || substr(md5(current_database()), 1, 8)); end $$")
+}
+
+async function breached (t: Test, hole: (on: Provisioned) => Promise<unknown>, options = {}): Promise<{ a: ReturnType<typeof handle>, on: Provisioned }> {
+  const on = await provision(t)
+  const database = await open(t, on, { pool: { max: 1 }, ...options })
+  const a = handle(t, database, 'acme')
+  await a.db.insertInto('notes').values({ body: 'acme:1' }).execute()
+  await handle(t, database, 'globex').db.insertInto('notes').values({ body: 'globex:1' }).execute()
+  await hole(on)
+  return { a, on }
+}
+
+for (const [name, hole] of Object.entries(holes)) {
+  t.test(`TRP-01 with ${name}, no row of another tenant passes whose tenant column is selected`, async t => {
+    const events: unknown[] = []
+    const listen = (message: unknown): void => { events.push(message) }
+    subscribe('fastify-tenancy.isolation-breach', listen)
+    t.teardown(() => unsubscribe('fastify-tenancy.isolation-breach', listen))
+    const { a, on } = await breached(t, hole)
+    const isBreach = { code: 'FST_TENANCY_ISOLATION_BREACH', statusCode: 500 }
+    const backends = async (): Promise<number[]> => (await on.admin<{ pid: number }>("select pid from pg_stat_activity where datname = current_database() and usename like '%\\_app'")).map(({ pid }) => pid)
+
+    const before = await backends()
+    await t.rejects(a.db.selectFrom('notes').selectAll().execute(), isBreach)
+    await until(async () => !(await backends()).some(pid => before.includes(pid)))
+    t.equal(events.length, 1, 'an event is raised')
+    t.same(events[0], { tenant: 'acme' }, 'which names nobody but the tenant whose request it was')
+
+    await t.rejects(a.db.selectFrom('notes as n').select(['n.tenant_id as whose', 'body']).where('n', '=', 0).execute(), isBreach, 'under another name')
+    await t.rejects(a.db.selectFrom('notes').innerJoin('notes as other', 'other.n', 'notes.n').select('other.tenant_id').execute(), isBreach, 'through a join')
+    await t.rejects(sql`with x as (select * from notes) select * from x`.execute(a.db), isBreach, 'through a CTE')
+    await t.rejects(a.db.updateTable('notes').set({ n: 0 }).returning('tenant_id').execute(), isBreach, 'through RETURNING')
+    await t.rejects(async () => { for await (const row of a.db.selectFrom('notes').selectAll().orderBy('tenant_id').stream(1)) t.equal(row.tenant_id, 'acme') }, isBreach, 'in portions')
+    await t.rejects(a.db.transaction().execute(async trx => {
+      await trx.insertInto('notes').values({ body: 'acme:in' }).execute()
+      await trx.selectFrom('notes').selectAll().execute()
+    }), isBreach, 'in a transaction')
+
+    t.same(await a.db.selectFrom('notes').selectAll().where('tenant_id', '=', 'acme').where('body', '=', 'acme:1').execute().then(rows => rows.map(({ body }) => body)), ['acme:1'], 'its own rows pass')
+    t.same(await sql`select l.tenant_id from (values (1)) one left join notes l on l.body = 'nothing'`.execute(a.db).then(({ rows }) => rows), [{ tenant_id: null }], 'the missing side of an outer join is nobody\'s')
+  })
+}
+
+t.test('control: without the tripwire the same select shows the other tenant\'s row', async t => {
+  const { a } = await breached(t, holes['row-level security switched off'] ?? (async () => {}), { tripwire: false })
+  t.match(await a.db.selectFrom('notes').selectAll().execute(), [{ body: 'acme:1' }, { body: 'globex:1' }])
+})
+
+t.test('TRP-01 a table that was dropped and made again is watched from its second result on', async t => {
+  const { a, on } = await breached(t, async () => {})
+  await on.admin("drop table notes; create table notes (tenant_id text, id int, body text, n int); insert into notes values ('globex', 1, 'globex:1', 0); grant select on notes to public")
+  await a.db.selectFrom('notes').selectAll().execute()
+  await until(() => a.db.selectFrom('notes').selectAll().execute().then(() => false, (error: { code: string }) => error.code === 'FST_TENANCY_ISOLATION_BREACH'))
+})
