@@ -3,6 +3,9 @@ import { Redis } from 'ioredis'
 import { setImmediate } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
+import { openRedis } from '@fastify-tenancy/redis'
+
+import { RedisStore } from '../../packages/cache/src/redis-store.ts'
 import { freshRedisOptions, noRedis } from '../support/fresh.ts'
 import { startCluster } from '../support/cluster.ts'
 import { startRedis, type RedisService } from '../support/services.ts'
@@ -219,6 +222,21 @@ t.test('a lock whose holder died is taken over', { skip: noRedis }, async t => {
   await raw.set('tenancy:{acme}:lock:kk', 'a process that died', 'PX', 100)
   t.equal(await cache.wrap('k', () => 'loaded', { lock: true }), 'loaded')
   t.equal(await raw.exists('tenancy:{acme}:lock:kk'), 0, 'and given back')
+})
+
+t.test('a lock that ended is not given back by the one who had it', { skip: noRedis }, async t => {
+  const { url, raw } = await server(t)
+  const redis = openRedis(url)
+  t.teardown(() => redis.close())
+  await redis.ready()
+  const store = new RedisStore(redis)
+  const first = await store.lock('acme', 'k', 10)
+  const second = await until(() => store.lock('acme', 'k', 60_000))
+  t.equal(await store.lock('acme', 'k', 60_000), undefined)
+  await first?.()
+  t.equal(await raw.exists('tenancy:{acme}:lock:kk'), 1)
+  await second()
+  t.equal(await raw.exists('tenancy:{acme}:lock:kk'), 0)
 })
 
 t.test('on a Cluster of three every method works, and flush leaves no value of the tenant reachable', { skip: noRedis }, async t => {
