@@ -243,3 +243,47 @@ t.test('isKnownHost tells servers for whom they may obtain a certificate', async
   for (const host of ['globex.example.com', 'nosuch.example.com', 'www.example.com', 'example.com', 'a.b.example.com', 'other.org', '127.0.0.1', 'a@b', '', 'id:t-acme']) t.notOk(await known(host), host)
   t.equal((await app.tenantResolver.findHost('acme.example.com:8080'))?.id, 't-acme')
 })
+
+t.test('FLD-01 with an index of all names an unknown one costs no look-up, and a new tenant is known when announced', async t => {
+  let lists = 0
+  const registry = Object.assign(new CountingRegistry(), { watch: async () => async () => {} })
+  const list = registry.list
+  registry.list = filter => {
+    lists++
+    return list(filter)
+  }
+  const { resolver } = build(registry, { index: true })
+  await resolver.start()
+  await until(() => resolver.lookup.peek({ kind: 'slug', value: 'n0' }) === null)
+  for (let at = 0; at < 1_000; at++) t.equal(await resolver.find({ slug: `n${at}` }), undefined)
+  t.equal(await resolver.lookup.find({ kind: 'domain', value: 'nobody.shop' }), undefined)
+  t.equal(registry.reads, 0)
+  t.equal(resolver.health().unknown, 0, 'nor memory')
+  t.equal((await resolver.find({ slug: 'acme' }))?.id, 't-acme')
+  t.equal((await resolver.lookup.find({ kind: 'domain', value: 'acme.shop' }))?.id, 't-acme')
+  t.equal((await resolver.find({ id: 't-globex' }))?.slug, 'globex')
+  await registry.insert({ id: 't-new', slug: 'newbie', domains: ['new.shop'] })
+  t.equal(await resolver.find({ slug: 'newbie' }), undefined)
+  await resolver.invalidate({ id: 't-new' })
+  t.equal((await resolver.find({ slug: 'newbie' }))?.id, 't-new')
+  t.equal((await resolver.lookup.find({ kind: 'domain', value: 'new.shop' }))?.id, 't-new')
+  t.equal(lists, 1)
+  await registry.insert({ id: 't-2', slug: 'missed' })
+  resolver.lookup.distrust()
+  t.equal((await resolver.find({ slug: 'missed' }))?.id, 't-2', 'while the index is read again, everything is looked up')
+  await until(() => resolver.lookup.peek({ kind: 'slug', value: 'n1' }) === null)
+  t.equal(lists, 2)
+  await resolver.stop()
+})
+
+t.test('an index that cannot be read denies nothing, and one without news of tenants stops the boot', async t => {
+  const registry = Object.assign(new CountingRegistry(), {
+    watch: async () => async () => {},
+    list: () => { throw new Error('down') }
+  })
+  const { resolver } = build(registry, { index: true })
+  await resolver.start()
+  t.equal((await resolver.find({ slug: 'acme' }))?.id, 't-acme')
+  await resolver.stop()
+  t.throws(() => build(new CountingRegistry(), { index: true }), { code: 'FST_TENANCY_OPTION_INVALID', message: /cache\.index needs/ })
+})

@@ -110,3 +110,9 @@ t.test('AGR-01 an unmatched URL answers 404, but its handler has no tenant witho
   const touching = await app.inject({ url: '/nowhere', headers: { host: 'acme.example.com', 'x-touch': '1' } })
   t.equal(touching.json().code, 'FST_TENANCY_TENANT_MISMATCH')
 })
+
+t.test('a claim that cannot be looked up is 503, not 403', async t => {
+  const { app, registry } = await start(t, { strategies: ['claim'], claim }, app => { app.addHook('onRequest', authenticate) })
+  registry.failure = new Error('down')
+  t.equal((await get(app, '/', 'anything', 't-acme')).code, 'REGISTRY_UNAVAILABLE')
+})

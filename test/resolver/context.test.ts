@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import Fastify from 'fastify'
 import fp from 'fastify-plugin'
+import { AsyncResource } from 'node:async_hooks'
 import { once } from 'node:events'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { connect, type AddressInfo } from 'node:net'
@@ -100,6 +101,21 @@ t.test('CTX-03 the tenant is right in every hook, and after an error', async t =
     t.ok(pairs.length >= slugs.length, hook)
     t.ok(pairs.every(pair => pair.split('=')[0] === pair.split('=')[1]), `${hook}: ${pairs.join()}`)
   }
+})
+
+t.test('CTX-01 the context is there from the first hook after the plugin, and taken up again where a hook left it', async t => {
+  const elsewhere = new AsyncResource('elsewhere')
+  const seen: (string | undefined)[] = []
+  const { app } = await start(t, {}, app => {
+    app.addHook('onRequest', async () => { seen.push(currentTenant()?.slug) })
+    app.addHook('preParsing', (_request, _reply, _payload, done) => { elsewhere.runInAsyncScope(done) })
+    app.addHook('preParsing', async () => { seen.push(currentTenant()?.slug) })
+    app.addHook('preValidation', async () => { seen.push(currentTenant()?.slug) })
+    app.get('/context', async () => ({ slug: currentTenant()?.slug }))
+  })
+  t.same((await app.inject({ url: '/context', headers: { host: 'acme.example.com' } })).json(), { slug: 'acme' })
+  t.same(seen, ['acme', undefined, 'acme'])
+  t.equal(currentTenant(), undefined)
 })
 
 t.test('CTX-03 after an abort the hook knows the tenant, the scope is closed and its signal aborted', async t => {

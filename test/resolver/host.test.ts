@@ -88,6 +88,7 @@ t.test('RES-12 names of object properties are nobody and pollute nothing', async
 t.test('RES-13 a label of 64 and a host of 300 characters are 400', async t => {
   const { who, registry } = await start(t)
   t.equal(await who(`${'a'.repeat(64)}.example.com`), 'HOST_INVALID')
+  t.equal(await who(`example.${'a'.repeat(64)}`), 'HOST_INVALID')
   t.equal(await who(`${'a.'.repeat(150)}example.com`), 'HOST_INVALID')
   t.equal(await who(`${'a.'.repeat(122)}example.com`), 'HOST_INVALID', '253 characters are the most')
   t.equal(await who(`${'a.'.repeat(121)}example.com`), 'TENANT_UNKNOWN')

@@ -15,6 +15,7 @@ t.test('a pattern with {any} names its tenant and nobody else', async t => {
     '--main.preview.dev': undefined,
     'acme--.preview.dev': undefined,
     'a.acme--main.preview.dev': undefined,
+    'a.b.example.com': undefined,
     'acme.eu.example.com': 'acme',
     'eu.example.com': undefined,
     'x-for-y-for-acme.demo.dev': 'acme',
@@ -140,6 +141,12 @@ t.test('a function names the tenant by slug, id or domain; what it throws is the
   t.equal(await who('globex.example.com', { 'x-by': 'bad' }), 'TENANT_UNKNOWN')
   t.equal(await who('globex.example.com', { 'x-by': 'throw' }), 'TEAPOT')
   t.equal(await who('globex.example.com'), 'globex')
+})
+
+t.test('no function can name a domain below a base domain', async t => {
+  const registry = new CountingRegistry([{ id: '1', slug: 'evil', domains: ['acme.example.com'] }])
+  const { who } = await start(t, { registry, baseDomain: 'example.com', strategies: [() => ({ domain: 'acme.example.com' })] })
+  t.equal(await who('whatever'), 'TENANT_UNKNOWN')
 })
 
 t.test('a fallback serves hosts that name nobody, and only those', async t => {

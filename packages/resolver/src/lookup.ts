@@ -1,6 +1,7 @@
 import type { TenantChange, TenantRecord } from '@fastify-tenancy/core'
 
 import type { Known, LocalTier } from './local-tier.ts'
+import type { NameIndex } from './name-index.ts'
 import { isPlausible, localKey, type Question } from './question.ts'
 import type { RedisTier } from './redis-tier.ts'
 import type { RegistryTier } from './registry-tier.ts'
@@ -8,6 +9,8 @@ import type { RegistryTier } from './registry-tier.ts'
 /** The tiers in the order in which they are asked. */
 export interface Tiers {
   readonly local: LocalTier
+  /** All names there are; undefined where none is kept. */
+  readonly index: NameIndex | undefined
   readonly redis: RedisTier | undefined
   readonly registry: RegistryTier
 }
@@ -28,7 +31,9 @@ export class TenantLookup {
 
   /** What the process knows without asking anybody; `undefined` when it has to ask. */
   peek (question: Question): Known {
-    return this.#tiers.local.get(localKey(question), this.#renew)
+    const { local, index } = this.#tiers
+    const known = local.get(localKey(question), this.#renew)
+    return known === undefined && index?.lacks(question) ? null : known
   }
 
   /**
@@ -46,6 +51,7 @@ export class TenantLookup {
   forget (change: TenantChange): void {
     this.#overtake()
     this.#tiers.local.forget(change)
+    this.#tiers.index?.add(change)
     this.#onChange(change.id)
   }
 
@@ -53,6 +59,7 @@ export class TenantLookup {
   distrust (): void {
     this.#overtake()
     this.#tiers.local.distrust()
+    this.#tiers.index?.distrust()
     this.#onChange()
   }
 

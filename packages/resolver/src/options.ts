@@ -55,6 +55,11 @@ export interface ResolverCacheOptions {
   readonly staleIfError?: string
   /** By which part of itself a time is shortened at random, so that entries do not end together: 0 to 1. @default 0.1 */
   readonly jitter?: number
+  /**
+   * Keeps every slug and domain in the process, so that an unknown name costs no look-up: for services that strangers flood.
+   * Needs `redis` or a registry with `watch()`, to hear of new tenants; one of which no message came is seen after `ttl`. @default false
+   */
+  readonly index?: boolean
 }
 
 /** {@link TenantResolverOptions} with defaults and `baseDomain` as a host pattern. */
@@ -74,7 +79,7 @@ export interface ResolvedResolverOptions {
 }
 
 /** {@link ResolverCacheOptions} with defaults; times in milliseconds. */
-export type ResolvedResolverCache = Readonly<Record<'ttl' | 'localTtl' | 'negativeTtl' | 'max' | 'staleIfError' | 'jitter', number>>
+export type ResolvedResolverCache = Readonly<Record<'ttl' | 'localTtl' | 'negativeTtl' | 'max' | 'staleIfError' | 'jitter', number>> & { readonly index: boolean }
 
 const names: v.GenericSchema<string[]> = v.array(nonEmptyString, 'must be a list of strings')
 const urlPatterns: v.GenericSchema<string[]> = v.array(
@@ -98,7 +103,8 @@ const schema = v.strictObject({
     negativeTtl: v.optional(duration, '10s'),
     max: v.optional(positiveInteger, 10_000),
     staleIfError: v.optional(duration, '1h'),
-    jitter: v.optional(jitter, 0.1)
+    jitter: v.optional(jitter, 0.1),
+    index: v.optional(bool, false)
   }, 'must be an object'), {}),
   redis: v.optional(redisSchema),
   routes: v.optional(v.strictObject({ off: v.optional(urlPatterns, []), optional: v.optional(urlPatterns, []) }, 'must be an object'), {}),
@@ -123,6 +129,9 @@ export function resolveResolverOptions (given: unknown, name = 'options'): Resol
     if (process.env['NODE_ENV'] === 'production') throw new OptionInvalidError(`${name}.fallback must not be set under NODE_ENV=production: it serves hosts that name nobody`)
     const problem = slugProblem(fallback, options.reserved)
     if (problem !== undefined) throw new OptionInvalidError(`${name}.fallback must be a tenant's slug: ${problem}`)
+  }
+  if (options.cache.index && options.redis === undefined && options.registry.watch === undefined) {
+    throw new OptionInvalidError(`${name}.cache.index needs ${name}.redis or a registry with watch(): without either this process would not hear of new tenants`)
   }
   const twice = options.routes.off.find(pattern => options.routes.optional.includes(pattern))
   if (twice !== undefined) throw new OptionInvalidError(`${name}.routes names '${twice}' as off and as optional: leave it in one`)

@@ -60,7 +60,7 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
     done(request[key]?.refusal as FastifyError | undefined)
   })
 
-  // A body comes in events of its connection, outside of our context.
+  // A hook that went on in the callback of a pool or an emitter has left our context: what follows is taken in again.
   app.addHook('preValidation', (request: Tenanted, _reply, done: Done) => {
     const scope = request[key]?.scope
     if (scope === undefined || currentScope() === scope) done()

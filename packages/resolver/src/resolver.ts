@@ -5,6 +5,7 @@ import { Announcer } from './announcer.ts'
 import { LiveScopes } from './live-scopes.ts'
 import { LocalTier } from './local-tier.ts'
 import { TenantLookup } from './lookup.ts'
+import { NameIndex } from './name-index.ts'
 import type { ResolvedResolverCache } from './options.ts'
 import type { Question } from './question.ts'
 import { RedisTier } from './redis-tier.ts'
@@ -31,6 +32,7 @@ export class TenantResolver {
   readonly #registry: RegistryTier
   readonly #shared: RedisTier | undefined
   readonly #redis: TenancyRedis | undefined
+  readonly #index: NameIndex | undefined
   readonly #live: LiveScopes
   readonly #askHost: (host: string) => Question | undefined
 
@@ -42,8 +44,9 @@ export class TenantResolver {
     this.#local = new LocalTier(options, now)
     this.#registry = new RegistryTier(registry, now)
     this.#shared = redis && new RedisTier(redis, options)
+    this.#index = options.index ? new NameIndex(registry, options.ttl) : undefined
     this.#live = new LiveScopes(id => this.find({ id }), options.localTtl)
-    this.#lookup = new TenantLookup({ local: this.#local, redis: this.#shared, registry: this.#registry }, this.#live.review)
+    this.#lookup = new TenantLookup({ local: this.#local, index: this.#index, redis: this.#shared, registry: this.#registry }, this.#live.review)
     this.#announcer = new Announcer(this.#lookup, registry, redis, this.#shared)
   }
 
@@ -117,11 +120,13 @@ export class TenantResolver {
   async start (): Promise<void> {
     await this.#redis?.ready()
     await this.#announcer.start()
+    this.#index?.start()
   }
 
   /** Ends what {@link start} began. The client is its owner's to close. */
   stop (): Promise<void> {
     this.#live.stop()
+    this.#index?.stop()
     return this.#announcer.stop()
   }
 
