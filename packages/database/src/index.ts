@@ -8,6 +8,7 @@ export { resolveDatabaseOptions, type DatabaseConnectionOptions, type ResolvedDa
 export type { RequestDatabase, SharedTable, TenantDatabase, TenantKysely, TenantTable, UntypedDatabase } from './types.ts'
 export { reportLevel, type Level, type LevelFacts, type LevelReport } from './level.ts'
 export { postgresRegistry, type PostgresRegistryOptions } from './registry/postgres-registry.ts'
+export type { OpenListener } from './registry/watch-tenants.ts'
 export { assertInitialised, type InitialisedOptions } from './setup/assert-initialised.ts'
 export { SetupInvalidError } from './setup/errors.ts'
 export { init, type InitOptions } from './setup/init.ts'

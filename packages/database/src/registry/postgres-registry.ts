@@ -6,10 +6,13 @@ import { listTenants } from '../queries/list-tenants.ts'
 import { updateTenant } from '../queries/update-tenant.ts'
 import type { TenantColumnType } from '../setup/policy.ts'
 import { sqlState, type SqlClient } from '../setup/sql-client.ts'
+import { watchTenants, type OpenListener } from './watch-tenants.ts'
 
 export interface PostgresRegistryOptions {
   /** The types of the tenant columns: an id that one of them would write in another way is refused at insert. @default none */
   readonly idTypes?: readonly TenantColumnType[]
+  /** Opens the connection on which changes are heard; kept open while anyone watches. Not through a pooler that shares connections. @default the registry has no `watch` */
+  readonly listen?: OpenListener
 }
 
 /**
@@ -19,7 +22,8 @@ export interface PostgresRegistryOptions {
  * `list` one of the registry's; `insert` and `update` one of the owner's.
  */
 export function postgresRegistry (client: SqlClient, options: PostgresRegistryOptions = {}): TenantRegistry {
-  return new PostgresRegistry(client, options.idTypes ?? [])
+  const { idTypes = [], listen } = options
+  return new PostgresRegistry(client, idTypes, listen)
 }
 
 const pageSize = 500
@@ -28,9 +32,13 @@ class PostgresRegistry implements TenantRegistry {
   readonly #client: SqlClient
   readonly #idTypes: readonly TenantColumnType[]
 
-  constructor (client: SqlClient, idTypes: readonly TenantColumnType[]) {
+  /** There only where changes can be heard. */
+  readonly watch?: NonNullable<TenantRegistry['watch']>
+
+  constructor (client: SqlClient, idTypes: readonly TenantColumnType[], listen: OpenListener | undefined) {
     this.#client = client
     this.#idTypes = idTypes
+    if (listen !== undefined) this.watch = listener => watchTenants(listen, listener)
   }
 
   // A name that breaks its rule is nobody's, and costs no look-up.

@@ -1,0 +1,66 @@
+import type { TenantChange } from '@fastify-tenancy/core'
+import type pg from 'pg'
+import { setTimeout as sleep } from 'node:timers/promises'
+import * as v from 'valibot'
+
+/** Opens a connection for listening alone; whoever asked for it ends it. */
+export type OpenListener = () => Promise<Pick<pg.Client, 'query' | 'on' | 'end'>>
+
+const change = v.object({ id: v.string(), slugs: v.array(v.string()), domains: v.array(v.string()) })
+
+/** The wait before the n-th attempt to connect again, in milliseconds: 100, 200, … up to 5 s, half of it random. */
+const backOff = (attempt: number): number => Math.min(100 * 2 ** (attempt - 1), 5_000) * (0.5 + Math.random() / 2)
+
+/**
+ * `LISTEN tenancy` on a connection of its own, opened again whenever it is lost. While it was away anything may have changed,
+ * so each new connection begins with `'all'`.
+ *
+ * @returns the function that ends it. Rejects when the first connection cannot be had.
+ */
+export async function watchTenants (open: OpenListener, listener: (change: TenantChange | 'all') => void): Promise<() => Promise<void>> {
+  const ended = new AbortController()
+  let client = await listen()
+
+  async function listen (): ReturnType<OpenListener> {
+    const next = await open()
+    // The end tells of the loss; unheard, the error would end the process.
+    next.on('error', () => {})
+    next.on('notification', ({ payload }) => listener(readChange(payload)))
+    try {
+      await next.query('listen tenancy')
+    } catch (error) {
+      await next.end().catch(() => {})
+      throw error
+    }
+    next.on('end', () => { if (!ended.signal.aborted) void listenAgain() })
+    return next
+  }
+
+  async function listenAgain (): Promise<void> {
+    for (let attempt = 1; !ended.signal.aborted; attempt++) {
+      try {
+        await sleep(backOff(attempt), undefined, { signal: ended.signal, ref: false })
+        client = await listen()
+        if (ended.signal.aborted) await client.end()
+        else listener('all')
+        return
+      } catch {
+        // Ended, or not back yet: the loop's condition tells which.
+      }
+    }
+  }
+
+  return async () => {
+    ended.abort()
+    await client.end()
+  }
+}
+
+// What cannot be read still tells that something changed.
+function readChange (payload: string | undefined): TenantChange | 'all' {
+  try {
+    return v.parse(change, JSON.parse(payload ?? ''))
+  } catch {
+    return 'all'
+  }
+}

@@ -1,0 +1,57 @@
+import type { TenantChange } from '@fastify-tenancy/core'
+import { init, postgresRegistry } from '@fastify-tenancy/database'
+import pg from 'pg'
+import t from 'tap'
+
+import { freshDatabase } from '../support/fresh.ts'
+import { connect } from '../support/sql.ts'
+import { until } from '../support/until.ts'
+
+t.test('REG-08 every write is heard with all names that the tenant had or has, by whatever way it came, and a lost connection costs none', async t => {
+  const url = await freshDatabase(t)
+  const admin = await connect(t, url)
+  await init(admin)
+  const pids: number[] = []
+  const registry = postgresRegistry(admin, {
+    async listen () {
+      const client = new pg.Client({ connectionString: url, application_name: 'watcher' })
+      await client.connect()
+      const { rows: [row] } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')
+      pids.push(row?.pid ?? 0)
+      return client
+    }
+  })
+  const heard: (TenantChange | 'all')[] = []
+  const stop = await registry.watch?.(change => heard.push(change))
+  const last = (): TenantChange | 'all' | undefined => heard.at(-1)
+  const next = async (work: () => Promise<unknown>): Promise<TenantChange | 'all' | undefined> => {
+    const { length } = heard
+    await work()
+    await until(() => heard.length > length)
+    return last()
+  }
+
+  t.same(await next(() => registry.insert({ id: 'a', slug: 'acme' })), { id: 'a', slugs: ['acme'], domains: [] })
+  t.same(await next(() => registry.update('a', 1, { slug: 'acme-inc' })), { id: 'a', slugs: ['acme', 'acme-inc'], domains: [] })
+  t.same(await next(() => admin.query('insert into tenancy.domains values (\'a\', \'acme.example\', now())')), { id: 'a', slugs: ['acme-inc'], domains: ['acme.example'] })
+  t.same(await next(() => admin.query('update tenancy.tenants set status = \'suspended\'')), { id: 'a', slugs: ['acme-inc'], domains: ['acme.example'] }, 'by hand')
+  t.same(await next(() => admin.query('delete from tenancy.domains')), { id: 'a', slugs: ['acme-inc'], domains: ['acme.example'] })
+  t.equal(await next(() => admin.query('insert into tenancy.domains select \'a\', \'shop-\' || n || \'.of-a-long-name.example\' from generate_series(1, 500) n')), 'all', 'more than a notification holds')
+  t.equal(await next(() => admin.query('notify tenancy, \'{"half":\'')), 'all', 'what cannot be read')
+
+  t.equal(await next(() => admin.query('select pg_terminate_backend($1)', [pids[0]])), 'all', 'after a lost connection anything may have changed')
+  t.equal(pids.length, 2)
+  t.match(await next(() => admin.query('delete from tenancy.tenants')), { id: 'a' })
+
+  await stop?.()
+  await until(async () => (await admin.query('select from pg_stat_activity where application_name = \'watcher\' and datname = current_database()')).rowCount === 0)
+  t.equal(pids.length, 2, 'ended, it stays away')
+})
+
+t.test('a watch that cannot begin rejects, and a registry without a listener has none', async t => {
+  const url = await freshDatabase(t)
+  const admin = await connect(t, url)
+  t.equal(postgresRegistry(admin).watch, undefined)
+  const gone = postgresRegistry(admin, { listen: async () => { throw new Error('gone') } })
+  await t.rejects(async () => gone.watch?.(() => {}), { message: 'gone' })
+})
