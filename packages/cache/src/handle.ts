@@ -69,7 +69,10 @@ export class ScopedCache implements TenantCacheHandle {
   }
 
   async get<T = unknown> (key: string): Promise<T | undefined> {
-    const reads = await this.#engine.forgiving(this.#engine.store.read(this.#open(key), [key]))
+    const tenant = this.#open(key)
+    const near = this.#value(this.#engine.store.peek(tenant, key))
+    if (near !== undefined) return near as T
+    const reads = await this.#engine.forgiving(this.#engine.store.read(tenant, [key]))
     return this.#value(reads?.[0]) as T | undefined
   }
 
@@ -107,8 +110,8 @@ export class ScopedCache implements TenantCacheHandle {
   }
 
   async wrap<T> (key: string, load: () => T | Promise<T>, options?: WrapOptions): Promise<T> {
-    this.#open(key)
-    return await this.#loader.wrap(this.#scope, key, load, resolveCallOptions('wrap', options)) as T
+    const near = this.#value(this.#engine.store.peek(this.#open(key), key))
+    return (near === undefined ? await this.#loader.wrap(this.#scope, key, load, options) : near) as T
   }
 
   async invalidateTag (tag: string): Promise<void> {

@@ -1,7 +1,7 @@
 import type { TenantScope } from '@fastify-tenancy/core'
 import { setTimeout } from 'node:timers/promises'
 
-import type { ResolvedCallOptions } from './call-options.ts'
+import { resolveCallOptions, type ResolvedCallOptions, type WrapOptions } from './call-options.ts'
 import type { Engine } from './engine.ts'
 import { SingleFlight } from './single-flight.ts'
 import type { CacheLock, CacheRead, Stamp } from './store.ts'
@@ -28,8 +28,8 @@ export class Loader {
     this.#engine = engine
   }
 
-  async wrap (scope: TenantScope, key: string, load: () => unknown, options: ResolvedCallOptions): Promise<unknown> {
-    const call: Call = { scope, tenant: scope.tenant.id, key, load, options }
+  async wrap (scope: TenantScope, key: string, load: () => unknown, given: WrapOptions | undefined): Promise<unknown> {
+    const call: Call = { scope, tenant: scope.tenant.id, key, load, options: resolveCallOptions('wrap', given) }
     const found = await this.#read(call)
     scope.assertOpen()
     const value = found && this.#engine.codec.decodeRead(found)

@@ -42,14 +42,19 @@ export class LocalTier implements CacheStore {
     return this.#redis.subscribe(cacheChannel, message => { this.#hear(message) }, () => { this.#copies.clear() })
   }
 
+  /** A copy; none that `wrap` would refresh, since another process may have done it. */
+  peek (tenant: string, key: string): CacheRead | undefined {
+    const read = this.#copies.get(tenant, key)?.read
+    return read !== undefined && read.staleAt > this.#now() ? read : undefined
+  }
+
   async read (tenant: string, keys: readonly string[]): Promise<CacheRead[]> {
     const state = this.#copies.state(tenant)
     const { drops } = state
     const found = new Map<string, CacheRead>()
     for (const key of keys) {
-      const copy = this.#copies.get(tenant, key)
-      // One that wrap would refresh is asked for again: another process may have done it.
-      if (copy !== undefined && copy.read.staleAt > this.#now()) found.set(key, copy.read)
+      const copy = this.peek(tenant, key)
+      if (copy !== undefined) found.set(key, copy)
     }
     const missing = keys.filter(key => !found.has(key))
     if (missing.length > 0) {

@@ -31,6 +31,12 @@ export class MemoryStore implements CacheStore {
     this.#partitions = new Partitions(maxBytes, () => ({ epoch: token(), tagEpoch: token() }), now)
   }
 
+  peek (tenant: string, key: string): CacheRead | undefined {
+    const item = this.#partitions.get(tenant, key)
+    if (item?.payload === undefined || item.staleAt <= this.#now()) return undefined
+    return { payload: item.payload, staleAt: item.staleAt, isCounter: item.isCounter, stamp: undefined }
+  }
+
   async read (tenant: string, keys: readonly string[]): Promise<CacheRead[]> {
     const { epoch } = this.#partitions.state(tenant)
     return keys.map(key => {

@@ -30,6 +30,7 @@ export class Partitions<Item extends Kept, State> {
   readonly #now: () => number
   /** In the order of last use. */
   readonly #tenants = new Map<string, Partition<Item, State>>()
+  #latest: string | undefined
   #bytes = 0
 
   constructor (maxBytes: number, makeState: () => State, now: () => number) {
@@ -97,7 +98,10 @@ export class Partitions<Item extends Kept, State> {
 
   #use (tenant: string): Partition<Item, State> {
     let partition = this.#tenants.get(tenant)
+    const isLatest = this.#latest === tenant
+    this.#latest = tenant
     if (partition !== undefined) {
+      if (isLatest) return partition
       this.#tenants.delete(tenant)
       this.#tenants.set(tenant, partition)
       return partition

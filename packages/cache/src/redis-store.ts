@@ -27,6 +27,8 @@ export class RedisStore implements CacheStore {
     this.#redis = redis
   }
 
+  peek (): undefined {}
+
   /** `MGET epoch entry…`, and a second MGET for the tokens of the tags where there are any. */
   async read (tenant: string, keys: readonly string[]): Promise<CacheRead[]> {
     const [epoch, ...raws] = await this.#redis.mget([epochKey(tenant), ...keys.map(key => redisKey(tenant, 'cache', key))])

@@ -6,6 +6,8 @@
  * A tag has a token of the same kind. All methods reject when the store cannot be reached.
  */
 export interface CacheStore {
+  /** What this process knows of a key without asking anyone, where it may be served. Never rejects or throws. */
+  peek (tenant: string, key: string): CacheRead | undefined
   /** What is visible under each key, in the order of the keys. */
   read (tenant: string, keys: readonly string[]): Promise<CacheRead[]>
   /** The state before a load begins, tokens made where there are none. See {@link Stamp}. */
