@@ -12,7 +12,14 @@ const RateLimitUnavailable: Constructor = createError('FST_TENANCY_RATE_LIMIT_UN
  * @param retryAfter whole seconds until the same request would be admitted if nothing else came.
  */
 export function rateLimited (retryAfter: number): TenancyError {
-  return Object.assign(new RateLimited(`Rate limit exceeded, retry in ${retryAfter} s`), { retryAfter })
+  // A refusal under attack has to be cheap, and its stack, which says nothing, costs as much as the rest of the request.
+  const { stackTraceLimit } = Error
+  Error.stackTraceLimit = 0
+  try {
+    return Object.assign(new RateLimited(`Rate limit exceeded, retry in ${retryAfter} s`), { retryAfter })
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit
+  }
 }
 
 /** 503: Redis cannot be asked, and `onStoreError` is `'closed'`. */

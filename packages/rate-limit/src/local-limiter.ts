@@ -1,6 +1,9 @@
 import { charge, type Quota, type Verdict } from './quota.ts'
 import { SlidingWindow } from './window.ts'
 
+const { timeOrigin } = performance
+const monotonic = (): number => timeOrigin + performance.now()
+
 /** How many counters of client addresses a process keeps; about 400 bytes each. */
 const maxOverflowing = 100_000
 
@@ -17,7 +20,7 @@ export class LocalLimiter {
   #overflowing = 0
   #sweep: Iterator<[string, { readonly window: SlidingWindow, readonly isOverflowing: boolean }]> | undefined
 
-  constructor (now: () => number = () => performance.timeOrigin + performance.now(), max: number = maxOverflowing) {
+  constructor (now: () => number = monotonic, max: number = maxOverflowing) {
     this.#now = now
     this.#maxOverflowing = max
   }
@@ -30,51 +33,51 @@ export class LocalLimiter {
   /** Admits a request and counts it against all quotas, or refuses it and counts nothing. */
   take (quotas: readonly Quota[], cost: number, share = 1): Verdict {
     const now = this.#now()
+    const windows = quotas.map(quota => this.#window(quota, now))
     let wait = 0
     let refusedBy = -1
-    for (const [at, quota] of quotas.entries()) {
-      const limit = shareOf(quota, share)
-      const owed = charge(cost, limit)
-      const window = this.#window(quota, now)
+    for (const [at, window] of windows.entries()) {
+      const { limit, smoothing } = quotas[at]!
+      const allowed = shareOf(limit, share)
+      const owed = charge(cost, allowed)
       const instant = window.advance(now)
-      if (owed === 0 || window.used(instant, limit, quota.smoothing) + owed <= limit) continue
-      const needed = window.waitFor(owed, limit, instant, quota.smoothing)
+      if (owed === 0 || window.used(instant, allowed, smoothing) + owed <= allowed) continue
+      const needed = window.waitFor(owed, allowed, instant, smoothing)
       if (needed > wait) [wait, refusedBy] = [needed, at]
     }
-    if (wait === 0) this.#add(quotas, cost, now, share)
-    return { wait, refusedBy, ...this.#state(quotas[0], now) }
+    if (wait === 0 && cost > 0) {
+      for (const [at, window] of windows.entries()) window.add(charge(cost, shareOf(quotas[at]!.limit, share)))
+    }
+    const [window] = windows
+    const [quota] = quotas
+    if (window === undefined || quota === undefined) return { wait, refusedBy, used: 0, reset: 0 }
+    const instant = window.advance(now)
+    return { wait, refusedBy, used: Math.ceil(window.used(instant, quota.limit, quota.smoothing)), reset: window.resetAfter(instant) }
   }
 
   /** Counts a request that was admitted elsewhere. */
   record (quotas: readonly Quota[], cost: number): void {
-    this.#add(quotas, cost, this.#now(), 1)
-  }
-
-  #add (quotas: readonly Quota[], cost: number, now: number, share: number): void {
     if (cost === 0) return
+    const now = this.#now()
     for (const quota of quotas) {
-      const window = this.#window(quota, now)
-      window.advance(now)
-      window.add(charge(cost, shareOf(quota, share)))
+      this.#window(quota, now).add(charge(cost, quota.limit))
     }
   }
 
-  #state (quota: Quota | undefined, now: number): Pick<Verdict, 'used' | 'reset'> {
-    if (quota === undefined) return { used: 0, reset: 0 }
-    const window = this.#window(quota, now)
-    const instant = window.advance(now)
-    return { used: Math.ceil(window.used(instant, quota.limit, quota.smoothing)), reset: window.resetAfter(instant) }
-  }
-
+  /** The counter of a quota, moved to `now`: one that lags would look idle to the sweep, and be lost while it is in use. */
   #window (quota: Quota, now: number): SlidingWindow {
     const found = this.#windows.get(quota.key)
-    if (found !== undefined) return found.window
+    if (found !== undefined) {
+      found.window.advance(now)
+      return found.window
+    }
     // Two looks at old counters for each new one keep up with any flood, and cost nothing that adds up.
     this.#sweepTwo(now)
     if (quota.overflow !== undefined && this.#overflowing >= this.#maxOverflowing) {
       return this.#window({ ...quota, key: quota.overflow, overflow: undefined }, now)
     }
     const window = new SlidingWindow(quota.shape)
+    window.advance(now)
     const isOverflowing = quota.overflow !== undefined
     this.#windows.set(quota.key, { window, isOverflowing })
     if (isOverflowing) this.#overflowing++
@@ -98,6 +101,6 @@ export class LocalLimiter {
 }
 
 /** One process' part of a limit; never less than one request, so that nobody is shut out. */
-function shareOf (quota: Quota, share: number): number {
-  return share === 1 ? quota.limit : Math.max(1, Math.floor(quota.limit / share))
+function shareOf (limit: number, share: number): number {
+  return share === 1 ? limit : Math.max(1, Math.floor(limit / share))
 }
