@@ -1,0 +1,63 @@
+// With the real resolver before it: what is stored there is sent from here.
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import t, { type Test } from 'tap'
+
+import { memoryRegistry } from '@fastify-tenancy/core'
+import rateLimit, { type RateLimitOptions } from '@fastify-tenancy/rate-limit'
+import { tenantResolver, type TenantResolverOptions } from '@fastify-tenancy/resolver'
+
+const registry = memoryRegistry([{ id: 'a', slug: 'acme' }, { id: 'g', slug: 'globex' }, { id: 's', slug: 'gone', status: 'suspended' }, { id: 'p', slug: 'soon', status: 'provisioning' }])
+
+function claim (request: FastifyRequest): string | undefined {
+  return request.headers['x-claim']?.toString()
+}
+
+async function start (t: Test, limits: RateLimitOptions['limits'], resolver: Partial<TenantResolverOptions> = {}): Promise<FastifyInstance> {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(tenantResolver, { registry, baseDomain: 'example.com', ...resolver })
+  await app.register(rateLimit, { limits: limits ?? {} })
+  app.get('/', async request => ({ slug: request.tenant.slug }))
+  await app.register(async child => {
+    child.setNotFoundHandler((_request, reply) => reply.code(404).send({ own: true }))
+    child.get('/a', async () => ({}))
+  }, { prefix: '/nested' })
+  return app
+}
+
+async function statuses (app: FastifyInstance, host: string, urls: readonly string[], headers: Record<string, string> = {}): Promise<number[]> {
+  const all: number[] = []
+  for (const url of urls) all.push((await app.inject({ url, headers: { ...headers, host } })).statusCode)
+  return all
+}
+
+t.test('RL-01 RL-04 a tenant is limited by its host, over routes, nested ones and 404s', async t => {
+  const app = await start(t, { tenants: { acme: { rpm: 4 } } })
+  t.same(await statuses(app, 'acme.example.com', ['/', '/nested/a', '/nested/none', '/none', '/', '/none']), [200, 200, 404, 404, 429, 429])
+  t.same(await statuses(app, 'globex.example.com', ['/']), [200])
+})
+
+t.test('RL-04 RL-17 bad, unknown and suspended hosts count for the address, then get 429 instead of their refusal', async t => {
+  const app = await start(t, { anonymous: { rpm: 5 }, default: { rpm: 2 } })
+  t.same(await statuses(app, 'a@b.example.com', ['/']), [400])
+  t.same(await statuses(app, 'nobody.example.com', ['/', '/none']), [404, 404])
+  t.same(await statuses(app, 'example.com', ['/']), [400])
+  t.same(await statuses(app, 'gone.example.com', ['/', '/']), [403, 429])
+  t.same(await statuses(app, 'nobody.example.com', ['/']), [429])
+  t.same(await statuses(app, 'acme.example.com', ['/', '/', '/']), [200, 200, 429])
+})
+
+t.test('a refusal that may be retried keeps its retry-after', async t => {
+  const app = await start(t, {})
+  const { statusCode, headers } = await app.inject({ url: '/', headers: { host: 'soon.example.com' } })
+  t.equal(statusCode, 503)
+  t.equal(headers['retry-after'], '5')
+})
+
+t.test('AGR-01 a tenant named by a claim alone is limited, and one that both name is counted once', async t => {
+  const alone = await start(t, { default: { rpm: 2 } }, { strategies: ['claim'], claim })
+  t.same(await statuses(alone, 'any.example.com', ['/', '/', '/'], { 'x-claim': 'a' }), [200, 200, 429])
+  t.same(await statuses(alone, 'any.example.com', ['/'], { 'x-claim': 'g' }), [200])
+  const both = await start(t, { default: { rpm: 2 } }, { claim })
+  t.same(await statuses(both, 'acme.example.com', ['/', '/', '/'], { 'x-claim': 'a' }), [200, 200, 429])
+})
