@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 
 import { ContextMissingError, ScopeClosedError } from './errors.ts'
 import type { ResolvedRouteTenancy } from './route.ts'
+import type { ScopeTransaction } from './scope-transaction.ts'
 import type { Tenant } from './tenant.ts'
 
 /** The part of a pino logger that the suite uses. */
@@ -18,6 +19,8 @@ export interface ScopeLogger {
 export class TenantScope {
   readonly tenant: Tenant
   readonly log: ScopeLogger
+  /** The transaction that all of the scope's work is part of; undefined where each statement is one of its own. */
+  transaction: ScopeTransaction | undefined
   #controller: AbortController | undefined
   #handles: Map<symbol, unknown> | undefined
   #closers: (() => void)[] | undefined
@@ -161,6 +164,17 @@ export class RequestTenancy {
   /** Aborted when the client has gone, or the tenant was suspended, deleted or moved. */
   get signal (): AbortSignal {
     return this.requireScope().signal
+  }
+
+  /**
+   * Has the request's transaction rolled back at its end, whatever the reply.
+   *
+   * @throws FST_TENANCY_CONTEXT_MISSING where the route has no `config.tenancy.transaction`
+   */
+  rollbackOnly (): void {
+    const { transaction } = this.requireScope()
+    if (transaction === undefined) throw new ContextMissingError('This request is not one transaction: give its route config.tenancy.transaction')
+    transaction.rollbackOnly()
   }
 
   /** Keeps `request.db` and `request.cache` open past the reply, until `promise` has settled. */

@@ -1,4 +1,4 @@
-import type { RequestTenancy } from '@fastify-tenancy/core'
+import type { RequestTenancy, RouteTenancy } from '@fastify-tenancy/core'
 
 import type { TenancyDatabase } from './database.ts'
 import type { TenantKysely } from './types.ts'
@@ -9,6 +9,10 @@ declare module 'fastify' {
     readonly tenancy: RequestTenancy
     /** The database of this request's tenant. Nothing is opened before its first query; closed with the reply. */
     readonly db: TenantKysely
+  }
+  interface FastifyContextConfig {
+    /** Whether this route needs a tenant. @default 'required' */
+    tenancy?: RouteTenancy
   }
   interface FastifyInstance {
     readonly tenantDatabase: TenancyDatabase

@@ -3,7 +3,9 @@ import type pg from 'pg'
 
 import { defaultPoolSettings, isEmbedded, openPool } from './connection/open-pool.ts'
 import { TenantDialect } from './kysely/dialect.ts'
+import { TenantDriver } from './kysely/driver.ts'
 import { TenantHandle } from './kysely/handle.ts'
+import { UnitDriver, UnitOfWork } from './kysely/unit-of-work.ts'
 import type { LevelReport } from './level.ts'
 import type { ResolvedDatabaseOptions } from './options.ts'
 import { postgresRegistry } from './registry/postgres-registry.ts'
@@ -20,6 +22,7 @@ export interface DatabaseHealth {
 }
 
 const handleKey = Symbol('fastify-tenancy.database')
+const unitKey = Symbol('fastify-tenancy.unit-of-work')
 
 /** Look-ups are short and cached: a few connections serve any load that the cap on them lets through. */
 const registryConnections = 4
@@ -69,6 +72,14 @@ export class TenancyDatabase {
     return scope.handle(handleKey, () => this.#makeHandle(scope, statementTimeout))
   }
 
+  /**
+   * Makes all of a scope's work one transaction, which its first statement begins; the same at each call.
+   * To be called before the first {@link forScope}. Whoever calls it ends it: a scope that closes before is rolled back.
+   */
+  unitOfWork (scope: TenantScope): UnitOfWork {
+    return scope.handle(unitKey, () => new UnitOfWork(scope))
+  }
+
   health (): DatabaseHealth {
     const { pool, waiting } = this.#shard.pool
     return { status: this.#isEnded ? 'down' : 'ok', connections: pool.totalCount, waiting }
@@ -83,8 +94,10 @@ export class TenancyDatabase {
 
   #makeHandle (scope: TenantScope, statementTimeout: number | undefined): TenantKysely {
     const { plugins, log } = this.#options.database
+    const settings = { scope, pool: this.#shard.pool, borrower: this.#shard.borrower(scope.tenant, statementTimeout) }
+    const driver = scope.transaction === undefined ? new TenantDriver(settings) : new UnitDriver(settings, this.unitOfWork(scope))
     return new TenantHandle<RequestDatabase>({
-      dialect: new TenantDialect({ scope, pool: this.#shard.pool, borrower: this.#shard.borrower(scope.tenant, statementTimeout) }),
+      dialect: new TenantDialect(driver),
       plugins: [...plugins],
       ...(log !== undefined && { log })
     })

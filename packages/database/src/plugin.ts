@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import { openDatabase, TenancyDatabase } from './database.ts'
 import { resolveDatabaseOptions, type TenantDatabaseOptions } from './options.ts'
 import type { TenantKysely } from './types.ts'
+import { registerUnitsOfWork } from './units-of-work.ts'
 
 /** A database that is open already: whoever opened it closes it. */
 export interface OpenDatabaseOptions {
@@ -21,11 +22,14 @@ const plugin: FastifyPluginAsync<TenantDatabaseOptions | OpenDatabaseOptions> = 
   app.decorate('tenantDatabase', database)
   app.decorateRequest(decorator ?? 'db', {
     getter (this: FastifyRequest): TenantKysely {
+      const { route } = this.tenancy
       const scope = this.tenancy.requireScope()
       scope.assertOpen()
-      return database.forScope(scope, this.tenancy.route.statementTimeout)
+      if (route.transaction) database.unitOfWork(scope)
+      return database.forScope(scope, route.statementTimeout)
     }
   })
+  registerUnitsOfWork(app, database)
 }
 
 function isOpen (given: TenantDatabaseOptions | OpenDatabaseOptions): given is OpenDatabaseOptions {

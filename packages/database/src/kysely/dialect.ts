@@ -1,20 +1,18 @@
 import { PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler, type DatabaseIntrospector, type Dialect, type DialectAdapter, type Driver, type Kysely, type QueryCompiler } from 'kysely'
 
-import { TenantDriver, type TenantDriverSettings } from './driver.ts'
-
 /**
  * Kysely's PostgreSQL dialect over the suite's own driver. Kysely's own driver never names statements, and sends those
  * without parameters by the simple protocol, which allows several in one text.
  */
 export class TenantDialect implements Dialect {
-  readonly #settings: TenantDriverSettings
+  readonly #driver: Driver
 
-  constructor (settings: TenantDriverSettings) {
-    this.#settings = settings
+  constructor (driver: Driver) {
+    this.#driver = driver
   }
 
   createDriver (): Driver {
-    return new TenantDriver(this.#settings)
+    return this.#driver
   }
 
   createQueryCompiler (): QueryCompiler {
