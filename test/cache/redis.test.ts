@@ -196,6 +196,18 @@ t.test('RED-01 Redis down at boot: the app starts, the cache misses, and fills w
   await until(async () => await cache.wrap('k', () => 2) === 2 && await cache.get('k') === 2)
 })
 
+t.test('a thousand who miss together send a handful of commands', { skip: noRedis }, async t => {
+  const { url, raw } = await server(t)
+  const app = await appWith({ redis: url })
+  t.teardown(() => app.close())
+  await app.ready()
+  await raw.config('RESETSTAT')
+  const values = await Promise.all(Array.from({ length: 1_000 }, () => cacheOf(app, 'acme').wrap('k', () => 'loaded', { tags: ['x'] })))
+  t.same(new Set(values), new Set(['loaded']))
+  const processed = Number(/total_commands_processed:(\d+)/.exec(await raw.info('stats'))?.[1])
+  t.ok(processed < 30, `${processed} commands, those inside scripts included`)
+})
+
 t.test('with lock, 250 misses in each of four processes are one load', { skip: noRedis }, async t => {
   const redis = freshRedisOptions()
   const apps = await Promise.all([1, 2, 3, 4].map(() => appWith({ redis }))) // each has its own client and its own loads, as a process has

@@ -3,6 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 
 import { resolveCallOptions, type ResolvedCallOptions, type WrapOptions } from './call-options.ts'
 import type { Engine } from './engine.ts'
+import { SameTurn } from './same-turn.ts'
 import { SingleFlight } from './single-flight.ts'
 import type { CacheLock, CacheRead, Stamp } from './store.ts'
 
@@ -23,6 +24,8 @@ const lockPoll = 25
 export class Loader {
   readonly #engine: Engine
   readonly #flights = new SingleFlight<string | undefined>()
+  readonly #reads = new SameTurn<CacheRead[] | undefined>()
+  readonly #stamps = new SameTurn<Stamp | undefined>()
 
   constructor (engine: Engine) {
     this.#engine = engine
@@ -85,14 +88,14 @@ export class Loader {
   }
 
   /** Undefined while the store cannot be reached. */
-  async #read (call: Call): Promise<CacheRead | undefined> {
-    const reads = await this.#engine.forgiving(this.#engine.store.read(call.tenant, [call.key]))
+  async #read ({ tenant, key }: Call): Promise<CacheRead | undefined> {
+    const reads = await this.#reads.ask(`${tenant}\n${key}`, () => this.#engine.forgiving(this.#engine.store.read(tenant, [key])))
     return reads?.[0]
   }
 
   async #stamp ({ tenant, key, options: { tags } }: Call, found: CacheRead | undefined): Promise<Stamp | undefined> {
     if (found === undefined) return undefined
     if (found.stamp !== undefined && tags.length === 0) return found.stamp
-    return this.#engine.forgiving(this.#engine.store.begin(tenant, key, tags))
+    return this.#stamps.ask(JSON.stringify([tenant, key, tags]), () => this.#engine.forgiving(this.#engine.store.begin(tenant, key, tags)))
   }
 }
