@@ -94,7 +94,8 @@ export class TenancyDatabase {
 
   #makeHandle (scope: TenantScope, statementTimeout: number | undefined): TenantKysely {
     const { plugins, log } = this.#options.database
-    const settings = { scope, pool: this.#shard.pool, borrower: this.#shard.borrower(scope.tenant, statementTimeout) }
+    const { acquire } = this.#shard.home(scope.tenant, statementTimeout)
+    const settings = { scope, acquire }
     const driver = scope.transaction === undefined ? new TenantDriver(settings) : new UnitDriver(settings, this.unitOfWork(scope))
     return new TenantHandle<RequestDatabase>({
       dialect: new TenantDialect(driver),

@@ -1,7 +1,7 @@
 import type { Tenant } from '@fastify-tenancy/core'
 import type pg from 'pg'
 
-import type { Borrower, LeaseSettings } from './connection/lease.ts'
+import type { Borrower, Lease, LeaseSettings } from './connection/lease.ts'
 import { defaultPoolSettings, isEmbeddedPool, openPool } from './connection/open-pool.ts'
 import { ConnectionPool } from './connection/pool.ts'
 import { Session } from './connection/session.ts'
@@ -16,6 +16,12 @@ import { signingKey, signToken } from './token.ts'
 
 /** How long past the server's own timeout an answer may take, in milliseconds, before the connection is given up. */
 const grace = 5_000
+
+/** Where one tenant's statements go, by its isolation. */
+export interface Home {
+  /** Borrows a connection on which each statement speaks for the tenant. */
+  acquire (): Promise<Lease>
+}
 
 /** One database with shared tables, and the application's connections to it. */
 export class Shard {
@@ -75,14 +81,15 @@ export class Shard {
     }
   }
 
-  /** How a tenant of this shard borrows connections. */
-  borrower (tenant: Tenant, statementTimeout: number = this.#options.database.statementTimeout): Borrower {
+  /** Where a tenant's statements go. */
+  home (tenant: Tenant, statementTimeout: number = this.#options.database.statementTimeout): Home {
     if (this.#context === undefined) throw new Error('the database was not booted: await boot() first')
-    return {
+    const borrower: Borrower = {
       tenant: tenant.id,
       context: rlsContext(tenant, { ...this.#context, statementTimeout }),
       guard: this.#options.database.tripwire ? this.#tripwire.guard(tenant.id) : undefined,
       deadline: statementTimeout + grace
     }
+    return { acquire: () => this.pool.acquire(borrower) }
   }
 }

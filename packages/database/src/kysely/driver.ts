@@ -1,16 +1,14 @@
 import { ScopeClosedError, type TenantScope } from '@fastify-tenancy/core'
 import { createQueryId, IdentifierNode, RawNode, validateTransactionSettings, type CompiledQuery, type DatabaseConnection, type Driver, type QueryCompiler, type QueryResult, type TransactionSettings } from 'kysely'
 
-import type { Borrower, Lease } from '../connection/lease.ts'
+import type { Lease } from '../connection/lease.ts'
 import { reportBreach } from '../breach.ts'
 import { IsolationBreachError } from '../errors.ts'
-import type { ConnectionPool } from '../connection/pool.ts'
 
-/** What a tenant's driver needs: whose work it is, where it goes, and how it is borrowed for. */
+/** What a tenant's driver needs: whose work it is, and how it gets a connection that speaks for that tenant. */
 export interface TenantDriverSettings {
   readonly scope: TenantScope
-  readonly pool: ConnectionPool
-  readonly borrower: Borrower
+  acquire (): Promise<Lease>
 }
 
 /** Kysely's driver for one scope: every connection it borrows speaks for the scope's tenant, and none outlives the scope. */
@@ -26,9 +24,9 @@ export class TenantDriver implements Driver {
   async init (): Promise<void> {}
 
   async acquireConnection (): Promise<TenantConnection> {
-    const { scope, pool, borrower } = this.#settings
+    const { scope } = this.#settings
     scope.assertOpen()
-    const lease = await pool.acquire(borrower)
+    const lease = await this.#settings.acquire()
     // The scope may have ended while this waited in the queue.
     if (scope.isClosed) {
       lease.release()
