@@ -95,7 +95,7 @@ t.test('a wrong option names itself', async t => {
     }
     return 'accepted'
   }
-  t.match(says({ limits: { default: { rpm: '60' } } }), /options\.limits\.default\.rpm must be a positive integer/)
+  t.match(says({ limits: { default: { rpm: '60' } } }), /^options\.rateLimit\.limits\.default\.rpm must be a positive integer/)
   t.match(says({}), /options\.rateLimit must have either file or limits/)
   t.match(says({ file: 'a', limits: {} }), /either file or limits/)
   t.match(says({ limits: {}, mode: 'off' }), /options\.rateLimit\.mode must be one of/)

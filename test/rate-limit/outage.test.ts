@@ -49,8 +49,8 @@ t.test('a frozen Redis costs the command timeout, then nothing', { skip: noRedis
     t.equal((await get(app, 'acme')).status, 200)
     times.push(performance.now() - from)
   }
-  t.ok(Math.max(...times) < 400, `slowest ${Math.round(Math.max(...times))} ms`)
-  t.ok(times.toSorted((a, b) => a - b)[15]! < 50)
+  t.ok(Math.max(...times) < 1_000, `slowest ${Math.round(Math.max(...times))} ms`)
+  t.ok(times.toSorted((a, b) => a - b)[15]! < 100)
   service.process.kill('SIGCONT')
   await until(async () => {
     await get(app, 'globex')

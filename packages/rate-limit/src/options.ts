@@ -39,25 +39,24 @@ export interface ResolvedRateLimitOptions {
   readonly onStoreError: OnStoreError
 }
 
-const schema = v.pipe(
-  v.strictObject({
-    file: v.optional(nonEmptyString),
-    limits: v.optional(v.pipe(v.unknown(), v.transform(given => new Limits(checkLimits(given))))),
-    redis: v.optional(redisSchema),
-    mode: v.optional(oneOf('enforce', 'report'), 'enforce'),
-    smoothing: v.optional(bool, false),
-    headers: v.optional(oneOf('both', 'legacy', 'draft', 'none'), 'both'),
-    onStoreError: v.optional(oneOf('local', 'open', 'closed'), 'local')
-  }, 'must be the path of the limits file or an object'),
-  v.check(({ file, limits }) => (file === undefined) !== (limits === undefined), 'must have either file or limits')
-)
-
 /**
  * Checks the options and fills in defaults. The limits file is checked when it is read.
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function resolveRateLimitOptions (given: unknown, name: string = 'options'): ResolvedRateLimitOptions {
+  const schema = v.pipe(
+    v.strictObject({
+      file: v.optional(nonEmptyString),
+      limits: v.optional(v.pipe(v.unknown(), v.transform(document => new Limits(checkLimits(document, `${name}.limits`))))),
+      redis: v.optional(redisSchema),
+      mode: v.optional(oneOf('enforce', 'report'), 'enforce'),
+      smoothing: v.optional(bool, false),
+      headers: v.optional(oneOf('both', 'legacy', 'draft', 'none'), 'both'),
+      onStoreError: v.optional(oneOf('local', 'open', 'closed'), 'local')
+    }, 'must be the path of the limits file or an object'),
+    v.check(({ file, limits }) => (file === undefined) !== (limits === undefined), 'must have either file or limits')
+  )
   const { file, limits, redis, ...rest } = checkOptions(schema, typeof given === 'string' ? { file: given } : given, name)
   return Object.freeze({ ...rest, file, limits, redis })
 }
