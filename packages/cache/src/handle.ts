@@ -5,12 +5,15 @@ import type { Engine } from './engine.ts'
 import { CacheValueError } from './errors.ts'
 import { toKeyv, type KeyvLike } from './keyv.ts'
 import type { Loader } from './loader.ts'
+import { PendingChanges } from './pending-changes.ts'
 import type { CacheRead } from './store.ts'
 
 /**
  * One tenant's cache, for as long as its request or run lasts. Any string is a key; `undefined` is a miss and is not stored, `null` is a value.
  * Every method rejects with FST_TENANCY_SCOPE_CLOSED afterwards, with FST_TENANCY_OPTION_INVALID for a wrong option,
  * and with a TypeError for a key that is no string.
+ * Inside a request that is one transaction, changes (except `increment`, which has an answer) are made after its commit, and never
+ * after a rollback; until then what was changed reads as a miss.
  * When Redis cannot be reached reads miss and `set` does nothing, unless the plugin's `onStoreError` is `'throw'`.
  */
 export interface TenantCacheHandle {
@@ -18,7 +21,7 @@ export interface TenantCacheHandle {
   /** @throws FST_TENANCY_CACHE_VALUE_REFUSED when the value is longer than `maxEntryBytes` or cannot be serialized. */
   set (key: string, value: unknown, options?: SetOptions): Promise<void>
   /**
-   * Resolves to how many of the keys held a value. A load of one of them that is under way does not store its own.
+   * Resolves to how many of the keys held a value; to 0 where it waits for a commit. A load of one of them that is under way does not store its own.
    *
    * @throws FST_TENANCY_REDIS_UNAVAILABLE
    */
@@ -61,15 +64,18 @@ export class ScopedCache implements TenantCacheHandle {
   readonly #scope: TenantScope
   readonly #engine: Engine
   readonly #loader: Loader
+  readonly #pending: PendingChanges
 
   constructor (scope: TenantScope, engine: Engine, loader: Loader) {
     this.#scope = scope
     this.#engine = engine
     this.#loader = loader
+    this.#pending = new PendingChanges(scope)
   }
 
   async get<T = unknown> (key: string): Promise<T | undefined> {
     const tenant = this.#open(key)
+    if (this.#pending.has(key)) return undefined
     const near = this.#value(this.#engine.store.peek(tenant, key))
     if (near !== undefined) return near as T
     const reads = await this.#engine.forgiving(this.#engine.store.read(tenant, [key]))
@@ -83,12 +89,12 @@ export class ScopedCache implements TenantCacheHandle {
     if (payload === undefined) return
     const problem = this.#engine.codec.problem(payload)
     if (problem !== undefined) throw new CacheValueError(problem)
-    await this.#change(() => this.#engine.forgiving(this.#engine.store.write(tenant, key, this.#engine.entry(payload, call))))
+    await this.#pending.make([key], () => this.#engine.forgiving(this.#engine.store.write(tenant, key, this.#engine.entry(payload, call))), undefined)
   }
 
   async delete (...keys: string[]): Promise<number> {
     const tenant = this.#open(...keys)
-    return this.#change(() => this.#engine.store.remove(tenant, keys))
+    return this.#pending.make(keys, () => this.#engine.store.remove(tenant, keys), 0)
   }
 
   async has (key: string): Promise<boolean> {
@@ -99,29 +105,31 @@ export class ScopedCache implements TenantCacheHandle {
     const tenant = this.#open(...keys)
     if (keys.length === 0) return []
     const reads = await this.#engine.forgiving(this.#engine.store.read(tenant, keys))
-    return keys.map((_, at) => this.#value(reads?.[at]) as T | undefined)
+    return keys.map((key, at) => this.#pending.has(key) ? undefined : this.#value(reads?.[at]) as T | undefined)
   }
 
   async increment (key: string, by = 1, options?: IncrementOptions): Promise<number> {
     const tenant = this.#open(key)
     const call = resolveCallOptions('increment', options)
     if (!Number.isSafeInteger(by)) throw new CacheValueError('a cached number can be incremented by a whole number only')
-    return this.#change(() => this.#engine.store.increment(tenant, key, by, this.#engine.ttl(call)))
+    return this.#engine.store.increment(tenant, key, by, this.#engine.ttl(call))
   }
 
   async wrap<T> (key: string, load: () => T | Promise<T>, options?: WrapOptions): Promise<T> {
-    const near = this.#value(this.#engine.store.peek(this.#open(key), key))
-    return (near === undefined ? await this.#loader.wrap(this.#scope, key, load, options) : near) as T
+    const tenant = this.#open(key)
+    const isChanged = this.#pending.has(key)
+    const near = isChanged ? undefined : this.#value(this.#engine.store.peek(tenant, key))
+    return (near === undefined ? await this.#loader.wrap(this.#scope, key, load, options, isChanged) : near) as T
   }
 
   async invalidateTag (tag: string): Promise<void> {
     const tenant = this.#open(tag)
-    await this.#change(() => this.#engine.store.invalidateTag(tenant, tag))
+    await this.#pending.make('all', () => this.#engine.store.invalidateTag(tenant, tag), undefined)
   }
 
   async flush (): Promise<void> {
     const tenant = this.#open()
-    await this.#change(() => this.#engine.store.flush(tenant))
+    await this.#pending.make('all', () => this.#engine.store.flush(tenant), undefined)
   }
 
   toKeyv (): KeyvLike {
@@ -139,10 +147,5 @@ export class ScopedCache implements TenantCacheHandle {
       if (typeof key !== 'string') throw new TypeError(`a cache key must be a string, got ${typeof key}`)
     }
     return this.#scope.tenant.id
-  }
-
-  /** Every change goes through here, so that inside a request's transaction it can be made to wait for the commit. */
-  #change<T> (change: () => Promise<T>): Promise<T> {
-    return change()
   }
 }

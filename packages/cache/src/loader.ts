@@ -1,4 +1,4 @@
-import type { TenantScope } from '@fastify-tenancy/core'
+import type { ScopeTransaction, TenantScope } from '@fastify-tenancy/core'
 import { setTimeout } from 'node:timers/promises'
 
 import { resolveCallOptions, type ResolvedCallOptions, type WrapOptions } from './call-options.ts'
@@ -31,11 +31,15 @@ export class Loader {
     this.#engine = engine
   }
 
-  async wrap (scope: TenantScope, key: string, load: () => unknown, given: WrapOptions | undefined): Promise<unknown> {
+  async wrap (scope: TenantScope, key: string, load: () => unknown, given: WrapOptions | undefined, isChanged: boolean): Promise<unknown> {
     const call: Call = { scope, tenant: scope.tenant.id, key, load, options: resolveCallOptions('wrap', given) }
-    const found = await this.#read(call)
+    const found = isChanged ? undefined : await this.#read(call)
     scope.assertOpen()
     const value = found && this.#engine.codec.decodeRead(found)
+    if (scope.transaction?.isOpen) {
+      const isFresh = found !== undefined && value !== undefined && found.staleAt > this.#engine.now()
+      return isFresh ? value : this.#engine.codec.decode(await this.#loadInTransaction(call, scope.transaction, await this.#stamp(call, found)))
+    }
     if (found === undefined || value === undefined) return this.#engine.codec.decode(await this.#fly(call, await this.#stamp(call, found), false))
     // The load may use the handles of this request, which therefore outlive its reply.
     if (found.staleAt <= this.#engine.now()) scope.waitUntil(this.#stamp(call, found).then(stamp => this.#fly(call, stamp, true)))
@@ -59,13 +63,23 @@ export class Loader {
   }
 
   async #load (call: Call, stamp: Stamp | undefined): Promise<string | undefined> {
-    const { codec } = this.#engine
-    const payload = codec.encode(await call.load())
-    if (payload === undefined || stamp === undefined) return payload
-    const problem = codec.problem(payload)
-    if (problem === undefined) await this.#engine.forgiving(this.#engine.store.write(call.tenant, call.key, this.#engine.entry(payload, call.options), stamp))
-    else call.scope.log.warn({ cacheKey: call.key.slice(0, 200) }, problem)
+    const payload = this.#engine.codec.encode(await call.load())
+    await this.#keep(call, payload, stamp)
     return payload
+  }
+
+  /** A load that sees what only this request may see: nobody shares it, and it is kept after the commit, if nothing overtook it. */
+  async #loadInTransaction (call: Call, transaction: ScopeTransaction, stamp: Stamp | undefined): Promise<string | undefined> {
+    const payload = this.#engine.codec.encode(await call.load())
+    transaction.afterCommit(() => this.#keep(call, payload, stamp).catch(() => {}))
+    return payload
+  }
+
+  async #keep ({ tenant, key, options, scope }: Call, payload: string | undefined, stamp: Stamp | undefined): Promise<void> {
+    if (payload === undefined || stamp === undefined) return
+    const problem = this.#engine.codec.problem(payload)
+    if (problem === undefined) await this.#engine.forgiving(this.#engine.store.write(tenant, key, this.#engine.entry(payload, options), stamp))
+    else scope.log.warn({ cacheKey: key.slice(0, 200) }, problem)
   }
 
   async #loadLocked (call: Call, first: Stamp, isRefresh: boolean): Promise<string | undefined> {

@@ -1,0 +1,80 @@
+// Changes made inside a request that is one transaction: for everyone after the commit, for nobody after a rollback.
+import t from 'tap'
+
+import type { CacheOptions, TenantCacheHandle } from '@fastify-tenancy/cache'
+import { ScopeTransaction } from '@fastify-tenancy/core'
+
+import { freshRedisOptions, noRedis } from '../support/fresh.ts'
+import { appWith, cacheOf, scopeOf } from './stub.ts'
+
+const changes: Record<string, (cache: TenantCacheHandle) => Promise<unknown>> = {
+  set: cache => cache.set('k', 'inside'),
+  wrap: cache => cache.wrap('missing', () => 'inside'),
+  delete: cache => cache.delete('k'),
+  invalidateTag: cache => cache.invalidateTag('t'),
+  flush: cache => cache.flush()
+}
+const after: Record<string, unknown[]> = { set: ['inside', undefined], wrap: ['before', 'inside'], delete: [undefined, undefined], invalidateTag: [undefined, undefined], flush: [undefined, undefined] }
+
+for (const [store, options] of Object.entries<() => CacheOptions>({ memory: () => ({}), Redis: () => ({ redis: freshRedisOptions() }) })) {
+  const skip = store === 'Redis' && noRedis
+  for (const [what, change] of Object.entries(changes)) {
+    t.test(`TXN-01 ${store}: ${what} inside a transaction waits for the commit, and is never made after a rollback`, { skip }, async t => {
+      const app = await appWith(options())
+      t.teardown(() => app.close())
+      await app.ready()
+      const others = cacheOf(app, 'acme')
+      const seen = (): Promise<unknown[]> => others.getMany(['k', 'missing'])
+      for (const end of ['rolledBack', 'committed'] as const) {
+        await others.set('k', 'before', { tags: ['t'] })
+        const scope = scopeOf('acme')
+        scope.transaction = new ScopeTransaction()
+        const cache = app.tenantCache.forScope(scope)
+        await change(cache)
+        t.same(await seen(), ['before', undefined], 'others see nothing of it')
+        if (what !== 'wrap') {
+          t.equal(await cache.get('k'), undefined, 'the request itself does not see what it changed')
+          t.same(await cache.getMany(['k']), [undefined])
+          t.equal(await cache.wrap('k', () => 'loaded inside'), 'loaded inside')
+        }
+        await scope.transaction[end]()
+        t.same(await seen(), end === 'committed' ? after[what] : ['before', undefined], end)
+      }
+    })
+  }
+
+  t.test(`TXN-01 ${store}: a load inside a transaction is nobody else’s, and one that was overtaken is not kept`, { skip }, async t => {
+    const app = await appWith(options())
+    t.teardown(() => app.close())
+    await app.ready()
+    const others = cacheOf(app, 'acme')
+    const scope = scopeOf('acme')
+    scope.transaction = new ScopeTransaction()
+    const { promise, resolve } = Promise.withResolvers<string>()
+    const inside = app.tenantCache.forScope(scope).wrap('k', () => promise)
+    t.equal(await others.wrap('k', () => 'committed state'), 'committed state')
+    resolve('uncommitted state')
+    t.equal(await inside, 'uncommitted state')
+    await others.delete('k')
+    await scope.transaction.committed()
+    t.equal(await others.get('k'), undefined)
+    await app.tenantCache.forScope(scope).set('k', 'after the commit')
+    t.equal(await others.get('k'), 'after the commit', 'a transaction that has ended holds nothing back')
+  })
+
+  t.test(`${store}: a change that fails after the commit is logged and keeps no other from being made`, { skip }, async t => {
+    const app = await appWith(options())
+    t.teardown(() => app.close())
+    await app.ready()
+    const errors: string[] = []
+    const scope = scopeOf('acme', { info () {}, warn () {}, error (_, message) { errors.push(message) } })
+    scope.transaction = new ScopeTransaction()
+    const cache = app.tenantCache.forScope(scope)
+    await cache.set('k', 1)
+    await app.close()
+    await cache.delete('k')
+    await cache.set('k', 2)
+    await scope.transaction.committed()
+    t.equal(errors.length, store === 'Redis' ? 1 : 0)
+  })
+}
