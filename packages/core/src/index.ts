@@ -1,3 +1,4 @@
+export { fromEnvelope, toEnvelope, type TenantEnvelope } from './envelope.ts'
 export * from './errors.ts'
 export { idProblem } from './id.ts'
 export { addressKey, cacheChannel, invalidationChannel, lookupKey, processesKey, roleName, tenantIdentifier, tenantKey, type KeySpace } from './key.ts'
@@ -9,4 +10,6 @@ export { resolveRouteTenancy, type ResolvedRouteTenancy, type RouteTenancy, type
 export { currentScope, currentTenant, RequestTenancy, runInScope, TenantScope, type ScopeLogger } from './scope.ts'
 export { ScopeTransaction } from './scope-transaction.ts'
 export { reservedSlugs, slugProblem } from './slug.ts'
+export { statusRefusal } from './status.ts'
 export { createTenant, isolations, tenantStatuses, type Isolation, type Placement, type Tenant, type TenantInput, type TenantRecord, type TenantRef, type TenantStatus } from './tenant.ts'
+export { tenantWork, type HandleMaker, type TenantWork } from './work.ts'

@@ -4,6 +4,7 @@ import { ContextMissingError, ScopeClosedError } from './errors.ts'
 import type { ResolvedRouteTenancy } from './route.ts'
 import type { ScopeTransaction } from './scope-transaction.ts'
 import type { Tenant } from './tenant.ts'
+import type { TenantWork } from './work.ts'
 
 /** The part of a pino logger that the suite uses. */
 export interface ScopeLogger {
@@ -145,9 +146,12 @@ export class RequestTenancy {
   source: string | undefined
   /** Why this request will be refused. Stored instead of thrown, so that the limiter still counts the request. */
   refusal: Error | undefined
+  /** Has a scope end with the connection instead of the reply; undefined where there is no connection. */
+  readonly onDetach: ((scope: TenantScope) => TenantWork) | undefined
 
-  constructor (route: ResolvedRouteTenancy) {
+  constructor (route: ResolvedRouteTenancy, onDetach?: (scope: TenantScope) => TenantWork) {
     this.route = route
+    this.onDetach = onDetach
   }
 
   /**
@@ -180,5 +184,18 @@ export class RequestTenancy {
   /** Keeps `request.db` and `request.cache` open past the reply, until `promise` has settled. */
   waitUntil (promise: Promise<unknown>): void {
     this.requireScope().waitUntil(promise)
+  }
+
+  /**
+   * Keeps `request.db` and `request.cache` open for as long as the connection lasts, for websockets and server-sent events,
+   * and returns the same handles. When the tenant is suspended, deleted or moved they are closed, `signal` is aborted,
+   * and a connection whose reply has not been completed is ended. Of a request that is one transaction the handles
+   * are new ones, which are no part of it.
+   */
+  detach (): TenantWork {
+    const scope = this.requireScope()
+    scope.assertOpen()
+    if (this.onDetach === undefined) throw new ContextMissingError('This request has no connection to outlive its reply')
+    return this.onDetach(scope)
   }
 }

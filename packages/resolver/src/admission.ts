@@ -1,4 +1,4 @@
-import { TenantMismatchError, TenantMissingError, TenantNotReadyError, TenantScope, TenantSuspendedError, TenantUnknownError, type RequestTenancy, type ResolvedRouteTenancy, type TenancyError, type TenantRecord } from '@fastify-tenancy/core'
+import { statusRefusal, TenantMismatchError, TenantMissingError, TenantScope, TenantUnknownError, type RequestTenancy, type ResolvedRouteTenancy, type TenantRecord } from '@fastify-tenancy/core'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
 import type { TenantLookup } from './lookup.ts'
@@ -70,8 +70,10 @@ export class Admission {
   }
 
   #admit (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy, tenant: TenantRecord | undefined, source: string): void {
-    if (tenant === undefined || isGone(tenant, tenancy.route)) {
-      refuse(tenancy, new TenantUnknownError())
+    const refusal = tenant && statusRefusal(tenant.status, tenancy.route.statuses)
+    // Whoever is being deleted is nobody any more.
+    if (tenant === undefined || refusal instanceof TenantUnknownError) {
+      refuse(tenancy, refusal ?? new TenantUnknownError())
       return
     }
     // "request completed" is logged with the reply's logger.
@@ -79,7 +81,7 @@ export class Admission {
     // A tenant that is refused has a scope too, so that the limiter and the log know whose request it is.
     tenancy.scope = new TenantScope(tenant, request.log, this.#watch)
     tenancy.source = source
-    tenancy.refusal = statusRefusal(tenant, tenancy.route)
+    tenancy.refusal = refusal
   }
 
   // The registry keeps ids and slugs apart, so a claim is the one or the other.
@@ -96,15 +98,6 @@ export class Admission {
 function agrees (claim: string | undefined, tenant: { id: string, slug: string }, route: ResolvedRouteTenancy): boolean {
   if (claim === undefined) return route.mode === 'optional'
   return claim === tenant.id || claim === tenant.slug
-}
-
-function isGone ({ status }: TenantRecord, { statuses }: ResolvedRouteTenancy): boolean {
-  return (status === 'deleting' || status === 'deleted') && !statuses.includes(status)
-}
-
-function statusRefusal ({ status }: TenantRecord, { statuses }: ResolvedRouteTenancy): TenancyError | undefined {
-  if (status === 'active' || statuses.includes(status)) return undefined
-  return status === 'suspended' ? new TenantSuspendedError() : new TenantNotReadyError()
 }
 
 function refuse (tenancy: RequestTenancy, error: Error): void {

@@ -4,6 +4,7 @@ import type { FastifyError, FastifyPluginAsync, FastifyReply, FastifyRequest } f
 import fp from 'fastify-plugin'
 
 import { Admission } from './admission.ts'
+import { DetachedScopes } from './detached.ts'
 import { readDirect, readForwarded } from './forwarded.ts'
 import { HostPatterns } from './host-pattern.ts'
 import { resolveResolverOptions, type TenantResolverOptions } from './options.ts'
@@ -24,6 +25,7 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
   const redis = options.redis === undefined ? undefined : openRedis(options.redis)
   const resolver = new TenantResolver(options.registry, redis, options.cache, host => strategies.askHost(host))
   const admission = new Admission(resolver, strategies, options.claim)
+  const detached = new DetachedScopes(resolver.watch)
 
   app.decorate('tenantResolver', resolver)
   app.decorateRequest(key, undefined)
@@ -37,6 +39,7 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
     isLimited = app.hasDecorator('tenantRateLimit')
     await resolver.start()
   })
+  app.addHook('preClose', async () => { detached.end() })
   app.addHook('onClose', async () => {
     await resolver.stop()
     if (redis !== undefined && redis !== options.redis) await redis.close()
@@ -50,7 +53,7 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
 
   app.addHook('onRequest', (request: Tenanted, reply, done: Done) => {
     const { route, off } = routeOf(request)
-    const tenancy = request[key] = off ?? new RequestTenancy(route)
+    const tenancy = request[key] = off ?? new RequestTenancy(route, scope => detached.detach(request, reply, scope))
     if (off !== undefined) done()
     else proceed(admission.byHost(request, reply, tenancy), tenancy, done, !isLimited)
   })

@@ -1,0 +1,84 @@
+import { tenantWork, TenantScope, type HandleMaker, type TenantWork } from '@fastify-tenancy/core'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { Socket } from 'node:net'
+
+/** What other plugins put on the app, where they are registered. */
+interface Neighbours {
+  readonly tenantDatabase?: HandleMaker
+  readonly tenantCache?: HandleMaker
+}
+
+/** Where a detached scope ends: a socket, or the response where the socket is not the request's alone. */
+type Connection = Socket | FastifyReply['raw']
+
+const workKey = Symbol('tenancy.detached')
+
+/** Scopes that outlive their replies and end with their connections: websockets, server-sent events. */
+export class DetachedScopes {
+  readonly #watch: (scope: TenantScope) => void
+  readonly #onConnection = new Map<Connection, Set<TenantScope>>()
+
+  /** @param watch has a scope aborted when its tenant is suspended, deleted or moved. */
+  constructor (watch: (scope: TenantScope) => void) {
+    this.#watch = watch
+  }
+
+  /** Prolongs a request's scope; the same handles at each call. */
+  detach (request: FastifyRequest, reply: FastifyReply, scope: TenantScope): TenantWork {
+    return scope.handle(workKey, () => {
+      // A transaction ends with its reply.
+      const detached = scope.transaction === undefined ? scope : new TenantScope(scope.tenant, scope.log, this.#watch)
+      const { tenantDatabase, tenantCache } = request.server as Neighbours
+      const work = tenantWork(detached, { db: tenantDatabase, cache: tenantCache })
+      this.#prolong(detached, connectionOf(request, reply), reply)
+      return work
+    })
+  }
+
+  /** Aborts them all, so that their connections do not keep the application from closing. */
+  end (): void {
+    for (const scopes of this.#onConnection.values()) {
+      for (const scope of scopes) scope.abort(new Error('the application is closing'))
+    }
+  }
+
+  #prolong (scope: TenantScope, connection: Connection, reply: FastifyReply): void {
+    scope.hold()
+    const scopes = this.#scopesOn(connection).add(scope)
+    scope.onClose(() => scopes.delete(scope))
+    scope.signal.addEventListener('abort', () => {
+      // A reply that is complete is no longer ours: its connection may carry the next request, for another tenant.
+      // Later, so that whoever listens to the signal can say goodbye.
+      if (!reply.raw.writableFinished) setImmediate(() => endConnection(connection))
+    })
+    if (connection.destroyed) scope.abort(gone())
+  }
+
+  // One listener a connection, however many requests on it were detached.
+  #scopesOn (connection: Connection): Set<TenantScope> {
+    const known = this.#onConnection.get(connection)
+    if (known !== undefined) return known
+    const scopes = new Set<TenantScope>()
+    this.#onConnection.set(connection, scopes)
+    connection.once('close', () => {
+      this.#onConnection.delete(connection)
+      for (const scope of scopes) scope.abort(gone())
+    })
+    return scopes
+  }
+}
+
+// On HTTP/2 a socket carries many requests, and in app.inject() there is none: there the response is what ends.
+function connectionOf ({ raw }: FastifyRequest, reply: FastifyReply): Connection {
+  return raw.httpVersionMajor === 1 && raw.socket instanceof Socket ? raw.socket : reply.raw
+}
+
+function endConnection (connection: Connection): void {
+  // What was written goes out first.
+  if (connection instanceof Socket) connection.destroySoon()
+  else connection.destroy()
+}
+
+function gone (): Error {
+  return new Error('the client has gone')
+}
