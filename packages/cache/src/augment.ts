@@ -1,5 +1,5 @@
 import type { TenantCacheHandle } from './handle.ts'
-import type { TenantCaches } from './plugin.ts'
+import type { TenantCaches } from './open-cache.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -11,6 +11,13 @@ declare module 'fastify' {
      *
      * @throws FST_TENANCY_CONTEXT_MISSING where the route is off, or there is no tenant; FST_TENANCY_SCOPE_CLOSED after the end.
      */
+    readonly cache: TenantCacheHandle
+  }
+}
+
+declare module '@fastify-tenancy/core' {
+  interface TenantWork {
+    /** The cache of this work's tenant, until the work ends. */
     readonly cache: TenantCacheHandle
   }
 }

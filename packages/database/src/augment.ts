@@ -18,3 +18,10 @@ declare module 'fastify' {
     readonly tenantDatabase: TenancyDatabase
   }
 }
+
+declare module '@fastify-tenancy/core' {
+  interface TenantWork {
+    /** The database of this work's tenant. Nothing is opened before its first query; closed when the work ends. */
+    readonly db: TenantKysely
+  }
+}

@@ -1,0 +1,60 @@
+import type { TenantScope } from '@fastify-tenancy/core'
+import { openRedis, type RedisHealth } from '@fastify-tenancy/redis'
+
+import { Engine } from './engine.ts'
+import { ScopedCache, type TenantCacheHandle } from './handle.ts'
+import { Loader } from './loader.ts'
+import { LocalTier } from './local-tier.ts'
+import { MemoryStore } from './memory-store.ts'
+import type { ResolvedCacheOptions } from './options.ts'
+import { RedisStore } from './redis-store.ts'
+import type { CacheStore } from './store.ts'
+
+/** What the plugin puts on the app, as `app.tenantCache`. */
+export interface TenantCaches {
+  /** The cache of the scope's tenant, the same at each call. It ends with the scope. */
+  forScope (scope: TenantScope): TenantCacheHandle
+  health (): CacheHealth
+}
+
+/** Where the values are, and how that store does. */
+export interface CacheHealth {
+  readonly store: 'redis' | 'memory'
+  readonly status: RedisHealth['status']
+}
+
+/** The caches of one application. */
+export interface OpenCache extends TenantCaches {
+  /** Waits for Redis for a bounded time, and begins to hear of changes. */
+  start (): Promise<void>
+  /** Closes what was opened here; a client that was passed in stays open. */
+  close (): Promise<void>
+}
+
+/** Opens the store of checked options. */
+export function openCache (options: ResolvedCacheOptions): OpenCache {
+  const redis = options.redis === undefined ? undefined : openRedis(options.redis, { name: 'fastify-tenancy:cache' })
+  const local = redis !== undefined && options.local !== false ? new LocalTier(new RedisStore(redis), redis, options.local) : undefined
+  const store = local ?? (redis === undefined ? new MemoryStore(options.maxBytes) : new RedisStore(redis))
+  let stopListening: (() => Promise<void>) | undefined
+  return Object.freeze<OpenCache>({
+    forScope: cachesOn(store, options),
+    health: () => redis === undefined ? { store: 'memory', status: 'ok' } : { store: 'redis', status: redis.health().status },
+    start: async () => {
+      await redis?.ready()
+      stopListening = await local?.listen()
+    },
+    close: async () => {
+      await stopListening?.()
+      if (redis !== options.redis) await redis?.close()
+    }
+  })
+}
+
+/** Makes each scope's handle, at its first use. */
+function cachesOn (store: CacheStore, options: ResolvedCacheOptions): (scope: TenantScope) => TenantCacheHandle {
+  const engine = new Engine(store, options)
+  const loader = new Loader(engine)
+  const handle = Symbol('cache')
+  return scope => scope.handle(handle, () => new ScopedCache(scope, engine, loader))
+}
