@@ -1,0 +1,26 @@
+import { ParensNode, SelectionNode, type CastNode, type OperationNode, type ReferenceNode, type SelectQueryNode } from 'kysely'
+
+import { refuse } from './refuse.ts'
+import type { Scope } from './scope.ts'
+
+/**
+ * The source of an `INSERT … SELECT`, with the tenant as one more column, in every branch of a set operation.
+ * The cast gives it a type that no column lends it there. It is the same in every row, so that DISTINCT, GROUP BY
+ * and UNION mean what they meant.
+ */
+export function stamped (node: OperationNode, tenant: CastNode, scope: Scope): OperationNode {
+  if (node.kind !== 'SelectQueryNode' && node.kind !== 'ParensNode') {
+    return refuse('an INSERT from something else than rows or a SELECT', 'the tenant cannot be added to it', 'use values(), or expression() with a query of selectFrom()')
+  }
+  return stamp(scope.grammar.subquery(node, scope), tenant)
+}
+
+function stamp (node: OperationNode, tenant: CastNode): OperationNode {
+  if (node.kind === 'ParensNode') return ParensNode.create(stamp((node as ParensNode).node, tenant))
+  const { selections = [], setOperations, ...select } = node as SelectQueryNode
+  return {
+    ...select,
+    selections: [...selections, SelectionNode.create(tenant as unknown as ReferenceNode)],
+    ...(setOperations !== undefined && { setOperations: setOperations.map(one => ({ ...one, expression: stamp(one.expression, tenant) })) })
+  } as SelectQueryNode
+}

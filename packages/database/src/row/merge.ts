@@ -1,0 +1,81 @@
+import { AndNode, JoinNode, MatchedNode, MergeQueryNode, OnNode, RawNode, UpdateQueryNode, WhenNode, type InsertQueryNode, type OperationNode } from 'kysely'
+
+import { onCondition, source } from './from.ts'
+import { mergeInsert } from './insert.ts'
+import { make, only, properties } from './node.ts'
+import { conjunction, predicate } from './predicate.ts'
+import { rawText } from './raw.ts'
+import { refuse, refuseKind } from './refuse.ts'
+import type { Scope } from './scope.ts'
+import { returning } from './selection.ts'
+import { target, updates, type Target } from './targets.ts'
+import { names } from './with.ts'
+
+const known = properties('into', 'using', 'whens', 'with', 'returning')
+const whenProperties = properties('condition', 'result')
+const matchedProperties = properties('not', 'bySource')
+const conditionProperties = properties('left', 'right')
+const updateProperties = properties('updates')
+
+/**
+ * `MERGE`: the predicate stands first in ON, so that only the tenant's rows match, and again in each
+ * `when not matched by source`, which otherwise meets every row that ON left out.
+ */
+export function merge (node: MergeQueryNode, outer: Scope): MergeQueryNode {
+  only(node, known)
+  const [withNode, scope] = names(node.with, outer)
+  const goal = target(node.into, scope)
+  const own = goal.table === undefined ? [] : [predicate(goal.table, goal.name, scope)]
+  if (node.using?.on === undefined) return refuse('a MERGE without using()', 'there is nothing to merge', 'give the source and its condition with using()')
+  const condition = conjunction(own, onCondition(node.using.on, scope))
+  return make<MergeQueryNode>({
+    kind: 'MergeQueryNode',
+    with: withNode,
+    into: goal.node as MergeQueryNode['into'],
+    using: { ...JoinNode.create('Using', source(node.using, scope)), ...(condition !== undefined && { on: OnNode.create(condition) }) },
+    whens: node.whens?.map(one => when(one, goal, own, scope)),
+    returning: returning(node.returning, scope),
+    top: undefined,
+    output: undefined,
+    endModifiers: undefined
+  })
+}
+
+function when (node: WhenNode, goal: Target, predicates: readonly OperationNode[], scope: Scope): WhenNode {
+  only(node, whenProperties)
+  const [matched, extra] = splitCondition(node.condition)
+  const condition = extra && scope.grammar.expression(extra, scope)
+  const all = conjunction(matched.bySource ? predicates : [], condition)
+  return make<WhenNode>({
+    kind: 'WhenNode',
+    condition: all === undefined ? matched : AndNode.create(matched, all),
+    result: node.result && result(node.result, goal, scope)
+  })
+}
+
+// matched, or matched and a condition.
+function splitCondition (node: OperationNode): readonly [MatchedNode, OperationNode | undefined] {
+  if (node.kind !== 'AndNode') return [matchedNode(node), undefined]
+  only(node, conditionProperties)
+  const { left, right } = node as AndNode
+  return [matchedNode(left), right]
+}
+
+function matchedNode (node: OperationNode): MatchedNode {
+  if (node.kind !== 'MatchedNode') return refuseKind(node.kind, 'a condition of WHEN')
+  only(node, matchedProperties)
+  const { not, bySource } = node as MatchedNode
+  return MatchedNode.create(Boolean(not), Boolean(bySource))
+}
+
+function result (node: OperationNode, goal: Target, scope: Scope): OperationNode {
+  if (node.kind === 'UpdateQueryNode') {
+    only(node, updateProperties)
+    const list = (node as UpdateQueryNode).updates ?? []
+    return { ...UpdateQueryNode.createWithoutTable(), updates: updates(list, goal, scope) } as UpdateQueryNode
+  }
+  if (node.kind === 'InsertQueryNode') return mergeInsert(node as InsertQueryNode, goal.table, scope)
+  const text = rawText(node)
+  if (text === 'delete' || text === 'do nothing') return RawNode.createWithSql(text)
+  return refuse('raw SQL as what WHEN does', 'it can hold any SQL', 'use thenUpdate(), thenUpdateSet(), thenInsertValues(), thenDelete() or thenDoNothing()')
+}

@@ -1,0 +1,27 @@
+import { IdentifierNode, OnConflictNode, WhereNode } from 'kysely'
+
+import { column } from './expression.ts'
+import { make, nameOf, only, properties } from './node.ts'
+import { conjunction, predicate } from './predicate.ts'
+import type { Scope } from './scope.ts'
+import { whereCondition } from './select.ts'
+import { updates, type Target } from './targets.ts'
+
+const known = properties('columns', 'constraint', 'indexExpression', 'indexWhere', 'updates', 'updateWhere', 'doNothing')
+
+/** `ON CONFLICT`: the row in the way may be another tenant's, so its update carries the predicate, and then does nothing. */
+export function onConflict (node: OnConflictNode, target: Target, scope: Scope): OnConflictNode {
+  only(node, known)
+  const own = target.table === undefined ? [] : [predicate(target.table, target.name, scope)]
+  const condition = node.updates && conjunction(own, node.updateWhere && whereCondition(node.updateWhere, scope))
+  return make<OnConflictNode>({
+    kind: 'OnConflictNode',
+    columns: node.columns?.map(column),
+    constraint: node.constraint && IdentifierNode.create(nameOf(node.constraint)),
+    indexExpression: node.indexExpression && scope.grammar.expression(node.indexExpression, scope),
+    indexWhere: node.indexWhere && WhereNode.create(whereCondition(node.indexWhere, scope)),
+    updates: node.updates && updates(node.updates, target, scope),
+    updateWhere: condition && WhereNode.create(condition),
+    doNothing: node.doNothing === true
+  })
+}

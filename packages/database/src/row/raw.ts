@@ -1,0 +1,51 @@
+import { FunctionNode, RawNode, ValueNode, type OperationNode } from 'kysely'
+
+import { refuse } from './refuse.ts'
+import type { Scope } from './scope.ts'
+
+/*
+ * Kysely's own helpers are raw SQL round checked nodes. Those are known by their text, which is compared whole;
+ * what stands inside goes through the grammar like anything else. Any other raw SQL is refused.
+ */
+const jsonArray = ["(select coalesce(json_agg(agg), '[]') from ", ' as agg)']
+const jsonObject = ['(select to_json(obj) from ', ' as obj)']
+const jsonBuild = ['json_build_object(', ')']
+
+/** A raw fragment in the place of an expression. */
+export function raw (node: RawNode, scope: Scope): OperationNode {
+  const { sqlFragments: texts, parameters } = node
+  const [only] = parameters
+  if (only !== undefined && parameters.length === 1) {
+    // sql.val(), sql.lit(), sql.ref(): one node, and no text round it.
+    if (has(texts, ['', '']) && plain.has(only.kind)) return scope.grammar.expression(only, scope)
+    if (has(texts, jsonArray)) return RawNode.create(jsonArray, [scope.grammar.subquery(only, scope)])
+    if (has(texts, jsonObject)) return RawNode.create(jsonObject, [scope.grammar.subquery(only, scope)])
+    if (has(texts, jsonBuild) && only.kind === 'RawNode') return FunctionNode.create('json_build_object', joined(only as RawNode).map(one => scope.grammar.expression(one, scope)))
+  }
+  if (has(texts, ['merge_action()']) && parameters.length === 0) return FunctionNode.create('merge_action', [])
+  return refuse('raw SQL (sql``, sql.raw, sql.table, sql.id, sql.join)', 'the tables that it reads cannot be seen', 'write it with Kysely\'s builders, such as eb.fn(\'lower\', [\'name\']), eb.ref() and eb.cast(), or run it through a tenant of strategy rls')
+}
+
+const plain: ReadonlySet<string> = new Set(['ValueNode', 'ReferenceNode', 'RawNode'])
+
+/** The text of a raw fragment that has no nodes in it. */
+export function rawText (node: OperationNode): string | undefined {
+  if (node.kind !== 'RawNode') return undefined
+  const { sqlFragments: [text, ...more], parameters } = node as RawNode
+  return more.length === 0 && parameters.length === 0 && typeof text === 'string' ? text : undefined
+}
+
+/** `onTrue()`; undefined for any other condition. */
+export function onTrue (node: OperationNode): OperationNode | undefined {
+  return rawText(node) === 'true' ? ValueNode.createImmediate(true) : undefined
+}
+
+// sql.join(): the items, with a separator between each two.
+function joined ({ sqlFragments, parameters }: RawNode): OperationNode[] {
+  const isList = sqlFragments.every(text => text === '') && parameters.every((node, index) => index % 2 === 0 || rawText(node) === ', ')
+  return isList ? parameters.filter((_, index) => index % 2 === 0) : refuse('raw SQL in jsonBuildObject()', 'it can hold any SQL', 'give expressions')
+}
+
+function has (texts: readonly string[], expected: readonly string[]): boolean {
+  return texts.length === expected.length && expected.every((text, index) => texts[index] === text)
+}
