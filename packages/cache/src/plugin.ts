@@ -3,23 +3,24 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 
 import type { TenantCacheHandle } from './handle.ts'
-import { openCache } from './open-cache.ts'
+import { openCache, type TenantCaches } from './open-cache.ts'
 import { resolveCacheOptions, type CacheOptions } from './options.ts'
 
 async function plugin (app: FastifyInstance, given: CacheOptions): Promise<void> {
   const options = resolveCacheOptions(given)
   const caches = openCache(options)
 
-  app.decorate('tenantCache', caches)
+  const { forScope, health } = caches
+  app.decorate('tenantCache', Object.freeze<TenantCaches>({ forScope, health }))
   app.decorateRequest(options.decorator, {
     getter (this: FastifyRequest): TenantCacheHandle {
       const scope = (this as FastifyRequest & { tenancy: RequestTenancy }).tenancy.requireScope()
       scope.assertOpen()
-      return caches.forScope(scope)
+      return forScope(scope)
     }
   })
 
-  if (caches.health().store === 'memory') app.log.info('cached values are kept in this process only: without the option redis, other processes neither see nor invalidate them')
+  if (health().store === 'memory') app.log.info('cached values are kept in this process only: without the option redis, other processes neither see nor invalidate them')
   app.addHook('onReady', () => caches.start())
   app.addHook('onClose', () => caches.close())
 }

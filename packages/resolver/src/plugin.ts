@@ -1,16 +1,13 @@
 import { ContextMissingError, currentScope, OptionInvalidError, RequestTenancy, runInScope, type Tenant } from '@fastify-tenancy/core'
-import { openRedis } from '@fastify-tenancy/redis'
 import type { FastifyError, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 
 import { Admission } from './admission.ts'
 import { DetachedScopes } from './detached.ts'
 import { readDirect, readForwarded } from './forwarded.ts'
-import { HostPatterns } from './host-pattern.ts'
+import { openResolver } from './open-resolver.ts'
 import { resolveResolverOptions, type TenantResolverOptions } from './options.ts'
-import { TenantResolver } from './resolver.ts'
 import { outside, refuseEarlierRoutes, resolveRoute, routeOf } from './routes.ts'
-import { Strategies } from './strategies.ts'
 
 const key: unique symbol = Symbol('tenancy.request')
 
@@ -21,9 +18,7 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
   if (app.hasDecorator('tenantResolver')) throw new OptionInvalidError('the tenant resolver is registered twice: register it once, for the whole application')
   refuseEarlierRoutes(app)
   const options = resolveResolverOptions(given)
-  const strategies = new Strategies(options, new HostPatterns(options.hosts), options.trustForwardedHost ? readForwarded(app) : readDirect)
-  const redis = options.redis === undefined ? undefined : openRedis(options.redis)
-  const resolver = new TenantResolver(options.registry, redis, options.cache, host => strategies.askHost(host))
+  const { resolver, strategies, close } = openResolver(options, options.trustForwardedHost ? readForwarded(app) : readDirect)
   const admission = new Admission(resolver, strategies, options.claim)
   const detached = new DetachedScopes(resolver.watch)
 
@@ -40,10 +35,7 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
     await resolver.start()
   })
   app.addHook('preClose', async () => { detached.end() })
-  app.addHook('onClose', async () => {
-    await resolver.stop()
-    if (redis !== undefined && redis !== options.redis) await redis.close()
-  })
+  app.addHook('onClose', close)
 
   app.addHook('onRoute', route => {
     const { off } = resolveRoute(route, options.routes)
