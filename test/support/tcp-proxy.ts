@@ -49,7 +49,7 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
       later(() => { to.write(chunk) })
     })
     from.on('end', () => { later(() => { to.end() }) })
-    from.on('error', () => { to.resetAndDestroy() })
+    from.on('error', () => { reset(to) })
     from.on('close', () => {
       sockets.delete(from)
       later(() => { to.destroy() })
@@ -63,7 +63,7 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
   }
 
   function cut (): void {
-    for (const socket of sockets) socket.resetAndDestroy()
+    for (const socket of sockets) reset(socket)
   }
 
   server.listen(0, '127.0.0.1')
@@ -87,4 +87,10 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
     restore () { isBlackHole = false },
     cut
   }
+}
+
+// A reset of a socket that is shutting down fails in libuv and leaves its handle open, and Node then never exits.
+function reset (socket: Socket): void {
+  if (socket.destroyed || socket.connecting || socket.writableEnded) socket.destroy()
+  else socket.resetAndDestroy()
 }
