@@ -94,11 +94,11 @@ export class TenancyDatabase {
 
   #makeHandle (scope: TenantScope, statementTimeout: number | undefined): TenantKysely {
     const { plugins, log } = this.#options.database
-    const { acquire } = this.#shard.home(scope.tenant, statementTimeout)
-    const settings = { scope, acquire }
+    const { acquire, compiler } = this.#shard.home(scope.tenant, statementTimeout)
+    const settings = { scope, acquire, ...(compiler !== undefined && { statementOf: compiler.statementOf }) }
     const driver = scope.transaction === undefined ? new TenantDriver(settings) : new UnitDriver(settings, this.unitOfWork(scope))
     return new TenantHandle<RequestDatabase>({
-      dialect: new TenantDialect(driver),
+      dialect: new TenantDialect(driver, compiler),
       plugins: [...plugins],
       ...(log !== undefined && { log })
     })

@@ -4,6 +4,7 @@ import type pg from 'pg'
 import * as v from 'valibot'
 
 import { isEmbedded } from './connection/open-pool.ts'
+import { isPlainName } from './row/names.ts'
 
 /** Where the data is, and how connections to it behave. */
 export interface DatabaseConnectionOptions {
@@ -72,6 +73,14 @@ export interface RlsOptions {
    * the new one first. `tenancy init` installs what verifies it. @default none: the context stops mistakes, not attackers
    */
   readonly secret?: string | readonly [string, string]
+  /** Rewrites queries as strategy `row` does, on top of the policies. @default false */
+  readonly filter?: boolean
+}
+
+/** Options of strategy `row`, and of `rls.filter`. */
+export interface RowOptions {
+  /** Names of functions that queries may call besides the usual ones. None of them may read a tenant's table. @default none */
+  readonly functions?: readonly string[]
 }
 
 /** Options of the plugin `tenantDatabase`. */
@@ -79,8 +88,9 @@ export interface TenantDatabaseOptions {
   /** A URL (`postgres://…`, `pglite://memory`, `pglite://./folder`), a `pg.Pool`, or an object of these and more. */
   readonly database: string | pg.Pool | DatabaseConnectionOptions
   /** The strategy for tenants. @default 'rls' */
-  readonly isolation?: 'rls'
+  readonly isolation?: 'rls' | 'row'
   readonly rls?: RlsOptions
+  readonly row?: RowOptions
   readonly tables?: TablesOptions
   /** Where tenants are looked up. @default the registry on `database` */
   readonly registry?: TenantRegistry
@@ -109,10 +119,13 @@ export interface ResolvedDatabaseOptions {
     readonly requireLevel: number
     readonly allowEmbedded: boolean
   }
+  readonly isolation: 'rls' | 'row'
   readonly rls: {
     /** The newest first; none where contexts are not signed. */
     readonly secrets: readonly string[]
+    readonly filter: boolean
   }
+  readonly row: { readonly functions: readonly string[] }
   readonly tables: ResolvedTables
   readonly registry: TenantRegistry | undefined
   readonly decorator: string
@@ -136,6 +149,9 @@ const names = v.array(nonEmptyString, 'must be a list of table names')
 const secret = v.pipe(v.string('must be a string of at least 32 characters'), v.minLength(32, 'must be a string of at least 32 characters'))
 
 const shareMessage = 'must be a number above 0 and at most 1'
+
+const functionMessage = 'must be a list of names of functions in lower case, such as \'slugify\' or \'app.slugify\''
+const functionName = v.pipe(v.string(functionMessage), v.check(isPlainName, functionMessage))
 
 const connection = v.strictObject({
   url: source,
@@ -162,8 +178,12 @@ const connection = v.strictObject({
 
 const schema = v.strictObject({
   database: connection,
-  isolation: v.optional(oneOf('rls'), 'rls'),
-  rls: v.optional(v.strictObject({ secret: v.optional(v.union([secret, v.strictTuple([secret, secret])], 'must be a string of at least 32 characters, or a pair of them')) }), {}),
+  isolation: v.optional(oneOf('rls', 'row'), 'rls'),
+  rls: v.optional(v.strictObject({
+    secret: v.optional(v.union([secret, v.strictTuple([secret, secret])], 'must be a string of at least 32 characters, or a pair of them')),
+    filter: v.optional(bool, false)
+  }), {}),
+  row: v.optional(v.strictObject({ functions: v.optional(v.array(functionName, functionMessage), []) }), {}),
   tables: v.optional(v.strictObject({
     tenant: v.optional(v.union([names, v.record(v.string(), nonEmptyString)], 'must be a list of table names, or a map of names to their tenant columns'), []),
     shared: v.optional(names, []),
@@ -182,14 +202,16 @@ const schema = v.strictObject({
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function resolveDatabaseOptions (given: unknown, name = 'options'): ResolvedDatabaseOptions {
-  const { database, rls, tables, registry, decorator } = checkOptions(schema, withDatabaseObject(given), name)
+  const { database, isolation, rls, row, tables, registry, decorator } = checkOptions(schema, withDatabaseObject(given), name)
   const { url, registryUrl, systemUrl, ownerUrl, log, types, ...rest } = database
   if (typeof url === 'string' && isEmbedded(url) && process.env.NODE_ENV === 'production' && !rest.allowEmbedded) {
     throw new OptionInvalidError(`${name}.database must be a postgres:// URL under NODE_ENV=production, got an embedded PGlite: set ${name}.database.allowEmbedded where that is meant`)
   }
   return Object.freeze({
     database: { url, ...rest, registryUrl, systemUrl, ownerUrl, log, types },
-    rls: { secrets: typeof rls.secret === 'string' ? [rls.secret] : rls.secret ?? [] },
+    isolation,
+    rls: { secrets: typeof rls.secret === 'string' ? [rls.secret] : rls.secret ?? [], filter: rls.filter },
+    row,
     tables: resolveTables(tables, name),
     registry,
     decorator

@@ -6,9 +6,12 @@ import { PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler, type Data
  */
 export class TenantDialect implements Dialect {
   readonly #driver: Driver
+  readonly #compiler: QueryCompiler | undefined
 
-  constructor (driver: Driver) {
+  /** @param compiler another compiler than Kysely's own, for a handle whose queries are rewritten. */
+  constructor (driver: Driver, compiler?: QueryCompiler) {
     this.#driver = driver
+    this.#compiler = compiler
   }
 
   createDriver (): Driver {
@@ -16,7 +19,7 @@ export class TenantDialect implements Dialect {
   }
 
   createQueryCompiler (): QueryCompiler {
-    return new PostgresQueryCompiler()
+    return this.#compiler ?? new PostgresQueryCompiler()
   }
 
   createAdapter (): DialectAdapter {

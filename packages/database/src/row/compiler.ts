@@ -34,9 +34,8 @@ export class RowCompiler implements QueryCompiler {
    *
    * @throws FST_TENANCY_QUERY_REFUSED for any other: made by hand, copied, or compiled by another handle, which may be another tenant's.
    */
-  statementOf (query: CompiledQuery): Query {
-    return this.#statements.get(query) ?? refuse('a compiled query that it did not compile itself', 'it may be another tenant\'s, or changed', 'build and execute the query with this handle')
-  }
+  readonly statementOf = (query: CompiledQuery): Query =>
+    this.#statements.get(query) ?? refuse('a compiled query that it did not compile itself', 'it may be another tenant\'s, or changed', 'build and execute the query with this handle')
 }
 
 /** Prints the tenant's parameter of each type once, however often it occurs. */

@@ -1,4 +1,4 @@
-import { DeleteQueryNode, FromNode, UsingNode, WhereNode } from 'kysely'
+import { FromNode, UsingNode, WhereNode, type DeleteQueryNode } from 'kysely'
 
 import { relations } from './from.ts'
 import { make, only, properties } from './node.ts'

@@ -1,4 +1,4 @@
-import { AndNode, BinaryOperationNode, CaseNode, CastNode, ColumnNode, DataTypeNode, OperatorNode, OrNode, ParensNode, ReferenceNode, TupleNode, UnaryOperationNode, ValueListNode, WhenNode, type JSONReferenceNode, type JSONPathNode, type OperationNode, type PrimitiveValueListNode, type RawNode } from 'kysely'
+import { AndNode, BinaryOperationNode, CastNode, ColumnNode, DataTypeNode, OperatorNode, OrNode, ParensNode, ReferenceNode, TupleNode, UnaryOperationNode, ValueListNode, type CaseNode, type JSONPathNode, type JSONReferenceNode, type OperationNode, type PrimitiveValueListNode, type RawNode, type WhenNode } from 'kysely'
 
 import { call } from './function.ts'
 import { jsonPath, jsonReference } from './json.ts'

@@ -1,5 +1,6 @@
-import { AggregateFunctionNode, FunctionNode, OverNode, PartitionByItemNode, PartitionByNode, WhereNode, type OperationNode, type ReferenceNode, type SelectionNode, type TableNode } from 'kysely'
+import { FunctionNode, PartitionByItemNode, PartitionByNode, WhereNode, type AggregateFunctionNode, type OperationNode, type OverNode, type ReferenceNode, type SelectionNode, type TableNode } from 'kysely'
 
+import { isPlainName } from './names.ts'
 import { make, only, properties } from './node.ts'
 import { orderBy } from './order-by.ts'
 import { refuse } from './refuse.ts'
@@ -45,11 +46,6 @@ function allowed (name: string, { functions }: Scope): string {
   if (functions.has(text)) return text
   if (!isPlainName(text)) return refuse('a function whose name is no plain name', 'its text can hold any SQL', 'call it by its name alone')
   return refuse(`the function '${text}'`, 'it is not on the list of functions that are known to read nothing but their arguments', 'add it to options.row.functions if it reads no tenant\'s table')
-}
-
-/** Whether a name can stand in a query without quotes: `lower`, or `app.slugify`. */
-export function isPlainName (name: string): boolean {
-  return /^[a-z_][a-z0-9_]{0,62}(?:\.[a-z_][a-z0-9_]{0,62})?$/.test(name)
 }
 
 // count(*), and whole rows of an item of FROM, as to_json("notes") has them.

@@ -1,4 +1,4 @@
-import { ColumnNode, InsertQueryNode, ValueListNode, ValueNode, ValuesNode, type OperationNode, type PrimitiveValueListNode } from 'kysely'
+import { ColumnNode, ValueListNode, ValueNode, ValuesNode, type InsertQueryNode, type OperationNode, type PrimitiveValueListNode } from 'kysely'
 
 import { column } from './expression.ts'
 import { stamped } from './insert-select.ts'

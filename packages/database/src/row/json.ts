@@ -1,4 +1,4 @@
-import { JSONOperatorChainNode, JSONPathLegNode, JSONReferenceNode, OperatorNode, type JSONPathNode, type OperationNode, type ReferenceNode } from 'kysely'
+import { JSONPathLegNode, JSONReferenceNode, OperatorNode, type JSONOperatorChainNode, type JSONPathNode, type OperationNode, type ReferenceNode } from 'kysely'
 
 import { make, only, properties } from './node.ts'
 import { refuse } from './refuse.ts'

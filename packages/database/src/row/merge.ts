@@ -1,4 +1,4 @@
-import { AndNode, JoinNode, MatchedNode, MergeQueryNode, OnNode, RawNode, UpdateQueryNode, WhenNode, type InsertQueryNode, type OperationNode } from 'kysely'
+import { AndNode, JoinNode, MatchedNode, OnNode, RawNode, UpdateQueryNode, type InsertQueryNode, type MergeQueryNode, type OperationNode, type WhenNode } from 'kysely'
 
 import { onCondition, source } from './from.ts'
 import { mergeInsert } from './insert.ts'

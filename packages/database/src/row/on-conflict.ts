@@ -1,4 +1,4 @@
-import { IdentifierNode, OnConflictNode, WhereNode } from 'kysely'
+import { IdentifierNode, WhereNode, type OnConflictNode } from 'kysely'
 
 import { column } from './expression.ts'
 import { make, nameOf, only, properties } from './node.ts'

@@ -1,4 +1,4 @@
-import { CollateNode, OrderByItemNode, OrderByNode, RawNode } from 'kysely'
+import { CollateNode, OrderByNode, RawNode, type OrderByItemNode } from 'kysely'
 
 import { identifier, make, only, properties } from './node.ts'
 import { rawText } from './raw.ts'

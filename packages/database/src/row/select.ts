@@ -1,4 +1,4 @@
-import { FetchNode, FromNode, GroupByItemNode, GroupByNode, HavingNode, LimitNode, OffsetNode, ParensNode, SelectModifierNode, SelectQueryNode, SetOperationNode, WhereNode, type OperationNode, type SelectModifier, type TableNode } from 'kysely'
+import { FromNode, GroupByItemNode, GroupByNode, HavingNode, LimitNode, OffsetNode, ParensNode, SelectModifierNode, SetOperationNode, WhereNode, type FetchNode, type OperationNode, type SelectModifier, type SelectQueryNode, type TableNode } from 'kysely'
 
 import { relations } from './from.ts'
 import { make, only, properties } from './node.ts'

@@ -1,11 +1,10 @@
-import { AliasNode, ColumnUpdateNode, IdentifierNode, type OperationNode, type ReferenceNode, type TableNode } from 'kysely'
+import { AliasNode, ColumnUpdateNode, IdentifierNode, type OperationNode, type ReferenceNode, type TableNode, type ValueNode } from 'kysely'
 
 import { identifier, nameOf, only, properties } from './node.ts'
 import { refuse, refuseKind } from './refuse.ts'
 import { resolveTarget, type Scope } from './scope.ts'
 import type { TenantTable } from './tables.ts'
 import { isOwnId } from './tenant-value.ts'
-import type { ValueNode } from 'kysely'
 
 /** The table that a statement writes to. */
 export interface Target {

@@ -1,4 +1,4 @@
-import { FromNode, UpdateQueryNode, WhereNode } from 'kysely'
+import { FromNode, WhereNode, type UpdateQueryNode } from 'kysely'
 
 import { relations } from './from.ts'
 import { make, only, properties } from './node.ts'

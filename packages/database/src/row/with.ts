@@ -1,4 +1,4 @@
-import { ColumnNode, CommonTableExpressionNameNode, CommonTableExpressionNode, TableNode, WithNode } from 'kysely'
+import { ColumnNode, TableNode, type CommonTableExpressionNameNode, type CommonTableExpressionNode, type WithNode } from 'kysely'
 
 import { nameOf, only, properties } from './node.ts'
 import { refuse } from './refuse.ts'

@@ -1,0 +1,36 @@
+import type { Tenant } from '@fastify-tenancy/core'
+
+import type { ResolvedDatabaseOptions } from '../options.ts'
+import type { SqlClient } from '../setup/sql-client.ts'
+import { RowCompiler } from './compiler.ts'
+import { defaultFunctions } from './functions.ts'
+import { readRowTables } from './read-tables.ts'
+import { grammar } from './rewrite.ts'
+import { rootScope } from './scope.ts'
+import type { RowTables } from './tables.ts'
+import { tenantValue } from './tenant-value.ts'
+
+/** Which tenants' queries are rewritten on one database, and what their compilers share. */
+export class RowStrategy {
+  readonly #options: ResolvedDatabaseOptions
+  readonly #functions: ReadonlySet<string>
+  #tables: RowTables | undefined
+
+  constructor (options: ResolvedDatabaseOptions) {
+    this.#options = options
+    this.#functions = new Set([...defaultFunctions, ...options.row.functions])
+  }
+
+  /** Reads the tables from the catalog. A table that is made later is refused until the next boot. */
+  async boot (client: SqlClient): Promise<void> {
+    this.#tables = await readRowTables(client, this.#options.tables)
+  }
+
+  /** The compiler of one handle of a tenant; undefined where its queries go out as they are. */
+  compiler (tenant: Tenant): RowCompiler | undefined {
+    const { isolation, rls: { filter } } = this.#options
+    if (!filter && isolation !== 'row' && tenant.isolation !== 'row') return undefined
+    if (this.#tables === undefined) throw new Error('the database was not booted: await boot() first')
+    return new RowCompiler(rootScope({ tenant: tenantValue(tenant.id), tables: this.#tables, functions: this.#functions, grammar }))
+  }
+}
