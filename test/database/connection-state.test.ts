@@ -20,11 +20,15 @@ async function oneConnection (t: Test, options = {}): Promise<{ on: Provisioned,
   return { on, a, b }
 }
 
+const backend = async ({ db }: Handle): Promise<unknown> => (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db)).rows[0]?.pid
+
+const settings = async ({ db }: Handle): Promise<unknown> => (await sql`select current_setting('TimeZone') as tz, current_setting('default_transaction_read_only') as ro, current_setting('lock_timeout') as lock,
+  current_setting('work_mem') as mem, current_setting('tenancy.tenant') as tenant, current_setting('search_path') as path`.execute(db)).rows[0]
+
 const bodies = async ({ db }: Handle): Promise<string[]> => (await db.selectFrom('notes').select('body').orderBy('id').execute()).map(({ body }) => body)
 
 t.test('POOL-01 after an error the next tenant on the same connection sees its own rows, without a reconnect', async t => {
   const { a, b } = await oneConnection(t)
-  const backend = async ({ db }: Handle): Promise<unknown> => (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db)).rows[0]?.pid
   const pid = await backend(a)
   await t.rejects(a.db.insertInto('notes').values({ id: 1, body: 'acme:dup' }).execute(), { code: '23505' })
   await t.rejects(sql`select 1 / 0`.execute(a.db), { code: '22012' })
@@ -190,8 +194,6 @@ t.test('POOL-19 one prepared text gives each tenant its own rows, twenty times i
 
 t.test('INJ-13 INJ-23 what a statement changes in its session does not meet the next tenant', async t => {
   const { on, a, b } = await oneConnection(t)
-  const settings = async ({ db }: Handle): Promise<unknown> => (await sql`select current_setting('TimeZone') as tz, current_setting('default_transaction_read_only') as ro, current_setting('lock_timeout') as lock,
-    current_setting('work_mem') as mem, current_setting('tenancy.tenant') as tenant, current_setting('search_path') as path`.execute(db)).rows[0]
   const clean = await settings(b)
   for (const [name, value] of [['TimeZone', 'Asia/Tokyo'], ['default_transaction_read_only', 'on'], ['lock_timeout', '1'], ['work_mem', '64kB'], ['tenancy.tenant', 'acme'], ['role', 'none'], ['search_path', 'pg_temp']] as const) {
     await sql`select set_config(${name}, ${value}, false)`.execute(a.db).catch(() => {})

@@ -51,5 +51,5 @@ t.test('control: with shared plans the second tenant is served the first one\'s 
   for (let i = 0; i < 7; i++) await sql`select max(n) from notes where n >= ${0}`.execute(whale.db)
   plans.length = 0
   await sql`select max(n) from notes where n >= ${0}`.execute(minnow.db)
-  t.ok(estimate(plans[0] ?? '') > 40_000, plans[0])
+  t.ok(estimate(plans[0] ?? '') > 40_000, plans[0] ?? '')
 })

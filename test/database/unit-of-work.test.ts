@@ -33,6 +33,7 @@ async function start (t: Test): Promise<Context> {
   }
 }
 
+const throws = async (): Promise<never> => { throw new Error('onSend') }
 const write = (request: FastifyRequest, body: string): Promise<unknown> => dbOf(request).insertInto('notes').values({ body }).execute()
 
 t.test('a request is one transaction, committed before its reply: k statements are k + 1 waits', async t => {
@@ -78,7 +79,6 @@ t.test('TXN-02 a statement that failed and was caught makes the reply a 5xx, and
 
 t.test('TXN-02 a later onSend that throws, of the route or the application, rolls back', async t => {
   const { app, send, bodies } = await start(t)
-  const throws = async (): Promise<never> => { throw new Error('onSend') }
   app.post('/route', { config, onSend: throws }, async request => { await write(request, 'acme:route'); return 'ok' })
   await app.register(async child => {
     child.addHook('onSend', throws)

@@ -14,11 +14,12 @@ interface Projects { projects: { name: string } }
 
 const silent = { info () {}, warn () {}, error () {} }
 
+const names = async (rows: Promise<{ name: string }[]>): Promise<string[]> => (await rows).map(({ name }) => name)
+
 /** A handle of a new scope, as each request has one. */
 function makeHandle (database: TenancyDatabase): (tenant: string) => IsolationHandle {
   return tenant => {
     const db = database.forScope(new TenantScope(createTenant({ id: tenant, slug: `slug-${tenant}` }), silent)) as unknown as Kysely<Projects>
-    const names = (rows: Promise<{ name: string }[]>): Promise<string[]> => rows.then(all => all.map(({ name }) => name))
     return {
       list: () => names(db.selectFrom('projects').select('name').execute()),
       rename: (from, to) => names(db.updateTable('projects').set({ name: to }).where('name', '=', from).returning('name').execute()),

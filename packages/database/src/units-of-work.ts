@@ -1,7 +1,6 @@
 import { resolveRouteTenancy } from '@fastify-tenancy/core'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 
-import type {} from './augment.ts'
 import type { TenancyDatabase } from './database.ts'
 
 /**

@@ -141,13 +141,15 @@ export class Batch {
   handlePortalSuspended (connection: WireConnection): void {
     if (this.#error !== undefined) return this.#sync()
     const rows = this.#decoder.rows.splice(0)
-    const next = this.#listener.onPortion?.(rows) ?? Promise.resolve(false)
-    void next.then(isWanted => {
-      if (this.#isOver) return
-      if (!isWanted) return this.#sync()
-      connection.execute({ portal: '', rows: this.#statements[this.#last]?.portion ?? 0 })
-      connection.flush()
-    })
+    void this.#nextPortion(rows, connection)
+  }
+
+  async #nextPortion (rows: unknown[], connection: WireConnection): Promise<void> {
+    const isWanted = await this.#listener.onPortion?.(rows)
+    if (this.#isOver) return
+    if (!isWanted) return this.#sync()
+    connection.execute({ portal: '', rows: this.#statements[this.#last]?.portion ?? 0 })
+    connection.flush()
   }
 
   /** An error of the server is kept until ReadyForQuery tells the connection's state; any other means that it is gone. */

@@ -1,3 +1,4 @@
+import type { PGlite } from '@electric-sql/pglite'
 import { createRequire } from 'node:module'
 
 import pg from 'pg'
@@ -42,9 +43,9 @@ export function openPool (url: string, settings: PoolSettings = defaultPoolSetti
 }
 
 function openEmbedded (url: string): pg.Pool {
-  const { PGlite } = loadPGlite()
+  const { PGlite: Embedded } = loadPGlite()
   const folder = url.slice('pglite://'.length)
-  const database = new PGlite(folder === 'memory' ? 'memory://' : folder)
+  const database = new Embedded(folder === 'memory' ? 'memory://' : folder)
   const pool = new EmbeddedPool({ user: 'postgres', database: 'postgres', host: 'localhost', ssl: false, max: 1, idleTimeoutMillis: 0, stream: () => new PGliteStream(database) as never })
   pool.onEnd = () => database.close()
   return pool
@@ -65,9 +66,9 @@ export function isEmbeddedPool (pool: pg.Pool): boolean {
 }
 
 // Loaded when it is used: an application on PostgreSQL does not install it.
-function loadPGlite (): typeof import('@electric-sql/pglite') {
+function loadPGlite (): { PGlite: typeof PGlite } {
   try {
-    return createRequire(import.meta.url)('@electric-sql/pglite') as typeof import('@electric-sql/pglite')
+    return createRequire(import.meta.url)('@electric-sql/pglite') as { PGlite: typeof PGlite }
   } catch (cause) {
     throw new Error('pglite:// needs the package @electric-sql/pglite: install it, or give a postgres:// URL', { cause })
   }

@@ -1,5 +1,6 @@
 import type { PGlite } from '@electric-sql/pglite'
 import { Duplex } from 'node:stream'
+import { callbackify } from 'node:util'
 
 /**
  * Lets a `pg` client speak with PGlite: the same wire protocol, without a socket. So one driver serves both,
@@ -20,7 +21,7 @@ export class PGliteStream extends Duplex {
   }
 
   connect (): this {
-    process.nextTick(() => this.emit('connect'))
+    setImmediate(() => this.emit('connect'))
     return this
   }
 
@@ -31,24 +32,22 @@ export class PGliteStream extends Duplex {
 
   override _read (): void {}
 
-  override _write (chunk: Buffer, _encoding: string, done: (error?: Error) => void): void {
+  override _write (chunk: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
     this.#pending = Buffer.concat([this.#pending, chunk])
-    this.#answer().then(() => done(), done)
+    callbackify(() => this.#answer())(done)
   }
 
-  override _writev (chunks: { chunk: Buffer }[], done: (error?: Error) => void): void {
-    this._write(Buffer.concat(chunks.map(({ chunk }) => chunk)), '', done)
+  override _writev (chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
+    this.#pending = Buffer.concat([this.#pending, ...chunks.map(({ chunk }) => chunk)])
+    callbackify(() => this.#answer())(done)
   }
 
-  override _final (done: (error?: Error) => void): void {
-    this.#reset().then(() => {
-      this.push(null)
-      done()
-    }, done)
+  override _final (done: (error?: Error | null) => void): void {
+    callbackify(() => this.#reset().then(() => this.push(null)))(error => done(error))
   }
 
   override _destroy (error: Error | null, done: (error?: Error | null) => void): void {
-    this.#reset().then(() => done(error), () => done(error))
+    callbackify(() => this.#reset())(() => done(error))
   }
 
   async #answer (): Promise<void> {

@@ -1,4 +1,4 @@
-import pg from 'pg'
+import type pg from 'pg'
 
 import { DatabaseBusyError, DatabaseUnavailableError } from '../errors.ts'
 import { FairQueue, type FairQueueSettings } from './fair-queue.ts'

@@ -27,8 +27,16 @@ export class Tripwire {
 
   /** Reads the catalog. Two callers at once read it once. */
   refresh (): Promise<void> {
-    this.#loading ??= this.#load().then(columns => { this.#columns = columns }).finally(() => { this.#loading = undefined })
+    this.#loading ??= this.#reload()
     return this.#loading
+  }
+
+  async #reload (): Promise<void> {
+    try {
+      this.#columns = await this.#load()
+    } finally {
+      this.#loading = undefined
+    }
   }
 
   /** The guard of one tenant. */
@@ -48,8 +56,9 @@ export class Tripwire {
 
   // A table made or made again since the catalog was read has an id that is not known. Its first result passes unseen; the next does not.
   #meet (table: number): void {
-    if (this.#others.has(table)) return
-    this.refresh().then(() => { if (!this.#columns.has(table)) this.#others.add(table) }, () => {})
+    if (this.#others.has(table) || this.#loading !== undefined) return
+    // Tried again at the table's next result where the catalog could not be read.
+    void this.refresh().then(() => this.#columns.has(table) || this.#others.add(table), () => {})
   }
 }
 
