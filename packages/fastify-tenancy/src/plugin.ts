@@ -8,6 +8,7 @@ import fp from 'fastify-plugin'
 
 import { mapErrors } from './map-errors.ts'
 import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
+import { Runs } from './runs.ts'
 import { Tenancy } from './tenancy.ts'
 
 const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, given: TenancyOptions) => {
@@ -23,13 +24,18 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
 
   // The life of a request, in this order: who is it, may it come in, what may it touch.
   const shared = redis === undefined ? {} : { redis }
-  await app.register(tenantResolver, { ...options.resolver, ...shared, registry: options.registry ?? database.registry })
+  const registry = options.registry ?? database.registry
+  await app.register(tenantResolver, { ...options.resolver, ...shared, registry })
   if (options.rateLimit !== undefined) await app.register(tenantRateLimit, { ...options.rateLimit, ...shared })
   await app.register(tenantDatabase, { database, decorator: options.decorators.db })
   if (options.cache !== undefined) await app.register(tenantCache, { ...options.cache, ...shared })
 
   mapErrors(app)
-  app.decorate('tenancy', new Tenancy({ resolver: app.tenantResolver, database, redis }))
+  const resolver = app.tenantResolver
+  const cache = options.cache === undefined ? undefined : app.tenantCache
+  const runs = new Runs({ database, cache, log: app.log, watch: resolver.watch })
+  app.addHook('onClose', () => runs.close())
+  app.decorate('tenancy', new Tenancy({ resolver, registry, database, redis, runs }))
 }
 
 /**

@@ -1,7 +1,11 @@
-import type { TenantRef } from '@fastify-tenancy/core'
+import { fromEnvelope, statusRefusal, TenantUnknownError, toEnvelope, type TenantRef, type TenantRegistry, type TenantWork } from '@fastify-tenancy/core'
 import type { DatabaseHealth, TenancyDatabase } from '@fastify-tenancy/database'
 import type { RedisHealth, TenancyRedis } from '@fastify-tenancy/redis'
 import type { ResolverHealth, TenantResolver } from '@fastify-tenancy/resolver'
+
+import { resolveForEachOptions, resolveRef, resolveRunOptions, type ForEachOptions, type RunOptions } from './call-options.ts'
+import { forEach, type ForEachResult } from './for-each.ts'
+import type { Runs } from './runs.ts'
 
 /** How the parts of the suite do. */
 export interface TenancyHealth {
@@ -12,21 +16,72 @@ export interface TenancyHealth {
   readonly redis: RedisHealth | undefined
 }
 
+/** The parts of the suite, open. */
+export interface TenancyParts {
+  readonly resolver: TenantResolver
+  readonly registry: TenantRegistry
+  readonly database: TenancyDatabase
+  readonly redis: TenancyRedis | undefined
+  readonly runs: Runs
+}
+
 /** What the suite offers apart from requests: `app.tenancy`. */
 export class Tenancy {
-  readonly #resolver: TenantResolver
-  readonly #database: TenancyDatabase
-  readonly #redis: TenancyRedis | undefined
+  readonly #parts: TenancyParts
 
-  constructor ({ resolver, database, redis }: { resolver: TenantResolver, database: TenancyDatabase, redis: TenancyRedis | undefined }) {
-    this.#resolver = resolver
-    this.#database = database
-    this.#redis = redis
+  constructor (parts: TenancyParts) {
+    this.#parts = parts
   }
+
+  /**
+   * Does work for one tenant outside a request: a job, a script. The tenant is looked up as for a request, and its status
+   * checked by the same rule. The handles end with the run; `signal` is aborted when the tenant is suspended, deleted or moved.
+   *
+   * ```ts
+   * await app.tenancy.run({ slug: 'acme' }, async ({ db, log }) => {
+   *   const { numDeletedRows } = await db.deleteFrom('drafts').executeTakeFirst()
+   *   log.info({ drafts: Number(numDeletedRows) }, 'drafts removed')
+   * })
+   * ```
+   *
+   * @throws FST_TENANCY_TENANT_UNKNOWN, FST_TENANCY_TENANT_SUSPENDED, FST_TENANCY_TENANT_NOT_READY, FST_TENANCY_REGISTRY_UNAVAILABLE
+   */
+  async run<T> (ref: TenantRef, fn: (work: TenantWork) => T | Promise<T>, options?: RunOptions): Promise<T> {
+    const { transaction, allow } = resolveRunOptions(options)
+    const tenant = await this.#parts.resolver.find(resolveRef(ref))
+    if (tenant === undefined) throw new TenantUnknownError()
+    const refusal = statusRefusal(tenant.status, allow)
+    if (refusal !== undefined) throw refusal
+    return this.#parts.runs.run(tenant, fn, { transaction })
+  }
+
+  /**
+   * Does work for many tenants, a few at a time, each in a run of its own. The registry must be able to list tenants: its login
+   * is that of `database.registryUrl`.
+   *
+   * @throws AggregateError of all failures, once every tenant has had its turn, unless `onError` is given; the signal's reason.
+   */
+  async forEach (options: ForEachOptions, fn: (work: TenantWork) => unknown): Promise<ForEachResult> {
+    const { where, ...settings } = resolveForEachOptions(options)
+    const { registry, resolver, runs } = this.#parts
+    return forEach(registry.list(where), settings, async ({ id }) => {
+      // The list may have been read long before this one's turn.
+      const tenant = await resolver.find({ id })
+      if (tenant === undefined || !where.status.includes(tenant.status)) return false
+      await runs.run(tenant, fn, { transaction: false, signal: settings.signal })
+      return true
+    })
+  }
+
+  /** Names the current tenant, or the one given, in the payload of a job: `{ v: 1, tenant: '<id>' }`. */
+  readonly toEnvelope: typeof toEnvelope = toEnvelope
+
+  /** The tenant that an envelope names, for {@link run}. */
+  readonly fromEnvelope: typeof fromEnvelope = fromEnvelope
 
   /** Has every process look a tenant up again: for writes to the registry that bypass the manager. */
   invalidate (ref: TenantRef): Promise<void> {
-    return this.#resolver.invalidate(ref)
+    return this.#parts.resolver.invalidate(ref)
   }
 
   /**
@@ -35,14 +90,14 @@ export class Tenancy {
    * @throws FST_TENANCY_REGISTRY_UNAVAILABLE
    */
   isKnownHost (host: string): Promise<boolean> {
-    return this.#resolver.isKnownHost(host)
+    return this.#parts.resolver.isKnownHost(host)
   }
 
   /** How the parts do, from what they last saw: it asks nobody. */
   health (): TenancyHealth {
-    const resolver = this.#resolver.health()
-    const database = this.#database.health()
-    const redis = this.#redis?.health()
+    const resolver = this.#parts.resolver.health()
+    const database = this.#parts.database.health()
+    const redis = this.#parts.redis?.health()
     const states = [resolver.status, database.status, redis?.status ?? 'ok']
     // Without Redis the suite serves on, more slowly; without the database it does not.
     const status = database.status === 'down' ? 'down' : states.every(state => state === 'ok') ? 'ok' : 'degraded'

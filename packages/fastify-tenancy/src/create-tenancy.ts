@@ -1,0 +1,63 @@
+import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
+import { openDatabase } from '@fastify-tenancy/database'
+import { openRedis } from '@fastify-tenancy/redis'
+import { openResolver, resolveResolverOptions } from '@fastify-tenancy/resolver'
+
+import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
+import { Runs, type TenancyLogger } from './runs.ts'
+import { Tenancy } from './tenancy.ts'
+
+/** {@link Tenancy} without an application: whoever made it closes it. */
+export interface StandaloneTenancy extends Tenancy {
+  /** Waits up to 5 s for runs that are under way, cuts the rest short, and closes what was opened. */
+  close (): Promise<void>
+}
+
+/** What {@link createTenancy} is given besides the options of the suite. */
+export interface StandaloneOptions {
+  /** Pino, or what is like it. @default nothing is logged */
+  readonly log?: TenancyLogger
+}
+
+/**
+ * The suite without Fastify, for workers and scripts: the same options, and the object that an application has as `app.tenancy`.
+ * Limits are for requests, and so are not opened.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID for a wrong option, and FST_TENANCY_SETUP_INVALID that says what to run.
+ */
+export async function createTenancy (given: TenancyOptions, { log = silent }: StandaloneOptions = {}): Promise<StandaloneTenancy> {
+  const options = resolveTenancyOptions(given)
+  const redis = options.redis === undefined ? undefined : openRedis(options.redis)
+  const shared = redis === undefined ? {} : { redis }
+  const database = openDatabase(options.database)
+  const registry = options.registry ?? database.registry
+  const { resolver, close: closeResolver } = openResolver(resolveResolverOptions({ ...options.resolver, ...shared, registry }, 'options.resolver'))
+  const cache = options.cache && openCache(resolveCacheOptions({ ...options.cache, ...shared }, 'options.cache'))
+  const runs = new Runs({ database, cache, log, watch: resolver.watch })
+
+  // What was opened first is closed last: the others use it.
+  const close = async (): Promise<void> => {
+    await runs.close()
+    await cache?.close()
+    await closeResolver()
+    await database.close()
+    await redis?.close()
+  }
+  try {
+    const { level, reasons } = await database.boot()
+    log[level < 3 ? 'warn' : 'info']({ isolationLevel: `L${level}`, reasons }, `tenancy: isolation level L${level}`)
+    await resolver.start()
+    await cache?.start()
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return Object.assign(new Tenancy({ resolver, registry, database, redis, runs }), { close })
+}
+
+/** Gives the options back: they are typed where they are written, for a file that the application and the command share. */
+export function defineTenancy (options: TenancyOptions): TenancyOptions {
+  return options
+}
+
+const silent: TenancyLogger = { info () {}, warn () {}, error () {}, child: () => silent }

@@ -1,0 +1,85 @@
+import { runInScope, tenantWork, TenantScope, type HandleMaker, type ScopeLogger, type Tenant, type TenantWork } from '@fastify-tenancy/core'
+import type { TenancyDatabase } from '@fastify-tenancy/database'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** A logger that makes others with more on each line, as pino and Fastify's do. */
+export interface TenancyLogger extends ScopeLogger {
+  child (bindings: { readonly tenant: string }): ScopeLogger
+}
+
+/** What runs are made with. */
+export interface RunParts {
+  readonly database: TenancyDatabase
+  /** Undefined where the cache is off. */
+  readonly cache: HandleMaker | undefined
+  readonly log: TenancyLogger
+  /** Has a scope aborted when its tenant is suspended, deleted or moved. */
+  readonly watch: (scope: TenantScope) => void
+}
+
+/** How one run is run. */
+export interface RunSettings {
+  /** Makes all of it one transaction. */
+  readonly transaction: boolean
+  /** Ends it before its time. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/** How long runs may go on while the application closes, in milliseconds. */
+const grace = 5_000
+
+/** The work for tenants that is under way outside requests. */
+export class Runs {
+  readonly #parts: RunParts
+  readonly #underWay = new Map<TenantScope, Promise<unknown>>()
+
+  constructor (parts: RunParts) {
+    this.#parts = parts
+  }
+
+  /**
+   * Runs `fn` in a scope of its own, which ends when `fn` has settled and nothing holds it open.
+   * Work that was cut short fails with the reason: FST_TENANCY_TENANT_SUSPENDED, say.
+   */
+  run<T> (tenant: Tenant, fn: (work: TenantWork) => T | Promise<T>, settings: RunSettings): Promise<T> {
+    const { log, watch } = this.#parts
+    const scope = new TenantScope(tenant, log.child({ tenant: tenant.id }), watch)
+    const { signal } = settings
+    const abort = (): void => scope.abort(signal?.reason)
+    signal?.addEventListener('abort', abort, { once: true })
+    scope.onClose(() => {
+      signal?.removeEventListener('abort', abort)
+      this.#underWay.delete(scope)
+    })
+    const result = this.#runIn(scope, fn, settings.transaction)
+    if (!scope.isClosed) this.#underWay.set(scope, result.catch(() => {}))
+    return result
+  }
+
+  /** Waits a while for what is under way, and then cuts it short. */
+  async close (): Promise<void> {
+    if (this.#underWay.size === 0) return
+    const timer = new AbortController()
+    const settled = Promise.all(this.#underWay.values()).finally(() => timer.abort())
+    await Promise.race([settled, sleep(grace, undefined, { signal: timer.signal }).catch(() => {})])
+    for (const scope of this.#underWay.keys()) scope.abort(new Error('the application is closing'))
+  }
+
+  async #runIn<T> (scope: TenantScope, fn: (work: TenantWork) => T | Promise<T>, isTransaction: boolean): Promise<T> {
+    const { database, cache } = this.#parts
+    const unit = isTransaction ? database.unitOfWork(scope) : undefined
+    try {
+      const work = tenantWork(scope, { db: database, cache })
+      const result = await runInScope(scope, () => fn(work))
+      if (unit?.isOpen) await (unit.isRollbackOnly ? unit.rollback() : unit.commit())
+      // What was cut short was rolled back, whatever fn made of it.
+      else if (unit !== undefined) throw scope.signal.reason
+      return result
+    } catch (error) {
+      if (unit?.isOpen) await unit.rollback().catch(() => {})
+      throw scope.isAborted ? scope.signal.reason : error
+    } finally {
+      scope.end()
+    }
+  }
+}
