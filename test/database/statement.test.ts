@@ -15,7 +15,7 @@ t.test('CPY-01 INJ-22 only statements on rows are allowed, whatever stands befor
 })
 
 t.test('a text that may change its session is known by its words', async t => {
-  for (const text of ['select set_config($1, $2, false)', 'select PG_ADVISORY_LOCK(1)', 'select pg_try_advisory_lock(1)', 'select query_to_xml($1, true, true, \'\')', 'select U&"set\\005fconfig"(\'a\', \'b\', false)', 'select * from ts_stat($1)', 'select dblink_exec($1)']) {
+  for (const text of ['select set_config($1, $2, false)', 'update pg_catalog.pg_settings set setting = $1 where name = $2', 'select PG_ADVISORY_LOCK(1)', 'select pg_try_advisory_lock(1)', 'select query_to_xml($1, true, true, \'\')', 'select U&"set\\005fconfig"(\'a\', \'b\', false)', 'select * from ts_stat($1)', 'select dblink_exec($1)']) {
     t.ok(readStatement(text).mayChangeSession, text)
   }
   for (const text of ['select hello_world from solo_items', 'select advisory_id from notes', 'select "u" & 1 from t']) t.notOk(readStatement(text).mayChangeSession, text)

@@ -38,11 +38,11 @@ export function readStatement (text: string): Statement {
 
 /*
  * A select can call a function that changes its session (`set_config(…, false)`, an advisory lock, a signal to another
- * backend), by name or through a function that runs a text. No such effect may reach the next borrower, and few of them
+ * backend), by name or through a function that runs a text; an update of the view pg_settings does as well. No such effect may reach the next borrower, and few of them
  * can be seen from outside: a connection that ran a text with one of these words, or with an escape that could
  * hide one, is not used again. It costs a reconnect to those who call such functions, and nothing to the rest.
  */
-const sessionWords = /set_config|pg_(?:try_)?advisory_|pg_(?:terminate|cancel)_backend|(?:query|cursor|table|schema|database)_to_xml|ts_stat|ts_rewrite|crosstab|dblink|U&["']/i
+const sessionWords = /set_config|pg_settings|pg_(?:try_)?advisory_|pg_(?:terminate|cancel)_backend|(?:query|cursor|table|schema|database)_to_xml|ts_stat|ts_rewrite|crosstab|dblink|U&["']/i
 
 /** The first word behind white space, comments and opening parentheses, in upper case; '' where there is none. */
 function firstKeyword (text: string): string {
