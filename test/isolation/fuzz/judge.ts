@@ -1,0 +1,118 @@
+// Runs a statement twice, rolled back each time: rewritten as a superuser, whom no policy binds, and as it is under forced policies.
+import { DummyDriver, Kysely, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler, type CompiledQuery, type QueryCompiler } from 'kysely'
+import pg from 'pg'
+import { isDeepStrictEqual } from 'node:util'
+
+import { RowCompiler } from '../../../packages/database/src/row/compiler.ts'
+import { defaultFunctions } from '../../../packages/database/src/row/functions.ts'
+import { grammar } from '../../../packages/database/src/row/rewrite.ts'
+import { postgresRules, type Rules } from '../../../packages/database/src/row/rules.ts'
+import { rootScope } from '../../../packages/database/src/row/scope.ts'
+import { tenantValue } from '../../../packages/database/src/row/tenant-value.ts'
+import { QueryRefusedError } from '@fastify-tenancy/database'
+import { rowTables, schemaSql, tenantColumns, tenants } from './schema.ts'
+import { plan } from './statements.ts'
+import { unscoped } from './syntax-oracle.ts'
+
+/** How one statement went. */
+export interface Verdict {
+  /** What is wrong; undefined where both answers are equal. */
+  readonly problem: string | undefined
+  readonly hasFailed: boolean
+  readonly sql: string
+}
+
+interface Answer {
+  readonly error: string | undefined
+  readonly rows: readonly string[]
+  readonly count: number | null
+  /** All rows of all tables afterwards. */
+  readonly state: string
+  /** Those of the other tenants. */
+  readonly foreign: string
+}
+
+/** Runs `seed` after `seed`, and says where the two differ. */
+export class Judge {
+  readonly used: Set<string> = new Set()
+  readonly #client: pg.Client
+  readonly #role: string
+  #version = 15
+  readonly #foreign: Map<string, string> = new Map()
+
+  constructor (client: pg.Client, role: string) {
+    this.#client = client
+    this.#role = role
+  }
+
+  /** @param client a superuser's, on an empty database. */
+  static async on (client: pg.Client, role: string): Promise<Judge> {
+    const judge = new Judge(client, role)
+    await client.query(schemaSql(role))
+    const { rows: [row] } = await client.query<{ version: number }>('select current_setting(\'server_version_num\')::int / 10000 as version')
+    judge.#version = row?.version ?? 15
+    for (const tenant of tenants) judge.#foreign.set(tenant, (await judge.#state(tenant)).foreign)
+    return judge
+  }
+
+  async verdict (seed: number, rules: Rules = postgresRules): Promise<Verdict> {
+    const tenant = tenants[seed % tenants.length] ?? tenants[0]
+    const { build } = plan(seed, tenant, this.#version, this.used)
+    const original = build(database(new PostgresQueryCompiler())).compile()
+    let rewritten: CompiledQuery
+    try {
+      rewritten = build(database(new RowCompiler(rootScope({ tenant: tenantValue(tenant), tables: rowTables, functions: new Set(defaultFunctions), grammar, rules })))).compile()
+    } catch (error) {
+      if (!(error instanceof QueryRefusedError)) throw error
+      return { problem: `refused: ${error.message}`, hasFailed: true, sql: original.sql }
+    }
+    const expected = await this.#run(original, tenant, this.#role)
+    const actual = await this.#run(rewritten, tenant, undefined)
+    const problem = this.#compare(expected, actual, tenant) ?? (rules === postgresRules ? unscoped(rewritten.sql, tenantColumns) : undefined)
+    return { problem: problem && `${problem}\n  as it is:  ${original.sql}\n  rewritten: ${rewritten.sql}\n  with ${JSON.stringify(rewritten.parameters)}`, hasFailed: expected.error !== undefined, sql: rewritten.sql }
+  }
+
+  #compare (expected: Answer, actual: Answer, tenant: string): string | undefined {
+    if (actual.foreign !== this.#foreign.get(tenant)) return 'another tenant\'s rows were written'
+    if (expected.error !== undefined && actual.error !== undefined) return undefined
+    if (expected.error !== actual.error) return `only one failed: ${expected.error ?? 'no error'} under policies, ${actual.error ?? 'no error'} rewritten`
+    if (!isDeepStrictEqual(expected.rows, actual.rows)) return `rows differ: ${expected.rows.slice(0, 5).join(' ')} under policies, ${actual.rows.slice(0, 5).join(' ')} rewritten`
+    if (expected.count !== actual.count) return `counts differ: ${expected.count} under policies, ${actual.count} rewritten`
+    return expected.state === actual.state ? undefined : 'the tables differ afterwards'
+  }
+
+  async #run ({ sql, parameters, query }: CompiledQuery, tenant: string, role: string | undefined): Promise<Answer> {
+    await this.#client.query(role === undefined ? 'begin' : `begin; set local role ${role}; select set_config('tenancy.tenant', '${tenant}', true)`)
+    try {
+      const { rows, rowCount } = await this.#client.query<unknown[]>({ text: sql, values: [...parameters], rowMode: 'array' })
+      const isRead = query.kind === 'SelectQueryNode' && !/\b(?:insert into|update|delete from) "/.test(sql)
+      if (role !== undefined && !isRead) await this.#client.query('reset role')
+      const state = isRead ? { state: '', foreign: this.#foreign.get(tenant) ?? '' } : await this.#state(tenant)
+      return { error: undefined, rows: rows.map(row => JSON.stringify(row)).toSorted(), count: rowCount, ...state }
+    } catch (error) {
+      if (!(error instanceof pg.DatabaseError)) throw error
+      return { error: `${error.code} ${error.message}`, rows: [], count: null, state: '', foreign: this.#foreign.get(tenant) ?? '' }
+    } finally {
+      await this.#client.query('rollback')
+    }
+  }
+
+  async #state (tenant: string): Promise<{ state: string, foreign: string }> {
+    const tables = Object.entries(tenantColumns).map(([table, column]) => `select '${table} ' || ${table}::text as row, ${column}::text = $1 as own from ${table}`)
+    const { rows: [row] } = await this.#client.query<{ state: string, foreign: string }>(
+      `select md5(string_agg(row, ';' order by row)) as state, md5(string_agg(row, ';' order by row) filter (where not own)) as foreign from (${tables.join(' union all ')}) everything`, [tenant])
+    if (row === undefined) throw new Error('no state')
+    return row
+  }
+}
+
+function database (compiler: QueryCompiler): Kysely<unknown> {
+  return new Kysely({
+    dialect: {
+      createDriver: () => new DummyDriver(),
+      createAdapter: () => new PostgresAdapter(),
+      createIntrospector: db => new PostgresIntrospector(db),
+      createQueryCompiler: () => compiler
+    }
+  })
+}
