@@ -24,6 +24,13 @@ t.test('RES-03 a host that only looks like the base domain is nobody, after at m
   t.same(registry.asked, hosts.slice(0, -1), 'each once, and a bare label never')
 })
 
+t.test('RES-03 a host of one label is nobody, also once the tenant with that slug has been served', async t => {
+  const { app, who } = await start(t)
+  t.equal(await who('acme.example.com'), 'acme')
+  for (const host of ['acme', 'ACME', 'acme.', 'acme:8080']) t.equal(await who(host), 'TENANT_UNKNOWN', host)
+  t.notOk(await app.tenantResolver.isKnownHost('acme'))
+})
+
 t.test('RES-04 a nested name is nobody, and is not looked up', async t => {
   const { who, registry } = await start(t)
   for (const host of ['a.b.example.com', 'acme.globex.example.com', 'www.acme.example.com', 'a.example.com.example.com']) t.equal(await who(host), 'TENANT_UNKNOWN', host)

@@ -2,7 +2,7 @@ import type { TenantChange, TenantRecord } from '@fastify-tenancy/core'
 import { LRUCache } from 'lru-cache'
 
 import type { ResolvedResolverCache } from './options.ts'
-import { localKey, type Question } from './question.ts'
+import { localKey, localKeys, type Question } from './question.ts'
 
 /** A tenant that the process remembers. Times are those of the tier's clock, in milliseconds. */
 interface Entry {
@@ -82,7 +82,7 @@ export class LocalTier {
 
   /** Forgets a tenant under all its names, and that a name of it was unknown. */
   forget (change: TenantChange): void {
-    for (const key of [...change.slugs, ...change.domains, `id:${change.id}`, ...this.#keysOf.get(change.id) ?? []]) {
+    for (const key of [...localKeys(change), ...this.#keysOf.get(change.id) ?? []]) {
       this.#entries.delete(key)
       this.#unknown.delete(key)
     }

@@ -1,4 +1,4 @@
-import { idProblem, slugProblem, type TenantRecord } from '@fastify-tenancy/core'
+import { idProblem, slugProblem, type TenantChange, type TenantRecord } from '@fastify-tenancy/core'
 
 /** By what a tenant is looked up. */
 export type LookupKind = 'slug' | 'domain' | 'id'
@@ -10,11 +10,17 @@ export interface Question {
 }
 
 /**
- * The question as a key within the process. A slug has no dot, a domain has one, and neither has a colon: one map
- * holds all three. (In Redis, core's `lookupKey()` names the kind.)
+ * The question as a key within the process, where one map holds all kinds: no slug has a colon. What is asked for
+ * need not be a name that could exist: Host `acme` asks for a domain that is spelt like a slug.
+ * (In Redis, core's `lookupKey()` names the kind.)
  */
 export function localKey ({ kind, value }: Question): string {
-  return kind === 'id' ? `id:${value}` : value
+  return kind === 'slug' ? value : `${kind}:${value}`
+}
+
+/** Every key under which a change may be remembered. */
+export function localKeys ({ id, slugs, domains }: TenantChange): string[] {
+  return [...slugs, ...domains.map(value => localKey({ kind: 'domain', value })), localKey({ kind: 'id', value: id })]
 }
 
 /** Whether such a tenant could exist at all. What could not is unknown without a look-up. */

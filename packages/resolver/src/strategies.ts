@@ -115,8 +115,7 @@ export class Strategies {
     return host === undefined || this.#patterns.covers(host) ? new TenantUnknownError() : { kind: 'domain', value: host, source: 'function' }
   }
 
-  // A header sent twice arrives joined with a comma, and so is nobody's slug. Nothing but a slug becomes a question:
-  // within the process all kinds of names share one map.
+  // A header sent twice arrives joined with a comma, and so is nobody's slug. Nothing but a slug becomes a question.
   #named (source: string, value: unknown): SourcedQuestion | TenancyError | undefined {
     if (value === undefined || value === '') return undefined
     if (typeof value !== 'string' || this.#reserved.has(value) || slugProblem(value, []) !== undefined) return new TenantUnknownError()
