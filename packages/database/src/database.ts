@@ -1,6 +1,7 @@
 import type { TenantRegistry, TenantScope } from '@fastify-tenancy/core'
 import type pg from 'pg'
 
+import { reportBreach } from './breach.ts'
 import { defaultPoolSettings, isEmbedded, openPool } from './connection/open-pool.ts'
 import { TenantDialect } from './kysely/dialect.ts'
 import { TenantDriver } from './kysely/driver.ts'
@@ -11,7 +12,9 @@ import type { ResolvedDatabaseOptions } from './options.ts'
 import { postgresRegistry } from './registry/postgres-registry.ts'
 import { SetupInvalidError } from './setup/errors.ts'
 import { Shard } from './shard.ts'
-import type { RequestDatabase, TenantKysely } from './types.ts'
+import type { SystemAccessOptions, SystemWork } from './system/access.ts'
+import { System } from './system/system.ts'
+import type { GlobalKysely, RequestDatabase, TenantKysely } from './types.ts'
 
 /** How the database does, from what was last seen. */
 export interface DatabaseHealth {
@@ -40,6 +43,7 @@ export class TenancyDatabase {
   readonly #shard: Shard
   // Of its own where it can be: a tenant that holds every connection must not keep others from being found.
   readonly #registryPool: pg.Pool | undefined
+  readonly #system: System
   #isEnded = false
 
   constructor (options: ResolvedDatabaseOptions) {
@@ -50,6 +54,7 @@ export class TenancyDatabase {
     this.#registryPool = typeof registrySource === 'string' && !isEmbedded(registrySource)
       ? openPool(registrySource, { ...defaultPoolSettings, max: registryConnections })
       : undefined
+    this.#system = new System(options, this.#shard.pool)
     this.registry = postgresRegistry(this.#registryPool ?? this.#shard.pool.pool)
   }
 
@@ -80,6 +85,21 @@ export class TenancyDatabase {
     return scope.handle(unitKey, () => new UnitOfWork(scope))
   }
 
+  /** The tables that no tenant sees, as a role that sees no other. Nothing is opened before its first query. */
+  get global (): GlobalKysely {
+    return this.#system.global
+  }
+
+  /**
+   * Does work across tenants, once the audit knows of it: on a login of its own, read-only unless `write` is given,
+   * and never as part of a request's transaction. The handle is closed when `fn` has settled.
+   *
+   * @throws FST_TENANCY_OPTION_INVALID without `database.systemUrl` or `audit`, and FST_TENANCY_AUDIT_FAILED
+   */
+  asSystem<T> (options: SystemAccessOptions, fn: (work: SystemWork) => T | Promise<T>): Promise<T> {
+    return this.#system.access(options, fn)
+  }
+
   health (): DatabaseHealth {
     const { pool, waiting } = this.#shard.pool
     return { status: this.#isEnded ? 'down' : 'ok', connections: pool.totalCount, waiting }
@@ -89,13 +109,13 @@ export class TenancyDatabase {
   async close (): Promise<void> {
     if (this.#isEnded) return
     this.#isEnded = true
-    await Promise.all([this.#shard.pool.close(), this.#registryPool?.end()])
+    await Promise.all([this.#system.close(), this.#shard.pool.close(), this.#registryPool?.end()])
   }
 
   #makeHandle (scope: TenantScope, statementTimeout: number | undefined): TenantKysely {
     const { plugins, log } = this.#options.database
     const { acquire, compiler } = this.#shard.home(scope.tenant, statementTimeout)
-    const settings = { scope, acquire, ...(compiler !== undefined && { statementOf: compiler.statementOf }) }
+    const settings = { scope, acquire, onBreach: () => reportBreach(scope), ...(compiler !== undefined && { statementOf: compiler.statementOf }) }
     const driver = scope.transaction === undefined ? new TenantDriver(settings) : new UnitDriver(settings, this.unitOfWork(scope))
     return new TenantHandle<RequestDatabase>({
       dialect: new TenantDialect(driver, compiler),

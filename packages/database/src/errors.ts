@@ -8,3 +8,5 @@ export const DatabaseUnavailableError: TenancyErrorConstructor = defineError('FS
 export const IsolationBreachError: TenancyErrorConstructor = defineError('FST_TENANCY_ISOLATION_BREACH', 500, 'The request was stopped')
 /** 500: a query cannot be proved to stay within the tenant. It was not sent, or its connection was destroyed. */
 export const QueryRefusedError: TenancyErrorConstructor = defineError('FST_TENANCY_QUERY_REFUSED', 500, 'The query was refused')
+/** 500: the audit did not take the event of work across tenants, and so nothing was done. */
+export const AuditFailedError: TenancyErrorConstructor = defineError('FST_TENANCY_AUDIT_FAILED', 500, 'The work across tenants was not begun: the audit did not take its event')

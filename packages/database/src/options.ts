@@ -1,10 +1,11 @@
-import { bool, checkOptions, duration, instance, nonEmptyString, oneOf, OptionInvalidError, positiveInteger, type TenantRegistry } from '@fastify-tenancy/core'
+import { bool, checkOptions, duration, fn, instance, nonEmptyString, oneOf, OptionInvalidError, positiveInteger, type TenantRegistry } from '@fastify-tenancy/core'
 import type { KyselyPlugin, LogConfig } from 'kysely'
 import type pg from 'pg'
 import * as v from 'valibot'
 
 import { isEmbedded } from './connection/open-pool.ts'
 import { isPlainName } from './row/names.ts'
+import type { Audit } from './system/access.ts'
 
 /** Where the data is, and how connections to it behave. */
 export interface DatabaseConnectionOptions {
@@ -12,7 +13,7 @@ export interface DatabaseConnectionOptions {
   readonly url: string | pg.Pool
   /** The login that looks tenants up. @default the one of `url` */
   readonly registryUrl?: string
-  /** The login of work across tenants. Only reported on at boot so far. */
+  /** The login of work across tenants, and of the global tables. @default none: asSystem() is refused, and the global tables are worked on with the login of `url`, where that may */
   readonly systemUrl?: string
   /** The login of migrations and of the manager; the plugin never connects with it. */
   readonly ownerUrl?: string
@@ -94,6 +95,8 @@ export interface TenantDatabaseOptions {
   readonly tables?: TablesOptions
   /** Where tenants are looked up. @default the registry on `database` */
   readonly registry?: TenantRegistry
+  /** Keeps a record of work across tenants, before its first statement; what it throws refuses the work. @default none: asSystem() is refused */
+  readonly audit?: Audit
   /** The name of `request.db`. @default 'db' */
   readonly decorator?: string
 }
@@ -128,6 +131,7 @@ export interface ResolvedDatabaseOptions {
   readonly row: { readonly functions: readonly string[] }
   readonly tables: ResolvedTables
   readonly registry: TenantRegistry | undefined
+  readonly audit: Audit | undefined
   readonly decorator: string
 }
 
@@ -192,6 +196,7 @@ const schema = v.strictObject({
     schema: v.optional(nonEmptyString, 'public')
   }), {}),
   registry: v.optional(instance<TenantRegistry>('a TenantRegistry', 'findBySlug', 'findByDomain', 'findById')),
+  audit: v.optional(fn<Audit>()),
   decorator: v.optional(nonEmptyString, 'db')
 })
 
@@ -202,7 +207,7 @@ const schema = v.strictObject({
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function resolveDatabaseOptions (given: unknown, name = 'options'): ResolvedDatabaseOptions {
-  const { database, isolation, rls, row, tables, registry, decorator } = checkOptions(schema, withDatabaseObject(given), name)
+  const { database, isolation, rls, row, tables, registry, audit, decorator } = checkOptions(schema, withDatabaseObject(given), name)
   const { url, registryUrl, systemUrl, ownerUrl, log, types, ...rest } = database
   if (typeof url === 'string' && isEmbedded(url) && process.env.NODE_ENV === 'production' && !rest.allowEmbedded) {
     throw new OptionInvalidError(`${name}.database must be a postgres:// URL under NODE_ENV=production, got an embedded PGlite: set ${name}.database.allowEmbedded where that is meant`)
@@ -214,6 +219,7 @@ export function resolveDatabaseOptions (given: unknown, name = 'options'): Resol
     row,
     tables: resolveTables(tables, name),
     registry,
+    audit,
     decorator
   })
 }

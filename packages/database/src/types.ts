@@ -40,3 +40,15 @@ export type RequestDatabase =
 
 /** The type of `request.db`. */
 export type TenantKysely = Kysely<RequestDatabase>
+
+/** The schema of the tables that no tenant sees, from `Register.globalTables`. */
+export type GlobalDatabase =
+  Register extends { database: infer Database }
+    ? Pick<Database, Extract<Registered<'globalTables', never>, keyof Database>>
+    : UntypedDatabase
+
+/** The type of `app.tenancy.global`. */
+export type GlobalKysely = Kysely<GlobalDatabase>
+
+/** The type of the handle across tenants: all tables, with their tenant columns. */
+export type SystemKysely = Kysely<Registered<'database', UntypedDatabase>>

@@ -8,7 +8,7 @@ import * as v from 'valibot'
 
 /** Options of the suite. What belongs to one plugin is that plugin's, and described there. */
 export interface TenancyOptions extends
-  Pick<TenantDatabaseOptions, 'database' | 'isolation' | 'rls' | 'tables' | 'registry'>,
+  Pick<TenantDatabaseOptions, 'database' | 'isolation' | 'rls' | 'row' | 'tables' | 'registry' | 'audit'>,
   Pick<TenantResolverOptions, 'baseDomain' | 'hosts' | 'routes'> {
   /** URL, ioredis client, Cluster or options. @default none: stores in this process, which therefore must be the only one */
   readonly redis?: RedisSource
@@ -42,8 +42,10 @@ const schema = v.strictObject({
   database: v.unknown(),
   isolation: v.optional(v.unknown()),
   rls: v.optional(v.unknown()),
+  row: v.optional(v.unknown()),
   tables: v.optional(v.unknown()),
   registry: v.optional(v.unknown()),
+  audit: v.optional(v.unknown()),
   redis: v.optional(redisSchema),
   resolver: v.optional(part, {}),
   rateLimit: v.optional(v.union([v.literal(false), nonEmptyString, part], 'must be the path of a limits file, an object, or false'), false),
@@ -61,9 +63,9 @@ const schema = v.strictObject({
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function resolveTenancyOptions (given: unknown): ResolvedTenancyOptions {
-  const { baseDomain, hosts, routes, database, isolation, rls, tables, registry, redis, resolver, rateLimit, cache, decorators } = checkOptions(schema, given)
+  const { baseDomain, hosts, routes, database, isolation, rls, row, tables, registry, audit, redis, resolver, rateLimit, cache, decorators } = checkOptions(schema, given)
 
-  const resolvedDatabase = resolveDatabaseOptions(defined({ database, isolation, rls, tables, registry, decorator: decorators.db }))
+  const resolvedDatabase = resolveDatabaseOptions(defined({ database, isolation, rls, row, tables, registry, audit, decorator: decorators.db }))
   const resolverOptions = defined({ ...resolver, baseDomain, hosts, routes, decorators: { tenant: decorators.tenant } })
   renamed(['baseDomain', 'hosts', 'routes'], () => resolveResolverOptions({ ...resolverOptions, registry: anyRegistry }, 'options.resolver'))
   const rateLimitOptions = typeof rateLimit === 'string' ? { file: rateLimit } : rateLimit

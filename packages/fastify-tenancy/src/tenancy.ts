@@ -1,5 +1,5 @@
 import { fromEnvelope, statusRefusal, TenantUnknownError, toEnvelope, type TenantRef, type TenantRegistry, type TenantWork } from '@fastify-tenancy/core'
-import type { DatabaseHealth, TenancyDatabase } from '@fastify-tenancy/database'
+import type { DatabaseHealth, GlobalKysely, SystemAccessOptions, SystemWork, TenancyDatabase } from '@fastify-tenancy/database'
 import type { RedisHealth, TenancyRedis } from '@fastify-tenancy/redis'
 import type { ResolverHealth, TenantResolver } from '@fastify-tenancy/resolver'
 
@@ -71,6 +71,29 @@ export class Tenancy {
       await runs.run(tenant, fn, { transaction: false, signal: settings.signal })
       return true
     })
+  }
+
+  /**
+   * The tables that no tenant sees (users, sessions, memberships), as a role that sees no other. Each statement is a transaction of
+   * its own, and no part of a request's.
+   */
+  get global (): GlobalKysely {
+    return this.#parts.database.global
+  }
+
+  /**
+   * Does work across tenants, once the audit knows of it: on a login of its own, read-only unless `write` is given,
+   * and no part of a request's transaction. The handle is closed when `fn` has settled.
+   *
+   * ```ts
+   * const usage = await app.tenancy.asSystem({ reason: 'monthly invoices', actor: 'billing job' },
+   *   ({ db }) => db.selectFrom('projects').select(['tenant_id', db.fn.countAll().as('projects')]).groupBy('tenant_id').execute())
+   * ```
+   *
+   * @throws FST_TENANCY_OPTION_INVALID without `database.systemUrl` or `audit`; FST_TENANCY_AUDIT_FAILED
+   */
+  asSystem<T> (options: SystemAccessOptions, fn: (work: SystemWork) => T | Promise<T>): Promise<T> {
+    return this.#parts.database.asSystem(options, fn)
   }
 
   /** Names the current tenant, or the one given, in the payload of a job: `{ v: 1, tenant: '<id>' }`. */

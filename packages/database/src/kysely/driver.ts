@@ -3,12 +3,16 @@ import { validateTransactionSettings, type CompiledQuery, type DatabaseConnectio
 import pg from 'pg'
 
 import type { Lease, Query } from '../connection/lease.ts'
-import { reportBreach } from '../breach.ts'
 import { IsolationBreachError } from '../errors.ts'
+
+/** What a driver asks of a scope: whether the work goes on. */
+export type WorkScope = Pick<TenantScope, 'assertOpen' | 'isClosed' | 'isAborted' | 'onClose'>
 
 /** What a tenant's driver needs: whose work it is, and how it gets a connection that speaks for that tenant. */
 export interface TenantDriverSettings {
-  readonly scope: TenantScope
+  readonly scope: WorkScope
+  /** Told when the tripwire has stopped a row. */
+  readonly onBreach?: () => void
   acquire (): Promise<Lease>
   /** What is sent for a compiled query; throws where it may not run here. @default its own text and parameters */
   statementOf? (query: CompiledQuery): Query
@@ -87,7 +91,7 @@ export class TenantDriver implements Driver {
 /** One borrowed connection, as Kysely sees it. */
 export class TenantConnection implements DatabaseConnection {
   readonly lease: Lease
-  readonly #scope: TenantScope
+  readonly #scope: WorkScope
   readonly #settings: TenantDriverSettings
 
   constructor (lease: Lease, settings: TenantDriverSettings) {
@@ -125,7 +129,7 @@ export class TenantConnection implements DatabaseConnection {
 
   // Not left to whoever catches the error: a breach is news whether the handler lets it through or not.
   #report (error: unknown): never {
-    if (error instanceof IsolationBreachError) reportBreach(this.#scope)
+    if (error instanceof IsolationBreachError) this.#settings.onBreach?.()
     throw error
   }
 }
