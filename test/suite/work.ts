@@ -1,8 +1,15 @@
 // Work outside requests, with the tests' tables.
 import { createTenant, memoryRegistry, type TenantRegistry, type TenantWork } from '@fastify-tenancy/core'
-import type { Kysely } from 'kysely'
+import { rolesOf, type SqlClient } from '@fastify-tenancy/database'
+import type { Generated, Kysely } from 'kysely'
 
+import { protectGlobal } from '../../packages/database/src/setup/protect.ts'
 import type { Provisioned, Rows } from '../support/tenants.ts'
+
+/** The tables of {@link withUsers}. */
+export interface AllRows extends Rows {
+  users: { id: Generated<number>, email: string }
+}
 
 /** `db` of a run, with the tests' tables. */
 export function dbIn (work: Pick<TenantWork, 'db'>): Kysely<Rows> {
@@ -34,4 +41,13 @@ export function registered (): Registered {
 /** What the table holds, read as the superuser. */
 export async function bodies (on: Provisioned): Promise<string[]> {
   return (await on.admin<{ body: string }>('select body from notes order by tenant_id, id')).map(({ body }) => body)
+}
+
+/** Adds a table that no tenant sees, with two users, and lists it. */
+export async function withUsers (on: Provisioned): Promise<Provisioned & { readonly tables: { global: string[] } }> {
+  await on.admin("create table users (id serial primary key, email text not null unique); insert into users (email) values ('ann@acme'), ('bob@globex')")
+  const client: SqlClient = { query: async <R>(text: string, values?: unknown[]) => ({ rows: await on.admin(text, values) as R[], rowCount: null }) }
+  const roles = rolesOf(new URL(on.superUrl).pathname.slice(1))
+  await protectGlobal(client, { schema: 'public', table: 'users', roles })
+  return { ...on, tables: { ...on.tables, global: ['users'] } }
 }
