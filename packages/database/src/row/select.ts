@@ -37,7 +37,7 @@ export function select (node: SelectQueryNode, outer: Scope): SelectQueryNode {
     frontModifiers: node.frontModifiers?.map(one => modifier(one, frontModifiers, scope)),
     selections: node.selections && selections(node.selections, scope),
     from: items.length === 0 ? undefined : FromNode.create(items),
-    joins,
+    joins: joins.length === 0 ? undefined : joins,
     where: condition && WhereNode.create(condition),
     groupBy: node.groupBy && groupBy(node.groupBy, scope),
     having: node.having && having(node.having, scope),
