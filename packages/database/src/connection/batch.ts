@@ -32,6 +32,8 @@ export interface BatchEnd {
   readonly status: 'I' | 'T' | 'E' | undefined
   /** The command tags, in order. */
   readonly tags: readonly string[]
+  /** Whether the server took nothing of the batch: it was ending the connection already, and said so first. */
+  readonly isUntouched: boolean
 }
 
 export interface BatchListener {
@@ -68,6 +70,7 @@ export class Batch {
   #hasRows = false
   #guarded: readonly number[] = []
   #error: unknown
+  #isHeard = false
   #isSynced = false
   #isOver = false
 
@@ -83,6 +86,7 @@ export class Batch {
   submit (connection: WireConnection): void {
     this.#connection = connection
     connection.on('parseComplete', this.#onParseComplete)
+    connection.once('bindComplete', this.#onBindComplete)
     connection.once('readyForQuery', this.#onReady)
     connection.once('end', this.#onConnectionEnd)
     // One write for the whole batch: without the cork each message would be a packet.
@@ -177,7 +181,12 @@ export class Batch {
     this.#connection?.sync()
   }
 
+  #onBindComplete = (): void => {
+    this.#isHeard = true
+  }
+
   #onParseComplete = (): void => {
+    this.#isHeard = true
     const statement = this.#statements.slice(this.#current).find(({ isParsed }) => !isParsed)
     if (statement?.name) this.#listener.onParsed(statement.name, statement.text)
   }
@@ -195,11 +204,17 @@ export class Batch {
     if (this.#isOver) return
     this.#isOver = true
     this.#connection?.off('parseComplete', this.#onParseComplete)
+    this.#connection?.off('bindComplete', this.#onBindComplete)
     this.#connection?.off('readyForQuery', this.#onReady)
     this.#connection?.off('end', this.#onConnectionEnd)
     const { rows, fields, command, rowCount } = this.#decoder
-    this.#listener.onEnd({ reply: { rows, fields, command, rowCount, hasRows: this.#hasRows }, error: this.#error, status, tags: this.#tags })
+    this.#listener.onEnd({ reply: { rows, fields, command, rowCount, hasRows: this.#hasRows }, error: this.#error, status, tags: this.#tags, isUntouched: !this.#isHeard && isFarewell(this.#error) })
   }
+}
+
+// 57P01, 57P02: the server ends the connection. Where this is the first thing it says, it has not looked at the batch.
+function isFarewell (error: unknown): boolean {
+  return isServerError(error) && (error.code === '57P01' || error.code === '57P02')
 }
 
 function encode ({ text, values }: WireStatement): WireValue[] {

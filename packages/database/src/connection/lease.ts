@@ -48,8 +48,11 @@ export class Lease {
   readonly #onReturn: () => void
   /** The transaction control to send with the next statement: a transaction begins with its first statement. */
   #pendingBegin: string | undefined
+  #begin = ''
   #status: BatchEnd['status'] = 'I'
   #isTransaction = false
+  /** Until the first answer: what is lost before it can be sent again on another connection. */
+  #isFresh = true
   #isSpoilt = false
   #isReturned = false
   // Statements of one connection run one after the other, in the order they were asked for.
@@ -87,9 +90,15 @@ export class Lease {
     }
   }
 
+  /** Takes the place of a lease whose connection had ended before it ran anything. */
+  takeOver (lost: Lease): void {
+    if (lost.#isTransaction) this.begin(lost.#begin)
+  }
+
   /** Begins a transaction with the next statement, so that it costs no wait of its own. */
   begin (characteristics: string): void {
     this.#isTransaction = true
+    this.#begin = characteristics
     this.#pendingBegin = `begin${characteristics}`
   }
 
@@ -203,12 +212,17 @@ export class Lease {
       if (this.#session.isDead) return reject(new DatabaseUnavailableError())
       this.#client.query(batch as unknown as pg.Submittable)
     }).finally(() => clearTimeout(timer))
+    const isFirst = this.#isFresh
+    this.#isFresh = false
     this.#status = end.status
     if (end.error === undefined) return end
     if (end.status !== undefined && isServerError(end.error)) throw end.error
     if (end.error instanceof IsolationBreachError) this.destroy()
     this.#isSpoilt = true
-    throw end.status === undefined ? new DatabaseUnavailableError(undefined, { cause: end.error }) : end.error
+    if (end.status !== undefined) throw end.error
+    const lost = new DatabaseUnavailableError(undefined, { cause: end.error })
+    if (end.isUntouched && isFirst) untouched.add(lost)
+    throw lost
   }
 
   #inOrder<T> (work: () => Promise<T>): Promise<T> {
@@ -241,4 +255,12 @@ function returned (): Error {
 function isStaleName (error: unknown): boolean {
   if (!isServerError(error)) return false
   return error.code === '26000' || error.code === '42P05' || (error.code === '0A000' && error.routine === 'RevalidateCachedQuery')
+}
+
+// A mark and no class: @fastify/error's instanceof goes by the code, which both would share.
+const untouched = new WeakSet<object>()
+
+/** Whether a statement failed because its connection had ended in the pool, and nobody looked at it: it may run on another. */
+export function isUntouched (error: unknown): boolean {
+  return typeof error === 'object' && error !== null && untouched.has(error)
 }

@@ -2,7 +2,8 @@ import { ScopeClosedError, type TenantScope } from '@fastify-tenancy/core'
 import { validateTransactionSettings, type CompiledQuery, type DatabaseConnection, type Driver, type QueryResult, type TransactionSettings } from 'kysely'
 import pg from 'pg'
 
-import type { Lease, Query } from '../connection/lease.ts'
+import { isUntouched, type Lease, type Query } from '../connection/lease.ts'
+import type { Reply } from '../connection/batch.ts'
 import { IsolationBreachError } from '../errors.ts'
 
 /** What a driver asks of a scope: whether the work goes on. */
@@ -40,7 +41,16 @@ export class TenantDriver implements Driver {
       throw new ScopeClosedError()
     }
     this.#leases.add(lease)
-    return new TenantConnection(lease, this.#settings)
+    return new TenantConnection(lease, this.#settings, lost => this.#replace(lost))
+  }
+
+  async #replace (lost: Lease): Promise<Lease> {
+    this.#leases.delete(lost)
+    lost.release()
+    const lease = await this.#settings.acquire()
+    lease.takeOver(lost)
+    this.#leases.add(lease)
+    return lease
   }
 
   async releaseConnection (connection: TenantConnection): Promise<void> {
@@ -90,19 +100,24 @@ export class TenantDriver implements Driver {
 
 /** One borrowed connection, as Kysely sees it. */
 export class TenantConnection implements DatabaseConnection {
-  readonly lease: Lease
+  lease: Lease
+  readonly #replace: (lost: Lease) => Promise<Lease>
   readonly #scope: WorkScope
   readonly #settings: TenantDriverSettings
 
-  constructor (lease: Lease, settings: TenantDriverSettings) {
+  /** @param replace borrows another connection for one that had ended in the pool. */
+  constructor (lease: Lease, settings: TenantDriverSettings, replace: (lost: Lease) => Promise<Lease>) {
     this.lease = lease
+    this.#replace = replace
     this.#scope = settings.scope
     this.#settings = settings
   }
 
   async executeQuery<R> (query: CompiledQuery): Promise<QueryResult<R>> {
     this.#scope.assertOpen()
-    const { rows, command, rowCount } = await this.lease.run(this.#statementOf(query))
+    const statement = this.#statementOf(query)
+    const { rows, command, rowCount } = await this.lease.run(statement)
+      .catch((error: unknown) => this.#again(error, statement))
       .catch((error: unknown) => this.#report(error))
     return {
       rows: rows as R[],
@@ -125,6 +140,13 @@ export class TenantConnection implements DatabaseConnection {
   #statementOf (query: CompiledQuery): Query {
     const { statementOf } = this.#settings
     return statementOf === undefined ? { text: query.sql, values: query.parameters } : statementOf(query)
+  }
+
+  // Once: the pool may hold a connection whose end has not been noticed, and then another that is alive.
+  async #again (error: unknown, statement: Query): Promise<Reply> {
+    if (!isUntouched(error)) throw error
+    this.lease = await this.#replace(this.lease)
+    return this.lease.run(statement)
   }
 
   // Not left to whoever catches the error: a breach is news whether the handler lets it through or not.
