@@ -3,23 +3,34 @@ import { DummyDriver, Kysely, PostgresAdapter, PostgresIntrospector, PostgresQue
 import pg from 'pg'
 import { isDeepStrictEqual } from 'node:util'
 
+import { QueryRefusedError } from '../../../packages/database/src/errors.ts'
 import { RowCompiler } from '../../../packages/database/src/row/compiler.ts'
 import { defaultFunctions } from '../../../packages/database/src/row/functions.ts'
 import { grammar } from '../../../packages/database/src/row/rewrite.ts'
 import { postgresRules, type Rules } from '../../../packages/database/src/row/rules.ts'
 import { rootScope } from '../../../packages/database/src/row/scope.ts'
 import { tenantValue } from '../../../packages/database/src/row/tenant-value.ts'
-import { QueryRefusedError } from '@fastify-tenancy/database'
 import { rowTables, schemaSql, tenantColumns, tenants } from './schema.ts'
 import { plan } from './statements.ts'
 import { unscoped } from './syntax-oracle.ts'
+
+const timedOut = '57014'
 
 /** How one statement went. */
 export interface Verdict {
   /** What is wrong; undefined where both answers are equal. */
   readonly problem: string | undefined
+  /** Whether the statement failed under policies too, so that the two had nothing to differ in. */
   readonly hasFailed: boolean
   readonly sql: string
+}
+
+/** The four mistakes that a rewriter is most likely to make. */
+export const seededBugs: Readonly<Record<string, Rules>> = {
+  'all predicates in WHERE': { ...postgresRules, place: joins => ['where', ...joins.map(() => 'where' as const)] },
+  'all predicates in ON': { ...postgresRules, place: joins => [joins.length === 0 ? 'where' : 0, ...joins.map((_, index) => index)] },
+  'names of WITH visible in all bodies': { ...postgresRules, namesInBody: names => names },
+  'targets resolved to names of WITH': { ...postgresRules, targetSeesNames: true }
 }
 
 interface Answer {
@@ -49,6 +60,7 @@ export class Judge {
   static async on (client: pg.Client, role: string): Promise<Judge> {
     const judge = new Judge(client, role)
     await client.query(schemaSql(role))
+    await client.query('set statement_timeout = \'250ms\'; set jit = off')
     const { rows: [row] } = await client.query<{ version: number }>('select current_setting(\'server_version_num\')::int / 10000 as version')
     judge.#version = row?.version ?? 15
     for (const tenant of tenants) judge.#foreign.set(tenant, (await judge.#state(tenant)).foreign)
@@ -74,6 +86,8 @@ export class Judge {
 
   #compare (expected: Answer, actual: Answer, tenant: string): string | undefined {
     if (actual.foreign !== this.#foreign.get(tenant)) return 'another tenant\'s rows were written'
+    // Cross joins of cross joins: neither answer says anything.
+    if ([expected.error, actual.error].some(error => error?.startsWith(timedOut))) return undefined
     if (expected.error !== undefined && actual.error !== undefined) return undefined
     if (expected.error !== actual.error) return `only one failed: ${expected.error ?? 'no error'} under policies, ${actual.error ?? 'no error'} rewritten`
     if (!isDeepStrictEqual(expected.rows, actual.rows)) return `rows differ: ${expected.rows.slice(0, 5).join(' ')} under policies, ${actual.rows.slice(0, 5).join(' ')} rewritten`
