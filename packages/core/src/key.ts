@@ -54,11 +54,27 @@ export function tenantIdentifier (id: string): string {
 }
 
 /**
+ * The name of a tenant's own role in one database: `tenant_<id>_1f3a0c22`, or `tenanth_<hash of the id>_1f3a0c22`
+ * where the name would pass PostgreSQL's 63 bytes. `tenancy.role_tenant()` makes the same name in SQL.
+ * The database's hash is of one length and comes last, so that no id can be read as another id with a hash behind it.
+ */
+export function tenantRole (id: string, database: string): string {
+  assertId(id)
+  const suffix = databaseHash(database)
+  const name = `tenant_${id}_${suffix}`
+  return name.length <= 63 ? name : `tenanth_${createHash('sha256').update(id).digest('hex').slice(0, 46)}_${suffix}`
+}
+
+/**
  * The name of a role of the suite in one database: `tenancy_app_1f3a0c22`.
  * Roles belong to the whole server, so each carries a hash of its database's name: two databases must not share one.
  */
 export function roleName (role: string, database: string): string {
-  return `tenancy_${role}_${createHash('md5').update(database).digest('hex').slice(0, 8)}`
+  return `tenancy_${role}_${databaseHash(database)}`
+}
+
+function databaseHash (database: string): string {
+  return createHash('md5').update(database).digest('hex').slice(0, 8)
 }
 
 // A brace inside would end the hash tag early, and so send keys that belong together to different slots.

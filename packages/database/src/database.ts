@@ -11,7 +11,7 @@ import type { LevelReport } from './level.ts'
 import type { ResolvedDatabaseOptions } from './options.ts'
 import { postgresRegistry } from './registry/postgres-registry.ts'
 import { SetupInvalidError } from './setup/errors.ts'
-import { Shard } from './shard.ts'
+import { Homes } from './strategies/homes.ts'
 import type { SystemAccessOptions, SystemWork } from './system/access.ts'
 import { System } from './system/system.ts'
 import type { GlobalKysely, RequestDatabase, TenantKysely } from './types.ts'
@@ -40,7 +40,7 @@ export class TenancyDatabase {
   /** Where tenants are looked up. */
   readonly registry: TenantRegistry
   readonly #options: ResolvedDatabaseOptions
-  readonly #shard: Shard
+  readonly #homes: Homes
   // Of its own where it can be: a tenant that holds every connection must not keep others from being found.
   readonly #registryPool: pg.Pool | undefined
   readonly #system: System
@@ -49,13 +49,13 @@ export class TenancyDatabase {
   constructor (options: ResolvedDatabaseOptions) {
     const { url, registryUrl } = options.database
     this.#options = options
-    this.#shard = new Shard(url, options)
+    this.#homes = new Homes(options)
     const registrySource = registryUrl ?? url
     this.#registryPool = typeof registrySource === 'string' && !isEmbedded(registrySource)
       ? openPool(registrySource, { ...defaultPoolSettings, max: registryConnections })
       : undefined
-    this.#system = new System(options, this.#shard.pool)
-    this.registry = postgresRegistry(this.#registryPool ?? this.#shard.pool.pool)
+    this.#system = new System(options, this.#homes.default.pool)
+    this.registry = postgresRegistry(this.#registryPool ?? this.#homes.default.pool.pool)
   }
 
   /**
@@ -65,7 +65,7 @@ export class TenancyDatabase {
    */
   async boot (): Promise<LevelReport> {
     const { requireLevel } = this.#options.database
-    const report = await this.#shard.boot()
+    const report = await this.#homes.boot()
     if (report.level < requireLevel) {
       throw new SetupInvalidError(`the database reaches level L${report.level}, and options.database.requireLevel asks for L${requireLevel}: ${report.reasons.join('; ')}`)
     }
@@ -101,21 +101,21 @@ export class TenancyDatabase {
   }
 
   health (): DatabaseHealth {
-    const { pool, waiting } = this.#shard.pool
-    return { status: this.#isEnded ? 'down' : 'ok', connections: pool.totalCount, waiting }
+    const { connections, waiting } = this.#homes
+    return { status: this.#isEnded ? 'down' : 'ok', connections, waiting }
   }
 
   /** Ends the pools that were opened here; one that was passed in stays open. */
   async close (): Promise<void> {
     if (this.#isEnded) return
     this.#isEnded = true
-    await Promise.all([this.#system.close(), this.#shard.pool.close(), this.#registryPool?.end()])
+    await Promise.all([this.#system.close(), this.#homes.close(), this.#registryPool?.end()])
   }
 
   #makeHandle (scope: TenantScope, statementTimeout: number | undefined): TenantKysely {
     const { plugins, log } = this.#options.database
-    const { acquire, compiler } = this.#shard.home(scope.tenant, statementTimeout)
-    const settings = { scope, acquire, onBreach: () => reportBreach(scope), ...(compiler !== undefined && { statementOf: compiler.statementOf }) }
+    const { acquire, compiler } = this.#homes.home(scope.tenant, statementTimeout)
+    const settings = { scope, acquire, onBreach: () => reportBreach(scope), ...(compiler?.statementOf !== undefined && { statementOf: compiler.statementOf }) }
     const driver = scope.transaction === undefined ? new TenantDriver(settings) : new UnitDriver(settings, this.unitOfWork(scope))
     return new TenantHandle<RequestDatabase>({
       dialect: new TenantDialect(driver, compiler),

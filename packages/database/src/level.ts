@@ -9,6 +9,8 @@ export interface LevelReport {
   readonly level: Level
   /** Sentences for operators. Empty at level 4. */
   readonly reasons: readonly string[]
+  /** Sentences about what will be slow or break later, whatever the level. @default none */
+  readonly warnings?: readonly string[]
 }
 
 /** What the configuration says; the rest is read from the server. */
@@ -55,8 +57,8 @@ interface LoginRow {
 
 async function privilegesOfLogin (client: SqlClient): Promise<string[]> {
   const { rows: [database] } = await client.query<{ name: string }>('select pg_catalog.current_database()::text as name')
-  const { app } = rolesOf(database?.name ?? '')
-  const { rows: [login] } = await client.query<LoginRow>(text, [app])
+  const { app, shared } = rolesOf(database?.name ?? '')
+  const { rows: [login] } = await client.query<LoginRow>(text, [app, shared])
   if (login === undefined) return ['the login of the session does not exist any more']
   // A superuser is every role and owns everything: one sentence says it.
   if (login.superuser) return [`the login '${login.name}' is a superuser`]
@@ -68,7 +70,7 @@ async function privilegesOfLogin (client: SqlClient): Promise<string[]> {
   ]
 }
 
-// It may become the application's role, and the roles of tenants, which are members of that role themselves.
+// It may become the application's role, and the roles of tenants, which are members of that role or of the one that reads shared tables.
 // From 16 on, membership and the right to SET ROLE are two things.
 const text = `
 with login as (select * from pg_catalog.pg_roles where rolname = session_user),
@@ -85,7 +87,8 @@ select login.rolname::text as name, login.rolsuper as superuser,
   array(
     select rolname::text from pg_catalog.pg_roles, server
     where not login.rolsuper and pg_roles.oid <> login.oid and pg_catalog.pg_has_role(login.oid, pg_roles.oid, server.become)
-      and rolname <> $1 and not (rolname like 'tenant\\_%' and pg_catalog.pg_has_role(pg_roles.oid, (select oid from pg_catalog.pg_roles where rolname = $1), 'MEMBER'))
+      and rolname not in ($1, $2) and not (rolname ~ '^tenanth?_' and exists (
+        select from pg_catalog.pg_roles groups where groups.rolname in ($1, $2) and pg_catalog.pg_has_role(pg_roles.oid, groups.oid, 'MEMBER')))
     order by rolname limit 20
   ) as roles
 from login, server`

@@ -1,11 +1,13 @@
-import { bool, checkOptions, duration, fn, instance, nonEmptyString, oneOf, OptionInvalidError, positiveInteger, type TenantRegistry } from '@fastify-tenancy/core'
+import { bool, checkOptions, duration, fn, instance, isolations, nonEmptyString, oneOf, OptionInvalidError, positiveInteger, type Isolation, type TenantRegistry } from '@fastify-tenancy/core'
 import type { KyselyPlugin, LogConfig } from 'kysely'
 import type pg from 'pg'
 import * as v from 'valibot'
 
 import { isEmbedded } from './connection/open-pool.ts'
-import { isPlainName } from './row/names.ts'
 import type { Audit } from './system/access.ts'
+import { pool, serverUrl, source } from './connection/source-schema.ts'
+import { isPlainName } from './row/names.ts'
+import { budgetSchema, shardsSchema, tenantsSchema, type BudgetOptions, type ResolvedTenantsOptions, type ShardOptions, type TenantsOptions } from './strategies/options.ts'
 
 /** Where the data is, and how connections to it behave. */
 export interface DatabaseConnectionOptions {
@@ -17,7 +19,13 @@ export interface DatabaseConnectionOptions {
   readonly systemUrl?: string
   /** The login of migrations and of the manager; the plugin never connects with it. */
   readonly ownerUrl?: string
-  /** `max`: connections per process. @default { max: 10 } */
+  /** More databases for tenants of the strategies `rls`, `row` and `schema`, by the name in `placement.shard`. `'default'` is `url`. @default none */
+  readonly shards?: Readonly<Record<string, string | pg.Pool | ShardOptions>>
+  /** The databases of tenants of strategy `database`. @default none */
+  readonly tenants?: TenantsOptions
+  /** The most connections that this process may open, over all pools but that of look-ups (4). @default { connections: 100, whenFull: 'evict' } */
+  readonly budget?: number | BudgetOptions
+  /** `max`: connections per process and shard. @default { max: 10 } */
   readonly pool?: { readonly max?: number }
   /** Kysely plugins for `request.db`. @default none */
   readonly plugins?: readonly KyselyPlugin[]
@@ -55,8 +63,11 @@ export interface FairnessOptions {
 
 /** Which tables hold what. A table in no list is refused. */
 export interface TablesOptions {
-  /** Tables with a tenant column: names, or a map of names to their tenant columns. @default none */
-  readonly tenant?: readonly string[] | Readonly<Record<string, string>>
+  /**
+   * Tables with a tenant column: names, or a map of names to their tenant columns, or `'auto'` for every table of the schema that has
+   * the column. A named table without the column belongs to whom the tables belong that its foreign keys name. @default none
+   */
+  readonly tenant?: 'auto' | readonly string[] | Readonly<Record<string, string>>
   /** Tables that all tenants read and none writes. @default none */
   readonly shared?: readonly string[]
   /** Tables that no tenant sees. @default none */
@@ -76,6 +87,11 @@ export interface RlsOptions {
   readonly secret?: string | readonly [string, string]
   /** Rewrites queries as strategy `row` does, on top of the policies. @default false */
   readonly filter?: boolean
+  /**
+   * What tells the policies whose rows these are: `'setting'`, a setting of the transaction; `'role'`, a database role per tenant besides.
+   * `'role'` serves about 500 tenants per login. @default 'setting'
+   */
+  readonly context?: 'setting' | 'role'
 }
 
 /** Options of strategy `row`, and of `rls.filter`. */
@@ -89,7 +105,7 @@ export interface TenantDatabaseOptions {
   /** A URL (`postgres://…`, `pglite://memory`, `pglite://./folder`), a `pg.Pool`, or an object of these and more. */
   readonly database: string | pg.Pool | DatabaseConnectionOptions
   /** The strategy for tenants. @default 'rls' */
-  readonly isolation?: 'rls' | 'row'
+  readonly isolation?: Isolation
   readonly rls?: RlsOptions
   readonly row?: RowOptions
   readonly tables?: TablesOptions
@@ -108,6 +124,10 @@ export interface ResolvedDatabaseOptions {
     readonly registryUrl: string | undefined
     readonly systemUrl: string | undefined
     readonly ownerUrl: string | undefined
+    readonly shards: Readonly<Record<string, ShardOptions>>
+    /** Undefined where no tenant may have a database of its own. */
+    readonly tenants: ResolvedTenantsOptions | undefined
+    readonly budget: { readonly connections: number, readonly whenFull: 'wait' | 'evict' | 'reject' }
     readonly pool: { readonly max: number }
     readonly plugins: readonly KyselyPlugin[]
     readonly log: LogConfig | undefined
@@ -122,11 +142,12 @@ export interface ResolvedDatabaseOptions {
     readonly requireLevel: number
     readonly allowEmbedded: boolean
   }
-  readonly isolation: 'rls' | 'row'
+  readonly isolation: Isolation
   readonly rls: {
     /** The newest first; none where contexts are not signed. */
     readonly secrets: readonly string[]
     readonly filter: boolean
+    readonly context: 'setting' | 'role'
   }
   readonly row: { readonly functions: readonly string[] }
   readonly tables: ResolvedTables
@@ -142,13 +163,10 @@ export interface ResolvedTables {
   readonly shared: readonly string[]
   readonly global: readonly string[]
   readonly schema: string
+  /** The tenant column, where `tenant` is to be read from the catalog. */
+  readonly auto?: string
 }
 
-const urlMessage = 'must be a URL such as \'postgres://user@host/database\' or \'pglite://memory\''
-const url = v.pipe(v.string(urlMessage), v.regex(/^(?:postgres|postgresql|pglite):\/\/./, urlMessage))
-const serverUrl = v.pipe(v.string(urlMessage), v.regex(/^(?:postgres|postgresql):\/\/./, 'must be a URL such as \'postgres://user@host/database\''))
-const pool = instance<pg.Pool>('a URL or a pg.Pool', 'connect', 'query', 'end')
-const source = v.union([url, pool], 'must be a URL such as \'postgres://user@host/database\', or a pg.Pool')
 const names = v.array(nonEmptyString, 'must be a list of table names')
 const secret = v.pipe(v.string('must be a string of at least 32 characters'), v.minLength(32, 'must be a string of at least 32 characters'))
 
@@ -162,6 +180,9 @@ const connection = v.strictObject({
   registryUrl: v.optional(serverUrl),
   systemUrl: v.optional(serverUrl),
   ownerUrl: v.optional(serverUrl),
+  shards: v.optional(shardsSchema, {}),
+  tenants: v.optional(tenantsSchema),
+  budget: v.optional(budgetSchema, 100),
   pool: v.optional(v.strictObject({ max: v.optional(positiveInteger, 10) }), {}),
   plugins: v.optional(v.array(instance<KyselyPlugin>('a Kysely plugin', 'transformQuery', 'transformResult'), 'must be a list of Kysely plugins'), []),
   log: v.optional(v.custom<LogConfig>(value => typeof value === 'function' || Array.isArray(value), 'must be a function or a list of levels')),
@@ -182,14 +203,15 @@ const connection = v.strictObject({
 
 const schema = v.strictObject({
   database: connection,
-  isolation: v.optional(oneOf('rls', 'row'), 'rls'),
+  isolation: v.optional(oneOf(...isolations), 'rls'),
   rls: v.optional(v.strictObject({
     secret: v.optional(v.union([secret, v.strictTuple([secret, secret])], 'must be a string of at least 32 characters, or a pair of them')),
-    filter: v.optional(bool, false)
+    filter: v.optional(bool, false),
+    context: v.optional(oneOf('setting', 'role'), 'setting')
   }), {}),
   row: v.optional(v.strictObject({ functions: v.optional(v.array(functionName, functionMessage), []) }), {}),
   tables: v.optional(v.strictObject({
-    tenant: v.optional(v.union([names, v.record(v.string(), nonEmptyString)], 'must be a list of table names, or a map of names to their tenant columns'), []),
+    tenant: v.optional(v.union([v.literal('auto'), names, v.record(v.string(), nonEmptyString)], 'must be a list of table names, a map of names to their tenant columns, or \'auto\''), []),
     shared: v.optional(names, []),
     global: v.optional(names, []),
     column: v.optional(nonEmptyString, 'tenant_id'),
@@ -208,14 +230,18 @@ const schema = v.strictObject({
  */
 export function resolveDatabaseOptions (given: unknown, name = 'options'): ResolvedDatabaseOptions {
   const { database, isolation, rls, row, tables, registry, audit, decorator } = checkOptions(schema, withDatabaseObject(given), name)
-  const { url, registryUrl, systemUrl, ownerUrl, log, types, ...rest } = database
+  const { url, registryUrl, systemUrl, ownerUrl, tenants, log, types, ...rest } = database
   if (typeof url === 'string' && isEmbedded(url) && process.env.NODE_ENV === 'production' && !rest.allowEmbedded) {
     throw new OptionInvalidError(`${name}.database must be a postgres:// URL under NODE_ENV=production, got an embedded PGlite: set ${name}.database.allowEmbedded where that is meant`)
   }
+  if (isolation === 'database' && tenants === undefined) {
+    throw new OptionInvalidError(`${name}.database.tenants is required with isolation 'database': give the URL of tenants' databases, such as { url: 'postgres://{database}:password@host/{database}' }`)
+  }
+  if ('default' in rest.shards) throw new OptionInvalidError(`${name}.database.shards must not name 'default': that is ${name}.database.url`)
   return Object.freeze({
-    database: { url, ...rest, registryUrl, systemUrl, ownerUrl, log, types },
+    database: { url, ...rest, registryUrl, systemUrl, ownerUrl, tenants, log, types },
     isolation,
-    rls: { secrets: typeof rls.secret === 'string' ? [rls.secret] : rls.secret ?? [], filter: rls.filter },
+    rls: { secrets: typeof rls.secret === 'string' ? [rls.secret] : rls.secret ?? [], filter: rls.filter, context: rls.context },
     row,
     tables: resolveTables(tables, name),
     registry,
@@ -232,11 +258,19 @@ function withDatabaseObject (given: unknown): unknown {
 }
 
 function resolveTables (given: v.InferOutput<typeof schema>['tables'], name: string): ResolvedTables {
+  const { shared, global, schema } = given
+  if (given.tenant === 'auto') {
+    assertOnce([...shared, ...global], name)
+    return { tenant: {}, shared, global, schema, auto: given.column }
+  }
   const tenant = Array.isArray(given.tenant)
     ? Object.fromEntries(given.tenant.map(table => [table, given.column]))
     : given.tenant as Record<string, string>
-  const listed = [...(Array.isArray(given.tenant) ? given.tenant : Object.keys(tenant)), ...given.shared, ...given.global]
+  assertOnce([...(Array.isArray(given.tenant) ? given.tenant : Object.keys(tenant)), ...shared, ...global], name)
+  return { tenant, shared, global, schema }
+}
+
+function assertOnce (listed: readonly string[], name: string): void {
   const twice = listed.find((table, index) => listed.indexOf(table) !== index)
   if (twice !== undefined) throw new OptionInvalidError(`${name}.tables must name each table once, got '${twice}' twice`)
-  return { tenant, shared: given.shared, global: given.global, schema: given.schema }
 }

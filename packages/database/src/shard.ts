@@ -1,51 +1,66 @@
-import type { Tenant } from '@fastify-tenancy/core'
-import type pg from 'pg'
+import { tenantRole, type Isolation, type Tenant } from '@fastify-tenancy/core'
+import type { CompiledQuery, QueryCompiler } from 'kysely'
 
-import type { Borrower, Lease, LeaseSettings } from './connection/lease.ts'
-import { defaultPoolSettings, isEmbeddedPool, openPool } from './connection/open-pool.ts'
+import type { Borrower, Lease, LeaseSettings, Query } from './connection/lease.ts'
+import { defaultPoolSettings, isEmbeddedPool } from './connection/open-pool.ts'
 import { ConnectionPool } from './connection/pool.ts'
 import { Session } from './connection/session.ts'
 import { readTenantColumns, Tripwire } from './connection/tripwire.ts'
 import { rlsContext, type ContextSettings } from './context.ts'
 import { reportLevel, type LevelReport } from './level.ts'
-import type { ResolvedDatabaseOptions } from './options.ts'
-import type { RowCompiler } from './row/compiler.ts'
+import type { ResolvedDatabaseOptions, ResolvedTables } from './options.ts'
 import { rowRole } from './row/role.ts'
 import { RowStrategy } from './row/strategy.ts'
 import { assertInitialised } from './setup/assert-initialised.ts'
 import { init } from './setup/init.ts'
+import { listTables } from './setup/list-tables.ts'
 import { rolesOf } from './setup/roles.ts'
+import type { ConnectionBudget } from './strategies/budget.ts'
+import type { ShardOptions } from './strategies/options.ts'
+import { schemaOf } from './strategies/placement.ts'
+import { SchemaCompiler } from './strategies/schema-compiler.ts'
+import { countTenantRoles, maxTenantRoles } from './strategies/tenant-roles.ts'
 import { signingKey, signToken } from './token.ts'
 
 /** How long past the server's own timeout an answer may take, in milliseconds, before the connection is given up. */
-const grace = 5_000
+export const grace = 5_000
 
 /** Where one tenant's statements go, by its isolation. */
 export interface Home {
   /** Borrows a connection on which each statement speaks for the tenant. */
   acquire (): Promise<Lease>
   /** A compiler of the tenant's own, where its queries are rewritten. */
-  readonly compiler: RowCompiler | undefined
+  readonly compiler: HomeCompiler | undefined
 }
 
-/** One database with shared tables, and the application's connections to it. */
+export interface HomeCompiler extends QueryCompiler {
+  /** What is sent for a compiled query; throws where it may not run here. @default its own text and parameters */
+  readonly statementOf?: (query: CompiledQuery) => Query
+}
+
+/** One database with shared tables and schemas of tenants, and the application's connections to it. */
 export class Shard {
   readonly pool: ConnectionPool
   readonly #options: ResolvedDatabaseOptions
+  readonly #logins: ShardOptions
   readonly #tripwire: Tripwire
   readonly #rows: RowStrategy
+  readonly #sharedTables: ReadonlySet<string>
+  #tables: ResolvedTables
+  #name = ''
   #context: ContextSettings | undefined
 
-  /** @param source a URL, or a pool that its caller closes. */
-  constructor (source: string | pg.Pool, options: ResolvedDatabaseOptions) {
+  constructor (logins: ShardOptions, options: ResolvedDatabaseOptions, budget: ConnectionBudget) {
+    const { url } = logins
     const { pool: { max }, types, fairness } = options.database
     const settings: LeaseSettings = { names: true, types }
     this.#options = options
+    this.#logins = logins
+    this.#tables = options.tables
+    this.#sharedTables = new Set(options.tables.shared)
     this.#rows = new RowStrategy(options)
-    this.pool = typeof source === 'string'
-      ? new ConnectionPool(openPool(source, { ...defaultPoolSettings, max }), true, settings, fairness)
-      : new ConnectionPool(source, false, settings, fairness)
-    this.#tripwire = new Tripwire(() => readTenantColumns(this.pool.pool, options.tables.schema, options.tables.tenant))
+    this.pool = new ConnectionPool(typeof url === 'string' ? budget.openPool(url, { ...defaultPoolSettings, max }) : url, typeof url === 'string', settings, fairness)
+    this.#tripwire = new Tripwire(() => readTenantColumns(this.pool.pool, this.#tables.schema, this.#tables.tenant))
   }
 
   /**
@@ -55,19 +70,21 @@ export class Shard {
    * @throws FST_TENANCY_SETUP_INVALID that says what to run, where the database is not initialised
    */
   async boot (): Promise<LevelReport> {
-    const { database, isolation, rls, registry, tables } = this.#options
+    const { database, isolation, rls, registry } = this.#options
     // Where all queries are rewritten, no policy is needed; and where tenants are looked up elsewhere, nothing of ours.
-    const needsPolicies = isolation !== 'row'
-    const needsInit = needsPolicies || registry === undefined
+    const needsPolicies = isolation === 'rls'
+    const needsInit = needsPolicies || isolation === 'schema' || registry === undefined
     const key = rls.secrets[0] === undefined ? undefined : signingKey(rls.secrets[0])
     const client = await this.pool.pool.connect()
     try {
       // An embedded database is this process's own: there is nobody else to initialise it.
       if (isEmbeddedPool(this.pool.pool)) await init(client, { signingSecrets: rls.secrets })
-      if (needsInit) await assertInitialised(client, { tables: needsPolicies ? tables : { ...tables, tenant: {} }, signed: key !== undefined, ...(key !== undefined && { key }) })
-      await this.#rows.boot(client)
+      const tables = this.#tables = await listTables(client, this.#options.tables)
+      if (needsInit) await assertInitialised(client, { tables: needsPolicies ? tables : { ...tables, tenant: {} }, signed: key !== undefined, context: rls.context, ...(key !== undefined && { key }) })
+      await this.#rows.boot(client, tables)
       const { rows: [row] } = await client.query<{ name: string, pid: number }>('select current_database() as name, pg_backend_pid() as pid')
       if (row === undefined) throw new Error('the database did not answer')
+      this.#name = row.name
       // Behind a pooler the pid changes from one transaction to the next, and a token must not be bound to it.
       const isDirect = row.pid === Session.of(client).client.processID
       const { statementTimeout, lockTimeout, idleInTransaction, plans } = database
@@ -80,12 +97,17 @@ export class Shard {
         plans,
         sign: key && ((tenant, pid) => signToken({ key, tenant, pid: isDirect ? pid : null }))
       }
-      return await reportLevel(client, {
+      const tenantRoles = await countTenantRoles(client)
+      const report = await reportLevel(client, {
         hasRegistryLogin: database.registryUrl !== undefined,
-        hasSystemLogin: database.systemUrl !== undefined,
-        hasOwnerLogin: database.ownerUrl !== undefined,
+        hasSystemLogin: this.#logins.systemUrl !== undefined,
+        hasOwnerLogin: this.#logins.ownerUrl !== undefined,
         isSigned: key !== undefined
       })
+      return tenantRoles <= maxTenantRoles ? report : {
+        ...report,
+        warnings: [`the login may become the roles of ${tenantRoles} tenants: above ${maxTenantRoles} each new connection gets slow, so spread tenants over shards, or use rls.context 'setting'`]
+      }
     } finally {
       client.release()
       if (this.#context !== undefined) await this.#tripwire.refresh()
@@ -93,14 +115,26 @@ export class Shard {
   }
 
   /** Where a tenant's statements go. */
-  home (tenant: Tenant, statementTimeout: number = this.#options.database.statementTimeout): Home {
+  home (tenant: Tenant, isolation: Isolation, statementTimeout: number): Home {
     if (this.#context === undefined) throw new Error('the database was not booted: await boot() first')
+    const schema = isolation === 'schema' ? schemaOf(tenant) : undefined
+    const hasRole = schema !== undefined || (isolation === 'rls' && this.#options.rls.context === 'role')
     const borrower: Borrower = {
       tenant: tenant.id,
-      context: rlsContext(tenant, { ...this.#context, statementTimeout }),
+      context: rlsContext(tenant, {
+        ...this.#context,
+        statementTimeout,
+        ...(hasRole && { role: tenantRole(tenant.id, this.#name) }),
+        // Policies ask for a signature; the privileges of a schema's role do not.
+        ...(schema !== undefined && { schema, sign: undefined })
+      }),
       guard: this.#options.database.tripwire ? this.#tripwire.guard(tenant.id) : undefined,
-      deadline: statementTimeout + grace
+      deadline: statementTimeout + grace,
+      ...(schema !== undefined && { schema })
     }
-    return { acquire: () => this.pool.acquire(borrower), compiler: this.#rows.compiler(tenant) }
+    const compiler = schema === undefined
+      ? this.#rows.compiler(tenant)
+      : new SchemaCompiler({ own: schema, shared: this.#sharedTables, sharedSchema: this.#context.schema })
+    return { acquire: () => this.pool.acquire(borrower), compiler }
   }
 }

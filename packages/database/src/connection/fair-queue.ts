@@ -10,6 +10,8 @@ export interface FairQueueSettings {
   readonly maxWaiting: number
   /** The longest wait, in milliseconds. */
   readonly maxWait: number
+  /** How many slots a tenant that is alone leaves free for the next one; 0 where there is no other. @default 1 */
+  readonly spare?: number
 }
 
 interface Waiter {
@@ -67,8 +69,8 @@ export class FairQueue {
   #mayTake (tenant: string): boolean {
     const held = this.#held.get(tenant) ?? 0
     const othersWait = this.#waiting.size > (this.#waiting.has(tenant) ? 1 : 0)
-    const { slots, share } = this.#settings
-    return this.#free > 0 && held < (othersWait ? share : Math.max(1, slots - 1))
+    const { slots, share, spare = 1 } = this.#settings
+    return this.#free > 0 && held < (othersWait ? share : Math.max(1, slots - spare))
   }
 
   #take (tenant: string): void {

@@ -25,6 +25,8 @@ export interface Borrower {
   readonly context: MakeContext
   /** Undefined where the tripwire is off. */
   readonly guard: RowGuard | undefined
+  /** The schema in which names without one are found, where it is not the same for all borrowers of the pool. */
+  readonly schema?: string
   /** The longest that one statement may go unanswered, in milliseconds: past the server's own timeout, the server or the way to it is gone. */
   readonly deadline: number
 }
@@ -66,6 +68,7 @@ export class Lease {
     this.#borrower = borrower
     this.#onReturn = onReturn
     this.#settings = settings
+    if (borrower.schema !== undefined) this.#session.visit(borrower.schema)
   }
 
   get isTransaction (): boolean {
@@ -123,7 +126,7 @@ export class Lease {
   release (): void {
     if (this.#isReturned) return
     this.#isReturned = true
-    const isClean = this.#running === 0 && this.#status === 'I' && !this.#isSpoilt && !this.#session.isDead && !this.#session.isChanged
+    const isClean = this.#running === 0 && this.#status === 'I' && !this.#isSpoilt && !this.#session.isDead && !this.#session.isChanged && !this.#session.isWorn
     this.#client.release(!isClean)
     this.#onReturn()
   }
@@ -161,8 +164,9 @@ export class Lease {
     if (!isAllowed) throw new QueryRefusedError(`A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, got ${keyword || 'no keyword'}: use the transaction methods of Kysely, and migrations for the rest`)
     if (mayChangeSession) this.#isSpoilt = true
     const context = this.#borrower.context(this.#session.client)
+    const contextName = readStatement(context.text).name
     // Without parameters a plan is always the generic one: such a statement is not worth a name.
-    const statementName = query.values.length > 0 ? name : ''
+    const statementName = query.values.length > 0 ? this.#nameHere(name) : ''
     const send = (): Promise<BatchEnd> => this.#send([
       ...this.#takeBegin(),
       this.#prepared(context, contextName, 0),
@@ -185,6 +189,12 @@ export class Lease {
       throw new QueryRefusedError(`A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, and the server answered ${tag || 'nothing'}`)
     }
     return end.reply
+  }
+
+  // A text that names no schema means other tables in another one: there it is another statement.
+  #nameHere (name: string): string {
+    const { schema } = this.#borrower
+    return schema === undefined ? name : `${name}${readStatement(schema).name}`
   }
 
   #prepared ({ text, values }: Query, name: string, portion: number): WireStatement {
@@ -240,8 +250,6 @@ export class Lease {
     return result
   }
 }
-
-const contextName = 'tenancy_context'
 
 function control (text: string): WireStatement {
   return { text, values: [], name: '', isParsed: false, portion: 0 }

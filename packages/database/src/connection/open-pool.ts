@@ -12,6 +12,8 @@ export interface PoolSettings {
   readonly acquireTimeout: number
   /** How long an unused connection is kept. */
   readonly idleTimeout: number
+  /** The class of its connections, where they are counted. @default pg.Client */
+  readonly Client?: new (config?: pg.ClientConfig) => pg.Client
 }
 
 /** @default 10 connections, 5 s to get one, 5 minutes idle */
@@ -35,7 +37,8 @@ export function openPool (url: string, settings: PoolSettings = defaultPoolSetti
     min: 0,
     connectionTimeoutMillis: settings.acquireTimeout,
     idleTimeoutMillis: settings.idleTimeout,
-    keepAlive: true
+    keepAlive: true,
+    ...(settings.Client && { Client: settings.Client as never })
   })
   // A backend that dies while idle is reported here; without a listener it would end the process.
   pool.on('error', () => {})

@@ -15,12 +15,15 @@ export class ConnectionPool {
   readonly #isOwned: boolean
   readonly #settings: LeaseSettings
   readonly #queue: FairQueue
+  // Those who wait for a connection or hold one.
+  #users = 0
+  #onUnused: (() => void) | undefined
 
   /** @param isOwned whether `close()` ends the pool: one that was passed in belongs to its caller. */
-  constructor (pool: pg.Pool, isOwned: boolean, settings: LeaseSettings, { share, maxWaiting, maxWait }: Fairness) {
+  constructor (pool: pg.Pool, isOwned: boolean, settings: LeaseSettings, { share, ...fairness }: Fairness) {
     const slots = pool.options.max ?? 10
     this.pool = pool
-    this.#queue = new FairQueue({ slots, share: Math.max(1, Math.floor(slots * share)), maxWaiting, maxWait })
+    this.#queue = new FairQueue({ slots, share: Math.max(1, Math.floor(slots * share)), ...fairness })
     this.#isOwned = isOwned
     this.#settings = settings
     // A backend that dies while idle is reported here; without a listener it would end the process.
@@ -35,13 +38,30 @@ export class ConnectionPool {
    * @throws FST_TENANCY_DATABASE_UNAVAILABLE when the server cannot be reached
    */
   async acquire (borrower: Borrower): Promise<Lease> {
-    const giveBack = await this.#queue.acquire(borrower.tenant)
+    this.#users++
+    let giveBack = (): void => {}
     try {
-      return new Lease(await this.pool.connect(), borrower, this.#settings, giveBack)
+      giveBack = await this.#queue.acquire(borrower.tenant)
+      return new Lease(await this.pool.connect(), borrower, this.#settings, () => {
+        giveBack()
+        this.#leave()
+      })
     } catch (error) {
       giveBack()
+      this.#leave()
       throw this.#explain(error)
     }
+  }
+
+  /** Closes the pool as soon as nobody waits for a connection or holds one; whoever has it may still borrow until then. */
+  async retire (): Promise<void> {
+    if (this.#users > 0) await new Promise<void>(resolve => { this.#onUnused = resolve })
+    await this.close()
+  }
+
+  #leave (): void {
+    this.#users--
+    if (this.#users === 0) this.#onUnused?.()
   }
 
   get waiting (): number {
@@ -58,6 +78,7 @@ export class ConnectionPool {
   }
 
   #explain (error: unknown): Error {
+    if (error instanceof DatabaseBusyError || error instanceof DatabaseUnavailableError) return error
     const isFull = this.pool.totalCount >= (this.pool.options.max ?? 10) && this.pool.idleCount === 0
     const isRefused = isServerError(error) && error.code === '53300'
     return isRefused || (isFull && !isServerError(error) && isTimeout(error))

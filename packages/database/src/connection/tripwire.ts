@@ -64,7 +64,7 @@ export class Tripwire {
 
 const none: readonly number[] = []
 
-/** The tenant columns of these tables, by the ids under which the server's results name them. */
+/** The tenant columns of these tables, in `schema` and in the schemas of tenants, by the ids under which the server's results name them. */
 export async function readTenantColumns (client: SqlClient, schema: string, tables: Readonly<Record<string, string>>): Promise<ReadonlyMap<number, number>> {
   const { rows } = await client.query<{ table: number, column: number }>(`
     select a.attrelid::int8::float8 as table, a.attnum::int4 as column
@@ -72,6 +72,6 @@ export async function readTenantColumns (client: SqlClient, schema: string, tabl
     join pg_catalog.pg_class c on c.oid = a.attrelid
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     join unnest($2::text[], $3::text[]) as listed (name, tenant) on listed.name = c.relname and listed.tenant = a.attname
-    where n.nspname = $1`, [schema, Object.keys(tables), Object.values(tables)])
+    where n.nspname = $1 or n.nspname ~ '^tenanth?_'`, [schema, Object.keys(tables), Object.values(tables)])
   return new Map(rows.map(({ table, column }) => [table, column]))
 }

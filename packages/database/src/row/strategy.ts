@@ -1,6 +1,6 @@
 import type { Tenant } from '@fastify-tenancy/core'
 
-import type { ResolvedDatabaseOptions } from '../options.ts'
+import type { ResolvedDatabaseOptions, ResolvedTables } from '../options.ts'
 import type { SqlClient } from '../setup/sql-client.ts'
 import { RowCompiler } from './compiler.ts'
 import { defaultFunctions } from './functions.ts'
@@ -22,14 +22,16 @@ export class RowStrategy {
   }
 
   /** Reads the tables from the catalog. A table that is made later is refused until the next boot. */
-  async boot (client: SqlClient): Promise<void> {
-    this.#tables = await readRowTables(client, this.#options.tables)
+  async boot (client: SqlClient, tables: ResolvedTables): Promise<void> {
+    this.#tables = await readRowTables(client, tables)
   }
 
   /** The compiler of one handle of a tenant; undefined where its queries go out as they are. */
   compiler (tenant: Tenant): RowCompiler | undefined {
     const { isolation, rls: { filter } } = this.#options
-    if (!filter && isolation !== 'row' && tenant.isolation !== 'row') return undefined
+    // Where the application says `row`, there may be no policies: its tenants of strategy `rls`, the default of a tenant, are rewritten too.
+    const isRewritten = tenant.isolation === 'row' || (tenant.isolation === 'rls' && (filter || isolation === 'row'))
+    if (!isRewritten) return undefined
     if (this.#tables === undefined) throw new Error('the database was not booted: await boot() first')
     return new RowCompiler(rootScope({ tenant: tenantValue(tenant.id), tables: this.#tables, functions: this.#functions, grammar }))
   }

@@ -11,6 +11,8 @@ export interface InitialisedOptions {
   readonly tables: ResolvedTables
   /** Whether the policies must ask for a signed context. */
   readonly signed: boolean
+  /** Whether the policies must ask for the tenant's own role. @default 'setting' */
+  readonly context?: 'setting' | 'role'
   /** The key that this process signs with: the database must know it. @default not checked */
   readonly key?: SigningKey
 }
@@ -21,7 +23,7 @@ export interface InitialisedOptions {
  *
  * @throws FST_TENANCY_SETUP_INVALID that says which command mends it.
  */
-export async function assertInitialised (client: SqlClient, { tables, signed, key }: InitialisedOptions): Promise<void> {
+export async function assertInitialised (client: SqlClient, { tables, signed, context = 'setting', key }: InitialisedOptions): Promise<void> {
   const { rows: [state] } = await client.query<{ database: string, comment: string | null }>(`
     select pg_catalog.current_database()::text as database, pg_catalog.obj_description(pg_catalog.to_regnamespace('tenancy')::oid, 'pg_namespace') as comment`)
   const version = versionOf(state?.comment ?? '')
@@ -29,7 +31,7 @@ export async function assertInitialised (client: SqlClient, { tables, signed, ke
   if (version < sqlFiles.length) throw new SetupInvalidError(`the database was initialised by an older version (${version} of ${sqlFiles.length}): run \`tenancy init\``)
   const { app } = rolesOf(state.database)
   await assertCanBecome(client, app)
-  await assertProtected(client, tables, signed)
+  await assertProtected(client, tables, signed, context)
   if (key !== undefined) await assertKeyKnown(client, app, key)
 }
 
@@ -41,21 +43,29 @@ async function assertCanBecome (client: SqlClient, role: string): Promise<void> 
   if (!row.may) throw new SetupInvalidError('the login in options.database.url may not become the role of tenants\' statements: run `tenancy init` with this URL')
 }
 
-async function assertProtected (client: SqlClient, tables: ResolvedTables, signed: boolean): Promise<void> {
-  const { rows } = await client.query<{ table: string, forced: boolean, policies: string[], predicate: string | null }>(`
-    select c.relname::text as table, c.relrowsecurity and c.relforcerowsecurity as forced,
+async function assertProtected (client: SqlClient, tables: ResolvedTables, signed: boolean, context: 'setting' | 'role'): Promise<void> {
+  const { rows } = await client.query<{ table: string, child: boolean, forced: boolean, policies: string[], predicate: string | null }>(`
+    select c.relname::text as table,
+      not exists (select from pg_catalog.pg_attribute where attrelid = c.oid and attname = listed.column_name and not attisdropped) as child,
+      c.relrowsecurity and c.relforcerowsecurity as forced,
       array(select polname::text from pg_catalog.pg_policy where polrelid = c.oid order by polname) as policies,
       (select pg_catalog.pg_get_expr(polqual, polrelid) from pg_catalog.pg_policy where polrelid = c.oid and polname = $3) as predicate
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = $1 and c.relname = any($2)
-    order by c.relname`, [tables.schema, Object.keys(tables.tenant), policyNames.tenant])
+    join unnest($2::text[], $4::text[]) listed (table_name, column_name) on listed.table_name = c.relname
+    where n.nspname = $1
+    order by c.relname`, [tables.schema, Object.keys(tables.tenant), policyNames.tenant, Object.values(tables.tenant)])
   const expected = Object.values(policyNames).toSorted().join()
-  for (const { table, forced, policies, predicate } of rows) {
+  for (const { table, child, forced, policies, predicate } of rows) {
     if (!forced || policies.join() !== expected) throw new SetupInvalidError(`table '${table}' is not protected: run \`tenancy protect ${table}\``)
+    // Without a tenant column of its own, a table has what its parent's policy asks for.
+    if (child) continue
     if (predicate?.includes('verified_tenant()') !== signed) {
       throw new SetupInvalidError(signed
         ? `the policy of table '${table}' asks for no signature, and options.rls.secret is set: run \`tenancy protect\` with the secret`
         : `the policy of table '${table}' asks for a signature, and options.rls.secret is missing: set it`)
+    }
+    if (predicate?.includes('role_tenant(') !== (context === 'role')) {
+      throw new SetupInvalidError(`the policy of table '${table}' was made for another options.rls.context than '${context}': run \`tenancy protect\` with these options`)
     }
   }
 }

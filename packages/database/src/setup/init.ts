@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 import { signingKey } from '../token.ts'
 import { SetupInvalidError } from './errors.ts'
-import { ensureLogins, type Logins } from './logins.ts'
+import { allowTenantRoles, ensureLogins, type Logins } from './logins.ts'
 import { ensureRoles, grantRole, readSession, rolesOf, withRoles, type Roles, type Session } from './roles.ts'
 import { inTransaction, quoteName, sqlState, type SqlClient } from './sql-client.ts'
 import { sqlFiles } from './sql.generated.ts'
@@ -15,6 +15,8 @@ export interface InitOptions {
    * `[]` takes all keys away. @default the keys stay as they are
    */
   readonly signingSecrets?: readonly string[]
+  /** Whether tenants will have roles or schemas of their own: the owner's login may then create roles. @default false */
+  readonly tenantRoles?: boolean
 }
 
 // Which SQL files a database has: the comment on the schema, which every login can read.
@@ -43,6 +45,7 @@ export async function init (client: SqlClient, options: InitOptions = {}): Promi
     await becomeOwner(client, session, roles)
     await applyFiles(client, roles)
     await ensureLogins(client, session, roles, options.logins ?? {})
+    if (options.tenantRoles) await allowTenantRoles(client, session, roles, options.logins?.owner?.user)
     if (options.signingSecrets !== undefined) await syncKeys(client, roles, options.signingSecrets)
   }))
 }

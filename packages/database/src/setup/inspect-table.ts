@@ -1,6 +1,7 @@
 import type { ResolvedTables } from '../options.ts'
 import { SetupInvalidError } from './errors.ts'
-import type { TenantColumnType } from './policy.ts'
+import { listTables } from './list-tables.ts'
+import type { ParentKey, TenantColumnType } from './policy.ts'
 import { quoteName, type SqlClient } from './sql-client.ts'
 
 /** A table as the catalog has it. */
@@ -61,8 +62,31 @@ export async function inspectTenantColumn (client: SqlClient, { oid, name }: Tab
   return { type, isIdentity: row.identity, isIndexed: row.indexed }
 }
 
+/** Whether a table has a column of this name. */
+export async function hasColumn (client: SqlClient, { oid }: TableFacts, column: string): Promise<boolean> {
+  const { rows } = await client.query('select from pg_catalog.pg_attribute where attrelid = $1 and attname = $2 and attnum > 0 and not attisdropped', [oid, column])
+  return rows.length > 0
+}
+
+/** The foreign keys of a table to others of these tables, by name. A key to the table itself proves nothing. */
+export async function parentKeys (client: SqlClient, { oid }: TableFacts, schema: string, parents: readonly string[]): Promise<ParentKey[]> {
+  const { rows } = await client.query<{ parent: string, columns: string[], parents: string[], required: boolean }>(`
+    select p.relname::text as parent,
+      array(select a.attname::text from unnest(k.conkey) with ordinality u (num, place) join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.num order by place) as columns,
+      array(select a.attname::text from unnest(k.confkey) with ordinality u (num, place) join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.num order by place) as parents,
+      not exists (select from unnest(k.conkey) u (num) join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.num where not a.attnotnull) as required
+    from pg_catalog.pg_constraint k
+    join pg_catalog.pg_class p on p.oid = k.confrelid join pg_catalog.pg_namespace n on n.oid = p.relnamespace
+    where k.contype = 'f' and k.conrelid = $1 and k.confrelid <> $1 and n.nspname = $2 and p.relname = any($3)
+    order by k.conname`, [oid, schema, parents])
+  return rows.map(({ parent, columns, parents, required }) => ({
+    parent: `${quoteName(schema)}.${quoteName(parent)}`, columns, parentColumns: parents, isRequired: required
+  }))
+}
+
 /** The types of the listed tables' tenant columns, each once; tables that do not exist yet are left out. */
-export async function tenantColumnTypes (client: SqlClient, { schema, tenant }: ResolvedTables): Promise<TenantColumnType[]> {
+export async function tenantColumnTypes (client: SqlClient, tables: ResolvedTables): Promise<TenantColumnType[]> {
+  const { schema, tenant } = await listTables(client, tables)
   const { rows } = await client.query<{ type: string }>(`
     select distinct t.typname as type
     from unnest($2::text[], $3::text[]) listed (table_name, column_name)

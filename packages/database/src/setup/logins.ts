@@ -36,12 +36,15 @@ const inherits = { app: false, registry: true, system: false, owner: true } as c
  */
 export async function ensureLogins (client: SqlClient, session: Session, roles: Roles, logins: Logins): Promise<void> {
   for (const [user, uses] of usesByUser(logins)) {
-    const isPrivileged = await ensureLogin(client, session, logins, user, uses)
+    const password = uses.map(use => logins[use]?.password).find(given => given !== undefined && given !== '')
+    const isPrivileged = await ensureLogin(client, { user, ...(password !== undefined && { password }) }, uses.every(use => inherits[use]))
     if (isPrivileged) continue
     const granted = new Set<string>(uses.flatMap(use => groups[use].map(group => roles[group])))
     for (const use of uses) {
       for (const group of groups[use]) await grantRole(client, session, roles[group], user, inherits[use])
     }
+    // The owner's login may hand these on to the roles of tenants, who would lose them with it.
+    if (uses.includes('owner')) granted.add(roles.app).add(roles.shared)
     await revokeOthers(client, session, Object.values(roles).filter(role => !granted.has(role)), user)
     await grantLookups(client, user, uses.includes('app') && logins.registry === undefined)
   }
@@ -58,13 +61,31 @@ function usesByUser (logins: Logins): Map<string, Use[]> {
   return users
 }
 
-async function ensureLogin (client: SqlClient, session: Session, logins: Logins, user: string, uses: readonly Use[]): Promise<boolean> {
+/** Creates a login where it is missing. @returns whether it is a superuser's */
+export async function ensureLogin (client: SqlClient, { user, password }: Login, isInheriting = false): Promise<boolean> {
   const { rows: [existing] } = await client.query<{ rolsuper: boolean }>('select rolsuper from pg_catalog.pg_roles where rolname = $1', [user])
   if (existing !== undefined) return existing.rolsuper
-  const password = uses.map(use => logins[use]?.password).find(given => given !== undefined && given !== '')
-  const inherit = uses.every(use => inherits[use]) ? 'inherit' : 'noinherit'
+  const inherit = isInheriting ? 'inherit' : 'noinherit'
   await client.query(`create role ${quoteName(user)} login ${inherit}${password === undefined ? '' : ` password ${quoteText(passwordVerifier(password))}`}`)
   return false
+}
+
+/**
+ * Lets the owner's login make roles and schemas of tenants. Up to PostgreSQL 15, CREATEROLE may grant any role but a superuser's.
+ *
+ * ```sql
+ * alter role "owner" createrole;
+ * grant "tenancy_app_1f3a0c22", "tenancy_shared_1f3a0c22" to "owner" with admin true, inherit false, set false;
+ * grant create on database "app" to "tenancy_owner_1f3a0c22";
+ * ```
+ */
+export async function allowTenantRoles (client: SqlClient, session: Session, roles: Roles, user: string | undefined): Promise<void> {
+  await client.query(`grant create on database ${quoteName(session.database)} to ${quoteName(roles.owner)}`)
+  if (user === undefined || user === session.user) return
+  const { rows: [login] } = await client.query<{ rolsuper: boolean }>('select rolsuper from pg_catalog.pg_roles where rolname = $1', [user])
+  if (login?.rolsuper !== false) return
+  await client.query(`alter role ${quoteName(user)} createrole`)
+  if (session.grantsOptions) await client.query(`grant ${quoteName(roles.app)}, ${quoteName(roles.shared)} to ${quoteName(user)} with admin true, inherit false, set false`)
 }
 
 async function revokeOthers (client: SqlClient, session: Session, others: readonly string[], user: string): Promise<void> {

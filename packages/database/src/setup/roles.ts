@@ -8,6 +8,8 @@ export interface Roles {
   readonly owner: string
   /** Statements of tenants: rows of tenant tables through the policy, and shared tables. */
   readonly app: string
+  /** Reads the shared tables: what the roles of schemas have of the schema of shared tables. */
+  readonly shared: string
   /** The global tables, never a tenant's. */
   readonly global: string
   /** Work across tenants. */
@@ -21,6 +23,7 @@ export function rolesOf (database: string): Roles {
   return Object.freeze({
     owner: roleName('owner', database),
     app: roleName('app', database),
+    shared: roleName('shared', database),
     global: roleName('global', database),
     system: roleName('system', database),
     registry: roleName('registry', database)
@@ -36,7 +39,7 @@ export function withRoles (sql: string, roles: Roles): string {
 }
 
 /**
- * Creates what is missing of the five roles, and lets the connected login become the owner.
+ * Creates what is missing of the roles, and lets the connected login become the owner.
  *
  * ```sql
  * create role "tenancy_app_1f3a0c22" nologin noinherit

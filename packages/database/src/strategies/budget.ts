@@ -1,0 +1,131 @@
+import { callbackify } from 'node:util'
+
+import pg from 'pg'
+
+import { openPool, type PoolSettings } from '../connection/open-pool.ts'
+import { wireClient } from '../connection/pg-internals.ts'
+import { DatabaseBusyError } from '../errors.ts'
+
+/** What happens to who needs one connection more than the budget has. */
+export type WhenFull = 'wait' | 'evict' | 'reject'
+
+export interface BudgetSettings {
+  /** How many connections the process may have open, over all pools. */
+  readonly connections: number
+  readonly whenFull: WhenFull
+  /** The longest wait for one, in milliseconds. */
+  readonly maxWait: number
+}
+
+/**
+ * Bounds the connections of all pools of a process together. A connection counts from before it is opened until its
+ * socket has closed, so that pools which are ending count too.
+ */
+export class ConnectionBudget {
+  readonly #settings: BudgetSettings
+  // The pool that was used longest ago comes first.
+  readonly #pools = new Set<pg.Pool>()
+  readonly #waiting: (() => void)[] = []
+  #open = 0
+
+  constructor (settings: BudgetSettings) {
+    this.#settings = settings
+  }
+
+  /** Connections that are open, being opened or being closed. */
+  get open (): number {
+    return this.#open
+  }
+
+  /** The class of connections that are counted here. */
+  #client (connectTimeout: number): new (config?: pg.ClientConfig) => pg.Client {
+    const take = (): Promise<() => void> => this.#take()
+    return class extends pg.Client {
+      constructor (config: pg.ClientConfig = {}) {
+        super({ ...config, connectionTimeoutMillis: connectTimeout })
+      }
+
+      // As pg.Pool calls it.
+      override connect (): Promise<this>
+      override connect (callback: (error: Error) => void): void
+      override connect (callback?: (error: Error) => void): Promise<this> | void {
+        if (callback === undefined) return this.#counted()
+        callbackify(() => this.#counted())(callback)
+      }
+
+      async #counted (): Promise<this> {
+        const giveBack = await take()
+        const { connection } = wireClient(this)
+        connection.once('end', giveBack)
+        try {
+          await super.connect()
+          return this
+        } catch (error) {
+          connection.stream.destroy()
+          giveBack()
+          throw error
+        }
+      }
+    }
+  }
+
+  /** Opens a pool whose connections count, and whose idle ones may be closed for others. `acquireTimeout` bounds the opening of one. */
+  openPool (url: string, settings: PoolSettings): pg.Pool {
+    // The wait for the budget comes before the opening, and has a bound of its own.
+    const acquireTimeout = this.#settings.maxWait + settings.acquireTimeout + 1_000
+    const pool = openPool(url, { ...settings, acquireTimeout, Client: this.#client(settings.acquireTimeout) })
+    this.#pools.add(pool)
+    pool.on('acquire', () => {
+      this.#pools.delete(pool)
+      this.#pools.add(pool)
+    })
+    // A connection that comes free while others wait for one is worth more to them; it is idle only after this event.
+    pool.on('release', () => { if (this.#waiting.length > 0) setImmediate(() => { this.#evict() }) })
+    return pool
+  }
+
+  /** Forgets a pool that has ended. */
+  forget (pool: pg.Pool): void {
+    this.#pools.delete(pool)
+  }
+
+  async #take (): Promise<() => void> {
+    if (this.#open >= this.#settings.connections) await this.#wait()
+    else this.#open++
+    let isHeld = true
+    return () => {
+      if (!isHeld) return
+      isHeld = false
+      const next = this.#waiting.shift()
+      if (next === undefined) this.#open--
+      else next()
+    }
+  }
+
+  #wait (): Promise<void> {
+    const { whenFull, maxWait } = this.#settings
+    if (whenFull === 'reject') return Promise.reject(new DatabaseBusyError())
+    this.#evict()
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#waiting.splice(this.#waiting.indexOf(next), 1)
+        reject(new DatabaseBusyError())
+      }, maxWait)
+      const next = (): void => {
+        clearTimeout(timer)
+        resolve()
+      }
+      this.#waiting.push(next)
+    })
+  }
+
+  // Borrowed and given up: a pool has no other way to close one connection. Where somebody was faster, it is theirs, and who waits goes on waiting.
+  #evict (): void {
+    if (this.#settings.whenFull !== 'evict') return
+    for (const pool of this.#pools) {
+      if (pool.idleCount === 0 || pool.waitingCount > 0) continue
+      pool.connect().then(client => client.release(true), () => {})
+      return
+    }
+  }
+}

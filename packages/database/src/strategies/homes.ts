@@ -1,0 +1,100 @@
+import type { Tenant } from '@fastify-tenancy/core'
+
+import { rlsContext } from '../context.ts'
+import { DatabaseUnavailableError } from '../errors.ts'
+import type { LevelReport } from '../level.ts'
+import type { ResolvedDatabaseOptions } from '../options.ts'
+import { SetupInvalidError } from '../setup/errors.ts'
+import { Shard, grace, type Home } from '../shard.ts'
+import { ConnectionBudget } from './budget.ts'
+import { isolationOf } from './isolation-of.ts'
+import { TenantDatabases } from './tenant-databases.ts'
+
+/** Where each tenant's statements go, by its strategy and its shard. */
+export class Homes {
+  /** The shard of `database.url`. */
+  readonly default: Shard
+  readonly #options: ResolvedDatabaseOptions
+  readonly #shards: ReadonlyMap<string, Shard>
+  readonly #databases: TenantDatabases | undefined
+
+  constructor (options: ResolvedDatabaseOptions) {
+    const { budget: { connections, whenFull }, fairness: { maxWait }, ...database } = options.database
+    const budget = new ConnectionBudget({ connections, whenFull, maxWait })
+    this.#options = options
+    this.default = new Shard(database, options, budget)
+    this.#shards = new Map([
+      ['default', this.default],
+      ...Object.entries(database.shards).map(([name, shard]) => [name, new Shard(shard, options, budget)] as const)
+    ])
+    this.#databases = database.tenants && new TenantDatabases(options, database.tenants, budget)
+  }
+
+  /** Checks every shard. The level is the lowest; its reasons say of which shard. */
+  async boot (): Promise<LevelReport> {
+    const reports = await Promise.all(Array.from(this.#shards, async ([name, shard]) => {
+      const report = await shard.boot().catch((error: unknown) => { throw name === 'default' ? error : ofShard(name, error) })
+      return { ...report, name }
+    }))
+    const level = reports.map(report => report.level).toSorted()[0] ?? 0
+    const tell = (name: string) => (text: string) => name === 'default' ? text : `shard '${name}': ${text}`
+    return {
+      level,
+      reasons: reports.filter(report => report.level === level).flatMap(({ name, reasons }) => reasons.map(tell(name))),
+      warnings: reports.flatMap(({ name, warnings = [] }) => warnings.map(tell(name)))
+    }
+  }
+
+  /**
+   * Where a tenant's statements go.
+   *
+   * @throws FST_TENANCY_DATABASE_UNAVAILABLE where the tenant is placed on what the options do not name
+   */
+  home (tenant: Tenant, statementTimeout: number = this.#options.database.statementTimeout): Home {
+    const isolation = isolationOf(tenant, this.#options)
+    if (isolation === 'database') return this.#ownDatabase(tenant, statementTimeout)
+    const shard = this.#shards.get(tenant.placement.shard)
+    if (shard === undefined) throw misplaced(`the tenant's shard '${tenant.placement.shard}' is not among options.database.shards: name it there, or move the tenant`)
+    return shard.home(tenant, isolation, statementTimeout)
+  }
+
+  get connections (): number {
+    const shards = [...this.#shards.values()].reduce((sum, { pool }) => sum + pool.pool.totalCount, 0)
+    return shards + (this.#databases?.connections ?? 0)
+  }
+
+  get waiting (): number {
+    const shards = [...this.#shards.values()].reduce((sum, { pool }) => sum + pool.waiting, 0)
+    return shards + (this.#databases?.waiting ?? 0)
+  }
+
+  async close (): Promise<void> {
+    await Promise.all([...Array.from(this.#shards.values(), shard => shard.pool.close()), this.#databases?.close()])
+  }
+
+  #ownDatabase (tenant: Tenant, statementTimeout: number): Home {
+    const databases = this.#databases
+    if (databases === undefined) throw misplaced('the tenant has a database of its own, and options.database.tenants does not say where: give it')
+    const { database: { lockTimeout, idleInTransaction, plans, tripwire }, tables } = this.#options
+    // No role to become: the login is the tenant's own, and all that it can reach is the tenant's.
+    const context = rlsContext(tenant, { role: 'none', schema: tables.schema, statementTimeout, lockTimeout, idleInTransaction, plans, sign: undefined })
+    return {
+      acquire: () => databases.acquire(tenant, pool => ({
+        tenant: tenant.id,
+        context,
+        guard: tripwire ? pool.guard(tenant.id) : undefined,
+        deadline: statementTimeout + grace
+      })),
+      compiler: undefined
+    }
+  }
+}
+
+// For operators in the log; a client learns that it may try again, which it may: a rolling deployment can be the cause.
+function misplaced (why: string): Error {
+  return new DatabaseUnavailableError(undefined, { cause: new SetupInvalidError(why) })
+}
+
+function ofShard (name: string, error: unknown): unknown {
+  return error instanceof SetupInvalidError ? new SetupInvalidError(`shard '${name}': ${error.message}`, { cause: error }) : error
+}

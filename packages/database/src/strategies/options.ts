@@ -1,0 +1,93 @@
+import { duration, fn, positiveInteger, type Tenant } from '@fastify-tenancy/core'
+import type pg from 'pg'
+import * as v from 'valibot'
+
+import { anyUrl, serverUrl, source } from '../connection/source-schema.ts'
+import type { WhenFull } from './budget.ts'
+
+/** One more server or database with shared tables, or schemas of tenants. */
+export interface ShardOptions {
+  /** The application's login there. */
+  readonly url: string | pg.Pool
+  /** The login of work across tenants there. */
+  readonly systemUrl?: string | undefined
+  /** The login of migrations and of the manager there. */
+  readonly ownerUrl?: string | undefined
+}
+
+/** The databases of tenants of strategy `database`. */
+export interface TenantsOptions {
+  /**
+   * A template in which `{database}` stands for the name that the registry holds, or else `tenant_<id>`:
+   * `postgres://{database}:secret@host/{database}`; or a function that answers a tenant's URL, or a pool that its caller closes.
+   * May be left out where the registry holds a whole URL for each tenant.
+   */
+  readonly url?: string | ((tenant: Tenant) => string | pg.Pool | Promise<string | pg.Pool>)
+  /** Reads what the registry holds as `placement.database`, where that is encrypted; answers a URL, or the name of a database. @default it is not */
+  readonly decrypt?: (stored: string, tenant: Tenant) => string | Promise<string>
+  /** `max`: connections per tenant. @default { max: 2 } */
+  readonly pool?: { readonly max?: number }
+  /** How many tenants may have a pool at once; the least recently used one ends for the next. @default 50 */
+  readonly maxPools?: number
+  /** How long an unused pool, and an unused connection, is kept. @default '5m' */
+  readonly idle?: string
+  /** The longest that opening a connection may take. @default '2s' */
+  readonly connectTimeout?: string
+}
+
+/** A bound on the connections of one process, over all its pools. */
+export interface BudgetOptions {
+  readonly connections: number
+  /**
+   * What happens to who needs one more. `'evict'` closes the connection that was idle for longest, and waits for one where none is idle;
+   * `'wait'` waits until one is closed; both for at most `fairness.maxWait`. `'reject'`, and a wait that is over, is FST_TENANCY_DATABASE_BUSY.
+   * @default 'evict'
+   */
+  readonly whenFull?: WhenFull
+}
+
+export interface ResolvedTenantsOptions {
+  readonly url: TenantsOptions['url']
+  readonly decrypt: TenantsOptions['decrypt']
+  readonly pool: { readonly max: number }
+  readonly maxPools: number
+  /** In milliseconds. */
+  readonly idle: number
+  /** In milliseconds. */
+  readonly connectTimeout: number
+}
+
+const shard = v.strictObject({ url: source, systemUrl: v.optional(serverUrl), ownerUrl: v.optional(serverUrl) }, 'must be a URL or an object with a url')
+
+/** `shards`: a bare URL stands for an object with just that. */
+export const shardsSchema: v.GenericSchema<unknown, Readonly<Record<string, ShardOptions>>> = v.record(
+  v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9_-]*$/i, 'must be named by letters, digits, _ and -')),
+  v.pipe(v.unknown(), v.transform(given => v.is(source, given) ? { url: given } : given), shard),
+  'must be a map of names to URLs') as v.GenericSchema<unknown, Readonly<Record<string, ShardOptions>>>
+
+const templateMessage = 'must be a URL with {database} in it, or a function that answers a tenant\'s URL'
+const template = v.union([
+  v.pipe(anyUrl, v.includes('{database}', templateMessage)),
+  fn<Extract<TenantsOptions['url'], (...args: never[]) => unknown>>()
+], templateMessage)
+
+/** `tenants` */
+export const tenantsSchema: v.GenericSchema<unknown, ResolvedTenantsOptions> = v.pipe(v.strictObject({
+  url: v.optional(template),
+  decrypt: v.optional(fn<NonNullable<TenantsOptions['decrypt']>>()),
+  pool: v.optional(v.strictObject({ max: v.optional(positiveInteger, 2) }, 'must be an object'), {}),
+  maxPools: v.optional(positiveInteger, 50),
+  idle: v.optional(duration, '5m'),
+  connectTimeout: v.optional(duration, '2s')
+}, 'must be an object'), v.transform(({ url, decrypt, ...rest }) => ({ url, decrypt, ...rest })))
+
+const budgetMessage = 'must be a positive integer, or an object with connections'
+
+/** `budget`: a bare number stands for an object with just that. */
+export const budgetSchema: v.GenericSchema<unknown, { readonly connections: number, readonly whenFull: WhenFull }> = v.pipe(
+  v.unknown(),
+  v.transform(given => typeof given === 'number' ? { connections: given } : given),
+  v.strictObject({
+    connections: positiveInteger,
+    whenFull: v.optional(v.picklist(['wait', 'evict', 'reject'], 'must be one of \'wait\', \'evict\', \'reject\''), 'evict')
+  }, budgetMessage))

@@ -1,0 +1,95 @@
+import type { Tenant } from '@fastify-tenancy/core'
+import { LRUCache } from 'lru-cache'
+import type pg from 'pg'
+
+import type { Borrower, Lease } from '../connection/lease.ts'
+import { DatabaseUnavailableError } from '../errors.ts'
+import type { ResolvedDatabaseOptions } from '../options.ts'
+import type { ConnectionBudget } from './budget.ts'
+import type { ResolvedTenantsOptions } from './options.ts'
+import { databaseNameOf } from './placement.ts'
+import { resolveTenantUrl } from './tenant-url.ts'
+import { TenantPool } from './tenant-pool.ts'
+
+/**
+ * The databases of tenants that have one of their own: a small pool for each that is in use, the least recently used
+ * closed for the next. A pool is never closed under anybody: it leaves the list, and ends when its last user has.
+ */
+export class TenantDatabases {
+  readonly #options: ResolvedDatabaseOptions
+  readonly #tenants: ResolvedTenantsOptions
+  readonly #budget: ConnectionBudget
+  readonly #pools: LRUCache<string, Promise<TenantPool>>
+  // Those that have left the list and have not ended yet, too.
+  readonly #live = new Set<TenantPool>()
+
+  constructor (options: ResolvedDatabaseOptions, tenants: ResolvedTenantsOptions, budget: ConnectionBudget) {
+    this.#options = options
+    this.#tenants = tenants
+    this.#budget = budget
+    this.#pools = new LRUCache({
+      max: tenants.maxPools,
+      ttl: tenants.idle,
+      updateAgeOnGet: true,
+      ttlAutopurge: true,
+      dispose: pool => { void pool.then(retiring => this.#retire(retiring), () => {}) }
+    })
+  }
+
+  get connections (): number {
+    return [...this.#live].reduce((sum, { pool }) => sum + pool.totalCount, 0)
+  }
+
+  get waiting (): number {
+    return [...this.#live].reduce((sum, { waiting }) => sum + waiting, 0)
+  }
+
+  /** Borrows a connection to a tenant's database. The borrower is made by `make`, which gets the pool's guard. */
+  async acquire (tenant: Tenant, make: (pool: TenantPool) => Borrower): Promise<Lease> {
+    for (;;) {
+      const pool = await this.#poolOf(tenant)
+      // Evicted between the look-up and here: the next look-up finds or makes another.
+      if (!pool.isRetired) return pool.acquire(make(pool))
+    }
+  }
+
+  async close (): Promise<void> {
+    const opening = [...this.#pools.values()]
+    this.#pools.clear()
+    await Promise.allSettled(opening)
+    await Promise.all([...this.#live].map(pool => pool.close()))
+  }
+
+  #poolOf (tenant: Tenant): Promise<TenantPool> {
+    // A tenant that was moved to another database has another key, and so a new pool.
+    const key = `${tenant.id} ${databaseNameOf(tenant)}`
+    const known = this.#pools.get(key)
+    if (known !== undefined) return known
+    // Put down before it is awaited: of two first requests the second finds the first one's.
+    const opening = this.#open(tenant)
+    this.#pools.set(key, opening)
+    opening.catch(() => { if (this.#pools.peek(key) === opening) this.#pools.delete(key) })
+    return opening
+  }
+
+  async #open (tenant: Tenant): Promise<TenantPool> {
+    const source = await resolveTenantUrl(tenant, this.#tenants).catch((cause: unknown) => {
+      throw new DatabaseUnavailableError(undefined, { cause })
+    })
+    const isOwned = typeof source === 'string'
+    const pool = new TenantPool(isOwned ? this.#openPool(source) : source, isOwned, this.#options)
+    this.#live.add(pool)
+    return pool
+  }
+
+  #openPool (url: string): pg.Pool {
+    const { connectTimeout, pool: { max }, idle } = this.#tenants
+    return this.#budget.openPool(url, { max, idleTimeout: idle, acquireTimeout: connectTimeout })
+  }
+
+  async #retire (pool: TenantPool): Promise<void> {
+    await pool.retire()
+    this.#budget.forget(pool.pool)
+    this.#live.delete(pool)
+  }
+}

@@ -1,0 +1,65 @@
+import type pg from 'pg'
+
+import type { Borrower, Lease } from '../connection/lease.ts'
+import { ConnectionPool } from '../connection/pool.ts'
+import { readTenantColumns, Tripwire } from '../connection/tripwire.ts'
+import { DatabaseUnavailableError } from '../errors.ts'
+import type { ResolvedDatabaseOptions } from '../options.ts'
+import { ConnectBreaker } from './connect-breaker.ts'
+
+/** The connections to one tenant's own database. */
+export class TenantPool {
+  readonly pool: pg.Pool
+  readonly #connections: ConnectionPool
+  readonly #tripwire: Tripwire
+  readonly #breaker = new ConnectBreaker()
+  #retirement: Promise<void> | undefined
+
+  constructor (pool: pg.Pool, isOwned: boolean, { database: { types, fairness }, tables }: ResolvedDatabaseOptions) {
+    this.pool = pool
+    // All of it is one tenant's: nothing is kept for others.
+    this.#connections = new ConnectionPool(pool, isOwned, { names: true, types }, { ...fairness, share: 1, spare: 0 })
+    this.#tripwire = new Tripwire(() => readTenantColumns(pool, tables.schema, tables.tenant))
+  }
+
+  get isRetired (): boolean {
+    return this.#retirement !== undefined
+  }
+
+  get waiting (): number {
+    return this.#connections.waiting
+  }
+
+  /**
+   * @throws FST_TENANCY_DATABASE_UNAVAILABLE, at once where the last attempts failed
+   * @throws FST_TENANCY_DATABASE_BUSY
+   */
+  async acquire (borrower: Borrower): Promise<Lease> {
+    this.#breaker.assertClosed()
+    try {
+      const lease = await this.#connections.acquire(borrower)
+      this.#breaker.succeeded()
+      return lease
+    } catch (error) {
+      if (error instanceof DatabaseUnavailableError) this.#breaker.failed()
+      throw error
+    }
+  }
+
+  /** Stops what a wrong URL would show: rows that say they are another tenant's. */
+  guard (tenant: string): ReturnType<Tripwire['guard']> {
+    return this.#tripwire.guard(tenant)
+  }
+
+  /** Ends the pool when the last borrower and the last of the queue have finished. */
+  retire (): Promise<void> {
+    this.#retirement ??= this.#connections.retire().catch(() => {})
+    return this.#retirement
+  }
+
+  /** Ends the pool; who waits is turned away. */
+  close (): Promise<void> {
+    this.#retirement = this.#connections.close().catch(() => {})
+    return this.#retirement
+  }
+}
