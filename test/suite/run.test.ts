@@ -148,13 +148,29 @@ t.test('LIF-04 a run ends when its tenant is suspended, with the reason, and its
   }, { transaction: true })
   run.catch(() => {})
   const signal = await begun
-  await until(async () => (await on.admin("select from pg_stat_activity where query like '%pg_sleep(30)%' and state = 'active' and pid <> pg_backend_pid()")).length === 1)
+  await until(async () => (await on.admin("select from pg_stat_activity where datname = current_database() and query like '%pg_sleep(30)%' and state = 'active' and pid <> pg_backend_pid()")).length === 1)
   await setStatus('id-globex', 'suspended')
   await app.tenancy.invalidate({ id: 'id-globex' })
   await t.rejects(run, { code: 'FST_TENANCY_TENANT_SUSPENDED' })
   t.ok(signal.aborted)
-  await until(async () => (await on.admin("select from pg_stat_activity where query like '%pg_sleep(30)%' and state = 'active' and pid <> pg_backend_pid()")).length === 0)
+  await until(async () => (await on.admin("select from pg_stat_activity where datname = current_database() and query like '%pg_sleep(30)%' and state = 'active' and pid <> pg_backend_pid()")).length === 0)
   await t.rejects(app.tenancy.run({ slug: 'globex' }, () => {}), { code: 'FST_TENANCY_TENANT_SUSPENDED' })
+})
+
+t.test('a run that may serve suspended tenants goes on when its tenant is suspended, and ends when that is deleted', async t => {
+  t.teardown(() => setStatus('id-initech', 'active').then(() => app.tenancy.invalidate({ id: 'id-initech' })))
+  await t.rejects(app.tenancy.run({ slug: 'initech' }, async work => {
+    await setStatus('id-initech', 'suspended')
+    await app.tenancy.invalidate({ id: 'id-initech' })
+    // The review that this began has asked before it is asked here.
+    await app.tenantResolver.find({ id: 'id-initech' })
+    await dbIn(work).selectFrom('notes').selectAll().execute()
+    t.notOk(work.signal.aborted)
+    await setStatus('id-initech', 'deleted')
+    await app.tenancy.invalidate({ id: 'id-initech' })
+    await until(() => work.signal.aborted)
+    work.signal.throwIfAborted()
+  }, { allow: ['suspended'] }), { code: 'FST_TENANCY_TENANT_UNKNOWN' })
 })
 
 t.test('a run that swallows its end is not committed', async t => {

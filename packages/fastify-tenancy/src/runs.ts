@@ -1,4 +1,4 @@
-import { runInScope, tenantWork, TenantScope, type HandleMaker, type ScopeLogger, type Tenant, type TenantWork } from '@fastify-tenancy/core'
+import { runInScope, tenantWork, TenantScope, type HandleMaker, type ScopeLogger, type Tenant, type TenantStatus, type TenantWork } from '@fastify-tenancy/core'
 import type { TenancyDatabase } from '@fastify-tenancy/database'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -13,14 +13,16 @@ export interface RunParts {
   /** Undefined where the cache is off. */
   readonly cache: HandleMaker | undefined
   readonly log: TenancyLogger
-  /** Has a scope aborted when its tenant is suspended, deleted or moved. */
-  readonly watch: (scope: TenantScope) => void
+  /** Has a scope aborted when its tenant is moved, or has a status that is not allowed: suspended, deleted. */
+  readonly watch: (scope: TenantScope, allowed: readonly TenantStatus[]) => void
 }
 
 /** How one run is run. */
 export interface RunSettings {
   /** Makes all of it one transaction. */
   readonly transaction: boolean
+  /** Statuses with which it goes on besides active. */
+  readonly allow: readonly TenantStatus[]
   /** Ends it before its time. */
   readonly signal?: AbortSignal | undefined
 }
@@ -43,15 +45,15 @@ export class Runs {
    */
   run<T> (tenant: Tenant, fn: (work: TenantWork) => T | Promise<T>, settings: RunSettings): Promise<T> {
     const { log, watch } = this.#parts
-    const scope = new TenantScope(tenant, log.child({ tenant: tenant.id }), watch)
-    const { signal } = settings
+    const { transaction, allow, signal } = settings
+    const scope = new TenantScope(tenant, log.child({ tenant: tenant.id }), own => watch(own, allow))
     const abort = (): void => scope.abort(signal?.reason)
     signal?.addEventListener('abort', abort, { once: true })
     scope.onClose(() => {
       signal?.removeEventListener('abort', abort)
       this.#underWay.delete(scope)
     })
-    const result = this.#runIn(scope, fn, settings.transaction)
+    const result = this.#runIn(scope, fn, transaction)
     if (!scope.isClosed) this.#underWay.set(scope, result.catch(() => {}))
     return result
   }

@@ -52,7 +52,7 @@ export class Tenancy {
     if (tenant === undefined) throw new TenantUnknownError()
     const refusal = statusRefusal(tenant.status, allow)
     if (refusal !== undefined) throw refusal
-    return this.#parts.runs.run(tenant, fn, { transaction })
+    return this.#parts.runs.run(tenant, fn, { transaction, allow })
   }
 
   /**
@@ -68,7 +68,7 @@ export class Tenancy {
       // The list may have been read long before this one's turn.
       const tenant = await resolver.find({ id })
       if (tenant === undefined || !where.status.includes(tenant.status)) return false
-      await runs.run(tenant, fn, { transaction: false, signal: settings.signal })
+      await runs.run(tenant, fn, { transaction: false, allow: where.status, signal: settings.signal })
       return true
     })
   }

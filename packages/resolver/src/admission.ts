@@ -15,7 +15,7 @@ export class Admission {
   readonly #strategies: Strategies
   readonly #claim: Claim | undefined
 
-  readonly #watch: (scope: TenantScope) => void
+  readonly #watch: TenantResolver['watch']
 
   constructor (resolver: TenantResolver, strategies: Strategies, claim: Claim | undefined) {
     this.#lookup = resolver.lookup
@@ -79,7 +79,8 @@ export class Admission {
     // "request completed" is logged with the reply's logger.
     request.log = reply.log = request.log.child({ tenant: tenant.id })
     // A tenant that is refused has a scope too, so that the limiter and the log know whose request it is.
-    tenancy.scope = new TenantScope(tenant, request.log, this.#watch)
+    const { statuses } = tenancy.route
+    tenancy.scope = new TenantScope(tenant, request.log, scope => this.#watch(scope, statuses))
     tenancy.source = source
     tenancy.refusal = refusal
   }

@@ -2,6 +2,9 @@ import { tenantWork, TenantScope, type HandleMaker, type TenantWork } from '@fas
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Socket } from 'node:net'
 
+import type {} from './augment.ts'
+import type { TenantResolver } from './resolver.ts'
+
 /** What other plugins put on the app, where they are registered. */
 interface Neighbours {
   readonly tenantDatabase?: HandleMaker
@@ -15,11 +18,11 @@ const workKey = Symbol('tenancy.detached')
 
 /** Scopes that outlive their replies and end with their connections: websockets, server-sent events. */
 export class DetachedScopes {
-  readonly #watch: (scope: TenantScope) => void
+  readonly #watch: TenantResolver['watch']
   readonly #onConnection = new Map<Connection, Set<TenantScope>>()
 
   /** @param watch has a scope aborted when its tenant is suspended, deleted or moved. */
-  constructor (watch: (scope: TenantScope) => void) {
+  constructor (watch: TenantResolver['watch']) {
     this.#watch = watch
   }
 
@@ -27,7 +30,7 @@ export class DetachedScopes {
   detach (request: FastifyRequest, reply: FastifyReply, scope: TenantScope): TenantWork {
     return scope.handle(workKey, () => {
       // A transaction ends with its reply.
-      const detached = scope.transaction === undefined ? scope : new TenantScope(scope.tenant, scope.log, this.#watch)
+      const detached = scope.transaction === undefined ? scope : new TenantScope(scope.tenant, scope.log, own => this.#watch(own, request.tenancy.route.statuses))
       const { tenantDatabase, tenantCache } = request.server as Neighbours
       const work = tenantWork(detached, { db: tenantDatabase, cache: tenantCache })
       this.#prolong(detached, connectionOf(request, reply), reply)

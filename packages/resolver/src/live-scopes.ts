@@ -1,11 +1,12 @@
-import { TenantNotReadyError, TenantSuspendedError, TenantUnknownError, type TenantRecord, type TenantScope } from '@fastify-tenancy/core'
+import { statusRefusal, TenantNotReadyError, TenantUnknownError, type TenantRecord, type TenantScope, type TenantStatus } from '@fastify-tenancy/core'
 
 /**
  * Scopes whose signal somebody listens to: long requests, streams, websockets. They are aborted when their tenant is
  * suspended, deleted or moved: at once when the change is heard of, and otherwise within `interval`.
  */
 export class LiveScopes {
-  readonly #scopes = new Map<string, Set<TenantScope>>()
+  /** By tenant; with each scope the statuses that it was admitted with besides active ones. */
+  readonly #scopes = new Map<string, Map<TenantScope, readonly TenantStatus[]>>()
   readonly #find: (id: string) => Promise<TenantRecord | undefined>
   readonly #interval: number
   #timer: NodeJS.Timeout | undefined
@@ -15,10 +16,10 @@ export class LiveScopes {
     this.#interval = interval
   }
 
-  readonly add = (scope: TenantScope): void => {
+  readonly add = (scope: TenantScope, allowed: readonly TenantStatus[] = []): void => {
     const { id } = scope.tenant
-    const scopes = this.#scopes.get(id) ?? new Set()
-    this.#scopes.set(id, scopes.add(scope))
+    const scopes = this.#scopes.get(id) ?? new Map<TenantScope, readonly TenantStatus[]>()
+    this.#scopes.set(id, scopes.set(scope, allowed))
     this.#timer ??= setInterval(() => { this.review() }, this.#interval).unref()
     scope.onClose(() => {
       scopes.delete(scope)
@@ -43,19 +44,17 @@ export class LiveScopes {
 
   async #end (id: string): Promise<void> {
     const current = await this.#find(id)
-    for (const scope of this.#scopes.get(id) ?? []) {
-      const reason = reasonToEnd(scope, current)
+    for (const [scope, allowed] of this.#scopes.get(id) ?? []) {
+      const reason = reasonToEnd(scope, allowed, current)
       if (reason !== undefined) scope.abort(reason)
     }
   }
 }
 
-function reasonToEnd ({ tenant }: TenantScope, current: TenantRecord | undefined): Error | undefined {
+function reasonToEnd ({ tenant }: TenantScope, allowed: readonly TenantStatus[], current: TenantRecord | undefined): Error | undefined {
   if (current === undefined) return new TenantUnknownError()
-  if (current.status !== tenant.status) {
-    if (current.status === 'suspended') return new TenantSuspendedError()
-    if (current.status !== 'active') return new TenantUnknownError()
-  }
+  const refusal = statusRefusal(current.status, [...allowed, tenant.status])
+  if (refusal !== undefined) return refusal
   const { shard, schema, database } = current.placement
   const isMoved = current.isolation !== tenant.isolation || shard !== tenant.placement.shard ||
     schema !== tenant.placement.schema || database !== tenant.placement.database

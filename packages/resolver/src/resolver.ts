@@ -1,4 +1,4 @@
-import type { TenantChange, TenantRecord, TenantRef, TenantRegistry, TenantScope } from '@fastify-tenancy/core'
+import type { TenantChange, TenantRecord, TenantRef, TenantRegistry, TenantScope, TenantStatus } from '@fastify-tenancy/core'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 
 import { Announcer } from './announcer.ts'
@@ -55,8 +55,8 @@ export class TenantResolver {
     return this.#lookup
   }
 
-  /** Has a scope aborted when its tenant is suspended, deleted or moved. */
-  get watch (): (scope: TenantScope) => void {
+  /** Has a scope aborted when its tenant is moved, or has a status that is not `allowed`: suspended, deleted. */
+  get watch (): (scope: TenantScope, allowed?: readonly TenantStatus[]) => void {
     return this.#live.add
   }
 

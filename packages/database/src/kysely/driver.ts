@@ -47,6 +47,7 @@ export class TenantDriver implements Driver {
   async #replace (lost: Lease): Promise<Lease> {
     this.#leases.delete(lost)
     lost.release()
+    this.#settings.scope.assertOpen()
     const lease = await this.#settings.acquire()
     lease.takeOver(lost)
     this.#leases.add(lease)
