@@ -6,7 +6,7 @@ export { AuditFailedError, DatabaseBusyError, DatabaseUnavailableError, Isolatio
 export { DatabaseConflictError, DatabaseConstraintError, DatabaseError, DatabaseRetryError, DatabaseValueError, toHttpError } from './http-error.ts'
 export { resolveDatabaseOptions, type DatabaseConnectionOptions, type ResolvedDatabaseOptions, type ResolvedTables, type RlsOptions, type TablesOptions, type TenantDatabaseOptions } from './options.ts'
 export type { Audit, AuditEvent, SystemAccessOptions, SystemWork } from './system/access.ts'
-export type { GlobalDatabase, GlobalKysely, RequestDatabase, SharedTable, SystemKysely, TenantDatabase, TenantKysely, TenantTable, UntypedDatabase } from './types.ts'
+export type { GlobalDatabase, GlobalKysely, ReadOnly, RequestDatabase, SharedTable, SystemKysely, TenantDatabase, TenantKysely, TenantTable, UntypedDatabase } from './types.ts'
 export { reportLevel, type Level, type LevelFacts, type LevelReport } from './level.ts'
 export { postgresRegistry, type PostgresRegistryOptions } from './registry/postgres-registry.ts'
 export type { OpenListener } from './registry/watch-tenants.ts'

@@ -12,9 +12,14 @@ export type TenantTable<Table, Column extends string> = {
   [Name in keyof Table]: Name extends Column ? ColumnType<SelectType<Table[Name]>, never, never> : Table[Name]
 }
 
+/** What a column of a shared table would have to be given: nothing is of this type. */
+export interface ReadOnly {
+  readonly 'a shared table is read-only for tenants': never
+}
+
 /** A table that all tenants read and none writes. */
 export type SharedTable<Table> = {
-  [Name in keyof Table]: ColumnType<SelectType<Table[Name]>, never, never>
+  [Name in keyof Table]: ColumnType<SelectType<Table[Name]>, ReadOnly, ReadOnly>
 }
 
 /**
