@@ -44,6 +44,15 @@ async function listen (t: Test): Promise<Listening> {
     request.raw.socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`)
     request.raw.socket.write(Buffer.from([0x81, 2, 0x68, 0x69]))
   })
+  // As @fastify/websocket has it; and a handler that never heard of detach().
+  app.decorateRequest('ws', false)
+  app.addHook('onRequest', async request => { Object.assign(request, { ws: request.url === '/naive' }) })
+  app.get('/naive', (request, reply) => {
+    afterwards = async () => dbOf(request).selectFrom('notes').select('body').execute()
+    reply.hijack()
+    reply.raw.writeHead(200)
+    reply.raw.flushHeaders()
+  })
   app.get('/plain', async request => {
     works.push(request.tenancy.detach())
     t.equal(request.tenancy.detach(), works.at(-1), 'the same at each call')
@@ -126,6 +135,24 @@ t.test('WSK-01 what goes on behind a reply ends with the connection, and not bef
   request.socket?.destroy()
   await until(() => works[0]?.signal.aborted)
   await t.rejects(rows(), { code: 'FST_TENANCY_SCOPE_CLOSED' })
+})
+
+t.test('WSK-01 a websocket whose handler does not detach ends with its tenant and its connection all the same', async t => {
+  const { port, setStatus } = await listen(t)
+  const naive = async (): Promise<IncomingMessage> => {
+    const [response] = await once(get({ port, path: '/naive', headers, agent: false }), 'response') as [IncomingMessage]
+    return response.on('error', () => {})
+  }
+  const first = await naive()
+  t.same(await afterwards(), [{ body: 'acme:1' }])
+  first.destroy()
+  await until(() => afterwards().then(() => false, (error: { code: string }) => error.code === 'FST_TENANCY_SCOPE_CLOSED'))
+  const second = await naive()
+  second.resume()
+  t.same(await afterwards(), [{ body: 'acme:1' }])
+  await setStatus('id-acme', 'suspended')
+  await until(() => second.closed)
+  await t.rejects(afterwards(), { code: 'FST_TENANCY_SCOPE_CLOSED' })
 })
 
 t.test('a client that goes ends its websocket’s and its stream’s work', async t => {

@@ -58,13 +58,17 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
   // A hook that went on in the callback of a pool or an emitter has left our context: what follows is taken in again.
   app.addHook('preValidation', (request: Tenanted, _reply, done: Done) => {
     const scope = request[key]?.scope
+    detachSocket(request)
     if (scope === undefined || currentScope() === scope) done()
     else runInScope(scope, done)
   })
 
   function checkClaim (request: Tenanted, reply: FastifyReply, done: Done): void {
     const tenancy = request[key] ?? outside
-    proceed(admission.byClaim(request, reply, tenancy), tenancy, done, true)
+    proceed(admission.byClaim(request, reply, tenancy), tenancy, error => {
+      detachSocket(request)
+      done(error)
+    }, true)
   }
 
   // Unmatched URLs have no route of their own, and authentication that belongs to routes has not run for them. Their handler
@@ -104,6 +108,12 @@ function proceed (decision: Promise<void> | undefined, tenancy: RequestTenancy, 
   if (refusal !== undefined) done(sendsRefusal ? refusal as FastifyError : undefined)
   else if (scope !== undefined) runInScope(scope, done)
   else done()
+}
+
+// A websocket of @fastify/websocket: no reply will ever end its scope, so that the connection has to.
+function detachSocket (request: Tenanted & { readonly ws?: unknown }): void {
+  const tenancy = request[key]
+  if (request.ws === true && tenancy?.scope !== undefined && tenancy.refusal === undefined) tenancy.detach()
 }
 
 function tenantOf (tenancy: RequestTenancy | undefined): Tenant | undefined {
