@@ -1,0 +1,86 @@
+// Issue 3: a statement through the suite at 1 ms, 4 in flight, against `pg` by hand on a table without a policy. `-- one list …` picks the work.
+import type { Contender } from '../../src/race.ts'
+import { far } from '../../src/far.ts'
+import { measuredPool, openSuite, startServer } from './postgres.ts'
+import { race } from '../../src/race.ts'
+import { report, table, type Target } from '../../src/report.ts'
+import { drive } from '../../src/workers.ts'
+import { byHand, bySuite, type Work } from './work.ts'
+
+const inFlight = 4
+const kinds = ['one', 'list', 'insert', 'update', 'transaction'] as const
+const picked = process.argv.slice(2).filter(argument => !argument.startsWith('--'))
+
+const server = await startServer()
+const network = await far(server.plain.url)
+const closers: (() => Promise<unknown>)[] = []
+
+interface Entrant {
+  readonly name: string
+  readonly work: Work
+  readonly cpu: () => number
+}
+
+function hand (name: string, isNamed: boolean): Entrant {
+  const { pool, cpu } = measuredPool(distant(server.plain.handUrl))
+  closers.push(() => pool.end())
+  return { name, work: byHand(pool, isNamed), cpu }
+}
+
+async function suite (name: string, isSigned: boolean, database: object, options: object = {}, on: 'items' | 'bare_items' = 'items'): Promise<Entrant> {
+  const { url, handUrl } = isSigned ? server.signed : server.plain
+  const { pool, cpu } = measuredPool(distant(on === 'items' ? url : handUrl))
+  const opened = await openSuite(pool, isSigned, database, options)
+  closers.push(async () => {
+    await opened.close()
+    await pool.end()
+  })
+  return { name, work: bySuite(opened, on), cpu }
+}
+
+function distant (url: string): string {
+  return Object.assign(new URL(url), { port: network.port }).href
+}
+
+const baseline = hand('pg by hand, unnamed', false)
+// A strategy has its place here as soon as it can be opened.
+const entrants: Entrant[] = [
+  hand('pg by hand, named', true),
+  await suite('rls, custom plans', false, {}),
+  await suite('rls, shared plans', false, { plans: 'shared' }),
+  await suite('rls signed, custom plans', true, {}),
+  await suite('rls signed, shared plans', true, { plans: 'shared' }),
+  await suite('row', false, {}, { isolation: 'row', tables: { tenant: ['bare_items'] } }, 'bare_items')
+]
+
+const targets: Partial<Record<keyof Work, readonly Target[]>> = {
+  one: [
+    { name: 'rls, custom plans', figure: 'p50', atMost: 1.08 },
+    { name: 'rls, custom plans', figure: 'p50', atMost: 1.10, against: 'pg by hand, named' },
+    { name: 'rls, custom plans', figure: 'serverCpu', atMost: 1.15 },
+    { name: 'rls, shared plans', figure: 'p50', atMost: 1.05 },
+    { name: 'rls, shared plans', figure: 'p50', atMost: 1.10, against: 'pg by hand, named' },
+    { name: 'rls, shared plans', figure: 'serverCpu', atMost: 0.85 },
+    { name: 'rls signed, custom plans', figure: 'p50', atMost: 1.15 },
+    { name: 'rls signed, shared plans', figure: 'p50', atMost: 1.15 }
+  ],
+  list: entrants.filter(({ name }) => name.startsWith('rls')).map(({ name }) => ({ name, figure: 'p50', atMost: 1.08 }))
+}
+
+const tablesOf: string[] = []
+for (const kind of kinds.filter(name => picked.length === 0 || picked.includes(name))) {
+  process.stderr.write(`${kind}: `)
+  const contender = ({ name, work, cpu }: Entrant): Contender => ({ name, run: () => drive(inFlight, work[kind], cpu) })
+  const result = await race(contender(baseline), entrants.map(contender))
+  tablesOf.push(`**${kind}**\n\n${table(result, [
+    { figure: 'p50', title: 'p50 ms', digits: 3 },
+    { figure: 'serverCpu', title: 'server CPU µs', digits: 0 },
+    { figure: 'clientCpu', title: 'client CPU µs', digits: 0 }
+  ], targets[kind])}`)
+}
+report('database', `${tablesOf.join('\n\n')}\n\n${server.version}, ${inFlight} in flight over the delay proxy`)
+
+for (const close of closers) await close()
+network.stop()
+await server.stop()
+process.exit()

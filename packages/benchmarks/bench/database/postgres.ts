@@ -1,0 +1,109 @@
+// One server with two databases: one whose contexts are plain, one whose are signed. Each holds protected tables and the same ones bare.
+import { createTenant, memoryRegistry, type TenantRecord } from '@fastify-tenancy/core'
+import { init, openDatabase, protect, resolveDatabaseOptions, type DatabaseConnectionOptions, type TenancyDatabase } from '@fastify-tenancy/database'
+import { readFileSync } from 'node:fs'
+import pg from 'pg'
+import type { Generated } from 'kysely'
+
+import { startPostgres } from '../../../../test/support/services.ts'
+
+export interface Items {
+  tenant_id: Generated<string>
+  id: Generated<number>
+  title: string
+  n: Generated<number>
+}
+
+export interface Tables {
+  items: Items
+  bare_items: Items
+}
+
+/** Each row of `items` is found by its tenant and its id, 1 to {@link rowsPerTenant}. */
+export const rowsPerTenant = 500
+export const tenants: readonly TenantRecord[] = Array.from({ length: 100 }, (_, at) => createTenant({ id: `tenant-${at}`, slug: `slug-${at}` }))
+const registry = memoryRegistry(tenants)
+export const secret = 'a secret of the benchmarks, 32 characters and more'
+export const tables = { tenant: ['items'], shared: [] }
+
+export interface BenchDatabase {
+  /** As the application's login. */
+  readonly url: string
+  /** As a login that owns the bare tables. */
+  readonly handUrl: string
+}
+
+export interface BenchServer {
+  readonly plain: BenchDatabase
+  readonly signed: BenchDatabase
+  readonly version: string
+  stop (): Promise<void>
+}
+
+export async function startServer (): Promise<BenchServer> {
+  const server = await startPostgres()
+  const admin = new pg.Client({ connectionString: server.url })
+  await admin.connect()
+  const { rows: [row] } = await admin.query<{ server_version: string }>('show server_version')
+  for (const name of ['plain', 'signed']) await admin.query(`create database ${name}`)
+  await admin.end()
+  return {
+    plain: await provision(server.url, 'plain'),
+    signed: await provision(server.url, 'signed'),
+    version: `PostgreSQL ${row?.server_version}`,
+    stop: () => server.stop()
+  }
+}
+
+async function provision (serverUrl: string, name: string): Promise<BenchDatabase> {
+  const superUrl = Object.assign(new URL(serverUrl), { pathname: `/${name}` }).href
+  const client = new pg.Client({ connectionString: superUrl })
+  await client.connect()
+  const isSigned = name === 'signed'
+  const login = { user: `${name}_app`, password: 'secret' }
+  const hand = { user: `${name}_hand`, password: 'secret' }
+  await init(client, { logins: { app: login }, ...(isSigned && { signingSecrets: [secret] }) })
+  for (const table of ['items', 'bare_items']) {
+    await client.query(`
+      create table ${table} (tenant_id text not null, id serial, title text not null, n int not null default 0, primary key (tenant_id, id));
+      insert into ${table} (tenant_id, id, title) select 'tenant-' || t, i, 'title ' || i from generate_series(0, ${tenants.length - 1}) t, generate_series(1, ${rowsPerTenant}) i;
+      select setval(pg_get_serial_sequence('${table}', 'id'), ${rowsPerTenant})`)
+  }
+  await protect(client, { tables: resolveDatabaseOptions({ database: superUrl, tables }).tables, signed: isSigned })
+  await client.query(`create role ${hand.user} login password '${hand.password}'; alter table bare_items owner to ${hand.user}`)
+  await client.query('vacuum analyze')
+  await client.end()
+  const urlOf = ({ user, password }: { user: string, password: string }): string => Object.assign(new URL(superUrl), { username: user, password }).href
+  return { url: urlOf(login), handUrl: urlOf(hand) }
+}
+
+/** A pool, and the CPU that its backends have used so far, in µs. */
+export interface MeasuredPool {
+  readonly pool: pg.Pool
+  cpu (): number
+}
+
+/** @param url as seen by the client; a proxy in between does not matter to the measurement. */
+export function measuredPool (url: string, max = 10): MeasuredPool {
+  const pool = new pg.Pool({ connectionString: url, max, idleTimeoutMillis: 0 })
+  pool.on('error', () => {})
+  const backends: number[] = []
+  pool.on('connect', client => { backends.push((client as unknown as { processID: number }).processID) })
+  return { pool, cpu: () => backends.reduce((sum, pid) => sum + cpuOf(pid), 0) }
+}
+
+// Nanoseconds on a CPU, from the scheduler: finer than the ticks of /proc/<pid>/stat.
+function cpuOf (pid: number): number {
+  try {
+    return Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ', 1)[0]) / 1_000
+  } catch {
+    return Number.NaN // not Linux, or the server is elsewhere
+  }
+}
+
+/** The suite's database on a measured pool, booted. */
+export async function openSuite (pool: pg.Pool, isSigned: boolean, database: Partial<DatabaseConnectionOptions> = {}, more: object = {}): Promise<TenancyDatabase> {
+  const suite = openDatabase(resolveDatabaseOptions({ database: { url: pool, ...database }, tables, registry, ...(isSigned && { rls: { secret } }), ...more }))
+  await suite.boot()
+  return suite
+}

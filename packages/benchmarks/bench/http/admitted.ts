@@ -1,0 +1,24 @@
+// Issue 5: a warm route through the whole suite, database and cache untouched, against a bare Fastify route and other limiters.
+import { race } from '../../src/race.ts'
+import { report, table, versions } from '../../src/report.ts'
+import { openField } from './field.ts'
+
+const field = await openField()
+const baseline = await field.contender('bare')
+const others = []
+for (const kind of ['suite, no limits', 'suite, local limiter', 'suite, Redis limiter', '@fastify/rate-limit, local', '@fastify/rate-limit, Redis', 'rate-limiter-flexible, local', 'rate-limiter-flexible, Redis']) {
+  others.push(await field.contender(kind))
+}
+const result = await race(baseline, others)
+await field.stop()
+report('http', `${table(result, [
+  { figure: 'perSecond', title: 'requests/s', digits: 0 },
+  { figure: 'cpu', title: 'CPU µs/request', digits: 1 },
+  { figure: 'busy', title: 'server busy' },
+  { figure: 'loadBusy', title: 'load busy' }
+], [
+  { name: 'suite, local limiter', figure: 'perSecond', atLeast: 0.9 },
+  { name: 'suite, Redis limiter', figure: 'perSecond', atLeast: 0.5 },
+  { name: 'suite, Redis limiter', figure: 'perSecond', atLeast: 1, against: '@fastify/rate-limit, Redis' }
+])}\n\nautocannon, 32 connections; ${versions('@fastify/rate-limit', 'rate-limiter-flexible', 'autocannon').join(', ')}`)
+process.exit()

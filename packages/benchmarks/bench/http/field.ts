@@ -1,0 +1,58 @@
+// Servers, their load and their Redis, each a process; what they have in common for the benchmarks over HTTP.
+import { fork, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+
+import { startRedis } from '../../../../test/support/services.ts'
+import type { Contender } from '../../src/race.ts'
+import { startServer } from '../database/postgres.ts'
+import type { Answered } from './load.ts'
+
+export interface Field {
+  /** Starts a server of this kind, whose every answer must have this status. */
+  contender (kind: string, status?: number): Promise<Contender>
+  readonly versions: string
+  stop (): Promise<void>
+}
+
+export async function openField (): Promise<Field> {
+  const [postgres, redis] = await Promise.all([startServer(), startRedis()])
+  const load = fork(join(import.meta.dirname, 'load.ts'))
+  const children = [load]
+  const env = { ...process.env, BENCH_DATABASE: postgres.plain.url, BENCH_REDIS: redis.url, NODE_ENV: 'production' }
+  return {
+    async contender (kind, status = 200) {
+      const server = fork(join(import.meta.dirname, 'server.ts'), [kind], { env })
+      children.push(server)
+      const [port] = await once(server, 'message') as [number]
+      return { name: kind, run: () => slice(server, load, port, status) }
+    },
+    versions: postgres.version,
+    async stop () {
+      for (const child of children) child.kill()
+      await Promise.all([postgres.stop(), redis.stop()])
+    }
+  }
+}
+
+async function slice (server: ChildProcess, load: ChildProcess, port: number, status: number): Promise<{ perSecond: number, cpu: number, p50: number, busy: number, loadBusy: number }> {
+  const before = await cpuOf(server)
+  load.send({ port, status })
+  const [answered] = await once(load, 'message') as [Answered]
+  const cpu = await cpuOf(server) - before
+  // The first request of a refused tenant passes.
+  if (answered.requests - answered.expected > 1) throw new Error(`${answered.requests - answered.expected} of ${answered.requests} answers had another status than ${status}`)
+  return {
+    perSecond: answered.requests / answered.seconds,
+    cpu: cpu / answered.requests,
+    p50: answered.p50,
+    busy: cpu / answered.seconds / 1e6,
+    loadBusy: answered.cpu / answered.seconds / 1e6
+  }
+}
+
+async function cpuOf (server: ChildProcess): Promise<number> {
+  server.send('cpu')
+  const [{ user, system }] = await once(server, 'message') as [NodeJS.CpuUsage]
+  return user + system
+}
