@@ -1,6 +1,5 @@
 // The same harness under which naive pools leak, over `request.db`.
-import { createTenant, TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, openPool, resolveDatabaseOptions, type TenancyDatabase } from '@fastify-tenancy/database'
+import { openDatabase, openPool, resolveDatabaseOptions } from '@fastify-tenancy/database'
 import { assertIsolated } from '@fastify-tenancy/testing'
 import { sql, type Kysely } from 'kysely'
 import t from 'tap'
@@ -8,33 +7,7 @@ import t from 'tap'
 import { dbOf, suite, tenants as manyTenants } from '../support/suite.ts'
 import { open, provision, testSecret } from '../support/tenants.ts'
 import { createManager } from '@fastify-tenancy/manager'
-import { runIsolationHarness, tags, tenants, type IsolationHandle } from './harness.ts'
-
-interface Projects { projects: { name: string } }
-
-const silent = { info () {}, warn () {}, error () {} }
-
-const names = async (rows: Promise<{ name: string }[]>): Promise<string[]> => (await rows).map(({ name }) => name)
-
-/** A handle of a new scope, as each request has one. */
-function makeHandle (database: TenancyDatabase): (tenant: string) => IsolationHandle {
-  return tenant => {
-    const db = database.forScope(new TenantScope(createTenant({ id: tenant, slug: `slug-${tenant}` }), silent)) as unknown as Kysely<Projects>
-    return {
-      list: () => names(db.selectFrom('projects').select('name').execute()),
-      rename: (from, to) => names(db.updateTable('projects').set({ name: to }).where('name', '=', from).returning('name').execute()),
-      remove: name => names(db.deleteFrom('projects').where('name', '=', name).returning('name').execute()),
-      fail: () => sql`select 1 / 0`.execute(db)
-    }
-  }
-}
-
-async function fill (database: TenancyDatabase): Promise<void> {
-  for (const tenant of tenants) {
-    const scope = new TenantScope(createTenant({ id: tenant, slug: `slug-${tenant}` }), silent)
-    await (database.forScope(scope) as unknown as Kysely<Projects>).insertInto('projects').values(tags(tenant).map(name => ({ name }))).execute()
-  }
-}
+import { fill, makeHandle, runIsolationHarness } from './harness-handles.ts'
 
 const modes = [['signed', testSecret], ['plain', undefined]] as const
 

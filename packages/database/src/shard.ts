@@ -85,8 +85,10 @@ export class Shard {
       const { rows: [row] } = await client.query<{ name: string, pid: number }>('select current_database() as name, pg_backend_pid() as pid')
       if (row === undefined) throw new Error('the database did not answer')
       this.#name = row.name
-      // Behind a pooler the pid changes from one transaction to the next, and a token must not be bound to it.
+      // Behind a pooler the backend changes from one transaction to the next: a token must not be bound to its pid,
+      // and a statement must not be named.
       const isDirect = row.pid === Session.of(client).client.processID
+      if (!isDirect && !isEmbeddedPool(this.pool.pool)) this.pool.forgoNames()
       const { statementTimeout, lockTimeout, idleInTransaction, plans } = database
       this.#context = {
         role: needsInit ? rolesOf(row.name).app : await rowRole(client, row.name),

@@ -13,7 +13,7 @@ export type Fairness = Omit<FairQueueSettings, 'slots'>
 export class ConnectionPool {
   readonly pool: pg.Pool
   readonly #isOwned: boolean
-  readonly #settings: LeaseSettings
+  #settings: LeaseSettings
   readonly #queue: FairQueue
   // Those who wait for a connection or hold one.
   #users = 0
@@ -51,6 +51,11 @@ export class ConnectionPool {
       this.#leave()
       throw this.#explain(error)
     }
+  }
+
+  /** Sends statements unnamed from now on: for a pooler that gives each transaction another backend, where a name would be unknown. */
+  forgoNames (): void {
+    this.#settings = { ...this.#settings, names: false }
   }
 
   /** Closes the pool as soon as nobody waits for a connection or holds one; whoever has it may still borrow until then. */
