@@ -2,7 +2,6 @@ import { tenantWork, TenantScope, type HandleMaker, type TenantWork } from '@fas
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Socket } from 'node:net'
 
-import type {} from './augment.ts'
 import type { TenantResolver } from './resolver.ts'
 
 /** What other plugins put on the app, where they are registered. */

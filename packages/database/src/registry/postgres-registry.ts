@@ -4,6 +4,7 @@ import { findTenant } from '../queries/find-tenant.ts'
 import { insertTenant } from '../queries/insert-tenant.ts'
 import { listTenants } from '../queries/list-tenants.ts'
 import { updateTenant } from '../queries/update-tenant.ts'
+import { SetupInvalidError } from '../setup/errors.ts'
 import type { TenantColumnType } from '../setup/policy.ts'
 import { sqlState, type SqlClient } from '../setup/sql-client.ts'
 import { watchTenants, type OpenListener } from './watch-tenants.ts'
@@ -57,7 +58,7 @@ class PostgresRegistry implements TenantRegistry {
   async * list (filter: TenantFilter = {}): AsyncIterable<TenantRecord> {
     let after = ''
     for (;;) {
-      const page = await listTenants(this.#client, filter, after, pageSize)
+      const page = await listTenants(this.#client, filter, after, pageSize).catch(explainList)
       yield * page
       if (page.length < pageSize) return
       after = page.at(-1)?.id ?? ''
@@ -98,6 +99,11 @@ const conflicts: Readonly<Record<string, string>> = {
   tenants_pkey: 'the id is taken',
   tenants_check: 'an id and a slug must differ',
   domains_verified: 'the domain is taken'
+}
+
+function explainList (error: unknown): never {
+  if (sqlState(error) !== '42501') throw error
+  throw new SetupInvalidError('this login looks single tenants up, and may not list them: give options.database.registryUrl, and run `tenancy init` with it', { cause: error })
 }
 
 function refuse (error: unknown): never {
