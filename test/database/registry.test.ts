@@ -121,6 +121,6 @@ t.test('look-ups are one statement each, and need no more than the application\'
   for (const bad of ['', 'a\0', 'A']) t.equal(await registry.findByDomain(bad), undefined)
   for (const bad of ['', 'a\0', 'a b']) t.equal(await registry.findById(bad), undefined)
   t.equal(statements, 3, 'what cannot be a name costs none')
-  await t.rejects(registry.list()[Symbol.asyncIterator]().next(), { code: '42501' })
+  await t.rejects(registry.list()[Symbol.asyncIterator]().next(), { code: 'FST_TENANCY_SETUP_INVALID', cause: { code: '42501' } })
   await t.rejects(registry.insert({ id: 'b', slug: 'bb' }), { code: '42501' })
 })
