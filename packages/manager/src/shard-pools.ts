@@ -1,0 +1,69 @@
+import { defaultPoolSettings, openPool, type ResolvedDatabaseOptions, type SqlClient } from '@fastify-tenancy/database'
+import { OptionInvalidError } from '@fastify-tenancy/core'
+import type pg from 'pg'
+
+/** The manager's connections: to each shard with the login of its `ownerUrl`, or of its `url` where there is none. */
+export class ShardPools {
+  readonly #database: ResolvedDatabaseOptions['database']
+  readonly #pools = new Map<string, pg.Pool>()
+  readonly #own: pg.Pool[] = []
+
+  constructor (database: ResolvedDatabaseOptions['database']) {
+    this.#database = database
+  }
+
+  get names (): readonly string[] {
+    return ['default', ...Object.keys(this.#database.shards)]
+  }
+
+  /** The pool of a shard, opened at its first use. */
+  get (shard: string): pg.Pool {
+    const known = this.#pools.get(shard)
+    if (known !== undefined) return known
+    const { url, ownerUrl } = this.logins(shard)
+    const source = ownerUrl ?? url
+    const pool = typeof source === 'string' ? openManagerPool(source) : source
+    if (typeof source === 'string') this.#own.push(pool)
+    this.#pools.set(shard, pool)
+    return pool
+  }
+
+  /** @throws FST_TENANCY_OPTION_INVALID for a shard that the options do not name */
+  logins (shard: string): Pick<ResolvedDatabaseOptions['database'], 'url' | 'registryUrl'> & { readonly ownerUrl?: string | undefined, readonly systemUrl?: string | undefined } {
+    const { shards, registryUrl } = this.#database
+    const logins = shard === 'default' ? this.#database : shards[shard]
+    if (logins === undefined) throw new OptionInvalidError(`options.database.shards must name the shard '${shard}', got ${this.names.join(', ')}`)
+    return { ...logins, registryUrl: shard === 'default' ? registryUrl : undefined }
+  }
+
+  /** The user as which the application connects to a shard; undefined where the driver decides. */
+  user (shard: string): string | undefined {
+    const { url } = this.logins(shard)
+    if (typeof url !== 'string') return url.options.user
+    const { protocol, username } = new URL(url)
+    return protocol === 'pglite:' || username === '' ? undefined : decodeURIComponent(username)
+  }
+
+  /** Closes what was opened here; a pool that was passed in stays open. */
+  async close (): Promise<void> {
+    await Promise.all(this.#own.map(pool => pool.end()))
+  }
+}
+
+// The manager works on one thing at a time; the second connection serves a list that is read meanwhile.
+export function openManagerPool (url: string): pg.Pool {
+  const pool = openPool(url, { ...defaultPoolSettings, max: 2 })
+  // A lost connection fails the call that uses it; unheard, the event would end the process.
+  pool.on('error', () => {})
+  pool.on('connect', client => client.on('error', () => {}))
+  return pool
+}
+
+export async function withClient<T> (pool: pg.Pool, work: (client: SqlClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect()
+  try {
+    return await work(client)
+  } finally {
+    client.release()
+  }
+}
