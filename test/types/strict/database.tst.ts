@@ -2,7 +2,7 @@ import type { Generated } from 'kysely'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { expect, test } from 'tstyche'
 
-import type {} from 'fastify-tenancy'
+import type { TenancyOptions } from 'fastify-tenancy'
 
 import type { SharedTable, TenantDatabase, TenantTable } from '@fastify-tenancy/database'
 import type { Schema } from './large-schema.ts'
@@ -61,4 +61,8 @@ test('the pieces can be used alone', () => {
 test('a route says what it needs of tenants', () => {
   expect(app.get).type.toBeCallableWith('/', { config: { tenancy: 'off' as const } }, async () => 'x')
   expect(app.get).type.toBeCallableWith('/', { config: { tenancy: { transaction: true, cost: 0 } } }, async () => 'x')
+})
+
+test('the options name what is wrong with them', () => {
+  expect<TenancyOptions>().type.not.toBeAssignableFrom<{ database: number }>()
 })

@@ -39,7 +39,7 @@ export class ConnectionPool {
    */
   async acquire (borrower: Borrower): Promise<Lease> {
     this.#users++
-    let giveBack = (): void => {}
+    let giveBack = ignore
     try {
       giveBack = await this.#queue.acquire(borrower.tenant)
       return new Lease(await this.pool.connect(), borrower, this.#settings, () => {

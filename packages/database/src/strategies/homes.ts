@@ -37,11 +37,10 @@ export class Homes {
       return { ...report, name }
     }))
     const level = reports.map(report => report.level).toSorted()[0] ?? 0
-    const tell = (name: string) => (text: string) => name === 'default' ? text : `shard '${name}': ${text}`
     return {
       level,
-      reasons: reports.filter(report => report.level === level).flatMap(({ name, reasons }) => reasons.map(tell(name))),
-      warnings: reports.flatMap(({ name, warnings = [] }) => warnings.map(tell(name)))
+      reasons: reports.filter(report => report.level === level).flatMap(({ name, reasons }) => reasons.map(text => told(name, text))),
+      warnings: reports.flatMap(({ name, warnings = [] }) => warnings.map(text => told(name, text)))
     }
   }
 
@@ -97,4 +96,8 @@ function misplaced (why: string): Error {
 
 function ofShard (name: string, error: unknown): unknown {
   return error instanceof SetupInvalidError ? new SetupInvalidError(`shard '${name}': ${error.message}`, { cause: error }) : error
+}
+
+function told (shard: string, text: string): string {
+  return shard === 'default' ? text : `shard '${shard}': ${text}`
 }
