@@ -188,6 +188,11 @@ export class Lease {
       this.destroy()
       throw new QueryRefusedError(`A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, and the server answered ${tag || 'nothing'}`)
     }
+    // SELECT … INTO has the tag of a select, and made a table: a temporary one would outlive this borrower.
+    if (tag === 'SELECT' && !end.reply.hasRows) {
+      this.destroy()
+      throw new QueryRefusedError('A tenant\'s handle makes no tables, got SELECT … INTO')
+    }
     return end.reply
   }
 

@@ -64,14 +64,17 @@ export class Tripwire {
 
 const none: readonly number[] = []
 
-/** The tenant columns of these tables, in `schema` and in the schemas of tenants, by the ids under which the server's results name them. */
+/**
+ * The tenant columns of these tables, in `schema` and in the schemas of tenants, by the ids under which the server's results name them.
+ * 0 for a table that has none: a table that was read once is not asked for again.
+ */
 export async function readTenantColumns (client: SqlClient, schema: string, tables: Readonly<Record<string, string>>): Promise<ReadonlyMap<number, number>> {
   const { rows } = await client.query<{ table: number, column: number }>(`
-    select a.attrelid::int8::float8 as table, a.attnum::int4 as column
-    from pg_catalog.pg_attribute a
-    join pg_catalog.pg_class c on c.oid = a.attrelid
+    select c.oid::int8::float8 as table, coalesce(a.attnum, 0)::int4 as column
+    from pg_catalog.pg_class c
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    join unnest($2::text[], $3::text[]) as listed (name, tenant) on listed.name = c.relname and listed.tenant = a.attname
-    where n.nspname = $1 or n.nspname ~ '^tenanth?_'`, [schema, Object.keys(tables), Object.values(tables)])
+    left join unnest($2::text[], $3::text[]) as listed (name, tenant) on listed.name = c.relname
+    left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = listed.tenant
+    where c.relkind in ('r', 'p', 'v', 'm', 'f') and (n.nspname = $1 or n.nspname ~ '^tenanth?_')`, [schema, Object.keys(tables), Object.values(tables)])
   return new Map(rows.map(({ table, column }) => [table, column]))
 }
