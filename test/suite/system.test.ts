@@ -195,3 +195,20 @@ t.test('in development, where one login may do everything, global works on it', 
   await t.rejects(users.selectFrom('notes').selectAll().execute(), { code: '42501' })
   t.same(await app.tenancy.run({ slug: 'acme' }, ({ db }) => (db as unknown as Kysely<AllRows>).selectFrom('notes').select('body').execute()), [{ body: 'acme:1' }])
 })
+
+t.test('each shard has a handle across its own tenants, and all of them count in the budget', async t => {
+  const eu = await provision(t)
+  await eu.admin("insert into notes (tenant_id, body) values ('id-initech', 'initech:eu')")
+  const app = await start(t, { database: { systemUrl: on.systemUrl, budget: { connections: 3, whenFull: 'reject' }, shards: { eu: { url: eu.url, systemUrl: eu.systemUrl }, us: eu.url } } })
+  const read = (options: object = {}): Promise<{ body: string }[]> => app.tenancy.asSystem({ ...who, ...options }, ({ db }) => all(db).selectFrom('notes').select('body').orderBy('body').execute())
+  const full = await read().then(() => false, (error: { code: string }) => error.code)
+  t.equal(full, 'FST_TENANCY_DATABASE_BUSY', 'the boot has opened one connection to each shard')
+  await t.rejects(read({ shard: 'us' }), { code: 'FST_TENANCY_OPTION_INVALID', message: /database\.shards\.us\.systemUrl is required/ })
+
+  const roomy = await start(t, { database: { systemUrl: on.systemUrl, shards: { eu: { url: eu.url, systemUrl: eu.systemUrl } } } })
+  const before = roomy.tenancy.health().database.connections
+  const rows = await roomy.tenancy.asSystem({ ...who, shard: 'eu' }, ({ db }) => all(db).selectFrom('notes').select('body').execute())
+  t.same(rows, [{ body: 'initech:eu' }])
+  t.match(audited.at(-1), { shard: 'eu' })
+  t.equal(roomy.tenancy.health().database.connections, before + 1)
+})

@@ -54,7 +54,7 @@ export class TenancyDatabase {
     this.#registryPool = typeof registrySource === 'string' && !isEmbedded(registrySource)
       ? openPool(registrySource, { ...defaultPoolSettings, max: registryConnections })
       : undefined
-    this.#system = new System(options, this.#homes.default.pool)
+    this.#system = new System(options, this.#homes.default.pool, this.#homes.budget)
     this.registry = postgresRegistry(this.#registryPool ?? this.#homes.default.pool.pool)
   }
 
@@ -101,8 +101,8 @@ export class TenancyDatabase {
   }
 
   health (): DatabaseHealth {
-    const { connections, waiting } = this.#homes
-    return { status: this.#isEnded ? 'down' : 'ok', connections, waiting }
+    const [homes, system] = [this.#homes, this.#system]
+    return { status: this.#isEnded ? 'down' : 'ok', connections: homes.connections + system.connections, waiting: homes.waiting + system.waiting }
   }
 
   /** Ends the pools that were opened here; one that was passed in stays open. */

@@ -14,6 +14,8 @@ import { TenantDatabases } from './tenant-databases.ts'
 export class Homes {
   /** The shard of `database.url`. */
   readonly default: Shard
+  /** Counts the connections of all pools. */
+  readonly budget: ConnectionBudget
   readonly #options: ResolvedDatabaseOptions
   readonly #shards: ReadonlyMap<string, Shard>
   readonly #databases: TenantDatabases | undefined
@@ -22,6 +24,7 @@ export class Homes {
     const { budget: { connections, whenFull }, fairness: { maxWait }, ...database } = options.database
     const budget = new ConnectionBudget({ connections, whenFull, maxWait })
     this.#options = options
+    this.budget = budget
     this.default = new Shard(database, options, budget)
     this.#shards = new Map([
       ['default', this.default],

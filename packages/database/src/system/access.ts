@@ -14,6 +14,8 @@ export interface SystemAccessOptions {
   readonly actor: string
   /** Lets it write. @default false */
   readonly write?: boolean
+  /** Which of `database.shards`. @default 'default', the one of `database.url` */
+  readonly shard?: string
 }
 
 /** What the audit is told of work across tenants, before its first statement. */
@@ -23,6 +25,7 @@ export interface AuditEvent {
   readonly reason: string
   readonly actor: string
   readonly write: boolean
+  readonly shard: string
 }
 
 /** Keeps an event. What it throws, or rejects with, refuses the work. */
@@ -30,29 +33,31 @@ export type Audit = (event: AuditEvent) => void | Promise<void>
 
 /** What work across tenants gets. */
 export interface SystemWork {
-  /** Every tenant's rows, the shared and the global tables. Closed when the work has ended. */
+  /** Every tenant's rows in the tables of all, the shared and the global tables. Closed when the work has ended. */
   readonly db: SystemKysely
 }
 
 const schema = v.strictObject({
   reason: nonEmptyString,
   actor: nonEmptyString,
-  write: v.optional(bool, false)
+  write: v.optional(bool, false),
+  shard: v.optional(nonEmptyString, 'default')
 }, 'must be an object')
 
 /**
  * Does work across tenants, once the audit knows of it.
  *
- * @param handles undefined where there is no login for it.
+ * @param shards the handles by shard; none where there is no login for it.
  * @param audit undefined where nobody listens.
  * @throws FST_TENANCY_OPTION_INVALID where either is missing, or reason or actor; FST_TENANCY_AUDIT_FAILED
  */
-export async function accessSystem<T> (handles: RoleHandles | undefined, audit: Audit | undefined, given: SystemAccessOptions, fn: (work: SystemWork) => T | Promise<T>): Promise<T> {
-  const { reason, actor, write } = checkOptions(schema, given, 'the options of asSystem()')
-  if (handles === undefined) throw new OptionInvalidError('options.database.systemUrl is required for asSystem(): give the URL of a login of its own, and run `tenancy init` with it')
+export async function accessSystem<T> (shards: ReadonlyMap<string, RoleHandles>, audit: Audit | undefined, given: SystemAccessOptions, fn: (work: SystemWork) => T | Promise<T>): Promise<T> {
+  const { reason, actor, write, shard } = checkOptions(schema, given, 'the options of asSystem()')
+  const handles = shards.get(shard)
+  if (handles === undefined) throw new OptionInvalidError(`${systemUrlOf(shard)} is required for asSystem(): give the URL of a login of its own, and run \`tenancy init\` with it`)
   if (audit === undefined) throw new OptionInvalidError('options.audit is required for asSystem(): give a function that keeps a record of who did what across tenants, and why')
   try {
-    await audit(Object.freeze({ type: 'system-access', at: new Date(), reason, actor, write }))
+    await audit(Object.freeze({ type: 'system-access', at: new Date(), reason, actor, write, shard }))
   } catch (error) {
     throw new AuditFailedError(undefined, { cause: error })
   }
@@ -62,4 +67,9 @@ export async function accessSystem<T> (handles: RoleHandles | undefined, audit: 
   } finally {
     scope.end()
   }
+}
+
+/** How the caller knows a shard's option. */
+export function systemUrlOf (shard: string): string {
+  return shard === 'default' ? 'options.database.systemUrl' : `options.database.shards.${shard}.systemUrl`
 }

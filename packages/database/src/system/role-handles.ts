@@ -2,20 +2,20 @@ import type { CompiledQuery } from 'kysely'
 
 import type { Lease, Query } from '../connection/lease.ts'
 import type { ConnectionPool } from '../connection/pool.ts'
+import { isEmbeddedPool } from '../connection/open-pool.ts'
 import { isServerError } from '../connection/pg-internals.ts'
-import { DatabaseUnavailableError, QueryRefusedError } from '../errors.ts'
+import { Session } from '../connection/session.ts'
+import { DatabaseBusyError, DatabaseUnavailableError, QueryRefusedError } from '../errors.ts'
 import { TenantDialect } from '../kysely/dialect.ts'
 import { TenantDriver } from '../kysely/driver.ts'
 import { TenantHandle } from '../kysely/handle.ts'
 import type { ResolvedDatabaseOptions } from '../options.ts'
 import { SetupInvalidError } from '../setup/errors.ts'
 import { rolesOf } from '../setup/roles.ts'
+import { grace } from '../shard.ts'
 import { readStatement } from '../statement.ts'
 import { systemContext } from './context.ts'
 import type { SystemScope } from './scope.ts'
-
-/** How long past the server's own timeout an answer may take, in milliseconds, before the connection is given up. */
-const grace = 5_000
 
 /** Which role, and where the login is from, for a message. */
 export interface RoleSettings {
@@ -67,22 +67,32 @@ export class RoleHandles {
   // The roles carry the name of the database as the server knows it, which behind a pooler is not that of the URL.
   async #readRole (): Promise<string> {
     const { role, source } = this.#settings
-    const { rows: [row] } = await this.pool.pool.query<{ database: string, roles: string[] }>(text).catch(explain)
-    const name = rolesOf(row?.database ?? '')[role]
-    if (!row?.roles.includes(name)) throw new SetupInvalidError(`the login of ${source} may not become the role of ${role === 'system' ? 'work across tenants' : 'the global tables'}: give options.database.systemUrl, and run \`tenancy init\` with it`)
-    return name
+    const client = await this.pool.pool.connect().catch(explain)
+    try {
+      const { rows: [row] } = await client.query<{ database: string, pid: number, roles: string[] }>(text).catch(explain)
+      const name = rolesOf(row?.database ?? '')[role]
+      if (!row?.roles.includes(name)) {
+        const remedy = source.endsWith('systemUrl') ? '' : 'give options.database.systemUrl, and '
+        throw new SetupInvalidError(`the login of ${source} may not become the role of ${role === 'system' ? 'work across tenants' : 'the global tables'}: ${remedy}run \`tenancy init\` with it`)
+      }
+      // Behind a pooler each transaction may have another backend, to which a statement's name means nothing.
+      if (row.pid !== Session.of(client).client.processID && !isEmbeddedPool(this.pool.pool)) this.pool.forgoNames()
+      return name
+    } finally {
+      client.release()
+    }
   }
 }
 
 // What the login may become. From 16 on, membership and the right to SET ROLE are two things.
 const text = `
-select pg_catalog.current_database()::text as database, array(
+select pg_catalog.current_database()::text as database, pg_catalog.pg_backend_pid() as pid, array(
   select rolname::text from pg_catalog.pg_roles where rolname like 'tenancy\\_%' and pg_catalog.pg_has_role(
     session_user, oid, case when pg_catalog.current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)
 ) as roles`
 
 function explain (error: unknown): never {
-  throw isServerError(error) ? error : new DatabaseUnavailableError(undefined, { cause: error })
+  throw isServerError(error) || error instanceof DatabaseBusyError ? error : new DatabaseUnavailableError(undefined, { cause: error })
 }
 
 /*

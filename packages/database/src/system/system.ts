@@ -1,8 +1,9 @@
-import { defaultPoolSettings, openPool } from '../connection/open-pool.ts'
+import { defaultPoolSettings } from '../connection/open-pool.ts'
 import { ConnectionPool } from '../connection/pool.ts'
 import type { ResolvedDatabaseOptions } from '../options.ts'
+import type { ConnectionBudget } from '../strategies/budget.ts'
 import type { GlobalDatabase, GlobalKysely } from '../types.ts'
-import { accessSystem, type SystemAccessOptions, type SystemWork } from './access.ts'
+import { accessSystem, systemUrlOf, type SystemAccessOptions, type SystemWork } from './access.ts'
 import { RoleHandles } from './role-handles.ts'
 import { SystemScope } from './scope.ts'
 
@@ -13,33 +14,45 @@ const systemConnections = 4
 export class System {
   readonly global: GlobalKysely
   readonly #options: ResolvedDatabaseOptions
+  readonly #budget: ConnectionBudget
   readonly #scope = new SystemScope()
-  // Two pools on one login: log-ins, which need the global tables, are not to wait for a report across tenants.
-  readonly #pools: readonly ConnectionPool[]
-  readonly #handles: RoleHandles | undefined
+  readonly #pools: ConnectionPool[] = []
+  readonly #shards: ReadonlyMap<string, RoleHandles>
 
   /** @param shared the application's connections, on which the global tables are worked on where there is no login for them. */
-  constructor (options: ResolvedDatabaseOptions, shared: ConnectionPool) {
-    const { systemUrl, pool: { max } } = options.database
-    const own = systemUrl === undefined ? [] : [openOn(systemUrl, max, options), openOn(systemUrl, systemConnections, options)]
-    const [forGlobal = shared, forSystem] = own
-    const source = systemUrl === undefined ? 'options.database.url' : 'options.database.systemUrl'
+  constructor (options: ResolvedDatabaseOptions, shared: ConnectionPool, budget: ConnectionBudget) {
+    const { systemUrl, shards, pool: { max } } = options.database
     this.#options = options
-    this.#pools = own
-    this.#handles = forSystem && new RoleHandles(forSystem, { role: 'system', source, options })
+    this.#budget = budget
+    this.#shards = new Map(Object.entries({ ...shards, default: { systemUrl } }).flatMap(([name, { systemUrl: url }]) =>
+      url === undefined ? [] : [[name, new RoleHandles(this.#open(url, systemConnections), { role: 'system', source: systemUrlOf(name), options })]]))
+    // A pool of its own: log-ins, which need the global tables, are not to wait for a report across tenants.
+    const forGlobal = systemUrl === undefined ? shared : this.#open(systemUrl, max)
+    const source = systemUrl === undefined ? 'options.database.url' : systemUrlOf('default')
     this.global = new RoleHandles(forGlobal, { role: 'global', source, options }).open<GlobalDatabase>(this.#scope, false)
   }
 
   access<T> (access: SystemAccessOptions, fn: (work: SystemWork) => T | Promise<T>): Promise<T> {
-    return accessSystem(this.#handles, this.#options.audit, access, fn)
+    return accessSystem(this.#shards, this.#options.audit, access, fn)
+  }
+
+  get connections (): number {
+    return this.#pools.reduce((sum, { pool }) => sum + pool.totalCount, 0)
+  }
+
+  get waiting (): number {
+    return this.#pools.reduce((sum, { waiting }) => sum + waiting, 0)
   }
 
   async close (): Promise<void> {
     this.#scope.end()
     await Promise.all(this.#pools.map(pool => pool.close()))
   }
-}
 
-function openOn (url: string, max: number, { database: { types, fairness } }: ResolvedDatabaseOptions): ConnectionPool {
-  return new ConnectionPool(openPool(url, { ...defaultPoolSettings, max }), true, { names: true, types }, fairness)
+  #open (url: string, max: number): ConnectionPool {
+    const { types, fairness } = this.#options.database
+    const pool = new ConnectionPool(this.#budget.openPool(url, { ...defaultPoolSettings, max }), true, { names: true, types }, fairness)
+    this.#pools.push(pool)
+    return pool
+  }
 }
