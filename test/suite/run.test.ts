@@ -136,6 +136,22 @@ t.test('transaction: true commits when the run resolves, and rolls back when it 
   t.same(await bodies(on), ['acme:1', 'acme:2', 'acme:6', 'globex:1'], 'control: without it each statement stands for itself')
 })
 
+t.test('TXN-01 what a run caches inside its transaction is there once that is committed, and never when it is rolled back', async t => {
+  const cached = (): Promise<unknown> => app.tenancy.run({ slug: 'acme' }, ({ cache }) => cache.get('txn'))
+  await app.tenancy.run({ slug: 'acme' }, async work => {
+    await insert(work, 'acme:cached')
+    await work.cache.set('txn', 'rolled back')
+    currentScope()?.transaction?.rollbackOnly()
+  }, { transaction: true })
+  t.equal(await cached(), undefined)
+  await app.tenancy.run({ slug: 'acme' }, async work => {
+    await insert(work, 'acme:cached')
+    await work.cache.set('txn', 'committed')
+    t.equal(await cached(), undefined)
+  }, { transaction: true })
+  t.equal(await cached(), 'committed')
+})
+
 t.test('LIF-04 a run ends when its tenant is suspended, with the reason, and its statement is cancelled', async t => {
   t.teardown(async () => {
     await setStatus('id-globex', 'active')

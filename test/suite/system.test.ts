@@ -94,10 +94,15 @@ t.test('SYS-01 were such a statement let through, the server would hold to read-
   await client.connect()
   t.teardown(() => client.end())
   const context = systemContext({ role: rolesOf(new URL(on.superUrl).pathname.slice(1)).system, schema: 'public', statementTimeout: 1000, lockTimeout: 1000, idleInTransaction: 1000, plans: 'custom', isReadOnly: true })({ processID: null })
-  for (const attack of ["select set_config('transaction_read_only', 'off', true)", "select set_config('transaction_read_only', 'off', false)", 'set transaction read write', "insert into notes (tenant_id, body) values ('id-acme', 'x')"]) {
+  for (const [attack, code] of [
+    ["select set_config('transaction_read_only', 'off', true)", '25001'],
+    ["select set_config('transaction_read_only', 'off', false)", '25001'],
+    ['set transaction read write', '25001'],
+    ["insert into notes (tenant_id, body) values ('id-acme', 'x')", '25006']
+  ] as const) {
     await client.query('begin')
     await client.query(context.text, [...context.values])
-    await t.rejects(client.query(attack), attack)
+    await t.rejects(client.query(attack), { code }, attack)
     await client.query('rollback')
   }
 })

@@ -12,6 +12,7 @@ declare module 'fastify-tenancy' {
     database: Schema
     tenantTables: Extract<keyof Schema, `tenant_${string}`>
     sharedTables: 'countries'
+    globalTables: 'users'
   }
 }
 
