@@ -1,15 +1,17 @@
 import { CacheValueError } from './errors.ts'
-import type { CacheSerializer } from './options.ts'
+import { json, type CacheSerializer } from './options.ts'
 import type { CacheRead } from './store.ts'
 
 /** Values to text and back. */
 export class Codec {
   readonly #serializer: CacheSerializer
   readonly #maxBytes: number
+  readonly #isJson: boolean
 
   constructor (serializer: CacheSerializer, maxBytes: number) {
     this.#serializer = serializer
     this.#maxBytes = maxBytes
+    this.#isJson = serializer === json
   }
 
   /**
@@ -40,7 +42,7 @@ export class Codec {
   decodeRead (read: CacheRead): unknown {
     if (read.isCounter) return Number(read.payload)
     try {
-      return this.decode(read.payload)
+      return read.kept !== undefined && this.#isJson ? read.kept.read() : this.decode(read.payload)
     } catch {
       return undefined
     }

@@ -2,6 +2,7 @@ import { cacheChannel } from '@fastify-tenancy/core'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 
 import { token } from './entry.ts'
+import { growth, KeptValue } from './kept-value.ts'
 import { Partitions, type Kept } from './partitions.ts'
 import type { CacheLock, CacheRead, CacheStore, CacheWrite, Stamp } from './store.ts'
 
@@ -113,7 +114,9 @@ export class LocalTier implements CacheStore {
 
   // A copy is kept without its stamp: whoever loads must ask Redis for the state he begins from.
   #keep (tenant: string, key: string, read: CacheRead): void {
-    this.#copies.set(tenant, key, { read: { ...read, stamp: undefined }, expiresAt: this.#now() + this.#ttl, size: Buffer.byteLength(read.payload ?? '') })
+    const text = read.payload ?? ''
+    const kept = read.isCounter ? undefined : new KeptValue(text)
+    this.#copies.set(tenant, key, { read: { ...read, stamp: undefined, kept }, expiresAt: this.#now() + this.#ttl, size: Buffer.byteLength(text) * (1 + growth) })
   }
 
   #drop (tenant: string, keys: readonly string[] | null): void {

@@ -54,10 +54,13 @@ export interface ResolvedCacheOptions {
 
 const part = v.pipe(v.number('must be a number from 0 to 1'), v.minValue(0, 'must be a number from 0 to 1'), v.maxValue(1, 'must be a number from 0 to 1'))
 
+/** What `JSON`, and so the default, becomes: by this one the codec knows it. */
+export const json: CacheSerializer = Object.freeze<CacheSerializer>({ stringify: value => JSON.stringify(value), parse: text => JSON.parse(text) })
+
 // A copy, since options are frozen and the caller's object (or JSON itself) must not be.
 const serializer = v.pipe(
   instance<CacheSerializer>('an object with the methods stringify and parse', 'stringify', 'parse'),
-  v.transform((given): CacheSerializer => ({ stringify: value => given.stringify(value), parse: text => given.parse(text) }))
+  v.transform((given): CacheSerializer => given === JSON ? json : ({ stringify: value => given.stringify(value), parse: text => given.parse(text) }))
 )
 
 const schema = v.strictObject({

@@ -1,3 +1,5 @@
+import type { KeptValue } from './kept-value.ts'
+
 /**
  * Where a tenant's values are: Redis, or this process. Both pass one conformance suite.
  *
@@ -32,6 +34,8 @@ export type CacheLock = () => Promise<void>
 
 /** One key's answer. */
 export interface CacheRead {
+  /** The payload's JSON where this process keeps it; undefined where it was read for this caller alone. */
+  readonly kept?: KeptValue | undefined
   /** The serialized value; undefined for a miss. */
   readonly payload: string | undefined
   /** Milliseconds of the Unix clock from which on only `wrap` may serve the value, while it loads a new one. */
