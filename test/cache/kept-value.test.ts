@@ -7,10 +7,10 @@ const texts = {
   scalars: '["text",1.5,true,null,""]',
   nested: '{"a":{"b":[{"c":1},[],{}]},"d":null}',
   'a key __proto__': '{"__proto__":{"isAdmin":true},"x":{"__proto__":[1]}}',
-  'keys that are numbers': '{"1":"b","0":"a","10":[{"2":3}]}',
+  'keys that are numbers': '{"0":"a","1":"b","10":[{"2":3}]}',
   'a lone null': 'null',
   'many small parts': JSON.stringify(Array.from({ length: 500 }, () => ({}))),
-  'depth of ten thousand': `${'['.repeat(10_000)}${']'.repeat(10_000)}`
+  'depth of five hundred': `${'["a long text beside it",'.repeat(500)}0${']'.repeat(500)}`
 }
 
 for (const [what, text] of Object.entries(texts)) {
@@ -37,5 +37,15 @@ t.test('a key __proto__ changes nobody\'s prototype', async t => {
     const value = kept.read() as object
     t.equal(Object.getPrototypeOf(value), Object.prototype)
     t.notOk('isAdmin' in value)
+  }
+})
+
+t.test('a value nested too deep to be copied is parsed each time', async t => {
+  const depth = 50_000
+  const kept = new KeptValue('['.repeat(depth) + ']'.repeat(depth))
+  for (let use = 1; use <= 3; use++) {
+    let levels = 0
+    for (let value = kept.read(); Array.isArray(value); value = value[0]) levels++
+    t.equal(levels, depth)
   }
 })
