@@ -38,18 +38,18 @@ export class ConnectionPool {
    * @throws FST_TENANCY_DATABASE_UNAVAILABLE when the server cannot be reached
    */
   async acquire (borrower: Borrower): Promise<Lease> {
-    this.#users++
+    const leave = this.hold()
     let giveBack = ignore
     try {
       giveBack = await this.#queue.acquire(borrower.tenant)
       return new Lease(await this.pool.connect(), borrower, this.#settings, () => {
         giveBack()
-        this.#leave()
+        leave()
       })
     } catch (error) {
       giveBack()
-      this.#leave()
-      throw this.#explain(error)
+      leave()
+      throw this.explain(error)
     }
   }
 
@@ -64,9 +64,13 @@ export class ConnectionPool {
     await this.close()
   }
 
-  #leave (): void {
-    this.#users--
-    if (this.#users === 0) this.#onUnused?.()
+  /** Keeps a pool that is retired open until the returned function is called. */
+  hold (): () => void {
+    this.#users++
+    return () => {
+      this.#users--
+      if (this.#users === 0) this.#onUnused?.()
+    }
   }
 
   get waiting (): number {
@@ -82,7 +86,8 @@ export class ConnectionPool {
     await this.pool.end()
   }
 
-  #explain (error: unknown): Error {
+  /** An error in getting a connection, as one that a client may be told of. */
+  explain (error: unknown): Error {
     if (error instanceof DatabaseBusyError || error instanceof DatabaseUnavailableError) return error
     const isFull = this.pool.totalCount >= (this.pool.options.max ?? 10) && this.pool.idleCount === 0
     const isRefused = isServerError(error) && error.code === '53300'

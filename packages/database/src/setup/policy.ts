@@ -34,8 +34,8 @@ export interface PolicyMode {
 export function tenantPredicate (column: string, type: TenantColumnType, { signed, context }: PolicyMode): string {
   const name = quoteName(column)
   const truths = [
-    ...(signed ? ['tenancy.verified_tenant()'] : []),
-    ...(context === 'role' ? ['tenancy.role_tenant(pg_catalog.current_setting(\'tenancy.tenant\', true), current_user)'] : [])
+    ...(context === 'role' ? ['tenancy.role_tenant(pg_catalog.current_setting(\'tenancy.tenant\', true), current_user)'] : []),
+    ...(signed ? ['tenancy.verified_tenant()'] : [])
   ]
   return [
     `${name} = ${tenantSetting(type)}`,

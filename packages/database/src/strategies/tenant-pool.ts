@@ -12,10 +12,13 @@ export class TenantPool {
   readonly pool: pg.Pool
   readonly #connections: ConnectionPool
   readonly #tripwire: Tripwire
+  readonly #hasTripwire: boolean
+  #known: Promise<void> | undefined
   readonly #breaker = new ConnectBreaker()
   #retirement: Promise<void> | undefined
 
-  constructor (pool: pg.Pool, isOwned: boolean, { database: { types, fairness }, tables }: ResolvedDatabaseOptions) {
+  constructor (pool: pg.Pool, isOwned: boolean, { database: { types, fairness, tripwire }, tables }: ResolvedDatabaseOptions) {
+    this.#hasTripwire = tripwire && Object.keys(tables.tenant).length > 0
     this.pool = pool
     // All of it is one tenant's: nothing is kept for others.
     this.#connections = new ConnectionPool(pool, isOwned, { names: true, types }, { ...fairness, share: 1, spare: 0 })
@@ -36,13 +39,29 @@ export class TenantPool {
    */
   async acquire (borrower: Borrower): Promise<Lease> {
     this.#breaker.assertClosed()
+    const leave = this.#connections.hold()
     try {
+      await this.#readCatalog()
       const lease = await this.#connections.acquire(borrower)
       this.#breaker.succeeded()
       return lease
     } catch (error) {
       if (error instanceof DatabaseUnavailableError) this.#breaker.failed()
       throw error
+    } finally {
+      leave()
+    }
+  }
+
+  // Once for each pool, before its first statement: a URL that leads to another tenant's database shows in the very first row.
+  async #readCatalog (): Promise<void> {
+    if (!this.#hasTripwire) return
+    this.#known ??= this.#tripwire.refresh()
+    try {
+      await this.#known
+    } catch (error) {
+      this.#known = undefined
+      throw this.#connections.explain(error)
     }
   }
 
