@@ -1,4 +1,4 @@
-import { createTenancy, defineTenancy, type TenancyLogger } from 'fastify-tenancy'
+import { createTenancy, currentScope, defineTenancy, type TenancyLogger } from 'fastify-tenancy'
 import t from 'tap'
 
 import { freshRedisOptions, noRedis } from '../support/fresh.ts'
@@ -36,6 +36,21 @@ t.test('without Fastify: the same object, and close() leaves nothing behind', as
   await tenancy.close()
   await until(async () => await connections() === 0)
   await t.rejects(tenancy.run({ slug: 'acme' }, async work => dbIn(work).selectFrom('notes').selectAll().execute()))
+})
+
+t.test('close() waits for what a run holds with waitUntil', async t => {
+  const tenancy = await createTenancy(options)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  let rows: Promise<unknown> = Promise.resolve()
+  await tenancy.run({ slug: 'acme' }, work => {
+    const db = dbIn(work)
+    rows = promise.then(() => db.selectFrom('notes').select('body').execute())
+    currentScope()?.waitUntil(rows)
+  })
+  const closed = tenancy.close()
+  setImmediate(resolve)
+  await closed
+  t.same(await rows, [{ body: 'acme:1' }])
 })
 
 t.test('close() waits for a run that is under way', async t => {

@@ -119,6 +119,24 @@ t.test('SYS-01 the handle is closed when the work has ended, also by a failure',
   await t.rejects(app.tenancy.asSystem(who, async ({ db }) => db.destroy()))
 })
 
+t.test('closing the application ends work across tenants that is under way', async t => {
+  const app = await start(t)
+  const { promise: begun, resolve: begin } = Promise.withResolvers<void>()
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const work = app.tenancy.asSystem({ ...who, write: true }, ({ db }) => all(db).transaction().execute(async trx => {
+    await trx.updateTable('notes').set({ body: 'never' }).execute()
+    begin()
+    await promise
+    await trx.selectFrom('notes').selectAll().execute()
+  }))
+  work.catch(() => {})
+  await begun
+  await app.close()
+  resolve()
+  await t.rejects(work)
+  t.same(await bodies(on), ['acme:1', 'globex:1'])
+})
+
 t.test('SYS-01 without systemUrl, without a sink, or with one that fails, nothing runs', async t => {
   const runs: string[] = []
   const attempt = (app: FastifyInstance, options: object = who): Promise<unknown> => app.tenancy.asSystem(options as typeof who, ({ db }) => {

@@ -33,7 +33,7 @@ const grace = 5_000
 /** The work for tenants that is under way outside requests. */
 export class Runs {
   readonly #parts: RunParts
-  readonly #underWay = new Map<TenantScope, Promise<unknown>>()
+  readonly #underWay = new Map<TenantScope, Promise<void>>()
 
   constructor (parts: RunParts) {
     this.#parts = parts
@@ -43,27 +43,29 @@ export class Runs {
    * Runs `fn` in a scope of its own, which ends when `fn` has settled and nothing holds it open.
    * Work that was cut short fails with the reason: FST_TENANCY_TENANT_SUSPENDED, say.
    */
-  run<T> (tenant: Tenant, fn: (work: TenantWork) => T | Promise<T>, settings: RunSettings): Promise<T> {
+  async run<T> (tenant: Tenant, fn: (work: TenantWork) => T | Promise<T>, settings: RunSettings): Promise<T> {
     const { log, watch } = this.#parts
     const { transaction, allow, signal } = settings
+    signal?.throwIfAborted()
     const scope = new TenantScope(tenant, log.child({ tenant: tenant.id }), own => watch(own, allow))
     const abort = (): void => scope.abort(signal?.reason)
     signal?.addEventListener('abort', abort, { once: true })
-    scope.onClose(() => {
-      signal?.removeEventListener('abort', abort)
-      this.#underWay.delete(scope)
-    })
-    const result = this.#runIn(scope, fn, transaction)
-    if (!scope.isClosed) this.#underWay.set(scope, result.catch(() => {}))
-    return result
+    this.#underWay.set(scope, new Promise(resolve => {
+      scope.onClose(() => {
+        signal?.removeEventListener('abort', abort)
+        this.#underWay.delete(scope)
+        resolve()
+      })
+    }))
+    return this.#runIn(scope, fn, transaction)
   }
 
   /** Waits a while for what is under way, and then cuts it short. */
   async close (): Promise<void> {
     if (this.#underWay.size === 0) return
     const timer = new AbortController()
-    const settled = Promise.all(this.#underWay.values()).finally(() => timer.abort())
-    await Promise.race([settled, sleep(grace, undefined, { signal: timer.signal }).catch(() => {})])
+    const ended = Promise.all(this.#underWay.values()).finally(() => timer.abort())
+    await Promise.race([ended, sleep(grace, undefined, { signal: timer.signal }).catch(() => {})])
     for (const scope of this.#underWay.keys()) scope.abort(new Error('the application is closing'))
   }
 

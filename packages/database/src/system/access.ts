@@ -4,7 +4,7 @@ import * as v from 'valibot'
 import { AuditFailedError } from '../errors.ts'
 import type { SystemKysely } from '../types.ts'
 import type { RoleHandles } from './role-handles.ts'
-import { SystemScope } from './scope.ts'
+import type { SystemScope } from './scope.ts'
 
 /** Why work across tenants is done, who does it, and whether it writes. */
 export interface SystemAccessOptions {
@@ -44,14 +44,22 @@ const schema = v.strictObject({
   shard: v.optional(nonEmptyString, 'default')
 }, 'must be an object')
 
+/** What work across tenants needs. */
+export interface AccessParts {
+  /** The handles by shard; none where there is no login for them. */
+  readonly shards: ReadonlyMap<string, RoleHandles>
+  /** Undefined where nobody listens. */
+  readonly audit: Audit | undefined
+  /** Ended by the caller. */
+  readonly scope: SystemScope
+}
+
 /**
  * Does work across tenants, once the audit knows of it.
  *
- * @param shards the handles by shard; none where there is no login for it.
- * @param audit undefined where nobody listens.
- * @throws FST_TENANCY_OPTION_INVALID where either is missing, or reason or actor; FST_TENANCY_AUDIT_FAILED
+ * @throws FST_TENANCY_OPTION_INVALID where login or audit is missing, or reason or actor; FST_TENANCY_AUDIT_FAILED
  */
-export async function accessSystem<T> (shards: ReadonlyMap<string, RoleHandles>, audit: Audit | undefined, given: SystemAccessOptions, fn: (work: SystemWork) => T | Promise<T>): Promise<T> {
+export async function accessSystem<T> ({ shards, audit, scope }: AccessParts, given: SystemAccessOptions, fn: (work: SystemWork) => T | Promise<T>): Promise<T> {
   const { reason, actor, write, shard } = checkOptions(schema, given, 'the options of asSystem()')
   const handles = shards.get(shard)
   if (handles === undefined) throw new OptionInvalidError(`${systemUrlOf(shard)} is required for asSystem(): give the URL of a login of its own, and run \`tenancy init\` with it`)
@@ -61,12 +69,7 @@ export async function accessSystem<T> (shards: ReadonlyMap<string, RoleHandles>,
   } catch (error) {
     throw new AuditFailedError(undefined, { cause: error })
   }
-  const scope = new SystemScope()
-  try {
-    return await fn({ db: handles.open(scope, !write) })
-  } finally {
-    scope.end()
-  }
+  return fn({ db: handles.open(scope, !write) })
 }
 
 /** How the caller knows a shard's option. */

@@ -15,7 +15,9 @@ export class System {
   readonly global: GlobalKysely
   readonly #options: ResolvedDatabaseOptions
   readonly #budget: ConnectionBudget
-  readonly #scope = new SystemScope()
+  readonly #globalScope = new SystemScope()
+  /** Those of the global tables, and of work that is under way. */
+  readonly #scopes = new Set([this.#globalScope])
   readonly #pools: ConnectionPool[] = []
   readonly #shards: ReadonlyMap<string, RoleHandles>
 
@@ -29,11 +31,18 @@ export class System {
     // A pool of its own: log-ins, which need the global tables, are not to wait for a report across tenants.
     const forGlobal = systemUrl === undefined ? shared : this.#open(systemUrl, max)
     const source = systemUrl === undefined ? 'options.database.url' : systemUrlOf('default')
-    this.global = new RoleHandles(forGlobal, { role: 'global', source, options }).open<GlobalDatabase>(this.#scope, false)
+    this.global = new RoleHandles(forGlobal, { role: 'global', source, options }).open<GlobalDatabase>(this.#globalScope, false)
   }
 
-  access<T> (access: SystemAccessOptions, fn: (work: SystemWork) => T | Promise<T>): Promise<T> {
-    return accessSystem(this.#shards, this.#options.audit, access, fn)
+  async access<T> (access: SystemAccessOptions, fn: (work: SystemWork) => T | Promise<T>): Promise<T> {
+    const scope = new SystemScope()
+    this.#scopes.add(scope)
+    try {
+      return await accessSystem({ shards: this.#shards, audit: this.#options.audit, scope }, access, fn)
+    } finally {
+      scope.end()
+      this.#scopes.delete(scope)
+    }
   }
 
   get connections (): number {
@@ -44,8 +53,9 @@ export class System {
     return this.#pools.reduce((sum, { waiting }) => sum + waiting, 0)
   }
 
+  /** Ends what is under way, and the pools. */
   async close (): Promise<void> {
-    this.#scope.end()
+    for (const scope of this.#scopes) scope.end()
     await Promise.all(this.#pools.map(pool => pool.close()))
   }
 
