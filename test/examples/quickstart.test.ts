@@ -91,7 +91,8 @@ function story (name: string, settings: (t: Test) => Promise<Partial<Settings>>,
         t.equal(status, 400, JSON.stringify(payload))
         t.match(body, { statusCode: 400, error: 'Bad Request', message: String })
       }
-      for (const id of ['7', 'x', `${randomUUID()}x`, '%00', "'; drop table projects"]) t.equal((await acme('GET', `/projects/${encodeURIComponent(id)}`)).status, 404, id)
+      for (const id of ['7', 'x', `${randomUUID()}x`, '%00', "'; drop table projects", 'x'.repeat(5_000)]) t.equal((await acme('GET', `/projects/${encodeURIComponent(id)}`)).status, 404, id)
+      t.same((await acme('GET', '/nowhere')).body, { statusCode: 404, code: 'NOT_FOUND', error: 'Not Found', message: 'There is no such route' })
       t.same((await acme('GET', '/projects')).body, { projects: [] })
       for (const [host, status, code] of [
         ['nobody.localhost', 404, 'FST_TENANCY_TENANT_UNKNOWN'], ['www.localhost', 400, 'FST_TENANCY_TENANT_MISSING'], ['localhost', 400, 'FST_TENANCY_TENANT_MISSING'],

@@ -24,7 +24,8 @@ export async function buildApp ({ baseDomain, databaseUrl, redisUrl, limitsFile,
 
   // One pool for set-up and requests: an embedded database has a single connection.
   const database = openPool(databaseUrl)
-  const app = Fastify({ logger, ajv: { customOptions: { coerceTypes: false } } })
+  // An id of any length is looked for, and not found; a number is no name.
+  const app = Fastify({ logger, routerOptions: { maxParamLength: 16_384 }, ajv: { customOptions: { coerceTypes: false } } })
   app.addHook('onClose', () => database.end())
   await setUp(database, { rls, tables })
 

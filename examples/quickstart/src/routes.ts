@@ -1,7 +1,7 @@
 import createError from '@fastify/error'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 
-const NotFound = createError('NOT_FOUND', 'There is no such project', 404)
+const NotFound = createError<[string]>('NOT_FOUND', 'There is no such %s', 404)
 const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 type WithId = { Params: { id: string } }
@@ -9,6 +9,8 @@ type WithId = { Params: { id: string } }
 /** Not one line here names a tenant: `request.db` and `request.cache` can reach no other. */
 export function routes (app: FastifyInstance): void {
   app.get('/health', { config: { tenancy: 'off' } }, () => ({ status: 'ok' }))
+
+  app.setNotFoundHandler(() => { throw new NotFound('route') })
 
   app.get('/me', ({ tenant }) => {
     const { id, slug, name, plan } = tenant
@@ -91,5 +93,5 @@ function id (given: string): string {
 }
 
 function notFound (): never {
-  throw new NotFound()
+  throw new NotFound('project')
 }

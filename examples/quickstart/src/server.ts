@@ -1,22 +1,36 @@
+import { fileURLToPath } from 'node:url'
+
 import { buildApp } from './app.ts'
 
-const port = Number(process.env.PORT ?? 3000)
-const baseDomain = process.env.BASE_DOMAIN ?? 'localhost'
+/** How long requests may still run after SIGTERM. A connection on which none has begun would otherwise hold the process for minutes. */
+const grace = 5_000
 
-const app = await buildApp({
-  baseDomain,
-  databaseUrl: process.env.DATABASE_URL || 'pglite://memory',
-  redisUrl: process.env.REDIS_URL || undefined,
-  limitsFile: process.env.LIMITS_FILE ?? new URL('../limits.json', import.meta.url).pathname,
-  isolation: process.env.ISOLATION ?? 'rls',
-  secret: process.env.TENANCY_SECRET
-})
+const { env } = process
+const port = Number(env.PORT || 3000)
+const baseDomain = env.BASE_DOMAIN || 'localhost'
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => { void app.close().then(() => process.exit(0)) })
+try {
+  const app = await buildApp({
+    baseDomain,
+    databaseUrl: env.DATABASE_URL || 'pglite://memory',
+    redisUrl: env.REDIS_URL || undefined,
+    limitsFile: env.LIMITS_FILE || fileURLToPath(new URL('../limits.json', import.meta.url)),
+    isolation: env.ISOLATION || 'rls',
+    secret: env.TENANCY_SECRET
+  })
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      setTimeout(() => app.server.closeAllConnections(), grace)
+      void app.close().then(() => process.exit(0))
+    })
+  }
+  await app.listen({ port, host: env.HOST || '127.0.0.1' })
+} catch (error) {
+  // One sentence; the errors of the suite, of Node and of pg all say what is wrong and none holds a password.
+  const { message, code } = error as NodeJS.ErrnoException
+  console.error(`The quickstart cannot start: ${message || code}`)
+  process.exit(1)
 }
-
-await app.listen({ port, host: process.env.HOST ?? '127.0.0.1' })
 
 const on = (slug: string): string => `-H 'Host: ${slug}.${baseDomain}' http://127.0.0.1:${port}`
 console.log(`
