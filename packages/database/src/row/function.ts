@@ -1,7 +1,7 @@
-import { FunctionNode, PartitionByItemNode, PartitionByNode, WhereNode, type AggregateFunctionNode, type OperationNode, type OverNode, type ReferenceNode, type SelectionNode, type TableNode } from 'kysely'
+import { ColumnNode, FunctionNode, PartitionByItemNode, PartitionByNode, ReferenceNode, TableNode, WhereNode, type AggregateFunctionNode, type OperationNode, type OverNode, type SelectionNode } from 'kysely'
 
 import { isPlainName } from './names.ts'
-import { make, only, properties } from './node.ts'
+import { make, nameOf, only, properties } from './node.ts'
 import { orderBy } from './order-by.ts'
 import { refuse } from './refuse.ts'
 import { itemName, type Scope } from './scope.ts'
@@ -51,8 +51,15 @@ function allowed (name: string, { functions }: Scope): string {
 // count(*), and whole rows of an item of FROM, as to_json("notes") has them.
 function argument (node: OperationNode, scope: Scope): OperationNode {
   if (node.kind === 'SelectionNode') return selection(node as SelectionNode, scope)
-  if (node.kind === 'TableNode') return itemName(node as TableNode, scope)
+  if (node.kind === 'TableNode') return rowOrColumn(node as TableNode, scope)
   return scope.grammar.expression(node, scope)
+}
+
+// jsonAgg('pet.name') makes the column of an item look like a table in a schema.
+function rowOrColumn (node: TableNode, scope: Scope): OperationNode {
+  const { schema, identifier } = node.table
+  if (schema === undefined || schema.name === scope.tables.schema) return itemName(node, scope)
+  return ReferenceNode.create(ColumnNode.create(nameOf(identifier)), TableNode.create(nameOf(schema)))
 }
 
 function filter (node: WhereNode, scope: Scope): WhereNode {
