@@ -5,7 +5,7 @@ import { measuredPool, openSuite, startServer } from './postgres.ts'
 import { race } from '../../src/race.ts'
 import { report, table, type Target } from '../../src/report.ts'
 import { drive } from '../../src/workers.ts'
-import { byHand, bySuite, type Work } from './work.ts'
+import { byHand, byHandKysely, bySuite, type Work } from './work.ts'
 
 const inFlight = 4
 const kinds = ['one', 'list', 'insert', 'update', 'transaction'] as const
@@ -27,10 +27,16 @@ function hand (name: string, isNamed: boolean): Entrant {
   return { name, work: byHand(pool, isNamed), cpu }
 }
 
-async function suite (name: string, isSigned: boolean, database: object, options: object = {}, on: 'items' | 'bare_items' = 'items'): Promise<Entrant> {
-  const { url, handUrl } = isSigned ? server.signed : server.plain
+function kysely (name: string): Entrant {
+  const { pool, cpu } = measuredPool(distant(server.plain.handUrl))
+  closers.push(() => pool.end())
+  return { name, work: byHandKysely(pool), cpu }
+}
+
+async function suite (name: string, place: 'plain' | 'signed' | 'roles', database: object, options: object = {}, on: 'items' | 'bare_items' = 'items'): Promise<Entrant> {
+  const { url, handUrl } = server[place]
   const { pool, cpu } = measuredPool(distant(on === 'items' ? url : handUrl))
-  const opened = await openSuite(pool, isSigned, database, options)
+  const opened = await openSuite(pool, place === 'signed', database, options)
   closers.push(async () => {
     await opened.close()
     await pool.end()
@@ -43,14 +49,16 @@ function distant (url: string): string {
 }
 
 const baseline = hand('pg by hand, unnamed', false)
-// A strategy has its place here as soon as it can be opened.
 const entrants: Entrant[] = [
   hand('pg by hand, named', true),
-  await suite('rls, custom plans', false, {}),
-  await suite('rls, shared plans', false, { plans: 'shared' }),
-  await suite('rls signed, custom plans', true, {}),
-  await suite('rls signed, shared plans', true, { plans: 'shared' }),
-  await suite('row', false, {}, { isolation: 'row', tables: { tenant: ['bare_items'] } }, 'bare_items')
+  kysely('Kysely by hand'),
+  await suite('rls, custom plans', 'plain', {}),
+  await suite('rls, shared plans', 'plain', { plans: 'shared' }),
+  await suite('rls signed, custom plans', 'signed', {}),
+  await suite('rls signed, shared plans', 'signed', { plans: 'shared' }),
+  await suite('rls, role per tenant', 'roles', {}, { rls: { context: 'role' } }),
+  await suite('schema', 'plain', {}, { isolation: 'schema' }),
+  await suite('row', 'plain', {}, { isolation: 'row', tables: { tenant: ['bare_items'] } }, 'bare_items')
 ]
 
 const targets: Partial<Record<keyof Work, readonly Target[]>> = {
@@ -62,7 +70,9 @@ const targets: Partial<Record<keyof Work, readonly Target[]>> = {
     { name: 'rls, shared plans', figure: 'p50', atMost: 1.10, against: 'pg by hand, named' },
     { name: 'rls, shared plans', figure: 'serverCpu', atMost: 0.85 },
     { name: 'rls signed, custom plans', figure: 'p50', atMost: 1.15 },
-    { name: 'rls signed, shared plans', figure: 'p50', atMost: 1.15 }
+    { name: 'rls signed, shared plans', figure: 'p50', atMost: 1.15 },
+    { name: 'rls, role per tenant', figure: 'p50', atMost: 1.15 },
+    { name: 'schema', figure: 'p50', atMost: 1.08 }
   ],
   list: entrants.filter(({ name }) => name.startsWith('rls')).map(({ name }) => ({ name, figure: 'p50', atMost: 1.08 }))
 }

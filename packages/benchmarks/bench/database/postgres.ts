@@ -1,6 +1,6 @@
 // One server with two databases: one whose contexts are plain, one whose are signed. Each holds protected tables and the same ones bare.
-import { createTenant, memoryRegistry, type TenantRecord } from '@fastify-tenancy/core'
-import { init, openDatabase, protect, resolveDatabaseOptions, type DatabaseConnectionOptions, type TenancyDatabase } from '@fastify-tenancy/database'
+import { createTenant, memoryRegistry, tenantIdentifier, type TenantRecord } from '@fastify-tenancy/core'
+import { ensureTenantRole, ensureTenantSchema, init, openDatabase, protect, resolveDatabaseOptions, type DatabaseConnectionOptions, type TenancyDatabase } from '@fastify-tenancy/database'
 import { readFileSync } from 'node:fs'
 import pg from 'pg'
 import type { Generated } from 'kysely'
@@ -26,6 +26,12 @@ const registry = memoryRegistry(tenants)
 export const secret = 'a secret of the benchmarks, 32 characters and more'
 export const tables = { tenant: ['items'], shared: [] }
 
+// The same rows in a schema of the tenant's own, where nothing says whose they are.
+const own = `
+  create table items (id serial primary key, title text not null, n int not null default 0);
+  insert into items (id, title) select i, 'title ' || i from generate_series(1, ${rowsPerTenant}) i;
+  select setval(pg_get_serial_sequence('items', 'id'), ${rowsPerTenant})`
+
 export interface BenchDatabase {
   /** As the application's login. */
   readonly url: string
@@ -34,8 +40,11 @@ export interface BenchDatabase {
 }
 
 export interface BenchServer {
+  /** Policies on a plain setting; in it also a schema for each tenant. */
   readonly plain: BenchDatabase
   readonly signed: BenchDatabase
+  /** A role for each tenant. */
+  readonly roles: BenchDatabase
   readonly version: string
   stop (): Promise<void>
 }
@@ -45,11 +54,12 @@ export async function startServer (): Promise<BenchServer> {
   const admin = new pg.Client({ connectionString: server.url })
   await admin.connect()
   const { rows: [row] } = await admin.query<{ server_version: string }>('show server_version')
-  for (const name of ['plain', 'signed']) await admin.query(`create database ${name}`)
+  for (const name of ['plain', 'signed', 'roles']) await admin.query(`create database ${name}`)
   await admin.end()
   return {
     plain: await provision(server.url, 'plain'),
     signed: await provision(server.url, 'signed'),
+    roles: await provision(server.url, 'roles'),
     version: `PostgreSQL ${row?.server_version}`,
     stop: () => server.stop()
   }
@@ -69,7 +79,11 @@ async function provision (serverUrl: string, name: string): Promise<BenchDatabas
       insert into ${table} (tenant_id, id, title) select 'tenant-' || t, i, 'title ' || i from generate_series(0, ${tenants.length - 1}) t, generate_series(1, ${rowsPerTenant}) i;
       select setval(pg_get_serial_sequence('${table}', 'id'), ${rowsPerTenant})`)
   }
-  await protect(client, { tables: resolveDatabaseOptions({ database: superUrl, tables }).tables, signed: isSigned })
+  await protect(client, { tables: resolveDatabaseOptions({ database: superUrl, tables }).tables, signed: isSigned, context: name === 'roles' ? 'role' : 'setting' })
+  for (const { id } of tenants) {
+    if (name === 'roles') await ensureTenantRole(client, id, 'app', login.user)
+    if (name === 'plain') await ensureTenantSchema(client, { id, schema: tenantIdentifier(id), login: login.user, build: inSchema => inSchema.query(own).then(() => {}) })
+  }
   await client.query(`create role ${hand.user} login password '${hand.password}'; alter table bare_items owner to ${hand.user}`)
   await client.query('vacuum analyze')
   await client.end()
