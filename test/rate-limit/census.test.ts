@@ -1,0 +1,25 @@
+import t from 'tap'
+
+import type { TenancyRedis } from '@fastify-tenancy/redis'
+
+import { Census } from '../../packages/rate-limit/src/census.ts'
+
+t.test('RL-10 after a Redis that came back empty, a process does not take the share of those that have not been counted yet', async t => {
+  let now = 0
+  let answer = 2
+  const census = new Census({ run: async () => answer } as unknown as TenancyRedis, () => now)
+  await census.take()
+  t.equal(census.count, 2)
+  now += 5_000
+  answer = 1
+  await census.take()
+  t.equal(census.count, 2)
+  now += 5_000
+  answer = 3
+  await census.take()
+  t.equal(census.count, 3, 'a larger number is believed at once')
+  now += 15_000
+  answer = 1
+  await census.take()
+  t.equal(census.count, 1, 'processes that have ended give their share back')
+})
