@@ -1,3 +1,4 @@
+import { createTenant, TenantScope } from '@fastify-tenancy/core'
 import { sql } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
@@ -264,4 +265,30 @@ t.test('a handle cannot be destroyed by its user', async t => {
   const { a } = await oneConnection(t)
   await t.rejects(a.db.destroy(), { message: /cannot be destroyed/ })
   t.same(await bodies(a), [everything])
+})
+
+for (const inflightQueryAbortStrategy of ['ignore query', 'cancel query', 'kill session'] as const) {
+  t.test(`POOL-06 with Kysely's abort option '${inflightQueryAbortStrategy}' the next borrower is never cancelled`, async t => {
+    const { on, a, b } = await oneConnection(t)
+    for (let round = 0; round < 10; round++) {
+      const abort = new AbortController()
+      const aborted = t.rejects(sql`select pg_sleep(0.2)`.execute(a.db, { signal: abort.signal, inflightQueryAbortStrategy }))
+      await until(async () => (await on.admin("select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()")).length === 1)
+      abort.abort()
+      await aborted
+      t.same(await bodies(b), ['globex:1'])
+    }
+  })
+}
+
+t.test('the longest that a statement may run goes by the tenant\'s plan', async t => {
+  const database = await open(t, on, { statementTimeout: { default: '20s', plans: { free: '100ms' } } })
+  const timeout = async (plan: string): Promise<unknown> => {
+    const scope = new TenantScope(createTenant({ id: `on-${plan}`, slug: `slug-${plan}`, plan }), { info () {}, warn () {}, error () {} })
+    return (await sql<{ timeout: string }>`select current_setting('statement_timeout') as timeout`.execute(database.forScope(scope))).rows[0]?.timeout
+  }
+  t.equal(await timeout('free'), '100ms')
+  t.equal(await timeout('pro'), '20s')
+  t.equal(await timeout('constructor'), '20s')
+  await t.rejects(open(t, on, { statementTimeout: { plans: { free: '5' } } }), { message: /options\.database\.statementTimeout\.plans\.free must be a duration/ })
 })

@@ -34,7 +34,7 @@ export interface DatabaseConnectionOptions {
   /** Type parsers, as `pg` takes them. @default pg's own */
   readonly types?: pg.CustomTypesConfig
   /** The longest that one statement may run. @default '30s' */
-  readonly statementTimeout?: string
+  readonly statementTimeout?: string | StatementTimeouts
   /** The longest that one statement may wait for a lock. @default '5s' */
   readonly lockTimeout?: string
   /** The longest that a transaction may sit idle. @default '10s' */
@@ -49,6 +49,13 @@ export interface DatabaseConnectionOptions {
   readonly requireLevel?: 0 | 1 | 2 | 3 | 4
   /** Lets PGlite run under NODE_ENV=production. @default false */
   readonly allowEmbedded?: boolean
+}
+
+/** The longest that one statement may run, by the tenant's plan. */
+export interface StatementTimeouts {
+  /** Of tenants whose plan is not named. @default '30s' */
+  readonly default?: string
+  readonly plans: Readonly<Record<string, string>>
 }
 
 /** How tenants share the connections of a pool. */
@@ -133,6 +140,8 @@ export interface ResolvedDatabaseOptions {
     readonly log: LogConfig | undefined
     readonly types: pg.CustomTypesConfig | undefined
     readonly statementTimeout: number
+    /** By plan, where it is not the default. */
+    readonly planTimeouts: Readonly<Record<string, number>>
     readonly lockTimeout: number
     readonly idleInTransaction: number
     readonly plans: 'custom' | 'shared'
@@ -175,6 +184,11 @@ const shareMessage = 'must be a number above 0 and at most 1'
 const functionMessage = 'must be a list of names of functions in lower case, such as \'slugify\' or \'app.slugify\''
 const functionName = v.pipe(v.string(functionMessage), v.check(isPlainName, functionMessage))
 
+// By what was given, and not by union: so that a wrong plan is named in the message.
+const timeoutsByPlan = v.strictObject({ default: v.exactOptional(duration, '30s'), plans: v.record(v.string(), duration, 'must be a map of plans to durations') })
+const statementTimeout = v.lazy(given =>
+  typeof given === 'object' && given !== null ? timeoutsByPlan : v.pipe(duration, v.transform(time => ({ default: time, plans: {} as Record<string, number> }))))
+
 const connection = v.strictObject({
   url: source,
   registryUrl: v.optional(serverUrl),
@@ -187,7 +201,7 @@ const connection = v.strictObject({
   plugins: v.optional(v.array(instance<KyselyPlugin>('a Kysely plugin', 'transformQuery', 'transformResult'), 'must be a list of Kysely plugins'), []),
   log: v.optional(v.custom<LogConfig>(value => typeof value === 'function' || Array.isArray(value), 'must be a function or a list of levels')),
   types: v.optional(instance<pg.CustomTypesConfig>('an object with getTypeParser()', 'getTypeParser')),
-  statementTimeout: v.optional(duration, '30s'),
+  statementTimeout: v.optional(statementTimeout, '30s'),
   lockTimeout: v.optional(duration, '5s'),
   idleInTransaction: v.optional(duration, '10s'),
   plans: v.optional(oneOf('custom', 'shared'), 'custom'),
@@ -230,7 +244,7 @@ const schema = v.strictObject({
  */
 export function resolveDatabaseOptions (given: unknown, name = 'options'): ResolvedDatabaseOptions {
   const { database, isolation, rls, row, tables, registry, audit, decorator } = checkOptions(schema, withDatabaseObject(given), name)
-  const { url, registryUrl, systemUrl, ownerUrl, tenants, log, types, ...rest } = database
+  const { url, registryUrl, systemUrl, ownerUrl, tenants, log, types, statementTimeout: timeouts, ...rest } = database
   if (typeof url === 'string' && isEmbedded(url) && process.env.NODE_ENV === 'production' && !rest.allowEmbedded) {
     throw new OptionInvalidError(`${name}.database must be a postgres:// URL under NODE_ENV=production, got an embedded PGlite: set ${name}.database.allowEmbedded where that is meant`)
   }
@@ -239,7 +253,7 @@ export function resolveDatabaseOptions (given: unknown, name = 'options'): Resol
   }
   if ('default' in rest.shards) throw new OptionInvalidError(`${name}.database.shards must not name 'default': that is ${name}.database.url`)
   return Object.freeze({
-    database: { url, ...rest, registryUrl, systemUrl, ownerUrl, tenants, log, types },
+    database: { url, ...rest, statementTimeout: timeouts.default, planTimeouts: timeouts.plans, registryUrl, systemUrl, ownerUrl, tenants, log, types },
     isolation,
     rls: { secrets: typeof rls.secret === 'string' ? [rls.secret] : rls.secret ?? [], filter: rls.filter, context: rls.context },
     row,

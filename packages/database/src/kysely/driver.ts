@@ -138,6 +138,17 @@ export class TenantConnection implements DatabaseConnection {
     }
   }
 
+  /** For Kysely's abort option `'cancel query'`: ends the connection, and has the server stop what ran on it. */
+  async cancelQuery (): Promise<void> {
+    // Not pg_cancel_backend: that names a backend and no statement, and could meet the next borrower's.
+    this.lease.destroy()
+  }
+
+  /** For Kysely's abort option `'kill session'`. */
+  async killSession (): Promise<void> {
+    this.lease.destroy()
+  }
+
   #statementOf (query: CompiledQuery): Query {
     const { statementOf } = this.#settings
     return statementOf === undefined ? { text: query.sql, values: query.parameters } : statementOf(query)

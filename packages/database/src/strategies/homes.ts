@@ -52,7 +52,7 @@ export class Homes {
    *
    * @throws FST_TENANCY_DATABASE_UNAVAILABLE where the tenant is placed on what the options do not name
    */
-  home (tenant: Tenant, statementTimeout: number = this.#options.database.statementTimeout): Home {
+  home (tenant: Tenant, statementTimeout: number = this.#timeoutOf(tenant)): Home {
     const isolation = isolationOf(tenant, this.#options)
     if (isolation === 'database') return this.#ownDatabase(tenant, statementTimeout)
     const shard = this.#shards.get(tenant.placement.shard)
@@ -72,6 +72,11 @@ export class Homes {
 
   async close (): Promise<void> {
     await Promise.all([...Array.from(this.#shards.values(), shard => shard.pool.close()), this.#databases?.close()])
+  }
+
+  #timeoutOf ({ plan }: Tenant): number {
+    const { planTimeouts, statementTimeout } = this.#options.database
+    return Object.hasOwn(planTimeouts, plan) ? planTimeouts[plan] ?? statementTimeout : statementTimeout
   }
 
   #ownDatabase (tenant: Tenant, statementTimeout: number): Home {
