@@ -10,5 +10,4 @@
  * Known keys: `database` (a Kysely schema), `tenantTables`, `sharedTables`, `globalTables` (unions of its table names),
  * `tenantColumn` (default `'tenant_id'`), `tenantSettings` (type of `tenant.settings`), `mode` (`'strict'`, the default, or `'loose'`).
  */
-// oxlint-disable-next-line typescript/no-empty-object-type
 export interface Register {}
