@@ -28,11 +28,7 @@ const tenants: TenantRecord[] = []
 for (const id of ids) tenants.push(await manager.create({ id, slug: `slug-of-${id}` }))
 const [a, b] = tenants as [TenantRecord, TenantRecord]
 
-interface OpenOptions extends Omit<TenantsOptions, 'url'> {
-  readonly url?: TenantsOptions['url']
-}
-
-async function open (t: Test, options: OpenOptions = {}, database = {}): Promise<TenancyDatabase> {
+async function open (t: Test, options: TenantsOptions = {}, database = {}): Promise<TenancyDatabase> {
   const opened = await on.open({ tenants: { url, ...options }, ...database })
   t.teardown(() => opened.close())
   return opened
@@ -115,16 +111,18 @@ t.test('DBT-03 of two first requests at once one makes the pool', async t => {
   t.equal(made, 1)
 })
 
+async function everyone (database: TenancyDatabase): Promise<PromiseSettledResult<unknown>[]> {
+  return Promise.allSettled(tenants.map(tenant => sql`select pg_sleep(0.02)`.execute(on.handle(database, tenant).db)))
+}
+
 t.test('DBT-05 above the budget: evict serves everybody in turn, wait and reject are 503 with retry-after', async t => {
-  const all = async (database: TenancyDatabase): Promise<PromiseSettledResult<unknown>[]> =>
-    Promise.allSettled(tenants.map(tenant => sql`select pg_sleep(0.02)`.execute(on.handle(database, tenant).db)))
   const evicting = await open(t, {}, { budget: 2 })
-  t.equal((await all(evicting)).filter(({ status }) => status === 'fulfilled').length, 6, 'evict')
+  t.equal((await everyone(evicting)).filter(({ status }) => status === 'fulfilled').length, 6, 'evict')
   await evicting.close()
 
   for (const whenFull of ['wait', 'reject'] as const) {
     const database = await open(t, {}, { budget: { connections: 3, whenFull }, fairness: { maxWait: '200ms' } })
-    const ends = await all(database)
+    const ends = await everyone(database)
     const refused = ends.filter(end => end.status === 'rejected')
     t.ok(refused.length >= 3, `${whenFull}: ${refused.length} refused`)
     for (const { reason } of refused) t.match(reason, { code: 'FST_TENANCY_DATABASE_BUSY', statusCode: 503, retryAfter: 1 }, whenFull)

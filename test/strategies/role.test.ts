@@ -1,10 +1,12 @@
-import { tenantRole } from '@fastify-tenancy/core'
+import { tenantRole, type TenantRecord } from '@fastify-tenancy/core'
 import { createManager } from '@fastify-tenancy/manager'
 import { sql } from 'kysely'
 import t from 'tap'
 
+import { runIsolationHarness, tenants as names } from '../isolation/harness.ts'
 import { connect, databaseOf, loginUrl } from '../support/sql.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
+import { fill, harnessHandles } from './harness-handles.ts'
 import { secret, tables, world, type Handle } from './world.ts'
 
 const bodies = async ({ db }: Handle): Promise<string[]> => (await db.selectFrom('notes').select('body').orderBy('id').execute()).map(({ body }) => body)
@@ -14,7 +16,7 @@ for (const [mode, rls] of [['plain', { context: 'role' }], ['signed', { context:
     const on = await world(t, { rls })
     // 47 characters are the longest id whose role still holds it.
     const ids = ['acme', 'globex', 'x'.repeat(47), 'x'.repeat(48), `${'x'.repeat(47)}y`, 'tenant_acme', `acme_${tenantRole('a', databaseOf(on.superUrl)).slice(-8)}`]
-    const tenants = []
+    const tenants: TenantRecord[] = []
     for (const [n, id] of ids.entries()) tenants.push(await on.create(id, { slug: `slug-${n}` }))
     const database = await on.open({ pool: { max: 1 } })
     const handles = tenants.map(tenant => on.handle(database, tenant))
@@ -34,7 +36,7 @@ for (const [mode, rls] of [['plain', { context: 'role' }], ['signed', { context:
       await t.rejects(sql`select set_config('tenancy.tenant', 'globex', true), query_to_xml('select body from notes', true, true, '')::text`.execute(a.db), { code: 'TN401' })
       const { app } = await import('@fastify-tenancy/database').then(({ rolesOf }) => rolesOf(databaseOf(on.superUrl)))
       await t.rejects(sql`select set_config('role', ${app}, true), query_to_xml('select body from notes', true, true, '')::text`.execute(a.db), { code: 'TN401' }, 'the group role alone sees nothing')
-      await t.rejects(a.db.insertInto('notes').values({ body: 'planted', ...{ tenant_id: 'globex' } }).execute(), { code: '42501' })
+      await t.rejects(sql`insert into notes (tenant_id, body) values ('globex', 'planted')`.execute(a.db), { code: '42501' })
       t.same(await bodies(a), ['0:1'])
       t.same(await bodies(b), ['1:1'])
     })
@@ -57,7 +59,7 @@ for (const [mode, rls] of [['plain', { context: 'role' }], ['signed', { context:
 
     await t.test('a statement is one wait', async t => {
       const proxy = await tcpProxy(t, on.url)
-      const { db } = on.handle(await on.open({ url: proxy.url, pool: { max: 1 } }), tenants[0] ?? t.fail() as never)
+      const { db } = on.handle(await on.open({ url: proxy.url, pool: { max: 1 } }), tenants[0] as TenantRecord)
       await db.selectFrom('notes').selectAll().execute()
       proxy.reset()
       await db.selectFrom('notes').selectAll().where('n', '=', 0).execute()
@@ -73,6 +75,17 @@ for (const [mode, rls] of [['plain', { context: 'role' }], ['signed', { context:
       const report = await on.open().then(opened => opened.boot())
       t.notOk(report.reasons.some(reason => /may become/.test(reason)), report.reasons.join())
     })
+  })
+}
+
+for (const [mode, rls] of [['plain', { context: 'role' }], ['signed', { context: 'role', secret }]] as const) {
+  t.test(`role per tenant, ${mode}: request.db leaks nothing under the harness`, async t => {
+    const on = await world(t, { rls })
+    const tenants = new Map<string, TenantRecord>()
+    for (const name of names) tenants.set(name, await on.create(name))
+    const database = await on.open({ pool: { max: 1 } })
+    await fill(database, tenants)
+    await t.resolves(runIsolationHarness(harnessHandles(database, tenants)))
   })
 }
 

@@ -10,6 +10,7 @@ import { UnitDriver, UnitOfWork } from './kysely/unit-of-work.ts'
 import type { LevelReport } from './level.ts'
 import type { ResolvedDatabaseOptions } from './options.ts'
 import { postgresRegistry } from './registry/postgres-registry.ts'
+import { TableRegistry } from './registry/table-registry.ts'
 import { SetupInvalidError } from './setup/errors.ts'
 import { Homes } from './strategies/homes.ts'
 import type { SystemAccessOptions, SystemWork } from './system/access.ts'
@@ -55,7 +56,9 @@ export class TenancyDatabase {
       ? openPool(registrySource, { ...defaultPoolSettings, max: registryConnections })
       : undefined
     this.#system = new System(options, this.#homes.default.pool, this.#homes.budget)
-    this.registry = postgresRegistry(this.#registryPool ?? this.#homes.default.pool.pool)
+    const registryPool = this.#registryPool ?? this.#homes.default.pool.pool
+    if (options.registry instanceof TableRegistry) options.registry.connect(registryPool)
+    this.registry = options.registry ?? postgresRegistry(registryPool)
   }
 
   /**

@@ -10,6 +10,7 @@ export type { GlobalDatabase, GlobalKysely, ReadOnly, RequestDatabase, SharedTab
 export { forgetTenant } from './queries/forget-tenant.ts'
 export { reportLevel, type Level, type LevelFacts, type LevelReport } from './level.ts'
 export { postgresRegistry, type PostgresRegistryOptions } from './registry/postgres-registry.ts'
+export { tableRegistry, type TableColumns, type TableRegistryOptions } from './registry/table-registry.ts'
 export type { OpenListener } from './registry/watch-tenants.ts'
 export { assertInitialised, type InitialisedOptions } from './setup/assert-initialised.ts'
 export { SetupInvalidError } from './setup/errors.ts'

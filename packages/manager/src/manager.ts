@@ -22,7 +22,9 @@ export interface CreateInput extends Pick<TenantInput, 'slug' | 'name' | 'plan' 
 export interface InitInput {
   /** A login that may create roles, for this one call. @default the manager's own */
   readonly url?: string
-  /** The like for each shard. @default the manager's own */
+  /** Whether tenants may get roles or schemas of their own: the login of `ownerUrl` may then create roles. @default where the manager's own options ask for them */
+  readonly tenantRoles?: boolean
+  /** The like of `url` for each shard. @default the manager's own */
   readonly shards?: Readonly<Record<string, string>>
 }
 
@@ -55,14 +57,14 @@ export class Manager {
    */
   async init (input: InitInput = {}): Promise<void> {
     const urls: Readonly<Record<string, string | undefined>> = { ...input.shards, default: input.url }
-    for (const shard of this.#shards.names) await this.#initShard(shard, urls[shard])
+    for (const shard of this.#shards.names) await this.#initShard(shard, urls[shard], input.tenantRoles)
   }
 
-  async #initShard (shard: string, url: string | undefined): Promise<void> {
+  async #initShard (shard: string, url: string | undefined, tenantRoles?: boolean): Promise<void> {
     const { isolation, rls } = this.#options
     const work = (client: SqlClient): Promise<void> => init(client, {
       logins: loginsOf(this.#shards.logins(shard)),
-      tenantRoles: isolation === 'schema' || rls.context === 'role',
+      tenantRoles: tenantRoles ?? (isolation === 'schema' || rls.context === 'role'),
       ...(rls.secrets.length > 0 && { signingSecrets: rls.secrets })
     })
     if (url === undefined) return withClient(this.#shards.get(shard), work)

@@ -15,7 +15,7 @@ export interface InitOptions {
    * `[]` takes all keys away. @default the keys stay as they are
    */
   readonly signingSecrets?: readonly string[]
-  /** Whether tenants will have roles or schemas of their own: the owner's login may then create roles. @default false */
+  /** Whether tenants may get roles or schemas of their own: the owner's login may then create roles. @default false */
   readonly tenantRoles?: boolean
 }
 
@@ -55,6 +55,8 @@ async function becomeOwner (client: SqlClient, session: Session, roles: Roles): 
   if (!session.superuser) await grantRole(client, session, roles.owner, session.user, true)
   const { rows: [existing] } = await client.query('select from pg_catalog.pg_namespace where nspname = \'tenancy\'')
   if (existing === undefined) await client.query(`create schema tenancy authorization ${quoteName(roles.owner)}`)
+  // For the schemas of tenants.
+  await client.query(`grant create on database ${quoteName(session.database)} to ${quoteName(roles.owner)}`)
 }
 
 async function applyFiles (client: SqlClient, roles: Roles): Promise<void> {

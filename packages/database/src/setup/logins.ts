@@ -71,16 +71,14 @@ export async function ensureLogin (client: SqlClient, { user, password }: Login,
 }
 
 /**
- * Lets the owner's login make roles and schemas of tenants. Up to PostgreSQL 15, CREATEROLE may grant any role but a superuser's.
+ * Lets the owner's login make roles of tenants. Up to PostgreSQL 15, CREATEROLE may grant any role but a superuser's.
  *
  * ```sql
  * alter role "owner" createrole;
  * grant "tenancy_app_1f3a0c22", "tenancy_shared_1f3a0c22" to "owner" with admin true, inherit false, set false;
- * grant create on database "app" to "tenancy_owner_1f3a0c22";
  * ```
  */
 export async function allowTenantRoles (client: SqlClient, session: Session, roles: Roles, user: string | undefined): Promise<void> {
-  await client.query(`grant create on database ${quoteName(session.database)} to ${quoteName(roles.owner)}`)
   if (user === undefined || user === session.user) return
   const { rows: [login] } = await client.query<{ rolsuper: boolean }>('select rolsuper from pg_catalog.pg_roles where rolname = $1', [user])
   if (login?.rolsuper !== false) return

@@ -1,0 +1,31 @@
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { openDatabase, openPool, resolveDatabaseOptions } from '@fastify-tenancy/database'
+import { createManager } from '@fastify-tenancy/manager'
+import t from 'tap'
+
+import { runIsolationHarness, tenants as names } from '../isolation/harness.ts'
+import { fill, harnessHandles } from './harness-handles.ts'
+import { ownTables, tables } from './world.ts'
+
+t.test('PGlite: a schema per tenant, and a PGlite per tenant, leak nothing under the harness', async t => {
+  const pool = openPool('pglite://memory')
+  t.teardown(() => pool.end())
+  const own = new Map<string, ReturnType<typeof openPool>>()
+  t.teardown(() => Promise.all([...own.values()].map(each => each.end())))
+  const poolOf = ({ id }: { id: string }): ReturnType<typeof openPool> => {
+    const known = own.get(id) ?? openPool('pglite://memory')
+    own.set(id, known)
+    return known
+  }
+  const options = { database: { url: pool, tenants: { url: poolOf } }, tables }
+  const manager = createManager({ ...options, provision: async ({ client }) => { await client.query(ownTables) } })
+  await manager.init()
+  const tenants = new Map<string, TenantRecord>()
+  for (const [n, name] of names.entries()) tenants.set(name, await manager.create({ id: name, slug: `the-${name}`, isolation: n === 0 ? 'database' : 'schema' }))
+  const database = openDatabase(resolveDatabaseOptions({ ...options, isolation: 'schema' }))
+  await database.boot()
+  await fill(database, tenants)
+  await t.resolves(runIsolationHarness(harnessHandles(database, tenants)))
+  await database.close()
+  t.equal((await pool.query('select 1 as one')).rows[0].one, 1, 'pools that were passed in stay open')
+})
