@@ -11,7 +11,7 @@ t.test('PGF-03 while one tenant holds a hundred slow queries, another is served 
   const whale = handle(t, database, 'whale')
   const minnow = handle(t, database, 'minnow')
   let finished = 0
-  const slow = Array.from({ length: 100 }, () => sql`select pg_sleep(0.05)`.execute(whale.db).then(() => { finished++ }))
+  const slow = Array.from({ length: 100 }, () => sql`select pg_sleep(0.05)`.execute(whale.db).then(() => finished++))
   await until(() => database.health().waiting > 0)
   for (let i = 0; i < 10; i++) await minnow.db.selectFrom('notes').selectAll().execute()
   t.ok(finished < 50, `ten statements of the other were answered when ${finished} of the hundred were`)
