@@ -33,25 +33,28 @@ export class LocalLimiter {
   /** Admits a request and counts it against all quotas, or refuses it and counts nothing. */
   take (quotas: readonly Quota[], cost: number, share = 1): Verdict {
     const now = this.#now()
-    const windows = quotas.map(quota => this.#window(quota, now))
+    const windows: SlidingWindow[] = []
     let wait = 0
     let refusedBy = -1
-    for (const [at, window] of windows.entries()) {
-      const { limit, smoothing } = quotas[at]!
-      const allowed = shareOf(limit, share)
+    // Plain loops: this runs for every request of the service.
+    for (let at = 0; at < quotas.length; at++) {
+      const quota = quotas[at]!
+      const window = this.#window(quota, now)
+      windows.push(window)
+      const allowed = shareOf(quota.limit, share)
       const owed = charge(cost, allowed)
-      const instant = window.advance(now)
-      if (owed === 0 || window.used(instant, allowed, smoothing) + owed <= allowed) continue
-      const needed = window.waitFor(owed, allowed, instant, smoothing)
+      const instant = window.instant(now)
+      if (owed === 0 || window.used(instant, allowed, quota.smoothing) + owed <= allowed) continue
+      const needed = window.waitFor(owed, allowed, instant, quota.smoothing)
       if (needed > wait) [wait, refusedBy] = [needed, at]
     }
     if (wait === 0 && cost > 0) {
-      for (const [at, window] of windows.entries()) window.add(charge(cost, shareOf(quotas[at]!.limit, share)))
+      for (let at = 0; at < windows.length; at++) windows[at]!.add(charge(cost, shareOf(quotas[at]!.limit, share)))
     }
-    const [window] = windows
-    const [quota] = quotas
+    const window = windows[0]
+    const quota = quotas[0]
     if (window === undefined || quota === undefined) return { wait, refusedBy, used: 0, reset: 0 }
-    const instant = window.advance(now)
+    const instant = window.instant(now)
     return { wait, refusedBy, used: Math.ceil(window.used(instant, quota.limit, quota.smoothing)), reset: window.resetAfter(instant) }
   }
 

@@ -28,6 +28,8 @@ export class SlidingWindow {
   readonly #counts: Uint32Array
   #head = 0
   #total = 0
+  /** No bucket before this one counts anything. */
+  #oldest = 0
 
   constructor (shape: WindowShape) {
     this.#shape = shape
@@ -45,7 +47,12 @@ export class SlidingWindow {
       }
       this.#head = bucket
     }
-    return Math.max(now, this.#head * width)
+    return this.instant(now)
+  }
+
+  /** The instant that {@link advance} gave for `now`, when the window was moved there already. */
+  instant (now: number): number {
+    return Math.max(now, this.#head * this.#shape.width)
   }
 
   /** What counts against the limit at `at`, which came from {@link advance}. */
@@ -79,8 +86,10 @@ export class SlidingWindow {
   resetAfter (at: number): number {
     if (this.#total === 0) return 0
     const { width, slots } = this.#shape
-    let bucket = this.#head - slots
+    // What was the oldest at the last look is it still, unless it has left: a bucket behind it is never added to.
+    let bucket = Math.max(this.#oldest, this.#head - slots)
     while (this.#count(bucket) === 0) bucket++
+    this.#oldest = bucket
     return Math.ceil((bucket + slots + 1) * width - at)
   }
 
