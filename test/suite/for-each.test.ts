@@ -1,4 +1,4 @@
-import { currentTenant } from '@fastify-tenancy/core'
+import { currentTenant, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
 import t from 'tap'
 
 import { suite } from '../support/suite.ts'
@@ -80,6 +80,21 @@ t.test('a signal cuts short what is under way and begins nothing more', async t 
   t.ok(signals[0]?.aborted)
   await t.rejects(app.tenancy.forEach({ signal: AbortSignal.abort(reason) }, ({ tenant }) => { turns.push(tenant.slug) }), reason)
   t.same(turns, ['acme'])
+})
+
+t.test('a signal that comes while a tenant is looked up keeps its work from being begun', async t => {
+  const controller = new AbortController()
+  const reason = new Error('deadline')
+  async function * list (): AsyncIterable<TenantRecord> {
+    for await (const tenant of registry.list()) {
+      controller.abort(reason)
+      yield tenant
+    }
+  }
+  const overtaken: TenantRegistry = { insert: tenant => registry.insert(tenant), update: (...args) => registry.update(...args), list, findById: id => registry.findById(id), findBySlug: slug => registry.findBySlug(slug), findByDomain: domain => registry.findByDomain(domain) }
+  const other = await suite(t, on, { registry: overtaken })
+  await other.ready()
+  await t.rejects(other.tenancy.forEach({ signal: controller.signal }, () => { t.fail('ran') }), reason)
 })
 
 t.test('a tenant that is suspended between the list and its turn has none', async t => {

@@ -1,6 +1,5 @@
 import { runInScope, tenantWork, TenantScope, type HandleMaker, type ScopeLogger, type Tenant, type TenantStatus, type TenantWork } from '@fastify-tenancy/core'
 import type { TenancyDatabase } from '@fastify-tenancy/database'
-import { setTimeout as sleep } from 'node:timers/promises'
 
 /** A logger that makes others with more on each line, as pino and Fastify's do. */
 export interface TenancyLogger extends ScopeLogger {
@@ -63,9 +62,10 @@ export class Runs {
   /** Waits a while for what is under way, and then cuts it short. */
   async close (): Promise<void> {
     if (this.#underWay.size === 0) return
-    const timer = new AbortController()
-    const ended = Promise.all(this.#underWay.values()).finally(() => timer.abort())
-    await Promise.race([ended, sleep(grace, undefined, { signal: timer.signal }).catch(() => {})])
+    const { promise: late, resolve } = Promise.withResolvers<void>()
+    const timer = setTimeout(resolve, grace)
+    await Promise.race([Promise.all(this.#underWay.values()), late])
+    clearTimeout(timer)
     for (const scope of this.#underWay.keys()) scope.abort(new Error('the application is closing'))
   }
 
