@@ -32,5 +32,8 @@ t.test('a wrong option is one sentence with its name, what was expected and what
 
 t.test('DBT-07 a message never shows a password or a secret', async t => {
   t.throws(() => checkOptions(schema, { url: 'postgres://u:hunter2@h/d' }), { message: "options.url must be a number, got 'postgres://***@h/d'" })
+  for (const url of ['postgres://u:a b@hunter2@h/d', 'mysql://h/d?password=hunter2', 'h:6379:hunter2', ':hunter2@h:6379']) {
+    t.throws(() => checkOptions(schema, { url }), { message: /^(?!.*hunter2)/ }, url)
+  }
   t.throws(() => checkOptions(schema, { secret: 'hunter2' }), { message: 'options.secret must be a number, got a string of 7 characters' })
 })

@@ -27,11 +27,12 @@ export function explain (issue: v.BaseIssue<unknown>, name: string): string {
   return `${where} ${must}, got ${show(issue.input, where)}`
 }
 
-/** A value as a message may show it: short, and without the password of a URL. */
+/** A value as a message may show it: short, and without the password of a URL, or of what was meant to be one. */
 function show (value: unknown, where: string): string {
   if (typeof value === 'string') {
-    if (/secret|password|token/i.test(where)) return 'a string of ' + value.length + ' characters'
-    return `'${value.replace(/\/\/\S*@/, '//***@').slice(0, 60)}'`
+    const isAddress = /(?:url|database|redis)$/i.test(where) && value !== ''
+    if (/secret|password|token/i.test(where) || (isAddress && !/^[a-z+]+:\/\//i.test(value))) return `a string of ${value.length} characters`
+    return `'${value.replace(/\/\/.*@/s, '//***@').replace(/\?.*/s, '?***').slice(0, 60)}'`
   }
   if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object'
   return typeof value === 'function' ? 'a function' : String(value)
