@@ -84,8 +84,8 @@ export function resolveTenancyOptions (given: unknown): ResolvedTenancyOptions {
   })
 }
 
-// The real one is made when the database is open; only the check needs one before.
-const anyRegistry = { findBySlug: nobody, findByDomain: nobody, findById: nobody }
+// The real one is made when the database is open; only the check needs one before. Whether the real one can be watched, the resolver checks.
+const anyRegistry = { findBySlug: nobody, findByDomain: nobody, findById: nobody, watch: nobody }
 async function nobody (): Promise<undefined> {}
 
 function defined (options: Record<string, unknown>): Record<string, unknown> {

@@ -30,6 +30,8 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
   await app.register(tenantDatabase, { database, decorator: options.decorators.db })
   if (options.cache !== undefined) await app.register(tenantCache, { ...options.cache, ...shared })
 
+  if (redis?.health().status === 'down') app.log.warn('tenancy: redis cannot be reached, or refuses the login: until it can, look-ups, limits and cached values are kept in this process')
+
   mapErrors(app)
   const resolver = app.tenantResolver
   const cache = options.cache === undefined ? undefined : app.tenantCache

@@ -1,0 +1,27 @@
+// What the suite says and allows at boot.
+import Fastify from 'fastify'
+import tenancy from 'fastify-tenancy'
+import t from 'tap'
+
+import { freshRedisOptions, noRedis } from '../support/fresh.ts'
+import { provision } from '../support/tenants.ts'
+
+const on = await provision(t)
+const options = { baseDomain: 'example.com', database: on.url, tables: on.tables, rls: { secret: on.secret ?? '' } }
+
+t.test('RED-01 with a Redis that cannot be reached the suite starts, and says so once, without the password', async t => {
+  let log = ''
+  const app = Fastify({ logger: { level: 'warn', stream: { write: (line: string) => { log += line } } } })
+  t.teardown(() => app.close())
+  await app.register(tenancy, { ...options, redis: 'redis://:hunter2@127.0.0.1:1' })
+  await app.ready()
+  t.equal(log.match(/redis cannot be reached/g)?.length, 1)
+  t.notMatch(log, /hunter2/)
+})
+
+t.test('an index of all names may be asked for where the suite is given Redis', { skip: noRedis }, async t => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(tenancy, { ...options, redis: freshRedisOptions(), resolver: { cache: { index: true } } })
+  await app.ready()
+})
