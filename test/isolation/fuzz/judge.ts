@@ -60,7 +60,7 @@ export class Judge {
   static async on (client: pg.Client, role: string): Promise<Judge> {
     const judge = new Judge(client, role)
     await client.query(schemaSql(role))
-    await client.query('set statement_timeout = \'250ms\'; set jit = off')
+    await client.query('set statement_timeout = \'100ms\'; set jit = off')
     const { rows: [row] } = await client.query<{ version: number }>('select current_setting(\'server_version_num\')::int / 10000 as version')
     judge.#version = row?.version ?? 15
     for (const tenant of tenants) judge.#foreign.set(tenant, (await judge.#state(tenant)).foreign)

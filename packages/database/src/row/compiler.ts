@@ -13,8 +13,6 @@ import type { TenantValue } from './tenant-value.ts'
 export class RowCompiler implements QueryCompiler {
   readonly #scope: Scope
   readonly #printer: Printer
-  /** What was compiled here. Kysely's own object can be changed by whoever holds it; what runs is this copy. */
-  readonly #statements = new WeakMap<CompiledQuery, Query>()
 
   constructor (scope: Scope) {
     this.#scope = scope
@@ -23,10 +21,7 @@ export class RowCompiler implements QueryCompiler {
 
   compileQuery (node: RootOperationNode, queryId: CompiledQuery['queryId']): CompiledQuery {
     const { query, sql, parameters } = this.#printer.compileQuery(rewrite(node, this.#scope), queryId)
-    const values = Object.freeze([...parameters])
-    const compiled = Object.freeze({ query, queryId, sql, parameters: values })
-    this.#statements.set(compiled, Object.freeze({ text: sql, values }))
-    return compiled
+    return new RowQuery(this, { query, queryId, sql, parameters })
   }
 
   /**
@@ -35,7 +30,32 @@ export class RowCompiler implements QueryCompiler {
    * @throws FST_TENANCY_QUERY_REFUSED for any other: made by hand, copied, or compiled by another handle, which may be another tenant's.
    */
   readonly statementOf = (query: CompiledQuery): Query =>
-    this.#statements.get(query) ?? refuse('a compiled query that it did not compile itself', 'it may be another tenant\'s, or changed', 'build and execute the query with this handle')
+    RowQuery.statementOf(query, this) ?? refuse('a compiled query that it did not compile itself', 'it may be another tenant\'s, or changed', 'build and execute the query with this handle')
+}
+
+/** A compiled query that knows who compiled it. What runs is its own copy, which nobody who holds the query can reach. */
+class RowQuery implements CompiledQuery {
+  readonly query: RootOperationNode
+  readonly queryId: CompiledQuery['queryId']
+  readonly sql: string
+  readonly parameters: readonly unknown[]
+  readonly #compiler: RowCompiler
+  readonly #statement: Query
+
+  constructor (compiler: RowCompiler, { query, queryId, sql, parameters }: CompiledQuery) {
+    this.query = query
+    this.queryId = queryId
+    this.sql = sql
+    this.parameters = Object.freeze(parameters)
+    this.#compiler = compiler
+    this.#statement = { text: sql, values: parameters }
+    Object.freeze(this)
+  }
+
+  // A private field cannot be forged, and is not copied with the rest.
+  static statementOf (query: CompiledQuery, compiler: RowCompiler): Query | undefined {
+    return #compiler in query && query.#compiler === compiler ? query.#statement : undefined
+  }
 }
 
 /** Prints the tenant's parameter of each type once, however often it occurs. */

@@ -1,7 +1,8 @@
-import { FromNode, UsingNode, WhereNode, type DeleteQueryNode } from 'kysely'
+import { UsingNode, type DeleteQueryNode } from 'kysely'
 
 import { relations } from './from.ts'
-import { make, only, properties } from './node.ts'
+import { make, only, properties } from './checks.ts'
+import { fromNode, whereNode } from './nodes.ts'
 import { conjunction, predicate } from './predicate.ts'
 import { refuse } from './refuse.ts'
 import type { Scope } from './scope.ts'
@@ -30,10 +31,10 @@ export function remove (node: DeleteQueryNode, outer: Scope): DeleteQueryNode {
   return make<DeleteQueryNode>({
     kind: 'DeleteQueryNode',
     with: withNode,
-    from: FromNode.create([goal.node]),
+    from: fromNode([goal.node]),
     using: items.length === 0 ? undefined : UsingNode.create(items),
     joins: joins.length === 0 ? undefined : joins,
-    where: condition && WhereNode.create(condition),
+    where: condition && whereNode(condition),
     returning: returning(node.returning, scope),
     ...unknownElsewhere
   })

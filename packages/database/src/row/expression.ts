@@ -1,8 +1,9 @@
-import { AndNode, BinaryOperationNode, CastNode, ColumnNode, DataTypeNode, OperatorNode, OrNode, ParensNode, ReferenceNode, TupleNode, UnaryOperationNode, ValueListNode, type CaseNode, type JSONPathNode, type JSONReferenceNode, type OperationNode, type PrimitiveValueListNode, type RawNode, type WhenNode } from 'kysely'
+import { CastNode, DataTypeNode, TupleNode, UnaryOperationNode, ValueListNode, type AndNode, type BinaryOperationNode, type CaseNode, type ColumnNode, type JSONPathNode, type JSONReferenceNode, type OperationNode, type OperatorNode, type OrNode, type ParensNode, type PrimitiveValueListNode, type RawNode, type ReferenceNode, type WhenNode } from 'kysely'
 
 import { call } from './function.ts'
 import { jsonPath, jsonReference } from './json.ts'
-import { make, nameOf, only, properties } from './node.ts'
+import { make, nameOf, only, properties } from './checks.ts'
+import { andNode, binaryNode, columnNode, orNode, parensNode, referenceNode } from './nodes.ts'
 import { binaryOperators, isDataType, unaryOperators } from './operators.ts'
 import { raw } from './raw.ts'
 import { refuse, refuseKind } from './refuse.ts'
@@ -19,8 +20,8 @@ export function expression (node: OperationNode, scope: Scope): OperationNode {
     case 'ValueListNode': return ValueListNode.create(list(node as ValueListNode, scope))
     case 'TupleNode': return TupleNode.create(list(node as TupleNode, scope))
     case 'ParensNode': return parens(node as ParensNode, scope)
-    case 'AndNode': return both(node as AndNode, AndNode.create, scope)
-    case 'OrNode': return both(node as OrNode, OrNode.create, scope)
+    case 'AndNode': return both(node as AndNode, andNode, scope)
+    case 'OrNode': return both(node as OrNode, orNode, scope)
     case 'BinaryOperationNode': return binary(node as BinaryOperationNode, scope)
     case 'UnaryOperationNode': return unary(node as UnaryOperationNode, scope)
     case 'FunctionNode':
@@ -40,7 +41,7 @@ const referenceProperties = properties('table', 'column')
 function reference (node: ReferenceNode, scope: Scope): OperationNode {
   only(node, referenceProperties)
   if (node.column.kind !== 'ColumnNode') return refuseKind(node.column.kind, 'a column')
-  return ReferenceNode.create(column(node.column), node.table && itemName(node.table, scope))
+  return referenceNode(column(node.column), node.table && itemName(node.table, scope))
 }
 
 const columnProperties = properties('column')
@@ -48,7 +49,7 @@ const columnProperties = properties('column')
 /** A column's name. */
 export function column (node: ColumnNode): ColumnNode {
   only(node, columnProperties)
-  return ColumnNode.create(nameOf(node.column))
+  return columnNode(nameOf(node.column))
 }
 
 const listProperties = properties('values')
@@ -62,7 +63,7 @@ const parensProperties = properties('node')
 
 function parens (node: ParensNode, scope: Scope): OperationNode {
   only(node, parensProperties)
-  return ParensNode.create(expression(node.node, scope))
+  return parensNode(expression(node.node, scope))
 }
 
 const bothProperties = properties('left', 'right')
@@ -76,7 +77,7 @@ const binaryProperties = properties('leftOperand', 'operator', 'rightOperand')
 
 function binary (node: BinaryOperationNode, scope: Scope): OperationNode {
   only(node, binaryProperties)
-  return BinaryOperationNode.create(expression(node.leftOperand, scope), operator(node.operator, binaryOperators), expression(node.rightOperand, scope))
+  return binaryNode(expression(node.leftOperand, scope), operator(node.operator, binaryOperators), expression(node.rightOperand, scope))
 }
 
 const unaryProperties = properties('operator', 'operand')
@@ -87,16 +88,15 @@ function unary (node: UnaryOperationNode, scope: Scope): OperationNode {
   const operand = expression(node.operand, scope)
   // Kysely prints no space behind a minus: two of them would begin a comment.
   const isComment = operation.operator === '-' && (isNegative(operand) || operand.kind === 'UnaryOperationNode' || operand.kind === 'BinaryOperationNode')
-  return UnaryOperationNode.create(operation, isComment ? ParensNode.create(operand) : operand)
+  return UnaryOperationNode.create(operation, isComment ? parensNode(operand) : operand)
 }
 
 const operatorProperties = properties('operator')
 
-function operator (node: OperationNode, allowed: ReadonlySet<string>): OperatorNode {
+function operator (node: OperationNode, allowed: ReadonlyMap<unknown, OperatorNode>): OperatorNode {
   if (node.kind !== 'OperatorNode') return refuse('raw SQL as an operator', 'it can hold any SQL', 'use one of Kysely\'s operators')
   only(node, operatorProperties)
-  const { operator: text } = node as OperatorNode
-  return allowed.has(text) ? OperatorNode.create(text) : refuse('an operator that is not on the list', 'it can hold any SQL, or is not of PostgreSQL', 'use one of PostgreSQL\'s own operators')
+  return allowed.get((node as OperatorNode).operator) ?? refuse('an operator that is not on the list', 'it can hold any SQL, or is not of PostgreSQL', 'use one of PostgreSQL\'s own operators')
 }
 
 const caseProperties = properties('value', 'when', 'else')

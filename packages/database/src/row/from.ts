@@ -1,7 +1,8 @@
-import { AliasNode, IdentifierNode, JoinNode, OnNode, type JoinType, type OperationNode, type TableNode } from 'kysely'
+import type { AliasNode, JoinNode, JoinType, OnNode, OperationNode, TableNode } from 'kysely'
 
 import { callInFrom } from './function.ts'
-import { identifier, nameOf, only, properties } from './node.ts'
+import { identifier, nameOf, only, properties } from './checks.ts'
+import { aliasNode, identifierNode, joinNode } from './nodes.ts'
 import { conjunction, predicate, wrapped } from './predicate.ts'
 import { onTrue } from './raw.ts'
 import { refuse, refuseKind } from './refuse.ts'
@@ -71,7 +72,7 @@ function joinedItem (join: JoinNode, scope: Scope): Item {
 
 function rebuild ({ joinType, on }: JoinNode, table: OperationNode | undefined, predicates: readonly OperationNode[], scope: Scope): JoinNode {
   const condition = conjunction(predicates, onCondition(on, scope))
-  return { ...JoinNode.create(joinType, table as OperationNode), ...(condition !== undefined && { on: OnNode.create(condition) }) }
+  return joinNode(joinType, table as OperationNode, condition)
 }
 
 function item (node: OperationNode, scope: Scope): Item {
@@ -81,8 +82,8 @@ function item (node: OperationNode, scope: Scope): Item {
   only(node, aliasProperties)
   const name = identifier(alias, 'the name of an item of FROM')
   if (inner.kind === 'TableNode') return table(inner as TableNode, nameOf(name), scope)
-  if (inner.kind === 'SelectQueryNode' || inner.kind === 'ParensNode') return { node: AliasNode.create(scope.grammar.subquery(inner, scope), name), own: undefined }
-  if (inner.kind === 'FunctionNode') return { node: AliasNode.create(callInFrom(inner, scope), name), own: undefined }
+  if (inner.kind === 'SelectQueryNode' || inner.kind === 'ParensNode') return { node: aliasNode(scope.grammar.subquery(inner, scope), name), own: undefined }
+  if (inner.kind === 'FunctionNode') return { node: aliasNode(callInFrom(inner, scope), name), own: undefined }
   return refuseItem(inner)
 }
 
@@ -94,7 +95,7 @@ function refuseItem ({ kind }: OperationNode): never {
 
 function table (given: TableNode, alias: string | undefined, scope: Scope): Item {
   const resolved = resolve(given, scope)
-  const node = alias === undefined ? resolved.node : AliasNode.create(resolved.node, IdentifierNode.create(alias))
+  const node = alias === undefined ? resolved.node : aliasNode(resolved.node, identifierNode(alias))
   if (resolved.kind !== 'tenant') return { node, own: undefined }
   return { node, own: { table: resolved.table, node: resolved.node, name: alias ?? resolved.table.name } }
 }
@@ -104,5 +105,5 @@ function predicates ({ own }: Item, scope: Scope): readonly OperationNode[] {
 }
 
 function wrap ({ node, own }: Item, scope: Scope): OperationNode {
-  return own === undefined ? node : AliasNode.create(wrapped(own.table, own.node, scope), IdentifierNode.create(own.name))
+  return own === undefined ? node : aliasNode(wrapped(own.table, own.node, scope), identifierNode(own.name))
 }

@@ -1,7 +1,8 @@
-import { ColumnNode, FunctionNode, PartitionByItemNode, PartitionByNode, ReferenceNode, TableNode, WhereNode, type AggregateFunctionNode, type OperationNode, type OverNode, type SelectionNode } from 'kysely'
+import { FunctionNode, PartitionByItemNode, PartitionByNode, type AggregateFunctionNode, type OperationNode, type OverNode, type ReferenceNode, type SelectionNode, type TableNode, type WhereNode } from 'kysely'
 
 import { isPlainName } from './names.ts'
-import { make, nameOf, only, properties } from './node.ts'
+import { make, nameOf, only, properties } from './checks.ts'
+import { columnNode, referenceNode, tableNode, whereNode } from './nodes.ts'
 import { orderBy } from './order-by.ts'
 import { refuse } from './refuse.ts'
 import { itemName, type Scope } from './scope.ts'
@@ -59,12 +60,12 @@ function argument (node: OperationNode, scope: Scope): OperationNode {
 function rowOrColumn (node: TableNode, scope: Scope): OperationNode {
   const { schema, identifier } = node.table
   if (schema === undefined || schema.name === scope.tables.schema) return itemName(node, scope)
-  return ReferenceNode.create(ColumnNode.create(nameOf(identifier)), TableNode.create(nameOf(schema)))
+  return referenceNode(columnNode(nameOf(identifier)), tableNode(nameOf(schema)))
 }
 
 function filter (node: WhereNode, scope: Scope): WhereNode {
   only(node, whereProperties)
-  return WhereNode.create(scope.grammar.expression(node.where, scope))
+  return whereNode(scope.grammar.expression(node.where, scope))
 }
 
 function over (node: OverNode, scope: Scope): OverNode {

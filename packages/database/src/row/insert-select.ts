@@ -1,5 +1,6 @@
-import { ParensNode, SelectionNode, type CastNode, type OperationNode, type ReferenceNode, type SelectQueryNode } from 'kysely'
+import type { CastNode, OperationNode, ParensNode, ReferenceNode, SelectQueryNode } from 'kysely'
 
+import { parensNode, selectionNode } from './nodes.ts'
 import { refuse } from './refuse.ts'
 import type { Scope } from './scope.ts'
 
@@ -16,11 +17,11 @@ export function stamped (node: OperationNode, tenant: CastNode, scope: Scope): O
 }
 
 function stamp (node: OperationNode, tenant: CastNode): OperationNode {
-  if (node.kind === 'ParensNode') return ParensNode.create(stamp((node as ParensNode).node, tenant))
+  if (node.kind === 'ParensNode') return parensNode(stamp((node as ParensNode).node, tenant))
   const { selections = [], setOperations, ...select } = node as SelectQueryNode
   return {
     ...select,
-    selections: [...selections, SelectionNode.create(tenant as unknown as ReferenceNode)],
+    selections: [...selections, selectionNode(tenant as unknown as ReferenceNode)],
     ...(setOperations !== undefined && { setOperations: setOperations.map(one => ({ ...one, expression: stamp(one.expression, tenant) })) })
   } as SelectQueryNode
 }

@@ -1,8 +1,9 @@
-import { ColumnNode, ValueListNode, ValueNode, ValuesNode, type InsertQueryNode, type OperationNode, type PrimitiveValueListNode } from 'kysely'
+import { ValueListNode, ValuesNode, type ColumnNode, type InsertQueryNode, type OperationNode, type PrimitiveValueListNode, type ValueNode } from 'kysely'
 
 import { column } from './expression.ts'
 import { stamped } from './insert-select.ts'
-import { make, nameOf, only, properties } from './node.ts'
+import { make, nameOf, only, properties } from './checks.ts'
+import { columnNode, valueNode } from './nodes.ts'
 import { onConflict } from './on-conflict.ts'
 import { refuse, refuseKind } from './refuse.ts'
 import type { Scope } from './scope.ts'
@@ -51,7 +52,7 @@ interface Content {
 function content ({ columns: given = [], values, defaultValues }: InsertQueryNode, table: TenantTable | undefined, scope: Scope): Content {
   if (table === undefined) return refuseKind('name of WITH', 'the table to write to')
   const columns = given.map(column)
-  const all = (): ColumnNode[] => [...columns, ColumnNode.create(table.column)]
+  const all = (): ColumnNode[] => [...columns, columnNode(table.column)]
   const at = columns.findIndex(one => nameOf(one.column) === table.column)
   if (defaultValues === true) return { columns: all(), values: ValuesNode.create([ValueListNode.create([scope.tenant.parameters[table.type]])]), defaultValues: undefined }
   if (values === undefined) return refuse('an INSERT without values', 'there is nothing to insert', 'use values(), expression() or defaultValues()')
@@ -83,7 +84,7 @@ function checked (row: Row, at: number, table: TenantTable, scope: Scope): Value
 
 function cells (row: Row, scope: Scope): OperationNode[] {
   only(row, rowProperties)
-  if (row.kind === 'PrimitiveValueListNode') return (row as PrimitiveValueListNode).values.map(one => ValueNode.create(one))
+  if (row.kind === 'PrimitiveValueListNode') return (row as PrimitiveValueListNode).values.map(one => valueNode(one, false))
   if (row.kind !== 'ValueListNode') return refuseKind(String((row as OperationNode).kind), 'a row to insert')
   return row.values.map(cell => {
     if (cell.kind === 'DefaultInsertValueNode') return { kind: 'DefaultInsertValueNode' } as OperationNode

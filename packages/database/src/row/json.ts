@@ -1,6 +1,7 @@
-import { JSONPathLegNode, JSONReferenceNode, OperatorNode, type JSONOperatorChainNode, type JSONPathNode, type OperationNode, type ReferenceNode } from 'kysely'
+import { JSONPathLegNode, JSONReferenceNode, type JSONOperatorChainNode, type JSONPathNode, type OperationNode, type OperatorNode, type ReferenceNode } from 'kysely'
 
-import { make, only, properties } from './node.ts'
+import { make, only, properties } from './checks.ts'
+import { operatorNode } from './nodes.ts'
 import { refuse } from './refuse.ts'
 import type { Scope } from './scope.ts'
 import { value } from './value.ts'
@@ -33,7 +34,7 @@ function chain (node: JSONOperatorChainNode): JSONOperatorChainNode {
 
 function arrow ({ operator }: OperatorNode): OperatorNode {
   if (operator !== '->' && operator !== '->>') return refuse('an operator that is not on the list', 'it can hold any SQL', 'use -> or ->>')
-  return OperatorNode.create(operator)
+  return operatorNode(operator)
 }
 
 function leg (node: JSONPathLegNode): JSONPathLegNode {

@@ -1,8 +1,9 @@
-import { AndNode, JoinNode, MatchedNode, OnNode, RawNode, UpdateQueryNode, type InsertQueryNode, type MergeQueryNode, type OperationNode, type WhenNode } from 'kysely'
+import { MatchedNode, RawNode, type AndNode, type InsertQueryNode, type MergeQueryNode, type OperationNode, type UpdateQueryNode, type WhenNode } from 'kysely'
 
 import { onCondition, source } from './from.ts'
 import { mergeInsert } from './insert.ts'
-import { make, only, properties } from './node.ts'
+import { make, only, properties } from './checks.ts'
+import { andNode, joinNode } from './nodes.ts'
 import { conjunction, predicate } from './predicate.ts'
 import { rawText } from './raw.ts'
 import { refuse, refuseKind } from './refuse.ts'
@@ -32,7 +33,7 @@ export function merge (node: MergeQueryNode, outer: Scope): MergeQueryNode {
     kind: 'MergeQueryNode',
     with: withNode,
     into: goal.node as MergeQueryNode['into'],
-    using: { ...JoinNode.create('Using', source(node.using, scope)), ...(condition !== undefined && { on: OnNode.create(condition) }) },
+    using: joinNode('Using', source(node.using, scope), condition),
     whens: node.whens?.map(one => when(one, goal, own, scope)),
     returning: returning(node.returning, scope),
     top: undefined,
@@ -48,7 +49,7 @@ function when (node: WhenNode, goal: Target, predicates: readonly OperationNode[
   const all = conjunction(matched.bySource ? predicates : [], condition)
   return make<WhenNode>({
     kind: 'WhenNode',
-    condition: all === undefined ? matched : AndNode.create(matched, all),
+    condition: all === undefined ? matched : andNode(matched, all),
     result: node.result && result(node.result, goal, scope)
   })
 }
@@ -72,7 +73,7 @@ function result (node: OperationNode, goal: Target, scope: Scope): OperationNode
   if (node.kind === 'UpdateQueryNode') {
     only(node, updateProperties)
     const list = (node as UpdateQueryNode).updates ?? []
-    return { ...UpdateQueryNode.createWithoutTable(), updates: updates(list, goal, scope) } as UpdateQueryNode
+    return { kind: 'UpdateQueryNode', updates: updates(list, goal, scope) } as UpdateQueryNode
   }
   if (node.kind === 'InsertQueryNode') return mergeInsert(node as InsertQueryNode, goal.table, scope)
   const text = rawText(node)

@@ -1,7 +1,8 @@
-import { IdentifierNode, WhereNode, type OnConflictNode } from 'kysely'
+import type { OnConflictNode } from 'kysely'
 
 import { column } from './expression.ts'
-import { make, nameOf, only, properties } from './node.ts'
+import { make, nameOf, only, properties } from './checks.ts'
+import { identifierNode, whereNode } from './nodes.ts'
 import { conjunction, predicate } from './predicate.ts'
 import type { Scope } from './scope.ts'
 import { whereCondition } from './select.ts'
@@ -17,11 +18,11 @@ export function onConflict (node: OnConflictNode, target: Target, scope: Scope):
   return make<OnConflictNode>({
     kind: 'OnConflictNode',
     columns: node.columns?.map(column),
-    constraint: node.constraint && IdentifierNode.create(nameOf(node.constraint)),
+    constraint: node.constraint && identifierNode(nameOf(node.constraint)),
     indexExpression: node.indexExpression && scope.grammar.expression(node.indexExpression, scope),
-    indexWhere: node.indexWhere && WhereNode.create(whereCondition(node.indexWhere, scope)),
+    indexWhere: node.indexWhere && whereNode(whereCondition(node.indexWhere, scope)),
     updates: node.updates && updates(node.updates, target, scope),
-    updateWhere: condition && WhereNode.create(condition),
+    updateWhere: condition && whereNode(condition),
     doNothing: node.doNothing === true
   })
 }

@@ -1,5 +1,9 @@
+import type { Operator, OperatorNode } from 'kysely'
+
+import { operatorNode } from './nodes.ts'
+
 /** Operators between two operands that PostgreSQL has, and those of pgvector that Kysely can write. */
-export const binaryOperators: ReadonlySet<string> = new Set([
+export const binaryOperators: ReadonlyMap<unknown, OperatorNode> = nodes([
   '=', '!=', '<>', '<', '<=', '>', '>=', 'in', 'not in', 'is', 'is not', 'is distinct from', 'is not distinct from',
   'like', 'not like', 'ilike', 'not ilike', '~', '~*', '!~', '!~*', '^@',
   '@>', '<@', '&&', '?', '?&', '?|', '@@', '@@@', '<->', '<=>',
@@ -7,7 +11,11 @@ export const binaryOperators: ReadonlySet<string> = new Set([
 ])
 
 /** Operators in front of one operand. */
-export const unaryOperators: ReadonlySet<string> = new Set(['not', '-', '!!', 'exists', 'not exists'])
+export const unaryOperators: ReadonlyMap<unknown, OperatorNode> = nodes(['not', '-', '!!', 'exists', 'not exists'])
+
+function nodes (operators: readonly Operator[]): ReadonlyMap<unknown, OperatorNode> {
+  return new Map(operators.map(operator => [operator, Object.freeze(operatorNode(operator))]))
+}
 
 // Names that look a row's type, a table or a role up (regclass and its like) are not among them.
 const dataTypes: ReadonlySet<string> = new Set([

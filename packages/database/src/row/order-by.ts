@@ -1,6 +1,6 @@
 import { CollateNode, OrderByNode, RawNode, type OrderByItemNode } from 'kysely'
 
-import { identifier, make, only, properties } from './node.ts'
+import { identifier, make, only, properties } from './checks.ts'
 import { rawText } from './raw.ts'
 import { refuse, refuseKind } from './refuse.ts'
 import type { Scope } from './scope.ts'

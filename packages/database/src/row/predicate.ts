@@ -1,5 +1,6 @@
-import { AndNode, BinaryOperationNode, ColumnNode, OperatorNode, ParensNode, ReferenceNode, SelectionNode, SelectQueryNode, TableNode, WhereNode, type OperationNode } from 'kysely'
+import { SelectAllNode, type OperationNode, type SelectQueryNode, type TableNode } from 'kysely'
 
+import { andNode, binaryNode, columnNode, fromNode, operatorNode, parensNode, referenceNode, selectionNode, tableNode, whereNode } from './nodes.ts'
 import type { Scope } from './scope.ts'
 import type { TenantTable } from './tables.ts'
 
@@ -13,7 +14,7 @@ import type { TenantTable } from './tables.ts'
  * The column stands bare, so that its index serves.
  */
 export function predicate ({ column, type }: TenantTable, item: string, { tenant }: Scope): OperationNode {
-  return BinaryOperationNode.create(ReferenceNode.create(ColumnNode.create(column), TableNode.create(item)), OperatorNode.create('='), tenant.parameters[type])
+  return binaryNode(referenceNode(columnNode(column), tableNode(item)), operatorNode('='), tenant.parameters[type])
 }
 
 /**
@@ -21,8 +22,8 @@ export function predicate ({ column, type }: TenantTable, item: string, { tenant
  * reach round them, and one that comments the rest out must not close them.
  */
 export function conjunction (predicates: readonly OperationNode[], own: OperationNode | undefined): OperationNode | undefined {
-  const parts = own === undefined ? predicates : [...predicates, predicates.length === 0 ? own : ParensNode.create(own)]
-  return parts.length === 0 ? undefined : parts.reduce((left, right) => AndNode.create(left, right))
+  const parts = own === undefined ? predicates : [...predicates, predicates.length === 0 ? own : parensNode(own)]
+  return parts.length === 0 ? undefined : parts.reduce((left, right) => andNode(left, right))
 }
 
 /**
@@ -34,8 +35,9 @@ export function conjunction (predicates: readonly OperationNode[], own: Operatio
  */
 export function wrapped (table: TenantTable, node: TableNode, scope: Scope): SelectQueryNode {
   return {
-    ...SelectQueryNode.createFrom([node]),
-    selections: [SelectionNode.createSelectAll()],
-    where: WhereNode.create(predicate(table, table.name, scope))
+    kind: 'SelectQueryNode',
+    from: fromNode([node]),
+    selections: [selectionNode(SelectAllNode.create())],
+    where: whereNode(predicate(table, table.name, scope))
   }
 }

@@ -1,5 +1,6 @@
-import { FunctionNode, RawNode, ValueNode, type OperationNode } from 'kysely'
+import { FunctionNode, RawNode, type OperationNode } from 'kysely'
 
+import { valueNode } from './nodes.ts'
 import { refuse } from './refuse.ts'
 import type { Scope } from './scope.ts'
 
@@ -37,7 +38,7 @@ export function rawText (node: OperationNode): string | undefined {
 
 /** `onTrue()`; undefined for any other condition. */
 export function onTrue (node: OperationNode): OperationNode | undefined {
-  return rawText(node) === 'true' ? ValueNode.createImmediate(true) : undefined
+  return rawText(node) === 'true' ? valueNode(true, true) : undefined
 }
 
 // sql.join(): the items, with a separator between each two.

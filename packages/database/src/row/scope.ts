@@ -1,6 +1,7 @@
-import { TableNode, type OperationNode } from 'kysely'
+import type { OperationNode, TableNode } from 'kysely'
 
-import { nameOf, only, properties } from './node.ts'
+import { nameOf, only, properties } from './checks.ts'
+import { tableNode } from './nodes.ts'
 import { refuse } from './refuse.ts'
 import { postgresRules, type Rules } from './rules.ts'
 import type { RowTables, TenantTable } from './tables.ts'
@@ -50,7 +51,7 @@ export function withNames (scope: Scope, names: readonly string[]): Scope {
 export function resolve (node: TableNode, scope: Scope): Resolved {
   const { schema, name } = nameParts(node)
   return schema === undefined && scope.names.has(name)
-    ? { kind: 'name', node: TableNode.create(name) }
+    ? { kind: 'name', node: tableNode(name) }
     : resolveTable(schema, name, scope)
 }
 
@@ -65,7 +66,7 @@ function resolveTable (schema: string | undefined, name: string, { tables, tenan
   if (schema !== undefined && schema !== tables.schema) {
     return refuse(`schema '${schema}'`, 'the tables of tenants are in another', 'leave withSchema() and the schema out')
   }
-  const node = (): TableNode => TableNode.createWithSchema(tables.schema, name)
+  const node = (): TableNode => tableNode(name, tables.schema)
   const table = tables.tenant.get(name)
   if (table !== undefined) {
     if (!fitsColumn(tenant.id, table.type)) {
@@ -94,5 +95,5 @@ function nameParts (node: TableNode): { schema: string | undefined, name: string
 export function itemName (node: TableNode, { tables }: Scope): TableNode {
   const { schema, name } = nameParts(node)
   if (schema !== undefined && schema !== tables.schema) return refuse(`schema '${schema}'`, 'the tables of tenants are in another', 'leave withSchema() and the schema out')
-  return TableNode.create(name)
+  return tableNode(name)
 }

@@ -1,7 +1,8 @@
-import { FromNode, GroupByItemNode, GroupByNode, HavingNode, LimitNode, OffsetNode, ParensNode, SelectModifierNode, SetOperationNode, WhereNode, type FetchNode, type OperationNode, type SelectModifier, type SelectQueryNode, type TableNode } from 'kysely'
+import { GroupByItemNode, GroupByNode, HavingNode, LimitNode, OffsetNode, SelectModifierNode, SetOperationNode, type FetchNode, type OperationNode, type ParensNode, type SelectModifier, type SelectQueryNode, type TableNode, type WhereNode } from 'kysely'
 
 import { relations } from './from.ts'
-import { make, only, properties } from './node.ts'
+import { make, only, properties } from './checks.ts'
+import { fromNode, parensNode, whereNode } from './nodes.ts'
 import { orderBy } from './order-by.ts'
 import { conjunction } from './predicate.ts'
 import { refuse, refuseKind } from './refuse.ts'
@@ -18,7 +19,7 @@ const setOperators: ReadonlySet<string> = new Set(['union', 'intersect', 'except
 /** A SELECT in its parentheses, as a source of rows or a value. */
 export function subquery (node: OperationNode, scope: Scope): OperationNode {
   if (node.kind === 'SelectQueryNode') return select(node as SelectQueryNode, scope)
-  if (node.kind === 'ParensNode') return ParensNode.create(subquery((node as ParensNode).node, scope))
+  if (node.kind === 'ParensNode') return parensNode(subquery((node as ParensNode).node, scope))
   return refuseKind(node.kind, 'a sub-query')
 }
 
@@ -36,9 +37,9 @@ export function select (node: SelectQueryNode, outer: Scope): SelectQueryNode {
     distinctOn: node.distinctOn?.map(one => expression(one, scope)),
     frontModifiers: node.frontModifiers?.map(one => modifier(one, frontModifiers, scope)),
     selections: node.selections && selections(node.selections, scope),
-    from: items.length === 0 ? undefined : FromNode.create(items),
+    from: items.length === 0 ? undefined : fromNode(items),
     joins: joins.length === 0 ? undefined : joins,
-    where: condition && WhereNode.create(condition),
+    where: condition && whereNode(condition),
     groupBy: node.groupBy && groupBy(node.groupBy, scope),
     having: node.having && having(node.having, scope),
     setOperations: node.setOperations?.map(one => setOperation(one, scope)),

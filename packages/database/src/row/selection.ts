@@ -1,6 +1,7 @@
-import { AliasNode, ReferenceNode, ReturningNode, SelectAllNode, SelectionNode, type OperationNode, type TableNode } from 'kysely'
+import { ReferenceNode, ReturningNode, SelectAllNode, type AliasNode, type OperationNode, type SelectionNode, type TableNode } from 'kysely'
 
-import { identifier, only, properties } from './node.ts'
+import { identifier, only, properties } from './checks.ts'
+import { aliasNode, selectionNode } from './nodes.ts'
 import { itemName, type Scope } from './scope.ts'
 
 const known = properties('selection')
@@ -17,13 +18,13 @@ export function selections (nodes: readonly SelectionNode[], scope: Scope): Sele
 export function selection (node: SelectionNode, scope: Scope): SelectionNode {
   only(node, known)
   const inner: OperationNode = node.selection
-  if (inner.kind === 'SelectAllNode') return SelectionNode.createSelectAll()
+  if (inner.kind === 'SelectAllNode') return selectionNode(SelectAllNode.create())
   if (inner.kind === 'ReferenceNode' && (inner as ReferenceNode).column.kind === 'SelectAllNode') return allOf(inner as ReferenceNode, scope)
   const { expression } = scope.grammar
-  if (inner.kind !== 'AliasNode') return SelectionNode.create(expression(inner, scope) as ReferenceNode)
+  if (inner.kind !== 'AliasNode') return selectionNode(expression(inner, scope) as ReferenceNode)
   only(inner, aliasProperties)
   const { node: named, alias } = inner as AliasNode
-  return SelectionNode.create(AliasNode.create(expression(named, scope), identifier(alias, 'the name of a column')))
+  return selectionNode(aliasNode(expression(named, scope), identifier(alias, 'the name of a column')))
 }
 
 /** `RETURNING`: it shows rows of the statement's own tables, and its sub-queries carry their predicates. */
@@ -36,5 +37,5 @@ export function returning (node: ReturningNode | undefined, scope: Scope): Retur
 function allOf (node: ReferenceNode, scope: Scope): SelectionNode {
   only(node, referenceProperties)
   const table: TableNode | undefined = node.table && itemName(node.table, scope)
-  return SelectionNode.create(table === undefined ? SelectAllNode.create() : ReferenceNode.createSelectAll(table))
+  return selectionNode(table === undefined ? SelectAllNode.create() : ReferenceNode.createSelectAll(table))
 }

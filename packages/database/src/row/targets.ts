@@ -1,6 +1,7 @@
-import { AliasNode, ColumnUpdateNode, IdentifierNode, type OperationNode, type ReferenceNode, type TableNode, type ValueNode } from 'kysely'
+import { ColumnUpdateNode, type AliasNode, type OperationNode, type ReferenceNode, type TableNode, type ValueNode } from 'kysely'
 
-import { identifier, nameOf, only, properties } from './node.ts'
+import { identifier, nameOf, only, properties } from './checks.ts'
+import { aliasNode, identifierNode } from './nodes.ts'
 import { refuse, refuseKind } from './refuse.ts'
 import { resolveTarget, type Scope } from './scope.ts'
 import type { TenantTable } from './tables.ts'
@@ -26,7 +27,7 @@ export function target (given: OperationNode | undefined, scope: Scope): Target 
   if (resolved.kind === 'shared') return refuse(`a statement that writes to the shared table '${nameOf(resolved.node.table.identifier)}'`, 'all tenants read it', 'write to it as the system')
   const name = alias === undefined ? nameOf(resolved.node.table.identifier) : identifier(alias.alias, 'the name of a table').name
   return {
-    node: alias === undefined ? resolved.node : AliasNode.create(resolved.node, IdentifierNode.create(name)),
+    node: alias === undefined ? resolved.node : aliasNode(resolved.node, identifierNode(name)),
     table: resolved.kind === 'tenant' ? resolved.table : undefined,
     name
   }

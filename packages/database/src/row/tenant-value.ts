@@ -1,6 +1,7 @@
-import { CastNode, DataTypeNode, ValueNode } from 'kysely'
+import { CastNode, DataTypeNode, type ValueNode } from 'kysely'
 
 import type { TenantColumnType } from '../setup/policy.ts'
+import { valueNode } from './nodes.ts'
 
 /** A tenant's id, ready to meet columns of each type. */
 export interface TenantValue {
@@ -14,7 +15,7 @@ export interface TenantValue {
 /** @throws TypeError for an empty id: it would reach the database as a value like any other. */
 export function tenantValue (id: string): TenantValue {
   if (typeof id !== 'string' || id === '') throw new TypeError('a tenant id must be a non-empty string')
-  const parameter = (): ValueNode => ValueNode.create(id)
+  const parameter = (): ValueNode => valueNode(id, false)
   const parameters = { text: parameter(), uuid: parameter(), int: parameter(), bigint: parameter() }
   return {
     id,

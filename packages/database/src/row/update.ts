@@ -1,7 +1,8 @@
-import { FromNode, WhereNode, type UpdateQueryNode } from 'kysely'
+import type { UpdateQueryNode } from 'kysely'
 
 import { relations } from './from.ts'
-import { make, only, properties } from './node.ts'
+import { make, only, properties } from './checks.ts'
+import { fromNode, whereNode } from './nodes.ts'
 import { conjunction, predicate } from './predicate.ts'
 import { refuse } from './refuse.ts'
 import type { Scope } from './scope.ts'
@@ -29,9 +30,9 @@ export function update (node: UpdateQueryNode, outer: Scope): UpdateQueryNode {
     with: withNode,
     table: goal.node,
     updates: updates(node.updates ?? [], goal, scope),
-    from: items.length === 0 ? undefined : FromNode.create(items),
+    from: items.length === 0 ? undefined : fromNode(items),
     joins: joins.length === 0 ? undefined : joins,
-    where: condition && WhereNode.create(condition),
+    where: condition && whereNode(condition),
     returning: returning(node.returning, scope),
     ...unknownElsewhere
   })

@@ -1,6 +1,7 @@
-import { PrimitiveValueListNode, ValueNode, type OperationNode } from 'kysely'
+import { PrimitiveValueListNode, type OperationNode, type ValueNode } from 'kysely'
 
-import { only, properties } from './node.ts'
+import { only, properties } from './checks.ts'
+import { valueNode } from './nodes.ts'
 import { refuse, refuseKind } from './refuse.ts'
 
 const known = properties('value', 'immediate')
@@ -11,7 +12,7 @@ export function value (node: OperationNode): ValueNode {
   if (node.kind !== 'ValueNode') return refuseKind(node.kind, 'a value')
   only(node, known)
   const { value: given, immediate } = node as ValueNode
-  return immediate ? ValueNode.createImmediate(literal(given)) : ValueNode.create(given)
+  return immediate ? valueNode(literal(given), true) : valueNode(given, false)
 }
 
 /** Values that are all parameters, as `in ($1, $2)` has them. */

@@ -1,6 +1,7 @@
-import { ColumnNode, TableNode, type CommonTableExpressionNameNode, type CommonTableExpressionNode, type WithNode } from 'kysely'
+import type { CommonTableExpressionNameNode, CommonTableExpressionNode, WithNode } from 'kysely'
 
-import { nameOf, only, properties } from './node.ts'
+import { nameOf, only, properties } from './checks.ts'
+import { columnNode, tableNode } from './nodes.ts'
 import { refuse } from './refuse.ts'
 import { withNames, type Scope } from './scope.ts'
 
@@ -31,8 +32,8 @@ function body ({ name, materialized, expression }: CommonTableExpressionNode, te
     kind: 'CommonTableExpressionNode',
     name: {
       kind: 'CommonTableExpressionNameNode',
-      table: TableNode.create(text),
-      ...(name.columns !== undefined && { columns: name.columns.map(({ column }) => ColumnNode.create(nameOf(column))) })
+      table: tableNode(text),
+      ...(name.columns !== undefined && { columns: name.columns.map(({ column }) => columnNode(nameOf(column))) })
     } satisfies CommonTableExpressionNameNode,
     ...(typeof materialized === 'boolean' && { materialized }),
     expression: scope.grammar.body(expression, scope)

@@ -1,5 +1,6 @@
-import { IdentifierNode, type OperationNode } from 'kysely'
+import type { IdentifierNode, OperationNode } from 'kysely'
 
+import { identifierNode } from './nodes.ts'
 import { refuse } from './refuse.ts'
 
 /** The properties of a node, where an absent one may also be given as undefined. */
@@ -37,7 +38,7 @@ const maxNameBytes = 63
 /** A copy of an identifier, which Kysely quotes. */
 export function identifier (node: OperationNode, position: string): IdentifierNode {
   if (node.kind !== 'IdentifierNode') return refuse(`raw SQL as ${position}`, 'what it names cannot be seen', 'give a plain name')
-  return IdentifierNode.create(nameOf(node as IdentifierNode))
+  return identifierNode(nameOf(node as IdentifierNode))
 }
 
 /** The name that an identifier holds. */
