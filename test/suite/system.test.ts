@@ -5,6 +5,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 
 import { systemContext } from '../../packages/database/src/system/context.ts'
+import { noPgBouncer, pgBouncer } from '../support/pgbouncer.ts'
 import { dbOf, suite, type SuiteOptions } from '../support/suite.ts'
 import { provision } from '../support/tenants.ts'
 import { bodies, registered, withUsers, type AllRows } from './work.ts'
@@ -234,4 +235,22 @@ t.test('each shard has a handle across its own tenants, and all of them count in
   t.same(rows, [{ body: 'initech:eu' }])
   t.match(audited.at(-1), { shard: 'eu' })
   t.equal(roomy.tenancy.health().database.connections, before + 1)
+})
+
+t.test('behind PgBouncer in transaction mode both handles work, and read-only stays with its transaction', { skip: noPgBouncer }, async t => {
+  const systemUrl = await pgBouncer(t, on.systemUrl)
+  const app = await start(t, { database: { systemUrl } })
+  const users = app.tenancy.global as unknown as Kysely<AllRows>
+  const insert = (db: SystemKysely, n: number): Promise<unknown> => all(db).insertInto('notes').values({ tenant_id: 'id-acme', body: `system:${n}` } as never).execute()
+  // Readers and writers at once, over backends that change with each transaction.
+  const ends = await Promise.allSettled(Array.from({ length: 40 }, async (_, n) => {
+    if (n % 4 === 3) return users.selectFrom('users').selectAll().where('id', '>', 0).execute()
+    return app.tenancy.asSystem({ ...who, write: n % 2 === 0 }, async ({ db }) => {
+      await all(db).selectFrom('notes').selectAll().where('body', '<>', String(n)).execute()
+      await insert(db, n)
+    })
+  }))
+  const refused = ends.flatMap((end, n) => end.status === 'rejected' ? [`${n}:${(end.reason as { code: string }).code}`] : [])
+  t.same(refused, Array.from({ length: 40 }, (_, n) => n).filter(n => n % 4 === 1).map(n => `${n}:25006`))
+  t.equal((await bodies(on)).length, 2 + 20)
 })

@@ -15,7 +15,6 @@ export interface SystemContextSettings extends Omit<ContextSettings, 'sign'> {
  */
 const text = `select pg_catalog.set_config('role', $1, true)
 , pg_catalog.set_config('tenancy.tenant', '', true)
-, pg_catalog.set_config('tenancy.token', '', true)
 , pg_catalog.set_config('search_path', $2, true)
 , pg_catalog.set_config('row_security', 'on', true)
 , pg_catalog.set_config('statement_timeout', $3, true)
