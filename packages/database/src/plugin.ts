@@ -16,8 +16,9 @@ export interface OpenDatabaseOptions {
 const plugin: FastifyPluginAsync<TenantDatabaseOptions | OpenDatabaseOptions> = async (app: FastifyInstance, given: TenantDatabaseOptions | OpenDatabaseOptions) => {
   const { database, decorator } = isOpen(given) ? given : open(app, given)
 
-  const { level, reasons } = await database.boot()
+  const { level, reasons, warnings = [] } = await database.boot()
   app.log[level < 3 ? 'warn' : 'info']({ isolationLevel: `L${level}`, reasons }, `tenancy: isolation level L${level}${reasons.length > 0 ? `, ${reasons.join('; ')}` : ''}`)
+  for (const warning of warnings) app.log.warn(`tenancy: ${warning}`)
 
   app.decorate('tenantDatabase', database)
   app.decorateRequest(decorator ?? 'db', {

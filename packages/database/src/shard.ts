@@ -16,7 +16,7 @@ import { init } from './setup/init.ts'
 import { listTables } from './setup/list-tables.ts'
 import { rolesOf } from './setup/roles.ts'
 import type { ConnectionBudget } from './strategies/budget.ts'
-import type { ShardOptions } from './strategies/options.ts'
+import { hasOwnLogins, type ShardOptions } from './strategies/options.ts'
 import { schemaOf } from './strategies/placement.ts'
 import { SchemaCompiler } from './strategies/schema-compiler.ts'
 import { countTenantRoles, maxTenantRoles } from './strategies/tenant-roles.ts'
@@ -104,7 +104,8 @@ export class Shard {
         hasRegistryLogin: database.registryUrl !== undefined,
         hasSystemLogin: this.#logins.systemUrl !== undefined,
         hasOwnerLogin: this.#logins.ownerUrl !== undefined,
-        isSigned: key !== undefined
+        isSigned: key !== undefined,
+        hasTenantLogins: isolation === 'database' && hasOwnLogins(database.tenants)
       })
       return tenantRoles <= maxTenantRoles ? report : {
         ...report,

@@ -91,3 +91,9 @@ export const budgetSchema: v.GenericSchema<unknown, { readonly connections: numb
     connections: positiveInteger,
     whenFull: v.optional(v.picklist(['wait', 'evict', 'reject'], 'must be one of \'wait\', \'evict\', \'reject\''), 'evict')
   }, budgetMessage))
+
+/** Whether each tenant's database has a login of its own, as far as the options tell: a function, and the registry, are taken to give one. */
+export function hasOwnLogins (tenants: ResolvedTenantsOptions | undefined): boolean {
+  if (tenants === undefined) return false
+  return typeof tenants.url !== 'string' || /^\w+:\/\/[^/@]*\{database\}[^/@]*@/.test(tenants.url)
+}

@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache'
 import type pg from 'pg'
 
 import type { Borrower, Lease } from '../connection/lease.ts'
+import { isEmbedded } from '../connection/open-pool.ts'
 import { DatabaseUnavailableError } from '../errors.ts'
 import type { ResolvedDatabaseOptions } from '../options.ts'
 import type { ConnectionBudget } from './budget.ts'
@@ -21,7 +22,7 @@ export class TenantDatabases {
   readonly #budget: ConnectionBudget
   readonly #pools: LRUCache<string, Promise<TenantPool>>
   // Those that have left the list and have not ended yet, too.
-  readonly #live = new Set<TenantPool>()
+  readonly #live = new Map<TenantPool, string>()
 
   constructor (options: ResolvedDatabaseOptions, tenants: ResolvedTenantsOptions, budget: ConnectionBudget) {
     this.#options = options
@@ -37,11 +38,11 @@ export class TenantDatabases {
   }
 
   get connections (): number {
-    return [...this.#live].reduce((sum, { pool }) => sum + pool.totalCount, 0)
+    return [...this.#live.keys()].reduce((sum, { pool }) => sum + pool.totalCount, 0)
   }
 
   get waiting (): number {
-    return [...this.#live].reduce((sum, { waiting }) => sum + waiting, 0)
+    return [...this.#live.keys()].reduce((sum, { waiting }) => sum + waiting, 0)
   }
 
   /** Borrows a connection to a tenant's database. The borrower is made by `make`, which gets the pool's guard. */
@@ -57,7 +58,7 @@ export class TenantDatabases {
     const opening = [...this.#pools.values()]
     this.#pools.clear()
     await Promise.allSettled(opening)
-    await Promise.all([...this.#live].map(pool => pool.close()))
+    await Promise.all([...this.#live.keys()].map(pool => pool.close()))
   }
 
   #poolOf (tenant: Tenant): Promise<TenantPool> {
@@ -66,19 +67,21 @@ export class TenantDatabases {
     const known = this.#pools.get(key)
     if (known !== undefined) return known
     // Put down before it is awaited: of two first requests the second finds the first one's.
-    const opening = this.#open(tenant)
+    const opening = this.#open(tenant, key)
     this.#pools.set(key, opening)
     opening.catch(() => { if (this.#pools.peek(key) === opening) this.#pools.delete(key) })
     return opening
   }
 
-  async #open (tenant: Tenant): Promise<TenantPool> {
+  async #open (tenant: Tenant, key: string): Promise<TenantPool> {
     const source = await resolveTenantUrl(tenant, this.#tenants).catch((cause: unknown) => {
       throw new DatabaseUnavailableError(undefined, { cause })
     })
     const isOwned = typeof source === 'string'
+    // An embedded database is its folder's only process: the one that was evicted must be gone first.
+    if (isOwned && isEmbedded(source)) await Promise.all(Array.from(this.#live, ([pool, old]) => old === key && pool.retire()))
     const pool = new TenantPool(isOwned ? this.#openPool(source) : source, isOwned, this.#options)
-    this.#live.add(pool)
+    this.#live.set(pool, key)
     return pool
   }
 

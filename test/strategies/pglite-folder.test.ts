@@ -1,0 +1,32 @@
+import { TenantScope } from '@fastify-tenancy/core'
+import { openDatabase, resolveDatabaseOptions } from '@fastify-tenancy/database'
+import { createManager } from '@fastify-tenancy/manager'
+import type { Kysely } from 'kysely'
+import { rmSync } from 'node:fs'
+import t from 'tap'
+
+import { freshDatabase } from '../support/fresh.ts'
+import { temporaryFolder } from '../support/services.ts'
+import { until } from '../support/until.ts'
+import { silent, tables, type Rows } from './world.ts'
+
+t.test('PGlite: a folder per tenant, made by the manager, closed when it is idle and opened again', async t => {
+  const folder = temporaryFolder()
+  t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+  const options = { isolation: 'database' as const, database: { url: await freshDatabase(t), tenants: { url: `pglite://${folder}/{database}`, idle: '20ms' } }, tables }
+  const manager = createManager({ ...options, provision: async ({ client }) => { await client.query('create table projects (name text not null)') } })
+  t.teardown(() => manager.close())
+  await manager.init()
+  const tenant = await manager.create({ slug: 'acme', id: 'a' })
+  const database = openDatabase(resolveDatabaseOptions(options))
+  t.teardown(() => database.close())
+  await database.boot()
+  const db = database.forScope(new TenantScope(tenant, silent)) as unknown as Kysely<Rows>
+  const { connections } = database.health()
+  for (const name of ['acme:1', 'acme:2']) {
+    await db.insertInto('projects').values({ name }).execute()
+    // Two of one folder at once would spoil it: the next is opened when this one has closed.
+    await until(() => database.health().connections === connections)
+  }
+  t.same(await db.selectFrom('projects').select('name').execute(), [{ name: 'acme:1' }, { name: 'acme:2' }])
+})
