@@ -37,6 +37,7 @@ for (const [where, skip, store] of stores) {
       t.same(await statuses(app, undefined, 1, '/', '2001:db8:0:0:ffff::2'), [429])
       t.same(await statuses(app, undefined, 1, '/', '2001:db8:0:1::1'), [404])
       t.same(await statuses(app, 'acme', 1, '/', '192.0.2.1'), [200], 'a tenant is not limited by what the address did elsewhere')
+      t.notOk('retry-after' in (await get(app, undefined, '/', {}, '192.0.2.3')).headers, 'a refusal that no waiting mends names no time')
     })
 
     t.test('RL-05 a tenant that the file does not name has the default, which is 100', async t => {

@@ -66,7 +66,7 @@ export class Guard {
 }
 
 function end (reply: FastifyReply, error: Error | undefined, done: Done): void {
-  if (error !== undefined && 'retryAfter' in error) reply.header('retry-after', error.retryAfter)
+  if (error !== undefined && 'retryAfter' in error && error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
   done(error)
 }
 
