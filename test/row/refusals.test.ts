@@ -3,7 +3,7 @@ import { CompiledQuery, OperatorNode, RawNode, sql, type Compilable, type Operat
 import t, { type Test } from 'tap'
 
 import { RowCompiler } from '../../packages/database/src/row/compiler.ts'
-import { kysely, scopeOf, tenant } from './compile.ts'
+import { kysely, scopeOf, tenant, text } from './compile.ts'
 
 const db = kysely()
 const other = 'another-tenant'
@@ -212,6 +212,24 @@ t.test('a query that was compiled elsewhere, copied or made by hand is no query 
   }
   t.throws(() => { (query.parameters as unknown[])[0] = other }, TypeError, 'the parameters cannot be changed')
   t.throws(() => { (query as { sql: string }).sql = 'select 1' }, TypeError)
+})
+
+t.test('whoever holds a compiled query cannot reach the tenant of the next one', async t => {
+  const compiler = new RowCompiler(scopeOf())
+  const handle = kysely(compiler)
+  const poison = (node: unknown): void => {
+    if (typeof node !== 'object' || node === null) return
+    for (const [key, value] of Object.entries(node)) {
+      poison(value)
+      if (value === tenant || value === '=') Reflect.set(node, key, other)
+    }
+  }
+  for (const query of [handle.insertInto('notes').columns(['id']).expression(eb => eb.selectFrom('tags').select('id')), handle.selectFrom('notes').selectAll().where('n', '=', 1)]) {
+    const compiled = query.compile()
+    poison(compiled)
+    t.same(compiler.statementOf(compiled).values.filter(value => value === other), [])
+  }
+  t.equal(text(handle.selectFrom('notes').selectAll().where('n', '=', 1)), 'select * from "public"."notes" where "notes"."tenant_id" = :tenant and ("n" = 1)')
 })
 
 t.test('a node that changes while it is read is read once', async t => {

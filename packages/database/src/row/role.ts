@@ -8,6 +8,7 @@ import type { SqlClient } from '../setup/sql-client.ts'
 export async function rowRole (client: SqlClient, database: string): Promise<string> {
   const { app } = rolesOf(database)
   const { rows: [row] } = await client.query<{ may: boolean }>(
-    'select pg_catalog.pg_has_role(session_user, oid, \'MEMBER\') as may from pg_catalog.pg_roles where rolname = $1', [app])
+    `select pg_catalog.pg_has_role(session_user, oid, case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end) as may
+    from pg_catalog.pg_roles where rolname = $1`, [app])
   return row?.may === true ? app : 'none'
 }

@@ -15,7 +15,8 @@ export interface TenantValue {
 /** @throws TypeError for an empty id: it would reach the database as a value like any other. */
 export function tenantValue (id: string): TenantValue {
   if (typeof id !== 'string' || id === '') throw new TypeError('a tenant id must be a non-empty string')
-  const parameter = (): ValueNode => valueNode(id, false)
+  // Frozen: every compiled query holds them, and whoever holds a query could name another tenant in all that follow.
+  const parameter = (): ValueNode => Object.freeze(valueNode(id, false))
   const parameters = { text: parameter(), uuid: parameter(), int: parameter(), bigint: parameter() }
   return {
     id,
