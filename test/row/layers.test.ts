@@ -4,6 +4,8 @@ import { openDatabase, resolveDatabaseOptions, type TenancyDatabase } from '@fas
 import { sql, type Kysely } from 'kysely'
 import t, { type Test } from 'tap'
 
+import { protect } from '../../packages/database/src/setup/protect.ts'
+import { connect } from '../support/sql.ts'
 import { provision, type Provisioned, type Rows } from '../support/tenants.ts'
 
 async function open (t: Test, on: Provisioned, filter: boolean): Promise<TenancyDatabase> {
@@ -66,13 +68,19 @@ t.test('a tenant whose own strategy is row is rewritten in an application whose 
   t.equal((await db.selectFrom('notes').selectAll().execute()).length, 3)
 })
 
-t.test('strategy row on an initialised database without policies runs as the application\'s role', async t => {
+t.test('strategy row on an initialised database without policies runs as the application\'s role, with the privileges of protect', async t => {
   const on = await provisioned(t)
-  await on.admin('drop policy tenancy_tenant on notes; drop policy tenancy_system on notes; alter table notes no force row level security, disable row level security')
-  const database = openDatabase(resolveDatabaseOptions({ database: { url: on.url }, isolation: 'row', tables: on.tables }))
+  await on.admin('drop policy tenancy_tenant on notes; drop policy tenancy_system on notes; alter table notes no force row level security, disable row level security; alter table notes alter column tenant_id drop default')
+  await on.admin('create table tags (tenant_id text not null, id int, note_id int); insert into tags values (\'acme\', 1, 1), (\'globex\', 2, 1)')
+  const tables = resolveDatabaseOptions({ database: on.url, tables: { tenant: ['notes', 'tags'], shared: ['countries'] } }).tables
+  const client = await connect(t, on.superUrl)
+  await protect(client, { tables, signed: false, policies: false })
+  t.same(await on.admin('select polname from pg_policy'), [])
+  const database = openDatabase(resolveDatabaseOptions({ database: { url: on.url }, isolation: 'row', tables: { tenant: ['notes', 'tags'], shared: ['countries'] } }))
   t.teardown(() => database.close())
   await database.boot()
-  const db = dbOf(t, database)
+  const db = dbOf(t, database).withTables<{ tags: { id: number } }>()
   t.equal((await db.selectFrom('notes').selectAll().execute()).length, 3)
+  t.same(await db.selectFrom('tags').select('id').execute(), [{ id: 1 }])
   t.equal((await db.insertInto('notes').values({ body: 'acme:4' }).returning('tenant_id').executeTakeFirst())?.tenant_id, 'acme')
 })

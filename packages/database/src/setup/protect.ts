@@ -8,6 +8,8 @@ import { inTransaction, quoteName, type SqlClient } from './sql-client.ts'
 
 export interface ProtectOptions extends PolicyMode {
   readonly tables: ResolvedTables
+  /** False for privileges alone, where strategy `row` keeps all tenants apart. Policies that are there stay. @default true */
+  readonly policies?: boolean
 }
 
 /**
@@ -19,7 +21,7 @@ export interface ProtectOptions extends PolicyMode {
  * @param client one connection of a login that may become the owner role.
  * @throws FST_TENANCY_SETUP_INVALID
  */
-export async function protect (client: SqlClient, { tables: listed, ...mode }: ProtectOptions): Promise<void> {
+export async function protect (client: SqlClient, { tables: listed, policies = true, ...mode }: ProtectOptions): Promise<void> {
   const { database } = await readSession(client)
   const roles = rolesOf(database)
   await inTransaction(client, async () => {
@@ -28,7 +30,10 @@ export async function protect (client: SqlClient, { tables: listed, ...mode }: P
     await client.query('set local lock_timeout = \'5s\'')
     const tables = await listTables(client, listed)
     await protectSchema(client, roles, tables)
-    for (const [table, column] of Object.entries(tables.tenant)) await protectTable(client, { schema: tables.schema, table, column, ...mode, roles, parents: Object.keys(tables.tenant) })
+    for (const [table, column] of Object.entries(tables.tenant)) {
+      if (policies) await protectTable(client, { schema: tables.schema, table, column, ...mode, roles, parents: Object.keys(tables.tenant) })
+      else await grantTable(client, { schema: tables.schema, table, roles })
+    }
     for (const table of tables.shared) await protectShared(client, { schema: tables.schema, table, roles })
     for (const table of tables.global) await protectGlobal(client, { schema: tables.schema, table, roles })
   })
@@ -80,6 +85,13 @@ async function prepareColumn (client: SqlClient, facts: TableFacts, column: stri
   if (!isIdentity) await client.query(`alter table ${facts.name} alter column ${quoteName(column)} set default ${tenantSetting(type)}`)
   const predicate = tenantPredicate(column, type, mode)
   return { using: predicate, check: predicate }
+}
+
+/** One tenant table without a policy: row statements for the application's role. Only the rewriting of strategy `row` keeps its tenants apart. */
+export async function grantTable (client: SqlClient, { schema, table, roles }: ProtectTableOptions): Promise<void> {
+  const facts = await inspectTable(client, schema, table)
+  await takeOver(client, facts, roles)
+  await grantRows(client, facts, quoted(roles).app)
 }
 
 /** One table that all tenants read: SELECT for the application's role and the one of tenants with a schema, and nothing more. */
