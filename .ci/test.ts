@@ -9,7 +9,9 @@ import type { Readable } from 'node:stream'
 import { hasRedisServer, startPostgres, startRedis, temporaryFolder, type Service } from '../test/support/services.ts'
 import { terse, type Summary } from './terse.ts'
 
+// Temporary folders go with this one, also those of a test that was killed.
 const folder = temporaryFolder()
+process.env.TMPDIR = folder
 const services: Promise<Service>[] = []
 let tap: ChildProcessByStdio<null, Readable, null> | undefined
 
@@ -57,8 +59,7 @@ async function runTap (): Promise<Summary & { status: number }> {
   tap = spawn('tap', ['run', '--reporter=tap', ...process.argv.slice(2)], {
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,
-    // Temporary folders of tests go with ours, also those of a test that was killed.
-    env: { ...process.env, TMPDIR: folder, TEST_DATABASE_URL: database, ...(redis && { TEST_REDIS_URL: redis }) }
+    env: { ...process.env, TEST_DATABASE_URL: database, ...(redis && { TEST_REDIS_URL: redis }) }
   })
   const closed = once(tap, 'close') as Promise<[number | null]>
   const summary = await terse(createInterface({ input: tap.stdout }), line => { console.log(line) })

