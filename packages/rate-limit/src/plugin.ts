@@ -60,7 +60,7 @@ export const tenantRateLimit: FastifyPluginAsync<RateLimitOptions> = fp(async (a
     if (route.mode === 'off') return done()
     // A refused tenant's requests count for their sender, like those to no tenant.
     const isTenants = request[counted] = scope !== undefined && refusal === undefined
-    admit(request, reply, isTenants ? subjects.ofTenant(scope.tenant, request.ip) : subjects.ofAddress(request.ip), done)
+    admit(request, reply, isTenants ? subjects.ofTenant(scope.tenant, request) : subjects.ofAddress(request.ip), done)
   })
 
   // A tenant that only a claim named is known after authentication: the resolver's preHandler is a route's last before ours.
@@ -68,7 +68,7 @@ export const tenantRateLimit: FastifyPluginAsync<RateLimitOptions> = fp(async (a
     const { scope, refusal } = request.tenancy
     if (request[counted] === true || scope === undefined || refusal !== undefined) return done()
     request[counted] = true
-    admit(request, reply, subjects.ofTenant(scope.tenant, request.ip), done)
+    admit(request, reply, subjects.ofTenant(scope.tenant, request), done)
   }
   app.addHook('onRoute', route => {
     route.preHandler = [route.preHandler ?? [], countLate].flat()

@@ -38,16 +38,17 @@ export class Subjects {
     return this.#tenant(tenant).limits
   }
 
-  ofTenant (tenant: Tenant, ip: string | undefined): Subject {
+  /** @param client the request, whose `ip` is only read where it counts: behind trusted proxies it costs more than all the rest. */
+  ofTenant (tenant: Tenant, client: { readonly ip: string | undefined }): Subject {
     const subject = this.#tenant(tenant)
     const { perClient } = subject.limits
     if (perClient === undefined) return subject
-    const client: Quota = {
-      key: tenantKey(tenant.id, 'limit-client', clientAddress(ip)),
+    const perAddress: Quota = {
+      key: tenantKey(tenant.id, 'limit-client', clientAddress(client.ip)),
       overflow: tenantKey(tenant.id, 'limit-client'),
       name: 'perClient', limit: perClient, shape: minute, smoothing: this.#smoothing
     }
-    return { ...subject, quotas: [...subject.quotas, client] }
+    return { ...subject, quotas: [...subject.quotas, perAddress] }
   }
 
   ofAddress (ip: string | undefined): Subject {
