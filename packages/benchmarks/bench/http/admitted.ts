@@ -4,14 +4,15 @@ import { report, table, versions } from '../../src/report.ts'
 import { openField } from './field.ts'
 
 const field = await openField()
-const baseline = await field.contender('bare')
+const baseline = await field.server('bare')
 const others = []
 for (const kind of ['suite, no limits', 'suite, local limiter', 'suite, Redis limiter', '@fastify/rate-limit, local', '@fastify/rate-limit, Redis', 'rate-limiter-flexible, local', 'rate-limiter-flexible, Redis']) {
-  others.push(await field.contender(kind))
+  others.push(await field.server(kind))
 }
-const result = await race(baseline, others)
+const result = await race(baseline.apart, others.map(({ apart }) => apart))
+const inRow = await race(baseline.inRow, others.map(({ inRow }) => inRow))
 await field.stop()
-report('http', `${table(result, [
+report('http', `**32 connections, a request at a time**\n\n${table(result, [
   { figure: 'perSecond', title: 'requests/s', digits: 0 },
   { figure: 'cpu', title: 'CPU µs/request', digits: 1 },
   { figure: 'busy', title: 'server busy' },
@@ -20,5 +21,5 @@ report('http', `${table(result, [
   { name: 'suite, local limiter', figure: 'perSecond', atLeast: 0.9 },
   { name: 'suite, Redis limiter', figure: 'perSecond', atLeast: 0.5 },
   { name: 'suite, Redis limiter', figure: 'perSecond', atLeast: 1, against: '@fastify/rate-limit, Redis' }
-])}\n\nautocannon, 32 connections; ${versions('@fastify/rate-limit', 'rate-limiter-flexible', 'autocannon').join(', ')}`)
+])}\n\n**CPU, 16 requests in a row on each of 2 connections**\n\n${table(inRow, [{ figure: 'cpu', title: 'CPU µs/request', digits: 1 }])}\n\nautocannon, 32 connections; ${versions('@fastify/rate-limit', 'rate-limiter-flexible', 'autocannon').join(', ')}`)
 process.exit()

@@ -8,9 +8,16 @@ import type { Contender } from '../../src/race.ts'
 import { startServer } from '../database/postgres.ts'
 import type { Answered } from './load.ts'
 
+export interface Server {
+  /** 32 connections with a request at a time. */
+  readonly apart: Contender
+  /** 2 connections with 16 requests on their way: few system calls, so that the CPU of a request is nearly the application's own. */
+  readonly inRow: Contender
+}
+
 export interface Field {
   /** Starts a server of this kind, whose every answer must have this status. */
-  contender (kind: string, status?: number): Promise<Contender>
+  server (kind: string, status?: number): Promise<Server>
   readonly versions: string
   stop (): Promise<void>
 }
@@ -21,11 +28,12 @@ export async function openField (): Promise<Field> {
   const children = [load]
   const env = { ...process.env, BENCH_DATABASE: postgres.plain.url, BENCH_REDIS: redis.url, NODE_ENV: 'production' }
   return {
-    async contender (kind, status = 200) {
+    async server (kind, status = 200) {
       const server = fork(join(import.meta.dirname, 'server.ts'), [kind], { env })
       children.push(server)
       const [port] = await once(server, 'message') as [number]
-      return { name: kind, run: () => slice(server, load, port, status) }
+      const contender = (pipelining: number): Contender => ({ name: kind, run: () => slice(server, load, { port, status, pipelining }) })
+      return { apart: contender(1), inRow: contender(16) }
     },
     versions: postgres.version,
     async stop () {
@@ -35,13 +43,13 @@ export async function openField (): Promise<Field> {
   }
 }
 
-async function slice (server: ChildProcess, load: ChildProcess, port: number, status: number): Promise<{ perSecond: number, cpu: number, p50: number, busy: number, loadBusy: number }> {
+async function slice (server: ChildProcess, load: ChildProcess, how: { readonly port: number, readonly status: number, readonly pipelining: number }): Promise<{ perSecond: number, cpu: number, p50: number, busy: number, loadBusy: number }> {
   const before = await cpuOf(server)
-  load.send({ port, status })
+  load.send(how)
   const [answered] = await once(load, 'message') as [Answered]
   const cpu = await cpuOf(server) - before
   // The first request of a refused tenant passes.
-  if (answered.requests - answered.expected > 1) throw new Error(`${answered.requests - answered.expected} of ${answered.requests} answers had another status than ${status}`)
+  if (answered.requests - answered.expected > 1) throw new Error(`${answered.requests - answered.expected} of ${answered.requests} answers had another status than ${how.status}`)
   return {
     perSecond: answered.requests / answered.seconds,
     cpu: cpu / answered.requests,

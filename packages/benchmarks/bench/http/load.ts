@@ -13,13 +13,13 @@ export interface Answered {
   readonly cpu: number
 }
 
-process.on('message', ({ port, status }: { port: number, status: number }) => { void shoot(port, status) })
+process.on('message', ({ port, status, pipelining }: { port: number, status: number, pipelining: number }) => { void shoot(port, status, pipelining) })
 process.on('disconnect', () => process.exit())
 
-async function shoot (port: number, status: number): Promise<void> {
+async function shoot (port: number, status: number, pipelining: number): Promise<void> {
   const before = process.cpuUsage()
   const start = performance.now()
-  const result = await autocannon({ url: `http://127.0.0.1:${port}/`, connections: 32, duration: sliceMs / 1_000, headers: { host: 't1.example.com' } })
+  const result = await autocannon({ url: `http://127.0.0.1:${port}/`, connections: pipelining === 1 ? 32 : 2, pipelining, duration: sliceMs / 1_000, headers: { host: 't1.example.com' } })
   const own = process.cpuUsage(before)
   const answered: Answered = {
     requests: result.requests.total,
