@@ -4,7 +4,7 @@ export { defaultPoolSettings, openPool, type PoolSettings } from './connection/o
 export { openDatabase, TenancyDatabase, type DatabaseHealth } from './database.ts'
 export { AuditFailedError, DatabaseBusyError, DatabaseUnavailableError, IsolationBreachError, QueryRefusedError } from './errors.ts'
 export { DatabaseConflictError, DatabaseConstraintError, DatabaseError, DatabaseRetryError, DatabaseValueError, toHttpError } from './http-error.ts'
-export { resolveDatabaseOptions, type DatabaseConnectionOptions, type ResolvedDatabaseOptions, type ResolvedTables, type RlsOptions, type TablesOptions, type TenantDatabaseOptions } from './options.ts'
+export { resolveDatabaseOptions, type DatabaseConnectionOptions, type ResolvedDatabaseOptions, type ResolvedTables, type RlsOptions, type RowOptions, type TablesOptions, type TenantDatabaseOptions } from './options.ts'
 export type { Audit, AuditEvent, SystemAccessOptions, SystemWork } from './system/access.ts'
 export type { GlobalDatabase, GlobalKysely, ReadOnly, RequestDatabase, SharedTable, SystemKysely, TenantDatabase, TenantKysely, TenantTable, UntypedDatabase } from './types.ts'
 export { forgetTenant } from './queries/forget-tenant.ts'

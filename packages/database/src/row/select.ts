@@ -44,8 +44,8 @@ export function select (node: SelectQueryNode, outer: Scope): SelectQueryNode {
     having: node.having && having(node.having, scope),
     setOperations: node.setOperations?.map(one => setOperation(one, scope)),
     orderBy: node.orderBy && orderBy(node.orderBy, scope),
-    limit: node.limit && LimitNode.create(expression(node.limit.limit, scope)),
-    offset: node.offset && OffsetNode.create(expression(node.offset.offset, scope)),
+    limit: node.limit && limit(node.limit, scope),
+    offset: node.offset && offset(node.offset, scope),
     fetch: node.fetch && fetch(node.fetch),
     endModifiers: node.endModifiers?.map(one => modifier(one, locks, scope)),
     explain: undefined,
@@ -81,6 +81,20 @@ const havingProperties = properties('having')
 function having (node: HavingNode, scope: Scope): HavingNode {
   only(node, havingProperties)
   return HavingNode.create(scope.grammar.expression(node.having, scope))
+}
+
+const limitProperties = properties('limit')
+
+function limit (node: LimitNode, scope: Scope): LimitNode {
+  only(node, limitProperties)
+  return LimitNode.create(scope.grammar.expression(node.limit, scope))
+}
+
+const offsetProperties = properties('offset')
+
+function offset (node: OffsetNode, scope: Scope): OffsetNode {
+  only(node, offsetProperties)
+  return OffsetNode.create(scope.grammar.expression(node.offset, scope))
 }
 
 const setOperationProperties = properties('operator', 'expression', 'all')
