@@ -100,6 +100,13 @@ t.test('DBT-02 DBT-04 fifty rounds over six tenants with room for two pools: no 
   await until(async () => await connections() <= 2)
 })
 
+t.test('a tenant has all connections of its own pool, and no more', async t => {
+  const database = await open(t, { pool: { max: 2 } })
+  const { db } = on.handle(database, a)
+  const pids = await Promise.all(Array.from({ length: 6 }, () => sql<{ pid: number }>`select pg_backend_pid() as pid, pg_sleep(0.02)`.execute(db)))
+  t.equal(new Set(pids.map(({ rows: [row] }) => row?.pid)).size, 2)
+})
+
 t.test('DBT-03 of two first requests at once one makes the pool', async t => {
   let made = 0
   const database = await open(t, { url: async tenant => {

@@ -147,6 +147,18 @@ t.test('a statement is one wait, and a transaction of k statements k + 1', async
   }
 })
 
+t.test('TRP-01 a table that says whose its rows are is watched, and another tenant\'s row is stopped', async t => {
+  await on.admin(`
+    create table tenant_acme.projects_of (tenant_id text, name text)`)
+  await on.admin('drop table tenant_acme.projects; alter table tenant_acme.projects_of rename to projects; grant select, insert on tenant_acme.projects to public; insert into tenant_acme.projects values (\'acme\', \'acme:1\')')
+  const database = await on.open({ pool: { max: 1 } })
+  const { db } = on.handle(database, acme)
+  t.equal((await db.selectFrom('projects').selectAll().execute()).length, 1)
+  await on.admin('insert into tenant_acme.projects values (\'globex\', \'globex:1\')')
+  await t.rejects(db.selectFrom('projects').selectAll().execute(), { code: 'FST_TENANCY_ISOLATION_BREACH' })
+  await on.admin('drop table tenant_acme.projects; create table tenant_acme.projects (name text not null)')
+})
+
 t.test('POOL-19 one raw text means each tenant\'s own tables, prepared once for each', async t => {
   const { a, b } = await oneConnection(t)
   await on.admin('alter table tenant_globex.notes add column extra text')

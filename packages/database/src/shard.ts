@@ -18,6 +18,7 @@ import { rolesOf } from './setup/roles.ts'
 import type { ConnectionBudget } from './strategies/budget.ts'
 import { hasOwnLogins, type ShardOptions } from './strategies/options.ts'
 import { schemaOf } from './strategies/placement.ts'
+import { SchemaQualifier } from './strategies/qualifier.ts'
 import { SchemaCompiler } from './strategies/schema-compiler.ts'
 import { countTenantRoles, maxTenantRoles } from './strategies/tenant-roles.ts'
 import { signingKey, signToken } from './token.ts'
@@ -45,7 +46,7 @@ export class Shard {
   readonly #logins: ShardOptions
   readonly #tripwire: Tripwire
   readonly #rows: RowStrategy
-  readonly #sharedTables: ReadonlySet<string>
+  readonly #qualifier: SchemaQualifier
   #tables: ResolvedTables
   #name = ''
   #context: ContextSettings | undefined
@@ -57,7 +58,7 @@ export class Shard {
     this.#options = options
     this.#logins = logins
     this.#tables = options.tables
-    this.#sharedTables = new Set(options.tables.shared)
+    this.#qualifier = new SchemaQualifier({ names: new Set(options.tables.shared), schema: options.tables.schema })
     this.#rows = new RowStrategy(options)
     this.pool = new ConnectionPool(typeof url === 'string' ? budget.openPool(url, { ...defaultPoolSettings, max }) : url, typeof url === 'string', settings, fairness)
     this.#tripwire = new Tripwire(() => readTenantColumns(this.pool.pool, this.#tables.schema, this.#tables.tenant))
@@ -137,7 +138,7 @@ export class Shard {
     }
     const compiler = schema === undefined
       ? this.#rows.compiler(tenant)
-      : new SchemaCompiler({ own: schema, shared: this.#sharedTables, sharedSchema: this.#context.schema })
+      : new SchemaCompiler(schema, this.#qualifier)
     return { acquire: () => this.pool.acquire(borrower), compiler }
   }
 }

@@ -2,14 +2,10 @@ import { IdentifierNode, ListNode, AliasNode, OperationNodeTransformer, TableNod
 
 import { QueryRefusedError } from '../errors.ts'
 
-/** Where the tables of one tenant are. */
-export interface SchemaTables {
-  /** The tenant's own schema. */
-  readonly own: string
-  /** The names of the shared tables. */
-  readonly shared: ReadonlySet<string>
-  /** The schema of the shared tables. */
-  readonly sharedSchema: string
+/** The tables that all tenants read. */
+export interface SharedTables {
+  readonly names: ReadonlySet<string>
+  readonly schema: string
 }
 
 /**
@@ -17,19 +13,33 @@ export interface SchemaTables {
  * the same tables wherever it is prepared.
  *
  * It decides what a name means, not what a tenant may read: raw SQL passes through it, and the role of the schema
- * bounds both.
+ * bounds both. One serves all tenants of a shard, since making one costs more than its work.
  */
 export class SchemaQualifier extends OperationNodeTransformer {
-  readonly #tables: SchemaTables
+  readonly #shared: SharedTables
   /** The tables that stand where a table is read or written; everywhere else a name means one of these. */
-  readonly #places = new Map<TableNode, 'source' | 'target'>()
+  #places = new Map<TableNode, 'source' | 'target'>()
+  #own = ''
   /** The names of WITH that are visible, and those that were before the query that is being transformed. */
   #names: ReadonlySet<string> = new Set()
   #outer: ReadonlySet<string> = new Set()
 
-  constructor (tables: SchemaTables) {
+  constructor (shared: SharedTables) {
     super()
-    this.#tables = tables
+    this.#shared = shared
+  }
+
+  /**
+   * The query with the schema before each table: `own` is the tenant's.
+   *
+   * @throws FST_TENANCY_QUERY_REFUSED for a table of another schema
+   */
+  qualify<T extends OperationNode> (node: T, own: string, queryId: QueryId): T {
+    this.#own = own
+    this.#places = new Map()
+    // What was refused half-way left its path here.
+    this.nodeStack.length = 0
+    return this.transformNode(node, queryId)
   }
 
   protected override transformNodeImpl<T extends OperationNode> (node: T, queryId?: QueryId): T {
@@ -68,13 +78,12 @@ export class SchemaQualifier extends OperationNodeTransformer {
     if (schema !== undefined || place === undefined) return node
     // The target of a statement that writes never means a name of WITH.
     if (place === 'source' && this.#names.has(name)) return node
-    const { own, shared, sharedSchema } = this.#tables
-    return { ...node, table: { ...node.table, schema: IdentifierNode.create(shared.has(name) ? sharedSchema : own) } }
+    const schemaName = this.#shared.names.has(name) ? this.#shared.schema : this.#own
+    return { ...node, table: { ...node.table, schema: IdentifierNode.create(schemaName) } }
   }
 
   #assertReachable (schema: string, table: string): void {
-    const { own, shared, sharedSchema } = this.#tables
-    if (schema === own || (schema === sharedSchema && shared.has(table))) return
+    if (schema === this.#own || (schema === this.#shared.schema && this.#shared.names.has(table))) return
     throw new QueryRefusedError(`This tenant's tables are in a schema of its own, got table '${table}' of schema '${schema}': leave withSchema() and the schema out`)
   }
 

@@ -1,17 +1,19 @@
 import { PostgresQueryCompiler, type CompiledQuery, type RootOperationNode } from 'kysely'
 
-import { SchemaQualifier, type SchemaTables } from './qualifier.ts'
+import type { SchemaQualifier } from './qualifier.ts'
 
 /** Compiles the queries of one tenant of strategy `schema`: each table with its schema, after all plugins. */
 export class SchemaCompiler extends PostgresQueryCompiler {
-  readonly #tables: SchemaTables
+  readonly #schema: string
+  readonly #qualifier: SchemaQualifier
 
-  constructor (tables: SchemaTables) {
+  constructor (schema: string, qualifier: SchemaQualifier) {
     super()
-    this.#tables = tables
+    this.#schema = schema
+    this.#qualifier = qualifier
   }
 
   override compileQuery (node: RootOperationNode, queryId: CompiledQuery['queryId']): CompiledQuery {
-    return super.compileQuery(new SchemaQualifier(this.#tables).transformNode(node, queryId), queryId)
+    return super.compileQuery(this.#qualifier.qualify(node, this.#schema, queryId), queryId)
   }
 }
