@@ -49,7 +49,7 @@ t.test('a tenant has a database and a login of its own', async t => {
 t.test('INJ-03 INJ-04 INJ-06 INJ-20 no statement reaches another tenant, whatever role or setting it takes', async t => {
   const database = await open(t)
   const { db } = on.handle(database, a)
-  for (const { rolname } of await on.admin('select rolname from pg_roles')) {
+  for (const { rolname } of await on.admin('select rolname from pg_roles where rolname like \'%\\_\' || substr(md5(current_database()), 1, 8) or rolname like \'tenant\\_%\' || $1 or rolname like \'pg\\_%\' or rolname = session_user', [mark])) {
     if (rolname === `tenant_${a.id}`) continue
     await t.rejects(sql`select set_config('role', ${rolname}, true), query_to_xml('select body from notes', true, true, '')::text`.execute(db), { code: '42501' }, String(rolname))
   }

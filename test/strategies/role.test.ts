@@ -1,4 +1,5 @@
 import { tenantRole, type TenantRecord } from '@fastify-tenancy/core'
+import { openPool } from '@fastify-tenancy/database'
 import { createManager } from '@fastify-tenancy/manager'
 import { sql } from 'kysely'
 import t from 'tap'
@@ -107,6 +108,17 @@ t.test('the owner\'s login, which is no superuser, makes the roles', async t => 
   const { db } = on.handle(await on.open(), tenant)
   await db.insertInto('notes').values({ body: 'acme:1' }).execute()
   t.equal((await db.selectFrom('notes').selectAll().execute()).length, 1)
+})
+
+t.test('a pool that is passed in is the application\'s login too', async t => {
+  const on = await world(t, { rls: { context: 'role' } })
+  const pool = openPool(on.url)
+  t.teardown(() => pool.end())
+  const manager = createManager({ rls: { context: 'role' }, tables, database: { url: pool, ownerUrl: on.superUrl } })
+  t.teardown(() => manager.close())
+  const tenant = await manager.create({ slug: 'acme' })
+  const { db } = on.handle(await on.open({ url: pool }), tenant)
+  t.same(await db.selectFrom('notes').selectAll().execute(), [])
 })
 
 t.test('above 500 roles on one login the boot warns', { timeout: 120_000 }, async t => {

@@ -38,8 +38,10 @@ export class ShardPools {
 
   /** The user as which the application connects to a shard; undefined where the driver decides. */
   user (shard: string): string | undefined {
-    const { url } = this.logins(shard)
-    if (typeof url !== 'string') return url.options.user
+    const { url: source } = this.logins(shard)
+    const url = typeof source === 'string' ? source : source.options.connectionString
+    if (url === undefined) return typeof source === 'string' ? undefined : source.options.user
+    if (!URL.canParse(url)) return undefined
     const { protocol, username } = new URL(url)
     return protocol === 'pglite:' || username === '' ? undefined : decodeURIComponent(username)
   }

@@ -28,7 +28,8 @@ export async function ensureTenantRole (client: SqlClient, id: string, group: 'a
     const name = rolesOf(session.database)[group]
     // Inherited and not to be become: a role of a tenant is what statements run as, and nothing behind it.
     await client.query(`grant ${quoteName(name)} to ${quoteName(role)}${session.grantsOptions ? ' with inherit true, set false' : ''}`)
-    if (login !== undefined && login !== session.user) await grantRole(client, session, role, login, false)
+    const isSuperuser = login === session.user && session.superuser
+    if (login !== undefined && !isSuperuser) await grantRole(client, session, role, login, false)
   } catch (error) {
     if (sqlState(error) !== '42501') throw error
     throw new SetupInvalidError(`the login of options.database.ownerUrl may not create roles for tenants: run \`tenancy init\` again with these options`, { cause: error })
