@@ -208,3 +208,10 @@ t.test('the owner\'s login, which is no superuser, provisions; a creation that w
   t.equal((await db.selectFrom('notes').selectAll().execute()).length, 1)
   await t.rejects(manager.create({ slug: 'acme-inc' }), { code: 'FST_TENANCY_TENANT_CONFLICT' })
 })
+
+t.test('LIF-02 of several creates of one slug at once one wins, and the others get a conflict', async t => {
+  const ends = await Promise.allSettled(Array.from({ length: 2 }, (_, n) => on.create(`twin-${n}`, { slug: 'twins' })))
+  t.equal(ends.filter(({ status }) => status === 'fulfilled').length, 1)
+  for (const end of ends) if (end.status === 'rejected') t.match(end.reason, { code: 'FST_TENANCY_TENANT_CONFLICT', statusCode: 409 })
+  t.equal((await on.admin('select from pg_namespace where nspname like \'tenant\\_twin-%\'')).length, 1)
+})
