@@ -292,3 +292,15 @@ t.test('the longest that a statement may run goes by the tenant\'s plan', async 
   t.equal(await timeout('constructor'), '20s')
   await t.rejects(open(t, on, { statementTimeout: { plans: { free: '5' } } }), { message: /options\.database\.statementTimeout\.plans\.free must be a duration/ })
 })
+
+t.test('long lists of ever new lengths leave nothing prepared on the connection, and keep to their tenant', async t => {
+  const { a, b } = await oneConnection(t)
+  for (const length of [2_000, 2_001, 2_000]) await a.db.insertInto('notes').values(Array.from({ length }, (_, at) => ({ body: `acme:${at}` }))).execute()
+  await a.db.transaction().execute(async trx => {
+    const ids = Array.from({ length: 2_500 }, (_, at) => `acme:${at}`)
+    t.equal((await trx.selectFrom('notes').select('id').where('body', 'in', ids).execute()).length, 6_002)
+  })
+  t.same(await bodies(b), ['globex:1'])
+  const { rows } = await sql<{ longest: number }>`select max(length(statement)) as longest from pg_prepared_statements`.execute(a.db)
+  t.ok(Number(rows[0]?.longest) < 10_000)
+})

@@ -26,3 +26,11 @@ t.test('a text has one name, and another text another', async t => {
   t.not(readStatement('select 1').name, readStatement('select 2').name)
   t.match(readStatement('select 1').name, /^t_[\w-]{24}$/)
 })
+
+t.test('lists of ever new lengths do not fill the memory: a long text has no name and is not kept', async t => {
+  const text = (length: number): string => `select ${Array.from({ length }, (_, at) => `$${at + 1}`).join(',')}`
+  t.equal(readStatement(text(5_000)).name, '')
+  t.ok(readStatement(text(5_000)).isAllowed)
+  t.not(readStatement(text(5_000)), readStatement(text(5_000)))
+  t.equal(readStatement(text(100)), readStatement(text(100)))
+})

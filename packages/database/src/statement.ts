@@ -9,7 +9,7 @@ export interface Statement {
   readonly isAllowed: boolean
   /** Whether its connection must not serve anybody afterwards. */
   readonly mayChangeSession: boolean
-  /** A name to prepare it under: the same text always has the same one. */
+  /** A name to prepare it under: the same text always has the same one. '' where the text is too long to be kept. */
   readonly name: string
 }
 
@@ -21,18 +21,25 @@ export const rowTags: ReadonlySet<string> = new Set(['SELECT', 'INSERT', 'UPDATE
 
 const known = new LRUCache<string, Statement>({ max: 2_000 })
 
+/**
+ * Longer texts are not kept, here or by the server. They are lists (rows to insert, ids to look for), of which
+ * each length is a text of its own: whoever chooses the length would fill our memory and that of each backend.
+ */
+const longestKept = 10_000
+
 /** Reads a statement's text; the answer is kept, since an application has few texts and sends them often. */
 export function readStatement (text: string): Statement {
   const old = known.get(text)
   if (old !== undefined) return old
   const keyword = firstKeyword(text)
+  const isKept = text.length <= longestKept
   const statement = {
     keyword,
     isAllowed: rowKeywords.has(keyword),
     mayChangeSession: sessionWords.test(text),
-    name: `t_${createHash('sha256').update(text).digest('base64url').slice(0, 24)}`
+    name: isKept ? `t_${createHash('sha256').update(text).digest('base64url').slice(0, 24)}` : ''
   }
-  known.set(text, statement)
+  if (isKept) known.set(text, statement)
   return statement
 }
 

@@ -166,7 +166,7 @@ export class Lease {
     const context = this.#borrower.context(this.#session.client)
     const contextName = readStatement(context.text).name
     // Without parameters a plan is always the generic one: such a statement is not worth a name.
-    const statementName = query.values.length > 0 ? this.#nameHere(name) : ''
+    const statementName = query.values.length > 0 && name !== '' ? this.#nameHere(name) : ''
     const send = (): Promise<BatchEnd> => this.#send([
       ...this.#takeBegin(),
       this.#prepared(context, contextName, 0),
