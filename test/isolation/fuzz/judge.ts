@@ -60,7 +60,7 @@ export class Judge {
   static async on (client: pg.Client, role: string): Promise<Judge> {
     const judge = new Judge(client, role)
     await client.query(schemaSql(role))
-    await client.query('set statement_timeout = \'100ms\'; set jit = off')
+    await client.query('set jit = off')
     const { rows: [row] } = await client.query<{ version: number }>('select current_setting(\'server_version_num\')::int / 10000 as version')
     judge.#version = row?.version ?? 15
     for (const tenant of tenants) judge.#foreign.set(tenant, (await judge.#state(tenant)).foreign)
@@ -96,11 +96,11 @@ export class Judge {
   }
 
   async #run ({ sql, parameters, query }: CompiledQuery, tenant: string, role: string | undefined): Promise<Answer> {
-    await this.#client.query(role === undefined ? 'begin' : `begin; set local role ${role}; select set_config('tenancy.tenant', '${tenant}', true)`)
+    await this.#client.query(`begin; ${role === undefined ? '' : `set local role ${role}; select set_config('tenancy.tenant', '${tenant}', true);`} set local statement_timeout = '150ms'`)
     try {
       const { rows, rowCount } = await this.#client.query<unknown[]>({ text: sql, values: [...parameters], rowMode: 'array' })
       const isRead = query.kind === 'SelectQueryNode' && !/\b(?:insert into|update|delete from) "/.test(sql)
-      if (role !== undefined && !isRead) await this.#client.query('reset role')
+      if (!isRead) await this.#client.query('set local statement_timeout = 0; reset role')
       const state = isRead ? { state: '', foreign: this.#foreign.get(tenant) ?? '' } : await this.#state(tenant)
       return { error: undefined, rows: rows.map(row => JSON.stringify(row)).toSorted(), count: rowCount, ...state }
     } catch (error) {
