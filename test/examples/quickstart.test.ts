@@ -122,6 +122,23 @@ story('with PostgreSQL and Redis', async t => {
   return { databaseUrl: await freshDatabase(t), redisUrl: redis.url }
 }, { skip: noRedis })
 
+for (const isolation of ['row', 'schema'] as const) {
+  t.test(`the same application runs with ISOLATION=${isolation}`, async t => {
+    const http = await start(t, { databaseUrl: await freshDatabase(t), isolation })
+    const created = await http('acme.localhost', 'POST', '/projects', { name: 'acme:1' })
+    t.equal(created.status, 201)
+    const path = `/projects/${String(created.body.id)}`
+    t.equal((await http('acme.localhost', 'POST', `${path}/tasks`, { title: 'acme:task' })).status, 201)
+    t.same((await http('acme.localhost', 'GET', '/stats')).body, { projects: 1, tasks: 1 })
+    t.same((await http('globex.localhost', 'GET', '/projects')).body, { projects: [] })
+    t.same((await http('globex.localhost', 'GET', '/stats')).body, { projects: 0, tasks: 0 })
+    for (const method of ['GET', 'DELETE']) t.equal((await http('globex.localhost', method, path)).status, 404)
+    t.match((await http('acme.localhost', 'PATCH', path, { name: 'acme:2' })).body, { name: 'acme:2' })
+    t.equal((await http('acme.localhost', 'DELETE', path)).status, 204)
+    t.same((await http('acme.localhost', 'GET', '/stats')).body, { projects: 0, tasks: 0 })
+  })
+}
+
 t.test('RL-01 a limits file of the reader\'s own sets other limits', async t => {
   const file = join(t.testdir(), 'limits.yaml')
   writeFileSync(file, 'tenants:\n  acme: { rpm: 2 }\n  globex: { rpm: 4 }\n')

@@ -10,7 +10,7 @@ export interface Settings {
   databaseUrl: string
   redisUrl?: string | undefined
   limitsFile: string
-  isolation: string
+  isolation: 'rls' | 'row' | 'schema'
   /** Signs the tenant context. Every process on one database needs the same. */
   secret?: string | undefined
   logger?: boolean
@@ -20,20 +20,20 @@ export interface Settings {
 export async function buildApp ({ baseDomain, databaseUrl, redisUrl, limitsFile, isolation, secret, logger = true }: Settings): Promise<FastifyInstance> {
   if (secret === undefined && process.env.NODE_ENV === 'production') throw new Error('TENANCY_SECRET must be set under NODE_ENV=production')
   const rls = { secret: secret ?? 'a secret for trying it out, known to everybody' }
-  const tables = { tenant: ['projects', 'tasks'] }
+  const tables = isolation === 'schema' ? {} : { tenant: ['projects', 'tasks'] }
 
   // One pool for set-up and requests: an embedded database has a single connection.
   const database = openPool(databaseUrl)
   // An id of any length is looked for, and not found; a number is no name.
   const app = Fastify({ logger, routerOptions: { maxParamLength: 16_384 }, ajv: { customOptions: { coerceTypes: false } } })
   app.addHook('onClose', () => database.end())
-  await setUp(database, { rls, tables })
+  await setUp(database, { isolation, rls, tables })
 
   await app.register(tenancy, {
     baseDomain,
     database,
     ...(redisUrl !== undefined && { redis: redisUrl }),
-    isolation: isolation as 'rls', // checked by the suite
+    isolation,
     rls,
     tables,
     rateLimit: limitsFile

@@ -1,6 +1,6 @@
-import { sql, type Generated, type Kysely } from 'kysely'
+import type { Generated } from 'kysely'
 
-/** The application's tables. Keys lead with the tenant, so that no foreign key can reach another tenant's row. */
+/** The application's tables, as Kysely knows them. */
 export interface Schema {
   projects: { tenant_id: string, id: Generated<string>, name: string, created_at: Generated<Date> }
   tasks: { tenant_id: string, id: Generated<string>, project_id: string, title: string, created_at: Generated<Date> }
@@ -13,26 +13,29 @@ declare module 'fastify-tenancy' {
   }
 }
 
-/** Creates what is missing. Safe to run from several processes at once. */
-export async function migrate (db: Kysely<unknown>): Promise<void> {
-  await db.transaction().execute(async trx => {
-    await sql`select pg_advisory_xact_lock(hashtext('quickstart'))`.execute(trx)
-    await trx.schema.createTable('projects').ifNotExists()
-      .addColumn('tenant_id', 'uuid', column => column.notNull())
-      .addColumn('id', 'uuid', column => column.notNull().defaultTo(sql`gen_random_uuid()`))
-      .addColumn('name', 'text', column => column.notNull())
-      .addColumn('created_at', 'timestamptz', column => column.notNull().defaultTo(sql`now()`))
-      .addPrimaryKeyConstraint('projects_pkey', ['tenant_id', 'id'])
-      .execute()
-    await trx.schema.createTable('tasks').ifNotExists()
-      .addColumn('tenant_id', 'uuid', column => column.notNull())
-      .addColumn('id', 'uuid', column => column.notNull().defaultTo(sql`gen_random_uuid()`))
-      .addColumn('project_id', 'uuid', column => column.notNull())
-      .addColumn('title', 'text', column => column.notNull())
-      .addColumn('created_at', 'timestamptz', column => column.notNull().defaultTo(sql`now()`))
-      .addPrimaryKeyConstraint('tasks_pkey', ['tenant_id', 'id'])
-      .addForeignKeyConstraint('tasks_project', ['tenant_id', 'project_id'], 'projects', ['tenant_id', 'id'], key => key.onDelete('cascade'))
-      .execute()
-    await trx.schema.createIndex('tasks_by_project').ifNotExists().on('tasks').columns(['tenant_id', 'project_id']).execute()
-  })
+/**
+ * The tables, created where they are missing. Where tenants share them, each row says whose it is, and keys lead with
+ * the tenant, so that no foreign key can reach another tenant's row.
+ */
+export function tables (isShared: boolean): string {
+  const column = isShared ? 'tenant_id uuid not null,' : ''
+  const key = (name: string): string => isShared ? `tenant_id, ${name}` : name
+  return `
+    create table if not exists projects (
+      ${column}
+      id uuid not null default gen_random_uuid(),
+      name text not null,
+      created_at timestamptz not null default now(),
+      primary key (${key('id')})
+    );
+    create table if not exists tasks (
+      ${column}
+      id uuid not null default gen_random_uuid(),
+      project_id uuid not null,
+      title text not null,
+      created_at timestamptz not null default now(),
+      primary key (${key('id')}),
+      foreign key (${key('project_id')}) references projects (${key('id')}) on delete cascade
+    );
+    create index if not exists tasks_by_project on tasks (${key('project_id')});`
 }

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url'
 
-import { buildApp } from './app.ts'
+import { buildApp, type Settings } from './app.ts'
 
 /** How long requests may still run after SIGTERM. A connection on which none has begun would otherwise hold the process for minutes. */
 const grace = 5_000
@@ -15,7 +15,7 @@ try {
     databaseUrl: env.DATABASE_URL || 'pglite://memory',
     redisUrl: env.REDIS_URL || undefined,
     limitsFile: env.LIMITS_FILE || fileURLToPath(new URL('../limits.json', import.meta.url)),
-    isolation: env.ISOLATION || 'rls',
+    isolation: (env.ISOLATION || 'rls') as Settings['isolation'], // checked by the suite
     secret: env.TENANCY_SECRET
   })
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {

@@ -1,8 +1,7 @@
 import { createManager, type ManagerOptions } from '@fastify-tenancy/manager'
-import { Kysely, PostgresDialect } from 'kysely'
 import type pg from 'pg'
 
-import { migrate } from './schema.ts'
+import { tables } from './schema.ts'
 
 const tenants = [
   { slug: 'acme', name: 'Acme', plan: 'free' },
@@ -10,15 +9,32 @@ const tenants = [
 ]
 
 /** Brings an empty database to where the application can serve: what a deployment does once, with `tenancy init`, migrations and `tenancy protect`. */
-export async function setUp (pool: pg.Pool, options: Pick<ManagerOptions, 'rls' | 'tables'>): Promise<void> {
-  const manager = createManager({ database: pool, ...options })
+export async function setUp (pool: pg.Pool, options: Pick<ManagerOptions, 'isolation' | 'rls' | 'tables'>): Promise<void> {
+  const manager = createManager({
+    database: pool,
+    ...options,
+    // With a schema per tenant, each tenant's tables are made with the tenant.
+    provision: async ({ client }) => { await client.query(tables(false)) }
+  })
   await manager.init()
-  await migrate(new Kysely({ dialect: new PostgresDialect({ pool }) }))
-  await manager.protect()
+  if (options.isolation !== 'schema') {
+    await createShared(pool)
+    await manager.protect()
+  }
   for (const tenant of tenants) {
     // Another process may be seeding too.
     await manager.create(tenant).catch((error: { code?: string }) => {
       if (error.code !== 'FST_TENANCY_TENANT_CONFLICT') throw error
     })
+  }
+}
+
+// Several processes may start at once, and `if not exists` alone does not stand that.
+async function createShared (pool: pg.Pool): Promise<void> {
+  const client = await pool.connect()
+  try {
+    await client.query(`begin; select pg_advisory_xact_lock(hashtext('quickstart')); ${tables(true)}; commit`)
+  } finally {
+    client.release()
   }
 }
