@@ -82,7 +82,7 @@ async function provision (serverUrl: string, name: string): Promise<BenchDatabas
   await protect(client, { tables: resolveDatabaseOptions({ database: superUrl, tables }).tables, signed: isSigned, context: name === 'roles' ? 'role' : 'setting' })
   for (const { id } of tenants) {
     if (name === 'roles') await ensureTenantRole(client, id, 'app', login.user)
-    if (name === 'plain') await ensureTenantSchema(client, { id, schema: tenantIdentifier(id), login: login.user, build: inSchema => inSchema.query(own).then(() => {}) })
+    if (name === 'plain') await ensureTenantSchema(client, { id, schema: tenantIdentifier(id), login: login.user, build: async inSchema => { await inSchema.query(own) } })
   }
   await client.query(`create role ${hand.user} login password '${hand.password}'; alter table bare_items owner to ${hand.user}`)
   await client.query('vacuum analyze')
