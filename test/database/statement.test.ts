@@ -27,8 +27,9 @@ t.test('a text has one name, and another text another', async t => {
   t.match(readStatement('select 1').name, /^t_[\w-]{24}$/)
 })
 
+const text = (length: number): string => `select ${Array.from({ length }, (_, at) => `$${at + 1}`).join(',')}`
+
 t.test('lists of ever new lengths do not fill the memory: a long text has no name and is not kept', async t => {
-  const text = (length: number): string => `select ${Array.from({ length }, (_, at) => `$${at + 1}`).join(',')}`
   t.equal(readStatement(text(5_000)).name, '')
   t.ok(readStatement(text(5_000)).isAllowed)
   t.not(readStatement(text(5_000)), readStatement(text(5_000)))

@@ -44,8 +44,9 @@ export async function createTenancy (given: TenancyOptions, { log = silent }: St
     await redis?.close()
   }
   try {
-    const { level, reasons } = await database.boot()
+    const { level, reasons, warnings = [] } = await database.boot()
     log[level < 3 ? 'warn' : 'info']({ isolationLevel: `L${level}`, reasons }, `tenancy: isolation level L${level}`)
+    for (const warning of warnings) log.warn({}, `tenancy: ${warning}`)
     await resolver.start()
     await cache?.start()
   } catch (error) {
