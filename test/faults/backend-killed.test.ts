@@ -54,7 +54,8 @@ t.test('PGF-07 a client sees nothing of the database\'s text', async t => {
     '/syntax': [500, request => sql`select from where`.execute(dbOf(request))]
   }
   for (const [url, [, work]] of Object.entries(failures)) app.get(url, { config: { tenancy: { statementTimeout: '100ms' } } }, work)
-  for (const [url, [status]] of Object.entries(failures)) {
+  app.setNotFoundHandler(async request => sql`select * from unlisted`.execute(dbOf(request)))
+  for (const [url, [status]] of Object.entries({ ...failures, '/no/such/route': [500] as [number] })) {
     const { statusCode, body, headers } = await app.inject({ url, headers: { host: 'acme.example.com' } })
     t.equal(statusCode, status, url)
     t.notMatch(body, /notes|unlisted|value "|abc|_pkey|violates|syntax|column|pkey|canceling/i, url)

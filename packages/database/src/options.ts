@@ -3,7 +3,7 @@ import type { KyselyPlugin, LogConfig } from 'kysely'
 import type pg from 'pg'
 import * as v from 'valibot'
 
-import { isEmbedded } from './connection/open-pool.ts'
+import { isEmbedded, isEmbeddedPool } from './connection/open-pool.ts'
 import type { Audit } from './system/access.ts'
 import { pool, serverUrl, source } from './connection/source-schema.ts'
 import { isPlainName } from './row/names.ts'
@@ -245,7 +245,8 @@ const schema = v.strictObject({
 export function resolveDatabaseOptions (given: unknown, name = 'options'): ResolvedDatabaseOptions {
   const { database, isolation, rls, row, tables, registry, audit, decorator } = checkOptions(schema, withDatabaseObject(given), name)
   const { url, registryUrl, systemUrl, ownerUrl, tenants, log, types, statementTimeout: timeouts, ...rest } = database
-  if (typeof url === 'string' && isEmbedded(url) && process.env.NODE_ENV === 'production' && !rest.allowEmbedded) {
+  const isEmbeddedHere = typeof url === 'string' ? isEmbedded(url) : isEmbeddedPool(url)
+  if (isEmbeddedHere && process.env.NODE_ENV === 'production' && !rest.allowEmbedded) {
     throw new OptionInvalidError(`${name}.database must be a postgres:// URL under NODE_ENV=production, got an embedded PGlite: set ${name}.database.allowEmbedded where that is meant`)
   }
   if (isolation === 'database' && tenants === undefined) {

@@ -1,5 +1,6 @@
+import type { TenancyError } from '@fastify-tenancy/core'
 import { toHttpError } from '@fastify-tenancy/database'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 
 /**
  * Has Fastify's own error handler see `toHttpError(error)`, so that a reply holds nothing of the database's text.
@@ -9,8 +10,20 @@ import type { FastifyInstance } from 'fastify'
 export function mapErrors (app: FastifyInstance): void {
   app.addHook('onRoute', route => {
     route.errorHandler ??= (error, request, reply) => {
-      const isOwn = request.server.errorHandler.name !== 'defaultErrorHandler'
-      void reply.send(isOwn ? error : toHttpError(error))
+      void reply.send(hasOwnHandler(request) ? error : toHttpError(error))
     }
   })
+  // A not-found handler is no route and takes no error handler: there the error itself is made what a client may see.
+  app.addHook('onError', async (request, _reply, error) => {
+    const shown = toHttpError(error)
+    if (!request.is404 || hasOwnHandler(request) || shown === error) return
+    request.log.error({ err: error }, 'the not-found handler failed')
+    for (const key of Object.keys(error)) Reflect.deleteProperty(error, key)
+    const { message, statusCode, code, headers } = shown as TenancyError
+    Object.assign(error, { message, statusCode, code, headers })
+  })
+}
+
+function hasOwnHandler (request: FastifyRequest): boolean {
+  return request.server.errorHandler.name !== 'defaultErrorHandler'
 }

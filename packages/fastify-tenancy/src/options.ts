@@ -66,6 +66,8 @@ export function resolveTenancyOptions (given: unknown): ResolvedTenancyOptions {
   const { baseDomain, hosts, routes, database, isolation, rls, row, tables, registry, audit, redis, resolver, rateLimit, cache, decorators } = checkOptions(schema, given)
 
   const resolvedDatabase = resolveDatabaseOptions(defined({ database, isolation, rls, row, tables, registry, audit, decorator: decorators.db }))
+  const misplaced = ['baseDomain', 'hosts', 'routes', 'registry', 'redis', 'decorators'].find(name => name in resolver)
+  if (misplaced !== undefined) throw new OptionInvalidError(`options.resolver.${misplaced} is not a known option: give options.${misplaced}`)
   const resolverOptions = defined({ ...resolver, baseDomain, hosts, routes, decorators: { tenant: decorators.tenant } })
   renamed(['baseDomain', 'hosts', 'routes'], () => resolveResolverOptions({ ...resolverOptions, registry: anyRegistry }, 'options.resolver'))
   const rateLimitOptions = typeof rateLimit === 'string' ? { file: rateLimit } : rateLimit

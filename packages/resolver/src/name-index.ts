@@ -42,7 +42,7 @@ export class NameIndex {
 
   start (): void {
     void this.read()
-    this.#timer = setInterval(() => { void this.read() }, this.#interval).unref()
+    this.#timer = setInterval(() => { void this.read() }, Math.min(this.#interval, maxTimer)).unref()
   }
 
   stop (): void {
@@ -69,3 +69,6 @@ export class NameIndex {
     this.#names = names
   }
 }
+
+// Node takes a longer one for 1 ms.
+const maxTimer = 2 ** 31 - 1

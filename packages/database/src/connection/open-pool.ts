@@ -1,6 +1,7 @@
 import type { PGlite } from '@electric-sql/pglite'
 import { createRequire } from 'node:module'
 
+import { OptionInvalidError } from '@fastify-tenancy/core'
 import pg from 'pg'
 
 import { PGliteStream } from './pglite-stream.ts'
@@ -31,6 +32,7 @@ export function isEmbedded (url: string): boolean {
  */
 export function openPool (url: string, settings: PoolSettings = defaultPoolSettings): pg.Pool {
   if (isEmbedded(url)) return openEmbedded(url)
+  if (!/^postgres(?:ql)?:\/\/./.test(url)) throw new OptionInvalidError('the database\'s URL must begin with postgres://, postgresql:// or pglite://')
   const pool = new pg.Pool({
     connectionString: url,
     max: settings.max,

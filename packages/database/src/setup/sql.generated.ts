@@ -218,25 +218,29 @@ language plpgsql stable parallel restricted security definer set search_path = p
 as $$
 declare
   token text := current_setting('tenancy.token', true);
-  part text[] := regexp_match(token, '^([A-Za-z0-9_-]{1,63})\\|([0-9]{1,15})\\|([0-9]{1,10})\\|([0-9a-f]{64})$');
-  message bytea;
+  -- No regular expression: it costs twenty times the rest. Nothing is cast before its signature was found right.
+  part text[] := string_to_array(token, '|');
+  message text;
   expires timestamptz;
   reason text;
 begin
-  if part is null then
+  if cardinality(part) is distinct from 4 then
     reason := case when coalesce(token, '') = '' then 'there is none' else 'it is malformed' end;
   else
-    message := convert_to(part[1] || '|' || part[2] || '|' || part[3], 'UTF8');
-    expires := to_timestamp(part[2]::bigint / 1000.0);
-    reason := case
-      when not exists (
-        select from tenancy.signing_keys
-        where sha256(outer_pad || sha256(inner_pad || message)) = decode(part[4], 'hex')
-      ) then 'no known key signed it'
-      when expires < now() - interval '30 seconds' then 'it has expired'
-      when expires > clock_timestamp() + interval '90 seconds' then 'it is not valid yet'
-      when part[3] not in ('0', pg_backend_pid()::text) then 'it belongs to another connection'
-    end;
+    message := part[1] || '|' || part[2] || '|' || part[3];
+    if not exists (
+      select from tenancy.signing_keys
+      where encode(sha256(outer_pad || sha256(inner_pad || convert_to(message, 'UTF8'))), 'hex') = part[4]
+    ) then
+      reason := 'no known key signed it';
+    else
+      expires := to_timestamp(part[2]::bigint / 1000.0);
+      reason := case
+        when expires < now() - interval '30 seconds' then 'it has expired'
+        when expires > clock_timestamp() + interval '90 seconds' then 'it is not valid yet'
+        when part[3] not in ('0', pg_backend_pid()::text) then 'it belongs to another connection'
+      end;
+    end if;
   end if;
   if reason is not null then
     raise exception using errcode = 'TN401', message = 'tenant context refused: ' || reason;
