@@ -1,11 +1,12 @@
 // The runner of npm test, run on small projects of its own.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import t, { type Test } from 'tap'
 
 import { noRedis } from '../support/fresh.ts'
+import { temporaryFolder } from '../support/services.ts'
 import { until } from '../support/until.ts'
 
 const runner = join(import.meta.dirname, '../../.ci/test.ts')
@@ -18,8 +19,17 @@ interface Run {
   readonly ended: Promise<number | null>
 }
 
-function run (t: Test, source: string, env: Record<string, string | undefined> = {}): Run {
-  const folder = t.testdir({ 'package.json': '{ "type": "module" }', '.taprc': 'type-strip-only: true\ninclude: ["*.test.ts"]\n', 'x.test.ts': source })
+// Not beside this file: where the checkout is private, PostgreSQL's user could not reach it.
+function projectIn (t: Test, files: Record<string, string>): string {
+  const folder = temporaryFolder()
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text)
+  symlinkSync(join(import.meta.dirname, '../../node_modules'), join(folder, 'node_modules'))
+  return folder
+}
+
+function run (t: Test, source: string, env: Record<string, string | undefined> = {}): Run & { folder: string } {
+  const folder = projectIn(t, { 'package.json': '{ "type": "module" }', '.taprc': 'type-strip-only: true\ninclude: ["*.test.ts"]\n', 'x.test.ts': source })
   const { TEST_DATABASE_URL, TEST_REDIS_URL } = process.env
   const child = spawn(process.execPath, [runner, '--disable-coverage', '--allow-empty-coverage'], {
     cwd: folder,
@@ -29,7 +39,7 @@ function run (t: Test, source: string, env: Record<string, string | undefined> =
   child.stdout?.setEncoding('utf8').on('data', chunk => { output.out += chunk })
   child.stderr?.setEncoding('utf8').on('data', chunk => { output.err += chunk })
   t.teardown(() => child.kill('SIGTERM'))
-  return { child, output, ended: once(child, 'close').then(([code]) => code) }
+  return { folder, child, output, ended: once(child, 'close').then(([code]) => code) }
 }
 
 const lastLine = ({ out }: { out: string }): string | undefined => out.trimEnd().split('\n').at(-1)
@@ -72,8 +82,7 @@ t.test('without redis-server and with CI=true the run fails with one line', asyn
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   t.test(`${signal} in the middle leaves no process and no folder behind`, { skip: noRedis }, async t => {
     const source = "import t from 'tap'\nimport { spawn } from 'node:child_process'\nspawn('sleep', ['600'])\nconsole.error('hangs')\nawait new Promise(resolve => setTimeout(resolve, 600_000))\nt.pass()"
-    const { child, output, ended } = run(t, source, { TEST_DATABASE_URL: undefined, TEST_REDIS_URL: undefined })
-    const folder = t.testdirName
+    const { folder, child, output, ended } = run(t, source, { TEST_DATABASE_URL: undefined, TEST_REDIS_URL: undefined })
     await until(() => output.err.includes('hangs'), 30_000)
     t.ok(processesIn(folder).length >= 3, 'control: PostgreSQL, Redis and the test are running')
     child.kill(signal)

@@ -15,6 +15,8 @@ import { plan } from './statements.ts'
 import { unscoped } from './syntax-oracle.ts'
 
 const timedOut = '57014'
+// "MERGE command cannot affect row a second time", or INSERT … ON CONFLICT.
+const twice = '21000'
 
 /** How one statement went. */
 export interface Verdict {
@@ -80,15 +82,16 @@ export class Judge {
     }
     const expected = await this.#run(original, tenant, this.#role)
     const actual = await this.#run(rewritten, tenant, undefined)
-    const problem = this.#compare(expected, actual, tenant) ?? (rules === postgresRules ? unscoped(rewritten.sql, tenantColumns) : undefined)
+    const problem = this.#compare(expected, actual, tenant, original.sql) ?? (rules === postgresRules ? unscoped(rewritten.sql, tenantColumns) : undefined)
     return { problem: problem && `${problem}\n  as it is:  ${original.sql}\n  rewritten: ${rewritten.sql}\n  with ${JSON.stringify(rewritten.parameters)}`, hasFailed: expected.error !== undefined, sql: rewritten.sql }
   }
 
-  #compare (expected: Answer, actual: Answer, tenant: string): string | undefined {
+  #compare (expected: Answer, actual: Answer, tenant: string, sql: string): string | undefined {
     if (actual.foreign !== this.#foreign.get(tenant)) return 'another tenant\'s rows were written'
     // Cross joins of cross joins: neither answer says anything.
     if ([expected.error, actual.error].some(error => error?.startsWith(timedOut))) return undefined
     if (expected.error !== undefined && actual.error !== undefined) return undefined
+    if ([expected.error, actual.error].some(error => error?.startsWith(twice)) && changesOneTableTwice(sql)) return undefined
     if (expected.error !== actual.error) return `only one failed: ${expected.error ?? 'no error'} under policies, ${actual.error ?? 'no error'} rewritten`
     if (!isDeepStrictEqual(expected.rows, actual.rows)) return `rows differ: ${expected.rows.slice(0, 5).join(' ')} under policies, ${actual.rows.slice(0, 5).join(' ')} rewritten`
     if (expected.count !== actual.count) return `counts differ: ${expected.count} under policies, ${actual.count} rewritten`
@@ -129,4 +132,13 @@ function database (compiler: QueryCompiler): Kysely<unknown> {
       createQueryCompiler: () => compiler
     }
   })
+}
+
+/**
+ * Whether a statement changes one table in a CTE and again outside it. Which of the two meets a row first is PostgreSQL's
+ * to choose ("trying to update the same row twice in a single statement is not supported"), so that only one plan may fail.
+ */
+function changesOneTableTwice (sql: string): boolean {
+  const targets = Array.from(sql.matchAll(/(?:merge into|update|delete from|insert into) "(\w+)"/g), match => match[1])
+  return new Set(targets).size < targets.length
 }
