@@ -6,6 +6,7 @@ import { rmSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 
+import { embeddedPostgres } from '../test/support/embedded-postgres.ts'
 import { hasRedisServer, startPostgres, startRedis, temporaryFolder, type Service } from '../test/support/services.ts'
 import { terse, type Summary } from './terse.ts'
 
@@ -16,7 +17,8 @@ const services: Promise<Service>[] = []
 let tap: ChildProcessByStdio<null, Readable, null> | undefined
 
 // A signal ends the run like a failure: servers that are still starting are waited for, and stopped.
-// embedded-postgres listens too, and would end this process before we are done.
+// embedded-postgres listens too from its import on, and would end this process before we are done.
+await embeddedPostgres()
 let isStopping = false
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.removeAllListeners(signal)

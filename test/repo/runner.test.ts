@@ -80,7 +80,7 @@ t.test('without redis-server and with CI=true the run fails with one line', asyn
 })
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  t.test(`${signal} in the middle leaves no process behind`, { skip: noRedis }, async t => {
+  t.test(`${signal} in the middle leaves no process and no folder behind`, { skip: noRedis }, async t => {
     const source = "import t from 'tap'\nimport { spawn } from 'node:child_process'\nspawn('sleep', ['600'])\nconsole.error('hangs')\nawait new Promise(resolve => setTimeout(resolve, 600_000))\nt.pass()"
     const { folder, child, output, ended } = run(t, source, { TEST_DATABASE_URL: undefined, TEST_REDIS_URL: undefined })
     await until(() => output.err.includes('hangs'), 30_000)
@@ -88,6 +88,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     child.kill(signal)
     t.equal(await ended, 130)
     await until(() => processesIn(folder).length === 0)
+    t.same(readdirSync(folder).filter(name => name.startsWith('fastify-tenancy-')), [])
   })
 }
 
