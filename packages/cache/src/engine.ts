@@ -29,8 +29,13 @@ export class Engine {
     return { payload, ttl: Math.ceil(life + (call.staleFor ?? 0)), staleAt, tags: call.tags }
   }
 
+  /** What to go on with after a failure of the store: nothing, unless `onStoreError` is `'throw'`. */
+  forgive (error: unknown): undefined {
+    if (this.#options.onStoreError === 'throw') throw error
+  }
+
   /** Does what an outage must not break: undefined instead of an error, unless `onStoreError` is `'throw'`. */
   forgiving<T> (work: Promise<T>): Promise<T | undefined> {
-    return this.#options.onStoreError === 'throw' ? work : work.catch(() => undefined)
+    return work.catch(error => this.forgive(error))
   }
 }

@@ -30,7 +30,7 @@ export interface Entry {
   readonly tagTokens: readonly string[]
 }
 
-const noTags: readonly string[] = []
+export const noTags: readonly string[] = []
 
 /** The header of a value, as its writer knows it. */
 export function entryHeader (staleAt: number, tags: readonly string[]): string {

@@ -78,8 +78,11 @@ export class ScopedCache implements TenantCacheHandle {
     if (this.#pending.has(key)) return undefined
     const near = this.#value(this.#engine.store.peek(tenant, key))
     if (near !== undefined) return near as T
-    const reads = await this.#engine.forgiving(this.#engine.store.read(tenant, [key]))
-    return this.#value(reads?.[0]) as T | undefined
+    try {
+      return this.#value(await this.#engine.store.read(tenant, key)) as T | undefined
+    } catch (error) {
+      return this.#engine.forgive(error)
+    }
   }
 
   async set (key: string, value: unknown, options?: SetOptions): Promise<void> {
@@ -104,7 +107,7 @@ export class ScopedCache implements TenantCacheHandle {
   async getMany<T = unknown> (keys: readonly string[]): Promise<(T | undefined)[]> {
     const tenant = this.#open(...keys)
     if (keys.length === 0) return []
-    const reads = await this.#engine.forgiving(this.#engine.store.read(tenant, keys))
+    const reads = await this.#engine.forgiving(this.#engine.store.readMany(tenant, keys))
     return keys.map((key, at) => this.#pending.has(key) ? undefined : this.#value(reads?.[at]) as T | undefined)
   }
 

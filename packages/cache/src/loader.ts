@@ -24,7 +24,6 @@ const lockPoll = 25
 export class Loader {
   readonly #engine: Engine
   readonly #flights = new SingleFlight<string | undefined>()
-  readonly #reads = new SameTurn<CacheRead[] | undefined>()
   readonly #stamps = new SameTurn<Stamp | undefined>()
 
   constructor (engine: Engine) {
@@ -102,9 +101,8 @@ export class Loader {
   }
 
   /** Undefined while the store cannot be reached. */
-  async #read ({ tenant, key }: Call): Promise<CacheRead | undefined> {
-    const reads = await this.#reads.ask(`${tenant}\n${key}`, () => this.#engine.forgiving(this.#engine.store.read(tenant, [key])))
-    return reads?.[0]
+  #read ({ tenant, key }: Call): Promise<CacheRead | undefined> {
+    return this.#engine.forgiving(this.#engine.store.read(tenant, key))
   }
 
   async #stamp ({ tenant, key, options: { tags } }: Call, found: CacheRead | undefined): Promise<Stamp | undefined> {

@@ -49,9 +49,16 @@ export class LocalTier implements CacheStore {
     return read !== undefined && read.staleAt > this.#now() ? read : undefined
   }
 
-  async read (tenant: string, keys: readonly string[]): Promise<CacheRead[]> {
-    const state = this.#copies.state(tenant)
-    const { drops } = state
+  async read (tenant: string, key: string): Promise<CacheRead> {
+    const copy = this.peek(tenant, key)
+    if (copy !== undefined) return copy
+    const mayKeep = this.#watch(tenant)
+    const read = await this.#store.read(tenant, key)
+    if (read.payload !== undefined && mayKeep()) this.#keep(tenant, key, read)
+    return read
+  }
+
+  async readMany (tenant: string, keys: readonly string[]): Promise<CacheRead[]> {
     const found = new Map<string, CacheRead>()
     for (const key of keys) {
       const copy = this.peek(tenant, key)
@@ -59,12 +66,13 @@ export class LocalTier implements CacheStore {
     }
     const missing = keys.filter(key => !found.has(key))
     if (missing.length > 0) {
-      const reads = await this.#store.read(tenant, missing)
-      const mayKeep = this.#copies.stateIfAny(tenant) === state && state.drops === drops
+      const mayKeep = this.#watch(tenant)
+      const reads = await this.#store.readMany(tenant, missing)
+      const isCurrent = mayKeep()
       for (const [at, read] of reads.entries()) {
         const key = missing[at] ?? ''
         found.set(key, read)
-        if (mayKeep && read.payload !== undefined) this.#keep(tenant, key, read)
+        if (isCurrent && read.payload !== undefined) this.#keep(tenant, key, read)
       }
     }
     return keys.map(key => found.get(key) as CacheRead)
@@ -110,6 +118,13 @@ export class LocalTier implements CacheStore {
       this.#drop(tenant, named)
       this.#redis.publish(cacheChannel, JSON.stringify([this.#sender, tenant, named])).catch(() => {})
     }
+  }
+
+  /** Tells later whether no copy of the tenant was dropped in between: an answer on its way meanwhile may be older. */
+  #watch (tenant: string): () => boolean {
+    const state = this.#copies.state(tenant)
+    const { drops } = state
+    return () => this.#copies.stateIfAny(tenant) === state && state.drops === drops
   }
 
   // A copy is kept without its stamp: whoever loads must ask Redis for the state he begins from.

@@ -37,14 +37,12 @@ export class MemoryStore implements CacheStore {
     return { payload: item.payload, staleAt: item.staleAt, isCounter: item.isCounter, stamp: undefined }
   }
 
-  async read (tenant: string, keys: readonly string[]): Promise<CacheRead[]> {
-    const { epoch } = this.#partitions.state(tenant)
-    return keys.map(key => {
-      const item = this.#partitions.get(tenant, key)
-      const stamp = { epoch, mark: item?.id ?? '', tags: [] }
-      if (item?.payload === undefined) return miss(stamp)
-      return { payload: item.payload, staleAt: item.staleAt, isCounter: item.isCounter, stamp }
-    })
+  async read (tenant: string, key: string): Promise<CacheRead> {
+    return this.#read(tenant, key)
+  }
+
+  async readMany (tenant: string, keys: readonly string[]): Promise<CacheRead[]> {
+    return keys.map(key => this.#read(tenant, key))
   }
 
   async begin (tenant: string, key: string, tags: readonly string[]): Promise<Stamp> {
@@ -90,6 +88,14 @@ export class MemoryStore implements CacheStore {
   /** One process needs no lock: its loads of one key are one. */
   async lock (): Promise<CacheLock> {
     return async () => {}
+  }
+
+  #read (tenant: string, key: string): CacheRead {
+    const { epoch } = this.#partitions.state(tenant)
+    const item = this.#partitions.get(tenant, key)
+    const stamp = { epoch, mark: item?.id ?? '', tags: [] }
+    if (item?.payload === undefined) return miss(stamp)
+    return { payload: item.payload, staleAt: item.staleAt, isCounter: item.isCounter, stamp }
   }
 
   #isCurrent (tenant: string, key: string, stamp: Stamp): boolean {

@@ -1,4 +1,4 @@
-import type { TenantScope } from '@fastify-tenancy/core'
+import type { ScopeLogger, TenantScope } from '@fastify-tenancy/core'
 import { openRedis, type RedisHealth } from '@fastify-tenancy/redis'
 
 import { Engine } from './engine.ts'
@@ -31,11 +31,14 @@ export interface OpenCache extends TenantCaches {
   close (): Promise<void>
 }
 
-/** Opens the store of checked options. */
-export function openCache (options: ResolvedCacheOptions): OpenCache {
+const silent: ScopeLogger = { info () {}, warn () {}, error () {} }
+
+/** Opens the store of checked options. An outage of Redis is told to `log`, once. */
+export function openCache (options: ResolvedCacheOptions, log: ScopeLogger = silent): OpenCache {
   const redis = options.redis === undefined ? undefined : openRedis(options.redis, { name: 'fastify-tenancy:cache' })
-  const local = redis !== undefined && options.local !== false ? new LocalTier(new RedisStore(redis), redis, options.local) : undefined
-  const store = local ?? (redis === undefined ? new MemoryStore(options.maxBytes) : new RedisStore(redis))
+  const remote = redis && new RedisStore(redis, log)
+  const local = redis !== undefined && remote !== undefined && options.local !== false ? new LocalTier(remote, redis, options.local) : undefined
+  const store = local ?? remote ?? new MemoryStore(options.maxBytes)
   let stopListening: (() => Promise<void>) | undefined
   return Object.freeze<OpenCache>({
     forScope: cachesOn(store, options),

@@ -8,7 +8,7 @@ import { resolveCacheOptions, type CacheOptions } from './options.ts'
 
 async function plugin (app: FastifyInstance, given: CacheOptions): Promise<void> {
   const options = resolveCacheOptions(given)
-  const caches = openCache(options)
+  const caches = openCache(options, app.log)
 
   const { forScope, health } = caches
   app.decorate('tenantCache', Object.freeze<TenantCaches>({ forScope, health }))

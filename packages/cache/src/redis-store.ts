@@ -1,16 +1,16 @@
 import { createHash } from 'node:crypto'
 
-import { tenantKey, type KeySpace } from '@fastify-tenancy/core'
-import type { TenancyRedis } from '@fastify-tenancy/redis'
+import { tenantKey, type KeySpace, type ScopeLogger } from '@fastify-tenancy/core'
+import { takeLock, type TenancyRedis } from '@fastify-tenancy/redis'
 
-import { entryHeader, entryId, markLength, parseEntry, token } from './entry.ts'
+import { entryHeader, entryId, markLength, noTags, parseEntry, token, type Entry } from './entry.ts'
 import { CacheValueError } from './errors.ts'
+import { GatheredReads } from './gathered-reads.ts'
 import { begin } from './lua/begin.ts'
 import { increment } from './lua/increment.ts'
-import { lock } from './lua/lock.ts'
 import { remove } from './lua/remove.ts'
-import { unlock } from './lua/unlock.ts'
 import { write } from './lua/write.ts'
+import { Outage } from './outage.ts'
 import { miss, type CacheLock, type CacheRead, type CacheStore, type CacheWrite, type Stamp } from './store.ts'
 
 /** Milliseconds that a token lives at least; writing an entry prolongs it to the entry's own life. */
@@ -22,68 +22,92 @@ const longestKey = 512
 /** Values in Redis. Every key of a tenant has its hash tag, so that each method is one command also on a Cluster. */
 export class RedisStore implements CacheStore {
   readonly #redis: TenancyRedis
+  readonly #outage: Outage
+  readonly #reads = new GatheredReads((tenant, keys) => this.#read(tenant, keys))
 
-  constructor (redis: TenancyRedis) {
+  constructor (redis: TenancyRedis, log: ScopeLogger) {
     this.#redis = redis
+    this.#outage = new Outage(log)
   }
 
   peek (): undefined {}
 
-  /** `MGET epoch entry…`, and a second MGET for the tokens of the tags where there are any. */
-  async read (tenant: string, keys: readonly string[]): Promise<CacheRead[]> {
-    const [epoch, ...raws] = await this.#redis.mget([epochKey(tenant), ...keys.map(key => redisKey(tenant, 'cache', key))])
-    if (epoch === null || epoch === undefined) return keys.map(() => miss(undefined))
-    const entries = raws.map(raw => raw === null ? undefined : parseEntry(raw, epoch))
-    const tags = new Set(entries.flatMap(entry => entry?.tags ?? []))
-    const current = tags.size > 0 ? await this.#tagTokens(tenant, [...tags]) : undefined
-    return entries.map((entry, at) => {
-      const stamp = { epoch, mark: raws[at]?.slice(0, markLength) ?? '', tags: [] }
-      if (entry === undefined || entry.tags.some((tag, i) => current?.get(tag) !== entry.tagTokens[i])) return miss(stamp)
-      return { payload: entry.payload, staleAt: entry.staleAt, isCounter: entry.isCounter, stamp }
-    })
+  /** `MGET epoch entry…` for all that one turn of the event loop reads of a tenant; a second one for the tokens of tags where there are any. */
+  read (tenant: string, key: string): Promise<CacheRead> {
+    return this.#reads.read(tenant, key)
+  }
+
+  /** The same in a command of its own. */
+  async readMany (tenant: string, keys: readonly string[]): Promise<CacheRead[]> {
+    return Promise.all(await this.#read(tenant, keys))
   }
 
   async begin (tenant: string, key: string, tags: readonly string[]): Promise<Stamp> {
-    const [epoch = '', mark = '', ...tokens] = await this.#redis.run(begin, entryKeys(tenant, key, tags), [token(), tokenLife]) as string[]
+    const [epoch = '', mark = '', ...tokens] = await this.#outage.watch(this.#redis.run(begin, entryKeys(tenant, key, tags), [token(), tokenLife])) as string[]
     return { epoch, mark, tags: tokens }
   }
 
   async write (tenant: string, key: string, value: CacheWrite, stamp?: Stamp): Promise<boolean> {
     const { payload, ttl, staleAt, tags } = value
     const expected = stamp === undefined ? [] : [stamp.epoch, stamp.mark, ...stamp.tags]
-    const stored = await this.#redis.run(write, entryKeys(tenant, key, tags), [token(), tokenLife, ttl, entryId(), entryHeader(staleAt, tags), payload, ...expected])
+    const stored = await this.#outage.watch(this.#redis.run(write, entryKeys(tenant, key, tags), [token(), tokenLife, ttl, entryId(), entryHeader(staleAt, tags), payload, ...expected]))
     return stored === 1
   }
 
   async remove (tenant: string, keys: readonly string[]): Promise<number> {
     if (keys.length === 0) return 0
     const removed = `!${token()}${entryId()}`.slice(0, markLength)
-    return Number(await this.#redis.run(remove, [epochKey(tenant), ...keys.map(key => redisKey(tenant, 'cache', key))], [removed, removalLife]))
+    return Number(await this.#outage.watch(this.#redis.run(remove, [epochKey(tenant), ...keys.map(key => redisKey(tenant, 'cache', key))], [removed, removalLife])))
   }
 
   async increment (tenant: string, key: string, by: number, ttl: number): Promise<number> {
-    const sum = await this.#redis.run(increment, entryKeys(tenant, key, []), [token(), tokenLife, ttl, entryId(), by])
+    const sum = await this.#outage.watch(this.#redis.run(increment, entryKeys(tenant, key, []), [token(), tokenLife, ttl, entryId(), by]))
     if (sum === null) throw new CacheValueError('the value under this key is not a whole number that can be incremented')
     return Number(sum)
   }
 
   async invalidateTag (tenant: string, tag: string): Promise<void> {
-    await this.#redis.set(redisKey(tenant, 'cache-tag', tag), token(), tokenLife)
+    await this.#outage.watch(this.#redis.set(redisKey(tenant, 'cache-tag', tag), token(), tokenLife))
   }
 
   async flush (tenant: string): Promise<void> {
-    await this.#redis.set(epochKey(tenant), token(), tokenLife)
+    await this.#outage.watch(this.#redis.set(epochKey(tenant), token(), tokenLife))
   }
 
-  async lock (tenant: string, key: string, ttl: number): Promise<CacheLock | undefined> {
-    const keys = [redisKey(tenant, 'lock', key)]
-    const own = token()
-    if (await this.#redis.run(lock, keys, [own, ttl]) !== 1) return undefined
-    return async () => { await this.#redis.run(unlock, keys, [own]) }
+  lock (tenant: string, key: string, ttl: number): Promise<CacheLock | undefined> {
+    return this.#outage.watch(takeLock(this.#redis, redisKey(tenant, 'lock', key), ttl))
+  }
+
+  async #read (tenant: string, keys: readonly string[]): Promise<(CacheRead | Promise<CacheRead>)[]> {
+    const names = [epochKey(tenant)]
+    for (const key of keys) names.push(redisKey(tenant, 'cache', key))
+    const found = await this.#outage.watch(this.#redis.mget(names))
+    const epoch = found[0] ?? undefined
+    if (epoch === undefined) return keys.map(() => miss(undefined))
+    const reads: (CacheRead | Promise<CacheRead>)[] = []
+    const tagged: [number, Entry][] = []
+    for (let at = 1; at < found.length; at++) {
+      const raw = found[at]
+      const stamp = { epoch, mark: raw?.slice(0, markLength) ?? '', tags: noTags }
+      const entry = raw == null ? undefined : parseEntry(raw, epoch)
+      if (entry !== undefined && entry.tags.length > 0) tagged.push([at - 1, entry])
+      reads.push(entry === undefined ? miss(stamp) : { payload: entry.payload, staleAt: entry.staleAt, isCounter: entry.isCounter, stamp })
+    }
+    if (tagged.length > 0) this.#checkTags(tenant, tagged, reads)
+    return reads
+  }
+
+  /** Makes misses of reads whose tags were invalidated; those wait for a second MGET, and the others do not. */
+  #checkTags (tenant: string, tagged: readonly [number, Entry][], reads: (CacheRead | Promise<CacheRead>)[]): void {
+    const current = this.#tagTokens(tenant, [...new Set(tagged.flatMap(([, { tags }]) => tags))])
+    for (const [at, { tags, tagTokens }] of tagged) {
+      const read = reads[at] as CacheRead
+      reads[at] = current.then(tokens => tags.some((tag, i) => tokens.get(tag) !== tagTokens[i]) ? miss(read.stamp) : read)
+    }
   }
 
   async #tagTokens (tenant: string, tags: readonly string[]): Promise<Map<string, string | null | undefined>> {
-    const tokens = await this.#redis.mget(tags.map(tag => redisKey(tenant, 'cache-tag', tag)))
+    const tokens = await this.#outage.watch(this.#redis.mget(tags.map(tag => redisKey(tenant, 'cache-tag', tag))))
     return new Map(tags.map((tag, at) => [tag, tokens[at]]))
   }
 }

@@ -10,8 +10,10 @@ import type { KeptValue } from './kept-value.ts'
 export interface CacheStore {
   /** What this process knows of a key without asking anyone, where it may be served. Never rejects or throws. */
   peek (tenant: string, key: string): CacheRead | undefined
+  /** What is visible under a key. */
+  read (tenant: string, key: string): Promise<CacheRead>
   /** What is visible under each key, in the order of the keys. */
-  read (tenant: string, keys: readonly string[]): Promise<CacheRead[]>
+  readMany (tenant: string, keys: readonly string[]): Promise<CacheRead[]>
   /** The state before a load begins, tokens made where there are none. See {@link Stamp}. */
   begin (tenant: string, key: string, tags: readonly string[]): Promise<Stamp>
   /**

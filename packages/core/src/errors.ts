@@ -55,6 +55,8 @@ export const TenantNotReadyError: TenancyErrorConstructor = defineError('FST_TEN
 export const TenantConflictError: TenancyErrorConstructor = defineError('FST_TENANCY_TENANT_CONFLICT', 409, 'The slug, id or domain is taken')
 /** 503: the registry cannot be reached, and nothing usable is cached. */
 export const RegistryUnavailableError: TenancyErrorConstructor = defineError('FST_TENANCY_REGISTRY_UNAVAILABLE', 503, 'The tenant cannot be looked up at the moment', 1)
+/** 429: the tenant, the client or the route is over its limit. */
+export const RateLimitedError: TenancyErrorConstructor = defineError('FST_TENANCY_RATE_LIMITED', 429, 'Rate limit exceeded')
 /** 500: a handle was used after its request or run had ended. */
 export const ScopeClosedError: TenancyErrorConstructor = defineError('FST_TENANCY_SCOPE_CLOSED', 500, 'This tenant handle was used after its request or run had ended: await all work, or prolong it with request.tenancy.waitUntil()')
 /** 500: a tenant handle was touched where there is no tenant. */
@@ -63,4 +65,20 @@ export const ContextMissingError: TenancyErrorConstructor = defineError('FST_TEN
 /** A {@link TenantConflictError} that says why. */
 export function tenantConflict (why: string): TenancyError {
   return new TenantConflictError(why)
+}
+
+/**
+ * A refusal for being over a limit.
+ *
+ * @param retryAfter whole seconds until the same request would be admitted if nothing else came.
+ */
+export function rateLimited (retryAfter: number): TenancyError {
+  // A refusal under attack has to be cheap, and its stack, which says nothing, costs as much as the rest of the request.
+  const { stackTraceLimit } = Error
+  Error.stackTraceLimit = 0
+  try {
+    return Object.assign(new RateLimitedError(`Rate limit exceeded, retry in ${retryAfter} s`), { retryAfter })
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit
+  }
 }

@@ -28,6 +28,11 @@ export function lookupKey (kind: 'slug' | 'domain' | 'id', value: string): strin
   return `${prefix}:${kind}:{${hashTag(value)}}`
 }
 
+/** The Redis key of the lock of whoever asks the registry for a name: `tenancy:<kind>-lock:{<value>}`. */
+export function lookupLockKey (kind: 'slug' | 'domain' | 'id', value: string): string {
+  return `${prefix}:${kind}-lock:{${hashTag(value)}}`
+}
+
 /** The Redis key of a counter for one client address without a tenant: `tenancy:address:{<address>}:<rest>`. */
 export function addressKey (address: string, rest = ''): string {
   return `${prefix}:address:{${hashTag(address)}}:${rest}`
@@ -71,6 +76,11 @@ export function tenantRole (id: string, database: string): string {
  */
 export function roleName (role: string, database: string): string {
   return `tenancy_${role}_${databaseHash(database)}`
+}
+
+/** The name of a database until it is ready for its own: `tenancy_making_<hash of that>`. Of 47 bytes, and nobody else's to use. */
+export function unreadyDatabase (database: string): string {
+  return `tenancy_making_${createHash('sha256').update(database).digest('hex').slice(0, 32)}`
 }
 
 function databaseHash (database: string): string {

@@ -2,6 +2,7 @@ import ms, { type StringValue } from 'ms'
 import * as v from 'valibot'
 
 import { OptionInvalidError } from './errors.ts'
+import { misplacedArray } from './misplaced-array.ts'
 
 /**
  * Checks what a caller gave against a schema and returns it with defaults filled in, frozen; the caller's object stays as it was.
@@ -11,8 +12,8 @@ import { OptionInvalidError } from './errors.ts'
  * @throws FST_TENANCY_OPTION_INVALID for the first thing that is wrong: `options.cache.ttl must be a duration such as '30s', got 'abc'`.
  */
 export function checkOptions<Output> (schema: v.GenericSchema<unknown, Output>, input: unknown, name = 'options'): Output {
-  // To valibot an array is an object, and one without members has nothing wrong in it.
-  if (Array.isArray(input)) throw new OptionInvalidError(`${name} must be an object, got an array`)
+  const misplaced = misplacedArray(schema, input)
+  if (misplaced !== undefined) throw new OptionInvalidError(`${[name, ...misplaced.path].join('.')} ${misplaced.message}, got an array`)
   const result = v.safeParse(schema, input, { abortEarly: true })
   if (!result.success) throw new OptionInvalidError(explain(result.issues[0], name))
   return freezePlain(result.output)

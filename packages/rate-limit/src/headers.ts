@@ -7,7 +7,7 @@ import type { Subject } from './subjects.ts'
 export type HeaderStyle = 'both' | 'legacy' | 'draft' | 'none'
 
 /** Says how the caller stands with its `rpm`; nothing where that is `'unlimited'`. */
-export function sendHeaders (reply: FastifyReply, style: HeaderStyle, { limits: { rpm }, name }: Subject, { used, reset }: Verdict): void {
+export function sendHeaders (reply: FastifyReply, style: HeaderStyle, { limits: { rpm }, name, policy }: Subject, { used, reset }: Verdict): void {
   if (style === 'none' || rpm === 'unlimited') return
   const remaining = Math.max(0, rpm - used)
   const seconds = Math.ceil(reset / 1_000)
@@ -17,7 +17,7 @@ export function sendHeaders (reply: FastifyReply, style: HeaderStyle, { limits: 
     reply.header('x-ratelimit-reset', seconds)
   }
   if (style !== 'legacy') {
-    reply.header('ratelimit-policy', `"${name}";q=${rpm};w=60`)
+    reply.header('ratelimit-policy', policy)
     reply.header('ratelimit', `"${name}";r=${remaining};t=${seconds}`)
   }
 }

@@ -4,7 +4,7 @@ import * as v from 'valibot'
 
 import { checkLimits } from './check-limits.ts'
 import type { HeaderStyle } from './headers.ts'
-import type { OnStoreError } from './limiter.ts'
+import type { OnStoreError, Precision } from './limiter.ts'
 import { Limits, type LimitsDocument } from './limits.ts'
 
 /** Options of the rate limit. One of `file` and `limits` is required; a string alone is `file`. */
@@ -19,6 +19,11 @@ export interface RateLimitOptions {
   readonly mode?: 'enforce' | 'report'
   /** Counts the oldest second by the part inside the window: fits bursts better, up to 4 % over. @default false */
   readonly smoothing?: boolean
+  /**
+   * With Redis: `'exact'` asks it for each request; `'leased'` takes small batches of tokens from it, so that most
+   * requests cost no round trip. @default 'exact'
+   */
+  readonly precision?: Precision
   /** @default 'both' */
   readonly headers?: HeaderStyle
   /**
@@ -35,6 +40,7 @@ export interface ResolvedRateLimitOptions {
   readonly redis: RedisSource | undefined
   readonly mode: 'enforce' | 'report'
   readonly smoothing: boolean
+  readonly precision: Precision
   readonly headers: HeaderStyle
   readonly onStoreError: OnStoreError
 }
@@ -52,6 +58,7 @@ export function resolveRateLimitOptions (given: unknown, name: string = 'options
       redis: v.optional(redisSchema),
       mode: v.optional(oneOf('enforce', 'report'), 'enforce'),
       smoothing: v.optional(bool, false),
+      precision: v.optional(oneOf('exact', 'leased'), 'exact'),
       headers: v.optional(oneOf('both', 'legacy', 'draft', 'none'), 'both'),
       onStoreError: v.optional(oneOf('local', 'open', 'closed'), 'local')
     }, 'must be the path of the limits file or an object'),

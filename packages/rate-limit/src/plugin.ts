@@ -95,9 +95,11 @@ async function openLimiter (app: FastifyInstance, options: ResolvedRateLimitOpti
   await redis.ready()
   const census = new Census(redis)
   await census.start()
+  const { onStoreError, precision } = options
+  const limiter = new SharedLimiter(redis, { onStoreError, precision, log: app.log, processes: () => census.count })
   app.addHook('onClose', async () => {
-    await census.stop()
+    await Promise.all([limiter.close(), census.stop()])
     if (isOurs) await redis.close()
   })
-  return new SharedLimiter(redis, { onStoreError: options.onStoreError, log: app.log, processes: () => census.count })
+  return limiter
 }

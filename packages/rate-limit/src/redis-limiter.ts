@@ -4,107 +4,223 @@ import type { Quota, Verdict } from './quota.ts'
 
 /*
  * One round trip for all quotas of a request. KEYS: a ring each, of one hash slot. ARGV: the cost, then for each key
- * the bucket's width in ms, the slots, the limit and 1 for smoothing. Limits come with the request, so a reload acts
- * at once and the count goes on. A ring is [head bucket, total, counts…] in MessagePack, about 80 bytes.
+ * the bucket's width in ms, the slots, the limit, 1 for smoothing, the lots (below), and how many corrections follow,
+ * each a bucket and what to add to it. Limits come with the request, so a reload acts at once and the count goes on.
+ * A ring is a string of 32 + 4 × buckets bytes: the head bucket, the total, the head's count and the oldest bucket that
+ * counts anything, as doubles, then the counts of the other buckets. Within one bucket only the first four are read and written, in place.
  *
  * Time is the server's: clocks of processes differ. It never goes back for a ring, whatever the clock does.
- * A refused request writes nothing. A value that is not a ring of this shape counts as an empty one and is overwritten;
- * every write sets the TTL anew, so that a key that lost it heals.
+ * A refused request writes nothing of its own. A value that is no ring counts as an empty one and is overwritten;
+ * each new bucket sets the TTL anew, so that a key that lost it heals.
  * The algorithm is SlidingWindow's (window.ts): change both or none.
+ *
+ * Lots: 2 × processes asks for a lease, 0 for none. An admitted request then takes a batch of tokens in all,
+ * clamp(floor(left / lots), 1, 5 % of the limit), which its process may spend without asking (accounts.ts).
+ * Corrections: what this process knows better by now. They come before the request is judged. One whose bucket is
+ * still to come by the server's clock counts now; one that has left the window is forgotten.
  */
 export const takeScript: RedisScript = defineScript(`
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local cost = tonumber(ARGV[1])
+local cursor = 2
 
-local function load (key, n, bucket)
-  local ok, ring = pcall(cmsgpack.unpack, redis.pcall('GET', key))
-  if ok and type(ring) == 'table' and #ring == n + 2 then return ring end
-  ring = { bucket, 0 }
-  for i = 3, n + 2 do ring[i] = 0 end
-  return ring
+local function load (ring)
+  if ring.counts then return end
+  ring.counts = redis.call('GETRANGE', ring.key, 32, -1)
+  if #ring.counts ~= 4 * ring.n then ring.counts, ring.isWhole = string.rep('\\0', 4 * ring.n), true end
 end
 
-local function advance (ring, n, bucket)
-  for b = math.max(ring[1] + 1, bucket - n + 1), bucket do
-    local slot = 3 + b % n
-    ring[2] = ring[2] - ring[slot]
-    ring[slot] = 0
+local function get (ring, bucket)
+  if bucket == ring.head then return ring.newest end
+  load(ring)
+  return (struct.unpack('<I4', ring.counts, 1 + 4 * (bucket % ring.n)))
+end
+
+local function put (ring, bucket, count)
+  if bucket == ring.head then
+    ring.newest = count
+    return
   end
-  ring[1] = math.max(ring[1], bucket)
+  load(ring)
+  local at = 4 * (bucket % ring.n)
+  ring.counts = string.sub(ring.counts, 1, at) .. struct.pack('<I4', count) .. string.sub(ring.counts, at + 5)
+  ring.isWhole = true
 end
 
-local function waitFor (ring, n, width, excess, at, most)
-  local bucket = ring[1]
-  local part = 0
-  while excess > 0 do
-    local oldest = ring[3 + (bucket + 1) % n]
-    if excess < oldest and excess <= most then
-      part = excess / oldest
-      break
+local function add (ring, bucket, count)
+  local before = get(ring, bucket)
+  -- less than nothing would let others pass the limit: the ring that held the count was lost
+  local change = math.max(count, -before)
+  if change > 0 and (ring.total == 0 or bucket < ring.oldest) then ring.oldest = bucket end
+  ring.total = ring.total + change
+  put(ring, bucket, before + change)
+end
+
+local function findOldest (ring)
+  while ring.total > 0 and ring.oldest < ring.head and (ring.oldest <= ring.head - ring.n or get(ring, ring.oldest) == 0) do ring.oldest = ring.oldest + 1 end
+end
+
+local function advance (ring, bucket)
+  if bucket >= ring.head + ring.n then
+    ring.total = 0
+    ring.counts = string.rep('\\0', 4 * ring.n)
+  else
+    local first, newest = ring.head + 1, ring.newest
+    ring.head = bucket + 1
+    put(ring, first - 1, newest)
+    for b = first, bucket do
+      local gone = get(ring, b)
+      if gone > 0 then
+        ring.total = ring.total - gone
+        put(ring, b, 0)
+      end
     end
-    excess = excess - oldest
-    bucket = bucket + 1
   end
-  return math.max(1, math.ceil((bucket + part) * width - at))
-end
-
-local function resetAfter (ring, n, width, at)
-  if ring[2] == 0 then return 0 end
-  local bucket = ring[1] + 1
-  while ring[3 + bucket % n] == 0 do bucket = bucket + 1 end
-  return math.ceil(bucket * width - at)
+  ring.head, ring.newest, ring.isWhole = bucket, 0, true
+  findOldest(ring)
 end
 
 local windows = {}
 local wait, refusedBy = 0, -1
-for i, key in ipairs(KEYS) do
-  local width, n = tonumber(ARGV[4 * i - 2]), ARGV[4 * i - 1] + 1
-  local limit = tonumber(ARGV[4 * i])
+for i = 1, #KEYS do
+  local key = KEYS[i]
+  local width, n, limit = tonumber(ARGV[cursor]), ARGV[cursor + 1] + 1, tonumber(ARGV[cursor + 2])
   -- how much of the oldest bucket may be left out
-  local most = ARGV[4 * i + 1] == '1' and limit * 0.04 or 0
+  local most = ARGV[cursor + 3] == '1' and limit * 0.04 or 0
+  local lots, corrections = tonumber(ARGV[cursor + 4]), tonumber(ARGV[cursor + 5])
+  cursor = cursor + 6
   local bucket = math.floor(now / width)
-  local ring = load(key, n, bucket)
-  advance(ring, n, bucket)
-  local at = math.max(now, ring[1] * width)
+  local value = redis.pcall('GETRANGE', key, 0, 31)
+  local head, total, newest, oldest
+  if type(value) == 'string' and #value == 32 then head, total, newest, oldest = struct.unpack('<dddd', value) end
+  local ring
+  if head and head % 1 == 0 and oldest <= head and newest <= total then
+    ring = { key = key, n = n, width = width, head = head, total = total, newest = newest, oldest = oldest, counts = false, isWhole = false, owed = 0, used = 0, at = 0, batch = 0, isChanged = corrections > 0 }
+    if bucket > head then advance(ring, bucket) end
+  else
+    ring = { key = key, n = n, width = width, head = bucket, total = 0, newest = 0, oldest = bucket, counts = string.rep('\\0', 4 * n), isWhole = true, owed = 0, used = 0, at = 0, batch = 0, isChanged = corrections > 0 }
+  end
+  for _ = 1, corrections do
+    local at, count = math.min(ARGV[cursor], ring.head), tonumber(ARGV[cursor + 1])
+    if at > ring.head - n then add(ring, at, count) end
+    cursor = cursor + 2
+  end
+  if corrections > 0 then findOldest(ring) end
+  local at = math.max(now, ring.head * width)
   local owed = math.min(cost, limit)
-  local used = ring[2] - math.min(ring[3 + (ring[1] + 1) % n] * (at / width - ring[1]), most)
+  local used = ring.total
+  if most > 0 then used = used - math.min(get(ring, ring.head + 1 - n) * (at / width - ring.head), most) end
   if owed > 0 and used + owed > limit then
-    local needed = waitFor(ring, n, width, ring[2] + owed - limit, at, most)
+    local excess, b, part = ring.total + owed - limit, ring.head, 0
+    while excess > 0 do
+      local leaving = get(ring, b + 1 - n)
+      if excess < leaving and excess <= most then
+        part = excess / leaving
+        break
+      end
+      excess = excess - leaving
+      b = b + 1
+    end
+    local needed = math.max(1, math.ceil((b + part) * width - at))
     if needed > wait then wait, refusedBy = needed, i - 1 end
   end
-  windows[i] = { key = key, ring = ring, n = n, width = width, owed = owed, used = used, at = at }
+  ring.owed, ring.used, ring.at = owed, used, at
+  if lots > 0 then
+    local left = math.floor(limit - used)
+    ring.batch = math.min(left, math.max(1, math.min(math.floor(left / lots), math.floor(limit * 0.05))))
+  end
+  windows[i] = ring
 end
 
-local first = windows[1]
-if wait == 0 and cost > 0 then
-  for _, w in ipairs(windows) do
-    local slot = 3 + w.ring[1] % w.n
-    w.ring[slot] = w.ring[slot] + w.owed
-    w.ring[2] = w.ring[2] + w.owed
-    redis.call('SET', w.key, cmsgpack.pack(w.ring), 'PX', w.n * w.width)
+local isCounted = wait == 0 and cost > 0
+local extras = ''
+for i, ring in ipairs(windows) do
+  local extra = 0
+  if isCounted then
+    extra = math.max(0, ring.batch - ring.owed)
+    add(ring, ring.head, ring.owed + extra)
+    ring.used = ring.used + ring.owed
   end
-  first.used = first.used + first.owed
+  if isCounted or ring.isChanged then
+    local value = struct.pack('<dddd', ring.head, ring.total, ring.newest, ring.oldest)
+    if ring.isWhole then
+      redis.call('SET', ring.key, value .. ring.counts, 'PX', ring.n * ring.width)
+    else
+      redis.call('SETRANGE', ring.key, 0, value)
+    end
+  end
+  extras = extras .. ' ' .. extra
 end
-return { wait, refusedBy, math.ceil(first.used), resetAfter(first.ring, first.n, first.width, first.at) }
+local first = windows[1]
+local reset = first.total == 0 and 0 or math.ceil((first.oldest + first.n) * first.width - first.at)
+-- one string: clients take numbers apart more slowly than they split
+return wait .. ' ' .. refusedBy .. ' ' .. math.ceil(first.used) .. ' ' .. reset .. ' ' .. now .. extras
 `)
+
+const none: readonly number[] = []
+
+/** One counter of a request, and what else its process has to say of it. */
+export interface Asked {
+  readonly quota: Quota
+  /** 2 × processes to lease a batch of tokens, 0 for none. */
+  readonly lots: number
+  /** Bucket, count, bucket, count, …: what to add to the counter first. */
+  readonly corrections: readonly number[]
+}
+
+/** A verdict of all processes together. */
+export interface SharedVerdict extends Verdict {
+  /** The server's clock, in milliseconds. */
+  readonly now: number
+  /** The tokens that were leased of each counter, beyond the request's own. */
+  readonly extras: readonly number[]
+}
 
 /** Counts for all processes together, in Redis. Rejects when Redis does not answer; the caller must not repeat it. */
 export class RedisLimiter {
   readonly #redis: TenancyRedis
+  readonly #now: () => number
+  #ahead = performance.timeOrigin
 
-  constructor (redis: TenancyRedis) {
+  /** @param now milliseconds of a clock that does not go back. */
+  constructor (redis: TenancyRedis, now: () => number) {
     this.#redis = redis
+    this.#now = now
   }
 
-  async take (quotas: readonly Quota[], cost: number): Promise<Verdict> {
+  /** The server's clock minus ours, never too small; as long as the server was not heard of, the wall clock minus ours. */
+  get ahead (): number {
+    return this.#ahead
+  }
+
+  /** Whether a question would be sent now; one that is not sent has taken no effect. */
+  get isAvailable (): boolean {
+    return this.#redis.isAvailable
+  }
+
+  /** Asks for the request alone. */
+  takePlain (quotas: readonly Quota[], cost: number): Promise<SharedVerdict> {
+    return this.take(quotas.map(quota => ({ quota, lots: 0, corrections: none })), cost)
+  }
+
+  take (asked: readonly Asked[], cost: number): Promise<SharedVerdict> {
     const keys: string[] = []
     const args: number[] = [cost]
-    for (const { key, limit, shape, smoothing } of quotas) {
+    for (const { quota: { key, limit, shape, smoothing }, lots, corrections } of asked) {
       keys.push(key)
-      args.push(shape.width, shape.slots, limit, smoothing ? 1 : 0)
+      args.push(shape.width, shape.slots, limit, smoothing ? 1 : 0, lots, corrections.length / 2, ...corrections)
     }
-    const [wait, refusedBy, used, reset] = await this.#redis.run(takeScript, keys, args) as [number, number, number, number]
-    return { wait, refusedBy, used, reset }
+    const sentAt = this.#now()
+    return this.#redis.run(takeScript, keys, args).then(reply => {
+      const verdict = parse(reply)
+      this.#ahead = verdict.now - sentAt
+      return verdict
+    })
   }
+}
+
+function parse (reply: unknown): SharedVerdict {
+  const [wait = 0, refusedBy = 0, used = 0, reset = 0, now = 0, ...extras] = String(reply).split(' ').map(Number)
+  return { wait, refusedBy, used, reset, now, extras }
 }

@@ -14,23 +14,28 @@ export interface Subject {
   readonly quotas: readonly Quota[]
   /** `RateLimit-Policy`'s name for it. */
   readonly name: 'tenant' | 'anonymous'
+  /** The header `RateLimit-Policy`; the same for all requests under one limit, so it is made once. */
+  readonly policy: string
 }
 
 /** Makes the subject of a request from the limits that hold at present. */
 export class Subjects {
   readonly #smoothing: boolean
   #limits: Limits
+  #anonymousPolicy: string
   // A resolver gives the same frozen object again and again, so that keys are built once for it.
   #tenants = new WeakMap<Tenant, Subject>()
 
   constructor (limits: Limits, smoothing: boolean) {
     this.#limits = limits
+    this.#anonymousPolicy = policyOf('anonymous', limits.anonymous)
     this.#smoothing = smoothing
   }
 
   /** Replaces the limits. Counts go on: they do not hang on limits. */
   replace (limits: Limits): void {
     this.#limits = limits
+    this.#anonymousPolicy = policyOf('anonymous', limits.anonymous)
     this.#tenants = new WeakMap()
   }
 
@@ -56,7 +61,7 @@ export class Subjects {
     const limits = this.#limits.anonymous
     const quotas = this.#quotas(limits, window => addressKey(address, `limit-${window}`))
       .map(quota => ({ ...quota, overflow: addressKey('others', quota.shape === minute ? 'limit-minute' : 'limit-second') }))
-    return { key: addressKey(address), limits, quotas, name: 'anonymous' }
+    return { key: addressKey(address), limits, quotas, name: 'anonymous', policy: this.#anonymousPolicy }
   }
 
   #tenant (tenant: Tenant): Subject {
@@ -67,7 +72,8 @@ export class Subjects {
       key: tenantKey(tenant.id, 'limit'),
       limits,
       quotas: this.#quotas(limits, window => tenantKey(tenant.id, 'limit', window)),
-      name: 'tenant'
+      name: 'tenant',
+      policy: policyOf('tenant', limits)
     }
     this.#tenants.set(tenant, subject)
     return subject
@@ -80,4 +86,8 @@ export class Subjects {
     if (burst !== undefined) quotas.push({ key: key('second'), name: 'burst', limit: burst, shape: second, smoothing: false })
     return quotas
   }
+}
+
+function policyOf (name: Subject['name'], { rpm }: TenantLimits): string {
+  return `"${name}";q=${rpm};w=60`
 }

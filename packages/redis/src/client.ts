@@ -2,9 +2,7 @@ import { Redis, type RedisOptions } from 'ioredis'
 
 /** What the caller's options may change. */
 const defaults: RedisOptions = {
-  connectTimeout: 500,
-  // Data must arrive within this after a command, or the connection is taken for dead: behind a lost route TCP alone waits for minutes.
-  socketTimeout: 5_000
+  connectTimeout: 500
 }
 
 /**
@@ -12,12 +10,12 @@ const defaults: RedisOptions = {
  * after a lost connection nobody knows whether a command took effect, and a limiter must not count it twice.
  */
 const bounds: RedisOptions = {
-  // Ours is raced with every command instead (deadline.ts).
+  // Ours is raced with every command instead (deadline.ts), and a silence is noticed when one was late: ioredis would set a timer for each.
   commandTimeout: undefined,
+  socketTimeout: undefined,
   maxRetriesPerRequest: 0,
   enableOfflineQueue: false,
   autoResendUnfulfilledCommands: false,
-  enableAutoPipelining: true,
   retryStrategy: backOff,
   // After a failover the old master answers READONLY: connect again (1), but do not resend (2).
   reconnectOnError: error => error.message.startsWith('READONLY') ? 1 : false

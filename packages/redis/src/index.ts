@@ -1,4 +1,5 @@
 export { RedisUnavailableError } from './errors.ts'
+export { takeLock } from './lock.ts'
 export { openRedis } from './open-redis.ts'
 export { redisSchema, resolveRedisSource, type RedisSource } from './options.ts'
 export type { RedisHealth, TenancyRedis } from './port.ts'

@@ -2,7 +2,7 @@ import type { Cluster, Redis } from 'ioredis'
 
 import { Breaker } from './breaker.ts'
 import { openClient, withErrorListener } from './client.ts'
-import { Deadline, withDeadline } from './deadline.ts'
+import { Deadlines, withDeadline, type Deadline } from './deadline.ts'
 import { RedisUnavailableError } from './errors.ts'
 import { isClient, isTenancyRedis, resolveRedisSource, type RedisSource } from './options.ts'
 import type { RedisHealth, TenancyRedis } from './port.ts'
@@ -12,6 +12,9 @@ import { Subscriber } from './subscriber.ts'
 
 /** Milliseconds after which a command is given up, unless the options of an own client say otherwise. */
 const defaultTimeout = 100
+/** Milliseconds of silence after a command until an own connection is replaced: behind a lost route TCP alone waits for minutes. */
+const defaultSilence = 5_000
+/** Milliseconds after somebody first waits for it within which the first connection is waited for, by whoever does. */
 const readyWithin = 2_000
 
 /**
@@ -26,24 +29,34 @@ export function openRedis (source: RedisSource, options: { readonly name?: strin
   const given = resolveRedisSource(source)
   if (isTenancyRedis(given)) return given
   if (isClient(given)) return new BoundedRedis(withErrorListener(given), false)
-  const timeout = typeof given === 'string' ? undefined : given.commandTimeout
-  return new BoundedRedis(openClient(given, options.name ?? 'fastify-tenancy'), true, timeout)
+  const { commandTimeout, socketTimeout = defaultSilence } = typeof given === 'string' ? {} : given
+  return new BoundedRedis(openClient(given, options.name ?? 'fastify-tenancy'), true, commandTimeout, socketTimeout)
 }
 
 class BoundedRedis implements TenancyRedis {
   readonly #client: Redis | Cluster
   readonly #isOwn: boolean
   readonly #timeout: number
+  readonly #silence: number
+  #silent: NodeJS.Timeout | undefined
   readonly #breaker = new Breaker()
+  readonly #deadlines: Deadlines
+  #isGathering = false
+  /** Commands without an answer, those that were given up too. */
+  #inFlight = 0
   readonly #prefix: string
   readonly #subscriber: Subscriber
+  #readyBy: number | undefined
 
-  constructor (client: Redis | Cluster, isOwn: boolean, timeout = defaultTimeout) {
+  constructor (client: Redis | Cluster, isOwn: boolean, timeout = defaultTimeout, silence = defaultSilence) {
     this.#client = client
     this.#isOwn = isOwn
     this.#timeout = timeout
+    this.#silence = silence
+    this.#deadlines = new Deadlines(timeout)
     this.#prefix = client.options.keyPrefix ?? ''
-    this.#subscriber = new Subscriber(client, this.#prefix)
+    this.#subscriber = new Subscriber(client, this.#prefix, () => client.status === 'ready' ? readyWithin : this.#patience)
+    if (isOwn) client.on('connect', this.#awaitSignOfLife).on('ready', this.#heard).on('close', this.#heard)
     if (client.status === 'wait') client.connect().catch(() => {}) // made with lazyConnect
   }
 
@@ -72,14 +85,11 @@ class BoundedRedis implements TenancyRedis {
     return counts.reduce((sum, count) => sum + count, 0)
   }
 
-  async run (script: RedisScript, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
-    try {
-      return await this.#send(client => client.evalsha(script.sha, keys.length, ...keys, ...args))
-    } catch (error) {
-      // Nothing ran, so that this second sending cannot take effect twice.
-      if (!isReply(error) || !error.message.startsWith('NOSCRIPT')) throw error
-      return this.#send(client => client.eval(script.lua, keys.length, ...keys, ...args))
-    }
+  run (script: RedisScript, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
+    return this.#send(
+      client => client.evalsha(script.sha, keys.length, ...keys, ...args),
+      client => client.eval(script.lua, keys.length, ...keys, ...args)
+    )
   }
 
   async publish (channel: string, message: string): Promise<void> {
@@ -94,7 +104,7 @@ class BoundedRedis implements TenancyRedis {
     const client = this.#client
     if (client.status === 'ready') return Promise.resolve()
     return new Promise(resolve => {
-      const timer = setTimeout(settle, readyWithin)
+      const timer = setTimeout(settle, this.#patience)
       function settle (): void {
         clearTimeout(timer)
         client.off('ready', settle)
@@ -117,6 +127,12 @@ class BoundedRedis implements TenancyRedis {
     this.#client.disconnect()
   }
 
+  // One wait for all: an application whose parts each waited their time would take a multiple of it to boot.
+  get #patience (): number {
+    this.#readyBy ??= performance.now() + readyWithin
+    return Math.max(0, this.#readyBy - performance.now())
+  }
+
   async #mgetOverSlots (keys: readonly string[]): Promise<(string | null)[]> {
     const found = new Map<string, string | null>()
     await Promise.all(slotGroups(keys).map(async group => {
@@ -126,23 +142,73 @@ class BoundedRedis implements TenancyRedis {
     return keys.map(key => found.get(key) ?? null)
   }
 
-  // One promise and no async function: every command of every request comes through here.
-  #send<T> (command: (client: Redis | Cluster) => Promise<T>): Promise<T> {
+  /**
+   * One promise and no async function: every command of every request comes through here.
+   *
+   * @param whole sent instead where the server does not know the script: nothing ran, so that it cannot take effect twice.
+   */
+  #send<T> (command: (client: Redis | Cluster) => Promise<T>, whole?: (client: Redis | Cluster) => Promise<T>): Promise<T> {
     // A client with an offline queue would keep the command, and send it when everyone has stopped waiting for it.
     if (this.#client.status !== 'ready' || !this.#breaker.tryPass()) return Promise.reject(new RedisUnavailableError())
     return new Promise((resolve, reject) => {
-      const deadline = new Deadline(this.#timeout, error => { reject(this.#failed(error)) })
+      const deadline = this.#deadlines.start(error => {
+        this.#awaitSignOfLife()
+        reject(this.#failed(error))
+      })
+      this.#gather()
+      this.#inFlight++
       command(this.#client).then(
         reply => resolve(this.#answered(reply, deadline)),
-        (error: unknown) => { if (deadline.met()) reject(this.#failed(error)) }
+        (error: unknown) => {
+          this.#inFlight--
+          if (this.#silent !== undefined && isReply(error)) this.#heard()
+          if (!deadline.met()) return
+          const failure = this.#failed(error)
+          if (whole !== undefined && isReply(error) && error.message.startsWith('NOSCRIPT')) resolve(this.#send(whole))
+          else reject(failure)
+        }
       )
     })
   }
 
+  /**
+   * Has commands leave in one write: a write of their own costs each more than all else. The first goes as soon as what runs
+   * now has ended, so that a caller who waits for each is not held up (ioredis' auto-pipelining does that, which halves his calls).
+   * While an answer is awaited the process has other things to do: then those of the whole turn go together.
+   */
+  #gather (): void {
+    if (this.#isGathering || this.#client.isCluster) return
+    const { stream } = this.#client as Redis
+    this.#isGathering = true
+    stream.cork()
+    const send = (): void => {
+      this.#isGathering = false
+      stream.uncork()
+    }
+    if (this.#inFlight === 0) process.nextTick(send)
+    else setImmediate(send)
+  }
+
   #answered<T> (reply: T, deadline: Deadline): T {
+    this.#inFlight--
     deadline.met()
+    if (this.#silent !== undefined) this.#heard()
     this.#breaker.succeed()
     return reply
+  }
+
+  /** Replaces an own connection that is silent from its opening on, or goes on being so after a late answer. */
+  readonly #awaitSignOfLife = (): void => {
+    if (!this.#isOwn || this.#silent !== undefined) return
+    this.#silent = setTimeout(() => {
+      this.#heard()
+      if (['connect', 'ready'].includes(this.#client.status)) (this.#client as Redis).disconnect(true)
+    }, Math.max(0, this.#silence - this.#timeout)).unref()
+  }
+
+  readonly #heard = (): void => {
+    clearTimeout(this.#silent)
+    this.#silent = undefined
   }
 
   /** What the caller is told of a failure, which the breaker counts unless Redis itself refused the command. */

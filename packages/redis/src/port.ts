@@ -23,7 +23,7 @@ export interface TenancyRedis {
    * Resolves to the function that ends it.
    */
   subscribe (channel: string, onMessage: (message: string) => void, onGap: () => void): Promise<() => Promise<void>>
-  /** Waits for the first connection, at most 2 s; never rejects: without Redis the suite starts degraded. */
+  /** Waits for the first connection, 2 s at most for all who wait together; never rejects: without Redis the suite starts degraded. */
   ready (): Promise<void>
   health (): RedisHealth
   /** Ends the connections that the suite opened. A client that was passed in stays open. */

@@ -10,7 +10,6 @@ interface Listener {
   onSubscribed: () => void
 }
 
-const firstWait = 2_000
 const heartbeat = 5_000
 const heartbeatTimeout = 1_000
 
@@ -21,6 +20,7 @@ const heartbeatTimeout = 1_000
 export class Subscriber {
   readonly #source: Redis | Cluster
   readonly #prefix: string
+  readonly #patience: () => number
   readonly #channels = new Map<string, Set<Listener>>()
   #connection: Redis | undefined
   #retry: NodeJS.Timeout | undefined
@@ -28,12 +28,14 @@ export class Subscriber {
   #attempts = 0
   #isClosed = false
 
-  constructor (source: Redis | Cluster, prefix: string) {
+  /** @param patience milliseconds that a subscriber is willing to wait at present. */
+  constructor (source: Redis | Cluster, prefix: string, patience: () => number) {
     this.#source = source
     this.#prefix = prefix
+    this.#patience = patience
   }
 
-  /** See the port. Settles within 2 s; a Redis that is down is tried again in the background. */
+  /** See the port. Settles within the patience there is; a Redis that is down is tried again in the background. */
   async subscribe (name: string, onMessage: (message: string) => void, onGap: () => void): Promise<() => Promise<void>> {
     const channel = this.#prefix + name
     const listener: Listener = { onMessage, onGap, onSubscribed: onGap }
@@ -46,7 +48,7 @@ export class Subscriber {
         listener.onSubscribed = onGap
         resolve()
       }
-      const timer = setTimeout(settle, firstWait)
+      const timer = setTimeout(settle, this.#patience())
       listener.onSubscribed = settle
       if (this.#connection === undefined && this.#retry === undefined) this.#open()
       else if (this.#connection?.status === 'ready') void this.#listen(this.#connection, isFirst ? [channel] : [], [listener])

@@ -1,8 +1,9 @@
 import { statusRefusal, TenantMismatchError, TenantMissingError, TenantScope, TenantUnknownError, type RequestTenancy, type ResolvedRouteTenancy, type TenantRecord } from '@fastify-tenancy/core'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
+import { Creation } from './creation.ts'
 import type { TenantLookup } from './lookup.ts'
-import type { Claim } from './options.ts'
+import type { Claim, ResolvedResolverOptions } from './options.ts'
 import type { TenantResolver } from './resolver.ts'
 import type { SourcedQuestion, Strategies } from './strategies.ts'
 
@@ -14,10 +15,12 @@ export class Admission {
   readonly #lookup: TenantLookup
   readonly #strategies: Strategies
   readonly #claim: Claim | undefined
+  readonly #creation: Creation | undefined
 
   readonly #watch: TenantResolver['watch']
 
-  constructor (resolver: TenantResolver, strategies: Strategies, claim: Claim | undefined) {
+  constructor (resolver: TenantResolver, strategies: Strategies, { claim, createIfMissing }: Pick<ResolvedResolverOptions, 'claim' | 'createIfMissing'>) {
+    this.#creation = createIfMissing && new Creation(createIfMissing)
     this.#lookup = resolver.lookup
     this.#watch = resolver.watch
     this.#strategies = strategies
@@ -55,7 +58,7 @@ export class Admission {
 
   async #resolve (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy, question: SourcedQuestion): Promise<void> {
     try {
-      const tenant = await this.#lookup.find(question)
+      const tenant = await this.#lookup.find(question, request.ip)
       const { fallback } = this.#strategies
       if (tenant === undefined && question.source === 'domain' && fallback !== undefined) {
         await this.#resolve(request, reply, tenancy, fallback)
@@ -88,11 +91,23 @@ export class Admission {
   // The registry keeps ids and slugs apart, so a claim is the one or the other.
   async #resolveClaim (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy, claim: string): Promise<void> {
     try {
-      const tenant = await this.#lookup.find({ kind: 'id', value: claim }) ?? await this.#lookup.find({ kind: 'slug', value: claim })
+      const tenant = await this.#findClaimed(claim) ?? await this.#create(request, tenancy, claim)
       this.#admit(request, reply, tenancy, tenant, 'claim')
     } catch (error) {
       refuse(tenancy, asError(error))
     }
+  }
+
+  async #findClaimed (claim: string): Promise<TenantRecord | undefined> {
+    return await this.#lookup.find({ kind: 'id', value: claim }) ?? this.#lookup.find({ kind: 'slug', value: claim })
+  }
+
+  // Where authentication belongs to routes, it has not run for a URL that has none.
+  async #create (request: FastifyRequest, { route }: RequestTenancy, claim: string): Promise<TenantRecord | undefined> {
+    if (this.#creation === undefined || route.mode !== 'required' || request.is404) return undefined
+    if (!await this.#creation.make(claim, request)) return undefined
+    this.#lookup.forget({ id: claim, slugs: [claim], domains: [] })
+    return this.#findClaimed(claim)
   }
 }
 

@@ -27,7 +27,7 @@ export class Announcer {
       this.#stops.push(await this.#redis.subscribe(invalidationChannel, text => { this.#hear(text) }, () => { this.#lookup.distrust() }))
     }
     if (this.#registry.watch !== undefined) {
-      this.#stops.push(await this.#registry.watch(change => { this.#notice(change) }))
+      this.#stops.push(await this.#registry.watch(change => { this.notice(change) }))
     }
   }
 
@@ -54,9 +54,10 @@ export class Announcer {
     else this.#lookup.forget(change)
   }
 
-  // A registry tells every process of writes that went past the suite. Whoever hears of one clears Redis too: doing it twice does no harm.
-  #notice (change: TenantChange | 'all'): void {
+  /** A registry tells every process of writes that went past the suite. Whoever hears of one clears Redis too: doing it twice does no harm. */
+  notice (change: TenantChange | 'all'): void {
     if (change === 'all') {
+      this.#shared?.distrust()
       this.#lookup.distrust()
       return
     }

@@ -16,14 +16,24 @@ interface HostPattern {
 
 const placeholder = /\{(?:tenant|any)\}/
 
+/**
+ * The pattern that a base domain stands for: '{tenant}.example.com'.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID for what is no domain.
+ */
+export function patternOf (baseDomain: string, name: string): string {
+  if (parseHost(baseDomain) !== baseDomain.toLowerCase()) throw new OptionInvalidError(`${name}.baseDomain must be a domain without scheme and port, such as 'example.com', got '${baseDomain.slice(0, 60)}'`)
+  return `{tenant}.${baseDomain}`
+}
+
 /** The host patterns of an application. */
 export class HostPatterns {
   readonly #patterns: readonly HostPattern[]
   readonly #bases: ReadonlySet<string>
 
   /** @throws FST_TENANCY_OPTION_INVALID for a pattern that is none. */
-  constructor (patterns: readonly string[], name = 'options.hosts') {
-    this.#patterns = patterns.map((pattern, at) => compile(pattern, `${name}.${at}`))
+  constructor (patterns: readonly string[], name = 'options') {
+    this.#patterns = patterns.map((pattern, at) => compile(pattern, `${name}.hosts.${at}`))
     this.#bases = new Set(this.#patterns.map(pattern => pattern.base))
   }
 

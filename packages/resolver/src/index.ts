@@ -1,6 +1,6 @@
 export type * from './augment.ts'
 export { openResolver, type OpenResolver } from './open-resolver.ts'
 export { resolveResolverOptions } from './options.ts'
-export type { Claim, ResolverCacheOptions, Strategy, StrategyAnswer, TenantResolverOptions } from './options.ts'
+export type { Claim, CreateIfMissing, ResolverCacheOptions, Strategy, StrategyAnswer, TenantResolverOptions } from './options.ts'
 export { tenantResolver as default, tenantResolver } from './plugin.ts'
 export type { ResolverHealth, TenantResolver } from './resolver.ts'

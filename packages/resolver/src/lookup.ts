@@ -1,10 +1,12 @@
 import type { TenantChange, TenantRecord } from '@fastify-tenancy/core'
 
 import type { Known, LocalTier } from './local-tier.ts'
+import type { MissBudget } from './miss-budget.ts'
 import type { NameIndex } from './name-index.ts'
 import { isPlausible, localKey, type Question } from './question.ts'
-import type { RedisTier } from './redis-tier.ts'
-import type { RegistryTier } from './registry-tier.ts'
+import type { RedisAnswer, RedisTier } from './redis-tier.ts'
+import type { Lane, RegistryTier } from './registry-tier.ts'
+import type { RegistryTurns } from './registry-turns.ts'
 
 /** The tiers in the order in which they are asked. */
 export interface Tiers {
@@ -12,8 +14,15 @@ export interface Tiers {
   /** All names there are; undefined where none is kept. */
   readonly index: NameIndex | undefined
   readonly redis: RedisTier | undefined
+  /** Whose turn it is to ask the registry; undefined where every process asks for itself. */
+  readonly turns: RegistryTurns | undefined
   readonly registry: RegistryTier
+  /** Of look-ups that find nobody; undefined where they are not counted. */
+  readonly budget: MissBudget | undefined
 }
+
+/** Look-ups of clients who have spent their budget that may wait at once. */
+const mostLate = 100
 
 /** Finds tenants: in the process, then in Redis, then in the registry, one look-up per name at a time. */
 export class TenantLookup {
@@ -22,6 +31,7 @@ export class TenantLookup {
   readonly #flights = new Map<string, Promise<TenantRecord | undefined>>()
   /** Counts changes. A look-up that began before a change must not be remembered after it. */
   #generation = 0
+  #late = 0
 
   /** @param onChange told of each change that is heard of, by the tenant's id; of none when some may have been missed. */
   constructor (tiers: Tiers, onChange: (id?: string) => void) {
@@ -39,12 +49,29 @@ export class TenantLookup {
   /**
    * The tenant asked for.
    *
+   * @param ip the address of a client whose word alone the name is. @default somebody who is trusted asks
    * @throws FST_TENANCY_REGISTRY_UNAVAILABLE when the registry cannot be reached and nothing usable is remembered.
+   * @throws FST_TENANCY_RATE_LIMITED when this address has had too many look-ups that found nobody, too many such wait already,
+   * and Redis does not know the tenant.
    */
-  async find (question: Question): Promise<TenantRecord | undefined> {
+  async find (question: Question, ip?: string): Promise<TenantRecord | undefined> {
     if (!isPlausible(question)) return undefined
     const known = this.peek(question)
-    return known === undefined ? this.#fly(localKey(question), question) : known ?? undefined
+    if (known !== undefined) return known ?? undefined
+    const { budget, local } = this.#tiers
+    const key = localKey(question)
+    // Who joins a look-up that is under way, or asks for a tenant that was there, costs the registry nothing new.
+    if (budget === undefined || ip === undefined || this.#flights.has(key) || local.getStale(key) !== undefined) return this.#fly(key, question)
+    const giveBack = budget.spend(ip)
+    if (giveBack === undefined) return this.#findLate(key, question, () => budget.refusal(ip))
+    let isMiss = false
+    try {
+      const tenant = await this.#fly(key, question)
+      isMiss = tenant === undefined
+      return tenant
+    } finally {
+      if (!isMiss) giveBack()
+    }
   }
 
   /** Forgets a tenant in this process. */
@@ -72,43 +99,81 @@ export class TenantLookup {
     this.#flights.clear()
   }
 
-  #fly (key: string, question: Question): Promise<TenantRecord | undefined> {
-    const underWay = this.#flights.get(key)
+  /** For clients who have spent their budget: one after another, so that a tenant is found yet, and as few wait as hurt nobody. */
+  async #findLate (key: string, question: Question, refusal: () => Error): Promise<TenantRecord | undefined> {
+    if (this.#late >= mostLate) return await this.#findShared(question) ?? Promise.reject(refusal())
+    this.#late++
+    try {
+      return await this.#fly(key, question, 'late')
+    } finally {
+      this.#late--
+    }
+  }
+
+  #fly (key: string, question: Question, lane: Lane = 'new'): Promise<TenantRecord | undefined> {
+    // Nobody else is to stand in the line of those who are late.
+    const name = lane === 'late' ? `~${key}` : key
+    const underWay = this.#flights.get(name)
     if (underWay !== undefined) return underWay
-    const flight = this.#load(key, question).finally(() => {
-      if (this.#flights.get(key) === flight) this.#flights.delete(key)
+    const flight = this.#load(key, question, lane).finally(() => {
+      if (this.#flights.get(name) === flight) this.#flights.delete(name)
     })
-    this.#flights.set(key, flight)
+    this.#flights.set(name, flight)
     return flight
   }
 
-  async #load (key: string, question: Question): Promise<TenantRecord | undefined> {
-    const { local, redis, registry } = this.#tiers
-    const generation = this.#generation
-    const isCurrent = (): boolean => generation === this.#generation
+  async #load (key: string, question: Question, lane: Lane): Promise<TenantRecord | undefined> {
+    const { redis, turns } = this.#tiers
+    const isCurrent = this.#watch()
     // Without Redis a look-up costs more and does the same.
     const shared = await redis?.get(question).catch(() => undefined)
+    if (shared === undefined || shared.isFresh || turns === undefined) return this.#answer(key, question, shared, isCurrent, lane)
+    const turn = await turns.wait(question, shared)
+    return this.#answer(key, question, turn.shared, isCurrent, lane, turn.end)
+  }
+
+  /** What Redis knows, for those who may not ask the registry. */
+  async #findShared (question: Question): Promise<TenantRecord | undefined> {
+    const isCurrent = this.#watch()
+    const shared = await this.#tiers.redis?.get(question).catch(() => undefined)
+    return shared?.isFresh ? this.#answer(localKey(question), question, shared, isCurrent, 'late') : undefined
+  }
+
+  /** Tells later whether no change was heard of in between. */
+  #watch (): () => boolean {
+    const generation = this.#generation
+    return () => generation === this.#generation
+  }
+
+  /** The answer of Redis where that is fresh, or else of the registry, remembered unless a change overtook it. */
+  async #answer (key: string, question: Question, shared: RedisAnswer | undefined, isCurrent: () => boolean, lane: Lane, endTurn?: () => Promise<void>): Promise<TenantRecord | undefined> {
+    const { local, redis, registry } = this.#tiers
     if (shared?.isFresh) {
       if (isCurrent()) local.set(question, shared.tenant as TenantRecord)
       return shared.tenant
     }
     const stale = (): TenantRecord | undefined => local.getStale(key) ?? (isCurrent() ? shared?.tenant : undefined)
     const isKnown = stale() !== undefined
+    const readAt = Date.now()
+    let stored: Promise<void> | undefined
     try {
       if (isKnown && registry.isDown) return stale()
-      const tenant = await registry.find(question, isKnown)
+      const tenant = await registry.find(question, isKnown ? 'known' : lane)
       if (!isCurrent()) return tenant
       if (tenant === undefined) {
         local.setUnknown(key)
       } else {
         local.set(question, tenant)
-        if (shared !== undefined) redis?.set(question, tenant, shared.seen).catch(() => {})
+        stored = shared && redis?.set(question, tenant, shared.seen, readAt).catch(() => {})
       }
       return tenant
     } catch (error) {
       const usable = stale()
       if (usable === undefined) throw error
       return usable
+    } finally {
+      // Those who wait take the answer from Redis: it has to be there when their turn comes.
+      if (endTurn !== undefined) void Promise.resolve(stored).then(endTurn).catch(() => {})
     }
   }
 }

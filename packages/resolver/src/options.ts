@@ -3,6 +3,8 @@ import { redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import type { FastifyRequest } from 'fastify'
 import * as v from 'valibot'
 
+import { HostPatterns, patternOf } from './host-pattern.ts'
+
 /** How a function of the user's names a tenant. */
 export type StrategyAnswer = { readonly slug: string } | { readonly id: string } | { readonly domain: string } | undefined
 
@@ -11,6 +13,12 @@ export type Strategy = 'subdomain' | 'domain' | 'header' | 'path' | 'claim' | ((
 
 /** Reads the tenant's id (or slug) from credentials that the application has verified. */
 export type Claim = (request: FastifyRequest) => string | undefined
+
+/**
+ * Makes the tenant that verified credentials name, where there is none yet: `claim => manager.create({ slug: claim })`.
+ * FST_TENANCY_TENANT_CONFLICT of its is taken for "somebody else was first".
+ */
+export type CreateIfMissing = (claim: string, request: FastifyRequest) => Promise<unknown>
 
 /** Options of the plugin. */
 export interface TenantResolverOptions {
@@ -26,6 +34,11 @@ export interface TenantResolverOptions {
   readonly header?: string
   /** Read in `preHandler`. Where it is given, it must name the tenant that the host names. */
   readonly claim?: Claim
+  /**
+   * Makes tenants at their first request. Only for the strategy `'claim'`, on routes that require a tenant: a host, a header or a path
+   * is anybody's to make up, and never makes one. @default none is made
+   */
+  readonly createIfMissing?: CreateIfMissing
   /** Labels that are nobody's. @default core's `reservedSlugs` */
   readonly reserved?: readonly string[]
   /** The slug of the tenant of hosts that name nobody. For development and tests: refused under `NODE_ENV=production`. */
@@ -60,6 +73,14 @@ export interface ResolverCacheOptions {
    * Needs `redis` or a registry with `watch()`, to hear of new tenants; one of which no message came is seen after `ttl`. @default false
    */
   readonly index?: boolean
+  /** Has one process at a time ask the registry for a name, and the others wait for its answer in Redis; without `redis` it does nothing. @default false */
+  readonly lock?: boolean
+  /**
+   * How many look-ups that find nobody one client address (IPv6: one /64) may cause in a minute. What is beyond is looked up one after
+   * another, and answered 429 where 100 such wait and neither the process nor Redis knows the tenant. Behind a proxy it needs Fastify's
+   * `trustProxy`, else all clients have one address. @default 300
+   */
+  readonly missesPerAddress?: number | 'unlimited'
 }
 
 /** {@link TenantResolverOptions} with defaults and `baseDomain` as a host pattern. */
@@ -69,6 +90,7 @@ export interface ResolvedResolverOptions {
   readonly strategies: readonly Strategy[]
   readonly header: string
   readonly claim: Claim | undefined
+  readonly createIfMissing: CreateIfMissing | undefined
   readonly reserved: readonly string[]
   readonly fallback: string | undefined
   readonly trustForwardedHost: boolean
@@ -79,7 +101,7 @@ export interface ResolvedResolverOptions {
 }
 
 /** {@link ResolverCacheOptions} with defaults; times in milliseconds. */
-export type ResolvedResolverCache = Readonly<Record<'ttl' | 'localTtl' | 'negativeTtl' | 'max' | 'staleIfError' | 'jitter', number>> & { readonly index: boolean }
+export type ResolvedResolverCache = Readonly<Record<'ttl' | 'localTtl' | 'negativeTtl' | 'max' | 'staleIfError' | 'jitter', number>> & { readonly index: boolean, readonly lock: boolean, readonly missesPerAddress: number | 'unlimited' }
 
 const names: v.GenericSchema<string[]> = v.array(nonEmptyString, 'must be a list of strings')
 const urlPatterns: v.GenericSchema<string[]> = v.array(
@@ -94,6 +116,7 @@ const schema = v.strictObject({
     "must be 'subdomain', 'domain', 'header', 'path', 'claim' or a function"), 'must be a list of strategies'), v.minLength(1, 'must name at least one strategy')), ['subdomain', 'domain']),
   header: v.optional(v.pipe(nonEmptyString, v.regex(/^[a-z0-9-]+$/i, 'must be the name of a header'), v.toLowerCase()), 'x-tenant'),
   claim: v.optional(fn<Claim>()),
+  createIfMissing: v.optional(fn<CreateIfMissing>()),
   reserved: v.optional(names, [...reservedSlugs]),
   fallback: v.optional(nonEmptyString),
   trustForwardedHost: v.optional(bool, false),
@@ -104,7 +127,9 @@ const schema = v.strictObject({
     max: v.optional(positiveInteger, 10_000),
     staleIfError: v.optional(duration, '1h'),
     jitter: v.optional(jitter, 0.1),
-    index: v.optional(bool, false)
+    index: v.optional(bool, false),
+    lock: v.optional(bool, false),
+    missesPerAddress: v.optional(v.union([positiveInteger, v.literal('unlimited')], "must be a positive integer or 'unlimited'"), 300)
   }, 'must be an object'), {}),
   redis: v.optional(redisSchema),
   routes: v.optional(v.strictObject({ off: v.optional(urlPatterns, []), optional: v.optional(urlPatterns, []) }, 'must be an object'), {}),
@@ -120,11 +145,13 @@ export function resolveResolverOptions (given: unknown, name = 'options'): Resol
   const { baseDomain, hosts: patterns, ...options } = checkOptions(schema, given, name)
   const { strategies, fallback } = options
   if (baseDomain !== undefined && patterns !== undefined) throw new OptionInvalidError(`${name}.baseDomain and ${name}.hosts exclude each other: give baseDomain, or the list of patterns`)
-  const hosts = patterns ?? (baseDomain === undefined ? [] : [`{tenant}.${baseDomain}`])
+  const hosts = patterns ?? (baseDomain === undefined ? [] : [patternOf(baseDomain, name)])
+  void new HostPatterns(hosts, name) // refuses what is no pattern, before anything is opened
   if (hosts.length === 0 && strategies.includes('subdomain') && strategies.every(strategy => strategy === 'subdomain' || strategy === 'domain')) {
     throw new OptionInvalidError(`${name}.baseDomain is required, such as 'example.com', unless another strategy than 'subdomain' and 'domain' is listed`)
   }
   if (strategies.includes('claim') && options.claim === undefined) throw new OptionInvalidError(`${name}.claim is required for the strategy 'claim': a function that reads the tenant from verified credentials`)
+  if (options.createIfMissing !== undefined && !strategies.includes('claim')) throw new OptionInvalidError(`${name}.createIfMissing needs the strategy 'claim': only verified credentials may make a tenant`)
   if (fallback !== undefined) {
     if (process.env['NODE_ENV'] === 'production') throw new OptionInvalidError(`${name}.fallback must not be set under NODE_ENV=production: it serves hosts that name nobody`)
     const problem = slugProblem(fallback, options.reserved)
@@ -136,5 +163,5 @@ export function resolveResolverOptions (given: unknown, name = 'options'): Resol
   const twice = options.routes.off.find(pattern => options.routes.optional.includes(pattern))
   if (twice !== undefined) throw new OptionInvalidError(`${name}.routes names '${twice}' as off and as optional: leave it in one`)
   if (new Set(strategies).size !== strategies.length) throw new OptionInvalidError(`${name}.strategies must name each strategy once`)
-  return Object.freeze({ claim: undefined, redis: undefined, ...options, fallback, hosts: Object.freeze(hosts) })
+  return Object.freeze({ claim: undefined, createIfMissing: undefined, redis: undefined, ...options, fallback, hosts: Object.freeze(hosts) })
 }

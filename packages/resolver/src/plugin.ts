@@ -19,7 +19,7 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
   refuseEarlierRoutes(app)
   const options = resolveResolverOptions(given)
   const { resolver, strategies, close } = openResolver(options, options.trustForwardedHost ? readForwarded(app) : readDirect)
-  const admission = new Admission(resolver, strategies, options.claim)
+  const admission = new Admission(resolver, strategies, options)
   const detached = new DetachedScopes(resolver.watch)
 
   app.decorate('tenantResolver', resolver)

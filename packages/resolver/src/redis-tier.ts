@@ -7,7 +7,10 @@ import type { ResolvedResolverCache } from './options.ts'
 import { answers, type Question } from './question.ts'
 
 /** Counts up when the form of a record changes: a process of another version drops it and asks the registry. */
-const version = 1
+const version = 2
+
+/** By how much the clocks of processes may differ, in milliseconds. */
+const skew = 2_000
 
 /** How long a change keeps older reads from being written back, in milliseconds: longer than any look-up may take. */
 const changeLife = 60_000
@@ -18,6 +21,8 @@ const recordSchema = v.strictObject({
   v: v.literal(version),
   kind: v.picklist(['slug', 'domain', 'id']),
   value: v.string(),
+  /** When the registry was asked, and until when that is believed: milliseconds of the Unix clock. */
+  readAt: v.number(),
   freshUntil: v.number(),
   tenant: v.strictObject({
     id: v.string(),
@@ -58,6 +63,8 @@ export interface RedisAnswer {
 export class RedisTier {
   readonly #redis: TenancyRedis
   readonly #options: ResolvedResolverCache
+  /** Records that were read from the registry before this are not fresh: it may have changed since, without a word. */
+  #trustedFrom = 0
   /** Records that were not what they should be, and so were dropped. */
   dropped = 0
 
@@ -72,15 +79,24 @@ export class RedisTier {
     if (seen === '' || isMark(seen)) return { tenant: undefined, isFresh: false, seen }
     const record = read(seen, question)
     if (record === undefined) this.dropped++
-    return { tenant: record?.tenant, isFresh: record !== undefined && record.freshUntil > Date.now(), seen }
+    return { tenant: record?.tenant, isFresh: record !== undefined && record.freshUntil > Date.now() && record.readAt >= this.#trustedFrom, seen }
   }
 
-  /** `SET` with an end, unless the key has changed since `seen` was read. */
-  async set (question: Question, tenant: TenantRecord, seen: string): Promise<void> {
+  /**
+   * `SET` with an end, unless the key has changed since `seen` was read.
+   *
+   * @param readAt when the registry was asked.
+   */
+  async set (question: Question, tenant: TenantRecord, seen: string, readAt: number): Promise<void> {
     const { ttl, staleIfError, jitter } = this.#options
     const freshUntil = Date.now() + ttl * (1 - jitter * Math.random())
-    const text = JSON.stringify({ v: version, kind: question.kind, value: question.value, freshUntil, tenant })
+    const text = JSON.stringify({ v: version, kind: question.kind, value: question.value, readAt, freshUntil, tenant })
     await this.#redis.run(store, [keyOf(question)], [seen, text, Math.ceil(Math.max(ttl, staleIfError))])
+  }
+
+  /** Has every record asked for again: the registry may have changed without anybody's hearing of it. What is there stays for an outage. */
+  distrust (): void {
+    this.#trustedFrom = Date.now() + skew
   }
 
   /** Puts a mark in the place of each record of a tenant: `SET … PX 60000`. */
@@ -106,12 +122,12 @@ function isMark (text: string): boolean {
   return text.startsWith('-')
 }
 
-function read (text: string, question: Question): { tenant: TenantRecord, freshUntil: number } | undefined {
+function read (text: string, question: Question): { tenant: TenantRecord, readAt: number, freshUntil: number } | undefined {
   try {
     const { output, success } = v.safeParse(recordSchema, JSON.parse(text))
     if (!success || output.kind !== question.kind || output.value !== question.value) return undefined
     const tenant = createTenant(output.tenant)
-    return answers(tenant, question) ? { tenant, freshUntil: output.freshUntil } : undefined
+    return answers(tenant, question) ? { tenant, readAt: output.readAt, freshUntil: output.freshUntil } : undefined
   } catch {
     return undefined
   }

@@ -3,8 +3,11 @@ import pLimit, { type LimitFunction } from 'p-limit'
 
 import { answers, type Question } from './question.ts'
 
-/** Look-ups under way at once, for tenants that are known and for names that are not. */
-const atOnce = 10
+/** Look-ups under way at once: of tenants that are known, of names that are not, and of those by clients who asked for too many such. */
+const atOnce = { known: 10, new: 10, late: 1 }
+
+/** In which line a look-up stands. */
+export type Lane = keyof typeof atOnce
 
 /** New names that may wait for a place: more are refused at once, so that a flood of them holds no memory. */
 const longestQueue = 1_000
@@ -20,8 +23,7 @@ export class RegistryTier {
   readonly #registry: TenantRegistry
   readonly #now: () => number
   readonly #deadline: number
-  readonly #known = pLimit(atOnce)
-  readonly #new = pLimit(atOnce)
+  readonly #lanes: Readonly<Record<Lane, LimitFunction>> = { known: pLimit(atOnce.known), new: pLimit(atOnce.new), late: pLimit(atOnce.late) }
   #failedAt = Number.NEGATIVE_INFINITY
   reads = 0
   failures = 0
@@ -38,8 +40,8 @@ export class RegistryTier {
   }
 
   /** @throws FST_TENANCY_REGISTRY_UNAVAILABLE */
-  async find (question: Question, isKnown: boolean): Promise<TenantRecord | undefined> {
-    const lane = isKnown ? this.#known : this.#new
+  async find (question: Question, laneName: Lane): Promise<TenantRecord | undefined> {
+    const lane = this.#lanes[laneName]
     if (lane.pendingCount >= longestQueue) throw new RegistryUnavailableError()
     try {
       const found = await this.#read(lane, question)

@@ -1,15 +1,18 @@
-import type { TenantChange, TenantRecord, TenantRef, TenantRegistry, TenantScope, TenantStatus } from '@fastify-tenancy/core'
+import type { Tenant, TenantChange, TenantRecord, TenantRef, TenantRegistry, TenantScope, TenantStatus } from '@fastify-tenancy/core'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
+import { LRUCache } from 'lru-cache'
 
 import { Announcer } from './announcer.ts'
 import { LiveScopes } from './live-scopes.ts'
 import { LocalTier } from './local-tier.ts'
 import { TenantLookup } from './lookup.ts'
+import { MissBudget } from './miss-budget.ts'
 import { NameIndex } from './name-index.ts'
 import type { ResolvedResolverCache } from './options.ts'
 import type { Question } from './question.ts'
 import { RedisTier } from './redis-tier.ts'
 import { RegistryTier } from './registry-tier.ts'
+import { RegistryTurns } from './registry-turns.ts'
 
 /** What `health()` tells of the look-up. */
 export interface ResolverHealth {
@@ -35,6 +38,8 @@ export class TenantResolver {
   readonly #index: NameIndex | undefined
   readonly #live: LiveScopes
   readonly #askHost: (host: string) => Question | undefined
+  // Whoever is doubted with each request is looked up once a second.
+  readonly #doubted = new LRUCache<string, true>({ max: 1_000, ttl: 1_000 })
 
   /** @param now milliseconds that never go back. */
   constructor (registry: TenantRegistry, redis: TenancyRedis | undefined, options: ResolvedResolverCache,
@@ -46,7 +51,14 @@ export class TenantResolver {
     this.#shared = redis && new RedisTier(redis, options)
     this.#index = options.index ? new NameIndex(registry, options.ttl) : undefined
     this.#live = new LiveScopes(id => this.find({ id }), options.localTtl)
-    this.#lookup = new TenantLookup({ local: this.#local, index: this.#index, redis: this.#shared, registry: this.#registry }, this.#live.review)
+    this.#lookup = new TenantLookup({
+      local: this.#local,
+      index: this.#index,
+      redis: this.#shared,
+      turns: options.lock && redis !== undefined && this.#shared !== undefined ? new RegistryTurns(redis, this.#shared) : undefined,
+      registry: this.#registry,
+      budget: options.missesPerAddress === 'unlimited' ? undefined : new MissBudget(options.missesPerAddress, now)
+    }, this.#live.review)
     this.#announcer = new Announcer(this.#lookup, registry, redis, this.#shared)
   }
 
@@ -103,6 +115,16 @@ export class TenantResolver {
     await Promise.all((await this.#changesOf(what)).map(change => this.#announcer.announce(change)))
   }
 
+  /**
+   * Has a tenant looked up again in the registry, here and in Redis, because something showed that what is remembered of it
+   * is old: its database locks it out. At most once a second for each.
+   */
+  doubt ({ id, slug, domains }: Tenant): void {
+    if (this.#doubted.has(id)) return
+    this.#doubted.set(id, true)
+    this.#announcer.notice({ id, slugs: [slug], domains })
+  }
+
   health (): ResolverHealth {
     const { tenants, unknown } = this.#local.size
     const isDegraded = this.#registry.isDown || (this.#redis !== undefined && this.#redis.health().status !== 'ok')
@@ -137,7 +159,7 @@ export class TenantResolver {
     const bare = 'id' in ref ? { id: ref.id, slugs: [], domains: [] } : { id: ref.slug, slugs: [ref.slug], domains: [] }
     // Forgotten before anything is awaited, so that no request meanwhile gets the old one.
     this.#lookup.forget(old ? changeOf(old) : bare)
-    const current = await this.#registry.find(questionOf(ref), true).catch(() => undefined)
+    const current = await this.#registry.find(questionOf(ref), 'known').catch(() => undefined)
     return [bare, ...[old, current].filter(tenant => tenant !== undefined).map(changeOf)]
   }
 }

@@ -1,0 +1,51 @@
+import { LRUCache } from 'lru-cache'
+
+import type { Quota, Verdict } from './quota.ts'
+
+/** A refusal that Redis gave, and holds until `until` for every request as dear as the one refused. */
+interface Denial {
+  readonly until: number
+  readonly limit: number
+  readonly cost: number
+  readonly verdict: Verdict
+  readonly at: number
+}
+
+/**
+ * Refusals that need not be asked for again. Nothing is admitted before the time that Redis gave: a window only empties
+ * by time, and others only fill it. Where leases may come back into it, a refusal holds for a second at most.
+ */
+export class Denials {
+  readonly #longest: number
+  readonly #now: () => number
+  readonly #denials = new LRUCache<string, Denial>({ max: 10_000 })
+
+  /** @param longest milliseconds. */
+  constructor (longest: number, now: () => number) {
+    this.#longest = longest
+    this.#now = now
+  }
+
+  /** @param quota the one that made for the longest wait. */
+  add (quota: Quota | undefined, cost: number, verdict: Verdict): void {
+    if (quota === undefined) return
+    const at = this.#now()
+    this.#denials.set(quota.key, { until: at + Math.min(verdict.wait, this.#longest), limit: quota.limit, cost, verdict, at })
+  }
+
+  /** The refusal that holds for a request, with what is left to wait. */
+  find (quotas: readonly Quota[], cost: number): Verdict | undefined {
+    if (this.#denials.size === 0) return undefined
+    const now = this.#now()
+    for (const quota of quotas) {
+      const denial = this.#denials.get(quota.key)
+      if (denial === undefined) continue
+      if (now < denial.until && quota.limit <= denial.limit && cost >= denial.cost) {
+        const { verdict, at } = denial
+        return { ...verdict, wait: Math.max(1, Math.ceil(verdict.wait - (now - at))), reset: Math.max(0, Math.ceil(verdict.reset - (now - at))) }
+      }
+      if (now >= denial.until) this.#denials.delete(quota.key)
+    }
+    return undefined
+  }
+}
