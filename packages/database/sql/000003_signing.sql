@@ -12,8 +12,10 @@ create table tenancy.signing_keys (
 -- one never looks like an empty account. The signature comes first: only the holder of a key learns more.
 -- Expiry is held against the transaction's start: a long transaction does not lose its tenant half-way.
 -- Restricted, not safe: a parallel worker has another pid. Plans stay parallel: the leader hands the result down.
+-- Its own plan mode: the context asks for custom plans, and the query in here would be planned anew at every call.
 create function tenancy.verified_tenant() returns text
-language plpgsql stable parallel restricted security definer set search_path = pg_catalog, pg_temp
+language plpgsql stable parallel restricted security definer
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   token text := current_setting('tenancy.token', true);

@@ -1,17 +1,22 @@
-import type { TenantRegistry, TenantScope } from '@fastify-tenancy/core'
+import type { Tenant, TenantRegistry, TenantScope } from '@fastify-tenancy/core'
 import type pg from 'pg'
 
 import { reportBreach } from './breach.ts'
-import { defaultPoolSettings, isEmbedded, openPool } from './connection/open-pool.ts'
+import { defaultPoolSettings, isEmbedded, isEmbeddedPool, openPool } from './connection/open-pool.ts'
+import { bootRefusal } from './doctor/boot.ts'
 import { TenantDialect } from './kysely/dialect.ts'
 import { TenantDriver } from './kysely/driver.ts'
 import { TenantHandle } from './kysely/handle.ts'
 import { UnitDriver, UnitOfWork } from './kysely/unit-of-work.ts'
 import type { LevelReport } from './level.ts'
 import type { ResolvedDatabaseOptions } from './options.ts'
+import { canListen, openListener } from './registry/open-listener.ts'
+import { ObservedQueries, type ObservedQuery } from './observe/observed-queries.ts'
+import { observePool } from './observe/observe-pool.ts'
 import { postgresRegistry } from './registry/postgres-registry.ts'
 import { TableRegistry } from './registry/table-registry.ts'
 import { SetupInvalidError } from './setup/errors.ts'
+import { listTables } from './setup/list-tables.ts'
 import { Homes } from './strategies/homes.ts'
 import type { SystemAccessOptions, SystemWork } from './system/access.ts'
 import { System } from './system/system.ts'
@@ -28,6 +33,8 @@ export interface DatabaseHealth {
 const handleKey = Symbol('fastify-tenancy.database')
 const unitKey = Symbol('fastify-tenancy.unit-of-work')
 
+const unheard = 'tenants are looked up through a pooler, where LISTEN hears nothing: a change of a tenant that is not published through redis is seen when the copies of it have aged; give options.database.registryUrl an address that is not pooled by transaction'
+
 /** Look-ups are short and cached: a few connections serve any load that the cap on them lets through. */
 const registryConnections = 4
 
@@ -40,17 +47,25 @@ export function openDatabase (options: ResolvedDatabaseOptions): TenancyDatabase
 export class TenancyDatabase {
   /** Where tenants are looked up. */
   readonly registry: TenantRegistry
+  /** Told when a tenant's database locked it out, though its process took it for served: what is remembered of it is old. Set by whoever remembers. */
+  onFenced: ((tenant: Tenant) => void) | undefined
   readonly #options: ResolvedDatabaseOptions
   readonly #homes: Homes
   // Of its own where it can be: a tenant that holds every connection must not keep others from being found.
   readonly #registryPool: pg.Pool | undefined
+  /** On which changes of tenants are heard; undefined where the registry is not ours, or this process' alone. */
+  readonly #heard: pg.Pool | undefined
   readonly #system: System
+  /** What notes the queries that break; undefined without `database.observe`. */
+  readonly queries: ObservedQueries | undefined
+  readonly #observers: (() => void)[] = []
   #isEnded = false
 
   constructor (options: ResolvedDatabaseOptions) {
     const { url, registryUrl } = options.database
     this.#options = options
     this.#homes = new Homes(options)
+    this.queries = options.database.observe === undefined ? undefined : new ObservedQueries()
     const registrySource = registryUrl ?? url
     this.#registryPool = typeof registrySource === 'string' && !isEmbedded(registrySource)
       ? openPool(registrySource, { ...defaultPoolSettings, max: registryConnections })
@@ -58,21 +73,35 @@ export class TenancyDatabase {
     this.#system = new System(options, this.#homes.default.pool, this.#homes.budget)
     const registryPool = this.#registryPool ?? this.#homes.default.pool.pool
     if (options.registry instanceof TableRegistry) options.registry.connect(registryPool)
-    this.registry = options.registry ?? postgresRegistry(registryPool)
+    this.#heard = options.registry === undefined && !isEmbeddedPool(registryPool) ? registryPool : undefined
+    this.registry = options.registry ?? postgresRegistry(registryPool, this.#heard && { listen: () => openListener(registryPool) })
   }
 
   /**
    * Connects, and checks that the database is as this version needs it.
    *
-   * @throws FST_TENANCY_SETUP_INVALID that says what to run, where the database is not initialised or below `requireLevel`
+   * @throws FST_TENANCY_SETUP_INVALID that says what to run, where the database is not initialised, below `requireLevel`, or lets
+   * tenants see each other while `doctor` is `'refuse'`
    */
   async boot (): Promise<LevelReport> {
-    const { requireLevel } = this.#options.database
+    const { requireLevel, doctor } = this.#options.database
     const report = await this.#homes.boot()
     if (report.level < requireLevel) {
       throw new SetupInvalidError(`the database reaches level L${report.level}, and options.database.requireLevel asks for L${requireLevel}: ${report.reasons.join('; ')}`)
     }
-    return report
+    const refusal = doctor === 'refuse' && process.env.NODE_ENV === 'production' ? bootRefusal(report.findings ?? []) : undefined
+    if (refusal !== undefined) throw new SetupInvalidError(refusal)
+    await this.#observe()
+    if (this.#heard === undefined || await canListen(this.#heard)) return report
+    return { ...report, warnings: [...report.warnings ?? [], unheard] }
+  }
+
+  /**
+   * The queries that break, or will when old code loses its tables, as far as this process has seen them, the most frequent first.
+   * None without `database.observe`.
+   */
+  get observed (): readonly ObservedQuery[] {
+    return this.queries?.list() ?? []
   }
 
   /** The handle of a scope's tenant, the same at each call. It ends with the scope. */
@@ -112,13 +141,31 @@ export class TenancyDatabase {
   async close (): Promise<void> {
     if (this.#isEnded) return
     this.#isEnded = true
+    for (const end of this.#observers) end()
     await Promise.all([this.#system.close(), this.#homes.close(), this.#registryPool?.end()])
+  }
+
+  // Which tables there are may be for the catalog to say.
+  async #observe (): Promise<void> {
+    const { queries } = this
+    if (queries === undefined || this.#observers.length > 0) return
+    const { tenant, shared, global } = await listTables(this.#homes.default.pool.pool, this.#options.tables)
+    queries.watchTables([...Object.keys(tenant), ...shared, ...global])
+    for (const pool of this.#options.database.observe ?? []) this.#observers.push(observePool(pool, sql => queries.old(sql)))
   }
 
   #makeHandle (scope: TenantScope, statementTimeout: number | undefined): TenantKysely {
     const { plugins, log } = this.#options.database
+    const { queries } = this
     const { acquire, compiler } = this.#homes.home(scope.tenant, statementTimeout)
-    const settings = { scope, acquire, onBreach: () => reportBreach(scope), ...(compiler?.statementOf !== undefined && { statementOf: compiler.statementOf }) }
+    const settings = {
+      scope,
+      acquire,
+      onBreach: () => reportBreach(scope),
+      onFenced: () => this.onFenced?.(scope.tenant),
+      ...(queries !== undefined && { onFailure: (text: string, error: unknown) => queries.failed(text, error) }),
+      ...(compiler?.statementOf !== undefined && { statementOf: compiler.statementOf })
+    }
     const driver = scope.transaction === undefined ? new TenantDriver(settings) : new UnitDriver(settings, this.unitOfWork(scope))
     return new TenantHandle<RequestDatabase>({
       dialect: new TenantDialect(driver, compiler),

@@ -1,4 +1,6 @@
-import { rolesOf } from './setup/roles.ts'
+import { inCatalog, runFamily, type Finding } from './doctor/finding.ts'
+import { checkInput } from './doctor/input.ts'
+import { loginChecks } from './doctor/login.ts'
 import type { SqlClient } from './setup/sql-client.ts'
 
 /** How far the parts of the application are kept apart: see {@link reportLevel}. */
@@ -11,6 +13,8 @@ export interface LevelReport {
   readonly reasons: readonly string[]
   /** Sentences about what will be slow or break later, whatever the level. @default none */
   readonly warnings?: readonly string[]
+  /** What the doctor found at the boot. @default none */
+  readonly findings?: readonly Finding[]
 }
 
 /** What the configuration says; the rest is read from the server. */
@@ -28,12 +32,12 @@ export interface LevelFacts {
  * L0 everything · L1 only what the role of tenants' statements may · L2 and the registry, work across tenants and migrations
  * have logins of their own · L3 and the context is signed · L4 a login per tenant.
  *
- * Looks at who the session is and at what it may become, since one injected `set_config('role', …)` becomes it.
+ * Looks at who the login is and at what it may become, since one injected `set_config('role', …)` becomes it.
  *
- * @param client a connection of the application's login, without a role set.
+ * @param login the application's. @default the one of the client's session
  */
-export async function reportLevel (client: SqlClient, facts: LevelFacts): Promise<LevelReport> {
-  const privileges = await privilegesOfLogin(client)
+export async function reportLevel (client: SqlClient, facts: LevelFacts, login?: string): Promise<LevelReport> {
+  const privileges = await privilegesOf(client, login)
   if (privileges.length > 0) return { level: 0, reasons: privileges }
   const shared = [
     ...(facts.hasRegistryLogin ? [] : ['tenants are looked up with the login of database.url: give database.registryUrl']),
@@ -46,49 +50,13 @@ export async function reportLevel (client: SqlClient, facts: LevelFacts): Promis
   return { level: 4, reasons: [] }
 }
 
-interface LoginRow {
-  readonly name: string
-  readonly superuser: boolean
-  readonly attributes: string[]
-  readonly inherits: boolean
-  readonly owns: number
-  readonly roles: string[]
-}
+// Checks of the login that are no privileges of its own.
+const others = ['D310', 'D311', 'D312']
 
-async function privilegesOfLogin (client: SqlClient): Promise<string[]> {
-  const { rows: [database] } = await client.query<{ name: string }>('select pg_catalog.current_database()::text as name')
-  const { app, shared } = rolesOf(database?.name ?? '')
-  const { rows: [login] } = await client.query<LoginRow>(text, [app, shared])
-  if (login === undefined) return ['the login of the session does not exist any more']
-  // A superuser is every role and owns everything: one sentence says it.
-  if (login.superuser) return [`the login '${login.name}' is a superuser`]
-  return [
-    ...login.attributes.map(attribute => `the login '${login.name}' has ${attribute}`),
-    ...(login.inherits ? [`the login '${login.name}' inherits the privileges of the application's role, so a forgotten context is no error`] : []),
-    ...(login.owns > 0 ? [`the login '${login.name}' owns tables or views of this database`] : []),
-    ...login.roles.map(role => `the login '${login.name}' may become '${role}'`)
-  ]
+async function privilegesOf (client: SqlClient, login: string | undefined): Promise<string[]> {
+  const { rows: [session] } = await client.query<{ user: string, database: string }>('select session_user::text as user, pg_catalog.current_database()::text as database')
+  if (session === undefined) throw new TypeError('the session has no user')
+  const input = checkInput({ database: session.database, login: login ?? session.user, signed: false, tables: { tenant: {}, shared: [], global: [], schema: 'public' } })
+  const rows = await inCatalog(client, () => runFamily(client, loginChecks, input))
+  return rows.filter(({ id }) => !others.includes(id)).slice(0, 20).map(({ says }) => says ?? '')
 }
-
-// It may become the application's role, and the roles of tenants, which are members of that role or of the one that reads shared tables.
-// From 16 on, membership and the right to SET ROLE are two things.
-const text = `
-with login as (select * from pg_catalog.pg_roles where rolname = session_user),
-server as (
-  select case when pg_catalog.current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end as become
-)
-select login.rolname::text as name, login.rolsuper as superuser,
-  array_remove(array[
-    case when login.rolbypassrls then 'BYPASSRLS' end, case when login.rolcreaterole then 'CREATEROLE' end,
-    case when login.rolreplication then 'REPLICATION' end, case when login.rolcreatedb then 'CREATEDB' end
-  ], null) as attributes,
-  coalesce((select pg_catalog.pg_has_role(login.oid, oid, 'USAGE') from pg_catalog.pg_roles where rolname = $1), false) as inherits,
-  (select count(*)::int from pg_catalog.pg_class where relowner = login.oid and relkind in ('r', 'p', 'v', 'm', 'f')) as owns,
-  array(
-    select rolname::text from pg_catalog.pg_roles, server
-    where not login.rolsuper and pg_roles.oid <> login.oid and pg_catalog.pg_has_role(login.oid, pg_roles.oid, server.become)
-      and rolname not in ($1, $2) and not (rolname ~ '^tenanth?_' and exists (
-        select from pg_catalog.pg_roles groups where groups.rolname in ($1, $2) and pg_catalog.pg_has_role(pg_roles.oid, groups.oid, 'MEMBER')))
-    order by rolname limit 20
-  ) as roles
-from login, server`

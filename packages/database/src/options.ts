@@ -47,6 +47,21 @@ export interface DatabaseConnectionOptions {
   readonly tripwire?: boolean
   /** Refuses to start below this level of separation of logins. @default 0 */
   readonly requireLevel?: 0 | 1 | 2 | 3 | 4
+  /**
+   * The migration, by name, that the tables of a tenant of strategy `schema` or `database` must have seen; until then it gets
+   * FST_TENANCY_TENANT_NOT_READY. Asked once for each tenant and process. @default none
+   */
+  readonly requireMigration?: string
+  /**
+   * What becomes of what lets tenants see or touch each other, such as a table without its policy, when it is found at the boot: `'warn'` logs
+   * it, `'refuse'` besides refuses to start under NODE_ENV=production, `false` does not look. @default 'warn'
+   */
+  readonly doctor?: 'refuse' | 'warn' | false
+  /**
+   * For an application that is being taken over: the pools of its old login. Their queries on listed tables are reported by route and
+   * shape, since they will break, and so are those of `request.db` that were refused. @default nothing is reported
+   */
+  readonly observe?: readonly pg.Pool[]
   /** Lets PGlite run under NODE_ENV=production. @default false */
   readonly allowEmbedded?: boolean
 }
@@ -149,6 +164,9 @@ export interface ResolvedDatabaseOptions {
     readonly fairness: { readonly share: number, readonly maxWaiting: number, readonly maxWait: number }
     readonly tripwire: boolean
     readonly requireLevel: number
+    readonly requireMigration: string | undefined
+    readonly doctor: 'refuse' | 'warn' | false
+    readonly observe: readonly pg.Pool[] | undefined
     readonly allowEmbedded: boolean
   }
   readonly isolation: Isolation
@@ -212,6 +230,9 @@ const connection = v.strictObject({
   }, 'must be an object'), {}),
   tripwire: v.optional(bool, true),
   requireLevel: v.optional(v.picklist([0, 1, 2, 3, 4], 'must be a level from 0 to 4'), 0),
+  doctor: v.optional(v.union([v.picklist(['refuse', 'warn']), v.literal(false)], 'must be one of \'refuse\', \'warn\', false'), 'warn'),
+  requireMigration: v.optional(nonEmptyString),
+  observe: v.optional(v.array(pool, 'must be a list of pg.Pools')),
   allowEmbedded: v.optional(bool, false)
 }, 'must be a URL, a pg.Pool or an object with a url')
 
@@ -244,7 +265,7 @@ const schema = v.strictObject({
  */
 export function resolveDatabaseOptions (given: unknown, name = 'options'): ResolvedDatabaseOptions {
   const { database, isolation, rls, row, tables, registry, audit, decorator } = checkOptions(schema, withDatabaseObject(given), name)
-  const { url, registryUrl, systemUrl, ownerUrl, tenants, log, types, statementTimeout: timeouts, ...rest } = database
+  const { url, registryUrl, systemUrl, ownerUrl, tenants, log, types, requireMigration, observe, statementTimeout: timeouts, ...rest } = database
   const isEmbeddedHere = typeof url === 'string' ? isEmbedded(url) : isEmbeddedPool(url)
   if (isEmbeddedHere && process.env.NODE_ENV === 'production' && !rest.allowEmbedded) {
     throw new OptionInvalidError(`${name}.database must be a postgres:// URL under NODE_ENV=production, got an embedded PGlite: set ${name}.database.allowEmbedded where that is meant`)
@@ -254,7 +275,7 @@ export function resolveDatabaseOptions (given: unknown, name = 'options'): Resol
   }
   if ('default' in rest.shards) throw new OptionInvalidError(`${name}.database.shards must not name 'default': that is ${name}.database.url`)
   return Object.freeze({
-    database: { url, ...rest, statementTimeout: timeouts.default, planTimeouts: timeouts.plans, registryUrl, systemUrl, ownerUrl, tenants, log, types },
+    database: { url, ...rest, statementTimeout: timeouts.default, planTimeouts: timeouts.plans, registryUrl, systemUrl, ownerUrl, tenants, log, types, requireMigration, observe },
     isolation,
     rls: { secrets: typeof rls.secret === 'string' ? [rls.secret] : rls.secret ?? [], filter: rls.filter, context: rls.context },
     row,

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastif
 import fp from 'fastify-plugin'
 
 import { openDatabase, TenancyDatabase } from './database.ts'
+import type { ObservedQueries } from './observe/observed-queries.ts'
 import { resolveDatabaseOptions, type TenantDatabaseOptions } from './options.ts'
 import type { TenantKysely } from './types.ts'
 import { registerUnitsOfWork } from './units-of-work.ts'
@@ -21,6 +22,7 @@ const plugin: FastifyPluginAsync<TenantDatabaseOptions | OpenDatabaseOptions> = 
   for (const warning of warnings) app.log.warn(`tenancy: ${warning}`)
 
   app.decorate('tenantDatabase', database)
+  if (database.queries !== undefined) reportQueries(app, database.queries)
   app.decorateRequest(decorator ?? 'db', {
     getter (this: FastifyRequest): TenantKysely {
       const { route } = this.tenancy
@@ -31,6 +33,12 @@ const plugin: FastifyPluginAsync<TenantDatabaseOptions | OpenDatabaseOptions> = 
     }
   })
   registerUnitsOfWork(app, database)
+}
+
+// The route is known to whatever a request goes on to do, old code on a pool of its own too.
+function reportQueries (app: FastifyInstance, queries: ObservedQueries): void {
+  queries.onFirst = query => { app.log.warn({ query }, query.by === 'old' ? 'tenancy: a query of the old login, which will break' : 'tenancy: a query was refused') }
+  app.addHook('onRequest', ({ method, routeOptions: { url } }, _reply, done) => { queries.enter(`${method} ${url ?? '(no route)'}`, done) })
 }
 
 function isOpen (given: TenantDatabaseOptions | OpenDatabaseOptions): given is OpenDatabaseOptions {

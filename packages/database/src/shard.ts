@@ -7,6 +7,7 @@ import { ConnectionPool } from './connection/pool.ts'
 import { Session } from './connection/session.ts'
 import { readTenantColumns, Tripwire } from './connection/tripwire.ts'
 import { rlsContext, type ContextSettings } from './context.ts'
+import { bootWarnings, checkBoot } from './doctor/boot.ts'
 import { reportLevel, type LevelReport } from './level.ts'
 import type { ResolvedDatabaseOptions, ResolvedTables } from './options.ts'
 import { rowRole } from './row/role.ts'
@@ -16,12 +17,13 @@ import { init } from './setup/init.ts'
 import { listTables } from './setup/list-tables.ts'
 import { rolesOf } from './setup/roles.ts'
 import type { ConnectionBudget } from './strategies/budget.ts'
+import { MigrationGate } from './strategies/migration-gate.ts'
 import { hasOwnLogins, type ShardOptions } from './strategies/options.ts'
 import { schemaOf } from './strategies/placement.ts'
+import { hasFences } from './strategies/fences.ts'
 import { SchemaQualifier } from './strategies/qualifier.ts'
 import { SchemaCompiler } from './strategies/schema-compiler.ts'
-import { countTenantRoles, maxTenantRoles } from './strategies/tenant-roles.ts'
-import { signingKey, signToken } from './token.ts'
+import { Signer, signingKey } from './token.ts'
 
 /** How long past the server's own timeout an answer may take, in milliseconds, before the connection is given up. */
 export const grace = 5_000
@@ -47,6 +49,7 @@ export class Shard {
   readonly #tripwire: Tripwire
   readonly #rows: RowStrategy
   readonly #qualifier: SchemaQualifier
+  readonly #gate: MigrationGate | undefined
   #tables: ResolvedTables
   #name = ''
   #context: ContextSettings | undefined
@@ -60,6 +63,7 @@ export class Shard {
     this.#tables = options.tables
     this.#qualifier = new SchemaQualifier({ names: new Set(options.tables.shared), schema: options.tables.schema })
     this.#rows = new RowStrategy(options)
+    this.#gate = options.database.requireMigration === undefined ? undefined : new MigrationGate(options.database.requireMigration)
     this.pool = new ConnectionPool(typeof url === 'string' ? budget.openPool(url, { ...defaultPoolSettings, max }) : url, typeof url === 'string', settings, fairness)
     this.#tripwire = new Tripwire(() => readTenantColumns(this.pool.pool, this.#tables.schema, this.#tables.tenant))
   }
@@ -83,7 +87,7 @@ export class Shard {
       const tables = this.#tables = await listTables(client, this.#options.tables)
       if (needsInit) await assertInitialised(client, { tables: needsPolicies ? tables : { ...tables, tenant: {} }, signed: key !== undefined, context: rls.context, ...(key !== undefined && { key }) })
       await this.#rows.boot(client, tables)
-      const { rows: [row] } = await client.query<{ name: string, pid: number }>('select current_database() as name, pg_backend_pid() as pid')
+      const { rows: [row] } = await client.query<{ name: string, login: string, pid: number }>('select current_database() as name, session_user as login, pg_backend_pid() as pid')
       if (row === undefined) throw new Error('the database did not answer')
       this.#name = row.name
       // Behind a pooler the backend changes from one transaction to the next: a token must not be bound to its pid,
@@ -91,6 +95,7 @@ export class Shard {
       const isDirect = row.pid === Session.of(client).client.processID
       if (!isDirect && !isEmbeddedPool(this.pool.pool)) this.pool.forgoNames()
       const { statementTimeout, lockTimeout, idleInTransaction, plans } = database
+      const signer = key && new Signer(key)
       this.#context = {
         role: needsInit ? rolesOf(row.name).app : await rowRole(client, row.name),
         schema: tables.schema,
@@ -98,9 +103,9 @@ export class Shard {
         lockTimeout,
         idleInTransaction,
         plans,
-        sign: key && ((tenant, pid) => signToken({ key, tenant, pid: isDirect ? pid : null }))
+        sign: signer && ((tenant, pid) => signer.sign(tenant, isDirect ? pid : null)),
+        fence: await hasFences(client) ? 'shared' : undefined
       }
-      const tenantRoles = await countTenantRoles(client)
       const report = await reportLevel(client, {
         hasRegistryLogin: database.registryUrl !== undefined,
         hasSystemLogin: this.#logins.systemUrl !== undefined,
@@ -108,10 +113,11 @@ export class Shard {
         isSigned: key !== undefined,
         hasTenantLogins: isolation === 'database' && hasOwnLogins(database.tenants)
       })
-      return tenantRoles <= maxTenantRoles ? report : {
-        ...report,
-        warnings: [`the login may become the roles of ${tenantRoles} tenants: above ${maxTenantRoles} each new connection gets slow, so spread tenants over shards, or use rls.context 'setting'`]
-      }
+      // Where nothing of ours is set up, there is nothing to hold it against.
+      const findings = database.doctor === false || !needsInit ? [] : await checkBoot(client, {
+        database: row.name, login: row.login, tables, signed: key !== undefined, context: rls.context, rewritten: isolation === 'row'
+      })
+      return { ...report, findings, warnings: bootWarnings(findings) }
     } finally {
       client.release()
       if (this.#context !== undefined) await this.#tripwire.refresh()
@@ -130,15 +136,24 @@ export class Shard {
         statementTimeout,
         ...(hasRole && { role: tenantRole(tenant.id, this.#name) }),
         // Policies ask for a signature; the privileges of a schema's role do not.
-        ...(schema !== undefined && { schema, sign: undefined })
+        ...(schema !== undefined && { schema, sign: undefined, fence: 'schema' })
       }),
       guard: this.#options.database.tripwire ? this.#tripwire.guard(tenant.id) : undefined,
       deadline: statementTimeout + grace,
-      ...(schema !== undefined && { schema })
+      ...(schema !== undefined && { schema }),
+      plansContext: this.#context.fence !== undefined && this.#context.plans === 'custom'
     }
     const compiler = schema === undefined
       ? this.#rows.compiler(tenant)
       : new SchemaCompiler(schema, this.#qualifier)
-    return { acquire: () => this.pool.acquire(borrower), compiler }
+    const gate = this.#gate
+    if (gate === undefined || schema === undefined) return { acquire: () => this.pool.acquire(borrower), compiler }
+    return {
+      acquire: async () => {
+        await gate.pass(tenant.id, schema, this.pool)
+        return this.pool.acquire(borrower)
+      },
+      compiler
+    }
   }
 }

@@ -7,8 +7,12 @@ export interface Statement {
   /** The keyword it begins with, in upper case. */
   readonly keyword: string
   readonly isAllowed: boolean
+  /** Whether it takes a lock that would outlive its transaction. */
+  readonly takesSessionLock: boolean
   /** Whether its connection must not serve anybody afterwards. */
   readonly mayChangeSession: boolean
+  /** Whether it may ask for the last value of a sequence: that is the session's, and so the last borrower's. */
+  readonly mayAskSequences: boolean
   /** A name to prepare it under: the same text always has the same one. '' where the text is too long to be kept. */
   readonly name: string
 }
@@ -36,7 +40,10 @@ export function readStatement (text: string): Statement {
   const statement = {
     keyword,
     isAllowed: rowKeywords.has(keyword),
+    takesSessionLock: sessionLock.test(text),
     mayChangeSession: sessionWords.test(text),
+    // Words that change a session are those by which a text is run, too.
+    mayAskSequences: sequenceWords.test(text) || sessionWords.test(text),
     name: isKept ? `t_${createHash('sha256').update(text).digest('base64url').slice(0, 24)}` : ''
   }
   if (isKept) known.set(text, statement)
@@ -50,6 +57,11 @@ export function readStatement (text: string): Statement {
  * hide one, is not used again. It costs a reconnect to those who call such functions, and nothing to the rest.
  */
 const sessionWords = /set_config|pg_settings|pg_(?:try_)?advisory_|pg_(?:terminate|cancel)_backend|(?:query|cursor|table|schema|database)_to_xml|ts_stat|ts_rewrite|crosstab|dblink|U&["']/i
+
+// Those of a transaction (pg_advisory_xact_lock) end with it.
+const sessionLock = /\bpg_(?:try_)?advisory_lock/i
+
+const sequenceWords = /lastval|currval/i
 
 /** The first word behind white space, comments and opening parentheses, in upper case; '' where there is none. */
 function firstKeyword (text: string): string {

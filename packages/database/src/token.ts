@@ -1,4 +1,5 @@
 import { idProblem } from '@fastify-tenancy/core'
+import { LRUCache } from 'lru-cache'
 import { createHmac } from 'node:crypto'
 
 /** How long a token is good for, in milliseconds. The policy grants 30 s more, for clocks that differ. */
@@ -41,4 +42,28 @@ export function signToken ({ key, tenant, pid, now = Date.now() }: TokenInput): 
   if (problem !== undefined) throw new TypeError(problem)
   const message = `${tenant}|${Math.trunc(now) + lifetime}|${pid ?? 0}`
   return `${message}|${createHmac('sha256', key.key).update(message).digest('hex')}`
+}
+
+/**
+ * Signs the contexts of one pool. A token serves its tenant and its backend for half of its life:
+ * a signature costs as much as all else that a statement costs this process.
+ */
+export class Signer {
+  readonly #key: SigningKey
+  readonly #tokens = new LRUCache<string, { readonly token: string, readonly until: number }>({ max: 10_000 })
+
+  constructor (key: SigningKey) {
+    this.#key = key
+  }
+
+  /** A token that is good for half a minute at least. */
+  sign (tenant: string, pid: number | null, now: number = Date.now()): string {
+    const name = `${pid ?? 0}|${tenant}`
+    const known = this.#tokens.get(name)
+    // A clock that was set back must not keep a token in use.
+    if (known !== undefined && now < known.until && now >= known.until - lifetime / 2) return known.token
+    const token = signToken({ key: this.#key, tenant, pid, now })
+    this.#tokens.set(name, { token, until: now + lifetime / 2 })
+    return token
+  }
 }

@@ -4,6 +4,7 @@ import type pg from 'pg'
 import { DatabaseUnavailableError, IsolationBreachError, QueryRefusedError } from '../errors.ts'
 import { readStatement, rowTags } from '../statement.ts'
 import { cancelBackend } from './cancel.ts'
+import { fenceError } from './fence-error.ts'
 import { Batch, type BatchEnd, type BatchListener, type Reply, type WireStatement } from './batch.ts'
 import { isServerError } from './pg-internals.ts'
 import { Portions } from './portions.ts'
@@ -27,6 +28,8 @@ export interface Borrower {
   readonly guard: RowGuard | undefined
   /** The schema in which names without one are found, where it is not the same for all borrowers of the pool. */
   readonly schema?: string
+  /** Whether the context reads a table, and asks for custom plans: within a transaction it would be planned anew each time itself. */
+  readonly plansContext?: boolean
   /** The longest that one statement may go unanswered, in milliseconds: past the server's own timeout, the server or the way to it is gone. */
   readonly deadline: number
 }
@@ -160,8 +163,9 @@ export class Lease {
   }
 
   async #runWithContext (query: Query, portion = 0, listener: Pick<BatchListener, 'onPortion'> = {}): Promise<Reply> {
-    const { isAllowed, keyword, mayChangeSession, name } = readStatement(query.text)
+    const { isAllowed, keyword, takesSessionLock, mayChangeSession, mayAskSequences, name } = readStatement(query.text)
     if (!isAllowed) throw new QueryRefusedError(`A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, got ${keyword || 'no keyword'}: use the transaction methods of Kysely, and migrations for the rest`)
+    if (takesSessionLock) throw new QueryRefusedError('A tenant\'s handle takes no lock of the session, which would outlive its statement: use pg_advisory_xact_lock() in a transaction')
     if (mayChangeSession) this.#isSpoilt = true
     const context = this.#borrower.context(this.#session.client)
     const contextName = readStatement(context.text).name
@@ -169,6 +173,8 @@ export class Lease {
     const statementName = query.values.length > 0 && name !== '' ? this.#nameHere(name) : ''
     const send = (): Promise<BatchEnd> => this.#send([
       ...this.#takeBegin(),
+      ...(mayAskSequences && !this.#isTransaction ? [forgetSequences] : []),
+      ...(this.#borrower.plansContext && this.#status === 'T' ? [this.#prepared(keepPlan, keepPlanName, 0)] : []),
       this.#prepared(context, contextName, 0),
       this.#prepared(query, statementName, portion)
     ], listener, this.#borrower.guard)
@@ -210,15 +216,22 @@ export class Lease {
   #takeBegin (): WireStatement[] {
     const text = this.#pendingBegin
     this.#pendingBegin = undefined
-    return text === undefined ? [] : [control(text)]
+    return text === undefined ? [] : [control(text), forgetSequences]
   }
 
   async #send (statements: readonly WireStatement[], listener: Pick<BatchListener, 'onPortion'> = {}, guard?: RowGuard): Promise<BatchEnd> {
-    // A reader of portions takes its time; everybody else is owed an answer.
-    const timer = listener.onPortion === undefined ? setTimeout(() => this.destroy(), this.#borrower.deadline) : undefined
+    const owed = (): NodeJS.Timeout => setTimeout(() => this.destroy(), this.#borrower.deadline)
+    let timer: NodeJS.Timeout | undefined = owed()
+    const { onPortion } = listener
     const end = await new Promise<BatchEnd>((resolve, reject) => {
       const batch = new Batch(statements, this.#session.takeClosing(), this.#settings.types, {
-        ...(listener.onPortion && { onPortion: listener.onPortion.bind(listener) }),
+        // A reader of portions takes its time; the server is owed none for the next.
+        ...(onPortion && { onPortion: async (rows: unknown[]) => {
+          clearTimeout(timer)
+          const isWanted = await onPortion.call(listener, rows)
+          if (timer !== undefined) timer = owed()
+          return isWanted
+        } }),
         guard,
         onParsed: (name, text) => this.#session.learn(name, text),
         onEnd: resolve
@@ -226,12 +239,15 @@ export class Lease {
       if (this.#isReturned) return reject(returned())
       if (this.#session.isDead) return reject(new DatabaseUnavailableError())
       this.#client.query(batch as unknown as pg.Submittable)
-    }).finally(() => clearTimeout(timer))
+    }).finally(() => {
+      clearTimeout(timer)
+      timer = undefined
+    })
     const isFirst = this.#isFresh
     this.#isFresh = false
     this.#status = end.status
     if (end.error === undefined) return end
-    if (end.status !== undefined && isServerError(end.error)) throw end.error
+    if (end.status !== undefined && isServerError(end.error)) throw fenceError(end.error) ?? end.error
     if (end.error instanceof IsolationBreachError) this.destroy()
     this.#isSpoilt = true
     if (end.status !== undefined) throw end.error
@@ -256,9 +272,20 @@ export class Lease {
   }
 }
 
+/*
+ * What the context asks for holds until the transaction ends, and so for the next statement's context, too. Its plan is of one row by
+ * a primary key: planning it each time took 2 to 3 times as long as running it.
+ */
+const keepPlan: Query = { text: 'set local plan_cache_mode = auto', values: [] }
+const keepPlanName = readStatement(keepPlan.text).name
+
 function control (text: string): WireStatement {
   return { text, values: [], name: '', isParsed: false, portion: 0 }
 }
+
+// lastval() and currval() answer with what the session drew last, and so with the last borrower's. Within a transaction they are its own:
+// there it goes once, behind the begin. A statement outside one draws a value and shows it in `returning`, or not at all.
+const forgetSequences = control('discard sequences')
 
 function returned (): Error {
   return new DatabaseUnavailableError('The connection was returned before this statement ran: await every statement of a transaction')

@@ -42,8 +42,9 @@ export function openPool (url: string, settings: PoolSettings = defaultPoolSetti
     keepAlive: true,
     ...(settings.Client && { Client: settings.Client as never })
   })
-  // A backend that dies while idle is reported here; without a listener it would end the process.
+  // A backend that dies is reported by the pool while it is idle, and else by its client; unheard, either would end the process.
   pool.on('error', () => {})
+  pool.on('connect', client => client.on('error', () => {}))
   return pool
 }
 

@@ -2,6 +2,7 @@ import { ScopeClosedError, type TenantScope } from '@fastify-tenancy/core'
 import { validateTransactionSettings, type CompiledQuery, type DatabaseConnection, type Driver, type QueryResult, type TransactionSettings } from 'kysely'
 import pg from 'pg'
 
+import { isFenced } from '../connection/fence-error.ts'
 import { isUntouched, type Lease, type Query } from '../connection/lease.ts'
 import type { Reply } from '../connection/batch.ts'
 import { IsolationBreachError } from '../errors.ts'
@@ -14,6 +15,10 @@ export interface TenantDriverSettings {
   readonly scope: WorkScope
   /** Told when the tripwire has stopped a row. */
   readonly onBreach?: () => void
+  /** Told when the database locked the tenant out, which its process took for served. */
+  readonly onFenced?: () => void
+  /** Told of each statement that failed. */
+  readonly onFailure?: ((text: string, error: unknown) => void) | undefined
   acquire (): Promise<Lease>
   /** What is sent for a compiled query; throws where it may not run here. @default its own text and parameters */
   statementOf? (query: CompiledQuery): Query
@@ -34,7 +39,7 @@ export class TenantDriver implements Driver {
   async acquireConnection (): Promise<TenantConnection> {
     const { scope } = this.#settings
     scope.assertOpen()
-    const lease = await this.#settings.acquire()
+    const lease = await this.#acquire()
     // The scope may have ended while this waited in the queue.
     if (scope.isClosed) {
       lease.release()
@@ -48,10 +53,19 @@ export class TenantDriver implements Driver {
     this.#leases.delete(lost)
     lost.release()
     this.#settings.scope.assertOpen()
-    const lease = await this.#settings.acquire()
+    const lease = await this.#acquire()
     lease.takeOver(lost)
     this.#leases.add(lease)
     return lease
+  }
+
+  async #acquire (): Promise<Lease> {
+    try {
+      return await this.#settings.acquire()
+    } catch (error) {
+      if (isFenced(error)) this.#settings.onFenced?.()
+      throw error
+    }
   }
 
   async releaseConnection (connection: TenantConnection): Promise<void> {
@@ -119,7 +133,7 @@ export class TenantConnection implements DatabaseConnection {
     const statement = this.#statementOf(query)
     const { rows, command, rowCount } = await this.lease.run(statement)
       .catch((error: unknown) => this.#again(error, statement))
-      .catch((error: unknown) => this.#report(error))
+      .catch((error: unknown) => this.#report(error, statement))
     return {
       rows: rows as R[],
       ...(command !== 'SELECT' && { numAffectedRows: BigInt(rowCount ?? 0) })
@@ -128,13 +142,14 @@ export class TenantConnection implements DatabaseConnection {
 
   async * streamQuery<R> (query: CompiledQuery, chunkSize: number): AsyncIterableIterator<QueryResult<R>> {
     this.#scope.assertOpen()
+    const statement = this.#statementOf(query)
     try {
-      for await (const rows of this.lease.stream(this.#statementOf(query), chunkSize)) {
+      for await (const rows of this.#portions(statement, chunkSize)) {
         this.#scope.assertOpen()
         yield { rows: rows as R[] }
       }
     } catch (error) {
-      this.#report(error)
+      this.#report(error, statement)
     }
   }
 
@@ -154,16 +169,32 @@ export class TenantConnection implements DatabaseConnection {
     return statementOf === undefined ? { text: query.sql, values: query.parameters } : statementOf(query)
   }
 
-  // Once: the pool may hold a connection whose end has not been noticed, and then another that is alive.
   async #again (error: unknown, statement: Query): Promise<Reply> {
-    if (!isUntouched(error)) throw error
-    this.lease = await this.#replace(this.lease)
+    await this.#moveFrom(error)
     return this.lease.run(statement)
   }
 
+  async * #portions (statement: Query, size: number): AsyncIterableIterator<unknown[]> {
+    try {
+      yield * this.lease.stream(statement, size)
+    } catch (error) {
+      await this.#moveFrom(error)
+      // Nobody had looked at the statement, so that no portion of it has come.
+      yield * this.lease.stream(statement, size)
+    }
+  }
+
+  // Once: the pool may hold a connection whose end has not been noticed, and then another that is alive.
+  async #moveFrom (error: unknown): Promise<void> {
+    if (!isUntouched(error)) throw error
+    this.lease = await this.#replace(this.lease)
+  }
+
   // Not left to whoever catches the error: a breach is news whether the handler lets it through or not.
-  #report (error: unknown): never {
+  #report (error: unknown, { text }: Query): never {
+    this.#settings.onFailure?.(text, error)
     if (error instanceof IsolationBreachError) this.#settings.onBreach?.()
+    if (isFenced(error)) this.#settings.onFenced?.()
     throw error
   }
 }

@@ -3,10 +3,17 @@ import type pg from 'pg'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as v from 'valibot'
 
-/** Opens a connection for listening alone; whoever asked for it ends it. */
-export type OpenListener = () => Promise<Pick<pg.Client, 'query' | 'on' | 'end'>>
+/** Opens a connection for listening alone, which whoever asked for it ends; undefined where none can hear anything. */
+export type OpenListener = () => Promise<Pick<pg.Client, 'query' | 'on' | 'end'> | undefined>
+
+type Listener = NonNullable<Awaited<ReturnType<OpenListener>>>
 
 const change = v.object({ id: v.string(), slugs: v.array(v.string()), domains: v.array(v.string()) })
+
+/** Milliseconds between two signs of life, and until one is taken for missing: behind a lost route TCP alone waits for hours. */
+const pulse = { every: 10_000, within: 5_000 }
+
+const farewell = 1_000
 
 /** The wait before the n-th attempt to connect again, in milliseconds: 100, 200, … up to 5 s, half of it random. */
 const backOff = (attempt: number): number => Math.min(100 * 2 ** (attempt - 1), 5_000) * (0.5 + Math.random() / 2)
@@ -17,12 +24,14 @@ const backOff = (attempt: number): number => Math.min(100 * 2 ** (attempt - 1), 
  *
  * @returns the function that ends it. Rejects when the first connection cannot be had.
  */
-export async function watchTenants (open: OpenListener, listener: (change: TenantChange | 'all') => void): Promise<() => Promise<void>> {
+export async function watchTenants (open: OpenListener, listener: (change: TenantChange | 'all') => void, { every, within }: Readonly<Record<'every' | 'within', number>> = pulse): Promise<() => Promise<void>> {
   const ended = new AbortController()
   let client = await listen()
+  if (client === undefined) return async () => {}
 
-  async function listen (): ReturnType<OpenListener> {
+  async function listen (): Promise<Listener | undefined> {
     const next = await open()
+    if (next === undefined) return undefined
     // The end tells of the loss; unheard, the error would end the process.
     next.on('error', () => {})
     next.on('notification', ({ payload }) => listener(readChange(payload)))
@@ -32,8 +41,18 @@ export async function watchTenants (open: OpenListener, listener: (change: Tenan
       await next.end().catch(() => {})
       throw error
     }
-    next.on('end', () => { if (!ended.signal.aborted) void listenAgain() })
+    const beats = setInterval(() => { beat(next) }, every).unref()
+    next.on('end', () => {
+      clearInterval(beats)
+      if (!ended.signal.aborted) void listenAgain()
+    })
     return next
+  }
+
+  function beat (client: Listener): void {
+    const late = setTimeout(() => { client.end().catch(() => {}) }, within).unref()
+    // What breaks the connection ends it, and that is heard.
+    client.query('select 1').catch(() => {}).finally(() => { clearTimeout(late) })
   }
 
   async function listenAgain (): Promise<void> {
@@ -41,7 +60,7 @@ export async function watchTenants (open: OpenListener, listener: (change: Tenan
       try {
         await sleep(backOff(attempt), undefined, { signal: ended.signal, ref: false })
         client = await listen()
-        if (ended.signal.aborted) await client.end()
+        if (ended.signal.aborted) await client?.end()
         else listener('all')
         return
       } catch {
@@ -52,7 +71,8 @@ export async function watchTenants (open: OpenListener, listener: (change: Tenan
 
   return async () => {
     ended.abort()
-    await client.end()
+    // A server that no longer answers does not answer a farewell either.
+    await Promise.race([client?.end(), sleep(farewell, undefined, { ref: false })])
   }
 }
 

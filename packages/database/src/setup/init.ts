@@ -2,8 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 import { signingKey } from '../token.ts'
 import { SetupInvalidError } from './errors.ts'
+import { grantHardened, harden } from './harden.ts'
 import { allowTenantRoles, ensureLogins, type Logins } from './logins.ts'
 import { ensureRoles, grantRole, readSession, rolesOf, withRoles, type Roles, type Session } from './roles.ts'
+import { withholds } from './script.ts'
 import { inTransaction, quoteName, sqlState, type SqlClient } from './sql-client.ts'
 import { sqlFiles } from './sql.generated.ts'
 
@@ -15,8 +17,12 @@ export interface InitOptions {
    * `[]` takes all keys away. @default the keys stay as they are
    */
   readonly signingSecrets?: readonly string[]
+  /** Whether to take from PUBLIC what no tenant's statement needs: see {@link harden}. @default false */
+  readonly harden?: boolean
   /** Whether tenants may get roles or schemas of their own: the owner's login may then create roles. @default false */
   readonly tenantRoles?: boolean
+  /** The schema in which the owner may then make tables. @default 'public' */
+  readonly schema?: string
 }
 
 // Which SQL files a database has: the comment on the schema, which every login can read.
@@ -33,20 +39,25 @@ export function versionOf (schemaComment: string): number | undefined {
  * All or nothing: one transaction, tried again when another database's set-up touched the server-wide roles meanwhile.
  *
  * @param client one connection of a superuser, or of a login with CREATEROLE and CREATE on the database.
+ * @returns a sentence for each thing that `harden` should have done and this login may not.
  * @throws FST_TENANCY_SETUP_INVALID when the login may not do all this.
  */
-export async function init (client: SqlClient, options: InitOptions = {}): Promise<void> {
+export async function init (client: SqlClient, options: InitOptions = {}): Promise<readonly string[]> {
   const session = await readSession(client)
   const roles = rolesOf(session.database)
-  await retried(() => inTransaction(client, async () => {
+  return retried(() => inTransaction(client, async () => {
     // Two of one database wait for each other here. Roles belong to the server, and no lock spans its databases.
     await client.query('select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext(\'tenancy init\'))')
     await ensureRoles(client, roles)
     await becomeOwner(client, session, roles)
+    await openSchema(client, roles, options.schema ?? 'public')
     await applyFiles(client, roles)
     await ensureLogins(client, session, roles, options.logins ?? {})
     if (options.tenantRoles) await allowTenantRoles(client, session, roles, options.logins?.owner?.user)
     if (options.signingSecrets !== undefined) await syncKeys(client, roles, options.signingSecrets)
+    const left = options.harden ? await harden(client, session, roles, options.logins ?? {}) : []
+    await grantHardened(client, roles, options.logins ?? {}, options.harden ?? false)
+    return left
   }))
 }
 
@@ -56,7 +67,17 @@ async function becomeOwner (client: SqlClient, session: Session, roles: Roles): 
   const { rows: [existing] } = await client.query('select from pg_catalog.pg_namespace where nspname = \'tenancy\'')
   if (existing === undefined) await client.query(`create schema tenancy authorization ${quoteName(roles.owner)}`)
   // For the schemas of tenants.
-  await client.query(`grant create on database ${quoteName(session.database)} to ${quoteName(roles.owner)}`)
+  const { rows: [creator] } = await client.query<{ may: boolean }>('select pg_catalog.has_database_privilege(oid, pg_catalog.current_database(), \'CREATE\') as may from pg_catalog.pg_roles where rolname = $1', [roles.owner])
+  if (creator?.may !== true) await client.query(`grant create on database ${quoteName(session.database)} to ${quoteName(roles.owner)}`)
+}
+
+// For the tables that migrations make. Who may not grant it leaves it to the schema's owner.
+async function openSchema (client: SqlClient, roles: Roles, schema: string): Promise<void> {
+  const { rows: [row] } = await client.query<{ may: boolean, granted: boolean }>(`
+    select pg_catalog.pg_has_role(session_user, nspowner, 'USAGE') as may,
+      coalesce((select pg_catalog.has_schema_privilege(r.oid, n.oid, 'CREATE') from pg_catalog.pg_roles r where rolname = $2), false) as granted
+    from pg_catalog.pg_namespace n where nspname = $1`, [schema, roles.owner])
+  if (row?.may === true && !row.granted) await client.query(`grant usage, create on schema ${quoteName(schema)} to ${quoteName(roles.owner)}`)
 }
 
 async function applyFiles (client: SqlClient, roles: Roles): Promise<void> {
@@ -74,6 +95,7 @@ async function applyFiles (client: SqlClient, roles: Roles): Promise<void> {
 }
 
 async function syncKeys (client: SqlClient, roles: Roles, secrets: readonly string[]): Promise<void> {
+  if (withholds(client, 'the signing keys are secrets and not printed: run `tenancy init` once more, as the owner\'s login, to put them in')) return
   const keys = secrets.map(signingKey)
   await client.query(`set local role ${quoteName(roles.owner)}`)
   await client.query('delete from tenancy.signing_keys where id <> all($1)', [keys.map(({ id }) => id)])
@@ -86,7 +108,7 @@ async function syncKeys (client: SqlClient, roles: Roles, secrets: readonly stri
 // unique_violation, internal_error ("tuple concurrently updated"), deadlock_detected, serialization_failure, duplicate_object
 const races = new Set(['23505', 'XX000', '40P01', '40001', '42710'])
 
-async function retried (work: () => Promise<void>): Promise<void> {
+async function retried<T> (work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work()

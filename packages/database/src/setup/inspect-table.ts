@@ -2,7 +2,7 @@ import type { ResolvedTables } from '../options.ts'
 import { SetupInvalidError } from './errors.ts'
 import { listTables } from './list-tables.ts'
 import type { ParentKey, TenantColumnType } from './policy.ts'
-import { quoteName, type SqlClient } from './sql-client.ts'
+import { nameOfRelation, quoteName, type SqlClient } from './sql-client.ts'
 
 /** A table as the catalog has it. */
 export interface TableFacts {
@@ -29,8 +29,8 @@ export interface ColumnFacts {
 export async function inspectTable (client: SqlClient, schema: string, table: string): Promise<TableFacts> {
   const { rows: [row] } = await client.query<{ oid: number, relkind: string, relispartition: boolean, family: string[], sequences: string[], policies: string[] }>(`
     select c.oid::int8::int, c.relkind, c.relispartition,
-      array(select tree.relid::regclass::text from pg_catalog.pg_partition_tree(c.oid) tree) as family,
-      array(select d.objid::regclass::text from pg_catalog.pg_depend d join pg_catalog.pg_class s on s.oid = d.objid
+      array(select ${nameOfRelation('tree.relid')} from pg_catalog.pg_partition_tree(c.oid) tree) as family,
+      array(select ${nameOfRelation('d.objid')} from pg_catalog.pg_depend d join pg_catalog.pg_class s on s.oid = d.objid
         where d.refobjid = c.oid and d.refclassid = 'pg_catalog.pg_class'::regclass and d.classid = 'pg_catalog.pg_class'::regclass
           and d.deptype in ('a', 'i') and s.relkind = 'S') as sequences,
       array(select polname::text from pg_catalog.pg_policy where polrelid = c.oid order by polname) as policies

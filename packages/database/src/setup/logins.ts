@@ -1,5 +1,6 @@
 import { passwordVerifier } from './password.ts'
 import { grantRole, type Roles, type Session } from './roles.ts'
+import { withholds } from './script.ts'
 import { quoteName, quoteText, type SqlClient } from './sql-client.ts'
 
 /** A login as its URL names it. */
@@ -47,6 +48,7 @@ export async function ensureLogins (client: SqlClient, session: Session, roles: 
     if (uses.includes('owner')) granted.add(roles.app).add(roles.shared)
     await revokeOthers(client, session, Object.values(roles).filter(role => !granted.has(role)), user)
     await grantLookups(client, user, uses.includes('app') && logins.registry === undefined)
+    if (uses.includes('app')) await grantContext(client, user)
   }
 }
 
@@ -66,7 +68,8 @@ export async function ensureLogin (client: SqlClient, { user, password }: Login,
   const { rows: [existing] } = await client.query<{ rolsuper: boolean }>('select rolsuper from pg_catalog.pg_roles where rolname = $1', [user])
   if (existing !== undefined) return existing.rolsuper
   const inherit = isInheriting ? 'inherit' : 'noinherit'
-  await client.query(`create role ${quoteName(user)} login ${inherit}${password === undefined ? '' : ` password ${quoteText(passwordVerifier(password))}`}`)
+  const isSent = password !== undefined && !withholds(client, `the login ${quoteName(user)} gets no password here: give it its own with \\password`)
+  await client.query(`create role ${quoteName(user)} login ${inherit}${isSent ? ` password ${quoteText(passwordVerifier(password))}` : ''}`)
   return false
 }
 
@@ -105,4 +108,12 @@ async function grantLookups (client: SqlClient, user: string, may: boolean): Pro
   } else {
     await client.query(`revoke execute on function ${functions} from ${quoteName(user)}`)
   }
+}
+
+// A statement's context, and whether the tenant is ready for it, is read as the login: it becomes the role only with that.
+async function grantContext (client: SqlClient, user: string): Promise<void> {
+  await client.query(`
+    grant usage on schema tenancy to ${quoteName(user)};
+    grant select on tenancy.fences to ${quoteName(user)};
+    grant execute on function tenancy.refuse(text), tenancy.has_migration(text, text) to ${quoteName(user)}`)
 }

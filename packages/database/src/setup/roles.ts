@@ -72,13 +72,21 @@ export async function readSession (client: SqlClient): Promise<Session> {
 }
 
 /**
- * Lets a login become a role, and inherit its privileges or not.
+ * Lets a login become a role, and inherit its privileges or not; nothing where it is so already, so that a login which may
+ * grant nothing can set up what is left to do.
  *
  * ```sql
  * grant "tenancy_app_1f3a0c22" to "app" with inherit false, set true
  * ```
  */
 export async function grantRole (client: SqlClient, session: Session, role: string, login: string, inherit: boolean): Promise<void> {
+  // Up to 15, whether a role inherits is said of the role that holds it, and to be a member is to be able to become.
+  const { rows } = await client.query(`
+    select from pg_catalog.pg_auth_members m
+    join pg_catalog.pg_roles granted on granted.oid = m.roleid join pg_catalog.pg_roles holder on holder.oid = m.member
+    where granted.rolname = $1 and holder.rolname = $2
+      and coalesce((pg_catalog.to_jsonb(m) ->> 'inherit_option')::bool, $3) = $3 and coalesce((pg_catalog.to_jsonb(m) ->> 'set_option')::bool, true)`, [role, login, inherit])
+  if (rows.length > 0) return
   const options = session.grantsOptions ? ` with inherit ${inherit}, set true` : ''
   await client.query(`grant ${quoteName(role)} to ${quoteName(login)}${options}`)
 }

@@ -36,3 +36,8 @@ export function quoteText (text: string): string {
   const quoted = `'${text.replaceAll('\\', '\\\\').replaceAll('\'', '\'\'')}'`
   return text.includes('\\') ? ` E${quoted}` : quoted
 }
+
+/** SQL for the name of a table or sequence with its schema, which means the same whatever the search path is. */
+export function nameOfRelation (oid: string): string {
+  return `(select pg_catalog.format('%I.%I', place.nspname, relation.relname) from pg_catalog.pg_class relation join pg_catalog.pg_namespace place on place.oid = relation.relnamespace where relation.oid = ${oid})`
+}

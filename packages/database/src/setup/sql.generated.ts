@@ -213,8 +213,10 @@ create table tenancy.signing_keys (
 -- one never looks like an empty account. The signature comes first: only the holder of a key learns more.
 -- Expiry is held against the transaction's start: a long transaction does not lose its tenant half-way.
 -- Restricted, not safe: a parallel worker has another pid. Plans stay parallel: the leader hands the result down.
+-- Its own plan mode: the context asks for custom plans, and the query in here would be planned anew at every call.
 create function tenancy.verified_tenant() returns text
-language plpgsql stable parallel restricted security definer set search_path = pg_catalog, pg_temp
+language plpgsql stable parallel restricted security definer
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
   token text := current_setting('tenancy.token', true);
@@ -293,6 +295,222 @@ $$;
 
 revoke all on function tenancy.role_tenant(text, name) from public;
 grant execute on function tenancy.role_tenant(text, name) to :"app";
+`
+  },
+  {
+    version: 5,
+    name: 'lifecycle',
+    sql: `-- The lives of tenants: what was begun and is not finished, what was done, who is locked out of this database, and
+-- how custom domains are proved. The registry's part is used on the default shard, fences on every shard.
+
+-- One row for each operation of several steps. A crash leaves it unfinished; the same call takes it up where \`done\` ends.
+create table tenancy.operations (
+  id bigint generated always as identity primary key,
+  tenant_id text collate "C" not null,
+  kind text not null check (kind <> ''),
+  input jsonb not null default '{}',
+  done text[] not null default '{}',
+  state jsonb not null default '{}' check (jsonb_typeof(state) = 'object'),
+  error text,
+  started_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  finished_at timestamptz
+);
+
+-- One at a time: of two that begin at once, the second meets the first one's row.
+create unique index operations_unfinished on tenancy.operations (tenant_id) where finished_at is null;
+
+-- What was done to tenants, by whom. Outlives them: no foreign key.
+create table tenancy.audit (
+  id bigint generated always as identity primary key,
+  at timestamptz not null default now(),
+  tenant_id text collate "C" not null,
+  action text not null check (action <> ''),
+  actor text not null default session_user,
+  details jsonb not null default '{}' check (jsonb_typeof(details) = 'object')
+);
+
+create index audit_tenant on tenancy.audit (tenant_id, id);
+
+-- Tenants whose deletion was asked for: what they were before, and when their data goes.
+create table tenancy.deletions (
+  tenant_id text collate "C" primary key references tenancy.tenants on delete cascade,
+  was text not null check (was in ('provisioning', 'active', 'suspended')),
+  keeps_data boolean not null default false,
+  asked_at timestamptz not null default now(),
+  due_at timestamptz not null
+);
+
+-- Who is locked out of the tenant's rows in this database. Every statement of a tenant looks here, whatever its process
+-- believes: one that slept through the news gets an error, and never writes. The key is the id's hash, since all
+-- tenants' roles may read the table. A row of a deleted tenant stays for ever: an id is never given again.
+create table tenancy.fences (
+  tenant bytea not null check (length(tenant) = 32),
+  home text not null check (home in ('shared', 'schema')),
+  reason text not null check (reason in ('suspended', 'moving', 'moved', 'deleting')),
+  created_at timestamptz not null default now(),
+  primary key (tenant, home)
+);
+
+create function tenancy.refuse(reason text) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  raise exception using errcode = case reason when 'suspended' then 'TN403' when 'deleting' then 'TN404' else 'TN503' end,
+    message = 'tenant refused: ' || reason;
+end
+$$;
+
+revoke all on function tenancy.refuse(text) from public;
+grant usage on schema tenancy to :"shared";
+grant select on tenancy.fences to :"app", :"shared";
+grant execute on function tenancy.refuse(text) to :"app", :"shared";
+
+-- A claim of a domain: the token that its DNS must show, how often it was missed since, and when it stopped to count.
+alter table tenancy.domains
+  add token text,
+  add checked_at timestamptz,
+  add misses int not null default 0,
+  add lapsed_at timestamptz;
+
+-- A check that changes nothing for anybody is no news.
+drop trigger announce on tenancy.domains;
+create trigger announce after insert or delete or update of tenant_id, domain, verified_at on tenancy.domains
+for each row execute function tenancy.announce();
+`
+  },
+  {
+    version: 6,
+    name: 'migrations',
+    sql: `-- Which of the application's own migrations have run: of the shared tables of this database, and of each tenant whose
+-- schema is here. A tenant's own database has the same, made from this very text: it names no role.
+
+create table tenancy.migration_ledger (
+  -- '' for the shared tables.
+  tenant_id text collate "C" not null,
+  name text collate "C" not null check (name <> ''),
+  checksum text not null,
+  -- Null while the last attempt failed: then \`error\` says why.
+  applied_at timestamptz,
+  duration_ms numeric(12, 1),
+  error text,
+  tried_at timestamptz not null default clock_timestamp(),
+  primary key (tenant_id, name),
+  check ((applied_at is null) = (error is not null))
+);
+
+-- Begins a transaction of migrations, as the owner of this schema, who owns the tables: one at a time for each tenant.
+-- Raises TN409 when the ledger is not as the caller has read it, TN404 when the tenant's schema is not there or the tenant is
+-- on its way out, TN423 when a manager is at work on it. \`registered\`: whether the registry that decides is in this database.
+-- The lock is of the tenant alone, so that as many tenants can be migrated at once as there are connections.
+create function tenancy.claim_migrations(tenant text, own_schema text, owned boolean, seen int, last text, registered boolean) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  place oid := (select oid from pg_namespace where nspname = own_schema);
+  count_now int;
+  last_now text;
+begin
+  perform set_config('role', pg_get_userbyid(nspowner), true) from pg_namespace where nspname = 'tenancy';
+  if registered then
+    if not pg_try_advisory_xact_lock(hashtextextended('tenancy tenant ' || tenant, 0)) then
+      raise exception using errcode = 'TN423', message = 'a manager is at work on this tenant';
+    end if;
+    if not exists (select from tenancy.tenants where id = tenant and status not in ('deleting', 'deleted')) then
+      raise exception using errcode = 'TN404', message = 'the tenant is being deleted';
+    end if;
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended('tenancy migrate ' || tenant, 0));
+  if owned and obj_description(place, 'pg_namespace') is distinct from 'fastify-tenancy: tenant ' || tenant then
+    raise exception using errcode = 'TN404', message = 'the tenant''s schema is not there';
+  end if;
+  -- A schema that is not to be had would be passed over in silence, and the tables made in the next of the search path.
+  if place is null or not has_schema_privilege(place, 'usage') or not has_schema_privilege(place, 'create') then
+    raise exception using errcode = 'insufficient_privilege',
+      message = format('the schema %I is not there, or the owner of the tables may not use it: grant usage, create on schema %I to %I', own_schema, own_schema, current_user);
+  end if;
+  select count(*), max(ledger.name) into count_now, last_now
+  from tenancy.migration_ledger ledger where tenant_id = tenant and applied_at is not null;
+  if count_now <> seen or last_now is distinct from last then
+    raise exception using errcode = 'TN409', message = 'somebody else has migrated this tenant meanwhile';
+  end if;
+  -- Gone with the transaction: for record_migration() to see that it is still this one.
+  perform set_config('tenancy.migrating', 'tenant ' || tenant, true);
+end
+$$;
+
+-- Writes down that a migration has run, in the transaction in which it did, or without a checksum that it was taken back.
+-- Its time is that since the one before.
+create function tenancy.record_migration(tenant text, migration text, sum text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  started timestamptz := coalesce(
+    (select max(applied_at) from tenancy.migration_ledger where tenant_id = tenant and applied_at > transaction_timestamp()), transaction_timestamp());
+begin
+  if current_setting('tenancy.migrating', true) is distinct from 'tenant ' || tenant then
+    raise exception using message = 'the migration ended the transaction that it ran in: take commit and rollback out of it';
+  end if;
+  if sum is null then
+    delete from tenancy.migration_ledger where tenant_id = tenant and name = migration;
+    return;
+  end if;
+  insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at, duration_ms)
+  values (tenant, migration, sum, clock_timestamp(), extract(epoch from clock_timestamp() - started) * 1000)
+  on conflict (tenant_id, name) do update set checksum = excluded.checksum, applied_at = excluded.applied_at,
+    duration_ms = excluded.duration_ms, error = null, tried_at = excluded.tried_at;
+end
+$$;
+
+-- Whether a tenant has come as far as a migration, for the application's login: it can ask for a tenant that it can name.
+create function tenancy.has_migration(tenant text, wanted text) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select exists (select from tenancy.migration_ledger where tenant_id = tenant and name = wanted and applied_at is not null)
+$$;
+
+revoke all on function tenancy.claim_migrations(text, text, boolean, int, text, boolean), tenancy.record_migration(text, text, text), tenancy.has_migration(text, text) from public;
+`
+  },
+  {
+    version: 7,
+    name: 'adoption',
+    sql: `-- A database that had data before it had tenants: until its old code is gone, a trigger fills the tenant column of the rows
+-- which that code writes. \`tenancy protect --stage prepare\` makes the triggers, \`--stage enforce\` drops them.
+
+-- Arguments of the trigger: the tenant column, the expression that fills it, and the name of the table in it. It may name the row's other columns, alone
+-- or behind the table's name, and is worked out with the rights of whoever writes the row.
+create function tenancy.fill_tenant() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  tenant text;
+begin
+  -- Ends with the function, which has a search path of its own.
+  execute format('set local search_path = %I, pg_temp', tg_table_schema);
+  execute format('select (%s)::text from (select ($1).*) %I', tg_argv[1], tg_argv[2]) into tenant using new;
+  return jsonb_populate_record(new, jsonb_build_object(tg_argv[0], tenant));
+end
+$$;
+
+-- It acts with its caller's rights on its caller's own row.
+grant execute on function tenancy.fill_tenant() to public;
+`
+  },
+  {
+    version: 8,
+    name: 'moves',
+    sql: `-- Tenants that have two homes: a move that is under way, or one whose old copy is kept until it is confirmed.
+-- Used on the default shard. Homes are { isolation, placement }; a placement may hold what \`tenants.decrypt\` makes a
+-- URL of, and so stands nowhere else than here and in tenancy.tenants.
+create table tenancy.moves (
+  tenant_id text collate "C" primary key references tenancy.tenants on delete cascade,
+  source jsonb not null check (jsonb_typeof(source) = 'object'),
+  target jsonb not null check (jsonb_typeof(target) = 'object'),
+  started_at timestamptz not null default now(),
+  -- From here on the target is the tenant's home, and the source the copy.
+  switched_at timestamptz
+);
 `
   }
 ]

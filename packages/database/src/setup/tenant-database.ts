@@ -1,4 +1,4 @@
-import { tenantConflict } from '@fastify-tenancy/core'
+import { tenantConflict, unreadyDatabase } from '@fastify-tenancy/core'
 
 import { SetupInvalidError } from './errors.ts'
 import { ensureLogin } from './logins.ts'
@@ -16,9 +16,10 @@ export interface TenantDatabaseInput {
  *
  * ```sql
  * create role "tenant_7f3c" login noinherit password 'SCRAM-SHA-256$…';
- * create database "tenant_7f3c";
- * revoke all on database "tenant_7f3c" from public;
- * grant connect on database "tenant_7f3c" to "tenant_7f3c";
+ * create database "tenancy_making_9d2f…"; comment on database "tenancy_making_9d2f…" is 'fastify-tenancy: tenant 7f3c…';
+ * revoke all on database "tenancy_making_9d2f…" from public;
+ * grant connect on database "tenancy_making_9d2f…" to "tenant_7f3c";
+ * alter database "tenancy_making_9d2f…" rename to "tenant_7f3c";
  * ```
  *
  * @param client one connection, to any database of the server, of a login with CREATEDB and CREATEROLE.
@@ -32,11 +33,16 @@ export async function ensureTenantDatabase (client: SqlClient, { id, database, l
   if (existing !== undefined && existing.comment !== comment) throw tenantConflict('there is a database of the tenant\'s name already, and it is not this tenant\'s')
   try {
     await ensureLogin(client, login)
-    if (existing === undefined) await client.query(`create database ${quoteName(database)}`)
+    if (existing !== undefined) return
+    // No transaction can make a database: one without a mark would be nobody's for ever, and one with its name is complete.
+    const unready = quoteName(unreadyDatabase(database))
+    await client.query(`drop database if exists ${unready}`)
+    await client.query(`create database ${unready}`)
     await client.query(`
-      comment on database ${quoteName(database)} is ${quoteText(comment)};
-      revoke all on database ${quoteName(database)} from public;
-      grant connect on database ${quoteName(database)} to ${quoteName(login.user)}`)
+      comment on database ${unready} is ${quoteText(comment)};
+      revoke all on database ${unready} from public;
+      grant connect on database ${unready} to ${quoteName(login.user)};
+      alter database ${unready} rename to ${quoteName(database)}`)
   } catch (error) {
     if (sqlState(error) !== '42501') throw error
     throw new SetupInvalidError('the login of options.database.ownerUrl may not create databases and their logins: give it CREATEDB and CREATEROLE', { cause: error })

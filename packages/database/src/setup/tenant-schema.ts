@@ -33,8 +33,10 @@ export async function ensureTenantSchema (client: SqlClient, { id, schema, login
   await inTransaction(client, async () => {
     await assertFree(client, id, schema)
     const role = quoteName(await ensureTenantRole(client, id, 'shared', login))
+    // A schema that is made anew has seen no migration, whatever an earlier one of the tenant had.
     await client.query(`
       set local role ${owner};
+      delete from tenancy.migration_ledger where tenant_id = ${quoteText(id)} and pg_catalog.to_regnamespace(${quoteText(name)}) is null;
       create schema if not exists ${name};
       comment on schema ${name} is ${quoteText(commentOf(id))};
       grant usage on schema ${name} to ${role};

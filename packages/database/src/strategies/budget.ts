@@ -3,7 +3,7 @@ import { callbackify } from 'node:util'
 import pg from 'pg'
 
 import { openPool, type PoolSettings } from '../connection/open-pool.ts'
-import { wireClient } from '../connection/pg-internals.ts'
+import { isServerError, wireClient } from '../connection/pg-internals.ts'
 import { DatabaseBusyError } from '../errors.ts'
 
 /** What happens to who needs one connection more than the budget has. */
@@ -40,6 +40,8 @@ export class ConnectionBudget {
   /** The class of connections that are counted here. */
   #client (connectTimeout: number): new (config?: pg.ClientConfig) => pg.Client {
     const take = (): Promise<() => void> => this.#take()
+    // The server takes fewer than the budget: whoever comes back finds the place of one that was idle.
+    const evict = (): void => { this.#evict() }
     return class extends pg.Client {
       constructor (config: pg.ClientConfig = {}) {
         super({ ...config, connectionTimeoutMillis: connectTimeout })
@@ -63,6 +65,7 @@ export class ConnectionBudget {
         } catch (error) {
           connection.stream.destroy()
           giveBack()
+          if (isServerError(error) && error.code === '53300') evict()
           throw error
         }
       }

@@ -1,11 +1,13 @@
 import type pg from 'pg'
 
 import type { Borrower, Lease } from '../connection/lease.ts'
+import { closedDatabaseError } from '../connection/fence-error.ts'
 import { ConnectionPool } from '../connection/pool.ts'
 import { readTenantColumns, Tripwire } from '../connection/tripwire.ts'
 import { DatabaseUnavailableError } from '../errors.ts'
 import type { ResolvedDatabaseOptions } from '../options.ts'
 import { ConnectBreaker } from './connect-breaker.ts'
+import { MigrationGate } from './migration-gate.ts'
 
 /** The connections to one tenant's own database. */
 export class TenantPool {
@@ -13,11 +15,13 @@ export class TenantPool {
   readonly #connections: ConnectionPool
   readonly #tripwire: Tripwire
   readonly #hasTripwire: boolean
+  readonly #gate: MigrationGate | undefined
   #known: Promise<void> | undefined
   readonly #breaker = new ConnectBreaker()
   #retirement: Promise<void> | undefined
 
-  constructor (pool: pg.Pool, isOwned: boolean, { database: { types, fairness, tripwire }, tables }: ResolvedDatabaseOptions) {
+  constructor (pool: pg.Pool, isOwned: boolean, { database: { types, fairness, tripwire, requireMigration }, tables }: ResolvedDatabaseOptions) {
+    this.#gate = requireMigration === undefined ? undefined : new MigrationGate(requireMigration)
     this.#hasTripwire = tripwire && Object.keys(tables.tenant).length > 0
     this.pool = pool
     // All of it is one tenant's: nothing is kept for others.
@@ -36,18 +40,21 @@ export class TenantPool {
   /**
    * @throws FST_TENANCY_DATABASE_UNAVAILABLE, at once where the last attempts failed
    * @throws FST_TENANCY_DATABASE_BUSY
+   * @throws FST_TENANCY_TENANT_NOT_READY where the tenant is locked out of its database, or that is gone
    */
   async acquire (borrower: Borrower): Promise<Lease> {
     this.#breaker.assertClosed()
     const leave = this.#connections.hold()
     try {
       await this.#readCatalog()
+      await this.#gate?.pass(borrower.tenant, '', this.#connections)
       const lease = await this.#connections.acquire(borrower)
       this.#breaker.succeeded()
       return lease
     } catch (error) {
-      if (error instanceof DatabaseUnavailableError) this.#breaker.failed()
-      throw error
+      const closed = closedDatabaseError(error)
+      if (closed === undefined && error instanceof DatabaseUnavailableError) this.#breaker.failed()
+      throw closed ?? error
     } finally {
       leave()
     }

@@ -4,7 +4,7 @@ import type { MakeContext } from '../connection/lease.ts'
 import type { ContextSettings } from '../context.ts'
 
 /** {@link ContextSettings} of work that is nobody's in particular. */
-export interface SystemContextSettings extends Omit<ContextSettings, 'sign'> {
+export interface SystemContextSettings extends Omit<ContextSettings, 'sign' | 'fence'> {
   readonly isReadOnly: boolean
 }
 

@@ -1,0 +1,8 @@
+export { inCatalog, named, runChecks, toFinding, type Check, type Family, type Finding, type FindingLevel, type FindingRow } from './finding.ts'
+export { checkInput, type DoctorInput } from './input.ts'
+export { loginChecks } from './login.ts'
+export { given, prelude } from './prelude.ts'
+export { privilegeChecks } from './privileges.ts'
+export { checkVersion, serverChecks } from './server.ts'
+export { tableChecks } from './tables.ts'
+export { checkSetup, setupChecks } from './setup.ts'
