@@ -1,32 +1,35 @@
-import { idProblem, slugProblem, TenantConflictError, tenantConflict, tenantIdentifier, type Isolation, type TenantFilter, type TenantInput, type TenantRecord, type TenantRef, type TenantRegistry } from '@fastify-tenancy/core'
-import { forgetTenant, init, postgresRegistry, protect, tenantColumnTypes, type SqlClient } from '@fastify-tenancy/database'
-import { randomUUID } from 'node:crypto'
+import type { TenantFilter, TenantRecord, TenantRef } from '@fastify-tenancy/core'
+import { postgresRegistry } from '@fastify-tenancy/database'
+import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
 
-import { loginsOf } from './logins.ts'
+import { listObserved, protectShards, type ObservedTable, type ProtectInput } from './adopt/protect.ts'
+import type { ManagerContext } from './context.ts'
+import { doctor, type DoctorInput } from './doctor/doctor.ts'
+import type { DoctorReport } from './doctor/report.ts'
+import { Domains } from './domains/domains.ts'
+import { createTenant, type CreateInput } from './lifecycle/create.ts'
+import { deleteTenant, type DeleteInput, type DeleteReport } from './lifecycle/delete.ts'
+import { Locks } from './lifecycle/locks.ts'
+import { purgeDue, purgeTenant, type PurgeDueReport, type PurgeReport } from './lifecycle/purge.ts'
+import { renameTenant } from './lifecycle/rename.ts'
+import { resumeTenant, suspendTenant, type SuspendInput } from './lifecycle/suspend.ts'
+import { updateTenant, type UpdateInput } from './lifecycle/update.ts'
+import { migrate } from './migrations/migrate.ts'
+import { migrateDown, type MigrateDownInput } from './migrations/migrate-down.ts'
+import type { MigrateInput } from './migrations/options.ts'
+import type { MigrateReport } from './migrations/report.ts'
+import { migrationStatus, type MigrationStatus } from './migrations/status.ts'
+import { confirmMove } from './move/confirm.ts'
+import { moveTenant } from './move/move.ts'
+import type { MoveInput } from './move/target.ts'
+import { undoMove } from './move/undo.ts'
 import { resolveManagerOptions, type ManagerOptions, type ResolvedManagerOptions } from './options.ts'
-import { needsProvisioning, provisionTenant } from './provision.ts'
-import { openManagerPool, ShardPools, withClient } from './shard-pools.ts'
-
-/** What {@link Manager.create} makes a tenant from. */
-export interface CreateInput extends Pick<TenantInput, 'slug' | 'name' | 'plan' | 'settings' | 'domains'> {
-  /** @default a random uuid */
-  readonly id?: string
-  /** @default the manager's `isolation` */
-  readonly isolation?: Isolation
-  /** @default 'default' */
-  readonly shard?: string
-  /** The name of its database, or what `tenants.decrypt` makes its URL of. For strategy `database`. @default 'tenant_<id>' */
-  readonly database?: string
-}
-
-export interface InitInput {
-  /** A login that may create roles, for this one call. @default the manager's own */
-  readonly url?: string
-  /** Whether tenants may get roles or schemas of their own: the login of `ownerUrl` may then create roles. @default where the manager's own options ask for them */
-  readonly tenantRoles?: boolean
-  /** The like of `url` for each shard. @default the manager's own */
-  readonly shards?: Readonly<Record<string, string>>
-}
+import { initShards, type InitInput, type SetupReport } from './setup.ts'
+import { ApplicationDatabase } from './seed.ts'
+import { ShardPools } from './shard-pools.ts'
+import { exportTenant, type ExportInput } from './transfer/export.ts'
+import { importTenant, type ImportInput } from './transfer/import.ts'
+import type { Manifest } from './transfer/manifest.ts'
 
 /**
  * Makes the manager of the tenants of one application. It works with the login of `database.ownerUrl`,
@@ -40,14 +43,26 @@ export function createManager (options: ManagerOptions): Manager {
 
 /** Sets databases up and takes tenants through their lives. Made by {@link createManager}. */
 export class Manager {
-  readonly #options: ResolvedManagerOptions
-  readonly #shards: ShardPools
-  readonly #registry: TenantRegistry
+  readonly #context: ManagerContext
+  #redis: TenancyRedis | undefined
+  /** The custom domains of tenants. */
+  readonly domains: Domains
 
   constructor (options: ResolvedManagerOptions) {
-    this.#options = options
-    this.#shards = new ShardPools(options.database)
-    this.#registry = postgresRegistry(this.#shards.get('default'))
+    const shards = new ShardPools(options.database)
+    const redis = (): TenancyRedis | undefined => {
+      if (options.redis !== undefined) this.#redis ??= openRedis(options.redis, { name: 'fastify-tenancy:manager' })
+      return this.#redis
+    }
+    this.#context = {
+      get redis () { return redis() },
+      options,
+      shards,
+      registry: postgresRegistry(shards.get('default')),
+      locks: new Locks(() => shards.get('default')),
+      application: new ApplicationDatabase(options.application, shards)
+    }
+    this.domains = new Domains(this.#context)
   }
 
   /**
@@ -55,37 +70,23 @@ export class Manager {
    *
    * @throws FST_TENANCY_SETUP_INVALID when the login may not create roles.
    */
-  async init (input: InitInput = {}): Promise<void> {
-    const urls: Readonly<Record<string, string | undefined>> = { ...input.shards, default: input.url }
-    for (const shard of this.#shards.names) await this.#initShard(shard, urls[shard], input.tenantRoles)
-  }
-
-  async #initShard (shard: string, url: string | undefined, tenantRoles?: boolean): Promise<void> {
-    const { isolation, rls } = this.#options
-    const work = (client: SqlClient): Promise<void> => init(client, {
-      logins: loginsOf(this.#shards.logins(shard)),
-      tenantRoles: tenantRoles ?? (isolation === 'schema' || rls.context === 'role'),
-      ...(rls.secrets.length > 0 && { signingSecrets: rls.secrets })
-    })
-    if (url === undefined) return withClient(this.#shards.get(shard), work)
-    const pool = openManagerPool(url)
-    try {
-      await withClient(pool, work)
-    } finally {
-      await pool.end()
-    }
+  async init (input: InitInput = {}): Promise<SetupReport> {
+    return initShards(this.#context, input)
   }
 
   /**
    * Puts the tables of `options.tables` under their policies and privileges, on every shard: after each migration that makes a table.
+   * All of a shard's or none. A database that had data before it had tenants is taken over in stages instead, table by table.
    *
-   * @throws FST_TENANCY_SETUP_INVALID when a table cannot be protected; then none was changed.
+   * @throws FST_TENANCY_SETUP_INVALID when a table cannot be protected
    */
-  async protect (): Promise<void> {
-    const { tables, rls } = this.#options
-    for (const shard of this.#shards.names) {
-      await withClient(this.#shards.get(shard), client => protect(client, { tables, signed: rls.secrets.length > 0, context: rls.context }))
-    }
+  async protect (input: ProtectInput = {}): Promise<SetupReport> {
+    return protectShards(this.#context, input)
+  }
+
+  /** The tables that old code still works on, with its roles and their last days: what `protect` with `stage: 'enforce'` is to end. */
+  async observed (): Promise<readonly ObservedTable[]> {
+    return listObserved(this.#context)
   }
 
   /**
@@ -96,76 +97,180 @@ export class Manager {
    * that was given up is free again after 30 days.
    */
   async create (input: CreateInput): Promise<TenantRecord> {
-    const { slug, isolation = this.#options.isolation } = input
-    const problem = slugProblem(slug, this.#options.reserved)
-    if (problem !== undefined) throw tenantConflict(problem)
-    this.#shards.logins(input.shard ?? 'default')
-    return withClient(this.#shards.get('default'), client => needsProvisioning({ isolation }, this.#options)
-      ? alone(client, slug, () => this.#createProvisioned(client, { ...input, isolation }))
-      : this.#insert(client, { ...input, isolation }, 'active'))
+    return createTenant(this.#context, input)
   }
 
-  // Only one at a time: whoever finds a tenant here that is not ready knows that nobody is at work on it.
-  async #createProvisioned (client: SqlClient, input: CreateInput & { isolation: Isolation }): Promise<TenantRecord> {
-    const registry = postgresRegistry(client)
-    const old = await registry.findBySlug(input.slug)
-    const isLeftOver = old?.status === 'provisioning' && old.isolation === input.isolation && (input.id === undefined || input.id === old.id)
-    const tenant = isLeftOver ? old : await this.#insert(client, input, 'provisioning')
-    try {
-      await provisionTenant(tenant, this.#options, this.#shards, client)
-    } catch (error) {
-      // Its name is somebody else's: it will never be ready.
-      if (error instanceof TenantConflictError) await forgetTenant(client, tenant.id)
-      throw error
-    }
-    return registry.update(tenant.id, tenant.version, { status: 'active' })
+  /**
+   * Changes the name, plan or settings of a tenant. What is the same already is not written.
+   *
+   * @throws FST_TENANCY_TENANT_CONFLICT when it was changed since `version`, or is being deleted
+   * @throws FST_TENANCY_TENANT_UNKNOWN
+   */
+  async update (ref: TenantRef, input: UpdateInput): Promise<TenantRecord> {
+    return updateTenant(this.#context, ref, input)
   }
 
-  async #insert (client: SqlClient, input: CreateInput & { isolation: Isolation }, status: 'active' | 'provisioning'): Promise<TenantRecord> {
-    const { id = randomUUID(), slug, isolation, shard = 'default', database, name, plan, settings, domains } = input
-    // An id is a value of every tenant column, so the columns' types have a say.
-    const idTypes = await tenantColumnTypes(client, this.#options.tables)
-    return postgresRegistry(client, { idTypes }).insert({
-      id,
-      slug,
-      isolation,
-      status,
-      placement: {
-        shard,
-        // Written down, so that it stays whatever a later version would call it. Not made of an id that is refused anyway.
-        ...(isolation === 'schema' && idProblem(id) === undefined && { schema: tenantIdentifier(id) }),
-        ...(isolation === 'database' && idProblem(id) === undefined && { database: database ?? tenantIdentifier(id) })
-      },
-      ...(name !== undefined && { name }),
-      ...(plan !== undefined && { plan }),
-      ...(settings !== undefined && { settings }),
-      ...(domains !== undefined && { domains: domains.map(domain => domain.toLowerCase()) })
-    })
+  /**
+   * Locks a tenant out: in the database that holds its rows first, so that no process writes any more, then in the registry.
+   * Work that is under way there may finish. Again does no harm.
+   *
+   * @throws FST_TENANCY_TENANT_CONFLICT when it is neither active nor suspended, or somebody is at work on it
+   * @throws FST_TENANCY_TENANT_UNKNOWN
+   */
+  async suspend (ref: TenantRef, input: SuspendInput = {}): Promise<TenantRecord> {
+    return suspendTenant(this.#context, ref, input)
+  }
+
+  /**
+   * Lets a suspended tenant in again. Before the purge it takes a deletion back: the tenant is then what it was before.
+   *
+   * @throws FST_TENANCY_TENANT_CONFLICT when it is being created or purged, is deleted, or somebody is at work on it
+   * @throws FST_TENANCY_TENANT_UNKNOWN
+   */
+  async resume (ref: TenantRef): Promise<TenantRecord> {
+    return resumeTenant(this.#context, ref)
+  }
+
+  /**
+   * Gives a tenant another slug. For 30 days nobody but itself can have the old one, and what the limits file says of that
+   * does not go with it.
+   *
+   * @throws FST_TENANCY_TENANT_CONFLICT when the slug is taken, reserved or breaks its rule
+   * @throws FST_TENANCY_TENANT_UNKNOWN
+   */
+  async rename (ref: TenantRef, slug: string): Promise<TenantRecord> {
+    return renameTenant(this.#context, ref, slug)
+  }
+
+  /**
+   * Locks a tenant out and marks it as deleted; its data goes when the time of grace is over, with {@link purgeDue}, or at once with
+   * {@link purge}. A creation that failed is cleaned up the same way. Again changes when, and what is kept.
+   *
+   * @throws FST_TENANCY_TENANT_CONFLICT when it is deleted already, or somebody is at work on it
+   * @throws FST_TENANCY_TENANT_UNKNOWN
+   */
+  async delete (ref: TenantRef, input: DeleteInput = {}): Promise<DeleteReport> {
+    return deleteTenant(this.#context, ref, input)
+  }
+
+  /**
+   * Removes what there is of a tenant that is being deleted, without waiting for the end of its grace: rows, schema or database, role,
+   * what Redis counts and remembers; then proves that no row is left. Its record and the audit stay, its slug is free after 30 days.
+   * What was cut short is taken up by the same call; again does no harm.
+   *
+   * @throws FST_TENANCY_TENANT_CONFLICT that says what is in the way: older transactions, rows that are left, work that is not finished
+   * @throws FST_TENANCY_TENANT_UNKNOWN
+   */
+  async purge (ref: TenantRef): Promise<PurgeReport> {
+    return purgeTenant(this.#context, ref)
+  }
+
+  /** Purges every tenant whose time of grace is over: to be run daily. One that fails does not stop the others. */
+  async purgeDue (): Promise<PurgeDueReport> {
+    return purgeDue(this.#context)
   }
 
   /** The tenant of this id or slug, whatever its status; undefined for nobody. */
   async get (ref: TenantRef): Promise<TenantRecord | undefined> {
-    return 'id' in ref ? this.#registry.findById(ref.id) : this.#registry.findBySlug(ref.slug)
+    const { registry } = this.#context
+    return 'id' in ref ? registry.findById(ref.id) : registry.findBySlug(ref.slug)
   }
 
   /** All tenants, by id. */
   list (filter?: TenantFilter): AsyncIterable<TenantRecord> {
-    return this.#registry.list(filter)
+    return this.#context.registry.list(filter)
+  }
+
+  /**
+   * Brings shared tables and the tables of all tenants to the newest migration: see the README's section Migrations. What was
+   * done stays done: the same call goes on from there. Any number may run at once.
+   *
+   * @throws FST_TENANCY_MIGRATION_FAILED with the `report`, FST_TENANCY_MIGRATION_INVALID before anything is run where files and
+   * ledger do not fit, FST_TENANCY_OPTION_INVALID, FST_TENANCY_SETUP_INVALID
+   */
+  async migrate (input: MigrateInput = {}): Promise<MigrateReport> {
+    return migrate(this.#context, input)
+  }
+
+  /**
+   * Takes the newest migrations of one tenant back, in one transaction, by their `down`.
+   *
+   * @returns their names
+   * @throws the error of the migration that failed; FST_TENANCY_MIGRATION_INVALID for one without a `down`
+   */
+  async migrateDown (ref: TenantRef, input: MigrateDownInput = {}): Promise<readonly string[]> {
+    return migrateDown(this.#context, ref, input)
+  }
+
+  /** How far the migrations have come, on each shard and for each tenant. Changes nothing. */
+  async status (): Promise<MigrationStatus> {
+    return migrationStatus(this.#context)
+  }
+
+  /**
+   * Writes a tenant's rows into a new folder: `manifest.json`, and lines of JSON for each table, all of one moment, while others read and write.
+   * When it fails or is ended by `signal`, nothing is left behind.
+   *
+   * ```sql
+   * begin isolation level repeatable read read only;
+   * copy (select … from only "public"."notes" t where t."tenant_id" = '7f3c…'::text order by t."id") to stdout
+   * ```
+   *
+   * @throws FST_TENANCY_EXPORT_REFUSED when the folder exists, unless it is an earlier export and `force` is set
+   * @throws FST_TENANCY_TENANT_UNKNOWN
+   */
+  async export (ref: TenantRef, input: ExportInput): Promise<Manifest> {
+    return exportTenant(this.#context, ref, input)
+  }
+
+  /**
+   * Makes a tenant from an export, of any strategy and on any shard; the same call takes up one that was cut short. All that can be known
+   * before is checked before the first row is written, and the rows are read again before the tenant becomes active.
+   *
+   * @throws FST_TENANCY_IMPORT_REFUSED when the export was altered, or does not fit the tables or the rows that are there; then nothing is left of the tenant
+   * @throws FST_TENANCY_TENANT_CONFLICT as {@link Manager.create} does
+   */
+  async import (folder: string, input: ImportInput): Promise<TenantRecord> {
+    return importTenant(this.#context, folder, input)
+  }
+
+  /**
+   * Moves a tenant to another strategy or shard; the same call takes up a move that was cut short. Its rows are copied while nobody can
+   * write them: from the lock to the switch its requests get 503 with `retry-after`, for `pause` at most. The old copy stays, locked, until
+   * {@link confirmMove}.
+   *
+   * @throws FST_TENANCY_MOVE_FAILED when rows cannot go there, came out differently, or took too long; the tenant is then served from where it was
+   * @throws FST_TENANCY_TENANT_CONFLICT when it is there already, an earlier move was not confirmed, or somebody else is at work on it
+   */
+  async move (ref: TenantRef, input: MoveInput): Promise<TenantRecord> {
+    return moveTenant(this.#context, ref, input)
+  }
+
+  /** Takes back a move that was cut short before its switch: the copy is removed, and the tenant is served from where it was. */
+  async cancelMove (ref: TenantRef): Promise<TenantRecord> {
+    return undoMove(this.#context, ref)
+  }
+
+  /** Removes the old copy of a tenant that has moved. The same call takes up one that was cut short. */
+  async confirmMove (ref: TenantRef): Promise<TenantRecord> {
+    return confirmMove(this.#context, ref)
+  }
+
+  /**
+   * Examines all databases of the options for what lets tenants see or touch each other: the catalog of each, read as the owner's
+   * login, and with `probe` also by attacks with the application's own. Changes nothing, but for a file that `writeBaseline` names.
+   *
+   * @throws FST_TENANCY_SETUP_INVALID when the baseline cannot be read.
+   */
+  async doctor (input: DoctorInput = {}): Promise<DoctorReport> {
+    return doctor(this.#context, input)
   }
 
   /** Closes the manager's connections; a pool that was passed in stays open. */
   async close (): Promise<void> {
-    await this.#shards.close()
-  }
-}
-
-async function alone<T> (client: SqlClient, slug: string, work: () => Promise<T>): Promise<T> {
-  const key = `tenancy create ${slug}`
-  const { rows: [row] } = await client.query<{ got: boolean }>('select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1, 0)) as got', [key])
-  if (row?.got !== true) throw tenantConflict('a tenant of this slug is being created at this moment')
-  try {
-    return await work()
-  } finally {
-    await client.query('select pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended($1, 0))', [key])
+    await this.#context.locks.close()
+    await this.#context.application.close()
+    await this.#context.shards.close()
+    if (this.#redis !== this.#context.options.redis) await this.#redis?.close()
   }
 }

@@ -1,11 +1,19 @@
 import { checkOptions, fn, nonEmptyString, reservedSlugs, type Isolation } from '@fastify-tenancy/core'
 import { resolveDatabaseOptions, type ResolvedDatabaseOptions, type TenantDatabaseOptions } from '@fastify-tenancy/database'
+import { redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
+import { adoptionSchema, type AdoptionOptions, type ResolvedAdoptionOptions } from './adopt/options.ts'
+import { basesOf, dnsSchema, type DomainsOptions, type ResolvedDomainsOptions } from './domains/options.ts'
+import { lifecycleSchema, type LifecycleOptions } from './lifecycle/options.ts'
+import type { LifecycleStep } from './lifecycle/user-steps.ts'
+import { migrationsSchema, type MigrationsOptions } from './migrations/options.ts'
+import type { OnProgress } from './progress.ts'
 import type { Provision } from './provision.ts'
+import type { Seed } from './seed.ts'
 
 /** Options of {@link createManager}: what the application itself is given. */
-export interface ManagerOptions extends Pick<TenantDatabaseOptions, 'database' | 'isolation' | 'rls' | 'tables'> {
+export interface ManagerOptions extends Pick<TenantDatabaseOptions, 'database' | 'isolation' | 'rls' | 'tables'>, DomainsOptions {
   /** Labels that no tenant may take. @default reservedSlugs of core */
   readonly reserved?: readonly string[]
   /**
@@ -14,6 +22,20 @@ export interface ManagerOptions extends Pick<TenantDatabaseOptions, 'database' |
    * whose creation was cut short. @default no tables are made
    */
   readonly provision?: Provision
+  /**
+   * Fills a new tenant's tables before anybody can see them. May be called again for a tenant whose creation was cut short:
+   * what it inserts should have `on conflict do nothing`. @default nothing is filled in
+   */
+  readonly seed?: Seed
+  readonly lifecycle?: LifecycleOptions
+  /** The application's Redis: what it keeps of a tenant goes with the tenant. URL, ioredis client, Cluster or options. @default none */
+  readonly redis?: RedisSource
+  /** The application's own migrations, in two sets. @default none */
+  readonly migrations?: MigrationsOptions
+  /** How a database that had data before it had tenants is taken over. @default nothing is filled in for any table, and there is no old code */
+  readonly adoption?: AdoptionOptions
+  /** Told of each step and portion of long work. It is called in the middle of that: an error that it throws stops the work. @default nobody is told */
+  readonly progress?: OnProgress
 }
 
 /** {@link ManagerOptions}, checked, with defaults. */
@@ -21,11 +43,32 @@ export interface ResolvedManagerOptions extends Pick<ResolvedDatabaseOptions, 'd
   readonly isolation: Isolation
   readonly reserved: readonly string[]
   readonly provision: Provision | undefined
+  readonly seed: Seed | undefined
+  /** What the application itself makes of the options. */
+  readonly application: ResolvedDatabaseOptions
+  readonly steps: readonly LifecycleStep[]
+  /** In milliseconds. */
+  readonly waitTimeout: number
+  readonly redis: RedisSource | undefined
+  readonly migrations: MigrationsOptions
+  readonly adoption: ResolvedAdoptionOptions
+  readonly progress: OnProgress | undefined
+  readonly domains: ResolvedDomainsOptions
 }
 
-const own = v.looseObject({
+// What is not here is the database's, which refuses what it does not know.
+const own = v.object({
   reserved: v.optional(v.array(nonEmptyString, 'must be a list of labels'), [...reservedSlugs]),
-  provision: v.optional(fn<Provision>())
+  provision: v.optional(fn<Provision>()),
+  seed: v.optional(fn<Seed>()),
+  lifecycle: v.optional(lifecycleSchema, {}),
+  redis: v.optional(redisSchema),
+  migrations: v.optional(migrationsSchema, {}),
+  adoption: v.optional(adoptionSchema, {}),
+  progress: v.optional(fn<OnProgress>()),
+  baseDomain: v.optional(nonEmptyString),
+  hosts: v.optional(v.array(nonEmptyString, 'must be a list of host patterns'), []),
+  dns: v.optional(dnsSchema, {})
 })
 
 /**
@@ -35,8 +78,10 @@ const own = v.looseObject({
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function resolveManagerOptions (given: unknown, name = 'options'): ResolvedManagerOptions {
-  const { reserved, provision } = checkOptions(v.pipe(own, v.transform(({ reserved, provision }) => ({ reserved, provision }))), given, name)
-  const { reserved: _, provision: __, ...rest } = given as ManagerOptions
-  const { database, isolation, rls, tables } = resolveDatabaseOptions(rest, name)
-  return Object.freeze({ database, rls, tables, reserved, provision, isolation })
+  const { lifecycle: { steps, wait: waitTimeout }, provision, seed, redis, progress, baseDomain, hosts, dns, ...mine } = checkOptions(own, given, name)
+  const rest = Object.fromEntries(Object.entries(given as object).filter(([key]) => !(key in own.entries)))
+  const domains: ResolvedDomainsOptions = { bases: basesOf(baseDomain, hosts, name), ...dns }
+  const application = resolveDatabaseOptions(rest, name)
+  const { database, isolation, rls, tables } = application
+  return Object.freeze({ application, database, rls, tables, isolation, steps, waitTimeout, domains, provision, seed, redis, progress, ...mine })
 }

@@ -46,26 +46,27 @@ export class ShardPools {
     return protocol === 'pglite:' || username === '' ? undefined : decodeURIComponent(username)
   }
 
-  /** Closes what was opened here; a pool that was passed in stays open. */
+  /** Closes what was opened here; a pool that was passed in stays open. Again does nothing. */
   async close (): Promise<void> {
-    await Promise.all(this.#own.map(pool => pool.end()))
+    await Promise.all(this.#own.splice(0).map(pool => pool.end()))
   }
 }
 
 // The manager works on one thing at a time; the second connection serves a list that is read meanwhile.
 export function openManagerPool (url: string): pg.Pool {
-  const pool = openPool(url, { ...defaultPoolSettings, max: 2 })
-  // A lost connection fails the call that uses it; unheard, the event would end the process.
-  pool.on('error', () => {})
-  pool.on('connect', client => client.on('error', () => {}))
-  return pool
+  return openPool(url, { ...defaultPoolSettings, max: 2 })
 }
 
 export async function withClient<T> (pool: pg.Pool, work: (client: SqlClient) => Promise<T>): Promise<T> {
   const client = await pool.connect()
+  // A lost connection fails the call that uses it; unheard, the event would end the process. The pool may be the caller's.
+  client.on('error', ignore)
   try {
     return await work(client)
   } finally {
+    client.off('error', ignore)
     client.release()
   }
 }
+
+function ignore (): void {}

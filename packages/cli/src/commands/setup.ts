@@ -1,0 +1,57 @@
+import type { SetupReport } from '@fastify-tenancy/manager'
+import { Option, type Command } from 'commander'
+
+import type { Output } from '../output.ts'
+import type { Runner } from '../runner.ts'
+
+/** Flags of the commands that can print what they would run. */
+export interface PrintFlags {
+  readonly print?: boolean
+  readonly format?: 'sql' | 'kysely'
+}
+
+interface InitFlags extends PrintFlags {
+  readonly harden?: boolean
+  readonly tenantRoles?: boolean
+  readonly login?: string
+}
+
+interface ProtectFlags extends PrintFlags {
+  readonly stage?: 'prepare' | 'observe' | 'enforce'
+  readonly login?: string
+}
+
+export function addSetupCommands (program: Command, runner: Runner): void {
+  printable(program.command('init')).description('make roles, logins and the schema tenancy on every shard; runs as often as one likes')
+    .option('--harden', 'also take from PUBLIC what no tenant\'s statement needs')
+    .option('--tenant-roles', 'let the owner\'s login make roles of tenants, for some that live in schemas (default: where the configuration asks for it)')
+    .option('--login <url>', 'a login that may create roles, for this one call (default: the owner\'s)')
+    .action(runner.action<[], InitFlags>(async ({ manager, output }, _, { harden = false, tenantRoles, login, ...flags }) => {
+      report(output, 'initialised', await manager.init({ harden, ...(tenantRoles !== undefined && { tenantRoles }), print: printed(flags), ...(login !== undefined && { url: login }) }))
+    }))
+
+  printable(program.command('protect')).argument('[table...]', 'tables of the configuration (default: all)')
+    .description('put tables under their policies and privileges; after each migration that makes one')
+    .addOption(new Option('--stage <stage>', 'for a database that is in use: one stage of its adoption').choices(['prepare', 'observe', 'enforce']))
+    .option('--login <url>', 'a login that may change the tables, for this one call (default: the owner\'s)')
+    .action(runner.action<[string[]], ProtectFlags>(async ({ manager, output }, [names], { stage, login, yes = false, ...flags }) => {
+      report(output, 'protected', await manager.protect({ ...(names.length > 0 && { only: names }), ...(stage !== undefined && { stage }), force: yes, print: printed(flags), ...(login !== undefined && { url: login }) }))
+    }))
+}
+
+/** Adds `--print` and `--format`. */
+export function printable (command: Command): Command {
+  return command
+    .option('--print', 'change nothing, and print what would run')
+    .addOption(new Option('--format <format>', 'of what is printed').choices(['sql', 'kysely']))
+}
+
+/** How to print; `--format` alone asks for it too. */
+export function printed ({ print = false, format }: PrintFlags): 'sql' | 'kysely' | false {
+  return print || format !== undefined ? format ?? 'sql' : false
+}
+
+function report (output: Output, done: string, { scripts, remarks }: SetupReport): void {
+  for (const remark of remarks) output.log(remark)
+  output.result({ scripts, remarks }, () => scripts.length === 0 ? done : scripts.map(({ text }) => text).join('\n'))
+}

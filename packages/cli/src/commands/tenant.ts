@@ -1,0 +1,133 @@
+import { isolations, type Isolation, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { InvalidArgumentError, Option, type Command } from 'commander'
+
+import { fields, table } from '../output.ts'
+import { nameOf, parseRef } from '../ref.ts'
+import type { Runner, Session } from '../runner.ts'
+
+interface CreateFlags {
+  readonly id?: string
+  readonly name?: string
+  readonly plan?: string
+  readonly isolation?: Isolation
+  readonly shard?: string
+  readonly domain?: readonly string[]
+}
+
+interface SetFlags {
+  readonly name?: string
+  readonly plan?: string
+  readonly setting?: Readonly<Record<string, unknown>>
+}
+
+export function addTenantCommands (program: Command, runner: Runner): void {
+  program.command('create <slug>').description('create a tenant, or take up a creation that was cut short')
+    .option('--id <id>', 'its id (default: a random uuid)')
+    .option('--name <name>', 'its name for people (default: the slug)')
+    .option('--plan <plan>', 'its plan (default: free)')
+    .addOption(new Option('--isolation <strategy>', 'how its rows are kept apart (default: the application\'s)').choices(isolations))
+    .option('--shard <name>', 'the shard that it lives on (default: default)')
+    .option('--domain <domain>', 'a custom domain, taken for verified; may be repeated', collect)
+    .action(runner.action<[string], CreateFlags>(async ({ manager, output }, [slug], { id, name, plan, isolation, shard, domain }) => {
+      const tenant = await manager.create({
+        slug,
+        ...(id !== undefined && { id }),
+        ...(name !== undefined && { name }),
+        ...(plan !== undefined && { plan }),
+        ...(isolation !== undefined && { isolation }),
+        ...(shard !== undefined && { shard }),
+        ...(domain !== undefined && { domains: domain })
+      })
+      output.result(tenant, () => `created ${described(tenant)}`)
+    }))
+
+  program.command('list').description('all tenants')
+    .action(runner.action(async ({ manager, output }) => {
+      const tenants: TenantRecord[] = []
+      for await (const tenant of manager.list()) tenants.push(tenant)
+      output.result(tenants, () => table(['slug', 'status', 'plan', 'isolation', 'shard', 'id'], tenants.map(({ slug, status, plan, isolation, placement, id }) => [slug, status, plan, isolation, placement.shard, id])))
+    }))
+
+  program.command('show').argument('<tenant>', 'slug or id:…', parseRef).description('one tenant')
+    .action(runner.action<[TenantRef]>(async ({ manager, output }, [ref]) => {
+      const tenant = await find(manager, ref)
+      output.result(tenant, () => shown(tenant))
+    }))
+
+  program.command('set').argument('<tenant>', 'slug or id:…', parseRef).description('change name, plan or settings')
+    .option('--name <name>', 'its name for people')
+    .option('--plan <plan>', 'its plan')
+    .option('--setting <key=value>', 'a setting, as JSON or else as text; may be repeated', collectSetting)
+    .action(runner.action<[TenantRef], SetFlags>(async ({ manager, output }, [ref], { name, plan, setting }) => {
+      const { settings, version } = await find(manager, ref)
+      const tenant = await manager.update(ref, {
+        version,
+        ...(name !== undefined && { name }),
+        ...(plan !== undefined && { plan }),
+        ...(setting !== undefined && { settings: { ...settings, ...setting } })
+      })
+      output.result(tenant, () => shown(tenant))
+    }))
+
+  change('suspend', 'refuse a tenant\'s requests until it is resumed', (manager, ref) => manager.suspend(ref))
+  change('resume', 'serve a suspended tenant again, or take back a deletion that is not due', (manager, ref) => manager.resume(ref))
+
+  program.command('rename').argument('<tenant>', 'slug or id:…', parseRef).argument('<slug>', 'the new slug').description('give a tenant another slug; the old one is free again after 30 days')
+    .action(runner.action<[TenantRef, string]>(async ({ manager, output }, [ref, slug]) => {
+      const tenant = await manager.rename(ref, slug)
+      output.result(tenant, () => `${nameOf(ref)} is now ${described(tenant)}`)
+    }))
+
+  function change (name: string, description: string, work: (manager: Session['manager'], ref: TenantRef) => Promise<TenantRecord>): void {
+    program.command(name).argument('<tenant>', 'slug or id:…', parseRef).description(description)
+      .action(runner.action<[TenantRef]>(async ({ manager, output }, [ref]) => {
+        const tenant = await work(manager, ref)
+        output.result(tenant, () => described(tenant))
+      }))
+  }
+}
+
+async function find (manager: Session['manager'], ref: TenantRef): Promise<TenantRecord> {
+  const tenant = await manager.get(ref)
+  if (tenant === undefined) throw new Error(`there is no tenant ${nameOf(ref)}: tenancy list shows all`)
+  return tenant
+}
+
+/** One line about a tenant. */
+export function described ({ slug, id, status, isolation }: TenantRecord): string {
+  return `${slug} (${id}), ${status}, ${isolation}`
+}
+
+function shown ({ id, slug, name, status, plan, isolation, placement, domains, settings, createdAt, updatedAt }: TenantRecord): string {
+  return fields({
+    id,
+    slug,
+    name,
+    status,
+    plan,
+    isolation,
+    ...placement,
+    domains: domains.join(' ') || 'none',
+    settings: JSON.stringify(settings),
+    created: createdAt.toISOString(),
+    updated: updatedAt.toISOString()
+  })
+}
+
+function collect (value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value]
+}
+
+function collectSetting (text: string, before: Readonly<Record<string, unknown>> = {}): Readonly<Record<string, unknown>> {
+  const [, key, value = ''] = /^([^=]+)=(.*)$/s.exec(text) ?? []
+  if (key === undefined) throw new InvalidArgumentError('write key=value.')
+  return { ...before, [key]: parsed(value) }
+}
+
+function parsed (value: string): unknown {
+  try {
+    return JSON.parse(value)
+  } catch {
+    return value
+  }
+}

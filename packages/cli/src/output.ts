@@ -1,0 +1,46 @@
+import Table from 'cli-table3'
+
+import { masker } from './mask.ts'
+import type { Streams } from './main.ts'
+
+/** What a command prints: its result on stdout, as text for people or one JSON document; all else on stderr. Secrets are masked in both. */
+export class Output {
+  readonly json: boolean
+  readonly #streams: Streams
+  readonly #mask: (text: string) => string
+
+  constructor (streams: Streams, { json, secrets = [] }: { readonly json: boolean, readonly secrets?: readonly string[] }) {
+    this.json = json
+    this.#streams = streams
+    this.#mask = masker(secrets)
+  }
+
+  /** The result of the command: called once. `text` makes what a person reads. */
+  result (value: unknown, text: () => string): void {
+    const shown = this.json ? JSON.stringify(value, null, 2) : text()
+    if (shown !== '') this.#streams.stdout.write(`${this.#mask(shown)}\n`)
+  }
+
+  /** A line for the person who waits. */
+  log (line: string): void {
+    this.#streams.stderr.write(`${this.#mask(line)}\n`)
+  }
+}
+
+/** A table for people; the word `none` where it has no rows. */
+export function table (head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
+  if (rows.length === 0) return 'none'
+  const shown = new Table({
+    head: [...head],
+    style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': 2 },
+    chars: Object.fromEntries(['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right', 'left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid', 'middle'].map(part => [part, '']))
+  })
+  for (const row of rows) shown.push([...row])
+  return shown.toString().replace(/ +$/gm, '')
+}
+
+/** Name and value, a line each. */
+export function fields (values: Readonly<Record<string, string | number>>): string {
+  const width = Math.max(...Object.keys(values).map(name => name.length))
+  return Object.entries(values).map(([name, value]) => `${name.padEnd(width)}  ${value}`).join('\n')
+}

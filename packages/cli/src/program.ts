@@ -1,0 +1,28 @@
+import { Command } from 'commander'
+
+import { addDataCommands } from './commands/data.ts'
+import { addDoctorCommand } from './commands/doctor.ts'
+import { addDomainCommands } from './commands/domain.ts'
+import { addEndCommands } from './commands/end.ts'
+import { addLimitsCommand } from './commands/limits.ts'
+import { addMigrateCommands } from './commands/migrate.ts'
+import { addSetupCommands } from './commands/setup.ts'
+import { addTenantCommands } from './commands/tenant.ts'
+import type { Runner } from './runner.ts'
+
+/** The whole command line, as commander has it. */
+export function buildProgram (runner: Runner): Command {
+  const { stdout, stderr } = runner.streams
+  const program = new Command('tenancy')
+    .description('Tenants, migrations and the doctor of a fastify-tenancy application')
+    .option('--config <file>', 'the configuration (default: tenancy.config.{ts,js,json} in this folder)')
+    .option('--database-url <url>', 'the database, instead of the configuration\'s own')
+    .option('--redis-url <url>', 'Redis, instead of the configuration\'s own')
+    .option('--json', 'print one JSON document on stdout')
+    .option('--yes', 'do not ask before what cannot be undone')
+    .showHelpAfterError('(tenancy help shows all commands)')
+    .exitOverride()
+    .configureOutput({ writeOut: text => { stdout.write(text) }, writeErr: text => { stderr.write(text) } })
+  for (const add of [addSetupCommands, addTenantCommands, addDomainCommands, addEndCommands, addDataCommands, addMigrateCommands, addDoctorCommand, addLimitsCommand]) add(program, runner)
+  return program
+}

@@ -1,0 +1,16 @@
+import { idProblem, slugProblem, type TenantRef } from '@fastify-tenancy/core'
+import { InvalidArgumentError } from 'commander'
+
+/** A tenant as a person names it: `id:…`, or a bare slug. What can name nobody is refused before anything is opened. */
+export function parseRef (text: string): TenantRef {
+  const isId = text.startsWith('id:')
+  const name = isId ? text.slice(3) : text
+  const problem = isId ? idProblem(name) : slugProblem(name, [])
+  if (problem !== undefined) throw new InvalidArgumentError(`${problem}; write a slug, or id: and an id.`)
+  return isId ? { id: name } : { slug: name }
+}
+
+/** How to call a tenant in a message. */
+export function nameOf (ref: TenantRef): string {
+  return 'id' in ref ? `id:${ref.id}` : ref.slug
+}

@@ -1,0 +1,85 @@
+import { createManager, type Manager } from '@fastify-tenancy/manager'
+import type { Command } from 'commander'
+import { once } from 'node:events'
+
+import { loadConfig, type ConfigFlags } from './config.ts'
+import type { Streams } from './main.ts'
+import { Output } from './output.ts'
+import { showProgress } from './progress.ts'
+
+export const exitCode = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const
+
+/** What a command works with. */
+export interface Session {
+  readonly manager: Manager
+  readonly output: Output
+  readonly streams: Streams
+  /** Aborts at SIGINT. */
+  readonly signal: AbortSignal
+}
+
+/** Flags of every command. */
+export interface CommonFlags extends ConfigFlags {
+  readonly json?: boolean
+  readonly yes?: boolean
+}
+
+/** A command: arguments in their order, flags by their names; resolves to its exit code, 0 where it says none. */
+export type Work<A extends readonly unknown[], F> = (session: Session, args: A, flags: F & CommonFlags) => Promise<number | void>
+
+/** Runs commands: configuration, manager, progress and SIGINT around each. */
+export class Runner {
+  readonly streams: Streams
+  exitCode: number = exitCode.done
+
+  constructor (streams: Streams) {
+    this.streams = streams
+  }
+
+  /** Commander's action for a command that needs the manager. */
+  action<A extends readonly unknown[] = [], F = object> (work: Work<A, F>): (...given: unknown[]) => Promise<void> {
+    return async (...given) => {
+      const command = given.at(-1) as Command
+      const flags = command.optsWithGlobals<F & CommonFlags>()
+      const { manager: options, secrets } = await loadConfig(flags, this.streams.cwd())
+      const output = new Output(this.streams, { json: flags.json === true, secrets })
+      const progress = showProgress(this.streams.stderr, line => { output.log(line) })
+      const manager = createManager({ ...options, progress: progress.show })
+      const interrupt = new AbortController()
+      // What was begun is recorded step by step. The second one ends the process at once.
+      const onInterrupt = (): void => {
+        output.log('interrupted: the same command goes on from here')
+        interrupt.abort()
+      }
+      process.once('SIGINT', onInterrupt)
+      try {
+        this.exitCode = await untilAborted(work({ manager, output, streams: this.streams, signal: interrupt.signal }, command.processedArgs as unknown as A, flags), interrupt.signal) ?? exitCode.done
+      } finally {
+        process.removeListener('SIGINT', onInterrupt)
+        progress.stop()
+        await manager.close()
+      }
+    }
+  }
+
+  /** Commander's action for a command that needs no configuration. */
+  plain<A extends readonly unknown[], F = object> (work: (output: Output, args: A, flags: F & CommonFlags) => Promise<number | void>): (...given: unknown[]) => Promise<void> {
+    return async (...given) => {
+      const command = given.at(-1) as Command
+      const flags = command.optsWithGlobals<F & CommonFlags>()
+      this.exitCode = await work(new Output(this.streams, { json: flags.json === true }), command.processedArgs as unknown as A, flags) ?? exitCode.done
+    }
+  }
+}
+
+/** Work, or nothing when the person has had enough of it: what is recorded so far is taken up by the next call. */
+async function untilAborted (work: Promise<number | void>, signal: AbortSignal): Promise<number | void> {
+  const done = new AbortController()
+  const aborted = once(signal, 'abort', { signal: done.signal }).then(() => exitCode.interrupted)
+  try {
+    return await Promise.race([work, aborted])
+  } finally {
+    aborted.catch(() => {})
+    done.abort()
+  }
+}

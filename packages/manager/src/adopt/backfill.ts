@@ -1,0 +1,64 @@
+import { quoteText, type SqlClient } from '@fastify-tenancy/database'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+import type { Patience } from './patience.ts'
+import type { FillStep } from './steps.ts'
+
+/** Pages of 8 kB in one portion: some thousands of rows, and about 50 ms. Rows are locked for no longer. */
+const portion = 128
+
+/** Before a round for rows that somebody held: in milliseconds. */
+const pause = 200
+
+/**
+ * Fills a table portion by portion, each a transaction of its own, by its place in the table: no index is needed, and each
+ * page is read once. Starts over for what somebody else held, until nothing is left that can be filled.
+ */
+export async function backfill (client: SqlClient, patience: Patience, step: FillStep, onPortion: (done: number, total: number) => void): Promise<void> {
+  const sizes: number[] = []
+  for (const leaf of step.leaves) sizes.push(await pagesOf(client, leaf))
+  const total = sizes.reduce((sum, size) => sum + size, 0)
+  let done = 0
+  for (const leaf of step.leaves) {
+    for (let round = 0; round === 0 || await hasRest(client, step.rest(leaf)); round++) {
+      if (round > 0) await sleep(pause)
+      const size = await pagesOf(client, leaf)
+      for (let page = 0; page < size; page += portion) {
+        await patience.run('backfill', step.update(leaf, `'(${page},0)'`, `'(${page + portion},0)'`), true)
+        if (round === 0) onPortion(Math.min(done + page + portion, total), total)
+      }
+      if (round === 0) done += size
+    }
+  }
+}
+
+/** The same as one statement, for a script: `commit` ends each portion, so that it must not run in a transaction. */
+export function backfillScript (step: FillStep): string {
+  const parts = step.leaves.map(leaf => `
+      loop
+        select pg_relation_size(${quoteText(leaf)}::regclass) / current_setting('block_size')::int into size;
+        for page in 0 .. size - 1 by ${portion} loop
+          ${step.update(leaf, 'format(\'(%s,0)\', page)', `format('(%s,0)', page + ${portion})`)};
+          commit;
+        end loop;
+        exit when not exists (${step.rest(leaf)});
+        perform pg_sleep(${pause / 1000});
+      end loop;`)
+  return `
+    do $tenancy$
+    declare
+      size bigint;
+    begin${parts.join('')}
+    end
+    $tenancy$`
+}
+
+async function pagesOf (client: SqlClient, leaf: string): Promise<number> {
+  const { rows: [row] } = await client.query<{ pages: number }>('select (pg_catalog.pg_relation_size($1::regclass) / pg_catalog.current_setting(\'block_size\')::int)::int as pages', [leaf])
+  return row?.pages ?? 0
+}
+
+async function hasRest (client: SqlClient, query: string): Promise<boolean> {
+  const { rows: [row] } = await client.query<{ found: boolean }>(`select exists (${query}) as found`)
+  return row?.found ?? false
+}

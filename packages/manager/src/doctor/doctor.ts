@@ -1,0 +1,74 @@
+import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core'
+import { hasOwnLogins, listTables, reportLevel, type LevelReport } from '@fastify-tenancy/database'
+import * as v from 'valibot'
+
+import type { ManagerContext } from '../context.ts'
+import { readMigrations } from '../migrations/read-migrations.ts'
+import { withClient } from '../shard-pools.ts'
+import { compare, readBaseline, writeBaseline } from './baseline.ts'
+import { checkCatalog, readTenants, type PlacedTenant } from './catalog.ts'
+import { probe } from './probe.ts'
+import { sorted, type DoctorReport, type ShardFinding } from './report.ts'
+
+/** What {@link Manager.doctor} may be told. */
+export interface DoctorInput {
+  /** Also tries attacks, with the application's own login, each in a transaction that is rolled back. @default false */
+  readonly probe?: boolean
+  /** The path of a file of accepted findings: only others are reported. @default none */
+  readonly baseline?: string
+  /** Writes all errors and warnings of now into this file, for `baseline`. @default not written */
+  readonly writeBaseline?: string
+}
+
+const schema = v.strictObject({
+  probe: v.optional(bool, false),
+  baseline: v.optional(nonEmptyString),
+  writeBaseline: v.optional(nonEmptyString)
+}, 'must be an object')
+
+/** Examines every shard; writes nothing into them. */
+export async function doctor (context: ManagerContext, given: DoctorInput): Promise<DoctorReport> {
+  const input = checkOptions(schema, given, 'doctor')
+  const accepted = input.baseline === undefined ? [] : await readBaseline(input.baseline)
+  const { migrations } = context.options
+  const known = migrations.tenant === undefined ? [] : (await readMigrations(migrations.tenant)).map(({ name }) => name)
+  const tenants = await withClient(context.shards.get('default'), readTenants)
+  const findings: ShardFinding[] = []
+  const levels: LevelReport[] = []
+  for (const shard of context.shards.names) {
+    const report = await examine(context, { shard, tenants, migrations: known, isProbing: input.probe })
+    findings.push(...report.findings)
+    levels.push(report.level)
+  }
+  if (input.writeBaseline !== undefined) await writeBaseline(input.writeBaseline, sorted(findings))
+  const level = levels.toSorted((a, b) => a.level - b.level)[0]
+  return { level: level?.level ?? 0, reasons: level?.reasons ?? [], ...compare(sorted(findings), accepted) }
+}
+
+interface ShardInput {
+  readonly shard: string
+  readonly tenants: readonly PlacedTenant[] | undefined
+  readonly migrations: readonly string[]
+  readonly isProbing: boolean
+}
+
+async function examine (context: ManagerContext, { shard, tenants, migrations, isProbing }: ShardInput): Promise<{ findings: ShardFinding[], level: LevelReport }> {
+  const { options: { database, isolation, rls, tables: listed }, shards } = context
+  const logins = shards.logins(shard)
+  return withClient(shards.get(shard), async client => {
+    const { rows: [session] } = await client.query<{ user: string, database: string }>('select session_user::text as user, pg_catalog.current_database()::text as database')
+    if (session === undefined) throw new TypeError('the session has no user')
+    const login = shards.user(shard) ?? session.user
+    const tables = await listTables(client, listed)
+    const findings = await checkCatalog(client, context, { shard, database: session.database, login, tables, tenants, migrations })
+    const level = await reportLevel(client, {
+      hasRegistryLogin: database.registryUrl !== undefined,
+      hasSystemLogin: logins.systemUrl !== undefined,
+      hasOwnerLogin: logins.ownerUrl !== undefined,
+      isSigned: rls.secrets.length > 0,
+      hasTenantLogins: isolation === 'database' && hasOwnLogins(database.tenants)
+    }, login)
+    if (isProbing) findings.push(...await probe(context, { client, shard, tables, tenants: tenants ?? [] }))
+    return { findings: findings.map(finding => ({ ...finding, shard })), level }
+  })
+}

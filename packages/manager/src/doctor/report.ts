@@ -1,0 +1,35 @@
+import type { Finding } from '@fastify-tenancy/database/doctor'
+import type { Level } from '@fastify-tenancy/database'
+
+import type { AcceptedFinding } from './baseline.ts'
+
+/** A finding, and the shard that it is of. */
+export interface ShardFinding extends Finding {
+  /** `'default'`, or a name of `database.shards`. */
+  readonly shard: string
+}
+
+/** What {@link Manager.doctor} answers. */
+export interface DoctorReport {
+  /** How far the parts of the application are kept apart, L0 to L4: the lowest of all shards. */
+  readonly level: Level
+  /** What keeps the next level away. */
+  readonly reasons: readonly string[]
+  /** Errors first. Without those that the baseline holds. */
+  readonly findings: readonly ShardFinding[]
+  /** How many the baseline holds. */
+  readonly accepted: number
+  /** What the baseline holds and is not found any more: to be taken from it. */
+  readonly stale: readonly AcceptedFinding[]
+}
+
+const rank = { error: 0, warning: 1, info: 2 } as const
+
+/** Errors first, then by check, shard and object. */
+export function sorted (findings: readonly ShardFinding[]): ShardFinding[] {
+  return findings.toSorted((a, b) => rank[a.level] - rank[b.level] || compare(a.id, b.id) || compare(a.shard, b.shard) || compare(a.object, b.object))
+}
+
+function compare (a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}

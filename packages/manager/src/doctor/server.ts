@@ -1,0 +1,18 @@
+import { named, prelude, type Family } from '@fastify-tenancy/database/doctor'
+
+/** What is the whole database's, or the whole server's. */
+export const databaseChecks: Family = {
+  checks: {
+    D602: { level: 'warning', meaning: 'a publication of all tables sends the rows of all tenants to whoever subscribes' },
+    D603: { level: 'warning', meaning: 'the logins of other tenants may connect to the database of this one' }
+  },
+  text: `${prelude}
+tenant_databases as (
+  select d.oid, d.datname from pg_database d
+  where shobj_description(d.oid, 'pg_database') like 'fastify-tenancy: tenant _%'
+    and exists (select from aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) where grantee = 0)
+)
+select 'D602' as id, ${named('pg_publication', 'p.oid')} as object, format('drop publication %I', pubname) as fix from pg_publication p where puballtables
+union all
+select 'D603', ${named('pg_database', 'oid')}, format('revoke all on database %I from public', datname) from tenant_databases`
+}

@@ -1,0 +1,34 @@
+import type { Family } from '@fastify-tenancy/database/doctor'
+
+/** Tenants that got stuck on their way, by the registry and the journal of the default shard. */
+export const tenantChecks: Family = {
+  checks: {
+    D511: { level: 'warning', meaning: 'an operation was begun and has not gone on for an hour: the tenant stays half-way until it is called again' },
+    D512: { level: 'warning', meaning: 'the tenant has been in this state for an hour, and nothing is at work on it' },
+    D513: { level: 'warning', meaning: 'the grace period of a deleted tenant is over, and its data is still there' },
+    D514: { level: 'warning', meaning: 'a migration failed and has not been tried again since' }
+  },
+  // Not the catalog, and small tables: plain reads. The input is not needed, and has to be named.
+  text: `
+select * from (
+select 'D511' as id, format('%s of tenant %s', kind, op.tenant_id) as object,
+  format('-- tenancy %s %s', kind, coalesce(t.slug, op.tenant_id)) as fix, 'it stopped after ' || coalesce(op.done[cardinality(op.done)], 'nothing') || coalesce(' (' || op.error || ')', '') as says
+from tenancy.operations op left join tenancy.tenants t on t.id = op.tenant_id
+where op.finished_at is null and op.updated_at < now() - interval '1 hour'
+union all
+select 'D512', format('tenant %s', id), format(case status when 'provisioning' then '-- tenancy create %s' else '-- tenancy delete %s, or tenancy resume %1$s' end, slug), 'it is ' || status
+from tenancy.tenants t
+where status in ('provisioning', 'deleting') and updated_at < now() - interval '1 hour'
+  and not exists (select from tenancy.operations op where op.tenant_id = t.id and op.finished_at is null)
+  and not exists (select from tenancy.deletions d where d.tenant_id = t.id)
+union all
+select 'D513', format('tenant %s', t.id), '-- tenancy purge --due', null
+from tenancy.deletions d join tenancy.tenants t on t.id = d.tenant_id
+where t.status = 'deleting' and d.due_at < now() - interval '1 day'
+  and not exists (select from tenancy.operations op where op.tenant_id = t.id and op.finished_at is null)
+union all
+select 'D514', format('migration %s of %s', ledger.name, case ledger.tenant_id when '' then 'the shared tables' else 'tenant ' || ledger.tenant_id end),
+  '-- mend it, then run tenancy migrate', ledger.error
+from tenancy.migration_ledger ledger where applied_at is null
+) findings where $1::text is not null order by id, object`
+}

@@ -1,0 +1,56 @@
+import { duration, fn, nonEmptyString, OptionInvalidError, positiveInteger } from '@fastify-tenancy/core'
+import * as v from 'valibot'
+
+/** Answers the texts of a name's TXT records, each in its parts, as `resolveTxt` of node:dns does; rejects as that does. */
+export type ResolveTxt = (name: string) => Promise<readonly (readonly string[])[]>
+
+export interface DomainsOptions {
+  /** `'example.com'`: the application's own, at or below which no tenant may have a domain. */
+  readonly baseDomain?: string
+  /** The application's host patterns: `'{tenant}--{any}.preview.dev'`. What follows the placeholders is its own, too. */
+  readonly hosts?: readonly string[]
+  /**
+   * Who is asked for the records that prove a domain. `servers`: addresses, with a port where it is not 53. `timeout`: of one question.
+   * `misses`: how many times in a row {@link Domains.reverify} must find the record missing before the domain lapses.
+   * @default { timeout: '5s', misses: 3 } and the machine's own servers
+   */
+  readonly dns?: { readonly servers?: readonly string[], readonly resolve?: ResolveTxt, readonly timeout?: string, readonly misses?: number }
+}
+
+/** {@link DomainsOptions} with defaults. */
+export interface ResolvedDomainsOptions {
+  /** The domains that are the application's own. */
+  readonly bases: readonly string[]
+  readonly servers: readonly string[] | undefined
+  readonly resolve: ResolveTxt | undefined
+  /** In milliseconds. */
+  readonly timeout: number
+  readonly misses: number
+}
+
+/** `dns` */
+export const dnsSchema: v.GenericSchema<unknown, Omit<ResolvedDomainsOptions, 'bases'>> = v.pipe(v.strictObject({
+  servers: v.optional(v.pipe(v.array(nonEmptyString, 'must be a list of addresses'), v.minLength(1, 'must name at least one server'))),
+  resolve: v.optional(fn<ResolveTxt>()),
+  timeout: v.optional(duration, '5s'),
+  misses: v.optional(positiveInteger, 3)
+}, 'must be an object'), v.transform(({ servers, resolve, ...rest }) => ({ servers, resolve, ...rest })))
+
+const placeholder = /\{(?:tenant|any)\}/
+
+/**
+ * The domains behind the placeholders of host patterns.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
+export function basesOf (baseDomain: string | undefined, hosts: readonly string[], name: string): string[] {
+  const patterns = [...(baseDomain === undefined ? [] : [`{tenant}.${baseDomain}`]), ...hosts]
+  return patterns.map(pattern => {
+    const labels = pattern.toLowerCase().split('.')
+    const base = labels.slice(labels.findLastIndex(label => placeholder.test(label)) + 1).join('.')
+    if (!pattern.includes('{tenant}') || !/^[a-z0-9-]+(?:\.[a-z0-9-]+)*$/.test(base)) {
+      throw new OptionInvalidError(`${name}.${hosts.includes(pattern) ? 'hosts must hold patterns such as \'{tenant}.example.com\'' : 'baseDomain must be a domain such as \'example.com\''}, got '${pattern.slice(0, 60)}'`)
+    }
+    return base
+  })
+}

@@ -1,0 +1,64 @@
+import { TenantConflictError } from '@fastify-tenancy/core'
+import { inTransaction } from '@fastify-tenancy/database'
+
+import type { ManagerContext } from '../context.ts'
+import { audit } from '../lifecycle/audit.ts'
+import { withClient } from '../shard-pools.ts'
+import { askProof, type Proof } from './dns.ts'
+import { markLapsed, markMissed, markSeen, markVerified, readDomains, type StoredDomain } from './store.ts'
+
+/** What {@link Domains.reverify} found of one domain. */
+export interface DomainCheck {
+  /** The tenant's id. */
+  readonly tenant: string
+  readonly domain: string
+  /**
+   * `'seen'`: all is well. `'missed'`: the record is missing, or is still. `'lapsed'`: for the last time, and the domain leads nowhere
+   * from now on. `'restored'`: it had lapsed, and is back. `'unanswered'`: no server answered, and nothing was changed.
+   */
+  readonly state: 'seen' | 'missed' | 'lapsed' | 'restored' | 'unanswered'
+}
+
+/** Questions that are under way at once. */
+const atOnce = 20
+
+export async function reverifyDomains (context: ManagerContext): Promise<readonly DomainCheck[]> {
+  const { options: { domains, progress }, shards } = context
+  // A claim waits for its tenant, and what was given as proved has no record.
+  const all = (await readDomains(shards.get('default'))).filter(({ status, token }) => status !== 'pending' && token !== null)
+  const checks: DomainCheck[] = []
+  for (let from = 0; from < all.length; from += atOnce) {
+    const some = all.slice(from, from + atOnce)
+    const proofs = await Promise.all(some.map(({ domain, token }) => askProof(domain, token ?? '', domains)))
+    for (const [index, stored] of some.entries()) {
+      const { tenant, domain } = stored
+      checks.push({ tenant, domain, state: await apply(context, stored, proofs[index] ?? 'unanswered') })
+    }
+    progress?.({ operation: 'domains', step: 'reverify', done: checks.length, total: all.length })
+  }
+  return checks
+}
+
+async function apply ({ options: { domains: { misses } }, shards }: ManagerContext, { tenant, domain, status }: StoredDomain, proof: Proof): Promise<DomainCheck['state']> {
+  if (proof === 'unanswered') return 'unanswered'
+  return withClient(shards.get('default'), client => inTransaction(client, async () => {
+    if (proof === 'shown' && status === 'verified') {
+      await markSeen(client, tenant, domain)
+      return 'seen' as const
+    }
+    if (proof === 'shown') {
+      await markVerified(client, tenant, domain)
+      await audit(client, tenant, 'domain.restore', { domain })
+      return 'restored' as const
+    }
+    const count = await markMissed(client, tenant, domain)
+    if (status === 'lapsed' || count < misses) return 'missed' as const
+    await markLapsed(client, tenant, domain)
+    await audit(client, tenant, 'domain.lapse', { domain, misses: count })
+    return 'lapsed' as const
+  })).catch((error: unknown) => {
+    // Somebody else has proved it since.
+    if (error instanceof TenantConflictError) return 'missed' as const
+    throw error
+  })
+}

@@ -1,0 +1,130 @@
+import { idProblem, slugProblem, TenantConflictError, tenantConflict, tenantIdentifier, type Isolation, type TenantInput, type TenantRecord } from '@fastify-tenancy/core'
+import { forgetTenant, inTransaction, postgresRegistry, tenantColumnTypes } from '@fastify-tenancy/database'
+import { randomUUID } from 'node:crypto'
+
+import type { ManagerContext } from '../context.ts'
+import { customDomain } from '../domains/name.ts'
+import { migrateTenant } from '../migrations/migrate-tenant.ts'
+import { needsProvisioning, provisionTenant } from '../provision.ts'
+import { withClient } from '../shard-pools.ts'
+import { audit, changeTenant } from './audit.ts'
+import { abandonOperation, openOperation } from './journal.ts'
+import { slugLock } from './locks.ts'
+import { runSteps, type Step } from './run-steps.ts'
+import { userSteps } from './user-steps.ts'
+
+/** What {@link Manager.create} makes a tenant from. */
+export interface CreateInput extends Pick<TenantInput, 'slug' | 'name' | 'plan' | 'settings' | 'domains'> {
+  /** @default a random uuid */
+  readonly id?: string
+  /** @default the manager's `isolation` */
+  readonly isolation?: Isolation
+  /** @default 'default' */
+  readonly shard?: string
+  /** The name of its database, or what `tenants.decrypt` makes its URL of. For strategy `database`. @default 'tenant_<id>' */
+  readonly database?: string
+}
+
+export type ResolvedCreateInput = CreateInput & Required<Pick<CreateInput, 'isolation' | 'shard'>>
+
+export async function createTenant (context: ManagerContext, given: CreateInput): Promise<TenantRecord> {
+  const { options, shards, locks } = context
+  const input: ResolvedCreateInput = { ...given, isolation: given.isolation ?? options.isolation, shard: given.shard ?? 'default' }
+  const problem = slugProblem(input.slug, options.reserved)
+  if (problem !== undefined) throw tenantConflict(problem)
+  shards.logins(input.shard)
+  // Only one at a time: whoever finds a tenant here that is not ready knows that nobody is at work on it.
+  return locks.hold(slugLock(input.slug), 'a tenant of this slug is being created at this moment', async () => {
+    const old = await leftOver(context, input)
+    // What takes no step is there all at once.
+    if (old === undefined && !takesSteps(context, input)) return insertTenant(context, input, 'active')
+    return runCreate(context, old ?? await insertTenant(context, input, 'provisioning'))
+  })
+}
+
+/** The steps from a tenant's record to a tenant that is served. Each may have happened already. */
+async function runCreate (context: ManagerContext, tenant: TenantRecord): Promise<TenantRecord> {
+  const { options: { seed, steps }, registry, application } = context
+  let isNameTaken = false
+  const provision: Step<object> = {
+    name: 'provision',
+    run: () => provisionTenant(context, tenant).catch((error: unknown) => {
+      isNameTaken = error instanceof TenantConflictError
+      throw error
+    })
+  }
+  const migrate: Step<object> = { name: 'migrate', run: () => migrateTenant(context, tenant) }
+  const fill: Step<object> = { name: 'seed', run: () => application.asTenant(tenant, async db => seed?.({ tenant, db })) }
+  const activate: Step<object> = {
+    name: 'activate',
+    async run () {
+      const now = await registry.findById(tenant.id) ?? tenant
+      if (now.status === 'provisioning') await changeTenant(context, now, { status: 'active' }, 'create', describe(now))
+    }
+  }
+  try {
+    await runSteps(context, {
+      tenant, kind: 'create', input: describe(tenant), state: {},
+      steps: [provision, migrate, ...userSteps(steps, 'create', tenant), ...(seed === undefined ? [] : [fill]), activate]
+    })
+  } catch (error) {
+    // The name of its schema or database is somebody else's: it will never be ready.
+    if (isNameTaken) await forget(context, tenant.id)
+    throw error
+  }
+  return await registry.findById(tenant.id) ?? tenant
+}
+
+function takesSteps ({ options }: ManagerContext, input: ResolvedCreateInput): boolean {
+  return needsProvisioning(input, options) || options.seed !== undefined || options.steps.some(({ create }) => create !== undefined)
+}
+
+/** A tenant of this slug whose creation was cut short; of the same kind, since its place is written down. */
+async function leftOver ({ registry, shards }: ManagerContext, { id, slug, isolation, shard }: ResolvedCreateInput): Promise<TenantRecord | undefined> {
+  const old = await registry.findBySlug(slug)
+  if (old === undefined || old.isolation !== isolation || old.placement.shard !== shard || (id ?? old.id) !== old.id) return undefined
+  if (old.status === 'provisioning') return old
+  // Cut short between its last step and the journal's last word.
+  const operation = old.status === 'active' ? await openOperation(shards.get('default'), old.id) : undefined
+  return operation?.kind === 'create' ? old : undefined
+}
+
+export async function insertTenant ({ options, shards }: ManagerContext, input: ResolvedCreateInput, status: 'active' | 'provisioning'): Promise<TenantRecord> {
+  const { id = randomUUID(), slug, isolation, shard, database, name, plan, settings, domains } = input
+  return withClient(shards.get('default'), async client => {
+    // An id is a value of every tenant column, so the columns' types have a say.
+    const idTypes = await tenantColumnTypes(client, options.tables)
+    return inTransaction(client, async () => {
+      const tenant = await postgresRegistry(client, { idTypes }).insert({
+        id,
+        slug,
+        isolation,
+        status,
+        placement: {
+          shard,
+          // Written down, so that it stays whatever a later version would call it. Not made of an id that is refused anyway.
+          ...(isolation === 'schema' && idProblem(id) === undefined && { schema: tenantIdentifier(id) }),
+          ...(isolation === 'database' && idProblem(id) === undefined && { database: database ?? tenantIdentifier(id) })
+        },
+        ...(name !== undefined && { name }),
+        ...(plan !== undefined && { plan }),
+        ...(settings !== undefined && { settings }),
+        ...(domains !== undefined && { domains: domains.map(domain => customDomain(domain, options.domains.bases)) })
+      })
+      if (status === 'active') await audit(client, tenant.id, 'create', describe(tenant))
+      return tenant
+    })
+  })
+}
+
+async function forget ({ shards }: ManagerContext, id: string): Promise<void> {
+  await withClient(shards.get('default'), async client => {
+    await abandonOperation(client, id)
+    await forgetTenant(client, id)
+  })
+}
+
+// What `tenants.decrypt` reads may be a URL with a password: it is nobody's to write down.
+function describe ({ slug, plan, isolation, placement: { shard, schema } }: TenantRecord): object {
+  return { slug, plan, isolation, shard, ...(schema !== undefined && { schema }) }
+}

@@ -1,0 +1,61 @@
+import { checkOptions, bool, duration, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import * as v from 'valibot'
+
+import type { ManagerContext } from '../context.ts'
+import { changeTenant } from './audit.ts'
+import { countTenant } from './count.ts'
+import { readClock, readDeletion, writeDeletion, type Deletion } from './deletion.ts'
+import { fence } from './fence.ts'
+import { findTenant } from './find.ts'
+import { runSteps, type Step } from './run-steps.ts'
+import { assertTransition } from './state.ts'
+
+/** How {@link Manager.delete} deletes. */
+export interface DeleteInput {
+  /** How long the data is kept, and the deletion can be taken back by `resume`: `'7d'`, `'0s'`. A tenant that was never ready has none. @default '7d' */
+  readonly grace?: string
+  /** Only says what would be done. @default false */
+  readonly dryRun?: boolean
+  /** Leaves the data where it is; what goes is the tenant, its role and its login. @default false */
+  readonly keepData?: boolean
+}
+
+/** What a deletion removes, and when. */
+export interface DeleteReport {
+  readonly tenant: TenantRecord
+  readonly isDryRun: boolean
+  /** When {@link Manager.purgeDue} removes the data. */
+  readonly due: Date
+  readonly keepsData: boolean
+  /** The tenant's rows by table, of a dry run; tables without any are left out. */
+  readonly rows?: Readonly<Record<string, number>>
+}
+
+const schema = v.strictObject({
+  grace: v.optional(v.union([v.pipe(v.literal('0s'), v.transform(() => 0)), duration], 'must be a duration with a unit, such as \'7d\' or \'0s\''), '7d'),
+  dryRun: v.optional(bool, false),
+  keepData: v.optional(bool, false)
+}, 'must be an object')
+
+export async function deleteTenant (context: ManagerContext, ref: TenantRef, input: DeleteInput = {}): Promise<DeleteReport> {
+  const { grace, dryRun, keepData: keepsData } = checkOptions(schema, input, 'options')
+  const tenant = await findTenant(context, ref)
+  const client = context.shards.get('default')
+  const { status } = tenant
+  if (status !== 'deleting') assertTransition(status, 'deleting')
+  const was = status === 'provisioning' || status === 'active' || status === 'suspended' ? status : (await readDeletion(client, tenant.id))?.was ?? 'active'
+  const due = new Date(await readClock(client) + (was === 'provisioning' ? 0 : grace))
+  if (dryRun) return { tenant, isDryRun: true, due, keepsData, rows: await countTenant(context, tenant) }
+  const deletion: Deletion = { was, keepsData, due }
+  const lock: Step<object> = { name: 'fence', run: () => fence(context, tenant, 'deleting') }
+  const mark: Step<object> = { name: 'mark', run: () => markDeleting(context, tenant, deletion) }
+  // A create or an import that failed ends here.
+  await runSteps(context, { tenant, kind: 'delete', input: { grace: `${grace / 1000}s`, keepsData }, state: {}, steps: [lock, mark], replaces: ['create', 'import'] })
+  return { tenant: await findTenant(context, { id: tenant.id }), isDryRun: false, due, keepsData }
+}
+
+async function markDeleting (context: ManagerContext, { id }: TenantRecord, deletion: Deletion): Promise<void> {
+  const now = await findTenant(context, { id })
+  if (now.status !== 'deleting') assertTransition(now.status, 'deleting')
+  await changeTenant(context, now, { status: 'deleting' }, 'delete', { due: deletion.due, keepsData: deletion.keepsData }, client => writeDeletion(client, id, deletion))
+}

@@ -1,0 +1,118 @@
+import { tenantConflict, type Tenant } from '@fastify-tenancy/core'
+import { quoteName, type SqlClient } from '@fastify-tenancy/database'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+import type { ManagerContext } from '../context.ts'
+import { openManagerPool, withClient } from '../shard-pools.ts'
+import { ended, hasServer, tenantServer, type TenantServer } from '../tenant-server.ts'
+
+/** Why a tenant is locked out of its rows. */
+export type FenceReason = 'suspended' | 'moving' | 'moved' | 'deleting'
+
+/** Whom a fence is for, and which of its homes: a tenant that moves has two. */
+export type Fenced = Pick<Tenant, 'id' | 'isolation' | 'placement'>
+
+/**
+ * Locks a tenant out of its rows, in the database that holds them. When this has resolved, every statement that begins
+ * gets an error, whatever its process remembers; those that began before may still be running: see {@link waitForOlder}.
+ *
+ * ```sql
+ * insert into tenancy.fences (tenant, home, reason) values (sha256('7f3c…'), 'shared', 'suspended')
+ * -- and for a database of the tenant's own
+ * revoke connect on database "tenant_7f3c" from public, "tenant_7f3c"; select pg_terminate_backend(…)
+ * ```
+ */
+export async function fence (context: ManagerContext, tenant: Fenced, reason: FenceReason): Promise<void> {
+  if (tenant.isolation === 'database') return onServer(context, tenant, lockDatabase)
+  await context.shards.get(tenant.placement.shard).query(`
+    insert into tenancy.fences (tenant, home, reason) values (${hash}, $2, $3)
+    on conflict (tenant, home) do update set reason = excluded.reason, created_at = now()`, [tenant.id, homeOf(tenant), reason])
+}
+
+/** Takes a tenant's fence away. */
+export async function liftFence (context: ManagerContext, tenant: Fenced): Promise<void> {
+  if (tenant.isolation === 'database') return onServer(context, tenant, unlockDatabase)
+  await context.shards.get(tenant.placement.shard).query(`delete from tenancy.fences where tenant = ${hash} and home = $2`, [tenant.id, homeOf(tenant)])
+}
+
+const hash = 'pg_catalog.sha256(pg_catalog.convert_to($1, \'UTF8\'))'
+
+function homeOf ({ isolation }: Fenced): 'shared' | 'schema' {
+  return isolation === 'schema' ? 'schema' : 'shared'
+}
+
+const running = `
+  select l.virtualxid as id from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
+  where l.locktype = 'virtualxid' and l.virtualxid = l.virtualtransaction and a.pid <> pg_catalog.pg_backend_pid()
+    and a.datname = pg_catalog.current_database() and a.usesysid is not null`
+
+/**
+ * Resolves when every transaction that runs now in the client's database has ended: whoever passed a fence before it was there
+ * has then finished, one way or the other. Call it when the fence is committed.
+ *
+ * @param timeout in milliseconds
+ * @throws FST_TENANCY_TENANT_CONFLICT that says how many still run
+ */
+export async function waitForOlder (client: SqlClient, { timeout }: { readonly timeout: number }): Promise<void> {
+  const deadline = Date.now() + timeout
+  let older = (await client.query<{ id: string }>(running)).rows
+  for (let pause = 5; older.length > 0; pause = Math.min(pause * 2, 200)) {
+    if (Date.now() > deadline) {
+      throw tenantConflict(`${older.length === 1 ? 'a transaction' : `${older.length} transactions`} of the tenant's database began before it was locked and still run after ${timeout / 1000} s: end them (select * from pg_stat_activity), then call again`)
+    }
+    await sleep(pause)
+    older = (await client.query<{ id: string }>(`${running} and l.virtualxid = any($1)`, [older.map(({ id }) => id)])).rows
+  }
+}
+
+async function onServer (context: ManagerContext, tenant: Fenced, work: (client: SqlClient, server: TenantServer) => Promise<void>): Promise<void> {
+  // An embedded database is this process's own, and what a function answers is its author's: there is no login to lock out.
+  if (!await hasServer(tenant as Tenant, context)) return
+  const server = await tenantServer(tenant as Tenant, context)
+  if ('pool' in server) return
+  await ended(openManagerPool(server.serverUrl), pool => withClient(pool, client => work(client, server)))
+}
+
+// The owner's login can still enter, for an export. A superuser's cannot be locked out.
+async function lockDatabase (client: SqlClient, { name, login }: TenantServer): Promise<void> {
+  const { rows: [database] } = await client.query('select from pg_catalog.pg_database where datname = $1', [name])
+  if (database === undefined) return
+  await client.query(`revoke connect on database ${quoteName(name)} from public, ${quoteName(login.user)}`)
+  await endSessions(client, name, login.user)
+}
+
+async function unlockDatabase (client: SqlClient, { name, login }: TenantServer): Promise<void> {
+  await client.query(`grant connect on database ${quoteName(name)} to ${quoteName(login.user)}`)
+}
+
+/** Ends every session of a login in a database. */
+export async function endSessions (client: SqlClient, database: string, user: string): Promise<void> {
+  const deadline = Date.now() + longestEnd
+  for (let pause = 5; ; pause = Math.min(pause * 2, 200)) {
+    // In a transaction of its own: within one, the server shows the sessions of its first look.
+    const count = await asMember(client, user, async () => (await client.query(`
+      select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity
+      where datname = $1 and usename = $2 and pid <> pg_catalog.pg_backend_pid()`, [database, user])).rows.length)
+    if (count === 0) return
+    if (Date.now() > deadline) throw tenantConflict(`${count} sessions of the tenant's database do not end: end them, then call again`)
+    await sleep(pause)
+  }
+}
+
+/** In milliseconds. */
+const longestEnd = 30_000
+
+// Whoever ends a session must have its role's privileges; who made a role may grant it to itself, and takes that back here.
+async function asMember<T> (client: SqlClient, user: string, work: () => Promise<T>): Promise<T> {
+  const { rows: [row] } = await client.query<{ member: boolean, options: boolean }>(`
+    select pg_catalog.pg_has_role(session_user, oid, 'usage') as member, pg_catalog.current_setting('server_version_num')::int >= 160000 as options
+    from pg_catalog.pg_roles where rolname = $1`, [user])
+  if (row === undefined || row.member) return work()
+  await client.query('begin')
+  try {
+    await client.query(`grant ${quoteName(user)} to session_user${row.options ? ' with inherit true, set false' : ''}`)
+    return await work()
+  } finally {
+    await client.query('rollback')
+  }
+}

@@ -1,0 +1,37 @@
+import { duration, fn, nonEmptyString } from '@fastify-tenancy/core'
+import * as v from 'valibot'
+
+import type { LifecycleStep } from './user-steps.ts'
+
+export interface LifecycleOptions {
+  /** Resources of the application's own that live and die with a tenant. @default none */
+  readonly steps?: readonly LifecycleStep[]
+  /**
+   * The longest that a purge, or the switch of a move, waits for transactions that began before the tenant was locked out.
+   * @default '1m'
+   */
+  readonly wait?: string
+}
+
+/** {@link LifecycleOptions} with defaults. */
+export interface ResolvedLifecycleOptions {
+  readonly steps: readonly LifecycleStep[]
+  /** In milliseconds. */
+  readonly wait: number
+}
+
+const step = v.strictObject({
+  name: nonEmptyString,
+  create: v.optional(fn<NonNullable<LifecycleStep['create']>>()),
+  export: v.optional(fn<NonNullable<LifecycleStep['export']>>()),
+  purge: v.optional(fn<NonNullable<LifecycleStep['purge']>>())
+}, 'must be an object of name, create, export and purge')
+
+/** `lifecycle` */
+export const lifecycleSchema: v.GenericSchema<unknown, ResolvedLifecycleOptions> = v.strictObject({
+  steps: v.optional(v.pipe(
+    v.array(step, 'must be a list of steps'),
+    v.check(steps => new Set(steps.map(({ name }) => name)).size === steps.length, 'must be steps of different names')
+  ), []),
+  wait: v.optional(duration, '1m')
+}, 'must be an object') as v.GenericSchema<unknown, ResolvedLifecycleOptions>

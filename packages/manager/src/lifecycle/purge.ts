@@ -1,0 +1,144 @@
+import { tenantConflict, tenantIdentifier, tenantKey, tenantRole, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { schemaOf, type SqlClient } from '@fastify-tenancy/database'
+
+import type { ManagerContext } from '../context.ts'
+import { forgetMigrations } from '../migrations/migrate-tenant.ts'
+import { removeOldCopy } from '../move/confirm.ts'
+import { withClient } from '../shard-pools.ts'
+import { changeTenant } from './audit.ts'
+import { countByColumn, countTenant } from './count.ts'
+import { dueDeletions, forgetDeletion, readDeletion } from './deletion.ts'
+import { fence, waitForOlder } from './fence.ts'
+import { findTenant } from './find.ts'
+import { openOperation } from './journal.ts'
+import { removeData, removeGlobalRows, removeRole } from './remove-home.ts'
+import { runSteps, type Step } from './run-steps.ts'
+import { assertStatus } from './state.ts'
+import { userSteps } from './user-steps.ts'
+
+/** What a purge removed. */
+export interface PurgeReport {
+  readonly tenant: TenantRecord
+  /** Rows by table, as they were counted before: nothing where the data was kept, or the tenant was purged already. */
+  readonly rows: Readonly<Record<string, number>>
+  readonly keptData: boolean
+}
+
+/** What {@link Manager.purgeDue} did. */
+export interface PurgeDueReport {
+  readonly purged: readonly PurgeReport[]
+  /** Tenants whose purge failed, by id: the next call takes it up. */
+  readonly failed: readonly { readonly id: string, readonly error: unknown }[]
+}
+
+interface PurgeState {
+  readonly rows: Readonly<Record<string, number>>
+}
+
+export async function purgeTenant (context: ManagerContext, ref: TenantRef): Promise<PurgeReport> {
+  const client = context.shards.get('default')
+  const tenant = await findTenant(context, ref)
+  const unfinished = await openOperation(client, tenant.id)
+  if (tenant.status === 'deleted' && unfinished === undefined) return { tenant, rows: {}, keptData: false }
+  if (tenant.status !== 'deleted') assertStatus(tenant.status, 'deleting')
+  const keptData = unfinished?.kind === 'purge' ? unfinished.input['keepsData'] === true : (await readDeletion(client, tenant.id))?.keepsData ?? false
+  const { rows } = await runSteps<PurgeState>(context, {
+    tenant, kind: 'purge', input: { keepsData: keptData }, state: { rows: {} }, replaces: ['delete'],
+    steps: keptData ? keepingSteps(context, tenant) : removingSteps(context, tenant)
+  })
+  return { tenant: await findTenant(context, { id: tenant.id }), rows, keptData }
+}
+
+/** Purges every tenant whose time has come, one after the other; one that fails does not stop the rest. */
+export async function purgeDue (context: ManagerContext): Promise<PurgeDueReport> {
+  const purged: PurgeReport[] = []
+  const failed: { id: string, error: unknown }[] = []
+  for (const id of await dueDeletions(context.shards.get('default'))) {
+    try {
+      purged.push(await purgeTenant(context, { id }))
+    } catch (error) {
+      failed.push({ id, error })
+    }
+  }
+  return { purged, failed }
+}
+
+function removingSteps (context: ManagerContext, tenant: TenantRecord): Step<PurgeState>[] {
+  return [
+    { name: 'fence', run: () => fence(context, tenant, 'deleting') },
+    { name: 'wait', run: () => wait(context, tenant) },
+    { name: 'count', run: async () => ({ rows: await countTenant(context, tenant) }) },
+    ...userSteps<PurgeState>(context.options.steps, 'purge', tenant),
+    { name: 'data', run: () => removeData(context, tenant) },
+    { name: 'old copy', run: () => removeOldCopy(context, tenant) },
+    { name: 'ledgers', run: () => forgetMigrations(context, tenant) },
+    { name: 'global rows', run: () => removeGlobalRows(context, tenant) },
+    { name: 'role', run: () => removeRole(context, tenant) },
+    { name: 'redis', run: () => removeKeys(context, tenant) },
+    { name: 'verify', run: () => verify(context, tenant) },
+    { name: 'registry', run: ({ rows }) => forgetTenant(context, tenant, { rows }) }
+  ]
+}
+
+function keepingSteps (context: ManagerContext, tenant: TenantRecord): Step<PurgeState>[] {
+  return [
+    { name: 'fence', run: () => fence(context, tenant, 'deleting') },
+    { name: 'wait', run: () => wait(context, tenant) },
+    { name: 'role', run: () => removeRole(context, tenant) },
+    { name: 'redis', run: () => removeKeys(context, tenant) },
+    { name: 'registry', run: () => forgetTenant(context, tenant, { keptData: true }) }
+  ]
+}
+
+// Sessions of a database of the tenant's own were ended by its fence.
+async function wait ({ options: { waitTimeout: timeout }, shards }: ManagerContext, { isolation, placement }: TenantRecord): Promise<void> {
+  if (isolation !== 'database') await waitForOlder(shards.get(placement.shard), { timeout })
+}
+
+/** The cache's epoch, without which every value is a miss, and the counts of the limits. The rest ends by itself: an id is never given again. */
+async function removeKeys ({ redis }: ManagerContext, { id }: TenantRecord): Promise<void> {
+  await redis?.ready()
+  await redis?.del(tenantKey(id, 'cache-epoch'), tenantKey(id, 'limit', 'minute'), tenantKey(id, 'limit', 'second'), tenantKey(id, 'limit-client'))
+}
+
+/** Proves that nothing is left. */
+async function verify (context: ManagerContext, tenant: TenantRecord): Promise<void> {
+  let left = await leftRows(context, tenant)
+  if (left.length > 0) {
+    // Perhaps in tables that were named since the steps that remove rows were done.
+    await removeData(context, tenant)
+    await removeGlobalRows(context, tenant)
+    left = await leftRows(context, tenant)
+  }
+  if (left.length > 0) throw tenantConflict(`rows of the tenant are left: ${left.join(', ')}; name these tables in options.tables, or remove the rows in a step of options.lifecycle.steps, then call again`)
+  if (tenant.isolation === 'database') return
+  await withClient(context.shards.get(tenant.placement.shard), async client => {
+    const objects = await leftObjects(client, tenant)
+    if (objects.length > 0) throw tenantConflict(`${objects.join(' and ')} of the tenant is left: drop it, then call again`)
+  })
+}
+
+async function leftRows (context: ManagerContext, tenant: TenantRecord): Promise<string[]> {
+  return Object.entries(await countByColumn(context, tenant)).map(([table, rows]) => `${rows} in ${table}`)
+}
+
+async function leftObjects (client: SqlClient, tenant: TenantRecord): Promise<string[]> {
+  const { rows: [row] } = await client.query<{ name: string }>('select pg_catalog.current_database()::text as name')
+  const role = tenantRole(tenant.id, row?.name ?? '')
+  const { rows } = await client.query<{ what: string }>(`
+    select 'role ' || rolname as what from pg_catalog.pg_roles where rolname = $1
+    union all select 'schema ' || nspname from pg_catalog.pg_namespace where nspname = $2 and $3`,
+  [role, tenant.isolation === 'schema' ? schemaOf(tenant) : tenantIdentifier(tenant.id), tenant.isolation === 'schema'])
+  return rows.map(({ what }) => what)
+}
+
+/** The record stays, without the names: the slug is free again after 30 days, the id never. */
+async function forgetTenant (context: ManagerContext, { id }: TenantRecord, details: object): Promise<void> {
+  const now = await findTenant(context, { id })
+  if (now.status === 'deleted') return
+  await changeTenant(context, now, { status: 'deleted', domains: [] }, 'purge', { slug: now.slug, ...details }, async client => {
+    await client.query('delete from tenancy.domains where tenant_id = $1', [id])
+    await client.query('delete from tenancy.migration_ledger where tenant_id = $1', [id])
+    await forgetDeletion(client, id)
+  })
+}

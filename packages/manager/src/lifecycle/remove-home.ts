@@ -1,0 +1,128 @@
+import { tenantConflict, tenantRole, unreadyDatabase, type Tenant, type TenantRecord } from '@fastify-tenancy/core'
+import { assertFree, hasOwnLogins, inTransaction, quoteName, schemaOf, sqlState, type SqlClient } from '@fastify-tenancy/database'
+
+import type { ManagerContext } from '../context.ts'
+import { openManagerPool, withClient } from '../shard-pools.ts'
+import { ended, hasServer, tenantServer, type TenantServer } from '../tenant-server.ts'
+import { withHome, type Housed } from '../transfer/home.ts'
+import { endSessions } from './fence.ts'
+import { removeRows, withGlobalTables } from './remove-rows.ts'
+
+/**
+ * Removes the data of a tenant from one of its homes: its rows from shared tables, its schema, or its database. Again does no harm.
+ *
+ * ```sql
+ * delete from only "public"."tasks" t where …      -- rls, row
+ * drop schema if exists "tenant_7f3c" cascade      -- schema
+ * drop database if exists "tenant_7f3c" with (force)
+ * ```
+ */
+export async function removeData (context: ManagerContext, tenant: Housed): Promise<void> {
+  if (tenant.isolation === 'schema') return dropSchema(context, tenant)
+  if (tenant.isolation === 'database') return dropDatabase(context, tenant)
+  await withHome(context, tenant, home => withClient(home.pool, client => removeRows(client, home, { listed: context.options.tables, ...onRemoved(context, tenant) })))
+}
+
+/** Removes what global tables say of a tenant, on every shard. */
+export async function removeGlobalRows (context: ManagerContext, { id }: Pick<Tenant, 'id'>): Promise<void> {
+  const { options: { tables }, shards } = context
+  for (const shard of shards.names) {
+    await withClient(shards.get(shard), async client => {
+      const all = await withGlobalTables(client, tables)
+      const global = Object.fromEntries(Object.entries(all.tenant).filter(([name]) => tables.global.includes(name)))
+      if (Object.keys(global).length === 0) return
+      await removeRows(client, { tenant: id, pool: shards.get(shard), schema: tables.schema, isShared: true }, { listed: { ...all, tenant: global } })
+    })
+  }
+}
+
+/** Removes the role or the login that statements of a tenant ran as. Data that was kept loses its grants to it. */
+export async function removeRole (context: ManagerContext, tenant: TenantRecord): Promise<void> {
+  if (tenant.isolation === 'database') return removeLogin(context, tenant)
+  await withClient(context.shards.get(tenant.placement.shard), async client => {
+    const { rows: [row] } = await client.query<{ name: string }>('select pg_catalog.current_database()::text as name')
+    await dropRole(client, tenantRole(tenant.id, row?.name ?? ''))
+  })
+}
+
+async function dropSchema (context: ManagerContext, tenant: Housed): Promise<void> {
+  const schema = schemaOf(tenant)
+  await withClient(context.shards.get(tenant.placement.shard), async client => {
+    await assertFree(client, tenant.id, schema)
+    await client.query(`drop schema if exists ${quoteName(schema)} cascade`)
+  })
+}
+
+async function dropDatabase (context: ManagerContext, tenant: Housed): Promise<void> {
+  // An embedded database, or one of the caller's: it is not ours to drop. Its tables stay, empty.
+  if (!await hasServer(tenant as Tenant, context)) {
+    await withHome(context, tenant, home => withClient(home.pool, client => removeRows(client, home, { listed: context.options.tables, ...onRemoved(context, tenant) })))
+    return
+  }
+  const server = await tenantServer(tenant as Tenant, context)
+  if ('pool' in server) return
+  await ended(openManagerPool(server.serverUrl), pool => withClient(pool, async client => {
+    const { rows: [database] } = await client.query<{ comment: string | null }>('select pg_catalog.shobj_description(oid, \'pg_database\') as comment from pg_catalog.pg_database where datname = $1', [server.name])
+    // What a creation that was cut short has left under no name of its own.
+    await client.query(`drop database if exists ${quoteName(unreadyDatabase(server.name))} with (force)`)
+    if (database === undefined) return
+    if (database.comment !== `fastify-tenancy: tenant ${tenant.id}`) throw tenantConflict(`the database '${server.name}' is not marked as this tenant's: look what it is, drop it by hand, then call again`)
+    await client.query(`drop database if exists ${quoteName(server.name)} with (force)`).catch(async (error: unknown) => {
+      if (sqlState(error) !== '42501') throw error
+      // A session of the tenant's login, which only its role's members may end: perhaps one that is just ending, and not listed any more.
+      // Without force, the server waits for it.
+      await endSessions(client, server.name, server.login.user)
+      await client.query(`drop database if exists ${quoteName(server.name)}`)
+    })
+  }))
+}
+
+// A login that serves several tenants, or the application, stays.
+async function removeLogin (context: ManagerContext, tenant: Tenant): Promise<void> {
+  const { options: { database }, shards } = context
+  if (!hasOwnLogins(database.tenants) || !await hasServer(tenant, context)) return
+  const server = await tenantServer(tenant, context)
+  if ('pool' in server) return
+  const { login: { user } } = server
+  if (shards.names.some(shard => usersOf(context, shard).includes(user))) return
+  await onDatabase(server, client => dropRole(client, user))
+}
+
+function usersOf ({ shards }: ManagerContext, shard: string): (string | undefined)[] {
+  const { url: _, ...logins } = shards.logins(shard)
+  return [shards.user(shard), ...Object.values(logins).map(url => typeof url === 'string' && URL.canParse(url) ? decodeURIComponent(new URL(url).username) : undefined)]
+}
+
+// Where the data was kept, what the login was granted is in its database.
+async function onDatabase ({ ownerUrl, serverUrl }: TenantServer, work: (client: SqlClient) => Promise<void>): Promise<void> {
+  const run = (url: string): Promise<void> => ended(openManagerPool(url), pool => withClient(pool, work))
+  await run(ownerUrl).catch((error: unknown) => {
+    if (sqlState(error) !== '3D000') throw error
+    return run(serverUrl)
+  })
+}
+
+/**
+ * Drops a role with what it was granted in this database. Again does no harm.
+ *
+ * ```sql
+ * drop owned by "tenant_7f3c_1f3a0c22"; drop role "tenant_7f3c_1f3a0c22"
+ * ```
+ */
+async function dropRole (client: SqlClient, role: string): Promise<void> {
+  const { rows: [row] } = await client.query<{ member: boolean, options: boolean, superuser: boolean }>(`
+    select pg_catalog.pg_has_role(session_user, oid, 'usage') as member, rolsuper as superuser, pg_catalog.current_setting('server_version_num')::int >= 160000 as options
+    from pg_catalog.pg_roles where rolname = $1`, [role])
+  if (row === undefined || row.superuser) return
+  await inTransaction(client, async () => {
+    if (!row.member) await client.query(`grant ${quoteName(role)} to session_user${row.options ? ' with inherit true, set false' : ''}`)
+    await client.query(`drop owned by ${quoteName(role)}; drop role ${quoteName(role)}`)
+  }).catch((error: unknown) => {
+    // Something in another database is its too: it is somebody else's login as well.
+    if (sqlState(error) !== '2BP01') throw error
+  })
+}
+
+function onRemoved ({ options: { progress } }: ManagerContext, { id }: Housed): { onRemoved: (table: string, rows: number) => void } {
+  return { onRemoved: (table, rows) => { progress?.({ operation: 'purge', tenant: id, step: `rows of ${table}`, done: rows }) } }
+}

@@ -1,0 +1,44 @@
+import { tenantConflict, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+
+import type { ManagerContext } from '../context.ts'
+import { changeTenant } from './audit.ts'
+import { forgetDeletion, readDeletion } from './deletion.ts'
+import { fence, liftFence } from './fence.ts'
+import { withTenant } from './find.ts'
+import { abandonOperation } from './journal.ts'
+import { assertStatus, assertTransition } from './state.ts'
+
+/** Why, for the record. */
+export interface SuspendInput {
+  readonly reason?: string
+}
+
+/** First the fence, in the database that holds the rows; then the status, which tells every process. */
+export async function suspendTenant (context: ManagerContext, ref: TenantRef, { reason }: SuspendInput = {}): Promise<TenantRecord> {
+  return withTenant(context, ref, [], async tenant => {
+    assertStatus(tenant.status, 'active', 'suspended')
+    await fence(context, tenant, 'suspended')
+    if (tenant.status === 'suspended') return tenant
+    return changeTenant(context, tenant, { status: 'suspended' }, 'suspend', { ...(reason !== undefined && { reason }) })
+  })
+}
+
+/** First the status, then the fence. Takes a deletion back, too: the tenant is then what it was before. */
+export async function resumeTenant (context: ManagerContext, ref: TenantRef): Promise<TenantRecord> {
+  return withTenant(context, ref, ['delete'], async tenant => {
+    const client = context.shards.get('default')
+    // What was never finished is not made active by this, whatever a deletion that was cut short has left.
+    assertStatus(tenant.status, 'active', 'suspended', 'deleting')
+    const deletion = await readDeletion(client, tenant.id)
+    if (deletion?.was === 'provisioning') throw tenantConflict('the tenant was deleted before it was ready: purge it, and create it again')
+    await abandonOperation(client, tenant.id)
+    const status = tenant.status === 'deleting' ? deletion?.was ?? 'active' : 'active'
+    if (tenant.status !== status) assertTransition(tenant.status, status)
+    const resumed = tenant.status === status
+      ? tenant
+      : await changeTenant(context, tenant, { status }, tenant.status === 'deleting' ? 'undelete' : 'resume', { status }, client => forgetDeletion(client, tenant.id))
+    if (status === 'suspended') await fence(context, tenant, 'suspended')
+    else await liftFence(context, tenant)
+    return resumed
+  })
+}

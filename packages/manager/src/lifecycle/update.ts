@@ -1,0 +1,34 @@
+import { tenantConflict, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { isDeepStrictEqual } from 'node:util'
+
+import type { ManagerContext } from '../context.ts'
+import { changeTenant } from './audit.ts'
+import { findTenant } from './find.ts'
+import { assertStatus } from './state.ts'
+
+/** What {@link Manager.update} may change. What is left out stays. */
+export interface UpdateInput {
+  readonly name?: string
+  readonly plan?: string
+  /** All of them: what is not in it is gone. */
+  readonly settings?: Readonly<Record<string, unknown>>
+  /** The version that the caller has read: refused where somebody has changed the tenant since. @default the newest */
+  readonly version?: number
+}
+
+export async function updateTenant (context: ManagerContext, ref: TenantRef, { version, ...given }: UpdateInput): Promise<TenantRecord> {
+  const tenant = await findTenant(context, ref)
+  if (version !== undefined && version !== tenant.version) throw tenantConflict(`the tenant was changed by somebody else: it is of version ${tenant.version}, and not ${version}; read it again`)
+  assertStatus(tenant.status, 'provisioning', 'active', 'suspended')
+  // Only what may change: from JavaScript anything could come.
+  const changes: Omit<UpdateInput, 'version'> = Object.fromEntries((['name', 'plan', 'settings'] as const)
+    .filter(key => given[key] !== undefined && !isDeepStrictEqual(given[key], tenant[key])).map(key => [key, given[key]]))
+  if (Object.keys(changes).length === 0) return tenant
+  // Settings may hold what is nobody's to write down for ever: their names alone.
+  const { settings, ...plain } = changes
+  return changeTenant(context, tenant, changes, 'update', { ...plain, ...(settings !== undefined && { settings: changedNames(tenant.settings, settings) }) })
+}
+
+function changedNames (before: Readonly<Record<string, unknown>>, after: Readonly<Record<string, unknown>>): string[] {
+  return [...new Set([...Object.keys(before), ...Object.keys(after)])].filter(name => !isDeepStrictEqual(before[name], after[name])).toSorted()
+}

@@ -1,0 +1,76 @@
+import { TenantConflictError, tenantConflict } from '@fastify-tenancy/core'
+import { sqlState, type SqlClient } from '@fastify-tenancy/database'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+import { compare } from './compare.ts'
+import type { Connection } from './connection.ts'
+import { MigrationInvalidError } from './errors.ts'
+import { readEntry, type LedgerEntry } from './ledger.ts'
+import type { Place } from './place.ts'
+import type { LoadedMigration } from './read-migrations.ts'
+import { isClaim, runInPlace, StepFailure } from './run-in-place.ts'
+
+export interface BringUpInput {
+  readonly place: Place
+  readonly migrations: readonly LoadedMigration[]
+  /** What the ledger was found to hold. @default read first */
+  readonly known?: LedgerEntry | undefined
+  /** In milliseconds. */
+  readonly lockTimeout: number
+  readonly retries: number
+  /** Whether to take the tenant's lock. @default false, for who holds it */
+  readonly isLocking?: boolean
+  readonly finish?: (client: SqlClient) => Promise<void>
+  /** After all that, on the same connection, where it is a tenant's own database. */
+  readonly after?: (client: SqlClient) => Promise<void>
+}
+
+// lock_not_available and deadlock_detected; and somebody else at work on the tenant: all of them pass.
+const passing: ReadonlySet<unknown> = new Set(['55P03', '40P01', 'TN423'])
+
+/** The pause before attempt n + 1, in milliseconds: about 100, 200, 400, … up to 5 s, half of it random. */
+const backOff = (attempt: number): number => Math.min(100 * 2 ** (attempt - 1), 5_000) * (0.5 + Math.random() / 2)
+
+/**
+ * Brings one place to the newest migration: waits for locks a bounded time, and tries again after a pause, so that who reads
+ * meanwhile waits no longer than that. Two who do it at once apply each migration once.
+ *
+ * @returns the names of the migrations that ran; undefined where the tenant is not to be migrated any more
+ * @throws StepFailure for a migration that failed, FST_TENANCY_MIGRATION_INVALID for a ledger that does not fit
+ */
+export async function bringUp (connection: Connection, { place, migrations, known, retries, isLocking = false, lockTimeout, finish, after }: BringUpInput): Promise<readonly string[] | undefined> {
+  let entry = known
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await connection.use(place.source, async client => {
+        await place.prepare?.(client)
+        const { applied } = entry ?? await readEntry(client, place.tenant)
+        const { pending, problem } = compare(applied, migrations)
+        if (problem !== undefined) throw new MigrationInvalidError(problem)
+        if (pending.length > 0) await runInPlace(client, { place, direction: 'up', migrations: pending, seen: applied, lockTimeout, isLocking, ...(finish && { finish }) })
+        await after?.(client)
+        return pending.map(({ name }) => name)
+      })
+    } catch (error) {
+      if (isClaim(error) && error.code === 'TN404') return undefined
+      entry = undefined
+      // Somebody else got on: what is left, if anything, is to be seen now.
+      if (isClaim(error) && error.code === 'TN409') continue
+      const state = sqlState(error instanceof StepFailure ? error.cause : error)
+      if (attempt > retries || !passing.has(state)) throw state === 'TN423' ? tenantConflict('another process is at work on this tenant at this moment') : error
+      await sleep(backOff(attempt))
+    }
+  }
+}
+
+/** Tries again what another process's work on the tenant stood in the way of. */
+export async function patiently<T> (retries: number, work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work()
+    } catch (error) {
+      if (attempt > retries || !(error instanceof TenantConflictError)) throw error
+      await sleep(backOff(attempt))
+    }
+  }
+}

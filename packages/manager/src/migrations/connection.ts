@@ -1,0 +1,62 @@
+import { isEmbeddedPool, type SqlClient } from '@fastify-tenancy/database'
+import pg from 'pg'
+
+import type { TenantPool } from '../tenant-server.ts'
+
+/** A URL to connect to, or a pool to borrow from. */
+export type Source = string | TenantPool
+
+/**
+ * One connection at a time, to one database after the other: what a worker has, so that as many are open as there are workers.
+ * The one to the last URL is kept, since the next tenant's is most often the same.
+ */
+export class Connection {
+  #url: string | undefined
+  #client: pg.Client | undefined
+
+  /** A connection whose work failed is not used again. */
+  async use<T> (source: Source, work: (client: SqlClient) => Promise<T>): Promise<T> {
+    if (typeof source !== 'string') return borrow(source, work)
+    const client = await this.#connect(source)
+    try {
+      return await work(client)
+    } catch (error) {
+      await this.close()
+      throw error
+    }
+  }
+
+  async close (): Promise<void> {
+    const client = this.#client
+    this.#client = undefined
+    await client?.end().catch(() => {})
+  }
+
+  async #connect (url: string): Promise<pg.Client> {
+    if (this.#client !== undefined && this.#url === url) return this.#client
+    await this.close()
+    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000, keepAlive: true, application_name: 'tenancy migrate' })
+    // A lost connection fails the work on it; unheard, the event would end the process.
+    client.on('error', () => { if (this.#client === client) this.#client = undefined })
+    await client.connect()
+    this.#url = url
+    this.#client = client
+    return client
+  }
+}
+
+async function borrow<T> ({ pool, isOwn }: TenantPool, work: (client: SqlClient) => Promise<T>): Promise<T> {
+  try {
+    const client = await pool.connect()
+    let isClean = isEmbeddedPool(pool)
+    try {
+      const result = await work(client)
+      isClean = true
+      return result
+    } finally {
+      client.release(!isClean)
+    }
+  } finally {
+    if (isOwn) await pool.end()
+  }
+}

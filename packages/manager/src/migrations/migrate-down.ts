@@ -1,0 +1,63 @@
+import { checkOptions, duration, positiveInteger, type TenantRef } from '@fastify-tenancy/core'
+import { inTransaction } from '@fastify-tenancy/database'
+import * as v from 'valibot'
+
+import type { ManagerContext } from '../context.ts'
+import { tenantLock } from '../lifecycle/locks.ts'
+import { withClient } from '../shard-pools.ts'
+import { compare } from './compare.ts'
+import { Connection } from './connection.ts'
+import { MigrationInvalidError } from './errors.ts'
+import { becomeOwner, copyLedger, readEntry } from './ledger.ts'
+import { tenantPlace } from './place.ts'
+import { findOne, readSets } from './plan.ts'
+import type { LoadedMigration } from './read-migrations.ts'
+import { runInPlace, StepFailure } from './run-in-place.ts'
+
+/** What {@link Manager.migrateDown} may be told. */
+export interface MigrateDownInput {
+  /** How many migrations are taken back, the newest first. @default 1 */
+  readonly steps?: number
+  /** The longest that a migration may wait for a lock. @default '1s' */
+  readonly lockTimeout?: string
+}
+
+const schema = v.strictObject({ steps: v.optional(positiveInteger, 1), lockTimeout: v.optional(duration, '1s') }, 'must be an object')
+
+/** Takes the newest migrations of one tenant back, in one transaction. */
+export async function migrateDown (context: ManagerContext, ref: TenantRef, given: MigrateDownInput): Promise<readonly string[]> {
+  const { steps, lockTimeout } = checkOptions(schema, given, 'migrateDown')
+  const tenant = await findOne(context, ref)
+  const { tenant: migrations = [] } = await readSets(context, 'tenant')
+  const place = await tenantPlace(context, tenant)
+  const connection = new Connection()
+  try {
+    return await context.locks.hold(tenantLock(tenant.id), 'another process is at work on this tenant at this moment', () => connection.use(place.source, async client => {
+      await place.prepare?.(client)
+      const { applied } = await readEntry(client, tenant.id)
+      const newest = newestFirst(applied.length, migrations, compare(applied, migrations)).slice(0, steps)
+      for (const { name, migration } of newest) {
+        if (migration.down === undefined) throw new MigrationInvalidError(`migration '${name}' has no down(): it cannot be taken back`)
+      }
+      if (newest.length > 0) await runInPlace(client, { place, direction: 'down', migrations: newest, seen: applied, lockTimeout, isLocking: false })
+      if (tenant.isolation === 'database') {
+        await withClient(context.shards.get('default'), to => inTransaction(to, async () => {
+          await to.query(becomeOwner)
+          await copyLedger(client, to, tenant.id)
+        }))
+      }
+      return newest.map(({ name }) => name)
+    }))
+  } catch (error) {
+    throw error instanceof StepFailure ? error.cause : error
+  } finally {
+    await connection.close()
+  }
+}
+
+function newestFirst (count: number, migrations: readonly LoadedMigration[], { problem, ahead }: ReturnType<typeof compare>): readonly LoadedMigration[] {
+  if (problem !== undefined) throw new MigrationInvalidError(problem)
+  const [unknown] = ahead
+  if (unknown !== undefined) throw new MigrationInvalidError(`migration '${unknown}' has run and is not known here: take it back with the version of the application that has it`)
+  return migrations.slice(0, count).toReversed()
+}

@@ -1,0 +1,89 @@
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { inTransaction } from '@fastify-tenancy/database'
+
+import type { ManagerContext } from '../context.ts'
+import { tenantLock } from '../lifecycle/locks.ts'
+import { withClient } from '../shard-pools.ts'
+import { bringUp, patiently } from './bring-up.ts'
+import { Connection } from './connection.ts'
+import { becomeOwner, copyLedger, recordFailure, type LedgerEntry } from './ledger.ts'
+import { tenantPlace, type Place } from './place.ts'
+import { readMigrations, type LoadedMigration } from './read-migrations.ts'
+import { StepFailure } from './run-in-place.ts'
+
+/** How patient a creation or a move is: nobody else uses the tables yet. */
+const patience = { lockTimeout: 5_000, retries: 3 }
+
+/**
+ * Brings the tables that a tenant has for itself to the newest migration: a step of its creation, or of its move to another
+ * place. Nothing for the strategies that share tables, and where there are no tenants' migrations. Call it under the tenant's
+ * lock; again does no harm.
+ *
+ * @throws the error of a migration that failed, FST_TENANCY_MIGRATION_INVALID for files that do not fit what has run
+ */
+export async function migrateTenant (context: ManagerContext, tenant: TenantRecord): Promise<void> {
+  const { migrations } = context.options
+  if (migrations.tenant === undefined || !hasOwnTables(tenant)) return
+  const connection = new Connection()
+  try {
+    await migrateOne(context, connection, { tenant, migrations: await readMigrations(migrations.tenant), ...patience })
+  } catch (error) {
+    throw error instanceof StepFailure ? error.cause : error
+  } finally {
+    await connection.close()
+  }
+}
+
+/** Whether a tenant has tables that are migrated apart from the others'. */
+export function hasOwnTables ({ isolation }: Pick<TenantRecord, 'isolation'>): boolean {
+  return isolation === 'schema' || isolation === 'database'
+}
+
+export interface MigrateOne {
+  readonly tenant: TenantRecord
+  readonly migrations: readonly LoadedMigration[]
+  readonly known?: LedgerEntry | undefined
+  readonly lockTimeout: number
+  readonly retries: number
+  /** Whether to take the tenant's lock. @default false, for who holds it */
+  readonly isLocking?: boolean
+}
+
+/** What {@link migrateTenant} does, on a given connection. Why it failed is written into the ledger. */
+export async function migrateOne (context: ManagerContext, connection: Connection, { tenant, ...input }: MigrateOne): Promise<readonly string[] | undefined> {
+  const place = await tenantPlace(context, tenant)
+  const isApart = tenant.isolation === 'database'
+  const work = (): Promise<readonly string[] | undefined> => bringUp(connection, {
+    ...input,
+    place,
+    ...(isApart && { after: client => withClient(context.shards.get('default'), to => inTransaction(to, async () => {
+      await to.query(becomeOwner)
+      await copyLedger(client, to, tenant.id)
+    })) })
+  })
+  try {
+    return await (input.isLocking === true && !place.hasRegistry ? locked(context, tenant, input.retries, work) : work())
+  } catch (error) {
+    if (error instanceof StepFailure) await rememberFailure(context, connection, place, isApart, error)
+    throw error
+  }
+}
+
+// Where the registry is in another database, the lock and a look at the tenant's status are a step of their own.
+async function locked<T> ({ locks, registry }: ManagerContext, { id }: TenantRecord, retries: number, work: () => Promise<T>): Promise<T | undefined> {
+  return patiently(retries, () => locks.hold(tenantLock(id), 'another process is at work on this tenant at this moment', async () => {
+    const now = await registry.findById(id)
+    return now === undefined || now.status === 'deleting' || now.status === 'deleted' ? undefined : work()
+  }))
+}
+
+// The migration's own error is the one that matters, also where this one cannot be written.
+async function rememberFailure ({ shards }: ManagerContext, connection: Connection, place: Place, isApart: boolean, { migration, cause }: StepFailure): Promise<void> {
+  const source = isApart ? { pool: shards.get('default'), isOwn: false } : place.source
+  await connection.use(source, client => recordFailure(client, place.tenant, migration, cause)).catch(() => {})
+}
+
+/** Takes a tenant from all ledgers, when its tables are gone. */
+export async function forgetMigrations ({ shards }: ManagerContext, { id }: Pick<TenantRecord, 'id'>): Promise<void> {
+  for (const shard of shards.names) await shards.get(shard).query('delete from tenancy.migration_ledger where tenant_id = $1', [id])
+}

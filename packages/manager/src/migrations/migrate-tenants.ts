@@ -1,0 +1,83 @@
+import { TenantConflictError, type TenantRecord } from '@fastify-tenancy/core'
+
+import type { ManagerContext } from '../context.ts'
+import { Connection } from './connection.ts'
+import { MigrationInvalidError } from './errors.ts'
+import { migrateOne } from './migrate-tenant.ts'
+import type { ResolvedMigrateInput } from './options.ts'
+import { listMeant, makePlan, type Sets, type TenantStanding } from './plan.ts'
+import { failureOf, tally, type MigrationFailure, type TenantsReport } from './report.ts'
+import { inWaves } from './waves.ts'
+
+// The registry's list and the default shard's copies of ledgers are on the manager's own two, the tenants' locks on a third.
+const ownConnections = 3
+
+/**
+ * One round after the other, until a look finds nobody who came meanwhile and is behind. Who is in somebody else's hands, such as
+ * those of a move, has another turn when all others are done.
+ */
+export async function migrateTenants (context: ManagerContext, first: readonly TenantStanding[], sets: Sets, input: ResolvedMigrateInput, failures: MigrationFailure[]): Promise<TenantsReport> {
+  const { options: { database: { budget }, progress } } = context
+  const report = tally()
+  if (sets.tenant === undefined) return report
+  const jobs = Math.max(1, Math.min(input.jobs, budget.connections - ownConnections))
+  const connections = Array.from({ length: jobs }, () => new Connection())
+  const [seen, postponed] = [new Set<string>(), new Set<TenantStanding>()]
+  const isNamed = input.only !== undefined || input.schema !== undefined
+  const { lockTimeout, retries } = input
+  const migrations = sets.tenant
+  try {
+    for (let round = first; round.length > 0;) {
+      for (const { tenant } of round) seen.add(tenant.id)
+      // What the default shard remembers of a database is not looked at: the database knows.
+      const behind = round.filter(({ tenant, pending }) => pending.length > 0 || tenant.isolation === 'database')
+      report.current += round.length - behind.length
+      const waited = new Set(postponed)
+      postponed.clear()
+      let done = 0
+      report.left += await inWaves(behind, { ...input, jobs }, async (standing, worker) => {
+        const { tenant, entry } = standing
+        const one = { tenant, migrations, lockTimeout, retries, isLocking: true, known: tenant.isolation === 'database' ? undefined : entry }
+        const { end, failure } = await tryOne(context, connections[worker] as Connection, one)
+        const isPostponed = failure?.error instanceof TenantConflictError && !waited.has(standing)
+        if (isPostponed) postponed.add(standing)
+        else {
+          report[end]++
+          if (failure !== undefined) failures.push(failure)
+        }
+        progress?.({ operation: 'migrate', tenant: tenant.id, worker, step: isPostponed ? 'postponed' : end, done: ++done, total: behind.length })
+        return isPostponed || end !== 'failed'
+      })
+      const isOver = report.left > 0 || failures.length > input.maxFailures || input.signal?.aborted === true
+      if (isOver) report.left += postponed.size
+      round = isOver ? [] : [...postponed, ...isNamed ? [] : await newcomers(context, connections[0] as Connection, sets, seen)]
+    }
+    return report
+  } finally {
+    await Promise.all(connections.map(connection => connection.close()))
+  }
+}
+
+async function tryOne (context: ManagerContext, connection: Connection, one: Parameters<typeof migrateOne>[2]): Promise<{ readonly end: 'migrated' | 'current' | 'skipped' | 'failed', readonly failure?: MigrationFailure }> {
+  const { tenant } = one
+  try {
+    const applied = await migrateOne(context, connection, one)
+    if (applied !== undefined) return { end: applied.length === 0 ? 'current' : 'migrated' }
+    // A schema that is gone while its tenant stays is not a deletion.
+    if (!await isLeaving(context, tenant)) throw new MigrationInvalidError('the tenant\'s schema is not there, or is somebody else\'s: create the tenant again, or bring the schema back')
+    return { end: 'skipped' }
+  } catch (error) {
+    return { end: 'failed', failure: failureOf(tenant.placement.shard, tenant.id, error) }
+  }
+}
+
+async function isLeaving ({ registry }: ManagerContext, { id, placement }: TenantRecord): Promise<boolean> {
+  const now = await registry.findById(id)
+  return now === undefined || now.status === 'deleting' || now.status === 'deleted' || now.isolation === 'rls' || now.isolation === 'row' || now.placement.shard !== placement.shard
+}
+
+async function newcomers (context: ManagerContext, connection: Connection, sets: Sets, seen: ReadonlySet<string>): Promise<readonly TenantStanding[]> {
+  const listed = await listMeant(context, { only: undefined, schema: undefined })
+  const unseen = listed.filter(({ id }) => !seen.has(id))
+  return unseen.length === 0 ? [] : (await makePlan(context, connection, { ...sets, shared: undefined }, unseen)).tenants
+}

@@ -1,0 +1,73 @@
+import type { ManagerContext } from '../context.ts'
+import { Connection } from './connection.ts'
+import { migrationFailed } from './errors.ts'
+import { migrateTenants } from './migrate-tenants.ts'
+import { resolveMigrateInput, type MigrateInput, type ResolvedMigrateInput } from './options.ts'
+import { assertSound, listMeant, makePlan, readSets, type Plan, type Sets } from './plan.ts'
+import { failureOf, tally, type MigrateReport, type MigrationFailure, type SharedReport } from './report.ts'
+import { migrateShared } from './shared.ts'
+
+/** Looks first, refuses what does not fit, then runs: the shared set on each shard, then the tenants'. */
+export async function migrate (context: ManagerContext, given: MigrateInput): Promise<MigrateReport> {
+  const input = resolveMigrateInput(given)
+  const sets = await readSets(context, input.set)
+  const connection = new Connection()
+  try {
+    const listed = sets.tenant === undefined ? [] : await listMeant(context, input)
+    const plan = await makePlan(context, connection, sets, listed)
+    assertSound(plan)
+    if (input.dryRun) return planned(plan)
+    const shared = await migrateShards(context, connection, plan, sets, input)
+    await connection.close()
+    if (input.check) return checked(shared, plan)
+    const failures: MigrationFailure[] = []
+    const tenants = await migrateTenants(context, plan.tenants, sets, input, failures)
+    return finished({ shared, tenants, failures })
+  } finally {
+    await connection.close()
+  }
+}
+
+async function migrateShards (context: ManagerContext, connection: Connection, { shared }: Plan, sets: Sets, { lockTimeout, retries, check }: ResolvedMigrateInput): Promise<SharedReport[]> {
+  const reports: SharedReport[] = []
+  for (const standing of shared) {
+    const { shard } = standing
+    try {
+      reports.push(await migrateShared(context, connection, { standing, migrations: sets.shared ?? [], lockTimeout, retries, check }))
+    } catch (error) {
+      const failure = failureOf(shard, undefined, error)
+      throw migrationFailed(`${sentence(failure)}: nothing of shard '${shard}' was changed`, { shared: reports, tenants: tally(), failures: [failure] }, failure.error)
+    }
+    context.options.progress?.({ operation: 'migrate', step: `shared:${shard}`, done: reports.length, total: shared.length })
+  }
+  return reports
+}
+
+function sentence ({ tenant, shard, migration, error }: MigrationFailure): string {
+  const where = tenant === undefined ? `the shared tables of shard '${shard}'` : `tenant ${tenant}`
+  return `${migration === undefined ? 'migrating' : `migration '${migration}' of`} ${where} failed: ${error.message}`
+}
+
+function planned ({ shared, tenants }: Plan): MigrateReport {
+  const migrated = tenants.filter(({ pending }) => pending.length > 0).length
+  return {
+    shared: shared.map(({ shard, pending }) => ({ shard, applied: pending.map(({ name }) => name), unlisted: [], unprotected: [] })),
+    tenants: { ...tally(), migrated, current: tenants.length - migrated },
+    failures: []
+  }
+}
+
+function checked (shared: readonly SharedReport[], plan: Plan): MigrateReport {
+  const report = { ...planned(plan), shared }
+  const open = shared.find(({ unprotected }) => unprotected.length > 0)
+  if (open === undefined) return report
+  const tables = open.unprotected.map(name => `'${name}'`).join(', ')
+  throw migrationFailed(`rows of tenants would be in ${tables} without a policy: list them in options.tables.tenant, and run \`tenancy protect\` where they are there already`, report)
+}
+
+function finished (report: MigrateReport): MigrateReport {
+  const { failures: [first], tenants: { failed, left } } = report
+  if (first === undefined) return report
+  const more = [...(failed > 1 ? [`${failed - 1} more failed`] : []), ...(left > 0 ? [`${left} were not begun`] : [])]
+  throw migrationFailed(`${sentence(first)}${more.length > 0 ? `; of the others ${more.join(' and ')}` : ''}`, report, first.error)
+}

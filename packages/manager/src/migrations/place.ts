@@ -1,0 +1,100 @@
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { ensureLedger, grantGate, inTransaction, isEmbeddedPool, quoteName, quoteText, schemaOf, type SqlClient } from '@fastify-tenancy/database'
+
+import type { ManagerContext } from '../context.ts'
+import { tenantServer } from '../tenant-server.ts'
+import type { Source } from './connection.ts'
+import { sharedSet, type AppliedMigration } from './ledger.ts'
+
+/** What a transaction of migrations begins with. */
+export interface HeadInput {
+  /** What the ledger held when the caller looked. */
+  readonly seen: readonly AppliedMigration[]
+  /** In milliseconds. */
+  readonly lockTimeout: number
+  /** Whether the tenant's lock is to be taken and its status looked at, where the registry is in the same database. */
+  readonly isLocking: boolean
+}
+
+/** Where a set of tables is that is migrated as one. */
+export interface Place {
+  readonly shard: string
+  /** Its name in the ledger: the tenant's id, or that of the shared set. */
+  readonly tenant: string
+  readonly source: Source
+  /** Whether `head` can take the tenant's lock by itself. */
+  readonly hasRegistry: boolean
+  head (input: HeadInput): string[]
+  /** Makes the ledger where `init` does not. */
+  prepare? (client: SqlClient): Promise<void>
+}
+
+/** The shared tables of a shard. */
+export function sharedPlace (context: ManagerContext, shard: string): Place {
+  return place({ shard, tenant: sharedSet, source: shardSource(context, shard), schema: context.options.tables.schema, hasRegistry: false })
+}
+
+/**
+ * The tables that a tenant of strategy `schema` or `database` has for itself.
+ *
+ * @throws FST_TENANCY_SETUP_INVALID where the options do not say where its database is
+ */
+export async function tenantPlace (context: ManagerContext, tenant: TenantRecord): Promise<Place> {
+  const { id, placement: { shard } } = tenant
+  if (tenant.isolation === 'schema') {
+    const source = shardSource(context, shard)
+    // An embedded database's locks are in this process.
+    return place({ shard, tenant: id, source, schema: schemaOf(tenant), isOwned: true, hasRegistry: shard === 'default' && !isEmbedded(source) })
+  }
+  const server = await tenantServer(tenant, context)
+  const login = 'pool' in server ? undefined : server.login.user
+  return {
+    ...place({ shard, tenant: id, source: 'pool' in server ? server : server.ownerUrl, schema: context.options.tables.schema, hasRegistry: false }),
+    prepare: client => prepareDatabase(client, login)
+  }
+}
+
+/** The owner's connection to a shard. */
+export function shardSource ({ shards }: Pick<ManagerContext, 'shards'>, shard: string): Source {
+  const { url, ownerUrl } = shards.logins(shard)
+  const given = ownerUrl ?? url
+  return typeof given === 'string' && !given.startsWith('pglite:') ? given : { pool: shards.get(shard), isOwn: false }
+}
+
+function isEmbedded (source: Source): boolean {
+  return typeof source !== 'string' && isEmbeddedPool(source.pool)
+}
+
+interface PlaceInput extends Pick<Place, 'shard' | 'tenant' | 'source' | 'hasRegistry'> {
+  readonly schema: string
+  /** Whether the schema must be the tenant's. */
+  readonly isOwned?: boolean
+}
+
+function place ({ schema, isOwned = false, ...rest }: PlaceInput): Place {
+  const { source, tenant, hasRegistry } = rest
+  return {
+    ...rest,
+    head: ({ seen, lockTimeout, isLocking }) => [
+      // What an earlier tenant's migration left in the session. A pool that was passed in is left as its owner set it up.
+      ...(typeof source === 'string' ? ['discard temp', 'reset all'] : []),
+      'begin',
+      `set local search_path = ${quoteName(schema)}, pg_temp`,
+      `set local lock_timeout = ${lockTimeout}`,
+      `select tenancy.claim_migrations(${[
+        quoteText(tenant), quoteText(schema), isOwned, seen.length, seen.length === 0 ? 'null' : quoteText(seen.at(-1)?.name ?? ''), isLocking && hasRegistry
+      ].join(', ')})`
+    ]
+  }
+}
+
+async function prepareDatabase (client: SqlClient, login: string | undefined): Promise<void> {
+  const { rows: [row] } = await client.query<{ ready: boolean }>(`
+    select case when pg_catalog.to_regprocedure('tenancy.has_migration(text, text)') is null then false
+      else $1::text is null or pg_catalog.has_function_privilege($1, pg_catalog.to_regprocedure('tenancy.has_migration(text, text)')::oid, 'execute') end as ready`, [login ?? null])
+  if (row?.ready === true) return
+  await inTransaction(client, async () => {
+    await ensureLedger(client)
+    if (login !== undefined) await grantGate(client, login)
+  })
+}

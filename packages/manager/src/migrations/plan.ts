@@ -1,0 +1,117 @@
+import { OptionInvalidError, tenantConflict, TenantUnknownError, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { schemaOf, SetupInvalidError } from '@fastify-tenancy/database'
+
+import type { ManagerContext } from '../context.ts'
+import { compare, type Standing } from './compare.ts'
+import type { Connection } from './connection.ts'
+import { MigrationInvalidError } from './errors.ts'
+import { readLedger, sharedSet, type LedgerEntry } from './ledger.ts'
+import { hasOwnTables } from './migrate-tenant.ts'
+import type { ResolvedMigrateInput } from './options.ts'
+import { shardSource } from './place.ts'
+import { readMigrations, type LoadedMigration } from './read-migrations.ts'
+
+/** Both sets as they are now; undefined where the options have none, or it is not asked for. */
+export interface Sets {
+  readonly shared: readonly LoadedMigration[] | undefined
+  readonly tenant: readonly LoadedMigration[] | undefined
+}
+
+/** How far the shared set of a shard has come. */
+export interface ShardStanding extends Standing {
+  readonly shard: string
+  readonly entry: LedgerEntry
+}
+
+/** How far a tenant's own tables have come. For a tenant with a database of its own: as the default shard remembers it. */
+export interface TenantStanding extends Standing {
+  readonly tenant: TenantRecord
+  readonly entry: LedgerEntry
+}
+
+export interface Plan {
+  readonly shared: readonly ShardStanding[]
+  /** By shard, and there by id. */
+  readonly tenants: readonly TenantStanding[]
+}
+
+const nothing: LedgerEntry = { applied: [], failure: undefined }
+
+/** @throws FST_TENANCY_OPTION_INVALID where the options have no migrations */
+export async function readSets ({ options: { migrations } }: ManagerContext, set?: 'shared' | 'tenant'): Promise<Sets> {
+  const [shared, tenant] = [set === 'tenant' ? undefined : migrations.shared, set === 'shared' ? undefined : migrations.tenant]
+  if (shared === undefined && tenant === undefined) {
+    throw new OptionInvalidError(`options.migrations${set === undefined ? '' : `.${set}`} is required to migrate: give a folder, such as './migrations/${set ?? 'shared'}'`)
+  }
+  return { shared: shared === undefined ? undefined : await readMigrations(shared), tenant: tenant === undefined ? undefined : await readMigrations(tenant) }
+}
+
+/** Looks at every ledger that matters: one statement for each shard, however many tenants there are. */
+export async function makePlan (context: ManagerContext, connection: Connection, { shared, tenant: own }: Sets, tenants: readonly TenantRecord[]): Promise<Plan> {
+  const places = new Set([...(shared === undefined ? [] : context.shards.names), ...(own === undefined ? [] : tenants.map(ledgerShard))])
+  const ledgers = new Map<string, Map<string, LedgerEntry>>()
+  const few = own === undefined || tenants.length < 100 ? [sharedSet, ...tenants.map(({ id }) => id)] : undefined
+  for (const shard of places) ledgers.set(shard, await readShard(context, connection, shard, few))
+  return {
+    shared: shared === undefined ? [] : context.shards.names.map(shard => {
+      const entry = ledgers.get(shard)?.get(sharedSet) ?? nothing
+      return { shard, entry, ...compare(entry.applied, shared) }
+    }),
+    tenants: own === undefined ? [] : tenants.map(tenant => {
+      const entry = ledgers.get(ledgerShard(tenant))?.get(tenant.id) ?? nothing
+      return { tenant, entry, ...compare(entry.applied, own) }
+    })
+  }
+}
+
+// What a tenant's own database holds, the default shard remembers.
+function ledgerShard ({ isolation, placement }: TenantRecord): string {
+  return isolation === 'database' ? 'default' : placement.shard
+}
+
+async function readShard (context: ManagerContext, connection: Connection, shard: string, tenants: readonly string[] | undefined): Promise<Map<string, LedgerEntry>> {
+  return connection.use(shardSource(context, shard), async client => {
+    const { rows: [row] } = await client.query<{ there: boolean }>('select pg_catalog.to_regclass(\'tenancy.migration_ledger\') is not null as there')
+    if (row?.there !== true) throw new SetupInvalidError(`the database of shard '${shard}' is not initialised, or by an older version: run \`tenancy init\``)
+    return readLedger(client, tenants)
+  })
+}
+
+/**
+ * The tenants that are meant: by shard, and there by id.
+ *
+ * @throws FST_TENANCY_TENANT_UNKNOWN, and FST_TENANCY_TENANT_CONFLICT for one that has no tables of its own or is not ready
+ */
+export async function listMeant (context: ManagerContext, { only, schema }: Pick<ResolvedMigrateInput, 'only' | 'schema'>): Promise<TenantRecord[]> {
+  if (only !== undefined) return Promise.all(only.map(ref => findOne(context, ref)))
+  const all: TenantRecord[] = []
+  for (const isolation of ['schema', 'database'] as const) {
+    if (schema !== undefined && isolation === 'database') continue
+    for await (const tenant of context.registry.list({ isolation, status: ['active', 'suspended'] })) all.push(tenant)
+  }
+  const meant = schema === undefined ? all : all.filter(tenant => schemaOf(tenant) === schema)
+  if (schema !== undefined && meant.length === 0) throw new TenantUnknownError(`no tenant that is active or suspended has the schema '${schema}'`)
+  return meant.toSorted((a, b) => order(a.placement.shard, b.placement.shard) || order(a.id, b.id))
+}
+
+export async function findOne ({ registry }: ManagerContext, ref: TenantRef): Promise<TenantRecord> {
+  const tenant = 'id' in ref ? await registry.findById(ref.id) : await registry.findBySlug(ref.slug)
+  if (tenant === undefined) throw new TenantUnknownError(`there is no tenant '${'id' in ref ? ref.id : ref.slug}'`)
+  if (!hasOwnTables(tenant)) throw tenantConflict(`tenant '${tenant.slug}' shares its tables with others: their migrations are the shared set`)
+  if (tenant.status === 'provisioning') throw tenantConflict(`tenant '${tenant.slug}' is being created: create it again to finish that`)
+  if (tenant.status !== 'active' && tenant.status !== 'suspended') throw tenantConflict(`tenant '${tenant.slug}' is ${tenant.status}: it is not migrated any more`)
+  return tenant
+}
+
+/** @throws FST_TENANCY_MIGRATION_INVALID where some ledger does not fit: nothing is to run then */
+export function assertSound ({ shared, tenants }: Plan): void {
+  const [inShard] = shared.filter(({ problem }) => problem !== undefined)
+  if (inShard !== undefined) throw new MigrationInvalidError(`${inShard.problem} (shared tables of shard '${inShard.shard}')`)
+  const wrong = tenants.filter(({ problem }) => problem !== undefined)
+  const [first] = wrong
+  if (first !== undefined) throw new MigrationInvalidError(`${first.problem} (tenant '${first.tenant.slug}'${wrong.length > 1 ? ` and ${wrong.length - 1} more` : ''})`)
+}
+
+function order (a: string, b: string): number {
+  return a < b ? -1 : Number(a > b)
+}

@@ -1,0 +1,89 @@
+import type { SqlClient } from '@fastify-tenancy/database'
+import { Kysely } from 'kysely'
+import { setImmediate } from 'node:timers/promises'
+
+import { Batch } from './batch.ts'
+import { MigrationDialect } from './dialect.ts'
+import { recordApplied, recordUndone, type AppliedMigration } from './ledger.ts'
+import type { Place } from './place.ts'
+import type { LoadedMigration } from './read-migrations.ts'
+
+/** A migration that failed, and why; the transaction was rolled back. */
+export class StepFailure extends Error {
+  readonly migration: LoadedMigration
+  override readonly cause: Error
+
+  constructor (migration: LoadedMigration, cause: unknown) {
+    const error = cause instanceof Error ? cause : new Error(String(cause))
+    super(error.message)
+    this.migration = migration
+    this.cause = error
+  }
+}
+
+export interface InPlace {
+  readonly place: Place
+  readonly direction: 'up' | 'down'
+  /** In the order in which they run. */
+  readonly migrations: readonly LoadedMigration[]
+  /** What had run here when the caller looked; raises TN409 where that is not so any more. */
+  readonly seen: readonly AppliedMigration[]
+  /** In milliseconds. */
+  readonly lockTimeout: number
+  /** Whether to take the tenant's lock, where it can be had in the same transaction. */
+  readonly isLocking: boolean
+  /** Runs after the last migration, in the same transaction, as the login. */
+  readonly finish?: (client: SqlClient) => Promise<void>
+}
+
+/**
+ * Runs migrations in one place, as the owner, in one transaction: all or none, and the ledger with them. Where they change the
+ * schema only, and it is one migration, the whole of it is one message.
+ *
+ * ```sql
+ * begin;
+ * set local search_path = "tenant_7f3c", pg_temp;
+ * set local lock_timeout = 1000;
+ * select tenancy.claim_migrations('7f3c', 'tenant_7f3c', true, 4, '004_tags', true);
+ * alter table notes add column color text;
+ * select tenancy.record_migration('7f3c', '005_color', '…');
+ * commit
+ * ```
+ *
+ * @throws StepFailure, and the database's own error where it failed before the first migration
+ */
+export async function runInPlace (client: SqlClient, { place, direction, migrations, seen, lockTimeout, isLocking, finish }: InPlace): Promise<void> {
+  const batch = new Batch(client)
+  const db = new Kysely<unknown>({ dialect: new MigrationDialect(batch, place.head({ seen, lockTimeout, isLocking })) })
+  let current: LoadedMigration | undefined
+  try {
+    await db.transaction().execute(async trx => {
+      for (const [index, migration] of migrations.entries()) {
+        // Sent before the next one begins: the answer then tells which of them failed.
+        if (index > 0) await batch.flush()
+        current = migration
+        await (direction === 'up' ? migration.migration.up(trx) : migration.migration.down?.(trx))
+        // What nobody awaited is on its way by then: a schema change is kept back, and goes with the rest.
+        await setImmediate()
+        batch.assertIdle()
+        batch.add(direction === 'up' ? recordApplied(place.tenant, migration) : recordUndone(place.tenant, migration.name))
+      }
+      if (finish === undefined) return
+      await batch.flush()
+      batch.add('set local role none')
+      await batch.flush()
+      await finish(client)
+    })
+  } catch (error) {
+    if (current === undefined || isClaim(error)) throw error
+    throw new StepFailure(current, error)
+  }
+}
+
+/** Why a place was not claimed, as `tenancy.claim_migrations()` says it. */
+export type ClaimRefusal = 'TN404' | 'TN409' | 'TN423'
+
+/** Whether the place was not to be had: nothing of a migration has run then. */
+export function isClaim (error: unknown): error is Error & { readonly code: ClaimRefusal } {
+  return error instanceof Error && 'code' in error && ['TN404', 'TN409', 'TN423'].includes(String(error.code))
+}

@@ -1,0 +1,110 @@
+import { listTables, protectTables, type ResolvedTables, type SqlClient } from '@fastify-tenancy/database'
+
+import type { ManagerContext } from '../context.ts'
+import { bringUp } from './bring-up.ts'
+import type { Connection } from './connection.ts'
+import { takeOverHistory } from './kysely-history.ts'
+import { recordFailure } from './ledger.ts'
+import { sharedPlace } from './place.ts'
+import type { ShardStanding } from './plan.ts'
+import type { LoadedMigration } from './read-migrations.ts'
+import type { SharedReport } from './report.ts'
+import { StepFailure } from './run-in-place.ts'
+
+export interface SharedInput {
+  readonly standing: ShardStanding
+  readonly migrations: readonly LoadedMigration[]
+  readonly lockTimeout: number
+  readonly retries: number
+  /** Takes all back. */
+  readonly check: boolean
+}
+
+class TakenBack extends Error {
+  readonly report: SharedReport
+  constructor (report: SharedReport) {
+    super('taken back')
+    this.report = report
+  }
+}
+
+/**
+ * Runs what is pending of the shared set on one shard, and protects the tables of `options.tables`, all in one transaction:
+ * no tenant table is ever there without its policy.
+ */
+export async function migrateShared (context: ManagerContext, connection: Connection, { standing, migrations, lockTimeout, retries, check }: SharedInput): Promise<SharedReport> {
+  const { shard, pending, entry } = standing
+  const place = sharedPlace(context, shard)
+  if (pending.length === 0) return connection.use(place.source, async client => ({ shard, applied: [], ...await inspectTables(client, context) }))
+  const isFirst = entry.applied.length === 0 && !check
+  if (isFirst) await connection.use(place.source, client => takeOverHistory(client, context.options.tables.schema, migrations))
+  let report: SharedReport = { shard, applied: [], unlisted: [], unprotected: [] }
+  try {
+    const applied = await bringUp(connection, {
+      place, migrations, lockTimeout, retries,
+      known: isFirst ? undefined : entry,
+      finish: async client => {
+        await protectListed(client, context)
+        report = { shard, applied: pending.map(({ name }) => name), ...await inspectTables(client, context) }
+        if (check) throw new TakenBack(report)
+      }
+    }) ?? []
+    // Somebody else may have run some of them meanwhile.
+    return { ...report, applied }
+  } catch (error) {
+    const cause = error instanceof StepFailure ? error.cause : error
+    if (cause instanceof TakenBack) return cause.report
+    if (error instanceof StepFailure && !check) await connection.use(place.source, client => recordFailure(client, place.tenant, error.migration, error.cause)).catch(() => {})
+    throw error
+  }
+}
+
+// A table that is listed and not there yet is for a later migration to make: it is then protected in that one's transaction.
+async function protectListed (client: SqlClient, { options: { tables: given, rls, adoption } }: ManagerContext): Promise<void> {
+  const tables = await listTables(client, given)
+  const there = await tablesOf(client, tables.schema)
+  const isThere = (name: string): boolean => there.has(name)
+  await protectTables(client, {
+    tables: {
+      schema: tables.schema,
+      tenant: Object.fromEntries(Object.entries(tables.tenant).filter(([name]) => isThere(name))),
+      shared: tables.shared.filter(isThere),
+      global: tables.global.filter(isThere)
+    },
+    signed: rls.secrets.length > 0,
+    context: rls.context,
+    legacy: adoption.legacy
+  })
+}
+
+async function tablesOf (client: SqlClient, schema: string): Promise<ReadonlySet<string>> {
+  const { rows } = await client.query<{ name: string }>(`
+    select relname::text as name from pg_catalog.pg_class
+    where relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident($1)) and relkind in ('r', 'p') and not relispartition`, [schema])
+  return new Set(rows.map(({ name }) => name))
+}
+
+/**
+ * Holds the tables that are there against the lists. `unprotected` are those that hold rows of tenants, by the tenant column or by
+ * a foreign key to a tenant table, and that have no forced policy: listed or not.
+ */
+async function inspectTables (client: SqlClient, { options: { tables: given, isolation } }: ManagerContext): Promise<Pick<SharedReport, 'unlisted' | 'unprotected'>> {
+  const tables: ResolvedTables = await listTables(client, given)
+  const tenant = Object.keys(tables.tenant)
+  const columns = [...new Set([...Object.values(tables.tenant), given.auto ?? 'tenant_id'])]
+  const { rows } = await client.query<{ name: string, listed: boolean, holds: boolean, protected: boolean }>(`
+    select c.relname::text as name, c.relname = any($2::text[] || $3::text[]) as listed,
+      c.relname = any($2::text[]) or (c.relname <> all($3::text[]) and (
+        exists (select from pg_catalog.pg_attribute where attrelid = c.oid and attname = any($4::text[]) and attnum > 0 and not attisdropped)
+        or exists (select from pg_catalog.pg_constraint k join pg_catalog.pg_class p on p.oid = k.confrelid
+          where k.conrelid = c.oid and k.contype = 'f' and p.relnamespace = c.relnamespace and p.relname = any($2::text[])))) as holds,
+      c.relrowsecurity and c.relforcerowsecurity and exists (select from pg_catalog.pg_policy where polrelid = c.oid) as protected
+    from pg_catalog.pg_class c
+    where c.relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident($1)) and c.relkind in ('r', 'p') and not c.relispartition
+    order by c.relname`, [tables.schema, tenant, [...tables.shared, ...tables.global], columns])
+  return {
+    unlisted: rows.filter(row => !row.listed).map(({ name }) => name),
+    // Where all queries are rewritten, a policy is not what keeps tenants apart.
+    unprotected: rows.filter(row => row.holds && !row.protected && !(row.listed && isolation === 'row')).map(({ name }) => name)
+  }
+}

@@ -1,0 +1,73 @@
+import { tenantConflict, tenantRole, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { quoteName, rolesOf, type SqlClient } from '@fastify-tenancy/database'
+
+import type { ManagerContext } from '../context.ts'
+import { audit } from '../lifecycle/audit.ts'
+import { waitForOlder } from '../lifecycle/fence.ts'
+import { findTenant } from '../lifecycle/find.ts'
+import { openOperation } from '../lifecycle/journal.ts'
+import { runSteps, type Step } from '../lifecycle/run-steps.ts'
+import { hasOwnTables } from '../migrations/migrate-tenant.ts'
+import { withClient } from '../shard-pools.ts'
+import type { Housed } from '../transfer/home.ts'
+import { forgetMove, readMove, type Move } from './moves.ts'
+import { removeCopy } from './undo.ts'
+
+/** Removes the old copy of a tenant that has moved. */
+export async function confirmMove (context: ManagerContext, ref: TenantRef): Promise<TenantRecord> {
+  const tenant = await findTenant(context, ref)
+  const client = context.shards.get('default')
+  const move = await readMove(client, tenant.id)
+  if (move === undefined && (await openOperation(client, tenant.id))?.kind !== 'confirm') throw tenantConflict('the tenant was not moved, or its move is confirmed already')
+  if (move?.isSwitched === false) throw tenantConflict('the move is not finished: call it again, or cancel it')
+  await runSteps(context, { tenant, kind: 'confirm', state: {}, steps: move === undefined ? [] : confirmSteps(context, tenant, move) })
+  return findTenant(context, { id: tenant.id })
+}
+
+function confirmSteps (context: ManagerContext, tenant: TenantRecord, { source, target }: Move): Step<object>[] {
+  return [
+    { name: 'wait', run: () => wait(context, source) },
+    { name: 'data', run: () => removeCopy(context, tenant, source, target) },
+    { name: 'role', run: () => narrowRole(context, source, target) },
+    { name: 'ledger', run: () => removeLedgers(context, target) },
+    { name: 'forget', run: () => withClient(context.shards.get('default'), client => forget(client, tenant)) }
+  ]
+}
+
+/** Removes the old copy of a tenant that goes anyway. */
+export async function removeOldCopy (context: ManagerContext, tenant: TenantRecord): Promise<void> {
+  const client = context.shards.get('default')
+  const move = await readMove(client, tenant.id)
+  if (move === undefined) return
+  await removeCopy(context, tenant, move.isSwitched ? move.source : move.target, tenant)
+  await forgetMove(client, tenant.id)
+}
+
+// Who still reads there has passed the lock before it was there.
+async function wait ({ options: { waitTimeout: timeout }, shards }: ManagerContext, { isolation, placement: { shard } }: Housed): Promise<void> {
+  if (isolation !== 'database') await waitForOlder(shards.get(shard), { timeout })
+}
+
+/** The one role that a tenant has in a database keeps no more than its new home needs. */
+async function narrowRole (context: ManagerContext, source: Housed, target: Housed): Promise<void> {
+  if (target.isolation !== 'schema' || source.isolation !== 'rls' || context.options.rls.context !== 'role' || source.placement.shard !== target.placement.shard) return
+  await withClient(context.shards.get(target.placement.shard), async client => {
+    const { rows: [row] } = await client.query<{ name: string }>('select pg_catalog.current_database()::text as name')
+    const name = row?.name ?? ''
+    await client.query(`revoke ${quoteName(rolesOf(name).app)} from ${quoteName(tenantRole(target.id, name))}`)
+  })
+}
+
+// What the ledgers say of places that the tenant has no tables in any more.
+async function removeLedgers ({ shards }: ManagerContext, { id, isolation, placement }: Housed): Promise<void> {
+  const kept = isolation === 'schema' ? placement.shard : 'default'
+  for (const shard of shards.names) {
+    if (hasOwnTables({ isolation }) && shard === kept) continue
+    await shards.get(shard).query('delete from tenancy.migration_ledger where tenant_id = $1', [id])
+  }
+}
+
+async function forget (client: SqlClient, { id }: TenantRecord): Promise<void> {
+  await forgetMove(client, id)
+  await audit(client, id, 'move-confirm')
+}

@@ -1,0 +1,124 @@
+import { tenantConflict, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+
+import type { ManagerContext } from '../context.ts'
+import { changeTenant } from '../lifecycle/audit.ts'
+import { fence, liftFence, waitForOlder } from '../lifecycle/fence.ts'
+import { findTenant, withTenant } from '../lifecycle/find.ts'
+import { openOperation } from '../lifecycle/journal.ts'
+import { runSteps, type Step } from '../lifecycle/run-steps.ts'
+import { assertStatus } from '../lifecycle/state.ts'
+import { migrateTenant } from '../migrations/migrate-tenant.ts'
+import { provisionTenant } from '../provision.ts'
+import { isSameHome, type Housed } from '../transfer/home.ts'
+import { assertMovable, copyHome } from './copy-home.ts'
+import { assertLockable } from './lockable.ts'
+import { markSwitched, readMove, writeMove, type Move } from './moves.ts'
+import { Pause } from './pause.ts'
+import { assertElsewhere, destination, type MoveInput } from './target.ts'
+import { clearLedgerCopy, undoMove } from './undo.ts'
+
+export async function moveTenant (context: ManagerContext, ref: TenantRef, input: MoveInput): Promise<TenantRecord> {
+  const tenant = await findTenant(context, ref)
+  assertStatus(tenant.status, 'active', 'suspended')
+  const { target, pause } = destination(context, tenant, input)
+  const client = context.shards.get('default')
+  const unfinished = await openOperation(client, tenant.id)
+  const old = await readMove(client, tenant.id)
+  // One that was cut short before it wrote down where to has everything before it.
+  if (unfinished?.kind !== 'move' || old === undefined) {
+    if (old?.isSwitched) throw tenantConflict('the tenant was moved, and its old copy is still there: confirm that move first')
+    assertElsewhere(tenant, target)
+    await assertLockable(context, tenant)
+    if (isSameHome(tenant, target)) return switchRules(context, tenant, target)
+  } else if (!isSameHome(old.target, target)) {
+    throw tenantConflict('a move of this tenant to another place is not finished: call that again, or cancel it first')
+  }
+  let isAtWork = false
+  const begun = (step: Step<object>): Step<object> => ({
+    ...step,
+    run (state) {
+      isAtWork = true
+      return step.run(state)
+    }
+  })
+  try {
+    await runSteps(context, {
+      tenant, kind: 'move', input: { from: describe(old?.source ?? tenant), to: describe(target), pause: `${pause / 1000}s` }, state: {},
+      steps: moveSteps(context, tenant, target, new Pause(pause)).map(begun)
+    })
+  } catch (error) {
+    // What cannot be taken back now is taken up, or cancelled, by the next call. The first error is the one that matters.
+    if (isAtWork) await undoMove(context, tenant).catch(() => {})
+    throw error
+  }
+  return findTenant(context, { id: tenant.id })
+}
+
+/** Each step may have happened already. What is where, the first one writes down. */
+function moveSteps (context: ManagerContext, tenant: TenantRecord, target: Housed, pause: Pause): Step<object>[] {
+  const { id } = tenant
+  const client = context.shards.get('default')
+  const homes = async (): Promise<Move> => {
+    const move = await readMove(client, id)
+    if (move === undefined) throw tenantConflict('the move was cancelled meanwhile')
+    return move
+  }
+  const plan = async (): Promise<void> => {
+    if (await readMove(client, id) !== undefined) return
+    const { isolation, placement } = await findTenant(context, { id })
+    await writeMove(client, { source: { id, isolation, placement }, target, isSwitched: false })
+  }
+  const provision = async (): Promise<void> => {
+    const move = await homes()
+    await clearLedgerCopy(context, move)
+    await provisionTenant(context, { ...tenant, ...move.target })
+  }
+  const lock = async (): Promise<void> => {
+    pause.begin()
+    await fence(context, (await homes()).source, 'moving')
+  }
+  const wait = async (): Promise<void> => {
+    const { source } = await homes()
+    // Sessions of a database of the tenant's own were ended by its fence.
+    if (source.isolation !== 'database') await waitForOlder(context.shards.get(source.placement.shard), { timeout: Math.min(context.options.waitTimeout, pause.left()) })
+  }
+  return [
+    { name: 'plan', run: plan },
+    { name: 'provision', run: provision },
+    { name: 'migrate', run: async () => migrateTenant(context, { ...tenant, ...(await homes()).target }) },
+    { name: 'check', run: async () => assertMovable(context, await homes()) },
+    { name: 'fence', run: lock },
+    { name: 'wait', run: wait },
+    { name: 'copy', run: async () => copyHome(context, await homes(), pause.begin()) },
+    { name: 'switch', run: async () => switchHome(context, await homes()) },
+    { name: 'open', run: async () => open(context, await homes()) }
+  ]
+}
+
+// From the change of the record on, the target is the tenant's home. The source stays locked for ever, or until it is moved back.
+async function switchHome (context: ManagerContext, { source, target }: Move): Promise<void> {
+  await fence(context, source, 'moved')
+  const now = await findTenant(context, source)
+  if (now.isolation === target.isolation && isSameHome(now, target)) return
+  const { isolation, placement } = target
+  await changeTenant(context, now, { isolation, placement }, 'move', { from: describe(source), to: describe(target) }, client => markSwitched(client, source.id))
+}
+
+async function open (context: ManagerContext, { target }: Move): Promise<void> {
+  const { status } = await findTenant(context, target)
+  if (status === 'suspended') await fence(context, target, 'suspended')
+  else await liftFence(context, target)
+}
+
+/** From rls to row, or back: the rows stay where they are. */
+async function switchRules (context: ManagerContext, { id }: TenantRecord, { isolation, placement }: Housed): Promise<TenantRecord> {
+  return withTenant(context, { id }, [], async tenant => {
+    await provisionTenant(context, { ...tenant, isolation, placement })
+    return changeTenant(context, tenant, { isolation, placement }, 'move', { from: describe(tenant), to: describe({ id, isolation, placement }) })
+  })
+}
+
+// What `tenants.decrypt` reads may be a URL with a password: it is nobody's to write down.
+function describe ({ isolation, placement: { shard } }: Housed): string {
+  return isolation === 'database' ? isolation : `${isolation}:${shard}`
+}

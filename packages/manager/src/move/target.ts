@@ -1,0 +1,55 @@
+import { checkOptions, duration, isolations, nonEmptyString, oneOf, tenantConflict, tenantIdentifier, type Isolation, type TenantRecord } from '@fastify-tenancy/core'
+import * as v from 'valibot'
+
+import type { ManagerContext } from '../context.ts'
+import type { Housed } from '../transfer/home.ts'
+
+/** Where {@link Manager.move} moves a tenant to; what is not said stays. */
+export interface MoveInput {
+  readonly isolation?: Isolation
+  readonly shard?: string
+  /** The name of its database, or what `tenants.decrypt` makes its URL of. For strategy `database`. @default 'tenant_<id>' */
+  readonly database?: string
+  /**
+   * The longest that the tenant may be without service: what has not been copied and compared by then is taken back, and the tenant is
+   * served from where it was. @default '1m'
+   */
+  readonly pause?: string
+}
+
+const schema = v.strictObject({
+  isolation: v.optional(oneOf(...isolations)),
+  shard: v.optional(nonEmptyString),
+  database: v.optional(nonEmptyString),
+  pause: v.optional(duration, '1m')
+}, 'must be an object of isolation, shard, database and pause')
+
+export interface Destination {
+  readonly target: Housed
+  /** In milliseconds. */
+  readonly pause: number
+}
+
+/**
+ * @throws FST_TENANCY_OPTION_INVALID
+ * @throws FST_TENANCY_TENANT_CONFLICT where the tenant is there already
+ */
+export function destination ({ shards }: ManagerContext, tenant: TenantRecord, input: MoveInput): Destination {
+  const { isolation = tenant.isolation, shard = tenant.placement.shard, database, pause } = checkOptions(schema, input)
+  shards.logins(shard)
+  const { id } = tenant
+  const placement = {
+    shard,
+    ...(isolation === 'schema' && { schema: tenantIdentifier(id) }),
+    ...(isolation === 'database' && { database: database ?? tenantIdentifier(id) })
+  }
+  return { target: { id, isolation, placement }, pause }
+}
+
+/** @throws FST_TENANCY_TENANT_CONFLICT */
+export function assertElsewhere (tenant: Housed, { isolation, placement }: Housed): void {
+  const isThere = tenant.isolation === isolation && (isolation === 'database'
+    ? tenant.placement.database === placement.database
+    : tenant.placement.shard === placement.shard)
+  if (isThere) throw tenantConflict('the tenant is there already: name another isolation or shard')
+}

@@ -1,0 +1,64 @@
+import { tenantConflict, TenantConflictError, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+
+import type { ManagerContext } from '../context.ts'
+import { audit } from '../lifecycle/audit.ts'
+import { fence, liftFence } from '../lifecycle/fence.ts'
+import { findTenant, withTenant } from '../lifecycle/find.ts'
+import { abandonOperation, openOperation } from '../lifecycle/journal.ts'
+import { removeData, removeRole } from '../lifecycle/remove-home.ts'
+import { withClient } from '../shard-pools.ts'
+import { hasServer } from '../tenant-server.ts'
+import type { Housed } from '../transfer/home.ts'
+import { forgetMove, readMove, type Move } from './moves.ts'
+
+/** Takes a move back that has not come to its switch: the copy goes, and the tenant is served from where it was. */
+export async function undoMove (context: ManagerContext, ref: TenantRef): Promise<TenantRecord> {
+  return withTenant(context, ref, ['move'], async tenant => {
+    const client = context.shards.get('default')
+    const move = await readMove(client, tenant.id)
+    const operation = await openOperation(client, tenant.id)
+    if (move === undefined) {
+      if (operation === undefined) throw tenantConflict('the tenant is not being moved')
+      // Cut short before anything was made.
+      await abandonOperation(client, tenant.id)
+      return tenant
+    }
+    if (move.isSwitched) throw tenantConflict('the tenant has moved: move it back, or confirm the move')
+    const isChecked = operation?.done.includes('check') === true
+    if (isChecked || await isMarked(context, tenant, move.target)) await removeCopy(context, tenant, move.target, move.source).catch(leaveOthers)
+    if (isChecked) await (tenant.status === 'suspended' ? fence(context, move.source, 'suspended') : liftFence(context, move.source))
+    await withClient(client, async client => {
+      await forgetMove(client, tenant.id)
+      await abandonOperation(client, tenant.id)
+      await audit(client, tenant.id, 'move-cancel')
+    })
+    return findTenant(context, { id: tenant.id })
+  })
+}
+
+// Before it was checked, what is in shared tables, or in a database that is marked as nobody's, may be somebody else's.
+async function isMarked (context: ManagerContext, tenant: TenantRecord, target: Housed): Promise<boolean> {
+  if (target.isolation === 'schema') return true
+  return target.isolation === 'database' && hasServer({ ...tenant, ...target }, context)
+}
+
+function leaveOthers (error: unknown): void {
+  if (!(error instanceof TenantConflictError)) throw error
+}
+
+/** Removes one of a tenant's two homes, and the role that nothing but it needed. */
+export async function removeCopy (context: ManagerContext, tenant: TenantRecord, gone: Housed, kept: Housed): Promise<void> {
+  await removeData(context, gone)
+  const isRoleKept = hasRole(context, kept) && gone.placement.shard === kept.placement.shard
+  if (gone.isolation === 'database' || (hasRole(context, gone) && !isRoleKept)) await removeRole(context, { ...tenant, ...gone })
+}
+
+function hasRole ({ options: { rls } }: ManagerContext, { isolation }: Housed): boolean {
+  return isolation === 'schema' || (isolation === 'rls' && rls.context === 'role')
+}
+
+/** Where the default shard's copy of the ledger of a tenant's own database would pass for that of its schema. */
+export async function clearLedgerCopy ({ shards }: ManagerContext, { source, target }: Move): Promise<void> {
+  if (source.isolation !== 'database' || target.isolation !== 'schema' || target.placement.shard !== 'default') return
+  await shards.get('default').query('delete from tenancy.migration_ledger where tenant_id = $1', [source.id])
+}

@@ -1,0 +1,15 @@
+/** How far long work is. */
+export interface Progress {
+  /** What is done: `'create'`, `'purge'`, `'migrate'`, … */
+  readonly operation: string
+  /** The id of the tenant that it is done for. */
+  readonly tenant?: string
+  /** Which of several workers does it, from 0. */
+  readonly worker?: number
+  /** What was just finished. */
+  readonly step: string
+  readonly done?: number
+  readonly total?: number
+}
+
+export type OnProgress = (progress: Progress) => void

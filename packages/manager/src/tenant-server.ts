@@ -1,0 +1,76 @@
+import type { Tenant } from '@fastify-tenancy/core'
+import { isEmbedded, openPool, resolveTenantUrl, SetupInvalidError } from '@fastify-tenancy/database'
+import type pg from 'pg'
+
+import type { ManagerContext } from './context.ts'
+import { openManagerPool } from './shard-pools.ts'
+
+/** A tenant's own database: its login, and how the owner's login gets there. */
+export interface TenantServer {
+  readonly login: { readonly user: string, readonly password?: string }
+  readonly name: string
+  /** The owner's login, on the tenant's database. */
+  readonly ownerUrl: string
+  /** The owner's login, on another database of the same server. */
+  readonly serverUrl: string
+}
+
+/** A tenant's own database on which nothing is made: an embedded one, or one that the options' function answered. */
+export interface TenantPool {
+  readonly pool: pg.Pool
+  /** Whether it was opened here, for the caller to end. */
+  readonly isOwn: boolean
+}
+
+/**
+ * Where a tenant's own database is.
+ *
+ * @throws FST_TENANCY_SETUP_INVALID where the options do not say
+ */
+export async function tenantServer (tenant: Tenant, { options: { database }, shards }: Pick<ManagerContext, 'options' | 'shards'>): Promise<TenantServer | TenantPool> {
+  if (database.tenants === undefined) throw new SetupInvalidError('options.database.tenants does not say where tenants\' databases are: give it')
+  const source = await resolveTenantUrl(tenant, database.tenants)
+  if (typeof source !== 'string') return { pool: source, isOwn: false }
+  if (isEmbedded(source)) return { pool: openPool(source), isOwn: true }
+  const url = new URL(source)
+  const { ownerUrl, url: appUrl } = shards.logins('default')
+  const given = ownerUrl ?? appUrl
+  if (typeof given !== 'string') throw new SetupInvalidError('databases of tenants are made with the login of options.database.ownerUrl: give it')
+  const [owner, server] = [new URL(given), new URL(given)]
+  const isSameServer = owner.host === url.host
+  owner.hostname = server.hostname = url.hostname
+  // Apart from the name: a host without a port would leave the owner's own.
+  owner.port = server.port = url.port
+  owner.pathname = url.pathname
+  if (!isSameServer) server.pathname = '/postgres'
+  const password = decodeURIComponent(url.password)
+  return {
+    login: { user: decodeURIComponent(url.username), ...(password !== '' && { password }) },
+    name: decodeURIComponent(url.pathname.slice(1)),
+    ownerUrl: owner.href,
+    serverUrl: server.href
+  }
+}
+
+/** Whether a tenant's own database has a login that can be made, locked out and dropped: not so an embedded one, or one that the options' function answered a pool for. */
+export async function hasServer (tenant: Tenant, { options: { database } }: Pick<ManagerContext, 'options'>): Promise<boolean> {
+  if (database.tenants === undefined) return false
+  const source = await resolveTenantUrl(tenant, database.tenants)
+  return typeof source === 'string' && !isEmbedded(source)
+}
+
+/** Opens the owner's connections to a tenant's own database for as long as `work` takes. */
+export async function withTenantDatabase<T> (tenant: Tenant, context: Pick<ManagerContext, 'options' | 'shards'>, work: (pool: pg.Pool) => Promise<T>): Promise<T> {
+  const server = await tenantServer(tenant, context)
+  if (!('pool' in server)) return ended(openManagerPool(server.ownerUrl), work)
+  return server.isOwn ? ended(server.pool, work) : work(server.pool)
+}
+
+/** Ends a pool when `work` has settled. */
+export async function ended<T> (pool: pg.Pool, work: (pool: pg.Pool) => Promise<T>): Promise<T> {
+  try {
+    return await work(pool)
+  } finally {
+    await pool.end()
+  }
+}

@@ -1,0 +1,38 @@
+import { createHash } from 'node:crypto'
+
+/** What went by. */
+export interface Digest {
+  readonly rows: number
+  readonly bytes: number
+  readonly sha256: string
+}
+
+/** Counts and hashes lines. */
+export class Digester {
+  readonly #hash = createHash('sha256')
+  #rows = 0
+  #bytes = 0
+
+  get rows (): number {
+    return this.#rows
+  }
+
+  add (chunk: Buffer): void {
+    this.#hash.update(chunk)
+    this.#bytes += chunk.length
+    for (let at = chunk.indexOf(10); at !== -1; at = chunk.indexOf(10, at + 1)) this.#rows++
+  }
+
+  /** Passes chunks on that it has added. */
+  async * through (source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    for await (const chunk of source) {
+      this.add(chunk)
+      yield chunk
+    }
+  }
+
+  /** To be asked once, at the end. */
+  digest (): Digest {
+    return { rows: this.#rows, bytes: this.#bytes, sha256: this.#hash.digest('hex') }
+  }
+}

@@ -1,0 +1,105 @@
+import { bool, checkOptions, nonEmptyString, TenantUnknownError, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import type pg from 'pg'
+import { mkdir, open, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import * as v from 'valibot'
+
+import type { ManagerContext } from '../context.ts'
+import { findTenant } from '../lifecycle/find.ts'
+import { assertStatus } from '../lifecycle/state.ts'
+import { Lines } from './copy.ts'
+import type { Digest } from './digester.ts'
+import { ExportRefusedError } from './errors.ts'
+import { isSameHome, withHome, type Home } from './home.ts'
+import { linesOf } from './lines.ts'
+import { createManifest, fileName, tablePath, type Manifest, type ManifestTable } from './manifest.ts'
+import { inSession } from './session.ts'
+import { readTables } from './tables.ts'
+import { makeFolder } from './target-folder.ts'
+import { readVersion } from './version.ts'
+
+/** What {@link Manager.export} may be told. */
+export interface ExportInput {
+  /** The folder that is made. */
+  readonly to: string
+  /** Whether an earlier export of that name is replaced. @default false */
+  readonly force?: boolean
+  /** Ends it; nothing is left then. */
+  readonly signal?: AbortSignal
+}
+
+const schema = v.strictObject({ to: nonEmptyString, force: v.optional(bool, false), signal: v.optional(v.instance(AbortSignal, 'must be an AbortSignal')) }, 'must be an object')
+
+export async function exportTenant (context: ManagerContext, ref: TenantRef, input: ExportInput): Promise<Manifest> {
+  const { to, force, signal } = checkOptions(schema, input)
+  const tenant = await findTenant(context, ref)
+  assertStatus(tenant.status, 'active', 'suspended', 'deleting')
+  return makeFolder(to, { force }, async folder => {
+    const work: Work = { context, tenant, folder, signal }
+    const { tables, migration } = await withHome(context, tenant, home => exportRows(work, home))
+    const steps = await exportSteps(work)
+    await assertStillThere(context, tenant)
+    const manifest = createManifest({ tenant, migration, steps, tables })
+    await writeFile(join(folder, 'manifest.json'), `${JSON.stringify(manifest, undefined, 2)}\n`, { flag: 'wx', flush: true })
+    signal?.throwIfAborted()
+    return manifest
+  })
+}
+
+interface Work {
+  readonly context: ManagerContext
+  readonly tenant: TenantRecord
+  readonly folder: string
+  readonly signal: AbortSignal | undefined
+}
+
+async function exportRows ({ context, tenant, folder, signal }: Work, home: Home): Promise<Pick<Manifest, 'tables' | 'migration'>> {
+  const { options } = context
+  await mkdir(join(folder, 'tables'))
+  return inSession(home, { shared: options.tables.schema, isSnapshot: true, ...(signal && { signal }) }, async client => {
+    const tables = await readTables(client, home, options.tables)
+    const done: ManifestTable[] = []
+    for (const table of tables) {
+      const { name, order, columns } = table
+      const report = (rows: number): void => options.progress?.({ operation: 'export', tenant: tenant.id, step: name, done: rows })
+      const digest = await writeLines(client, linesOf(home, tables, table), join(folder, tablePath(name)), report)
+      done.push({ name, ...digest, order, columns: columns.map(({ name, type }) => ({ name, type })) })
+    }
+    return { tables: done, migration: await readVersion(client, tenant) }
+  })
+}
+
+async function writeLines (client: pg.PoolClient, query: string, path: string, report: (rows: number) => void): Promise<Digest> {
+  const lines = new Lines(client, query)
+  const file = await open(path, 'wx')
+  try {
+    for await (const chunk of lines.read()) {
+      await file.appendFile(chunk)
+      report(lines.rows)
+    }
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  return lines.digest()
+}
+
+async function exportSteps ({ context, tenant, folder, signal }: Work): Promise<string[]> {
+  const done: string[] = []
+  for (const step of context.options.steps) {
+    if (step.export === undefined) continue
+    signal?.throwIfAborted()
+    const own = join(folder, 'steps', fileName(step.name))
+    await mkdir(own, { recursive: true })
+    await step.export({ tenant, folder: own, ...(signal && { signal }) })
+    done.push(step.name)
+  }
+  return done
+}
+
+// Its rows may have been moved or purged while they were read: then what was written is not all of them.
+async function assertStillThere ({ registry }: ManagerContext, tenant: TenantRecord): Promise<void> {
+  const now = await registry.findById(tenant.id)
+  if (now === undefined || now.status === 'deleted') throw new TenantUnknownError()
+  if (!isSameHome(now, tenant)) throw new ExportRefusedError('the tenant was moved while it was exported: call again')
+}

@@ -1,0 +1,124 @@
+import { quoteName, quoteText, type SqlClient } from '@fastify-tenancy/database'
+
+import { inOrder, isCircular } from './components.ts'
+import type { Home } from './home.ts'
+import { rowsOf, type TenantTable } from './tables.ts'
+
+/** Where the lines of a table come from: a query in the same database, or a stream. */
+export type LineSource = { readonly query: string } | { readonly lines: AsyncIterable<string> }
+
+export interface LoadInput {
+  readonly home: Home
+  /** All tables of the home. */
+  readonly tables: readonly TenantTable[]
+  /** Of those that are filled. */
+  readonly sourceOf: (table: TenantTable) => LineSource | undefined
+  /** The least that a sequence shall have reached, by `<table> <column>`. @default what the rows hold */
+  readonly floors?: ReadonlyMap<string, string>
+  /** Called with the rows so far. */
+  readonly onRows?: (table: string, rows: number) => void
+}
+
+/**
+ * Fills tables from lines, each table after those that it refers to. Tables that refer to each other, or to themselves, are filled by one
+ * statement, since foreign keys are asked at a statement's end.
+ *
+ * ```sql
+ * insert into "public"."notes" ("tenant_id", "body", "id") overriding system value
+ * select '7f3c…'::uuid, r."body", r."id" from unnest(string_to_array($1, e'\n')) lines (line), json_to_record(line::json) r ("body" text, "id" integer)
+ * ```
+ *
+ * @param client in the transaction in which all this is to happen
+ */
+export async function loadTables (client: SqlClient, { home, tables, sourceOf, floors = new Map(), onRows = () => {} }: LoadInput): Promise<void> {
+  for (const group of inOrder(tables)) {
+    const filled = group.flatMap(table => {
+      const source = sourceOf(table)
+      return source === undefined ? [] : [{ table, source }]
+    })
+    const inserts: string[] = []
+    for (const { table, source } of filled) {
+      const report = (rows: number): void => { onRows(table.name, rows) }
+      if ('query' in source) inserts.push(insertFrom(home, table, `(${source.query})`))
+      else if (!isCircular(group)) await eachBatch(source.lines, report, lines => client.query(insertFrom(home, table, batch), [lines]))
+      else inserts.push(insertFrom(home, table, await stage(client, table, source.lines, report)))
+    }
+    if (inserts.length > 0) await client.query(inserts.length === 1 ? inserts.join('') : `with ${inserts.map((text, index) => `t${index} as (${text})`).join(', ')} select`)
+  }
+  for (const table of tables) if (sourceOf(table) !== undefined) await advanceSequences(client, home, table, floors)
+}
+
+const batch = 'pg_catalog.unnest(pg_catalog.string_to_array($1::text, e\'\\n\'))'
+
+function insertFrom (home: Home, { name, columns, tenantColumn }: TenantTable, lines: string): string {
+  // json_to_record reads text by the type's own input function, but takes it as the value of a type that is JSON itself.
+  const record = columns.map(({ name, type, isJson }) => `${quoteName(name)} ${isJson ? 'text' : type}`)
+  const values = columns.map(({ name, type, isJson }) => `r.${quoteName(name)}${isJson ? `::${type}` : ''}`)
+  const targets = columns.map(({ name }) => quoteName(name))
+  if (tenantColumn !== undefined) {
+    targets.unshift(quoteName(tenantColumn.name))
+    values.unshift(`${quoteText(home.tenant)}::${tenantColumn.type}`)
+  }
+  const from = record.length === 0 ? '' : `, pg_catalog.json_to_record(lines.line::json) r (${record.join(', ')})`
+  return `insert into ${quoteName(home.schema)}.${quoteName(name)} (${targets.join(', ')}) overriding system value select ${values.join(', ')} from ${lines} lines (line)${from}`
+}
+
+async function stage (client: SqlClient, { name }: TenantTable, lines: AsyncIterable<string>, report: (rows: number) => void): Promise<string> {
+  const table = `pg_temp.${quoteName(name)}`
+  await client.query(`create temporary table ${quoteName(name)} (line text) on commit drop`)
+  await eachBatch(lines, report, text => client.query(`insert into ${table} select line from ${batch} lines (line)`, [text]))
+  return table
+}
+
+/** The most that one statement carries: lines, and characters. */
+const longest = { lines: 1_000, characters: 100_000 }
+
+async function eachBatch (lines: AsyncIterable<string>, report: (rows: number) => void, send: (text: string) => Promise<unknown>): Promise<void> {
+  let pending: string[] = []
+  let size = 0
+  let rows = 0
+  const flush = async (): Promise<void> => {
+    if (pending.length === 0) return
+    await send(pending.join('\n'))
+    rows += pending.length
+    pending = []
+    size = 0
+    report(rows)
+  }
+  for await (const line of lines) {
+    pending.push(line)
+    size += line.length
+    if (pending.length >= longest.lines || size >= longest.characters) await flush()
+  }
+  await flush()
+}
+
+// Never back: another tenant of the same table may be far ahead.
+async function advanceSequences (client: SqlClient, home: Home, { name, columns }: TenantTable, floors: ReadonlyMap<string, string>): Promise<void> {
+  for (const { name: column, sequence } of columns) {
+    if (sequence === null) continue
+    await client.query(`
+      select pg_catalog.setval(${quoteText(sequence)}::regclass, newest) from ${sequence} state,
+        (select greatest(pg_catalog.max(${quoteName(column)})::int8, $1::int8) as newest from ${quoteName(home.schema)}.${quoteName(name)}) highest
+      where newest > state.last_value or (newest = state.last_value and not state.is_called)`, [floors.get(`${name} ${column}`) ?? null])
+  }
+}
+
+/** A table with rows of the tenant's whose foreign key leads to another tenant's row: the key itself asks no policy. */
+export async function findForeignParent (client: SqlClient, home: Home, tables: readonly TenantTable[]): Promise<string | undefined> {
+  if (!home.isShared) return undefined
+  for (const table of tables) {
+    for (const { table: name, columns, parentColumns } of table.parents) {
+      const parent = tables.find(candidate => candidate.name === name)
+      const isScoped = columns.some((column, index) => column === table.tenantColumn?.name && parentColumns[index] === parent?.tenantColumn?.name)
+      if (parent === undefined || isScoped) continue
+      const pairs = columns.map((column, index) => `p.${quoteName(parentColumns[index] ?? '')} = t.${quoteName(column)}`)
+      const { rows } = await client.query(`
+        select from ${quoteName(home.schema)}.${quoteName(table.name)} t
+        where ${rowsOf(home, tables, table)} and ${columns.map(column => `t.${quoteName(column)} is not null`).join(' and ')}
+          and not exists (select from ${quoteName(home.schema)}.${quoteName(name)} p where ${pairs.join(' and ')} and ${rowsOf(home, tables, parent, 'p')}) limit 1`)
+      if (rows.length > 0) return table.name
+    }
+  }
+  return undefined
+}

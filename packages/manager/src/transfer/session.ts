@@ -1,0 +1,53 @@
+import { quoteName } from '@fastify-tenancy/database'
+import type pg from 'pg'
+
+import type { Home } from './home.ts'
+
+/** How values are written and read, whatever the server's own settings are. */
+const forms = `
+  set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; set local timezone = 'UTC'; set local extra_float_digits = 1;
+  set local bytea_output = 'hex'; set local lc_monetary = 'C'; set local xmloption = 'content';
+  set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0; set local lock_timeout = '10s'`
+
+export interface SessionOptions {
+  /** The schema of the shared tables, where types may be that tenants' schemas use. */
+  readonly shared: string
+  /** One snapshot for all statements, and nothing but reading. @default false */
+  readonly isSnapshot?: boolean
+  /** Ends it, up to its commit. */
+  readonly signal?: AbortSignal
+}
+
+/** Runs `work` in a transaction of a home's owner. When it fails, its connection is closed: a stream may still be on it. */
+export async function inSession<T> (home: Home, { shared, isSnapshot = false, signal }: SessionOptions, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  signal?.throwIfAborted()
+  const client = await home.pool.connect()
+  // Not its polite end: a server that is in the middle of sending would not hear it.
+  const drop = (): void => { socketOf(client).destroy() }
+  signal?.addEventListener('abort', drop)
+  // A lost connection fails the work that uses it; unheard, the event would end the process.
+  client.on('error', ignore)
+  try {
+    await client.query(`begin${isSnapshot ? ' isolation level repeatable read read only' : ''}; ${forms};
+      set local search_path = ${quoteName(home.schema)}, ${quoteName(shared)}, pg_temp`)
+    const result = await work(client)
+    signal?.throwIfAborted()
+    signal?.removeEventListener('abort', drop)
+    await client.query('commit')
+    client.off('error', ignore)
+    client.release()
+    return result
+  } catch (error) {
+    drop()
+    client.release(true)
+    throw signal?.aborted ? signal.reason : error
+  } finally {
+    signal?.removeEventListener('abort', drop)
+  }
+}
+
+function ignore (): void {}
+
+function socketOf (client: pg.PoolClient): { destroy (): void } {
+  return (client as unknown as { connection: { stream: { destroy (): void } } }).connection.stream
+}
