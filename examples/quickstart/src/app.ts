@@ -1,6 +1,7 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import tenancy, { openPool } from 'fastify-tenancy'
 
+import { ownDatabases } from './own-databases.ts'
 import { routes } from './routes.ts'
 import { setUp } from './set-up.ts'
 
@@ -10,7 +11,7 @@ export interface Settings {
   databaseUrl: string
   redisUrl?: string | undefined
   limitsFile: string
-  isolation: 'rls' | 'row' | 'schema'
+  isolation: 'rls' | 'row' | 'schema' | 'database'
   /** Signs the tenant context. Every process on one database needs the same. */
   secret?: string | undefined
   logger?: boolean
@@ -20,14 +21,19 @@ export interface Settings {
 export async function buildApp ({ baseDomain, databaseUrl, redisUrl, limitsFile, isolation, secret, logger = true }: Settings): Promise<FastifyInstance> {
   if (secret === undefined && process.env.NODE_ENV === 'production') throw new Error('TENANCY_SECRET must be set under NODE_ENV=production')
   const rls = { secret: secret ?? 'a secret for trying it out, known to everybody' }
-  const tables = isolation === 'schema' ? {} : { tenant: ['projects', 'tasks'] }
+  const tables = isolation === 'schema' || isolation === 'database' ? {} : { tenant: ['projects', 'tasks'] }
 
   // One pool for set-up and requests: an embedded database has a single connection.
-  const database = openPool(databaseUrl)
+  const pool = openPool(databaseUrl)
+  const own = isolation === 'database' ? ownDatabases(databaseUrl, rls.secret) : undefined
+  const database = { url: pool, ...own?.options }
   // An id of any length is looked for, and not found; a number is no name.
   const app = Fastify({ logger, routerOptions: { maxParamLength: 16_384 }, ajv: { customOptions: { coerceTypes: false } } })
-  app.addHook('onClose', () => database.end())
-  await setUp(database, { isolation, rls, tables })
+  app.addHook('onClose', async () => {
+    await own?.close()
+    await pool.end()
+  })
+  await setUp(pool, { database, isolation, rls, tables })
 
   await app.register(tenancy, {
     baseDomain,
@@ -36,7 +42,8 @@ export async function buildApp ({ baseDomain, databaseUrl, redisUrl, limitsFile,
     isolation,
     rls,
     tables,
-    rateLimit: limitsFile
+    rateLimit: limitsFile,
+    closeTimeout: '5s'
   })
   routes(app)
   return app

@@ -82,9 +82,9 @@ function text (property: string): object {
   }
 }
 
-async function forgetStats ({ cache, log }: FastifyRequest): Promise<void> {
-  // Without Redis the row is written all the same: the count is wrong until it expires.
-  await cache.delete('stats').catch((error: unknown) => log.warn({ err: error }, 'stats were not forgotten'))
+async function forgetStats ({ cache }: FastifyRequest): Promise<void> {
+  // In an outage of Redis, which the cache logs, the row is written all the same: the count is wrong until it expires.
+  await cache.delete('stats').catch(() => {})
 }
 
 /** An id that is no uuid names no project. */

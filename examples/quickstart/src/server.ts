@@ -2,9 +2,6 @@ import { fileURLToPath } from 'node:url'
 
 import { buildApp, type Settings } from './app.ts'
 
-/** How long requests may still run after SIGTERM. A connection on which none has begun would otherwise hold the process for minutes. */
-const grace = 5_000
-
 const { env } = process
 const port = Number(env.PORT || 3000)
 const baseDomain = env.BASE_DOMAIN || 'localhost'
@@ -19,10 +16,8 @@ try {
     secret: env.TENANCY_SECRET
   })
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => {
-      setTimeout(() => app.server.closeAllConnections(), grace)
-      void app.close().then(() => process.exit(0))
-    })
+    // What is under way may end within the suite's closeTimeout.
+    process.once(signal, () => { void app.close().then(() => process.exit(0)) })
   }
   await app.listen({ port, host: env.HOST || '127.0.0.1' })
 } catch (error) {

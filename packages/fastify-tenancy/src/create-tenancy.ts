@@ -9,7 +9,7 @@ import { Tenancy } from './tenancy.ts'
 
 /** {@link Tenancy} without an application: whoever made it closes it. */
 export interface StandaloneTenancy extends Tenancy {
-  /** Waits up to 5 s for runs that are under way, cuts the rest short, and closes what was opened. */
+  /** Waits up to `closeTimeout` for runs that are under way, cuts the rest short, and closes what was opened. */
   close (): Promise<void>
 }
 
@@ -32,12 +32,13 @@ export async function createTenancy (given: TenancyOptions, { log = silent }: St
   const database = openDatabase(options.database)
   const registry = options.registry ?? database.registry
   const { resolver, close: closeResolver } = openResolver(resolveResolverOptions({ ...options.resolver, ...shared, registry }, 'options.resolver'))
-  const cache = options.cache && openCache(resolveCacheOptions({ ...options.cache, ...shared }, 'options.cache'))
+  database.onFenced = tenant => { resolver.doubt(tenant) }
+  const cache = options.cache && openCache(resolveCacheOptions({ ...options.cache, ...shared }, 'options.cache'), log)
   const runs = new Runs({ database, cache, log, watch: resolver.watch })
 
   // What was opened first is closed last: the others use it.
   const close = async (): Promise<void> => {
-    await runs.close()
+    await runs.close(options.closeTimeout)
     await cache?.close()
     await closeResolver()
     await database.close()

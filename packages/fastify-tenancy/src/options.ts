@@ -1,5 +1,5 @@
 import { resolveCacheOptions, type CacheOptions } from '@fastify-tenancy/cache'
-import { checkOptions, nonEmptyString, OptionInvalidError, type TenantRegistry } from '@fastify-tenancy/core'
+import { checkOptions, duration, nonEmptyString, OptionInvalidError, type TenantRegistry } from '@fastify-tenancy/core'
 import { resolveDatabaseOptions, type ResolvedDatabaseOptions, type TenantDatabaseOptions } from '@fastify-tenancy/database'
 import { resolveRateLimitOptions, type RateLimitOptions } from '@fastify-tenancy/rate-limit'
 import { redisSchema, type RedisSource } from '@fastify-tenancy/redis'
@@ -18,6 +18,8 @@ export interface TenancyOptions extends
   readonly rateLimit?: string | false | Omit<RateLimitOptions, 'redis'>
   /** The cache's options, or false for no cache. @default { ttl: '5m' } */
   readonly cache?: false | Omit<CacheOptions, 'redis' | 'decorator'>
+  /** How long requests and runs that are under way may go on while the application closes; then they are cut short. @default '10s' */
+  readonly closeTimeout?: string
   /** Other names where these are taken. @default { tenant: 'tenant', db: 'db', cache: 'cache' } */
   readonly decorators?: { readonly tenant?: string, readonly db?: string, readonly cache?: string }
 }
@@ -31,10 +33,12 @@ export interface ResolvedTenancyOptions {
   readonly resolver: Omit<TenantResolverOptions, 'registry' | 'redis'>
   readonly rateLimit: Omit<RateLimitOptions, 'redis'> | undefined
   readonly cache: Omit<CacheOptions, 'redis'> | undefined
+  /** In milliseconds. */
+  readonly closeTimeout: number
 }
 
 // The parts are checked by their plugins below.
-const part = v.custom<object>(value => typeof value === 'object' && value !== null, 'must be an object')
+const part = v.custom<object>(value => typeof value === 'object' && value !== null && !Array.isArray(value), 'must be an object')
 const schema = v.strictObject({
   baseDomain: v.optional(v.unknown()),
   hosts: v.optional(v.unknown()),
@@ -50,6 +54,7 @@ const schema = v.strictObject({
   resolver: v.optional(part, {}),
   rateLimit: v.optional(v.union([v.literal(false), nonEmptyString, part], 'must be the path of a limits file, an object, or false'), false),
   cache: v.optional(v.union([v.literal(false), part], 'must be an object or false'), {}),
+  closeTimeout: v.optional(duration, '10s'),
   decorators: v.optional(v.strictObject({
     tenant: v.optional(nonEmptyString, 'tenant'),
     db: v.optional(nonEmptyString, 'db'),
@@ -63,7 +68,7 @@ const schema = v.strictObject({
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function resolveTenancyOptions (given: unknown): ResolvedTenancyOptions {
-  const { baseDomain, hosts, routes, database, isolation, rls, row, tables, registry, audit, redis, resolver, rateLimit, cache, decorators } = checkOptions(schema, given)
+  const { baseDomain, hosts, routes, database, isolation, rls, row, tables, registry, audit, redis, resolver, rateLimit, cache, closeTimeout, decorators } = checkOptions(schema, given)
 
   const resolvedDatabase = resolveDatabaseOptions(defined({ database, isolation, rls, row, tables, registry, audit, decorator: decorators.db }))
   const misplaced = ['baseDomain', 'hosts', 'routes', 'registry', 'redis', 'decorators'].find(name => name in resolver)
@@ -82,7 +87,8 @@ export function resolveTenancyOptions (given: unknown): ResolvedTenancyOptions {
     decorators,
     resolver: resolverOptions as ResolvedTenancyOptions['resolver'],
     rateLimit: rateLimitOptions === false ? undefined : rateLimitOptions as ResolvedTenancyOptions['rateLimit'],
-    cache: cacheOptions
+    cache: cacheOptions,
+    closeTimeout
   })
 }
 

@@ -6,6 +6,7 @@ import { tenantResolver } from '@fastify-tenancy/resolver'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 
+import { closeInTime } from './close-in-time.ts'
 import { mapErrors } from './map-errors.ts'
 import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
 import { Runs } from './runs.ts'
@@ -34,9 +35,10 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
 
   mapErrors(app)
   const resolver = app.tenantResolver
+  database.onFenced = tenant => { resolver.doubt(tenant) }
   const cache = options.cache === undefined ? undefined : app.tenantCache
   const runs = new Runs({ database, cache, log: app.log, watch: resolver.watch })
-  app.addHook('onClose', () => runs.close())
+  closeInTime(app, runs, options.closeTimeout)
   app.decorate('tenancy', new Tenancy({ resolver, registry, database, redis, runs }))
 }
 

@@ -26,9 +26,6 @@ export interface RunSettings {
   readonly signal?: AbortSignal | undefined
 }
 
-/** How long runs may go on while the application closes, in milliseconds. */
-const grace = 5_000
-
 /** The work for tenants that is under way outside requests. */
 export class Runs {
   readonly #parts: RunParts
@@ -59,11 +56,15 @@ export class Runs {
     return this.#runIn(scope, fn, transaction)
   }
 
-  /** Waits a while for what is under way, and then cuts it short. */
-  async close (): Promise<void> {
+  /**
+   * Waits for what is under way, and then cuts it short.
+   *
+   * @param timeout the longest wait, in milliseconds
+   */
+  async close (timeout: number): Promise<void> {
     if (this.#underWay.size === 0) return
     const { promise: late, resolve } = Promise.withResolvers<void>()
-    const timer = setTimeout(resolve, grace)
+    const timer = setTimeout(resolve, timeout)
     await Promise.race([Promise.all(this.#underWay.values()), late])
     clearTimeout(timer)
     for (const scope of this.#underWay.keys()) scope.abort(new Error('the application is closing'))

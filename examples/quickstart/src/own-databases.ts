@@ -1,0 +1,36 @@
+import type { ManagerOptions } from '@fastify-tenancy/manager'
+import { openPool } from 'fastify-tenancy'
+import { createHmac } from 'node:crypto'
+
+type DatabaseOptions = Extract<ManagerOptions['database'], { readonly url: unknown }>
+
+/** What strategy `database` adds to `options.database`, and what ends it. */
+export interface OwnDatabases {
+  readonly options: Pick<DatabaseOptions, 'tenants' | 'ownerUrl'>
+  close (): Promise<void>
+}
+
+/** Where each tenant's own database is: on the same server with a login of its own, or embedded in this process. */
+export function ownDatabases (databaseUrl: string, secret: string): OwnDatabases {
+  if (databaseUrl.startsWith('pglite:')) return embedded()
+  const url = ({ id }: { readonly id: string }): string => {
+    const name = `tenant_${id}`
+    const password = createHmac('sha256', secret).update(`password of ${id}`).digest('hex')
+    return Object.assign(new URL(databaseUrl), { username: name, password, pathname: `/${name}` }).href
+  }
+  return { options: { tenants: { url }, ownerUrl: databaseUrl }, async close () {} }
+}
+
+// In memory: whoever opens one a second time has another.
+function embedded (): OwnDatabases {
+  const pools = new Map<string, ReturnType<typeof openPool>>()
+  const url = ({ id }: { readonly id: string }): ReturnType<typeof openPool> => {
+    const pool = pools.get(id) ?? openPool('pglite://memory')
+    pools.set(id, pool)
+    return pool
+  }
+  return {
+    options: { tenants: { url } },
+    async close () { await Promise.all(Array.from(pools.values(), pool => pool.end())) }
+  }
+}
