@@ -19,8 +19,8 @@ const silent = { info () {}, warn () {}, error () {} }
 
 export interface Caches {
   readonly url: string
-  /** A tenant's cache over Redis, with a tier in process for `local` as long. */
-  ours (local: string | false): Promise<TenantCacheHandle>
+  /** The caches of so many tenants over Redis, with a tier in process for `local` as long. */
+  ours (local: string | false, tenants: number): Promise<TenantCacheHandle[]>
   bento (isLocal: boolean): { get (key: string): Promise<unknown>, wrap (key: string, load: () => unknown): Promise<unknown> }
   /** `wrap` of async-cache-dedupe, whose one store is in process or Redis. */
   dedupe (isLocal: boolean, load: () => unknown): (key: string) => Promise<unknown>
@@ -33,10 +33,10 @@ export async function openCaches (): Promise<Caches> {
   const server = await startRedis()
   return {
     url: server.url,
-    async ours (local) {
+    async ours (local, tenants) {
       const cache = openCache(resolveCacheOptions({ redis: openRedis(server.url), ttl: '1h', local: local === false ? false : { ttl: local } }))
       await cache.start()
-      return cache.forScope(new TenantScope(createTenant({ id: 'tenant-1', slug: 'acme' }), silent))
+      return Array.from({ length: tenants }, (_, at) => cache.forScope(new TenantScope(createTenant({ id: `tenant-${at}`, slug: `t${at}` }), silent)))
     },
     bento (isLocal) {
       const layers = bentostore()

@@ -1,11 +1,13 @@
 // Issue 5: a value of 230 bytes that is in the process already, before Redis, against bentocache's two tiers.
+import type { TenantCacheHandle } from '@fastify-tenancy/cache'
+
 import { repeatAsync } from '../../src/micro.ts'
 import { race, type Contender } from '../../src/race.ts'
 import { report, table, versions } from '../../src/report.ts'
 import { anyKey, keys, openCaches, value } from './caches.ts'
 
 const caches = await openCaches()
-const ours = await caches.ours('1h')
+const [ours] = await caches.ours('1h', 1) as [TenantCacheHandle]
 const bento = caches.bento(true)
 const dedupe = caches.dedupe(true, () => value)
 const load = (): unknown => value

@@ -45,6 +45,8 @@ export interface BenchServer {
   readonly signed: BenchDatabase
   /** A role for each tenant. */
   readonly roles: BenchDatabase
+  /** Databases of tenants' own, with the one table and nothing of ours; by their owner's login. */
+  readonly own: readonly string[]
   readonly version: string
   stop (): Promise<void>
 }
@@ -55,11 +57,14 @@ export async function startServer (): Promise<BenchServer> {
   await admin.connect()
   const { rows: [row] } = await admin.query<{ server_version: string }>('show server_version')
   for (const name of ['plain', 'signed', 'roles']) await admin.query(`create database ${name}`)
+  await admin.query('create role own_app login password \'secret\'')
+  for (const at of [0, 1, 2, 3]) await admin.query(`create database own_${at} owner own_app`)
   await admin.end()
   return {
     plain: await provision(server.url, 'plain'),
     signed: await provision(server.url, 'signed'),
     roles: await provision(server.url, 'roles'),
+    own: await Promise.all([0, 1, 2, 3].map(at => provisionOwn(server.url, `own_${at}`))),
     version: `PostgreSQL ${row?.server_version}`,
     stop: () => server.stop()
   }
@@ -84,11 +89,22 @@ async function provision (serverUrl: string, name: string): Promise<BenchDatabas
     if (name === 'roles') await ensureTenantRole(client, id, 'app', login.user)
     if (name === 'plain') await ensureTenantSchema(client, { id, schema: tenantIdentifier(id), login: login.user, build: async inSchema => { await inSchema.query(own) } })
   }
-  await client.query(`create role ${hand.user} login password '${hand.password}'; alter table bare_items owner to ${hand.user}`)
+  await client.query(`create role ${hand.user} login password '${hand.password}'; alter table bare_items owner to ${hand.user};
+    grant usage on schema tenancy to ${hand.user}; grant select on tenancy.fences to ${hand.user}; grant execute on function tenancy.refuse(text) to ${hand.user}`)
   await client.query('vacuum analyze')
   await client.end()
   const urlOf = ({ user, password }: { user: string, password: string }): string => Object.assign(new URL(superUrl), { username: user, password }).href
   return { url: urlOf(login), handUrl: urlOf(hand) }
+}
+
+async function provisionOwn (serverUrl: string, name: string): Promise<string> {
+  const url = Object.assign(new URL(serverUrl), { username: 'own_app', password: 'secret', pathname: `/${name}` }).href
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  await client.query(own)
+  await client.query('vacuum analyze items')
+  await client.end()
+  return url
 }
 
 /** A pool, and the CPU that its backends have used so far, in µs. */

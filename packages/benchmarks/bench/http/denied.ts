@@ -6,7 +6,7 @@ import { openField } from './field.ts'
 const field = await openField()
 const baseline = await field.server('bare')
 const others = []
-for (const kind of ['suite, local limiter', 'suite, Redis limiter', '@fastify/rate-limit, Redis', 'rate-limiter-flexible, Redis']) {
+for (const kind of ['suite, local limiter', 'suite, leased limiter', 'suite, Redis limiter', '@fastify/rate-limit, Redis', 'rate-limiter-flexible, Redis']) {
   others.push(await field.server(`denied ${kind}`, 429))
 }
 const result = await race(baseline.apart, others.map(({ apart }) => apart))
@@ -17,6 +17,7 @@ report('denied', `**32 connections, a request at a time**\n\n${table(result, [
   { figure: 'cpu', title: 'CPU µs/request', digits: 1 }
 ], [
   { name: 'denied suite, local limiter', figure: 'perSecond', atLeast: 0.95 },
+  { name: 'denied suite, leased limiter', figure: 'perSecond', atLeast: 0.95 },
   { name: 'denied suite, Redis limiter', figure: 'perSecond', atLeast: 0.95 }
 ])}\n\n**CPU, 16 requests in a row on each of 2 connections**\n\n${table(inRow, [{ figure: 'cpu', title: 'CPU µs/request', digits: 1 }])}\n\nautocannon, 32 connections; ${versions('@fastify/rate-limit', 'rate-limiter-flexible', 'autocannon').join(', ')}`)
 process.exit()

@@ -27,6 +27,7 @@ async function prepare (app: FastifyInstance): Promise<void> {
     case 'suite, no limits': return suite(app, {})
     case 'suite, local limiter': return suite(app, { rateLimit: { limits: { default: { rpm } } } })
     case 'suite, Redis limiter': return suite(app, { rateLimit: { limits: { default: { rpm } } }, redis: BENCH_REDIS })
+    case 'suite, leased limiter': return suite(app, { rateLimit: { limits: { default: { rpm } }, precision: 'leased' }, redis: BENCH_REDIS })
     case '@fastify/rate-limit, local': await app.register(rateLimit, { max: rpm, timeWindow: 60_000, keyGenerator: tenantOf })
       return
     case '@fastify/rate-limit, Redis': await app.register(rateLimit, { max: rpm, timeWindow: 60_000, keyGenerator: tenantOf, redis: new Redis(BENCH_REDIS, { connectTimeout: 500, maxRetriesPerRequest: 1 }) })
