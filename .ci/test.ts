@@ -3,10 +3,12 @@
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
 import { rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 
 import { embeddedPostgres } from '../test/support/embedded-postgres.ts'
+import { isLong } from '../test/support/long.ts'
 import { hasRedisServer, startPostgres, startRedis, temporaryFolder, type Service } from '../test/support/services.ts'
 import { terse, type Summary } from './terse.ts'
 
@@ -58,10 +60,13 @@ async function redisUrl (): Promise<string | undefined> {
 async function runTap (): Promise<Summary & { status: number }> {
   const redis = await redisUrl()
   const database = process.env.TEST_DATABASE_URL || await start(startPostgres())
-  tap = spawn('tap', ['run', '--reporter=tap', ...process.argv.slice(2)], {
+  // Every day without the long ones. Files that are named run whatever they are called.
+  const everyDay = isLong || process.argv.slice(2).some(argument => !argument.startsWith('-')) ? [] : ['--exclude=test/**/*.long.test.ts']
+  tap = spawn('tap', ['run', '--reporter=tap', ...everyDay, ...process.argv.slice(2)], {
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,
-    env: { ...process.env, TEST_DATABASE_URL: database, ...(redis && { TEST_REDIS_URL: redis }) }
+    // Every file and every process of theirs loads the same sources: compiled once, that is a third of what they cost.
+    env: { NODE_COMPILE_CACHE: join(folder, 'compiled'), ...process.env, TEST_DATABASE_URL: database, ...(redis && { TEST_REDIS_URL: redis }) }
   })
   const closed = once(tap, 'close') as Promise<[number | null]>
   const summary = await terse(createInterface({ input: tap.stdout }), line => { console.log(line) })

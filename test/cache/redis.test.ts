@@ -1,8 +1,11 @@
 // What the cache does to a real Redis, and what an outage of it does to the cache.
+import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import { setImmediate } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
+import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
+import { ScopeTransaction, type ScopeLogger } from '@fastify-tenancy/core'
 import { openRedis } from '@fastify-tenancy/redis'
 
 import { RedisStore } from '../../packages/cache/src/redis-store.ts'
@@ -10,7 +13,7 @@ import { freshRedisOptions, noRedis } from '../support/fresh.ts'
 import { startCluster } from '../support/cluster.ts'
 import { startRedis, type RedisService } from '../support/services.ts'
 import { until } from '../support/until.ts'
-import { appWith, cacheOf } from './stub.ts'
+import { appWith, cacheOf, scopeOf, silent } from './stub.ts'
 
 async function server (t: Test): Promise<RedisService & { raw: Redis }> {
   const redis = await startRedis()
@@ -182,6 +185,35 @@ for (const onStoreError of ['miss', 'throw'] as const) {
   })
 }
 
+t.test('an outage is logged once, and its end, whatever is asked of the cache meanwhile', { skip: noRedis }, async t => {
+  let redis = await startRedis()
+  t.teardown(() => redis.stop())
+  const lines: string[] = []
+  const log: ScopeLogger = { ...silent, info: (_, line) => lines.push(line), warn: (_, line) => lines.push(line), error: (_, line) => lines.push(line) }
+  const caches = openCache(resolveCacheOptions({ redis: redis.url }), log)
+  t.teardown(() => caches.close())
+  await caches.start()
+  const scope = scopeOf('acme', log)
+  const transaction = scope.transaction = new ScopeTransaction()
+  const cache = caches.forScope(scopeOf('acme', log))
+  await cache.set('k', 1)
+  await redis.stop()
+  for (let at = 0; at < 20; at++) {
+    t.equal(await cache.get('k'), undefined)
+    t.equal(await cache.wrap('k', () => 1, { lock: true, tags: ['x'] }), 1)
+    await t.rejects(cache.delete('k'))
+    await t.rejects(cache.flush())
+  }
+  await caches.forScope(scope).delete('k')
+  await transaction.committed()
+  t.match(lines, [/^the cache cannot reach Redis/])
+  t.equal(lines.length, 1)
+  redis = await startRedis({ port: redis.port })
+  await until(async () => await cache.wrap('k', () => 2) === 2 && await cache.get('k') === 2)
+  t.match(lines[1], /^the cache reaches Redis again/)
+  t.equal(lines.length, 2)
+})
+
 t.test('RED-01 Redis down at boot: the app starts, the cache misses, and fills when Redis is there', { skip: noRedis }, async t => {
   const first = await startRedis()
   await first.stop()
@@ -241,7 +273,7 @@ t.test('a lock that ended is not given back by the one who had it', { skip: noRe
   const redis = openRedis(url)
   t.teardown(() => redis.close())
   await redis.ready()
-  const store = new RedisStore(redis)
+  const store = new RedisStore(redis, silent)
   const first = await store.lock('acme', 'k', 10)
   const second = await until(() => store.lock('acme', 'k', 60_000))
   t.equal(await store.lock('acme', 'k', 60_000), undefined)
@@ -253,9 +285,12 @@ t.test('a lock that ended is not given back by the one who had it', { skip: noRe
 
 t.test('on a Cluster of three every method works, and flush leaves no value of the tenant reachable', { skip: noRedis }, async t => {
   const cluster = await startCluster(t)
-  const app = await appWith({ redis: cluster.client({ keyPrefix: 'app:' }), local: { ttl: '1m' } })
-  t.teardown(() => app.close())
-  await app.ready()
+  const [app, other] = await Promise.all([1, 2].map(async () => {
+    const app = await appWith({ redis: cluster.client({ keyPrefix: 'app:' }), local: { ttl: '1m' } })
+    t.teardown(() => app.close())
+    await app.ready()
+    return app
+  })) as [FastifyInstance, FastifyInstance]
   const ids = ['a', 'b', 'c', 'd', 'e']
   for (const id of ids) {
     const cache = cacheOf(app, id)
@@ -266,8 +301,20 @@ t.test('on a Cluster of three every method works, and flush leaves no value of t
     t.equal(await cache.delete('k0', 'k1', 'n'), 3)
     await cache.invalidateTag('k2')
     t.same(await cache.getMany(keysOf(4)), [undefined, undefined, undefined, `${id}:k3`])
+    t.equal(await cache.toKeyv().get('k3'), `${id}:k3`)
   }
+  t.same(await Promise.all(ids.map(id => cacheOf(other, id).get('k9'))), ids.map(id => `${id}:k9`), 'tenants of any slot in one turn')
+  const admins = cluster.nodes.map(({ url }) => new Redis(url))
+  t.teardown(() => { for (const admin of admins) admin.disconnect() })
+  const stored = async (): Promise<string[]> => (await Promise.all(admins.map(admin => admin.keys('app:tenancy:{a}:cache:k*')))).flat()
+  const reachable = async (by: FastifyInstance): Promise<unknown[]> => {
+    const keys = (await stored()).map(key => key.slice('app:tenancy:{a}:cache:k'.length))
+    return (await cacheOf(by, 'a').getMany(keys)).filter(value => value !== undefined)
+  }
+  t.ok((await reachable(other)).length >= 8, 'the control: what is stored is reachable')
   await cacheOf(app, 'a').flush()
-  t.same((await cacheOf(app, 'a').getMany([...keysOf(10), 'w'])).filter(value => value !== undefined), [])
+  t.ok((await stored()).length >= 8, 'it is still there')
+  t.same(await reachable(app), [])
+  await until(async () => (await reachable(other)).length === 0) // its copies go by a message
   t.equal(await cacheOf(app, 'b').get('k9'), 'b:k9')
 })

@@ -14,6 +14,7 @@ const promised: Record<string, { code: string, statusCode: number, retryAfter?: 
   TenantNotReadyError: { code: 'FST_TENANCY_TENANT_NOT_READY', statusCode: 503, retryAfter: 5 },
   TenantConflictError: { code: 'FST_TENANCY_TENANT_CONFLICT', statusCode: 409 },
   RegistryUnavailableError: { code: 'FST_TENANCY_REGISTRY_UNAVAILABLE', statusCode: 503, retryAfter: 1 },
+  RateLimitedError: { code: 'FST_TENANCY_RATE_LIMITED', statusCode: 429 },
   ScopeClosedError: { code: 'FST_TENANCY_SCOPE_CLOSED', statusCode: 500 },
   ContextMissingError: { code: 'FST_TENANCY_CONTEXT_MISSING', statusCode: 500 }
 }

@@ -37,3 +37,21 @@ t.test('DBT-07 a message never shows a password or a secret', async t => {
   }
   t.throws(() => checkOptions(schema, { secret: 'hunter2' }), { message: 'options.secret must be a number, got a string of 7 characters' })
 })
+
+t.test('an array in the place of an object is refused, however deep; where a list is meant it stays one', async t => {
+  const inner = v.strictObject({ ttl: v.optional(duration, '5m') }, 'must be an object')
+  const nested = v.pipe(v.strictObject({
+    cache: v.optional(inner, {}),
+    local: v.optional(v.union([v.literal(false), inner], 'must be false or an object with ttl'), false),
+    tables: v.optional(v.pipe(v.union([v.array(v.string()), v.record(v.string(), v.string())]), v.transform(given => Array.isArray(given) ? Object.fromEntries(given.map(name => [name, 'id'])) : given)), {}),
+    deep: v.optional(v.union([v.string(), v.strictObject({ inner: v.optional(inner, {}) })], 'must be a string or an object')),
+    names: v.optional(v.record(v.string(), v.string(), 'must be an object'))
+  }, 'must be an object'), v.transform(options => options))
+  t.throws(() => checkOptions(nested, []), { message: 'options must be an object, got an array' })
+  t.throws(() => checkOptions(nested, { cache: [] }), { message: 'options.cache must be an object, got an array' })
+  t.throws(() => checkOptions(nested, { local: [] }), { message: 'options.local must be false or an object with ttl, got an array' })
+  t.throws(() => checkOptions(nested, { deep: [] }), { message: 'options.deep must be a string or an object, got an array' })
+  t.throws(() => checkOptions(nested, { deep: { inner: [] } }), { message: 'options.deep.inner must be an object, got an array' })
+  t.throws(() => checkOptions(nested, { names: [] }), { message: 'options.names must be an object, got an array' })
+  t.same(checkOptions(nested, { tables: ['projects'], local: {}, deep: { inner: {} } }), { cache: { ttl: 300_000 }, local: { ttl: 300_000 }, tables: { projects: 'id' }, deep: { inner: { ttl: 300_000 } } })
+})

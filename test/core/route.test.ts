@@ -32,7 +32,7 @@ t.test('what means nothing is refused by name: no route falls back to a laxer ru
     ['', /^config\.tenancy must/],
     [false, /^config\.tenancy must be 'required', 'optional', 'off' or an object, got false$/],
     [null, /^config\.tenancy must/],
-    [[], /^config\.tenancy must be an object, got an array$/],
+    [[], /^config\.tenancy must be 'required', 'optional', 'off' or an object, got an array$/],
     [{ mode: 'offf' }, /^config\.tenancy\.mode must be one of/],
     [{ Mode: 'off' }, /^config\.tenancy\.Mode is not a known option/],
     [{ cost: -1 }, /^config\.tenancy\.cost must be 0 or a positive integer, got -1$/],

@@ -201,7 +201,8 @@ t.test('INJ-13 INJ-23 what a statement changes in its session does not meet the 
     t.same(await settings(b), clean, name)
     t.same(await bodies(b), ['globex:1'], name)
   }
-  await sql`select pg_advisory_lock(42)`.execute(a.db)
+  // By a name that no reader of the text finds.
+  await sql.raw("select query_to_xml('select pg_advisory' || '_lock(42)', true, true, '')").execute(a.db)
   await until(async () => (await on.admin("select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())")).length === 0)
   await b.db.insertInto('notes').values({ body: 'globex:2' }).execute()
 })
@@ -303,4 +304,23 @@ t.test('long lists of ever new lengths leave nothing prepared on the connection,
   t.same(await bodies(b), ['globex:1'])
   const { rows } = await sql<{ longest: number }>`select max(length(statement)) as longest from pg_prepared_statements`.execute(a.db)
   t.ok(Number(rows[0]?.longest) < 10_000)
+})
+
+t.test('POOL-01 what the last borrower drew from a sequence is not shown: lastval() and currval() know their own transaction alone', async t => {
+  const { on, a, b } = await oneConnection(t)
+  const drawn = async (): Promise<number> => Number((await on.admin('select last_value from notes_id_seq'))[0]?.last_value)
+  const questions = ['select lastval() as drawn', "select currval('notes_id_seq') as drawn", "select query_to_xml('select last' || 'val()', true, true, '')::text as drawn", 'select U&"\\006castval"() as drawn']
+  for (const question of questions) {
+    await b.db.insertInto('notes').values({ body: 'globex:drawn' }).execute()
+    await t.rejects(sql.raw(question).execute(a.db), { code: '55000' }, question)
+    await b.db.insertInto('notes').values({ body: 'globex:drawn' }).execute()
+    await t.rejects(a.db.transaction().execute(async trx => {
+      await trx.selectFrom('notes').selectAll().execute()
+      await sql.raw(question).execute(trx)
+    }), { code: '55000' }, question)
+    await a.db.transaction().execute(async trx => {
+      await trx.insertInto('notes').values({ body: 'acme:drawn' }).execute()
+      t.match(JSON.stringify((await sql.raw(question).execute(trx)).rows), String(await drawn()), 'its own it may ask for')
+    })
+  }
 })

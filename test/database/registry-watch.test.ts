@@ -3,8 +3,10 @@ import { init, postgresRegistry } from '@fastify-tenancy/database'
 import pg from 'pg'
 import t from 'tap'
 
+import { watchTenants } from '../../packages/database/src/registry/watch-tenants.ts'
 import { freshDatabase } from '../support/fresh.ts'
 import { connect } from '../support/sql.ts'
+import { tcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/until.ts'
 
 t.test('REG-08 every write is heard with all names that the tenant had or has, by whatever way it came, and a lost connection costs none', async t => {
@@ -46,6 +48,29 @@ t.test('REG-08 every write is heard with all names that the tenant had or has, b
   await stop?.()
   await until(async () => (await admin.query('select from pg_stat_activity where application_name = \'watcher\' and datname = current_database()')).rowCount === 0)
   t.equal(pids.length, 2, 'ended, it stays away')
+})
+
+t.test('REG-08 a connection that died without a word is given up, and costs no change', async t => {
+  const url = await freshDatabase(t)
+  const admin = await connect(t, url)
+  await init(admin)
+  const proxy = await tcpProxy(t, url)
+  const heard: (TenantChange | 'all')[] = []
+  const stop = await watchTenants(async () => {
+    const client = new pg.Client({ connectionString: proxy.url, connectionTimeoutMillis: 100 })
+    await client.connect()
+    return client
+  }, change => heard.push(change), { every: 50, within: 50 })
+  t.teardown(stop)
+  await postgresRegistry(admin).insert({ id: 'a', slug: 'acme' })
+  await until(() => heard.length === 1)
+  proxy.blackHole()
+  await admin.query("update tenancy.tenants set plan = 'pro'")
+  await until(() => proxy.connections === 0)
+  t.equal(heard.length, 1, 'the control: the message was lost')
+  proxy.restore()
+  await until(() => heard.length === 2)
+  t.equal(heard[1], 'all')
 })
 
 t.test('a watch that cannot begin rejects, and a registry without a listener has none', async t => {

@@ -205,7 +205,7 @@ t.test('a database that is not ready is told from one that is, in words that men
   await admin.query('drop policy mine on projects; alter table projects no force row level security')
   await refuses(/is not protected/, { signed: true })
   await admin.query('alter table projects force row level security; comment on schema tenancy is \'fastify-tenancy 1\'')
-  await refuses(/older version \(1 of 4\): run `tenancy init`/, { signed: true })
+  await refuses(/older version \(1 of \d+\): run `tenancy init`/, { signed: true })
   await admin.query('comment on schema tenancy is \'fastify-tenancy 99\'') // a newer process came first
   await assertInitialised(admin, { tables, signed: true })
   const stranger = loginUrl(url, 'stranger')

@@ -1,6 +1,7 @@
 import { init, rolesOf, signingKey, signToken, type SqlClient } from '@fastify-tenancy/database'
 import t from 'tap'
 
+import { Signer } from '../../packages/database/src/token.ts'
 import { engines } from '../support/sql.ts'
 
 const secret = 'a secret of the tests that is long enough'
@@ -13,6 +14,17 @@ t.test('a token is tenant, expiry, pid and signature, and nothing else', async t
   t.equal(signToken({ key, tenant: 'acme', pid: null, now: 0 }), signToken({ key: signingKey(secret), tenant: 'acme', now: 0 }))
   t.not(signingKey(secret).id, signingKey(`${secret}!`).id)
   for (const bad of ['', 'a|b', 'a b', 'a'.repeat(64), undefined, null, 7]) t.throws(() => signToken({ key, tenant: bad as string }), TypeError, String(bad))
+})
+
+t.test('a token serves its tenant and its backend for half of its life, and nobody else', async t => {
+  const signer = new Signer(key)
+  const at = 1_700_000_000_000
+  const token = signer.sign('acme', 7, at)
+  t.equal(token, signToken({ key, tenant: 'acme', pid: 7, now: at }))
+  t.equal(signer.sign('acme', 7, at + 29_999), token)
+  t.equal(signer.sign('acme', 7, at + 30_000), signToken({ key, tenant: 'acme', pid: 7, now: at + 30_000 }))
+  t.equal(signer.sign('acme', 7, at - 1_000), signToken({ key, tenant: 'acme', pid: 7, now: at - 1_000 }), 'a clock that was set back')
+  for (const [tenant, pid] of [['acme', 8], ['globex', 7], ['acme', null]] as const) t.equal(signer.sign(tenant, pid, at), signToken({ key, tenant, pid, now: at }), `${tenant} ${pid}`)
 })
 
 for (const [name, open] of engines) {

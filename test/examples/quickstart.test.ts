@@ -122,7 +122,7 @@ story('with PostgreSQL and Redis', async t => {
   return { databaseUrl: await freshDatabase(t), redisUrl: redis.url }
 }, { skip: noRedis })
 
-for (const isolation of ['row', 'schema'] as const) {
+for (const isolation of ['row', 'schema', 'database'] as const) {
   t.test(`the same application runs with ISOLATION=${isolation}`, async t => {
     const http = await start(t, { databaseUrl: await freshDatabase(t), isolation })
     const created = await http('acme.localhost', 'POST', '/projects', { name: 'acme:1' })

@@ -35,13 +35,16 @@ t.test('PGF-08 PGF-02 when the server stops answering, statements and those who 
   const proxy = await tcpProxy(t, on.url)
   const database = await open(t, on, { url: proxy.url, pool: { max: 1 }, statementTimeout: '1s', fairness: { maxWait: '1s' } })
   const { db } = handle(t, database, 'acme')
-  await db.insertInto('notes').values({ body: 'acme:1' }).execute()
+  await db.insertInto('notes').values([{ body: 'acme:1' }, { body: 'acme:1' }, { body: 'acme:1' }]).execute()
+  const reading = handle(t, await open(t, on, { url: proxy.url, pool: { max: 1 }, statementTimeout: '1s' }), 'acme').db.selectFrom('notes').select('body').stream(1)
+  await reading.next()
   proxy.blackHole()
   await Promise.all([
+    t.rejects(async () => { for await (const row of reading) t.equal(row.body, 'acme:1') }, { code: 'FST_TENANCY_DATABASE_UNAVAILABLE' }, 'the one whose rows are read in portions'),
     t.rejects(db.selectFrom('notes').selectAll().execute(), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE' }, 'the statement under way'),
     t.rejects(handle(t, database, 'globex').db.selectFrom('notes').selectAll().execute(), { code: 'FST_TENANCY_DATABASE_BUSY' }, 'the one that waits for its connection')
   ])
   await t.rejects(db.selectFrom('notes').selectAll().execute(), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE' }, 'a new connection')
   proxy.restore()
-  t.same(await db.selectFrom('notes').select('body').execute(), [{ body: 'acme:1' }])
+  t.equal((await db.selectFrom('notes').select('body').execute()).length, 3)
 })

@@ -40,7 +40,12 @@ t.test('signed: no injected statement brings back another tenant\'s row', async 
   }
 
   await t.test('INJ-20 the application\'s login may become nothing that reads more', async t => {
-    const roles = await on.admin<{ rolname: string }>('select rolname from pg_roles union all select \'none\'')
+    const roles = await on.admin<{ rolname: string }>(`
+      select rolname from pg_roles
+      where rolsuper or rolname like 'pg\\_%' or position(current_database() in rolname) > 0 or rolname like '%' || substr(md5(current_database()), 1, 8)
+      union all select 'none'`)
+    // Those of other tests come and go meanwhile.
+    t.ok(roles.length > 15, `${roles.length} roles`)
     for (const { rolname } of roles) {
       const answer = await attack(acme, sql`select set_config('role', ${rolname}, true), query_to_xml('select body from notes', true, true, '')::text, query_to_xml('select slug from tenancy.tenants', true, true, '')::text`)
       t.match(answer, /^error: permission denied/, rolname)

@@ -5,9 +5,10 @@ import type { RateLimitOptions } from '@fastify-tenancy/rate-limit'
 import { freshRedisOptions, noRedis } from '../support/fresh.ts'
 import { get, startApp, statuses, tenant } from './app.ts'
 
-const stores: [string, string | false, () => Pick<RateLimitOptions, 'redis'>][] = [
+const stores: [string, string | false, () => Pick<RateLimitOptions, 'redis' | 'precision'>][] = [
   ['in process', false, () => ({})],
-  ['in Redis', noRedis, () => ({ redis: freshRedisOptions() })]
+  ['in Redis', noRedis, () => ({ redis: freshRedisOptions() })],
+  ['in Redis, leased', noRedis, () => ({ redis: freshRedisOptions(), precision: 'leased' })]
 ]
 
 for (const [where, skip, store] of stores) {

@@ -166,6 +166,16 @@ t.test('a connection that died without a word is given up and replaced', { skip:
   await until(() => redis.get('k').then(() => true, () => false))
 })
 
+t.test('a connection that dies before the client is ready is given up and replaced', { skip: noRedis, timeout: 30_000 }, async t => {
+  const { url } = await server(t)
+  const proxy = await tcpProxy(t, url)
+  proxy.blackHole()
+  const redis = opened(t, { host: '127.0.0.1', port: proxy.port, socketTimeout: 300 })
+  await until(() => proxy.connections === 1)
+  proxy.restore()
+  await until(() => redis.get('k').then(() => true, () => false))
+})
+
 t.test('a replica that takes no writes is an outage for them, not an error of the caller', { skip: noRedis }, async t => {
   const master = await server(t)
   const replica = await server(t, { args: ['--replicaof', '127.0.0.1', `${master.port}`] })

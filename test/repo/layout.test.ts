@@ -34,7 +34,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   cache: ['core', 'redis'],
   database: ['core'],
   manager: ['core', 'redis', 'database'],
-  cli: ['core', 'manager'],
+  cli: ['core', 'manager', 'rate-limit'],
   'fastify-tenancy': ['core', 'redis', 'resolver', 'database', 'rate-limit', 'cache']
 }
 

@@ -97,6 +97,19 @@ t.test('a busy tenant is renewed in the background, so that no request waits for
   }
 })
 
+t.test('what was remembered at once does not end at once: jitter shortens lives, by its part at most', async t => {
+  const slugs = Array.from({ length: 200 }, (_, at) => `s${at}`)
+  const { resolver, advance } = build(new CountingRegistry(slugs.map((slug, at) => ({ id: `t-${at}`, slug }))), { jitter: 0.5, localTtl: '10s' })
+  await Promise.all(slugs.map(slug => resolver.find({ slug })))
+  const left = (): number => slugs.filter(value => resolver.lookup.peek({ kind: 'slug', value })).length
+  advance(3_900) // before the earliest is renewed, at 0.8 of half a life
+  t.equal(left(), slugs.length)
+  advance(3_500)
+  t.ok(left() > 40 && left() < 160, `${left()} of 200 are left in the middle of the last half`)
+  advance(2_600)
+  t.equal(left(), 0)
+})
+
 t.test('REG-11 a remembered tenant is served while the registry is down, up to staleIfError', async t => {
   const registry = new CountingRegistry()
   const { resolver, advance } = build(registry, { staleIfError: '1m' })
@@ -123,10 +136,10 @@ t.test('a registry that never answers costs each caller no more than the deadlin
   const never: TenantRegistry = Object.assign(new CountingRegistry(), { findBySlug: () => new Promise<undefined>(() => {}) })
   const tier = new RegistryTier(never, () => performance.now(), 50)
   const began = performance.now()
-  const results = await Promise.allSettled(Array.from({ length: 100 }, (_, at) => tier.find({ kind: 'slug', value: `s${at}` }, false)))
+  const results = await Promise.allSettled(Array.from({ length: 100 }, (_, at) => tier.find({ kind: 'slug', value: `s${at}` }, 'new')))
   t.ok(results.every(result => result.status === 'rejected' && (result.reason as { code: string }).code === 'FST_TENANCY_REGISTRY_UNAVAILABLE'))
   t.ok(performance.now() - began < 1_000)
-  t.equal((await tier.find({ kind: 'id', value: 't-acme' }, false))?.slug, 'acme')
+  t.equal((await tier.find({ kind: 'id', value: 't-acme' }, 'new'))?.slug, 'acme')
 })
 
 t.test('a look-up overtaken by a change is answered, but not remembered', async t => {

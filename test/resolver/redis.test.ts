@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 
-import { invalidationChannel, lookupKey } from '@fastify-tenancy/core'
+import { invalidationChannel, lookupKey, type TenantChange } from '@fastify-tenancy/core'
 import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
 import { resolveResolverOptions } from '../../packages/resolver/src/options.ts'
 import { TenantResolver } from '../../packages/resolver/src/resolver.ts'
@@ -87,8 +87,8 @@ t.test('with Redis', { skip: noRedis }, async t => {
       'empty object': '{}',
       null: 'null',
       'a list': '[]',
-      'an older schema': JSON.stringify({ ...record, v: 0 }),
-      'a newer schema': JSON.stringify({ ...record, v: 2 }),
+      'an older schema': JSON.stringify({ ...record, v: 1 }),
+      'a newer schema': JSON.stringify({ ...record, v: 3 }),
       'another host': globex,
       'another tenant under this host': JSON.stringify({ ...JSON.parse(globex) as object, value: 'acme' }),
       'another kind': JSON.stringify({ ...record, kind: 'domain' }),
@@ -122,6 +122,28 @@ t.test('with Redis', { skip: noRedis }, async t => {
     await one.resolver.invalidate({ id: 't-acme' })
     await until(async () => (await two.resolver.find({ slug: 'acme' }))?.status === 'suspended', 100)
     t.comment(`seen after ${(performance.now() - began).toFixed(1)} ms`)
+  })
+
+  t.test('REG-08 when a registry may have missed changes, its records in Redis are asked for again as well', async t => {
+    const listeners: ((change: TenantChange | 'all') => void)[] = []
+    const registry = Object.assign(new CountingRegistry(), {
+      watch: async (listener: (change: TenantChange | 'all') => void) => {
+        listeners.push(listener)
+        return async () => {}
+      }
+    })
+    const source = freshRedisOptions()
+    const client = plain(t)
+    const [one, two] = [await node(t, registry, source), await node(t, registry, source)]
+    await one.resolver.find({ slug: 'acme' })
+    await until(() => client.exists(source.keyPrefix + lookupKey('slug', 'acme')))
+    await registry.set('t-acme', { plan: 'pro' })
+    t.equal((await two.resolver.find({ slug: 'acme' }))?.plan, 'free', 'the control: the record would be believed')
+    for (const listener of listeners) listener('all')
+    for (const { resolver } of [one, two]) t.equal((await resolver.find({ slug: 'acme' }))?.plan, 'pro')
+    registry.failure = new Error('down')
+    for (const listener of listeners) listener('all')
+    t.equal((await two.resolver.find({ slug: 'acme' }))?.plan, 'pro', 'what is there still serves in an outage')
   })
 
   t.test('REG-08 with the message lost, a change is seen after localTtl', async t => {

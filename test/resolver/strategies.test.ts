@@ -1,7 +1,9 @@
 import Fastify, { type FastifyServerOptions } from 'fastify'
 import t from 'tap'
 
+import { resolveTenancyOptions } from '../../packages/fastify-tenancy/src/options.ts'
 import { HostPatterns } from '../../packages/resolver/src/host-pattern.ts'
+import { resolveResolverOptions } from '../../packages/resolver/src/options.ts'
 import { boot, CountingRegistry, start } from './app.ts'
 
 t.test('a pattern with {any} names its tenant and nobody else', async t => {
@@ -32,6 +34,17 @@ t.test('a pattern that is none stops the boot', async t => {
   for (const bad of ['example.com', '{tenant}', '{tenant}.', '{tenant}.{tenant}.com', '{any}.example.com', '{tenant}.example.com:80', '{tenant}{any}.example.com', 'https://{tenant}.example.com', '{tenant}.10.0.0.1', '{tenant}.{any}', '*.example.com', '{slug}.example.com', '']) {
     t.throws(() => new HostPatterns([bad]), { code: 'FST_TENANCY_OPTION_INVALID' }, bad)
   }
+})
+
+t.test('a base domain or pattern that is none is refused by the name that it was given under', async t => {
+  const registry = new CountingRegistry()
+  for (const bad of ['https://example.com', 'example.com:80', 'example.com.', 'a b', '{tenant}.example.com', '10.0.0.1', '-..']) {
+    t.throws(() => resolveResolverOptions({ registry, baseDomain: bad }), { code: 'FST_TENANCY_OPTION_INVALID', message: /^options\.baseDomain must be a domain/ }, bad)
+  }
+  t.throws(() => resolveResolverOptions({ registry, hosts: ['{tenant}.example.com', 'x'] }), { message: /^options\.hosts\.1 must be a host with one \{tenant\}/ })
+  t.throws(() => resolveTenancyOptions({ baseDomain: 'a b', database: 'postgres://host/db' }), { message: /^options\.baseDomain must be a domain/ })
+  t.throws(() => resolveTenancyOptions({ hosts: ['x'], database: 'postgres://host/db' }), { message: /^options\.hosts\.0 must be a host/ })
+  t.same(resolveResolverOptions({ registry, baseDomain: 'Example.com' }).hosts, ['{tenant}.Example.com'])
 })
 
 t.test('hosts with {any} are served, and a tenant behind a base domain is never a custom domain', async t => {

@@ -147,7 +147,7 @@ t.test('DBT-06 a dead tenant database fails its own tenant, at once after three 
   for (let i = 0; i < 3; i++) await t.rejects(bodies(on.handle(database, b)), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE', statusCode: 503 })
   const began = performance.now()
   for (let i = 0; i < 20; i++) await t.rejects(bodies(on.handle(database, b)), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE' })
-  t.ok(performance.now() - began < 200, 'nobody waits any more')
+  t.ok(performance.now() - began < 20 * 200 / 2, 'nobody waits for the timeout of an attempt any more')
   t.same(await bodies(on.handle(database, a)), [`${a.id}:1`], 'the other tenant is served')
   proxy.restore()
   await until(() => bodies(on.handle(database, b)).then(() => true, () => false))

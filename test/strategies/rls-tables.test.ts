@@ -31,7 +31,7 @@ async function prepare (t: Test, ddl: string, tables: TablesOptions): Promise<{ 
     admin,
     superUrl,
     options,
-    protect: () => manager.protect(),
+    protect: async () => { await manager.protect() },
     async open () {
       const database = openDatabase(resolveDatabaseOptions(options))
       t.teardown(() => database.close())

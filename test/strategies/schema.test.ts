@@ -215,3 +215,11 @@ t.test('LIF-02 of several creates of one slug at once one wins, and the others g
   for (const end of ends) if (end.status === 'rejected') t.match(end.reason, { code: 'FST_TENANCY_TENANT_CONFLICT', statusCode: 409 })
   t.equal((await on.admin('select from pg_namespace where nspname like \'tenant\\_twin-%\'')).length, 1)
 })
+
+t.test('what another tenant drew from its own sequence is shown to nobody else', async t => {
+  const { a, b } = await oneConnection(t)
+  await b.db.insertInto('notes').values({ body: 'globex:2' }).execute()
+  for (const question of ['select lastval()', "select currval('tenant_globex.notes_id_seq')", "select query_to_xml('select last' || 'val()', true, true, '')", "select last_value from tenant_globex.notes_id_seq"]) {
+    await t.rejects(sql.raw(question).execute(a.db), { code: /42501|55000/ }, question)
+  }
+})

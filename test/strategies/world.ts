@@ -39,7 +39,7 @@ export const silent = { info () {}, warn () {}, error () {} }
 
 /** The tables of one tenant that has a place of its own: nothing in them says whose they are. */
 export const ownTables = 'create table notes (id serial primary key, body text not null, n int not null default 0); create table projects (name text not null)'
-const sharedTables = `
+export const sharedTables = `
   create table notes (tenant_id text not null, id serial, body text not null, n int not null default 0, primary key (tenant_id, id));
   create table projects (tenant_id text not null, name text not null);
   create table countries (code text primary key);
@@ -48,7 +48,8 @@ const sharedTables = `
 export interface WorldOptions {
   readonly isolation?: Isolation
   readonly rls?: ManagerOptions['rls']
-  readonly database?: Partial<DatabaseConnectionOptions>
+  /** By the superuser's URL, where they depend on it. */
+  readonly database?: Partial<DatabaseConnectionOptions> | ((superUrl: string) => Partial<DatabaseConnectionOptions>)
   readonly provision?: ManagerOptions['provision']
 }
 
@@ -58,7 +59,7 @@ export async function world (t: Test, { isolation = 'rls', rls = {}, database = 
   const admin = await connect(t, superUrl)
   await admin.query(sharedTables)
   const options = (more: Partial<DatabaseConnectionOptions>): Pick<ManagerOptions, 'isolation' | 'rls' | 'tables' | 'database'> =>
-    ({ isolation, rls, tables, database: { url, ownerUrl: superUrl, ...database, ...more } })
+    ({ isolation, rls, tables, database: { url, ownerUrl: superUrl, ...(typeof database === 'function' ? database(superUrl) : database), ...more } })
   const manager = createManager({ ...options({}), provision: provision ?? (async ({ client }) => { await client.query(ownTables) }) })
   t.teardown(() => manager.close())
   await manager.init()

@@ -12,8 +12,8 @@ import { until } from './until.ts'
 /** Why tests that need PgBouncer are skipped; false where there is one. */
 export const noPgBouncer: string | false = spawnSync('pgbouncer', ['--version']).status === 0 ? false : 'needs pgbouncer on PATH'
 
-/** The URL of `target` through a PgBouncer of two backends; stopped when the test ends. */
-export async function pgBouncer (t: Test, target: string): Promise<string> {
+/** The URL of `target` through a PgBouncer of two backends; stopped when the test ends. `mode` says for how long one is a client's. */
+export async function pgBouncer (t: Test, target: string, mode: 'transaction' | 'session' = 'transaction'): Promise<string> {
   const folder = temporaryFolder()
   const { hostname, port: serverPort, username, password, pathname } = new URL(target)
   const port = await freePort()
@@ -26,7 +26,7 @@ listen_addr = 127.0.0.1
 listen_port = ${port}
 auth_type = plain
 auth_file = ${join(folder, 'users.txt')}
-pool_mode = transaction
+pool_mode = ${mode}
 default_pool_size = 2
 `)
   chmodSync(ini, 0o644)

@@ -1,12 +1,13 @@
 // Real servers of a test's own, to be stopped, frozen and killed as it likes.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 import { embeddedPostgres } from './embedded-postgres.ts'
+import { until } from './until.ts'
 
 export interface Service {
   readonly url: string
@@ -28,7 +29,14 @@ export async function freePort (): Promise<number> {
   return port
 }
 
-export async function startPostgres (...flags: string[]): Promise<Service> {
+export interface PostgresService extends Service {
+  /** As `pg_ctl stop -m immediate`: sessions are cut off without a word, and the next start recovers. */
+  crash (): Promise<void>
+  /** Starts it again. */
+  start (): Promise<void>
+}
+
+export async function startPostgres (...flags: string[]): Promise<PostgresService> {
   const folder = temporaryFolder()
   const port = await freePort()
   const EmbeddedPostgres = await embeddedPostgres()
@@ -48,6 +56,12 @@ export async function startPostgres (...flags: string[]): Promise<Service> {
   return {
     url: `postgres://postgres:postgres@127.0.0.1:${port}/postgres`,
     port,
+    async crash () {
+      const pid = Number(readFileSync(join(folder, 'pg/postmaster.pid'), 'utf8').split('\n', 1)[0])
+      process.kill(pid, 'SIGQUIT')
+      await until(() => !existsSync(join(folder, 'pg/postmaster.pid')), 20_000)
+    },
+    start: () => postgres.start(),
     async stop () {
       await postgres.stop()
       rmSync(folder, { recursive: true, force: true })

@@ -1,11 +1,13 @@
 // Connections and the context of a tenant, written out by hand: what the driver does is not for these tests to use.
 import { PGlite } from '@electric-sql/pglite'
 import { rolesOf, signToken, type Roles, type SigningKey, type SqlClient } from '@fastify-tenancy/database'
-import { createHash } from 'node:crypto'
 import pg from 'pg'
 import type { Test } from 'tap'
 
 import { freshDatabase } from './fresh.ts'
+import { isLong } from './long.ts'
+
+export { databaseOf, loginUrl } from './urls.ts'
 
 /** A connection that closes when the test ends. */
 export async function connect (t: Test, url: string): Promise<pg.Client> {
@@ -14,6 +16,17 @@ export async function connect (t: Test, url: string): Promise<pg.Client> {
   await client.connect()
   t.teardown(() => client.end())
   return client
+}
+
+/** One question on a connection of its own. */
+export async function ask<R extends pg.QueryResultRow> (url: string, text: string, values: unknown[] = []): Promise<R[]> {
+  const client = new pg.Client(url)
+  await client.connect()
+  try {
+    return (await client.query<R>(text, values)).rows
+  } finally {
+    await client.end()
+  }
 }
 
 /** PGlite in memory behind the one method that set-up and registry need. */
@@ -31,18 +44,6 @@ export async function connectEmbedded (t: Test): Promise<SqlClient> {
       return { rows, rowCount: affectedRows ?? null }
     }
   }
-}
-
-export function databaseOf (url: string): string {
-  return new URL(url).pathname.slice(1)
-}
-
-/** The name of a login that the database's teardown drops, and its URL. */
-export function loginUrl (url: string, use: string): string {
-  const login = new URL(url)
-  login.username = `login_${use}_${createHash('md5').update(databaseOf(url)).digest('hex').slice(0, 8)}`
-  login.password = `secret of ${use}`
-  return login.href
 }
 
 /** User and password of a URL, as `init` takes them. */
@@ -71,8 +72,12 @@ export async function asTenant<T> (client: SqlClient, tenant: string | undefined
   }
 }
 
-/** The two engines, each as a function that gives one superuser's connection to an empty database. */
-export const engines: readonly (readonly [string, (t: Test) => Promise<SqlClient>])[] = [
+type Engine = readonly [string, (t: Test) => Promise<SqlClient>]
+
+const embedded: Engine = ['PGlite', connectEmbedded]
+
+/** The engines, each as a function that gives one superuser's connection to an empty database. PGlite takes seconds to boot: not every day. */
+export const engines: readonly Engine[] = [
   ['PostgreSQL', async t => connect(t, await freshDatabase(t))],
-  ['PGlite', connectEmbedded]
+  ...(isLong ? [embedded] : [])
 ]

@@ -33,6 +33,8 @@ export async function provision (t: Test, { secret = testSecret }: { secret?: st
   const superUrl = await freshDatabase(t)
   const name = new URL(superUrl).pathname.slice(1)
   const client = new pg.Client({ connectionString: superUrl })
+  // A test may take the server down.
+  client.on('error', () => {})
   await client.connect()
   t.teardown(() => client.end())
   const login = (use: string): { user: string, password: string } => ({ user: `${name}_${use}`, password: 'secret' })

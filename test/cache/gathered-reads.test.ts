@@ -1,0 +1,67 @@
+// What one turn of the event loop reads of a tenant is one command.
+import { Redis } from 'ioredis'
+import t from 'tap'
+
+import { GatheredReads } from '../../packages/cache/src/gathered-reads.ts'
+import { noRedis } from '../support/fresh.ts'
+import { startRedis } from '../support/services.ts'
+import { appWith, cacheOf } from './stub.ts'
+
+const keysOf = (count: number): string[] => Array.from({ length: count }, (_, at) => `k${at}`)
+
+t.test('reads of one turn are one MGET a tenant, and each reader has a value of his own', { skip: noRedis }, async t => {
+  const { url, stop } = await startRedis()
+  t.teardown(stop)
+  const raw = new Redis(url)
+  t.teardown(() => { raw.disconnect() })
+  const app = await appWith({ redis: url })
+  t.teardown(() => app.close())
+  await app.ready()
+  const mgets = async (work: () => Promise<unknown>): Promise<number> => {
+    await raw.config('RESETSTAT')
+    await work()
+    return Number(/cmdstat_mget:calls=(\d+)/.exec(await raw.info('commandstats'))?.[1] ?? 0)
+  }
+  for (const id of ['a', 'b']) {
+    for (const key of keysOf(5)) await cacheOf(app, id).set(key, { of: `${id}:${key}` })
+    await cacheOf(app, id).set('tagged', { of: `${id}:tagged` }, { tags: ['x'] })
+  }
+  const [a, b] = [cacheOf(app, 'a'), cacheOf(app, 'b')]
+
+  t.equal(await mgets(async () => {
+    const found = await Promise.all([...keysOf(6).map(key => a.get(key)), b.get('k1'), a.wrap('k2', () => t.fail()), a.has('k3'), ...keysOf(2).map(key => b.get(key))])
+    t.same(found, [...keysOf(5).map(key => ({ of: `a:${key}` })), undefined, { of: 'b:k1' }, { of: 'a:k2' }, true, { of: 'b:k0' }, { of: 'b:k1' }])
+  }), 2)
+  t.equal(await mgets(async () => {
+    const found = await Promise.all(Array.from({ length: 1_000 }, () => a.get<{ of: string }>('k0')))
+    t.equal(new Set(found).size, 1_000)
+    t.ok(found.every(value => value?.of === 'a:k0'))
+  }), 1)
+  t.equal(await mgets(async () => { await Promise.all(keysOf(100).map(key => a.get(key))) }), 2, '64 keys go together at most')
+  t.equal(await mgets(async () => {
+    for (const key of keysOf(3)) await a.get(key)
+  }), 3, 'who waits for each has a command of his own')
+
+  t.same(await Promise.all([a.get('tagged'), a.get('k1'), b.get('tagged')]), [{ of: 'a:tagged' }, { of: 'a:k1' }, { of: 'b:tagged' }])
+  await a.invalidateTag('x')
+  t.same(await Promise.all([a.get('tagged'), a.get('k1'), b.get('tagged')]), [undefined, { of: 'a:k1' }, { of: 'b:tagged' }])
+  const before = a.get('k1')
+  await a.flush()
+  t.ok([undefined, 'a:k1'].includes((await before as { of: string } | undefined)?.of))
+  t.same(await Promise.all([a.get('k1'), b.get('k1')]), [undefined, { of: 'b:k1' }])
+})
+
+t.test('a failure is that of all who asked together, and of nobody after them', async t => {
+  let isDown = true
+  const asked: string[][] = []
+  const reads = new GatheredReads(async (tenant, keys) => {
+    asked.push([tenant, ...keys])
+    if (isDown) throw new Error('down')
+    return keys.map(payload => ({ payload, staleAt: Infinity, isCounter: false, stamp: undefined }))
+  })
+  const results = await Promise.allSettled([reads.read('a', 'x'), reads.read('a', 'y'), reads.read('a', 'x'), reads.read('b', 'x')])
+  t.ok(results.every(({ status }) => status === 'rejected'))
+  isDown = false
+  t.equal((await reads.read('a', 'x')).payload, 'x')
+  t.same(asked, [['a', 'x', 'y'], ['b', 'x'], ['a', 'x']])
+})

@@ -1,0 +1,133 @@
+// Two real processes of the whole suite under traffic, while their Redis is frozen, emptied, killed and started again.
+import { Redis } from 'ioredis'
+import { Agent, get } from 'node:http'
+import t from 'tap'
+
+import { noRedis } from '../support/fresh.ts'
+import { countingTables } from '../support/counting-registry.ts'
+import { startRedis } from '../support/services.ts'
+import { suiteProcesses, type SuiteProcess } from '../support/suite-processes.ts'
+import { provision } from '../support/tenants.ts'
+import { until } from '../support/until.ts'
+
+const slugs = ['acme', 'globex', 'initech']
+const keys = ['k0', 'k1', 'k2']
+/** Copies of a tenant age quickly, so that look-ups go on through an outage. */
+const localTtl = 300
+
+interface Health {
+  readonly redis: { readonly status: string, readonly breaker: string }
+  readonly cache: { readonly status: string }
+}
+
+const agent = new Agent({ keepAlive: true })
+t.teardown(() => { agent.destroy() })
+
+function send (port: number, path: string, host: string): Promise<{ status: number, body: string }> {
+  const { promise, resolve, reject } = Promise.withResolvers<{ status: number, body: string }>()
+  get({ port, path, headers: { host }, agent }, response => {
+    let body = ''
+    response.setEncoding('utf8').on('data', chunk => { body += chunk }).on('end', () => { resolve({ status: response.statusCode ?? 0, body }) })
+  }).on('error', reject)
+  return promise
+}
+
+async function health ({ port }: SuiteProcess): Promise<Health> {
+  return JSON.parse((await send(port, '/health', 'localhost')).body) as Health
+}
+
+/** Requests of all tenants to all processes, one after another on each of three connections, until it is stopped. */
+class Traffic {
+  readonly #isWrong: string[] = []
+  #times: number[] = []
+  readonly #end = new AbortController()
+  readonly #done: Promise<unknown>
+
+  constructor (apps: readonly SuiteProcess[]) {
+    this.#done = Promise.all(apps.flatMap(({ port }) => slugs.map(async slug => {
+      for (let at = 0; !this.#end.signal.aborted; at++) {
+        const key = keys[at % keys.length]
+        const [path, body] = at % 2 === 0 ? ['/', `{"slug":"${slug}","plan":"free"}`] : [`/value/${key}`, `{"value":"id-${slug}:${key}"}`]
+        const began = performance.now()
+        const answer = await send(port, path, `${slug}.example.com`)
+        this.#times.push(performance.now() - began)
+        if (answer.status !== 200 || answer.body !== body) this.#isWrong.push(`${slug}${path}: ${answer.status} ${answer.body}`)
+      }
+    })))
+  }
+
+  /** Waits for so many more answers, and until `isOver`; resolves to their 99th percentile in ms and their number. */
+  async phase (count: number, isOver: () => Promise<boolean> = async () => true): Promise<{ p99: number, count: number, duration: number }> {
+    this.#times = []
+    const began = performance.now()
+    await until(async () => this.#times.length >= count && await isOver(), 20_000)
+    const sorted = this.#times.toSorted((a, b) => a - b)
+    return { p99: sorted[Math.floor(sorted.length * 0.99)] ?? Number.NaN, count: sorted.length, duration: performance.now() - began }
+  }
+
+  async stop (): Promise<string[]> {
+    this.#end.abort()
+    await this.#done
+    return this.#isWrong
+  }
+}
+
+t.test('RED-02 RED-11 through a frozen, an emptied, a killed and a restarted Redis every request is answered right', { skip: noRedis }, async t => {
+  const on = await provision(t)
+  await on.admin(`${countingTables} insert into counted_tenants values ${slugs.map(slug => `('id-${slug}', '${slug}')`).join()}`)
+  const count = async (table: 'reads' | 'loads'): Promise<number> => Number((await on.admin<{ n: string }>(`select count(*) as n from ${table}`))[0]?.n)
+  let redis = await startRedis()
+  t.teardown(() => redis.stop())
+  const apps = await suiteProcesses(t, 2, on, {
+    redis: redis.url,
+    isCounted: true,
+    rateLimit: { limits: { default: { rpm: 10_000_000 } } },
+    resolver: { cache: { localTtl: `${localTtl}ms` } },
+    cache: { ttl: '1h' }
+  })
+  const all = async (status: string): Promise<boolean> => (await Promise.all(apps.map(health))).every(({ redis }) => redis.status === status)
+  const traffic = new Traffic(apps)
+  await traffic.phase(500)
+  const normal = await traffic.phase(1_000)
+  t.comment(`normal: p99 ${normal.p99.toFixed(1)} ms`)
+  // A client waits 100 ms for a command; a generous factor for a machine that is busy with other tests.
+  const bound = 5 * (normal.p99 + 100)
+
+  const before = await count('reads')
+  redis.process.kill('SIGSTOP')
+  await until(() => all('down'))
+  const frozen = await traffic.phase(1_000)
+  const reads = await count('reads') - before
+  redis.process.kill('SIGCONT')
+  t.comment(`frozen: p99 ${frozen.p99.toFixed(1)} ms over ${frozen.count} requests, ${reads} reads of the registry in ${frozen.duration.toFixed(0)} ms`)
+  t.ok(frozen.p99 < bound, `p99 is bounded: ${frozen.p99.toFixed(1)} ms`)
+  t.ok(reads < frozen.count / 2, 'what the processes remember keeps the registry from being read for each request')
+  await until(() => all('ok'), 10_000)
+
+  const [readsBefore, loadsBefore] = [await count('reads'), await count('loads')]
+  const admin = new Redis(redis.url)
+  const flushes = 3
+  for (let flush = 0; flush < flushes; flush++) {
+    await admin.flushall()
+    await traffic.phase(300)
+  }
+  admin.disconnect()
+  const flushed = { reads: await count('reads') - readsBefore, loads: await count('loads') - loadsBefore }
+  t.comment(`emptied ${flushes} times: ${flushed.reads} reads of the registry, ${flushed.loads} loads`)
+  // Once a process; and once more where a busy machine let an answer of Redis be late.
+  t.ok(flushed.reads <= 2 * flushes * apps.length * slugs.length, 'a tenant is read once a process')
+  t.ok(flushed.loads <= 2 * flushes * apps.length * slugs.length * keys.length, 'a value is loaded once a process')
+
+  await redis.stop()
+  await until(() => all('down'))
+  const killed = await traffic.phase(1_000)
+  redis = await startRedis({ port: redis.port })
+  const back = await traffic.phase(500, () => all('ok'))
+  t.comment(`killed: p99 ${killed.p99.toFixed(1)} ms; back: p99 ${back.p99.toFixed(1)} ms, in use after ${back.duration.toFixed(0)} ms`)
+  t.ok(killed.p99 < bound, `p99 is bounded: ${killed.p99.toFixed(1)} ms`)
+  t.same(await traffic.stop(), [], 'no answer was wrong, and none an error')
+
+  const loadsAfter = await count('loads')
+  for (const { port } of apps) t.same(await send(port, '/value/afterwards', 'acme.example.com'), { status: 200, body: '{"value":"id-acme:afterwards"}' })
+  t.equal(await count('loads'), loadsAfter + 1, 'what one process loads, the other reads')
+})

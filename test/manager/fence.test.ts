@@ -1,0 +1,126 @@
+import { fork, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+
+import { connect } from '../support/sql.ts'
+import { idFor, lifeWorld, tables, type LifeStrategy, type LifeWorld } from './life-world.ts'
+
+interface Answer {
+  /** 'written', or the error's code. */
+  readonly code: string
+  /** Whether the registry was asked for the tenant. */
+  readonly asked: boolean
+}
+
+interface Sleeper {
+  readonly child: ChildProcess
+  write (slug: string): Promise<Answer>
+}
+
+async function startSleeper (t: Test, { options: { database, isolation, rls } }: LifeWorld): Promise<Sleeper> {
+  const { registryUrl } = database as { registryUrl: string }
+  const child = fork(join(import.meta.dirname, '../support/sleeper.ts'), [JSON.stringify({ database, isolation, ...(rls && { rls }), tables, registryUrl })],
+    { execArgv: ['--conditions=@fastify-tenancy/source'] })
+  t.teardown(() => child.kill('SIGKILL'))
+  await once(child, 'message')
+  return {
+    child,
+    async write (slug) {
+      child.send({ write: slug })
+      const [answer] = await once(child, 'message') as [Answer]
+      return answer
+    }
+  }
+}
+
+async function rowsOf ({ admin, superUrl }: LifeWorld, strategy: LifeStrategy, id: string): Promise<number> {
+  const name = strategy === 'schema' ? `"tenant_${id}".projects` : 'projects'
+  const count = `select count(*)::int from ${name}`
+  if (strategy !== 'database') return (await admin<{ count: number }>(`${count}${strategy === 'schema' ? '' : ' where tenant_id = $1'}`, strategy === 'schema' ? [] : [id]))[0]?.count ?? 0
+  const url = superUrl.replace(/\/[^/]*$/, `/tenant_${id}`)
+  const client = await connect(t, url)
+  try {
+    return (await client.query<{ count: number }>(count)).rows[0]?.count ?? 0
+  } finally {
+    await client.end()
+  }
+}
+
+t.jobs = 3
+for (const strategy of ['rls', 'row', 'role', 'schema', 'database'] as const) {
+  t.test(`FNC-01 ${strategy}: a process that slept through a suspension and a deletion, and still believes in its tenant, gets errors and writes nothing`, { buffered: true }, async t => {
+    const world = await lifeWorld(t, strategy)
+    const { manager } = world
+    const id = idFor(world, 'a')
+    await manager.create({ id, slug: 'acme' })
+    await manager.create({ id: idFor(world, 'b'), slug: 'globex' })
+    const [{ child, write }, second] = await Promise.all([startSleeper(t, world), startSleeper(t, world)])
+    t.match(await write('acme'), { code: 'written', asked: true })
+    t.match(await write('acme'), { code: 'written', asked: false }, 'control: it does not ask again')
+    t.equal(await rowsOf(world, strategy, id), 2)
+
+    child.kill('SIGSTOP')
+    await manager.suspend({ id })
+    child.send({ write: 'acme' })
+    const woken = once(child, 'message') as Promise<[Answer]>
+    child.kill('SIGCONT')
+    t.match((await woken)[0], { code: strategy === 'database' ? 'FST_TENANCY_TENANT_NOT_READY' : 'FST_TENANCY_TENANT_SUSPENDED' })
+    t.match(await write('acme'), { code: 'FST_TENANCY_TENANT_SUSPENDED', asked: true }, 'what it remembered is doubted')
+    t.match(await write('globex'), { code: 'written' })
+    t.equal(await rowsOf(world, strategy, id), 2)
+    await manager.resume({ id })
+
+    t.equal((await second.write('acme')).code, 'written')
+    second.child.kill('SIGSTOP')
+    await manager.delete({ id }, { grace: '0s' })
+    t.equal((await manager.purge({ id })).rows['projects'], 3)
+    second.child.send({ write: 'acme' })
+    const wokenAgain = once(second.child, 'message') as Promise<[Answer]>
+    second.child.kill('SIGCONT')
+    t.match((await wokenAgain)[0], { code: strategy === 'database' ? 'FST_TENANCY_DATABASE_UNAVAILABLE' : 'FST_TENANCY_TENANT_UNKNOWN' }, 'of a database, login and all are gone')
+    t.match(await second.write('acme'), { code: 'FST_TENANCY_TENANT_UNKNOWN' })
+    t.equal((await second.write('globex')).code, 'written')
+    if (strategy !== 'schema' && strategy !== 'database') t.equal(await rowsOf(world, strategy, id), 0)
+  })
+}
+
+t.test('a statement that believes in a suspension passes its fence, and no other; inside a transaction, too', async t => {
+  const world = await lifeWorld(t, 'rls')
+  const { manager } = world
+  const acme = await manager.create({ slug: 'acme' })
+  const database = await world.open()
+  const [before, during] = [world.handle(database, acme), world.handle(database, { ...acme, status: 'suspended' })]
+  await before.insertInto('projects').values({ id: 1, parent: null }).execute()
+  await manager.suspend({ id: acme.id })
+  await t.rejects(before.selectFrom('projects').selectAll().execute(), { code: 'FST_TENANCY_TENANT_SUSPENDED', statusCode: 403 })
+  t.equal((await during.selectFrom('projects').selectAll().execute()).length, 1, 'a route for suspended tenants')
+  await manager.resume({ id: acme.id })
+  await t.rejects(before.transaction().execute(async trx => {
+    await trx.insertInto('projects').values({ id: 2, parent: null }).execute()
+    await manager.suspend({ id: acme.id })
+    await trx.insertInto('projects').values({ id: 3, parent: null }).execute()
+  }), { code: 'FST_TENANCY_TENANT_SUSPENDED' }, 'each statement of a transaction looks again')
+  await manager.delete({ id: acme.id })
+  await t.rejects(during.selectFrom('projects').selectAll().execute(), { code: 'FST_TENANCY_TENANT_UNKNOWN', statusCode: 404 })
+  t.same(await world.admin('select id from projects'), [{ id: 1 }])
+})
+
+t.test('control: without its fence, the same process writes for a suspended tenant', async t => {
+  const world = await lifeWorld(t, 'rls')
+  const { id } = await world.manager.create({ slug: 'acme' })
+  const { write } = await startSleeper(t, world)
+  await write('acme')
+  await world.manager.suspend({ id })
+  await world.admin('delete from tenancy.fences')
+  t.match(await write('acme'), { code: 'written', asked: false })
+})
+
+t.test('whoever may read the fences learns no id from them', async t => {
+  const { manager, admin } = await lifeWorld(t, 'rls')
+  const { id } = await manager.create({ slug: 'acme' })
+  await manager.suspend({ id })
+  const [row] = await admin<{ text: string }>('select fences::text as text from tenancy.fences')
+  t.notMatch(row?.text ?? '', new RegExp(id.slice(0, 8)))
+  t.match(row?.text ?? '', /shared,suspended/)
+})

@@ -1,0 +1,85 @@
+// A process that dies anywhere in a move leaves what the same call takes up, or what is taken back.
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+
+import { until } from '../support/until.ts'
+import { contents, fill, folder, house, unique, type House } from './houses.ts'
+
+const moveSteps = ['plan', 'provision', 'migrate', 'check', 'fence', 'wait', 'copy', 'switch', 'open']
+
+async function inProcess (t: Test, { superUrl, admin }: House, id: string, verb: object, dieAt: readonly string[]): Promise<string | number> {
+  const child = fork(join(import.meta.dirname, '../support/transfer-process.ts'), [JSON.stringify({ superUrl, id, verb, dieAt })], { execArgv: ['--conditions=@fastify-tenancy/source'], silent: true })
+  t.teardown(() => child.kill('SIGKILL'))
+  const [code, signal] = await once(child, 'exit') as [number | null, string | null]
+  // The server notices a little later: its locks are then free.
+  await until(async () => (await admin('select from pg_locks where locktype = \'advisory\' and database = (select oid from pg_database where datname = current_database())')).length === 0)
+  return signal ?? code ?? -1
+}
+
+async function exported (t: Test, { manager }: House, id: string): Promise<Record<string, unknown>> {
+  const to = join(folder(t), 'export')
+  await manager.export({ id }, { to })
+  return contents(to)
+}
+
+const done = async ({ admin }: House, id: string): Promise<string[]> => (await admin<{ done: string[] }>('select done from tenancy.operations where tenant_id = $1 and finished_at is null', [id]))[0]?.done ?? []
+
+t.jobs = 2
+// Into a database, at the steps that are other work there.
+for (const [to, dieAt] of [['schema', moveSteps], ['database', ['provision', 'rows of tasks', 'switch']]] as const) {
+  t.test(`killed at each step that it writes down, a move from rls to ${to} and its confirmation go on with the same call`, { buffered: true }, async t => {
+    const on = await house(t)
+    const id = unique(on, 'a')
+    await on.manager.create({ slug: 'acme', id })
+    await fill(on, id)
+    const before = await exported(t, on, id)
+    for (const step of dieAt) {
+      t.equal(await inProcess(t, on, id, { move: { isolation: to } }, [step]), 'SIGKILL', step)
+      // What is a portion of a step is written down with that.
+      t.same(await done(on, id), moveSteps.slice(0, moveSteps.includes(step) ? moveSteps.indexOf(step) + 1 : moveSteps.indexOf('copy')))
+      t.equal((await on.manager.get({ id }))?.isolation, moveSteps.indexOf(step) < moveSteps.indexOf('switch') ? 'rls' : to, 'it lives in one place')
+    }
+    await t.rejects(on.manager.suspend({ id }), { code: 'FST_TENANCY_TENANT_CONFLICT', message: /a move of this tenant is not finished/ })
+    t.match(await on.manager.move({ id }, { isolation: to }), { isolation: to, status: 'active' })
+    t.same(await exported(t, on, id), before)
+    t.equal(await inProcess(t, on, id, { confirm: true }, ['data']), 'SIGKILL')
+    t.same(await done(on, id), ['wait', 'data'])
+    await on.manager.confirmMove({ id })
+    t.same(await on.admin('select count(*)::int as rows from tasks where tenant_id = $1', [id]), [{ rows: 0 }])
+    t.same(await exported(t, on, id), before)
+    t.same(await on.admin('select action from tenancy.audit where tenant_id = $1 order by id', [id]), ['create', 'move', 'move-confirm'].map(action => ({ action })), 'each is in the audit once')
+  })
+}
+
+t.test('an abandoned move is taken back: the tenant is served from where it was, and nothing is left of the copy', { buffered: true }, async t => {
+  const on = await house(t)
+  const id = unique(on, 'a')
+  await on.manager.create({ slug: 'acme', id })
+  await fill(on, id)
+  const before = await exported(t, on, id)
+  for (const [isolation, other, step] of [['schema', 'database', 'copy'], ['database', 'schema', 'fence']] as const) {
+    t.equal(await inProcess(t, on, id, { move: { isolation } }, [step]), 'SIGKILL', `${isolation}: ${step}`)
+    await t.rejects(on.manager.move({ id }, { isolation: other }), { code: 'FST_TENANCY_TENANT_CONFLICT', message: /to another place/ })
+    t.match(await on.manager.cancelMove({ id }), { isolation: 'rls', status: 'active' })
+    t.same(await on.admin('select from tenancy.fences'), [])
+    t.same(await on.admin('select from pg_namespace where nspname like \'tenant_%\' union all select from pg_database where datname = $1 union all select from pg_roles where rolname like $1 || \'%\'', [`tenant_${id}`]), [])
+    t.same(await exported(t, on, id), before)
+  }
+  await t.rejects(on.manager.cancelMove({ id }), { code: 'FST_TENANCY_TENANT_CONFLICT' })
+})
+
+t.test('a move that died before it wrote down where to is none: it cannot go on into the tenant\'s own home, and can be taken back', { buffered: true }, async t => {
+  const on = await house(t)
+  const id = unique(on, 'a')
+  await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
+  await on.admin(`insert into "tenant_${id}".labels (word) values ('mine')`)
+  await on.admin('insert into tenancy.operations (tenant_id, kind) values ($1, \'move\')', [id])
+  await t.rejects(on.manager.move({ id }, { isolation: 'schema' }), { code: 'FST_TENANCY_TENANT_CONFLICT', message: /there already/ })
+  t.same(await on.admin(`select word from "tenant_${id}".labels`), [{ word: 'mine' }])
+  t.match(await on.manager.cancelMove({ id }), { isolation: 'schema', status: 'active' })
+  t.equal((await on.manager.suspend({ id })).status, 'suspended', 'control: nothing is left unfinished')
+  await on.admin('insert into tenancy.operations (tenant_id, kind) values ($1, \'move\')', [id])
+  t.match(await on.manager.move({ id }, { isolation: 'rls' }), { isolation: 'rls' }, 'the same call takes it up')
+})

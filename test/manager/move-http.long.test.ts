@@ -1,0 +1,114 @@
+// Moves under a real application with traffic on it: no row is lost, none is another tenant's, and a pause is a 503 that says when to try again.
+import type { Isolation } from '@fastify-tenancy/core'
+import Fastify, { type FastifyInstance } from 'fastify'
+import tenancy, { type TenancyOptions } from 'fastify-tenancy'
+import type { Generated, Kysely } from 'kysely'
+import type { AddressInfo } from 'node:net'
+import t, { type Test } from 'tap'
+
+import { until } from '../support/until.ts'
+import { house, houseOptions, unique, type House } from './houses.ts'
+
+interface Rows { labels: { tenant_id: Generated<string>, word: string, country: string | null } }
+
+const labels = (request: { db: unknown }): Kysely<Rows> => request.db as Kysely<Rows>
+
+async function serve (t: Test, { superUrl }: House): Promise<{ app: FastifyInstance, url: string }> {
+  const { provision: _, ...options } = houseOptions(superUrl)
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(tenancy, { ...options, baseDomain: 'example.com', resolver: { strategies: ['header'] } } as TenancyOptions)
+  app.get('/labels', request => labels(request).selectFrom('labels').select('word').execute())
+  app.post<{ Body: { words: string[] } }>('/labels', async (request, reply) => {
+    const [db, { words }] = [labels(request), request.body]
+    if (words.length === 1) await db.insertInto('labels').values({ word: words[0] ?? '' }).execute()
+    else await db.transaction().execute(async trx => { for (const word of words) await trx.insertInto('labels').values({ word }).execute() })
+    return reply.code(201).send({})
+  })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  return { app, url: `http://127.0.0.1:${(app.server.address() as AddressInfo).port}/labels` }
+}
+
+class Client {
+  readonly #url: string
+  readonly #slug: string
+  readonly #name: string
+  #isStopped = false
+  readonly acknowledged = new Set<string>()
+  readonly wrong: string[] = []
+  refused = 0
+  readonly #done: Promise<void>
+
+  constructor (url: string, slug: string, name: string) {
+    this.#url = url
+    this.#slug = slug
+    this.#name = name
+    this.#done = this.#run()
+  }
+
+  async stop (): Promise<void> {
+    this.#isStopped = true
+    await this.#done
+  }
+
+  async #run (): Promise<void> {
+    const headers = { 'x-tenant': this.#slug, 'content-type': 'application/json' }
+    for (let n = 0; !this.#isStopped && this.wrong.length === 0; n++) {
+      // Every third is a transaction of two.
+      const words = n % 3 === 0 ? [`${this.#name}:${n}`, `${this.#name}:${n}b`] : [`${this.#name}:${n}`]
+      const written = await fetch(this.#url, { method: 'POST', headers, body: JSON.stringify({ words }) })
+      if (this.#isServed(written, 201, await written.text())) for (const word of words) this.acknowledged.add(word)
+      const read = await fetch(this.#url, { headers })
+      const text = await read.text()
+      if (this.#isServed(read, 200, text)) this.#compare(JSON.parse(text) as { word: string }[])
+    }
+  }
+
+  #isServed ({ status, headers }: Response, expected: number, text: string): boolean {
+    if (status === expected) return true
+    if (status === 503 && Number(headers.get('retry-after')) > 0) this.refused++
+    else this.wrong.push(`${status} ${text}`)
+    return false
+  }
+
+  #compare (rows: readonly { word: string }[]): void {
+    const words = new Set(rows.map(({ word }) => word))
+    for (const word of words) if (!word.startsWith(this.#slug)) this.wrong.push(`another tenant's: ${word}`)
+    for (const word of this.acknowledged) if (!words.has(word)) this.wrong.push(`lost: ${word}`)
+  }
+}
+
+t.test('traffic runs while its tenant moves through every strategy: no write is lost, no row is another\'s, and nothing is answered but 503 for a moment', async t => {
+  const on = await house(t)
+  const { manager } = on
+  const id = unique(on, 'a')
+  await manager.create({ slug: 'acme', id })
+  await manager.create({ slug: 'globex', id: unique(on, 'b') })
+  const { url } = await serve(t, on)
+  t.teardown(() => Promise.all([...clients, neighbour].map(client => client.stop())))
+  const clients: readonly Client[] = ['acme:1', 'acme:2', 'acme:3'].map(name => new Client(url, 'acme', name))
+  const neighbour = new Client(url, 'globex', 'globex:1')
+  const goOn = async (): Promise<void> => {
+    const counts = clients.map(({ acknowledged }) => acknowledged.size)
+    await until(() => clients.every(({ acknowledged, wrong }, index) => wrong.length > 0 || acknowledged.size > (counts[index] ?? 0) + 3), 20_000)
+  }
+  await goOn()
+  const pauses: string[] = []
+  for (const isolation of ['schema', 'database', 'rls', 'row'] as readonly Isolation[]) {
+    const before = clients.reduce((sum, { refused }) => sum + refused, 0)
+    t.match(await manager.move({ id }, { isolation }), { isolation })
+    await goOn()
+    if (isolation !== 'row') await manager.confirmMove({ id })
+    await goOn()
+    pauses.push(`${isolation}: ${clients.reduce((sum, { refused }) => sum + refused, 0) - before} refused`)
+  }
+  t.comment(pauses.join(', '))
+  await Promise.all([...clients, neighbour].map(client => client.stop()))
+  t.same(clients.flatMap(({ wrong }) => wrong), [])
+  t.same(neighbour.wrong, [])
+  t.equal(neighbour.refused, 0, 'the neighbour notices nothing')
+  const rows = await on.admin<{ word: string }>('select word from labels where tenant_id = $1', [id])
+  const words = new Set(rows.map(({ word }) => word))
+  t.same(clients.flatMap(({ acknowledged }) => [...acknowledged].filter(word => !words.has(word))), [], 'each write that was acknowledged is there at the end')
+  t.equal(words.size, rows.length, 'and none twice')
+})
