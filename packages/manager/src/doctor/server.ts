@@ -1,6 +1,6 @@
-import { named, prelude, type Family } from '@fastify-tenancy/database/doctor'
+import { given, named, prelude, type Family } from '@fastify-tenancy/database/doctor'
 
-/** What is the whole database's, or the whole server's. */
+/** What is the whole database's, or the whole server's. Databases of tenants that other registries keep on it are theirs to mend. */
 export const databaseChecks: Family = {
   checks: {
     D602: { level: 'warning', meaning: 'a publication of all tables sends the rows of all tenants to whoever subscribes' },
@@ -9,7 +9,8 @@ export const databaseChecks: Family = {
   text: `${prelude}
 tenant_databases as (
   select d.oid, d.datname from pg_database d
-  where shobj_description(d.oid, 'pg_database') like 'fastify-tenancy: tenant _%'
+  where shobj_description(d.oid, 'pg_database') in (
+      select 'fastify-tenancy: tenant ' || t.id from jsonb_to_recordset(${given}->'tenants') t (id text, isolation text) where t.isolation = 'database')
     and exists (select from aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) where grantee = 0)
 )
 select 'D602' as id, ${named('pg_publication', 'p.oid')} as object, format('drop publication %I', pubname) as fix from pg_publication p where puballtables
