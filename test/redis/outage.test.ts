@@ -176,6 +176,14 @@ t.test('a connection that dies before the client is ready is given up and replac
   await until(() => redis.get('k').then(() => true, () => false))
 })
 
+t.test('a patient client waits for the first answer of its connection too', { skip: noRedis, timeout: 30_000 }, async t => {
+  const { url } = await server(t)
+  const proxy = await tcpProxy(t, url)
+  proxy.delay(20)
+  const redis = opened(t, { host: '127.0.0.1', port: proxy.port, commandTimeout: 5_000 })
+  await until(() => redis.isAvailable)
+})
+
 t.test('a replica that takes no writes is an outage for them, not an error of the caller', { skip: noRedis }, async t => {
   const master = await server(t)
   const replica = await server(t, { args: ['--replicaof', '127.0.0.1', `${master.port}`] })

@@ -56,7 +56,7 @@ class BoundedRedis implements TenancyRedis {
     this.#deadlines = new Deadlines(timeout)
     this.#prefix = client.options.keyPrefix ?? ''
     this.#subscriber = new Subscriber(client, this.#prefix, () => client.status === 'ready' ? readyWithin : this.#patience)
-    if (isOwn) client.on('connect', this.#awaitSignOfLife).on('ready', this.#heard).on('close', this.#heard)
+    if (isOwn) client.on('connect', () => { this.#awaitSignOfLife(silence) }).on('ready', this.#heard).on('close', this.#heard)
     if (client.status === 'wait') client.connect().catch(() => {}) // made with lazyConnect
   }
 
@@ -152,7 +152,7 @@ class BoundedRedis implements TenancyRedis {
     if (this.#client.status !== 'ready' || !this.#breaker.tryPass()) return Promise.reject(new RedisUnavailableError())
     return new Promise((resolve, reject) => {
       const deadline = this.#deadlines.start(error => {
-        this.#awaitSignOfLife()
+        this.#awaitSignOfLife(Math.max(0, this.#silence - this.#timeout))
         reject(this.#failed(error))
       })
       this.#gather()
@@ -197,13 +197,13 @@ class BoundedRedis implements TenancyRedis {
     return reply
   }
 
-  /** Replaces an own connection that is silent from its opening on, or goes on being so after a late answer. */
-  readonly #awaitSignOfLife = (): void => {
+  /** Replaces an own connection that is silent from its opening on, or goes on being so after a late answer, unless it is heard of within `milliseconds`. */
+  #awaitSignOfLife (milliseconds: number): void {
     if (!this.#isOwn || this.#silent !== undefined) return
     this.#silent = setTimeout(() => {
       this.#heard()
       if (['connect', 'ready'].includes(this.#client.status)) (this.#client as Redis).disconnect(true)
-    }, Math.max(0, this.#silence - this.#timeout)).unref()
+    }, milliseconds).unref()
   }
 
   readonly #heard = (): void => {
