@@ -6,7 +6,7 @@ import { Census } from '../../packages/rate-limit/src/census.ts'
 import { SharedLimiter } from '../../packages/rate-limit/src/limiter.ts'
 import { LocalLimiter } from '../../packages/rate-limit/src/local-limiter.ts'
 import { until } from '../support/until.ts'
-import { clock, type Admission, type Plan } from './process-plan.ts'
+import { clock, type Admission, type Outcome, type Plan } from './process-plan.ts'
 
 const { host, port, keyPrefix } = JSON.parse(process.argv[2] ?? '') as { host: string, port: number, keyPrefix: string }
 // A busy machine must not turn this into a test of outages.
@@ -17,21 +17,31 @@ await census.start()
 const settings = { onStoreError: 'closed', processes: () => census.count, log: { info () {}, warn () {}, error () {} } } as const
 const limiters = { exact: new SharedLimiter(redis, { ...settings, precision: 'exact' }), leased: new SharedLimiter(redis, { ...settings, precision: 'leased' }), alone: new LocalLimiter() }
 
-const fire = async ({ name, limiter, quota, arrivals }: Plan, start: number): Promise<[string, Admission[]]> => {
-  const log: Admission[] = []
+const fire = async ({ name, limiter, quota, arrivals }: Plan, start: number): Promise<[string, Outcome]> => {
+  const admitted: Admission[] = []
+  const failures: string[] = []
   const answers: Promise<void>[] = []
+  const ask = async (): Promise<void> => {
+    const sent = clock()
+    try {
+      const verdict = await limiters[limiter].take([quota], 1)
+      if (verdict?.wait === 0) admitted.push([sent, clock()])
+    } catch (error) {
+      failures.push(`after ${Math.round(clock() - sent)} ms: ${reason(error)}`)
+    }
+  }
   for (const at of arrivals) {
     const early = start + at - clock()
     if (early > 0) await wait(early)
-    const sent = clock()
-    answers.push((async () => {
-      // Without Redis a request is refused: what is shown here is that none passes the limit.
-      const verdict = await Promise.resolve(limiters[limiter].take([quota], 1)).catch(() => undefined)
-      if (verdict?.wait === 0) log.push([sent, clock()])
-    })())
+    answers.push(ask())
   }
   await Promise.all(answers)
-  return [name, log]
+  return [name, { admitted, failures }]
+}
+
+/** An error with what it was made of. */
+function reason (error: unknown): string {
+  return error instanceof Error ? [error.message, error.cause === undefined ? [] : reason(error.cause)].flat().join(' < ') : String(error)
 }
 
 const report = async (plans: readonly Plan[], start: number): Promise<void> => {

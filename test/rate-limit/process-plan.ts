@@ -17,3 +17,9 @@ export interface Plan {
 
 /** When a request that was admitted was sent, and when it was answered. Redis decided in between. */
 export type Admission = readonly [sent: number, answered: number]
+
+export interface Outcome {
+  readonly admitted: readonly Admission[]
+  /** Why requests got no verdict: those were not refused, Redis failed them. */
+  readonly failures: readonly string[]
+}

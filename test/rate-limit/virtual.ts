@@ -46,22 +46,25 @@ export interface World extends Partial<Pick<LimiterSettings, 'precision'>> {
 export async function play (redis: Redis, requests: readonly Request[], { processes, start, quotas, onAdmitted, killed, precision = 'exact', script = virtualScript }: World): Promise<Outcome> {
   let now = start
   let runs = 0
-  const port = {
-    isAvailable: true,
+  // Limiters sweep in real time too: who was killed must not reach Redis by that either.
+  const isDead = (process: number): boolean => killed?.process === process && now >= killed.at
+  const port = (process: number): TenancyRedis => ({
+    get isAvailable () { return !isDead(process) },
     run (_script: unknown, keys: string[], args: number[]) {
+      if (isDead(process)) return Promise.reject(new Error('killed'))
       runs++
       return redis.eval(script, keys.length, ...keys, ...args, now)
     }
-  } as unknown as TenancyRedis
+  }) as unknown as TenancyRedis
   const settings: LimiterSettings = { onStoreError: 'local', precision, processes: () => processes, log: { info () {}, warn () {}, error () {} } }
-  const limiters = Array.from({ length: processes }, (_, at) => new SharedLimiter(port, settings, () => now - start + at * 12_345.6))
+  const limiters = Array.from({ length: processes }, (_, at) => new SharedLimiter(port(at), settings, () => now - start + at * 12_345.6))
   const log: number[] = []
   let denied = 0
   let sweep = start
   for (const request of requests) {
     for (; sweep + 100 <= request.at; sweep += 100) {
       now = sweep + 100
-      for (const [at, limiter] of limiters.entries()) if (killed?.process !== at || now < killed.at) void limiter.sweep()
+      for (const limiter of limiters) void limiter.sweep()
     }
     now = request.at
     const cost = request.cost ?? 1
