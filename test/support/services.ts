@@ -49,7 +49,7 @@ export async function startPostgres (...flags: string[]): Promise<PostgresServic
     createPostgresUser: process.getuid?.() === 0,
     onLog: () => {},
     onError: () => {},
-    postgresFlags: ['-c', 'fsync=off', '-c', 'synchronous_commit=off', '-c', 'full_page_writes=off', '-c', 'max_connections=300', ...flags]
+    postgresFlags: ['-c', 'fsync=off', '-c', 'synchronous_commit=off', '-c', 'full_page_writes=off', '-c', 'max_connections=300', '-c', 'max_prepared_transactions=10', ...flags]
   })
   await postgres.initialise()
   await postgres.start()

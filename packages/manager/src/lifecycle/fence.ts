@@ -23,7 +23,10 @@ export type Fenced = Pick<Tenant, 'id' | 'isolation' | 'placement'>
  * ```
  */
 export async function fence (context: ManagerContext, tenant: Fenced, reason: FenceReason): Promise<void> {
-  if (tenant.isolation === 'database') return onServer(context, tenant, lockDatabase)
+  if (tenant.isolation === 'database') return onServer(context, tenant, async (client, server) => {
+    await lockDatabase(client, server)
+    if (reason === 'moving') await assertNonePrepared(client, server)
+  })
   await context.shards.get(tenant.placement.shard).query(`
     insert into tenancy.fences (tenant, home, reason) values (${hash}, $2, $3)
     on conflict (tenant, home) do update set reason = excluded.reason, created_at = now()`, [tenant.id, homeOf(tenant), reason])
@@ -46,23 +49,42 @@ const running = `
   where l.locktype = 'virtualxid' and l.virtualxid = l.virtualtransaction and a.pid <> pg_catalog.pg_backend_pid()
     and a.datname = pg_catalog.current_database() and a.usesysid is not null`
 
+// Belongs to no session, and outlives all of them.
+const prepared = 'select gid as id from pg_catalog.pg_prepared_xacts where database = '
+
 /**
  * Resolves when every transaction that runs now in the client's database has ended: whoever passed a fence before it was there
  * has then finished, one way or the other. Call it when the fence is committed.
  *
  * @param timeout in milliseconds
- * @throws FST_TENANCY_TENANT_CONFLICT that says how many still run
+ * @throws FST_TENANCY_TENANT_CONFLICT that says how many still run, and which are prepared
  */
 export async function waitForOlder (client: SqlClient, { timeout }: { readonly timeout: number }): Promise<void> {
   const deadline = Date.now() + timeout
-  let older = (await client.query<{ id: string }>(running)).rows
-  for (let pause = 5; older.length > 0; pause = Math.min(pause * 2, 200)) {
-    if (Date.now() > deadline) {
-      throw tenantConflict(`${older.length === 1 ? 'a transaction' : `${older.length} transactions`} of the tenant's database began before it was locked and still run after ${timeout / 1000} s: end them (select * from pg_stat_activity), then call again`)
-    }
+  const ids = async (text: string, values?: unknown[]): Promise<string[]> => (await client.query<{ id: string }>(text, values)).rows.map(({ id }) => id)
+  // Read after the others: one that is prepared between the two is then seen twice, and not missed.
+  const preparedNow = (): Promise<string[]> => ids(`${prepared}pg_catalog.current_database()`)
+  let older = await ids(running)
+  let gids = await preparedNow()
+  for (let pause = 5; older.length + gids.length > 0; pause = Math.min(pause * 2, 200)) {
+    if (Date.now() > deadline) throw tenantConflict(stillThere(older, gids, timeout))
     await sleep(pause)
-    older = (await client.query<{ id: string }>(`${running} and l.virtualxid = any($1)`, [older.map(({ id }) => id)])).rows
+    const known = new Set(gids)
+    // What is prepared while some of the older still run may be one of them.
+    const mayBeOlder = older.length > 0
+    if (mayBeOlder) older = await ids(`${running} and l.virtualxid = any($1)`, [older])
+    gids = (await preparedNow()).filter(gid => mayBeOlder || known.has(gid))
   }
+}
+
+function stillThere (older: readonly string[], gids: readonly string[], timeout: number): string {
+  const since = `of the tenant's database began before it was locked and`
+  if (gids.length > 0) return `${plural(gids, 'prepared transaction')} ${gids.map(gid => `'${gid}'`).join(', ')} ${since} ${gids.length === 1 ? 'is' : 'are'} not decided after ${timeout / 1000} s: commit prepared or rollback prepared, then call again`
+  return `${older.length === 1 ? 'a transaction' : `${older.length} transactions`} ${since} still run after ${timeout / 1000} s: end them (select * from pg_stat_activity), then call again`
+}
+
+function plural (things: readonly string[], name: string): string {
+  return things.length === 1 ? `the ${name}` : `${things.length} ${name}s`
 }
 
 async function onServer (context: ManagerContext, tenant: Fenced, work: (client: SqlClient, server: TenantServer) => Promise<void>): Promise<void> {
@@ -79,6 +101,12 @@ async function lockDatabase (client: SqlClient, { name, login }: TenantServer): 
   if (database === undefined) return
   await client.query(`revoke connect on database ${quoteName(name)} from public, ${quoteName(login.user)}`)
   await endSessions(client, name, login.user)
+}
+
+// What it holds would be committed into the old home when its rows have been copied.
+async function assertNonePrepared (client: SqlClient, { name }: TenantServer): Promise<void> {
+  const { rows: [found] } = await client.query<{ id: string }>(`${prepared}$1 limit 1`, [name])
+  if (found !== undefined) throw tenantConflict(`the prepared transaction '${found.id}' of the tenant's database is not decided: commit prepared or rollback prepared, then call again`)
 }
 
 async function unlockDatabase (client: SqlClient, { name, login }: TenantServer): Promise<void> {
