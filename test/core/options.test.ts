@@ -1,7 +1,7 @@
 import t from 'tap'
 import * as v from 'valibot'
 
-import { checkOptions, duration, positiveInteger } from '@fastify-tenancy/core'
+import { checkOptions, duration, positiveInteger, timeout } from '@fastify-tenancy/core'
 
 const schema = v.strictObject({ ttl: v.optional(duration, '5m'), max: v.optional(positiveInteger, 10), url: v.optional(v.number('must be a number')), secret: v.optional(v.number('must be a number')) })
 
@@ -27,7 +27,26 @@ t.test('a wrong option is one sentence with its name, what was expected and what
   for (const bad of [30, '30', '', '0s', '-1s', Number.NaN, null, '1 s', '5y']) t.match(says({ ttl: bad }), /^options\.ttl must be a duration/)
   for (const bad of ['5', 0, -1, 1.5, Number.NaN, Infinity, null, '']) t.match(says({ max: bad }), /^options\.max must be a positive integer/)
   t.equal(says({ tll: '5m' }), 'options.tll is not a known option: remove it or mend its name')
-  t.match(says('x'), /^options must be/)
+  t.equal(says('x'), "options must be an object, got 'x'")
+})
+
+t.test('a duration that would be none at all, or longer than what waits can count, is refused', async t => {
+  const durations = v.strictObject({ ttl: v.optional(duration, '5m'), wait: v.optional(timeout, '5s') })
+  const says = (input: unknown): string => {
+    try {
+      checkOptions(durations, input)
+    } catch (error) {
+      t.match(error, { code: 'FST_TENANCY_OPTION_INVALID' })
+      return (error as Error).message
+    }
+    return 'accepted'
+  }
+  t.match(says({ ttl: '0.4ms' }), /must be a duration with a unit.+ got '0\.4ms'/, 'PostgreSQL would take it for no timeout')
+  t.match(says({ ttl: `${'9'.repeat(200)}d` }), /must be a duration/)
+  t.match(says({ ttl: '36501d' }), /must be a duration of at most 100 years, got '36501d'/)
+  t.match(says({ wait: '25d' }), /must be a duration of at most 24 days, got '25d'/, 'a timer would fire at once')
+  t.same(checkOptions(durations, { ttl: '30d', wait: '24d' }), { ttl: 2_592_000_000, wait: 2_073_600_000 })
+  t.same(checkOptions(durations, { ttl: '1.5ms', wait: '0.5s' }), { ttl: 2, wait: 500 }, 'whole milliseconds')
 })
 
 t.test('DBT-07 a message never shows a password or a secret', async t => {

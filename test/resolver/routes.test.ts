@@ -133,6 +133,8 @@ t.test('wrong options stop the boot with a sentence, and what was given is not c
   t.match(await says({ cache: { ttl: 30 } }), /^options\.cache\.ttl must be a duration with a unit/)
   t.match(await says({ cache: { localTtl: 'abc' } }), /^options\.cache\.localTtl must be/)
   t.match(await says({ cache: { max: 0 } }), /^options\.cache\.max must be a positive integer, got 0/)
+  t.match(await says({ cache: { max: 1e12 } }), /^options\.cache\.max must be a positive integer up to 10000000, got/)
+  t.match(await says({ cache: { localTtl: '30d' } }), /^options\.cache\.localTtl must be a duration of at most 24 days/)
   t.match(await says({ cache: { jitter: 2 } }), /^options\.cache\.jitter must be a number from 0 to 1/)
   t.match(await says({ cahce: {} }), /^options\.cahce is not a known option/)
   t.match(await says({ redis: 'http://x' }), /^options\.redis must be/)

@@ -156,6 +156,24 @@ t.test('a function names the tenant by slug, id or domain; what it throws is the
   t.equal(await who('globex.example.com'), 'globex')
 })
 
+t.test('what a function returns that is no answer is an error that says so, and null is none', async t => {
+  const { app } = await start(t, {
+    baseDomain: 'example.com',
+    strategies: [request => {
+      const by = request.headers['x-by']
+      const answers: Record<string, unknown> = { promise: Promise.resolve({ slug: 'acme' }), text: 'acme', null: null }
+      return answers[String(by)] as undefined
+    }, 'subdomain']
+  })
+  const ask = (by: string): Promise<{ statusCode: number, body: string }> => app.inject({ url: '/', headers: { host: 'globex.example.com', 'x-by': by } })
+  for (const by of ['promise', 'text']) {
+    const { statusCode, body } = await ask(by)
+    t.equal(statusCode, 500, by)
+    t.match(body, /a strategy function must return \{ slug \}, \{ id \}, \{ domain \} or undefined, and no promise/, by)
+  }
+  t.match(await ask('null'), { statusCode: 200, body: /globex/ })
+})
+
 t.test('no function can name a domain below a base domain', async t => {
   const registry = new CountingRegistry([{ id: '1', slug: 'evil', domains: ['acme.example.com'] }])
   const { who } = await start(t, { registry, baseDomain: 'example.com', strategies: [() => ({ domain: 'acme.example.com' })] })

@@ -3,6 +3,7 @@ import Fastify from 'fastify'
 import tenancy from 'fastify-tenancy'
 import t from 'tap'
 
+import { resolveTenancyOptions } from '../../packages/fastify-tenancy/src/options.ts'
 import { freshRedisOptions, noRedis } from '../support/fresh.ts'
 import { provision } from '../support/tenants.ts'
 
@@ -26,4 +27,21 @@ t.test('an index of all names may be asked for where the suite is given Redis', 
   t.teardown(() => app.close())
   await app.register(tenancy, { ...options, redis: freshRedisOptions(), resolver: { cache: { index: true } } })
   await app.ready()
+})
+
+function says (given: object): string {
+  try {
+    resolveTenancyOptions({ ...options, ...given })
+  } catch (error) {
+    return (error as Error).message
+  }
+  return 'accepted'
+}
+
+t.test('what belongs to another place of the options is refused where it stands, and the message names that place', async t => {
+  t.equal(says({ resolver: { redis: 'redis://localhost' } }), 'options.resolver.redis is not a known option: give options.redis')
+  t.equal(says({ rateLimit: { limits: {}, redis: 'redis://localhost' } }), 'options.rateLimit.redis is not a known option: give options.redis')
+  t.equal(says({ cache: { redis: 'redis://localhost' } }), 'options.cache.redis is not a known option: give options.redis')
+  t.equal(says({ cache: { decorator: 'store' } }), 'options.cache.decorator is not a known option: give options.decorators.cache')
+  t.equal(says({ rateLimit: './limits.json', cache: false }), 'accepted')
 })

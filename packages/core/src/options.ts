@@ -24,7 +24,7 @@ export function explain (issue: v.BaseIssue<unknown>, name: string): string {
   const where = [name, ...(issue.path ?? []).map(item => String(item.key))].join('.')
   if (issue.kind === 'schema' && issue.type === 'strict_object' && issue.expected === 'never') return `${where} is not a known option: remove it or mend its name`
   if (issue.kind === 'schema' && issue.received === 'undefined' && issue.type === 'strict_object') return `${where} is required`
-  const must = issue.message.startsWith('must ') ? issue.message : `must be ${issue.expected ?? 'valid'}`
+  const must = issue.message.startsWith('must ') ? issue.message : `must be ${issue.expected === 'Object' ? 'an object' : issue.expected ?? 'valid'}`
   return `${where} ${must}, got ${show(issue.input, where)}`
 }
 
@@ -53,13 +53,30 @@ function freezePlain<T> (value: T): T {
 
 const durationMessage = "must be a duration with a unit, such as '250ms', '30s' or '5m'"
 
-/** A duration with its unit, as milliseconds: `'250ms'`, `'30s'`, `'5m'`, `'1h'`, `'7d'`. A bare number is refused. */
-export const duration: v.GenericSchema<string, number> = v.pipe(
-  v.string(durationMessage),
-  v.regex(/^\d+(?:\.\d+)?(?:ms|s|m|h|d)$/, durationMessage),
-  v.transform(text => ms(text as StringValue)),
-  v.check(value => value > 0, durationMessage)
-)
+// Beyond this Node's timers fire at once and PostgreSQL's settings are errors.
+const longestTimeout = 2 ** 31 - 1
+const longestDuration = 36_500 * 86_400_000
+
+/** A duration with its unit, as whole milliseconds: `'250ms'`, `'30s'`, `'5m'`, `'1h'`, `'7d'`. A bare number is refused, and what rounds to 0. */
+export const duration: v.GenericSchema<string, number> = durationUpTo(longestDuration, 'must be a duration of at most 100 years')
+
+/** A {@link duration} that is waited for: at most 24 days, which is as far as timers and PostgreSQL's timeouts go. */
+export const timeout: v.GenericSchema<string, number> = durationUpTo(longestTimeout, 'must be a duration of at most 24 days')
+
+function durationUpTo (longest: number, tooLong: string): v.GenericSchema<string, number> {
+  return v.pipe(
+    v.string(durationMessage),
+    v.regex(/^\d{1,20}(?:\.\d{1,20})?(?:ms|s|m|h|d)$/, durationMessage),
+    v.check(text => milliseconds(text) > 0, durationMessage),
+    v.check(text => milliseconds(text) <= longest, tooLong),
+    v.transform(milliseconds)
+  )
+}
+
+// Half a millisecond is no setting of PostgreSQL's, which would read '0.4' as 0: no timeout at all.
+function milliseconds (text: string): number {
+  return Math.round(ms(text as StringValue))
+}
 
 /** A whole number above zero. */
 export const positiveInteger: v.GenericSchema<number> = v.pipe(

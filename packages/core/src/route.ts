@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 
-import { bool, checkOptions, duration, oneOf } from './options.ts'
+import { bool, checkOptions, oneOf, timeout } from './options.ts'
 import { tenantStatuses, type TenantStatus } from './tenant.ts'
 
 /** How a route deals with tenants: it needs one, takes one where there is one, or does not look at the host. */
@@ -42,7 +42,7 @@ const schema = v.strictObject({
   cost: v.optional(v.pipe(v.number(costMessage), v.safeInteger(costMessage), v.minValue(0, costMessage)), 1),
   statuses: v.optional(v.pipe(v.array(oneOf(...tenantStatuses), 'must be a list of statuses'), v.minLength(1, 'must name at least one status')), ['active']),
   agreement: v.optional(bool, true),
-  statementTimeout: v.optional(duration)
+  statementTimeout: v.optional(timeout)
 }, 'must be \'required\', \'optional\', \'off\' or an object')
 
 const defaults: ResolvedRouteTenancy = resolve({})

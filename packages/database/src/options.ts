@@ -1,4 +1,4 @@
-import { bool, checkOptions, duration, fn, instance, isolations, nonEmptyString, oneOf, OptionInvalidError, positiveInteger, type Isolation, type TenantRegistry } from '@fastify-tenancy/core'
+import { bool, checkOptions, fn, instance, isolations, nonEmptyString, oneOf, OptionInvalidError, positiveInteger, timeout, type Isolation, type TenantRegistry } from '@fastify-tenancy/core'
 import type { KyselyPlugin, LogConfig } from 'kysely'
 import type pg from 'pg'
 import * as v from 'valibot'
@@ -203,9 +203,9 @@ const functionMessage = 'must be a list of names of functions in lower case, suc
 const functionName = v.pipe(v.string(functionMessage), v.check(isPlainName, functionMessage))
 
 // By what was given, and not by union: so that a wrong plan is named in the message.
-const timeoutsByPlan = v.strictObject({ default: v.exactOptional(duration, '30s'), plans: v.record(v.string(), duration, 'must be a map of plans to durations') })
+const timeoutsByPlan = v.strictObject({ default: v.exactOptional(timeout, '30s'), plans: v.record(v.string(), timeout, 'must be a map of plans to durations') })
 const statementTimeout = v.lazy(given =>
-  typeof given === 'object' && given !== null ? timeoutsByPlan : v.pipe(duration, v.transform(time => ({ default: time, plans: {} as Record<string, number> }))))
+  typeof given === 'object' && given !== null ? timeoutsByPlan : v.pipe(timeout, v.transform(time => ({ default: time, plans: {} as Record<string, number> }))))
 
 const connection = v.strictObject({
   url: source,
@@ -220,13 +220,13 @@ const connection = v.strictObject({
   log: v.optional(v.custom<LogConfig>(value => typeof value === 'function' || Array.isArray(value), 'must be a function or a list of levels')),
   types: v.optional(instance<pg.CustomTypesConfig>('an object with getTypeParser()', 'getTypeParser')),
   statementTimeout: v.optional(statementTimeout, '30s'),
-  lockTimeout: v.optional(duration, '5s'),
-  idleInTransaction: v.optional(duration, '10s'),
+  lockTimeout: v.optional(timeout, '5s'),
+  idleInTransaction: v.optional(timeout, '10s'),
   plans: v.optional(oneOf('custom', 'shared'), 'custom'),
   fairness: v.optional(v.strictObject({
     share: v.optional(v.pipe(v.number(shareMessage), v.gtValue(0, shareMessage), v.maxValue(1, shareMessage)), 0.5),
     maxWaiting: v.optional(positiveInteger, 100),
-    maxWait: v.optional(duration, '5s')
+    maxWait: v.optional(timeout, '5s')
   }, 'must be an object'), {}),
   tripwire: v.optional(bool, true),
   requireLevel: v.optional(v.picklist([0, 1, 2, 3, 4], 'must be a level from 0 to 4'), 0),

@@ -1,5 +1,5 @@
 import { resolveCacheOptions, type CacheOptions } from '@fastify-tenancy/cache'
-import { checkOptions, duration, nonEmptyString, OptionInvalidError, type TenantRegistry } from '@fastify-tenancy/core'
+import { checkOptions, nonEmptyString, OptionInvalidError, timeout, type TenantRegistry } from '@fastify-tenancy/core'
 import { resolveDatabaseOptions, type ResolvedDatabaseOptions, type TenantDatabaseOptions } from '@fastify-tenancy/database'
 import { resolveRateLimitOptions, type RateLimitOptions } from '@fastify-tenancy/rate-limit'
 import { redisSchema, type RedisSource } from '@fastify-tenancy/redis'
@@ -54,7 +54,7 @@ const schema = v.strictObject({
   resolver: v.optional(part, {}),
   rateLimit: v.optional(v.union([v.literal(false), nonEmptyString, part], 'must be the path of a limits file, an object, or false'), false),
   cache: v.optional(v.union([v.literal(false), part], 'must be an object or false'), {}),
-  closeTimeout: v.optional(duration, '10s'),
+  closeTimeout: v.optional(timeout, '10s'),
   decorators: v.optional(v.strictObject({
     tenant: v.optional(nonEmptyString, 'tenant'),
     db: v.optional(nonEmptyString, 'db'),
@@ -71,8 +71,9 @@ export function resolveTenancyOptions (given: unknown): ResolvedTenancyOptions {
   const { baseDomain, hosts, routes, database, isolation, rls, row, tables, registry, audit, redis, resolver, rateLimit, cache, closeTimeout, decorators } = checkOptions(schema, given)
 
   const resolvedDatabase = resolveDatabaseOptions(defined({ database, isolation, rls, row, tables, registry, audit, decorator: decorators.db }))
-  const misplaced = ['baseDomain', 'hosts', 'routes', 'registry', 'redis', 'decorators'].find(name => name in resolver)
-  if (misplaced !== undefined) throw new OptionInvalidError(`options.resolver.${misplaced} is not a known option: give options.${misplaced}`)
+  refuseMisplaced('resolver', resolver, { baseDomain: 'baseDomain', hosts: 'hosts', routes: 'routes', registry: 'registry', redis: 'redis', decorators: 'decorators' })
+  refuseMisplaced('rateLimit', rateLimit, { redis: 'redis' })
+  refuseMisplaced('cache', cache, { redis: 'redis', decorator: 'decorators.cache' })
   const resolverOptions = defined({ ...resolver, baseDomain, hosts, routes, decorators: { tenant: decorators.tenant } })
   renamed(['baseDomain', 'hosts', 'routes'], () => resolveResolverOptions({ ...resolverOptions, registry: anyRegistry }, 'options.resolver'))
   const rateLimitOptions = typeof rateLimit === 'string' ? { file: rateLimit } : rateLimit
@@ -98,6 +99,13 @@ async function nobody (): Promise<undefined> {}
 
 function defined (options: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+}
+
+// What the suite gives to several of its parts, or under another name, has one place.
+function refuseMisplaced (part: string, given: unknown, places: Readonly<Record<string, string>>): void {
+  if (typeof given !== 'object' || given === null) return
+  const misplaced = Object.keys(places).find(name => name in given)
+  if (misplaced !== undefined) throw new OptionInvalidError(`options.${part}.${misplaced} is not a known option: give options.${places[misplaced]}`)
 }
 
 // These options stand at the top in the suite, and among the resolver's own in the resolver: the message names where the caller wrote them.

@@ -1,4 +1,4 @@
-import { bool, checkOptions, duration, fn, instance, nonEmptyString, oneOf, OptionInvalidError, positiveInteger, reservedSlugs, slugProblem, type TenantRegistry } from '@fastify-tenancy/core'
+import { bool, checkOptions, duration, fn, instance, nonEmptyString, oneOf, OptionInvalidError, positiveInteger, reservedSlugs, slugProblem, timeout, type TenantRegistry } from '@fastify-tenancy/core'
 import { redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import type { FastifyRequest } from 'fastify'
 import * as v from 'valibot'
@@ -106,6 +106,8 @@ export type ResolvedResolverCache = Readonly<Record<'ttl' | 'localTtl' | 'negati
 const names: v.GenericSchema<string[]> = v.array(nonEmptyString, 'must be a list of strings')
 const urlPatterns: v.GenericSchema<string[]> = v.array(
   v.pipe(v.string('must be a URL pattern'), v.regex(/^\/|^\*$/, 'must be a URL pattern that starts with /')), 'must be a list of URL patterns')
+// The process sets aside room for all of them at once.
+const mostKept = 10_000_000
 const jitter: v.GenericSchema<number> = v.pipe(v.number('must be a number from 0 to 1'), v.minValue(0, 'must be a number from 0 to 1'), v.maxValue(1, 'must be a number from 0 to 1'))
 
 const schema = v.strictObject({
@@ -122,9 +124,9 @@ const schema = v.strictObject({
   trustForwardedHost: v.optional(bool, false),
   cache: v.optional(v.strictObject({
     ttl: v.optional(duration, '5m'),
-    localTtl: v.optional(duration, '5s'),
+    localTtl: v.optional(timeout, '5s'),
     negativeTtl: v.optional(duration, '10s'),
-    max: v.optional(positiveInteger, 10_000),
+    max: v.optional(v.pipe(positiveInteger, v.maxValue(mostKept, `must be a positive integer up to ${mostKept}`)), 10_000),
     staleIfError: v.optional(duration, '1h'),
     jitter: v.optional(jitter, 0.1),
     index: v.optional(bool, false),

@@ -108,7 +108,9 @@ export class Strategies {
   }
 
   #custom (answer: StrategyAnswer): SourcedQuestion | TenancyError | undefined {
-    if (answer === undefined) return undefined
+    if (answer === undefined || answer === null) return undefined
+    // A promise would be nobody, for every request; a bare string, a TypeError about an operator.
+    if (typeof answer !== 'object' || 'then' in answer) throw new TypeError('a strategy function must return { slug }, { id }, { domain } or undefined, and no promise')
     if ('slug' in answer) return this.#named('function', answer.slug) ?? new TenantUnknownError()
     if ('id' in answer) return idProblem(answer.id) === undefined ? { kind: 'id', value: answer.id, source: 'function' } : new TenantUnknownError()
     const host = 'domain' in answer && typeof answer.domain === 'string' ? parseHost(answer.domain) : undefined

@@ -1,4 +1,4 @@
-import { duration, fn, positiveInteger, type Tenant } from '@fastify-tenancy/core'
+import { fn, positiveInteger, timeout, type Tenant } from '@fastify-tenancy/core'
 import type pg from 'pg'
 import * as v from 'valibot'
 
@@ -77,8 +77,8 @@ export const tenantsSchema: v.GenericSchema<unknown, ResolvedTenantsOptions> = v
   decrypt: v.optional(fn<NonNullable<TenantsOptions['decrypt']>>()),
   pool: v.optional(v.strictObject({ max: v.optional(positiveInteger, 2) }, 'must be an object'), {}),
   maxPools: v.optional(positiveInteger, 50),
-  idle: v.optional(duration, '5m'),
-  connectTimeout: v.optional(duration, '2s')
+  idle: v.optional(timeout, '5m'),
+  connectTimeout: v.optional(timeout, '2s')
 }, 'must be an object'), v.transform(({ url, decrypt, ...rest }) => ({ url, decrypt, ...rest })))
 
 const budgetMessage = 'must be a positive integer, or an object with connections'

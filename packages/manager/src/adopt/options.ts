@@ -1,4 +1,4 @@
-import { duration, idProblem, nonEmptyString, oneOf } from '@fastify-tenancy/core'
+import { duration, idProblem, nonEmptyString, oneOf, timeout } from '@fastify-tenancy/core'
 import type { TenantColumnType } from '@fastify-tenancy/database'
 import * as v from 'valibot'
 
@@ -50,6 +50,6 @@ export const adoptionSchema: v.GenericSchema<AdoptionOptions, ResolvedAdoptionOp
   backfill: v.optional(v.record(v.string(), backfill, 'must be a map of tables'), {}),
   type: v.optional(oneOf('text', 'uuid', 'int', 'bigint')),
   legacy: v.optional(v.record(v.string(), v.pipe(v.string(dayMessage), v.isoDate(dayMessage)), 'must be a map of roles to days'), {}),
-  lockTimeout: v.optional(duration, '500ms'),
+  lockTimeout: v.optional(timeout, '500ms'),
   patience: v.optional(duration, '10m')
 }, 'must be an object') as v.GenericSchema<AdoptionOptions, ResolvedAdoptionOptions>

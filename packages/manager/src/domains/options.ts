@@ -1,4 +1,4 @@
-import { duration, fn, nonEmptyString, OptionInvalidError, positiveInteger } from '@fastify-tenancy/core'
+import { fn, nonEmptyString, OptionInvalidError, positiveInteger, timeout } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
 /** Answers the texts of a name's TXT records, each in its parts, as `resolveTxt` of node:dns does; rejects as that does. */
@@ -32,7 +32,7 @@ export interface ResolvedDomainsOptions {
 export const dnsSchema: v.GenericSchema<unknown, Omit<ResolvedDomainsOptions, 'bases'>> = v.pipe(v.strictObject({
   servers: v.optional(v.pipe(v.array(nonEmptyString, 'must be a list of addresses'), v.minLength(1, 'must name at least one server'))),
   resolve: v.optional(fn<ResolveTxt>()),
-  timeout: v.optional(duration, '5s'),
+  timeout: v.optional(timeout, '5s'),
   misses: v.optional(positiveInteger, 3)
 }, 'must be an object'), v.transform(({ servers, resolve, ...rest }) => ({ servers, resolve, ...rest })))
 

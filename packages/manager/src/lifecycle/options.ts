@@ -1,4 +1,4 @@
-import { duration, fn, nonEmptyString } from '@fastify-tenancy/core'
+import { fn, nonEmptyString, timeout } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
 import type { LifecycleStep } from './user-steps.ts'
@@ -33,5 +33,5 @@ export const lifecycleSchema: v.GenericSchema<unknown, ResolvedLifecycleOptions>
     v.array(step, 'must be a list of steps'),
     v.check(steps => new Set(steps.map(({ name }) => name)).size === steps.length, 'must be steps of different names')
   ), []),
-  wait: v.optional(duration, '1m')
+  wait: v.optional(timeout, '1m')
 }, 'must be an object') as v.GenericSchema<unknown, ResolvedLifecycleOptions>
