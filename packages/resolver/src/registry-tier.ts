@@ -57,27 +57,33 @@ export class RegistryTier {
     }
   }
 
-  async #read (lane: LimitFunction, question: Question): Promise<TenantRecord | undefined> {
-    let isLate = false
-    const { promise: late, reject } = Promise.withResolvers<never>()
-    const timer = setTimeout(() => {
-      isLate = true
-      reject(new Error(`the registry gave no answer within ${this.#deadline} ms`))
-    }, this.#deadline)
-    try {
-      // Raced twice: a caller does not wait for a place for ever, and a registry that never answers does not keep one.
-      return await Promise.race([late, lane(async () => {
-        if (isLate) return undefined
-        this.reads++
-        return Promise.race([late, this.#ask(question)])
-      })])
-    } finally {
-      clearTimeout(timer)
-    }
+  // A caller does not wait for a place for ever. The place is kept for as long as the registry may be at work for it,
+  // even if the caller has gone: else those who waited long would give it away, and more be under way than there are places.
+  #read (lane: LimitFunction, question: Question): Promise<TenantRecord | undefined> {
+    return within(this.#deadline, isOver => lane(async () => {
+      if (isOver()) return undefined
+      this.reads++
+      return within(this.#deadline, () => this.#ask(question))
+    }))
   }
 
   async #ask ({ kind, value }: Question): Promise<TenantRecord | undefined> {
     if (kind === 'slug') return this.#registry.findBySlug(value)
     return kind === 'domain' ? this.#registry.findByDomain(value) : this.#registry.findById(value)
+  }
+}
+
+/** As `work` settles; an error after so many milliseconds, from when on `isOver`. */
+async function within<T> (milliseconds: number, work: (isOver: () => boolean) => Promise<T>): Promise<T> {
+  let isOver = false
+  const { promise: late, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => {
+    isOver = true
+    reject(new Error(`the registry gave no answer within ${milliseconds} ms`))
+  }, milliseconds)
+  try {
+    return await Promise.race([late, work(() => isOver)])
+  } finally {
+    clearTimeout(timer)
   }
 }
