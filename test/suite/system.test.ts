@@ -94,7 +94,7 @@ t.test('SYS-01 were such a statement let through, the server would hold to read-
   const client = new pg.Client({ connectionString: on.systemUrl })
   await client.connect()
   t.teardown(() => client.end())
-  const context = systemContext({ role: rolesOf(new URL(on.superUrl).pathname.slice(1)).system, schema: 'public', statementTimeout: 1000, lockTimeout: 1000, idleInTransaction: 1000, plans: 'custom', isReadOnly: true })({ processID: null })
+  const context = systemContext({ role: rolesOf(new URL(on.superUrl).pathname.slice(1)).system, schema: 'public', statementTimeout: 1000, lockTimeout: 1000, idleInTransaction: 1000, plans: 'custom', isReadOnly: true })({ processID: null }, false)
   for (const [attack, code] of [
     ["select set_config('transaction_read_only', 'off', true)", '25001'],
     ["select set_config('transaction_read_only', 'off', false)", '25001'],

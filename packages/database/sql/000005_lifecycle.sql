@@ -39,9 +39,9 @@ create table tenancy.deletions (
   due_at timestamptz not null
 );
 
--- Who is locked out of the tenant's rows in this database. Every statement of a tenant looks here, whatever its process
--- believes: one that slept through the news gets an error, and never writes. The key is the id's hash, since all
--- tenants' roles may read the table. A row of a deleted tenant stays for ever: an id is never given again.
+-- Who is locked out of the tenant's rows in this database. Every statement of a tenant asks here, whatever its process
+-- believes: one that slept through the news gets an error, and never writes. The key is the id's hash, so that a copy of
+-- the table tells no ids. A row of a deleted tenant stays for ever: an id is never given again.
 create table tenancy.fences (
   tenant bytea not null check (length(tenant) = 32),
   home text not null check (home in ('shared', 'schema')),
@@ -50,19 +50,63 @@ create table tenancy.fences (
   primary key (tenant, home)
 );
 
-create function tenancy.refuse(reason text) returns text
-language plpgsql stable set search_path = pg_catalog, pg_temp
+-- One value that is another one after each change of a fence. Not a number: a server that lost its last transactions would
+-- count to the same one again.
+create table tenancy.fence_epoch (
+  is_the_one boolean primary key default true check (is_the_one),
+  epoch text not null default gen_random_uuid()
+);
+
+insert into tenancy.fence_epoch default values;
+
+-- The same value as a constant that the planner writes into a plan: comparing with it costs nothing. A change of a function
+-- spoils the plans that it is written into, in every session, before the session's next transaction begins.
+create function tenancy.current_fence_epoch() returns text
+language sql stable parallel safe as $$ select null::text $$;
+
+create function tenancy.renew_fence_epoch() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  renewed text;
 begin
-  raise exception using errcode = case reason when 'suspended' then 'TN403' when 'deleting' then 'TN404' else 'TN503' end,
-    message = 'tenant refused: ' || reason;
+  -- Of two at once, the second waits here, and so they do not meet at the function.
+  update tenancy.fence_epoch set epoch = gen_random_uuid() returning epoch into renewed;
+  execute format('create or replace function tenancy.current_fence_epoch() returns text language sql stable parallel safe as %L', format('select %L::text', renewed));
+  return null;
 end
 $$;
 
-revoke all on function tenancy.refuse(text) from public;
+create trigger renew_fence_epoch after insert or update or delete or truncate on tenancy.fences
+for each statement execute function tenancy.renew_fence_epoch();
+
+-- Of no row; it makes the first constant.
+delete from tenancy.fences;
+
+-- Raises where a tenant is locked out of its home, but for a reason that the caller knows of. Otherwise the epoch in which it
+-- was not: both are read by one snapshot, so that an epoch never stands for a later fence.
+-- Its own plan mode: the context asks for custom plans, and the queries in here would be planned anew at every call.
+create function tenancy.pass_fence(id text, at_home text, known text) returns text
+language plpgsql stable parallel restricted security definer
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+as $$
+declare
+  barred text;
+  seen text;
+begin
+  select reason into barred from tenancy.fences where tenant = sha256(convert_to(id, 'UTF8')) and home = at_home and reason <> known;
+  if found then
+    raise exception using errcode = case barred when 'suspended' then 'TN403' when 'deleting' then 'TN404' else 'TN503' end,
+      message = 'tenant refused: ' || barred;
+  end if;
+  select epoch into strict seen from tenancy.fence_epoch;
+  return seen;
+end
+$$;
+
+revoke all on function tenancy.current_fence_epoch(), tenancy.renew_fence_epoch(), tenancy.pass_fence(text, text, text) from public;
 grant usage on schema tenancy to :"shared";
-grant select on tenancy.fences to :"app", :"shared";
-grant execute on function tenancy.refuse(text) to :"app", :"shared";
+grant execute on function tenancy.current_fence_epoch(), tenancy.pass_fence(text, text, text) to :"app", :"shared";
 
 -- A claim of a domain: the token that its DNS must show, how often it was missed since, and when it stopped to count.
 alter table tenancy.domains

@@ -2,6 +2,7 @@ import type { Tenant } from '@fastify-tenancy/core'
 import pg from 'pg'
 
 import type { MakeContext } from './connection/lease.ts'
+import type { FenceEpochs } from './strategies/fences.ts'
 
 /** What is the same in every context of one pool. Durations in milliseconds. */
 export interface ContextSettings {
@@ -15,8 +16,8 @@ export interface ContextSettings {
   readonly plans: 'custom' | 'shared'
   /** Makes the signed token for a tenant and a backend; undefined where contexts are not signed. */
   readonly sign: ((tenant: string, backend: number | null) => string) | undefined
-  /** Which of the tenant's fences lock this out; undefined in a database that has none. */
-  readonly fence: FenceHome | undefined
+  /** Which of the tenant's fences lock this out, and since when they are known not to; undefined in a database that has none. */
+  readonly fence: { readonly home: FenceHome, readonly epochs: FenceEpochs } | undefined
 }
 
 /** Where a tenant's rows are in a database that it shares: in tables of all, or in a schema of its own. */
@@ -28,16 +29,16 @@ export type FenceHome = 'shared' | 'schema'
  * that one statement did to a setting can serve the next. pg_temp comes last in the search path:
  * left out it would come first, and a temporary table could pose as a real one.
  *
- * The tenant comes out of the fences, in the database that holds its rows: a process that slept through a suspension, a move
+ * The tenant passes a fence in the database that holds its rows: a process that slept through a suspension, a move
  * or a deletion gets an error with its next statement, whatever it believes. What it may know of, and then is no reason
- * to refuse, is a suspension ($8), which some routes are there for. It comes first: the role of a deleted tenant is gone.
+ * to refuse, is a suspension ($9), which some routes are there for. It comes first: the role of a deleted tenant is gone.
+ * Where no fence has changed since the tenant passed ($8), nothing is looked up.
+ *
+ * num_nonnulls: settings that come back as text are a third of what the answer would weigh.
  */
-const unfenced = '$2'
-const fenced = (home: FenceHome): string => `coalesce((
-  select tenancy.refuse(reason) from tenancy.fences
-  where tenant = pg_catalog.sha256(pg_catalog.convert_to($2, 'UTF8')) and home = '${home}' and reason <> $8
-), $2)`
-const settingsOf = (tenant: string): string => `pg_catalog.set_config('tenancy.tenant', ${tenant}, true)
+const pass = (home: FenceHome): string => `case when tenancy.current_fence_epoch() = $8 then $8 else tenancy.pass_fence($2, '${home}', $9) end
+, `
+const settings = `pg_catalog.set_config('tenancy.tenant', $2, true)
 , pg_catalog.set_config('role', $1, true)
 , pg_catalog.set_config('search_path', $3, true)
 , pg_catalog.set_config('row_security', 'on', true)
@@ -51,25 +52,27 @@ interface Texts {
   readonly signed: string
 }
 
-const textsOf = (tenant: string, token: string): Texts => ({
-  plain: `select ${settingsOf(tenant)}`,
-  signed: `select ${settingsOf(tenant)}\n, pg_catalog.set_config('tenancy.token', ${token}, true)`
+const textsOf = (pass: string, token: string): Texts => ({
+  plain: `select ${pass}pg_catalog.num_nonnulls(${settings})`,
+  signed: `select ${pass}pg_catalog.num_nonnulls(${settings}\n, pg_catalog.set_config('tenancy.token', ${token}, true))`
 })
 
-const texts = { none: textsOf(unfenced, '$8'), shared: textsOf(fenced('shared'), '$9'), schema: textsOf(fenced('schema'), '$9') }
+const texts = { none: textsOf('', '$8'), shared: textsOf(pass('shared'), '$10'), schema: textsOf(pass('schema'), '$10') }
 
 /**
  * The context of strategy `rls`: role and tenant for the policies, and every setting that a statement depends on.
  *
  * ```sql
- * select set_config('role', 'tenancy_app_1f3a0c22', true),
- *        set_config('tenancy.tenant', coalesce((select tenancy.refuse(reason) from tenancy.fences where …), '7f3c…'), true),
- *        set_config('search_path', '"public", pg_temp', true), set_config('row_security', 'on', true), …
+ * select case when tenancy.current_fence_epoch() = '6fb0…' then '6fb0…' else tenancy.pass_fence('7f3c…', 'shared', '') end,
+ *        num_nonnulls(set_config('tenancy.tenant', '7f3c…', true), set_config('role', 'tenancy_app_1f3a0c22', true),
+ *        set_config('search_path', '"public", pg_temp', true), set_config('row_security', 'on', true), …)
  * ```
  */
 export function rlsContext (tenant: Pick<Tenant, 'id' | 'status'>, settings: ContextSettings): MakeContext {
   // Refused here and not left to the policy: an empty setting reads like one that was never set.
   if (tenant.id === '') throw new TypeError('a tenant id must not be empty')
+  const { fence, sign } = settings
+  const { plain, signed } = texts[fence?.home ?? 'none']
   const values = [
     settings.role,
     tenant.id,
@@ -77,14 +80,18 @@ export function rlsContext (tenant: Pick<Tenant, 'id' | 'status'>, settings: Con
     String(settings.statementTimeout),
     String(settings.lockTimeout),
     String(settings.idleInTransaction),
-    settings.plans === 'custom' ? 'force_custom_plan' : 'auto',
-    ...(settings.fence === undefined ? [] : [tenant.status === 'suspended' ? 'suspended' : ''])
+    settings.plans === 'custom' ? 'force_custom_plan' : 'auto'
   ]
-  const { sign } = settings
-  const { plain, signed } = texts[settings.fence ?? 'none']
-  if (sign === undefined) {
-    const context = { text: plain, values }
-    return () => context
-  }
-  return ({ processID }) => ({ text: signed, values: [...values, sign(tenant.id, processID)] })
+  const token = (backend: number | null): string[] => sign === undefined ? [] : [sign(tenant.id, backend)]
+  const text = sign === undefined ? plain : signed
+  if (fence === undefined) return ({ processID }) => ({ text, values: [...values, ...token(processID)] })
+  const known = tenant.status === 'suspended' ? 'suspended' : ''
+  // Who knows of a suspension passes where others do not.
+  const passage = `${fence.home} ${known} ${tenant.id}`
+  return ({ processID }, isBegun) => ({
+    text,
+    // A session hears of changes when a transaction begins, and not always within it: there, each statement looks.
+    values: [...values, isBegun ? null : fence.epochs.of(passage), known, ...token(processID)],
+    onAnswer: epoch => { fence.epochs.learn(passage, epoch) }
+  })
 }

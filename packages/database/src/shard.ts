@@ -20,7 +20,7 @@ import type { ConnectionBudget } from './strategies/budget.ts'
 import { MigrationGate } from './strategies/migration-gate.ts'
 import { hasOwnLogins, type ShardOptions } from './strategies/options.ts'
 import { schemaOf } from './strategies/placement.ts'
-import { hasFences } from './strategies/fences.ts'
+import { FenceEpochs, hasFences } from './strategies/fences.ts'
 import { SchemaQualifier } from './strategies/qualifier.ts'
 import { SchemaCompiler } from './strategies/schema-compiler.ts'
 import { Signer, signingKey } from './token.ts'
@@ -104,7 +104,7 @@ export class Shard {
         idleInTransaction,
         plans,
         sign: signer && ((tenant, pid) => signer.sign(tenant, isDirect ? pid : null)),
-        fence: await hasFences(client) ? 'shared' : undefined
+        fence: await hasFences(client) ? { home: 'shared', epochs: new FenceEpochs() } : undefined
       }
       const report = await reportLevel(client, {
         hasRegistryLogin: database.registryUrl !== undefined,
@@ -136,12 +136,11 @@ export class Shard {
         statementTimeout,
         ...(hasRole && { role: tenantRole(tenant.id, this.#name) }),
         // Policies ask for a signature; the privileges of a schema's role do not.
-        ...(schema !== undefined && { schema, sign: undefined, fence: 'schema' })
+        ...(schema !== undefined && { schema, sign: undefined, fence: this.#context.fence && { ...this.#context.fence, home: 'schema' } })
       }),
       guard: this.#options.database.tripwire ? this.#tripwire.guard(tenant.id) : undefined,
       deadline: statementTimeout + grace,
-      ...(schema !== undefined && { schema }),
-      plansContext: this.#context.fence !== undefined && this.#context.plans === 'custom'
+      ...(schema !== undefined && { schema })
     }
     const compiler = schema === undefined
       ? this.#rows.compiler(tenant)

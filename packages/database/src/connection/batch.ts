@@ -27,6 +27,8 @@ export interface Reply {
 /** How a batch ended. */
 export interface BatchEnd {
   readonly reply: Reply
+  /** The first value that the statement before the last answered with. */
+  readonly contextAnswer: string | null
   readonly error: unknown
   /** The status that ReadyForQuery told: `I` idle, `T` in a transaction, `E` in a failed one; undefined when it never came. */
   readonly status: 'I' | 'T' | 'E' | undefined
@@ -67,6 +69,7 @@ export class Batch {
   readonly #tags: string[] = []
   #connection: WireConnection | undefined
   #current = 0
+  #contextAnswer: string | null = null
   #hasRows = false
   #guarded: readonly number[] = []
   #error: unknown
@@ -110,7 +113,8 @@ export class Batch {
   }
 
   handleDataRow (message: { fields: readonly (string | null)[] }): void {
-    // The rows of the context are dropped; those after a failed parse are not wanted.
+    if (this.#current === this.#last - 1) this.#contextAnswer = message.fields[0] ?? null
+    // Rows after a failed parse are not wanted.
     if (this.#current !== this.#last || this.#error !== undefined) return
     for (const position of this.#guarded) {
       const value = message.fields[position]
@@ -208,7 +212,7 @@ export class Batch {
     this.#connection?.off('readyForQuery', this.#onReady)
     this.#connection?.off('end', this.#onConnectionEnd)
     const { rows, fields, command, rowCount } = this.#decoder
-    this.#listener.onEnd({ reply: { rows, fields, command, rowCount, hasRows: this.#hasRows }, error: this.#error, status, tags: this.#tags, isUntouched: !this.#isHeard && isFarewell(this.#error) })
+    this.#listener.onEnd({ reply: { rows, fields, command, rowCount, hasRows: this.#hasRows }, contextAnswer: this.#contextAnswer, error: this.#error, status, tags: this.#tags, isUntouched: !this.#isHeard && isFarewell(this.#error) })
   }
 }
 

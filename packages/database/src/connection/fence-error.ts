@@ -2,7 +2,7 @@ import { TenantNotReadyError, TenantSuspendedError, TenantUnknownError, type Ten
 
 import { isServerError } from './pg-internals.ts'
 
-// What tenancy.refuse() raises.
+// What tenancy.pass_fence() raises.
 const constructors: Readonly<Record<string, TenancyErrorConstructor>> = { TN403: TenantSuspendedError, TN404: TenantUnknownError, TN503: TenantNotReadyError }
 
 const fenced = new WeakSet<object>()

@@ -17,8 +17,14 @@ export interface Query {
   readonly values: readonly unknown[]
 }
 
-/** Makes the statement that a connection runs before each statement of a tenant; called once per statement. */
-export type MakeContext = (client: { readonly processID: number | null }) => Query
+/** What a connection runs before a statement of a tenant. */
+export interface Context extends Query {
+  /** Told the first value of the context's answer, once the whole batch went well. */
+  readonly onAnswer?: (value: string) => void
+}
+
+/** Makes the context of one statement; `isBegun` where its transaction has run statements before. */
+export type MakeContext = (client: { readonly processID: number | null }, isBegun: boolean) => Context
 
 /** Whom a connection is borrowed for. */
 export interface Borrower {
@@ -28,8 +34,6 @@ export interface Borrower {
   readonly guard: RowGuard | undefined
   /** The schema in which names without one are found, where it is not the same for all borrowers of the pool. */
   readonly schema?: string
-  /** Whether the context reads a table, and asks for custom plans: within a transaction it would be planned anew each time itself. */
-  readonly plansContext?: boolean
   /** The longest that one statement may go unanswered, in milliseconds: past the server's own timeout, the server or the way to it is gone. */
   readonly deadline: number
 }
@@ -167,14 +171,13 @@ export class Lease {
     if (!isAllowed) throw new QueryRefusedError(`A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, got ${keyword || 'no keyword'}: use the transaction methods of Kysely, and migrations for the rest`)
     if (takesSessionLock) throw new QueryRefusedError('A tenant\'s handle takes no lock of the session, which would outlive its statement: use pg_advisory_xact_lock() in a transaction')
     if (mayChangeSession) this.#isSpoilt = true
-    const context = this.#borrower.context(this.#session.client)
+    const context = this.#borrower.context(this.#session.client, this.#status !== 'I')
     const contextName = readStatement(context.text).name
     // Without parameters a plan is always the generic one: such a statement is not worth a name.
     const statementName = query.values.length > 0 && name !== '' ? this.#nameHere(name) : ''
     const send = (): Promise<BatchEnd> => this.#send([
       ...this.#takeBegin(),
       ...(mayAskSequences && !this.#isTransaction ? [forgetSequences] : []),
-      ...(this.#borrower.plansContext && this.#status === 'T' ? [this.#prepared(keepPlan, keepPlanName, 0)] : []),
       this.#prepared(context, contextName, 0),
       this.#prepared(query, statementName, portion)
     ], listener, this.#borrower.guard)
@@ -199,6 +202,7 @@ export class Lease {
       this.destroy()
       throw new QueryRefusedError('A tenant\'s handle makes no tables, got SELECT … INTO')
     }
+    if (end.contextAnswer != null) context.onAnswer?.(end.contextAnswer)
     return end.reply
   }
 
@@ -271,13 +275,6 @@ export class Lease {
     return result
   }
 }
-
-/*
- * What the context asks for holds until the transaction ends, and so for the next statement's context, too. Its plan is of one row by
- * a primary key: planning it each time took 2 to 3 times as long as running it.
- */
-const keepPlan: Query = { text: 'set local plan_cache_mode = auto', values: [] }
-const keepPlanName = readStatement(keepPlan.text).name
 
 function control (text: string): WireStatement {
   return { text, values: [], name: '', isParsed: false, portion: 0 }

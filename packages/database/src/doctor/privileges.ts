@@ -30,7 +30,7 @@ export const privilegeChecks: Family = {
   text: `${prelude}
 faults as (
   select g.oid, g.relkind, g.grantee, g.privilege, case
-    when list = 'ours' then case when relkind <> 'S' and not (relname = 'fences' and privilege = 'SELECT') then 'D411' end
+    when list = 'ours' then case when relkind <> 'S' then 'D411' end
     when list = 'home' then case when g.grantee <> quote_ident(home) then 'D412' end
     when relkind = 'S' then case when privilege <> 'USAGE' then 'D410' end
     when privilege = 'TRUNCATE' then 'D402'

@@ -210,44 +210,37 @@ create table tenancy.signing_keys (
 );
 
 -- The tenant of the token in \`tenancy.token\`; raises TN401 for anything but a valid token, so that a refused
--- one never looks like an empty account. The signature comes first: only the holder of a key learns more.
+-- one never looks like an empty account. The signature comes first: only the holder of a key learns more, and nothing
+-- is cast before it was found right.
 -- Expiry is held against the transaction's start: a long transaction does not lose its tenant half-way.
 -- Restricted, not safe: a parallel worker has another pid. Plans stay parallel: the leader hands the result down.
 -- Its own plan mode: the context asks for custom plans, and the query in here would be planned anew at every call.
+-- Few expressions, and no regular one: each is set up anew in every transaction.
 create function tenancy.verified_tenant() returns text
 language plpgsql stable parallel restricted security definer
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 as $$
 declare
-  token text := current_setting('tenancy.token', true);
-  -- No regular expression: it costs twenty times the rest. Nothing is cast before its signature was found right.
-  part text[] := string_to_array(token, '|');
-  message text;
+  -- <tenant>|<expiry in ms>|<pid>|<64 hexadecimal digits>
+  token constant text := current_setting('tenancy.token', true);
+  tenant text;
   expires timestamptz;
-  reason text;
+  pid text;
 begin
-  if cardinality(part) is distinct from 4 then
-    reason := case when coalesce(token, '') = '' then 'there is none' else 'it is malformed' end;
-  else
-    message := part[1] || '|' || part[2] || '|' || part[3];
-    if not exists (
-      select from tenancy.signing_keys
-      where encode(sha256(outer_pad || sha256(inner_pad || convert_to(message, 'UTF8'))), 'hex') = part[4]
-    ) then
-      reason := 'no known key signed it';
-    else
-      expires := to_timestamp(part[2]::bigint / 1000.0);
-      reason := case
-        when expires < now() - interval '30 seconds' then 'it has expired'
-        when expires > clock_timestamp() + interval '90 seconds' then 'it is not valid yet'
-        when part[3] not in ('0', pg_backend_pid()::text) then 'it belongs to another connection'
-      end;
-    end if;
+  select split_part(token, '|', 1), to_timestamp(split_part(token, '|', 2)::bigint / 1000.0), split_part(token, '|', 3) into tenant, expires, pid
+  from tenancy.signing_keys
+  where encode(sha256(outer_pad || sha256(inner_pad || convert_to(left(token, -65), 'UTF8'))), 'hex') = right(token, 64);
+  if found and pid in ('0', pg_backend_pid()::text) and expires between now() - interval '30 seconds' and clock_timestamp() + interval '90 seconds' then
+    return tenant;
   end if;
-  if reason is not null then
-    raise exception using errcode = 'TN401', message = 'tenant context refused: ' || reason;
-  end if;
-  return part[1];
+  raise exception using errcode = 'TN401', message = 'tenant context refused: ' || case
+    when coalesce(token, '') = '' then 'there is none'
+    when tenant is null and cardinality(string_to_array(token, '|')) <> 4 then 'it is malformed'
+    when tenant is null then 'no known key signed it'
+    when pid not in ('0', pg_backend_pid()::text) then 'it belongs to another connection'
+    when expires < now() then 'it has expired'
+    else 'it is not valid yet'
+  end;
 end
 $$;
 
@@ -341,9 +334,9 @@ create table tenancy.deletions (
   due_at timestamptz not null
 );
 
--- Who is locked out of the tenant's rows in this database. Every statement of a tenant looks here, whatever its process
--- believes: one that slept through the news gets an error, and never writes. The key is the id's hash, since all
--- tenants' roles may read the table. A row of a deleted tenant stays for ever: an id is never given again.
+-- Who is locked out of the tenant's rows in this database. Every statement of a tenant asks here, whatever its process
+-- believes: one that slept through the news gets an error, and never writes. The key is the id's hash, so that a copy of
+-- the table tells no ids. A row of a deleted tenant stays for ever: an id is never given again.
 create table tenancy.fences (
   tenant bytea not null check (length(tenant) = 32),
   home text not null check (home in ('shared', 'schema')),
@@ -352,19 +345,63 @@ create table tenancy.fences (
   primary key (tenant, home)
 );
 
-create function tenancy.refuse(reason text) returns text
-language plpgsql stable set search_path = pg_catalog, pg_temp
+-- One value that is another one after each change of a fence. Not a number: a server that lost its last transactions would
+-- count to the same one again.
+create table tenancy.fence_epoch (
+  is_the_one boolean primary key default true check (is_the_one),
+  epoch text not null default gen_random_uuid()
+);
+
+insert into tenancy.fence_epoch default values;
+
+-- The same value as a constant that the planner writes into a plan: comparing with it costs nothing. A change of a function
+-- spoils the plans that it is written into, in every session, before the session's next transaction begins.
+create function tenancy.current_fence_epoch() returns text
+language sql stable parallel safe as $$ select null::text $$;
+
+create function tenancy.renew_fence_epoch() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  renewed text;
 begin
-  raise exception using errcode = case reason when 'suspended' then 'TN403' when 'deleting' then 'TN404' else 'TN503' end,
-    message = 'tenant refused: ' || reason;
+  -- Of two at once, the second waits here, and so they do not meet at the function.
+  update tenancy.fence_epoch set epoch = gen_random_uuid() returning epoch into renewed;
+  execute format('create or replace function tenancy.current_fence_epoch() returns text language sql stable parallel safe as %L', format('select %L::text', renewed));
+  return null;
 end
 $$;
 
-revoke all on function tenancy.refuse(text) from public;
+create trigger renew_fence_epoch after insert or update or delete or truncate on tenancy.fences
+for each statement execute function tenancy.renew_fence_epoch();
+
+-- Of no row; it makes the first constant.
+delete from tenancy.fences;
+
+-- Raises where a tenant is locked out of its home, but for a reason that the caller knows of. Otherwise the epoch in which it
+-- was not: both are read by one snapshot, so that an epoch never stands for a later fence.
+-- Its own plan mode: the context asks for custom plans, and the queries in here would be planned anew at every call.
+create function tenancy.pass_fence(id text, at_home text, known text) returns text
+language plpgsql stable parallel restricted security definer
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+as $$
+declare
+  barred text;
+  seen text;
+begin
+  select reason into barred from tenancy.fences where tenant = sha256(convert_to(id, 'UTF8')) and home = at_home and reason <> known;
+  if found then
+    raise exception using errcode = case barred when 'suspended' then 'TN403' when 'deleting' then 'TN404' else 'TN503' end,
+      message = 'tenant refused: ' || barred;
+  end if;
+  select epoch into strict seen from tenancy.fence_epoch;
+  return seen;
+end
+$$;
+
+revoke all on function tenancy.current_fence_epoch(), tenancy.renew_fence_epoch(), tenancy.pass_fence(text, text, text) from public;
 grant usage on schema tenancy to :"shared";
-grant select on tenancy.fences to :"app", :"shared";
-grant execute on function tenancy.refuse(text) to :"app", :"shared";
+grant execute on function tenancy.current_fence_epoch(), tenancy.pass_fence(text, text, text) to :"app", :"shared";
 
 -- A claim of a domain: the token that its DNS must show, how often it was missed since, and when it stopped to count.
 alter table tenancy.domains
@@ -390,19 +427,21 @@ create table tenancy.migration_ledger (
   tenant_id text collate "C" not null,
   name text collate "C" not null check (name <> ''),
   checksum text not null,
-  -- Null while the last attempt failed: then \`error\` says why.
+  -- Null while the last attempt failed: then \`error\` says why. Both are null from the beginning of a migration that runs outside
+  -- a transaction to its end: whoever finds it so, and nobody at work, knows of a crash.
   applied_at timestamptz,
   duration_ms numeric(12, 1),
   error text,
   tried_at timestamptz not null default clock_timestamp(),
   primary key (tenant_id, name),
-  check ((applied_at is null) = (error is not null))
+  check (applied_at is null or error is null)
 );
 
 -- Begins a transaction of migrations, as the owner of this schema, who owns the tables: one at a time for each tenant.
 -- Raises TN409 when the ledger is not as the caller has read it, TN404 when the tenant's schema is not there or the tenant is
 -- on its way out, TN423 when a manager is at work on it. \`registered\`: whether the registry that decides is in this database.
--- The lock is of the tenant alone, so that as many tenants can be migrated at once as there are connections.
+-- The lock is of the tenant alone, so that as many tenants can be migrated at once as there are connections. TN423, too, while a
+-- migration runs outside a transaction: who waited here would hold up its CREATE INDEX CONCURRENTLY, which waits for all snapshots.
 create function tenancy.claim_migrations(tenant text, own_schema text, owned boolean, seen int, last text, registered boolean) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -419,6 +458,9 @@ begin
     if not exists (select from tenancy.tenants where id = tenant and status not in ('deleting', 'deleted')) then
       raise exception using errcode = 'TN404', message = 'the tenant is being deleted';
     end if;
+  end if;
+  if not pg_try_advisory_xact_lock_shared(hashtextextended('tenancy migrate alone ' || tenant, 0)) then
+    raise exception using errcode = 'TN423', message = 'a migration of these tables runs outside a transaction';
   end if;
   perform pg_advisory_xact_lock(hashtextextended('tenancy migrate ' || tenant, 0));
   if owned and obj_description(place, 'pg_namespace') is distinct from 'fastify-tenancy: tenant ' || tenant then
@@ -440,12 +482,13 @@ end
 $$;
 
 -- Writes down that a migration has run, in the transaction in which it did, or without a checksum that it was taken back.
--- Its time is that since the one before.
+-- Its time is that since the one before, or since its own beginning where that is written down.
 create function tenancy.record_migration(tenant text, migration text, sum text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   started timestamptz := coalesce(
+    (select tried_at from tenancy.migration_ledger where tenant_id = tenant and name = migration and applied_at is null and error is null),
     (select max(applied_at) from tenancy.migration_ledger where tenant_id = tenant and applied_at > transaction_timestamp()), transaction_timestamp());
 begin
   if current_setting('tenancy.migrating', true) is distinct from 'tenant ' || tenant then

@@ -1,15 +1,35 @@
+import { LRUCache } from 'lru-cache'
+
 import { SetupInvalidError } from '../setup/errors.ts'
 import type { SqlClient } from '../setup/sql-client.ts'
 
 /**
+ * The epochs in which tenants of one database were seen to pass their fences. An epoch ends with every change of any fence
+ * in the database: until then a statement need not look again.
+ */
+export class FenceEpochs {
+  // Who is left out looks once more, and nothing else happens.
+  readonly #seen = new LRUCache<string, string>({ max: 10_000 })
+
+  /** The epoch in which `passage` was free; null where that is not known. */
+  of (passage: string): string | null {
+    return this.#seen.get(passage) ?? null
+  }
+
+  learn (passage: string, epoch: string): void {
+    if (this.#seen.peek(passage) !== epoch) this.#seen.set(passage, epoch)
+  }
+}
+
+/**
  * Whether a database keeps fences: every one that `tenancy init` has seen.
  *
- * @throws FST_TENANCY_SETUP_INVALID where it does, and the login may not read them
+ * @throws FST_TENANCY_SETUP_INVALID where it does, and the login may not pass them
  */
 export async function hasFences (client: SqlClient): Promise<boolean> {
   const { rows: [row] } = await client.query<{ exists: boolean, may: boolean }>(`
-    select c.oid is not null as exists, pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select') as may
-    from pg_catalog.pg_namespace n left join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = 'fences'
+    select p.oid is not null as exists, pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_function_privilege(p.oid, 'execute') as may
+    from pg_catalog.pg_namespace n left join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname = 'pass_fence'
     where n.nspname = 'tenancy'`)
   if (row?.exists !== true) return false
   if (!row.may) throw new SetupInvalidError('the login in options.database.url may not read whether a tenant is locked out: run `tenancy init` with this URL')

@@ -44,7 +44,7 @@ export interface TargetTable {
 
 /** INJ-17, RLS-01, RLS-06: who reads what without a tenant, or as one that does not exist. */
 export async function tryReading (attacker: Attacker, { tenantTables, shared, isRewritten }: Targets): Promise<FindingRow[]> {
-  const open = new Set([...shared, 'tenancy.fences', ...(isRewritten ? tenantTables.map(({ name }) => name) : [])])
+  const open = new Set([...shared, ...(isRewritten ? tenantTables.map(({ name }) => name) : [])])
   const rows: FindingRow[] = []
   const seen = new Set<string>()
   const stranger = new Map(tenantTables.map(table => [table.name, table.stranger]))

@@ -61,7 +61,7 @@ async function findTargets ({ options }: ManagerContext, { client, tables, tenan
   return {
     tenantTables: await findTables(client, tables),
     shared: tables.shared.map(name => `${plain(tables.schema)}.${plain(name)}`),
-    guarded: await names('select pg_catalog.format(\'%I.%I\', \'tenancy\', relname) as name from pg_catalog.pg_class where relnamespace = pg_catalog.to_regnamespace(\'tenancy\')::oid and relkind = \'r\' and relname <> \'fences\' order by 1'),
+    guarded: await names('select pg_catalog.format(\'%I.%I\', \'tenancy\', relname) as name from pg_catalog.pg_class where relnamespace = pg_catalog.to_regnamespace(\'tenancy\')::oid and relkind = \'r\' order by 1'),
     schemas: await names('select nspname::text as name from pg_catalog.pg_namespace where nspname !~ \'^pg_(toast|temp)\' order by 1 limit 1000'),
     foreignRoles: await names(`
       select rolname::text as name from pg_catalog.pg_roles r where rolname <> all($1) and not (rolname ~ '^tenanth?_' and exists (
