@@ -71,6 +71,8 @@ t.test('CFG-05 BOM, CRLF, tabs and YAML comments are fine; comments in JSON, an 
     t.match(problem(empty), /the file is empty/)
     t.match(problem(empty, 'l.yaml'), /the file is empty/)
   }
+  const aliases = Array.from({ length: 5 }, (_, at) => `k${at}: &k${at} [${Array(9).fill(at === 0 ? 'x' : `*k${at - 1}`).join(',')}]`).join('\n')
+  t.match(problem(aliases, 'l.yaml'), /^l\.yaml: .*alias/i, 'aliases of aliases')
   t.match(problem('# only this\n', 'l.yaml'), /limits must be an object/)
   t.match(problem('default: {}\n---\ndefault: {}\n', 'l.yaml'), /^l\.yaml, line \d: /)
   t.match(problem('default: [', 'l.yaml'), /^l\.yaml, line 1: /)

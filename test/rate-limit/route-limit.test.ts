@@ -79,7 +79,7 @@ t.test('headers none and draft hide the headers of the route as well', async t =
 })
 
 t.test('RL-06 a wrong limit of a route stops the boot', async t => {
-  const bad: object[] = [{}, { max: '5' }, { max: 0 }, { max: Number.NaN }, { max: null }, { max: 1.5 }, { max: 5, timeWindow: 'soon' }, { max: 5, ban: 2 }, { max: 5, cache: 2 }, { max: 5, allowList: ['1'] }]
+  const bad: object[] = [{}, { max: '5' }, { max: 0 }, { max: Number.NaN }, { max: null }, { max: 1.5 }, { max: 5, timeWindow: 'soon' }, { max: 5, timeWindow: '1 fortnight' }, { max: 5, timeWindow: '0 s' }, { max: 5, timeWindow: '9999999 d' }, { max: 5, ban: 2 }, { max: 5, cache: 2 }, { max: 5, allowList: ['1'] }]
   for (const config of bad) {
     await t.rejects(startApp(t, { limits: {} }, { routes: app => app.get('/login', { config: { rateLimit: config } }, async () => ({})) }),
       { code: 'FST_TENANCY_OPTION_INVALID', message: /config\.rateLimit of GET \/login/ }, JSON.stringify(config))

@@ -40,7 +40,16 @@ function parseYaml (text: string, name: string): LimitsParts {
   const [error] = [...document.errors, ...document.warnings]
   if (error !== undefined) throw new OptionInvalidError(`${name}${lineAt(error.pos[0])}: ${error.message}`)
   refuseDuplicates(document.contents, name, lineAt)
-  return checkLimits(document.toJS({ maxAliasCount: 100 }), 'limits', path => `${name}${lineAt(findOffset(document, path))}: `)
+  return checkLimits(toPlain(document, name), 'limits', path => `${name}${lineAt(findOffset(document, path))}: `)
+}
+
+/** Aliases of aliases that would fill the memory are a mistake in the file like any other. */
+function toPlain (document: Document, name: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 100 })
+  } catch (error) {
+    throw new OptionInvalidError(`${name}: ${error instanceof Error ? error.message : 'not YAML'}`)
+  }
 }
 
 function refuseDuplicates (node: Node | null, name: string, lineAt: (offset: number | undefined) => string): void {

@@ -15,13 +15,16 @@ type KeyGenerator = (request: FastifyRequest) => string | number | Promise<strin
 
 const natural = v.pipe(v.number('must be a positive integer or a function'), v.safeInteger('must be a positive integer or a function'), v.minValue(1, 'must be a positive integer or a function'))
 
+// Those of the units that @fastify/rate-limit knows which are no longer than a day: of another it makes an error of each request.
+const timeWindow = /^(?=.*[1-9])\d{1,6}(?:\.\d+)? ?(?:ms|msecs?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)$/i
+
 /*
  * What a route's `config.rateLimit` may say. @fastify/rate-limit takes a wrong `max` for "no limit"; here it stops the boot.
  * Options that only its own stores honour (ban, continueExceeding, exponentialBackoff, cache, redis) are refused.
  */
 const schema = v.strictObject({
   max: v.union([natural, fn()], 'must be a positive integer or a function'),
-  timeWindow: v.optional(v.union([natural, v.pipe(v.string(), v.regex(/^\d+(?:\.\d+)? ?[a-z]+$/i)), fn()], "must be milliseconds or a duration such as '1 minute'")),
+  timeWindow: v.optional(v.union([natural, v.pipe(v.string(), v.regex(timeWindow)), fn()], "must be milliseconds or a duration such as '1 minute'")),
   hook: v.optional(oneOf('onRequest', 'preParsing', 'preValidation', 'preHandler')),
   groupId: v.optional(nonEmptyString),
   keyGenerator: v.optional(fn<KeyGenerator>()),
