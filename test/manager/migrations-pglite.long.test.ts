@@ -28,4 +28,12 @@ t.test('on PGlite: shared tables, schemas and databases, with one connection', a
   t.match(await manager.migrate({ jobs: 3 }), { tenants: { migrated: 2, failed: 0 } })
   t.match((await manager.status()).tenants.map(({ version }) => version), ['002', '002'])
   t.same(await waiting.selectFrom('notes').selectAll().execute(), [])
+  own['003'] = { up: async db => { await sql`alter table notes add due date`.execute(db) } }
+  t.match(await manager.migrate({ check: true }), { tenants: { migrated: 2 }, failures: [] })
+  t.match((await manager.status()).tenants.map(({ pending }) => pending), [['003'], ['003']], 'taken back')
+  const alone: Migration & { transaction: boolean } = { transaction: false, up: async db => { await sql`create index concurrently notes_body on notes (body)`.execute(db) } }
+  own['004'] = alone
+  t.match(await manager.migrate({ check: true }), { unrehearsed: ['004'] })
+  t.match(await manager.migrate(), { tenants: { migrated: 2, failed: 0 } })
+  t.match((await manager.status()).tenants.map(({ version }) => version), ['004', '004'])
 })

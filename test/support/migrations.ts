@@ -24,8 +24,8 @@ export interface Migrations {
   admin<R extends pg.QueryResultRow> (text: string, values?: unknown[]): Promise<R[]>
   /** Another manager, closed when the test ends. */
   another (more?: Partial<ManagerOptions>): Manager
-  /** Writes the file of a migration: the bodies of `up` and `down`. */
-  write (set: 'shared' | 'tenant', name: string, up: string, down?: string): string
+  /** Writes the file of a migration: the bodies of `up` and `down`, and what it says more. */
+  write (set: 'shared' | 'tenant', name: string, up: string, down?: string, more?: string): string
   /** Tenants `t0001` … with empty schemas, made by SQL: a thousand in a second. */
   schemas (count: number): Promise<string[]>
 }
@@ -58,9 +58,9 @@ export async function migrations (t: Test, more: Partial<ManagerOptions> = {}): 
   const { owner } = rolesOf(databaseOf(superUrl))
   return {
     superUrl, url, ownerUrl, manager, options, owner, admin, another,
-    write (set, name, up, down) {
+    write (set, name, up, down, more = '') {
       const file = join(folder, set, `${name}.ts`)
-      writeFileSync(file, migrationText(up, down))
+      writeFileSync(file, `${migrationText(up, down)}${more}\n`)
       return file
     },
     async schemas (count) {

@@ -6,19 +6,21 @@ create table tenancy.migration_ledger (
   tenant_id text collate "C" not null,
   name text collate "C" not null check (name <> ''),
   checksum text not null,
-  -- Null while the last attempt failed: then `error` says why.
+  -- Null while the last attempt failed: then `error` says why. Both are null from the beginning of a migration that runs outside
+  -- a transaction to its end: whoever finds it so, and nobody at work, knows of a crash.
   applied_at timestamptz,
   duration_ms numeric(12, 1),
   error text,
   tried_at timestamptz not null default clock_timestamp(),
   primary key (tenant_id, name),
-  check ((applied_at is null) = (error is not null))
+  check (applied_at is null or error is null)
 );
 
 -- Begins a transaction of migrations, as the owner of this schema, who owns the tables: one at a time for each tenant.
 -- Raises TN409 when the ledger is not as the caller has read it, TN404 when the tenant's schema is not there or the tenant is
 -- on its way out, TN423 when a manager is at work on it. `registered`: whether the registry that decides is in this database.
--- The lock is of the tenant alone, so that as many tenants can be migrated at once as there are connections.
+-- The lock is of the tenant alone, so that as many tenants can be migrated at once as there are connections. TN423, too, while a
+-- migration runs outside a transaction: who waited here would hold up its CREATE INDEX CONCURRENTLY, which waits for all snapshots.
 create function tenancy.claim_migrations(tenant text, own_schema text, owned boolean, seen int, last text, registered boolean) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -35,6 +37,9 @@ begin
     if not exists (select from tenancy.tenants where id = tenant and status not in ('deleting', 'deleted')) then
       raise exception using errcode = 'TN404', message = 'the tenant is being deleted';
     end if;
+  end if;
+  if not pg_try_advisory_xact_lock_shared(hashtextextended('tenancy migrate alone ' || tenant, 0)) then
+    raise exception using errcode = 'TN423', message = 'a migration of these tables runs outside a transaction';
   end if;
   perform pg_advisory_xact_lock(hashtextextended('tenancy migrate ' || tenant, 0));
   if owned and obj_description(place, 'pg_namespace') is distinct from 'fastify-tenancy: tenant ' || tenant then
@@ -56,12 +61,13 @@ end
 $$;
 
 -- Writes down that a migration has run, in the transaction in which it did, or without a checksum that it was taken back.
--- Its time is that since the one before.
+-- Its time is that since the one before, or since its own beginning where that is written down.
 create function tenancy.record_migration(tenant text, migration text, sum text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   started timestamptz := coalesce(
+    (select tried_at from tenancy.migration_ledger where tenant_id = tenant and name = migration and applied_at is null and error is null),
     (select max(applied_at) from tenancy.migration_ledger where tenant_id = tenant and applied_at > transaction_timestamp()), transaction_timestamp());
 begin
   if current_setting('tenancy.migrating', true) is distinct from 'tenant ' || tenant then

@@ -22,7 +22,7 @@ interface MigrateFlags {
 
 export function addMigrateCommands (program: Command, runner: Runner): void {
   program.command('migrate').description('bring the shared tables and all tenants to the newest migration; goes on where an earlier run stopped')
-    .option('--check', 'run the shared set, hold the tables against the configuration, and take all back')
+    .option('--check', 'run what is pending of both sets (of the tenants\' on one of them), hold the tables against the configuration, and take all back')
     .option('--shared', 'the shared tables only')
     .option('--tenants', 'the tenants only')
     .option('--only <tenant>', 'one tenant, by its slug or id:…', parseRef)
@@ -78,8 +78,8 @@ function row (place: string, { version, pending, problem, failure }: MigrationSt
 }
 
 function print (output: Output, report: MigrateReport): void {
-  const { shared, tenants, failures } = report
-  const told = { shared, tenants, failures: failures.map(({ error: { message }, ...failure }) => ({ ...failure, error: message })) }
+  const { shared, tenants, failures, unrehearsed } = report
+  const told = { shared, tenants, failures: failures.map(({ error: { message }, ...failure }) => ({ ...failure, error: message })), unrehearsed }
   output.result(told, () => [
     ...shared.map(({ shard, applied, unlisted, unprotected }) => [
       `shared tables of shard ${shard}: ${applied.length === 0 ? 'nothing to do' : applied.join(', ')}`,
@@ -87,6 +87,7 @@ function print (output: Output, report: MigrateReport): void {
       ...(unlisted.length > 0 ? [`in no list of the configuration, and so of no use to the application: ${unlisted.join(', ')}`] : [])
     ].join('\n')),
     `tenants: ${Object.entries(tenants).map(([end, count]) => `${count} ${end}`).join(', ')}`,
+    ...(unrehearsed.length > 0 ? [`not tried, since the first of them runs outside a transaction: ${unrehearsed.join(', ')}`] : []),
     ...told.failures.map(({ tenant, shard, migration, error }) => `failed: ${tenant ?? `shard ${shard}`}${migration === undefined ? '' : ` at ${migration}`}: ${error}`)
   ].join('\n'))
 }

@@ -28,7 +28,7 @@ where t.status = 'deleting' and d.due_at < now() - interval '1 day'
   and not exists (select from tenancy.operations op where op.tenant_id = t.id and op.finished_at is null)
 union all
 select 'D514', format('migration %s of %s', ledger.name, case ledger.tenant_id when '' then 'the shared tables' else 'tenant ' || ledger.tenant_id end),
-  '-- mend it, then run tenancy migrate', ledger.error
-from tenancy.migration_ledger ledger where applied_at is null
+  '-- mend it, then run tenancy migrate', coalesce(ledger.error, 'begun outside a transaction, and not ended')
+from tenancy.migration_ledger ledger where applied_at is null and (error is not null or tried_at < now() - interval '1 hour')
 ) findings where $1::text is not null order by id, object`
 }

@@ -1,5 +1,10 @@
 import type { SqlClient } from '@fastify-tenancy/database'
 
+import type { StatementRunner } from './dialect.ts'
+
+// What changes the schema has no parameters and answers nothing that Kysely would hand on.
+const schemaChange = /^\s*(?:create|alter|drop|comment|grant|revoke)\b/i
+
 interface Answer {
   readonly rows: unknown[]
   readonly rowCount: number | null
@@ -13,15 +18,28 @@ interface Answer {
  * It is of one transaction: what comes after its end is refused, so that a statement that nobody awaited cannot run in the
  * transaction of another tenant.
  */
-export class Batch {
+export class Batch implements StatementRunner {
   readonly #client: SqlClient
+  readonly #head: readonly string[]
   #held: string[] = []
   #running = 0
   #wasSent = false
   #isEnded = false
 
-  constructor (client: SqlClient) {
+  /** @param head what begins the transaction */
+  constructor (client: SqlClient, head: readonly string[]) {
     this.#client = client
+    this.#head = head
+  }
+
+  async begin (): Promise<void> {
+    for (const text of this.#head) this.add(text)
+  }
+
+  hold (text: string): boolean {
+    const isHeld = schemaChange.test(text)
+    if (isHeld) this.add(text)
+    return isHeld
   }
 
   /** Keeps a statement back whose answer nobody needs. */

@@ -8,7 +8,8 @@ import { MigrationInvalidError } from './errors.ts'
 import { readEntry, type LedgerEntry } from './ledger.ts'
 import type { Place } from './place.ts'
 import type { LoadedMigration } from './read-migrations.ts'
-import { isClaim, runInPlace, StepFailure } from './run-in-place.ts'
+import { isClaim, StepFailure } from './run-in-place.ts'
+import { runPending } from './run-pending.ts'
 
 export interface BringUpInput {
   readonly place: Place
@@ -26,10 +27,12 @@ export interface BringUpInput {
 }
 
 // lock_not_available and deadlock_detected; and somebody else at work on the tenant: all of them pass.
-const passing: ReadonlySet<unknown> = new Set(['55P03', '40P01', 'TN423'])
+export const passing: ReadonlySet<unknown> = new Set(['55P03', '40P01', 'TN423'])
 
-/** The pause before attempt n + 1, in milliseconds: about 100, 200, 400, … up to 5 s, half of it random. */
-const backOff = (attempt: number): number => Math.min(100 * 2 ** (attempt - 1), 5_000) * (0.5 + Math.random() / 2)
+/** The pause before attempt n + 1: about 100, 200, 400, … ms up to 5 s, half of it random. */
+export async function backOff (attempt: number): Promise<void> {
+  await sleep(Math.min(100 * 2 ** (attempt - 1), 5_000) * (0.5 + Math.random() / 2))
+}
 
 /**
  * Brings one place to the newest migration: waits for locks a bounded time, and tries again after a pause, so that who reads
@@ -40,6 +43,7 @@ const backOff = (attempt: number): number => Math.min(100 * 2 ** (attempt - 1), 
  */
 export async function bringUp (connection: Connection, { place, migrations, known, retries, isLocking = false, lockTimeout, finish, after }: BringUpInput): Promise<readonly string[] | undefined> {
   let entry = known
+  const ran: string[] = []
   for (let attempt = 1; ; attempt++) {
     try {
       return await connection.use(place.source, async client => {
@@ -47,9 +51,9 @@ export async function bringUp (connection: Connection, { place, migrations, know
         const { applied } = entry ?? await readEntry(client, place.tenant)
         const { pending, problem } = compare(applied, migrations)
         if (problem !== undefined) throw new MigrationInvalidError(problem)
-        if (pending.length > 0) await runInPlace(client, { place, direction: 'up', migrations: pending, seen: applied, lockTimeout, isLocking, ...(finish && { finish }) })
+        if (pending.length > 0) await runPending(client, { place, migrations: pending, seen: applied, lockTimeout, isLocking, finish }, group => { ran.push(...group.map(({ name }) => name)) })
         await after?.(client)
-        return pending.map(({ name }) => name)
+        return ran
       })
     } catch (error) {
       if (isClaim(error) && error.code === 'TN404') return undefined
@@ -57,8 +61,8 @@ export async function bringUp (connection: Connection, { place, migrations, know
       // Somebody else got on: what is left, if anything, is to be seen now.
       if (isClaim(error) && error.code === 'TN409') continue
       const state = sqlState(error instanceof StepFailure ? error.cause : error)
-      if (attempt > retries || !passing.has(state)) throw state === 'TN423' ? tenantConflict('another process is at work on this tenant at this moment') : error
-      await sleep(backOff(attempt))
+      if (attempt > retries || !passing.has(state)) throw state === 'TN423' ? tenantConflict('another process is at work on these tables at this moment') : error
+      await backOff(attempt)
     }
   }
 }
@@ -70,7 +74,7 @@ export async function patiently<T> (retries: number, work: () => Promise<T>): Pr
       return await work()
     } catch (error) {
       if (attempt > retries || !(error instanceof TenantConflictError)) throw error
-      await sleep(backOff(attempt))
+      await backOff(attempt)
     }
   }
 }

@@ -1,23 +1,25 @@
 import { PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler, type CompiledQuery, type DatabaseConnection, type Dialect, type DialectAdapter, type Driver, type DatabaseIntrospector, type Kysely, type QueryCompiler, type QueryResult } from 'kysely'
 
-import type { Batch } from './batch.ts'
+/** What runs a statement of a migration. */
+export interface StatementRunner {
+  run (text: string, values: readonly unknown[]): Promise<{ readonly rows: unknown[], readonly rowCount?: number | null, readonly command?: string }>
+  /** Keeps back what answers nothing, and says whether it did. */
+  hold? (text: string): boolean
+  begin (): Promise<void>
+  commit (): Promise<void>
+  rollback (): Promise<void>
+}
 
-// What changes the schema has no parameters and answers nothing that Kysely would hand on.
-const schemaChange = /^\s*(?:create|alter|drop|comment|grant|revoke)\b/i
-
-/** A Kysely on one transaction, in which schema changes travel together. */
+/** A Kysely on the one connection that a migration runs on. */
 export class MigrationDialect implements Dialect {
-  readonly #batch: Batch
-  readonly #head: readonly string[]
+  readonly #runner: StatementRunner
 
-  /** @param head what begins the transaction */
-  constructor (batch: Batch, head: readonly string[]) {
-    this.#batch = batch
-    this.#head = head
+  constructor (runner: StatementRunner) {
+    this.#runner = runner
   }
 
   createDriver (): Driver {
-    return new MigrationDriver(this.#batch, this.#head)
+    return new MigrationDriver(this.#runner)
   }
 
   createQueryCompiler (): QueryCompiler {
@@ -34,30 +36,28 @@ export class MigrationDialect implements Dialect {
 }
 
 class MigrationDriver implements Driver {
-  readonly #batch: Batch
-  readonly #head: readonly string[]
+  readonly #runner: StatementRunner
 
-  constructor (batch: Batch, head: readonly string[]) {
-    this.#batch = batch
-    this.#head = head
+  constructor (runner: StatementRunner) {
+    this.#runner = runner
   }
 
   async init (): Promise<void> {}
 
   async acquireConnection (): Promise<DatabaseConnection> {
-    return new MigrationConnection(this.#batch)
+    return new MigrationConnection(this.#runner)
   }
 
-  async beginTransaction (): Promise<void> {
-    for (const text of this.#head) this.#batch.add(text)
+  beginTransaction (): Promise<void> {
+    return this.#runner.begin()
   }
 
   commitTransaction (): Promise<void> {
-    return this.#batch.commit()
+    return this.#runner.commit()
   }
 
   rollbackTransaction (): Promise<void> {
-    return this.#batch.rollback()
+    return this.#runner.rollback()
   }
 
   async releaseConnection (): Promise<void> {}
@@ -66,21 +66,18 @@ class MigrationDriver implements Driver {
 }
 
 class MigrationConnection implements DatabaseConnection {
-  readonly #batch: Batch
+  readonly #runner: StatementRunner
 
-  constructor (batch: Batch) {
-    this.#batch = batch
+  constructor (runner: StatementRunner) {
+    this.#runner = runner
   }
 
   async executeQuery<R> ({ sql, parameters }: CompiledQuery): Promise<QueryResult<R>> {
-    if (parameters.length === 0 && schemaChange.test(sql)) {
-      this.#batch.add(sql)
-      return { rows: [] }
-    }
-    const { rows, rowCount, command = '' } = await this.#batch.run(sql, parameters)
+    if (parameters.length === 0 && this.#runner.hold?.(sql) === true) return { rows: [] }
+    const { rows, rowCount, command = '' } = await this.#runner.run(sql, parameters)
     return {
       rows: rows as R[] ?? [],
-      ...(rowCount !== null && ['INSERT', 'UPDATE', 'DELETE', 'MERGE'].includes(command) && { numAffectedRows: BigInt(rowCount) })
+      ...(typeof rowCount === 'number' && ['INSERT', 'UPDATE', 'DELETE', 'MERGE'].includes(command) && { numAffectedRows: BigInt(rowCount) })
     }
   }
 

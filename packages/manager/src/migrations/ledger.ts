@@ -20,15 +20,15 @@ export interface AppliedMigration {
 export interface LedgerEntry {
   /** By name. */
   readonly applied: readonly AppliedMigration[]
-  /** The last attempt, where it failed. */
-  readonly failure: { readonly name: string, readonly error: string, readonly triedAt: Date } | undefined
+  /** The last attempt, where it failed. Without an error: it was begun outside a transaction, and has not ended. */
+  readonly failure: { readonly name: string, readonly error: string | undefined, readonly triedAt: Date } | undefined
 }
 
 interface Row {
   readonly tenant_id: string
   readonly names: readonly string[]
   readonly checksums: readonly string[]
-  readonly failure: { readonly name: string, readonly error: string, readonly tried_at: string } | null
+  readonly failure: { readonly name: string, readonly error: string | null, readonly tried_at: string } | null
 }
 
 /** The ledger of a whole database, by `tenant_id`. One statement, however many tenants there are. */
@@ -42,7 +42,7 @@ export async function readLedger (client: SqlClient, tenants: readonly string[] 
     group by tenant_id`, [tenants ?? null])
   return new Map(rows.map(({ tenant_id: tenant, names, checksums, failure }) => [tenant, {
     applied: names.map((name, index) => ({ name, checksum: checksums[index] ?? '' })).toSorted((a, b) => a.name < b.name ? -1 : 1),
-    failure: failure === null ? undefined : { name: failure.name, error: failure.error, triedAt: new Date(failure.tried_at) }
+    failure: failure === null ? undefined : { name: failure.name, error: failure.error ?? undefined, triedAt: new Date(failure.tried_at) }
   }]))
 }
 
@@ -64,6 +64,13 @@ export function recordApplied (tenant: string, { name, checksum }: LoadedMigrati
 /** Takes a migration from the ledger, in the transaction in which its `down` has run. */
 export function recordUndone (tenant: string, name: string): string {
   return `select tenancy.record_migration(${quoteText(tenant)}, ${quoteText(name)}, null)`
+}
+
+/** Writes down that a migration is begun outside a transaction, in one that is before it. */
+export function recordStart (tenant: string, { name, checksum }: LoadedMigration): string {
+  return `
+    insert into tenancy.migration_ledger as ledger (tenant_id, name, checksum) values (${[tenant, name, checksum].map(quoteText).join(', ')})
+    on conflict (tenant_id, name) do update set checksum = excluded.checksum, error = null, tried_at = excluded.tried_at where ledger.applied_at is null`
 }
 
 /** Writes down why a migration did not run. One that somebody else has meanwhile applied stays applied. */

@@ -24,7 +24,7 @@ export interface MigrateDownInput {
 
 const schema = v.strictObject({ steps: v.optional(positiveInteger, 1), lockTimeout: v.optional(duration, '1s') }, 'must be an object')
 
-/** Takes the newest migrations of one tenant back, in one transaction. */
+/** Takes the newest migrations of one tenant back, in one transaction: those, too, that ran outside one. */
 export async function migrateDown (context: ManagerContext, ref: TenantRef, given: MigrateDownInput): Promise<readonly string[]> {
   const { steps, lockTimeout } = checkOptions(schema, given, 'migrateDown')
   const tenant = await findOne(context, ref)

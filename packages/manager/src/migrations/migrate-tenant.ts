@@ -49,7 +49,7 @@ export interface MigrateOne {
   readonly isLocking?: boolean
 }
 
-/** What {@link migrateTenant} does, on a given connection. Why it failed is written into the ledger. */
+/** What {@link migrateTenant} does, on a given connection. Why it failed is written into the ledger; one that runs alone does so itself. */
 export async function migrateOne (context: ManagerContext, connection: Connection, { tenant, ...input }: MigrateOne): Promise<readonly string[] | undefined> {
   const place = await tenantPlace(context, tenant)
   const isApart = tenant.isolation === 'database'
@@ -64,7 +64,7 @@ export async function migrateOne (context: ManagerContext, connection: Connectio
   try {
     return await (input.isLocking === true && !place.hasRegistry ? locked(context, tenant, input.retries, work) : work())
   } catch (error) {
-    if (error instanceof StepFailure) await rememberFailure(context, connection, place, isApart, error)
+    if (error instanceof StepFailure && (isApart || !error.migration.isAlone)) await rememberFailure(context, connection, place, isApart, error)
     throw error
   }
 }

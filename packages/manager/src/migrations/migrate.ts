@@ -1,10 +1,11 @@
 import type { ManagerContext } from '../context.ts'
 import { Connection } from './connection.ts'
+import { check, type Checked } from './check.ts'
 import { migrationFailed } from './errors.ts'
 import { migrateTenants } from './migrate-tenants.ts'
 import { resolveMigrateInput, type MigrateInput, type ResolvedMigrateInput } from './options.ts'
 import { assertSound, listMeant, makePlan, readSets, type Plan, type Sets } from './plan.ts'
-import { failureOf, tally, type MigrateReport, type MigrationFailure, type SharedReport } from './report.ts'
+import { failureOf, sentence, tally, type MigrateReport, type MigrationFailure, type SharedReport } from './report.ts'
 import { migrateShared } from './shared.ts'
 
 /** Looks first, refuses what does not fit, then runs: the shared set on each shard, then the tenants'. */
@@ -17,35 +18,31 @@ export async function migrate (context: ManagerContext, given: MigrateInput): Pr
     const plan = await makePlan(context, connection, sets, listed)
     assertSound(plan)
     if (input.dryRun) return planned(plan)
+    if (input.check) return checked(await check(context, connection, { ...input, plan, sets }), plan)
     const shared = await migrateShards(context, connection, plan, sets, input)
     await connection.close()
-    if (input.check) return checked(shared, plan)
     const failures: MigrationFailure[] = []
     const tenants = await migrateTenants(context, plan.tenants, sets, input, failures)
-    return finished({ shared, tenants, failures })
+    return finished({ shared, tenants, failures, unrehearsed: [] })
   } finally {
     await connection.close()
   }
 }
 
-async function migrateShards (context: ManagerContext, connection: Connection, { shared }: Plan, sets: Sets, { lockTimeout, retries, check }: ResolvedMigrateInput): Promise<SharedReport[]> {
+async function migrateShards (context: ManagerContext, connection: Connection, { shared }: Plan, sets: Sets, { lockTimeout, retries }: ResolvedMigrateInput): Promise<SharedReport[]> {
   const reports: SharedReport[] = []
   for (const standing of shared) {
-    const { shard } = standing
+    const { shard, pending } = standing
     try {
-      reports.push(await migrateShared(context, connection, { standing, migrations: sets.shared ?? [], lockTimeout, retries, check }))
+      reports.push(await migrateShared(context, connection, { standing, migrations: sets.shared ?? [], lockTimeout, retries }))
     } catch (error) {
       const failure = failureOf(shard, undefined, error)
-      throw migrationFailed(`${sentence(failure)}: nothing of shard '${shard}' was changed`, { shared: reports, tenants: tally(), failures: [failure] }, failure.error)
+      const what = pending.some(({ isAlone }) => isAlone) ? 'what ran before it stays' : `nothing of shard '${shard}' was changed`
+      throw migrationFailed(`${sentence(failure)}: ${what}`, { shared: reports, tenants: tally(), failures: [failure], unrehearsed: [] }, failure.error)
     }
     context.options.progress?.({ operation: 'migrate', step: `shared:${shard}`, done: reports.length, total: shared.length })
   }
   return reports
-}
-
-function sentence ({ tenant, shard, migration, error }: MigrationFailure): string {
-  const where = tenant === undefined ? `the shared tables of shard '${shard}'` : `tenant ${tenant}`
-  return `${migration === undefined ? 'migrating' : `migration '${migration}' of`} ${where} failed: ${error.message}`
 }
 
 function planned ({ shared, tenants }: Plan): MigrateReport {
@@ -53,12 +50,13 @@ function planned ({ shared, tenants }: Plan): MigrateReport {
   return {
     shared: shared.map(({ shard, pending }) => ({ shard, applied: pending.map(({ name }) => name), unlisted: [], unprotected: [] })),
     tenants: { ...tally(), migrated, current: tenants.length - migrated },
-    failures: []
+    failures: [],
+    unrehearsed: []
   }
 }
 
-function checked (shared: readonly SharedReport[], plan: Plan): MigrateReport {
-  const report = { ...planned(plan), shared }
+function checked ({ shared, unrehearsed }: Checked, plan: Plan): MigrateReport {
+  const report = { ...planned(plan), shared, unrehearsed }
   const open = shared.find(({ unprotected }) => unprotected.length > 0)
   if (open === undefined) return report
   const tables = open.unprotected.map(name => `'${name}'`).join(', ')

@@ -33,8 +33,9 @@ export interface MigrateInput {
   /** How often it is tried again after that, each time after a longer pause. @default 5 */
   readonly retries?: number
   /**
-   * Runs what is pending of the shared set, holds the tables against `options.tables`, and takes all back: a table of
-   * tenants' rows that would be left without a policy is an error. @default false
+   * Runs what is pending of the shared set, and of the tenants' in one tenant's schema and one tenant's database, holds the tables
+   * against `options.tables`, and takes all back: a table of tenants' rows that would be left without a policy is an error.
+   * @default false
    */
   readonly check?: boolean
   /** Reports what would run. @default false */

@@ -22,6 +22,8 @@ export interface Place {
   /** Its name in the ledger: the tenant's id, or that of the shared set. */
   readonly tenant: string
   readonly source: Source
+  /** Where names without one of their own are looked up. */
+  readonly schema: string
   /** Whether `head` can take the tenant's lock by itself. */
   readonly hasRegistry: boolean
   head (input: HeadInput): string[]
@@ -65,14 +67,13 @@ function isEmbedded (source: Source): boolean {
   return typeof source !== 'string' && isEmbeddedPool(source.pool)
 }
 
-interface PlaceInput extends Pick<Place, 'shard' | 'tenant' | 'source' | 'hasRegistry'> {
-  readonly schema: string
+interface PlaceInput extends Pick<Place, 'shard' | 'tenant' | 'source' | 'schema' | 'hasRegistry'> {
   /** Whether the schema must be the tenant's. */
   readonly isOwned?: boolean
 }
 
-function place ({ schema, isOwned = false, ...rest }: PlaceInput): Place {
-  const { source, tenant, hasRegistry } = rest
+function place ({ isOwned = false, ...rest }: PlaceInput): Place {
+  const { source, tenant, schema, hasRegistry } = rest
   return {
     ...rest,
     head: ({ seen, lockTimeout, isLocking }) => [

@@ -13,6 +13,8 @@ export interface LoadedMigration {
   /** SHA-256 of the file, or of the source of `up` and `down` where a provider gives them. */
   readonly checksum: string
   readonly migration: Migration
+  /** Whether it runs outside a transaction, because it says `export const transaction = false`. */
+  readonly isAlone: boolean
 }
 
 /**
@@ -28,7 +30,7 @@ export async function readMigrations (source: string | MigrationProvider): Promi
 
 async function readProvider (provider: MigrationProvider): Promise<LoadedMigration[]> {
   const migrations = Object.entries(await provider.getMigrations())
-  return migrations.map(([name, migration]) => ({ name, migration, checksum: sha256(`${migration.up.toString()}\n${migration.down?.toString() ?? ''}`) }))
+  return migrations.map(([name, migration]) => ({ name, migration, isAlone: isAlone(name, migration), checksum: sha256(`${migration.up.toString()}\n${migration.down?.toString() ?? ''}`) }))
 }
 
 async function readFolder (folder: string): Promise<LoadedMigration[]> {
@@ -54,7 +56,14 @@ async function readFolder (folder: string): Promise<LoadedMigration[]> {
     if (cause instanceof MigrationInvalidError) throw cause
     throw new MigrationInvalidError(`the migrations in ${folder} cannot be read: ${hintOf(cause)}`, { cause })
   })
-  return Object.entries(migrations).map(([name, migration]) => ({ name, migration, checksum: checksums.get(name) ?? '' }))
+  return Object.entries(migrations).map(([name, migration]) => ({ name, migration, isAlone: isAlone(name, migration), checksum: checksums.get(name) ?? '' }))
+}
+
+// A word that is not understood would run the statement where it was not to.
+function isAlone (name: string, migration: Migration & { readonly transaction?: unknown }): boolean {
+  const { transaction = true } = migration
+  if (typeof transaction !== 'boolean') throw new MigrationInvalidError(`migration '${name}' exports a transaction that is neither true nor false: write \`export const transaction = false\`, or leave it out`)
+  return !transaction
 }
 
 function hintOf (error: unknown): string {

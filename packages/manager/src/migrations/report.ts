@@ -2,10 +2,12 @@ import { StepFailure } from './run-in-place.ts'
 
 /** What {@link Manager.migrate} did. */
 export interface MigrateReport {
-  /** One for each shard that the shared set was meant for. */
+  /** One for each shard that the shared set was meant for, or that a check looked at. */
   readonly shared: readonly SharedReport[]
   readonly tenants: TenantsReport
   readonly failures: readonly MigrationFailure[]
+  /** Names of migrations that a check left out: from the first on that runs outside a transaction. */
+  readonly unrehearsed: readonly string[]
 }
 
 /** The shared set on one shard. */
@@ -55,4 +57,9 @@ export function failureOf (shard: string, tenant: string | undefined, error: unk
     ...(isStep && { migration: error.migration.name }),
     error: cause instanceof Error ? cause : new Error(String(cause))
   }
+}
+
+/** What failed, and where, for a person. */
+export function sentence ({ tenant, shard, migration, error }: MigrationFailure, where: string = tenant === undefined ? `the shared tables of shard '${shard}'` : `tenant ${tenant}`): string {
+  return `${migration === undefined ? 'migrating' : `migration '${migration}' of`} ${where} failed: ${error.message}`
 }

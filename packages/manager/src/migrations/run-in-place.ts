@@ -32,8 +32,10 @@ export interface InPlace {
   readonly lockTimeout: number
   /** Whether to take the tenant's lock, where it can be had in the same transaction. */
   readonly isLocking: boolean
+  /** A statement before the first migration, as the owner. */
+  readonly start?: string
   /** Runs after the last migration, in the same transaction, as the login. */
-  readonly finish?: (client: SqlClient) => Promise<void>
+  readonly finish?: ((client: SqlClient) => Promise<void>) | undefined
 }
 
 /**
@@ -52,12 +54,13 @@ export interface InPlace {
  *
  * @throws StepFailure, and the database's own error where it failed before the first migration
  */
-export async function runInPlace (client: SqlClient, { place, direction, migrations, seen, lockTimeout, isLocking, finish }: InPlace): Promise<void> {
-  const batch = new Batch(client)
-  const db = new Kysely<unknown>({ dialect: new MigrationDialect(batch, place.head({ seen, lockTimeout, isLocking })) })
+export async function runInPlace (client: SqlClient, { place, direction, migrations, seen, lockTimeout, isLocking, start, finish }: InPlace): Promise<void> {
+  const batch = new Batch(client, place.head({ seen, lockTimeout, isLocking }))
+  const db = new Kysely<unknown>({ dialect: new MigrationDialect(batch) })
   let current: LoadedMigration | undefined
   try {
     await db.transaction().execute(async trx => {
+      if (start !== undefined) batch.add(start)
       for (const [index, migration] of migrations.entries()) {
         // Sent before the next one begins: the answer then tells which of them failed.
         if (index > 0) await batch.flush()

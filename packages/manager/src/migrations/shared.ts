@@ -16,27 +16,17 @@ export interface SharedInput {
   readonly migrations: readonly LoadedMigration[]
   readonly lockTimeout: number
   readonly retries: number
-  /** Takes all back. */
-  readonly check: boolean
-}
-
-class TakenBack extends Error {
-  readonly report: SharedReport
-  constructor (report: SharedReport) {
-    super('taken back')
-    this.report = report
-  }
 }
 
 /**
  * Runs what is pending of the shared set on one shard, and protects the tables of `options.tables`, all in one transaction:
  * no tenant table is ever there without its policy.
  */
-export async function migrateShared (context: ManagerContext, connection: Connection, { standing, migrations, lockTimeout, retries, check }: SharedInput): Promise<SharedReport> {
+export async function migrateShared (context: ManagerContext, connection: Connection, { standing, migrations, lockTimeout, retries }: SharedInput): Promise<SharedReport> {
   const { shard, pending, entry } = standing
   const place = sharedPlace(context, shard)
   if (pending.length === 0) return connection.use(place.source, async client => ({ shard, applied: [], ...await inspectTables(client, context) }))
-  const isFirst = entry.applied.length === 0 && !check
+  const isFirst = entry.applied.length === 0
   if (isFirst) await connection.use(place.source, client => takeOverHistory(client, context.options.tables.schema, migrations))
   let report: SharedReport = { shard, applied: [], unlisted: [], unprotected: [] }
   try {
@@ -46,21 +36,18 @@ export async function migrateShared (context: ManagerContext, connection: Connec
       finish: async client => {
         await protectListed(client, context)
         report = { shard, applied: pending.map(({ name }) => name), ...await inspectTables(client, context) }
-        if (check) throw new TakenBack(report)
       }
     }) ?? []
     // Somebody else may have run some of them meanwhile.
     return { ...report, applied }
   } catch (error) {
-    const cause = error instanceof StepFailure ? error.cause : error
-    if (cause instanceof TakenBack) return cause.report
-    if (error instanceof StepFailure && !check) await connection.use(place.source, client => recordFailure(client, place.tenant, error.migration, error.cause)).catch(() => {})
+    if (error instanceof StepFailure && !error.migration.isAlone) await connection.use(place.source, client => recordFailure(client, place.tenant, error.migration, error.cause)).catch(() => {})
     throw error
   }
 }
 
-// A table that is listed and not there yet is for a later migration to make: it is then protected in that one's transaction.
-async function protectListed (client: SqlClient, { options: { tables: given, rls, adoption } }: ManagerContext): Promise<void> {
+/** Protects the tables that are there. One that is listed and not there yet is for a later migration to make: it is then protected in that one's transaction. */
+export async function protectListed (client: SqlClient, { options: { tables: given, rls, adoption } }: ManagerContext): Promise<void> {
   const tables = await listTables(client, given)
   const there = await tablesOf(client, tables.schema)
   const isThere = (name: string): boolean => there.has(name)
@@ -88,7 +75,7 @@ async function tablesOf (client: SqlClient, schema: string): Promise<ReadonlySet
  * Holds the tables that are there against the lists. `unprotected` are those that hold rows of tenants, by the tenant column or by
  * a foreign key to a tenant table, and that have no forced policy: listed or not.
  */
-async function inspectTables (client: SqlClient, { options: { tables: given, isolation } }: ManagerContext): Promise<Pick<SharedReport, 'unlisted' | 'unprotected'>> {
+export async function inspectTables (client: SqlClient, { options: { tables: given, isolation } }: ManagerContext): Promise<Pick<SharedReport, 'unlisted' | 'unprotected'>> {
   const tables: ResolvedTables = await listTables(client, given)
   const tenant = Object.keys(tables.tenant)
   const columns = [...new Set([...Object.values(tables.tenant), given.auto ?? 'tenant_id'])]

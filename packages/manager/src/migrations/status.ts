@@ -50,6 +50,8 @@ export async function migrationStatus (context: ManagerContext): Promise<Migrati
   }
 }
 
+const notEnded = 'was begun outside a transaction, and has not ended'
+
 function told ({ entry: { applied, failure }, pending, ahead, problem }: Standing & { readonly entry: LedgerEntry }): MigrationStanding {
   return {
     version: applied.at(-1)?.name,
@@ -57,6 +59,6 @@ function told ({ entry: { applied, failure }, pending, ahead, problem }: Standin
     pending: pending.map(({ name }) => name),
     ahead,
     problem,
-    failure: failure && { migration: failure.name, error: failure.error, at: failure.triedAt }
+    failure: failure && { migration: failure.name, error: failure.error ?? notEnded, at: failure.triedAt }
   }
 }

@@ -1,0 +1,90 @@
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { schemaOf, type SqlClient } from '@fastify-tenancy/database'
+import { randomBytes } from 'node:crypto'
+
+import type { ManagerContext } from '../context.ts'
+import { compare } from './compare.ts'
+import type { Connection, Source } from './connection.ts'
+import { migrationFailed, MigrationInvalidError } from './errors.ts'
+import { readEntry } from './ledger.ts'
+import type { ResolvedMigrateInput } from './options.ts'
+import { shardSource, tenantPlace } from './place.ts'
+import type { Plan, Sets, TenantStanding } from './plan.ts'
+import { rehearse, type Part } from './rehearsal.ts'
+import { failureOf, sentence, tally, type SharedReport } from './report.ts'
+import { inspectTables, protectListed } from './shared.ts'
+
+interface CheckInput extends Pick<ResolvedMigrateInput, 'lockTimeout' | 'retries'> {
+  readonly plan: Plan
+  readonly sets: Sets
+}
+
+/** What a check found. */
+export interface Checked {
+  readonly shared: SharedReport[]
+  /** From the first on that runs outside a transaction: such a one cannot be taken back. */
+  readonly unrehearsed: string[]
+}
+
+/**
+ * Runs what is pending and takes all back: on each shard the shared set, and in the same transaction, which has its tables, that
+ * of one tenant in its schema; then that of one tenant with a database of its own. Each is the one that is furthest behind. Where
+ * there is no tenant to try it on, the whole of their set runs in a schema that is made for it.
+ *
+ * @throws FST_TENANCY_MIGRATION_FAILED for one that fails
+ */
+export async function check (context: ManagerContext, connection: Connection, { plan, sets, ...input }: CheckInput): Promise<Checked> {
+  const { options: { tables, provision } } = context
+  const unrehearsed = new Set<string>()
+  const furthest = (isolation: 'schema' | 'database', shard?: string): TenantStanding | undefined => plan.tenants
+    .filter(({ tenant }) => tenant.isolation === isolation && (shard === undefined || tenant.placement.shard === shard))
+    .toSorted((a, b) => b.pending.length - a.pending.length)[0]
+  const run = (place: { readonly shard: string, readonly source: Source }, parts: (client: SqlClient) => Promise<readonly Part[]>, end: (client: SqlClient) => Promise<void> = async () => {}): Promise<void> => rehearse(connection, { ...place, ...input, parts, end })
+    .then(left => { for (const name of left) unrehearsed.add(name) })
+    .catch((error: unknown) => {
+      throw refused(place.shard, error)
+    })
+
+  const shared: SharedReport[] = []
+  for (const shard of context.shards.names) {
+    const standing = plan.shared.find(one => one.shard === shard)
+    const own = furthest('schema', shard)
+    // What makes a new tenant's first tables is the application's own, and not taken back.
+    const isScratch = shard === 'default' && plan.tenants.length === 0 && provision === undefined
+    const parts: Part[] = [
+      ...(standing === undefined ? [] : [{ where: `the shared tables of shard '${shard}'`, schema: tables.schema, migrations: standing.pending, after: (client: SqlClient) => protectListed(client, context) }]),
+      ...(own === undefined ? [] : [ofTenant(own.tenant, schemaOf(own.tenant), own.pending)]),
+      ...(isScratch && sets.tenant !== undefined ? [{ where: 'a new tenant', schema: `tenancy_check_${randomBytes(6).toString('hex')}`, isNew: true, migrations: sets.tenant }] : [])
+    ]
+    if (parts.length === 0) continue
+    await run({ shard, source: shardSource(context, shard) }, async () => parts, async client => {
+      shared.push({ shard, applied: (standing?.pending ?? []).map(({ name }) => name), ...await inspectTables(client, context) })
+    })
+  }
+  const apart = furthest('database')
+  if (apart !== undefined) {
+    const { tenant } = apart
+    const { shard, source } = await tenantPlace(context, tenant)
+    // What the default shard remembers of it may be behind.
+    await run({ shard, source }, async client => [ofTenant(tenant, tables.schema, await pendingOf(client, tenant, sets))])
+  }
+  return { shared, unrehearsed: [...unrehearsed].toSorted() }
+}
+
+function ofTenant ({ id }: TenantRecord, schema: string, migrations: Part['migrations']): Part {
+  return { where: `tenant ${id}`, tenant: id, schema, migrations }
+}
+
+async function pendingOf (client: SqlClient, tenant: TenantRecord, { tenant: migrations = [] }: Sets): Promise<Part['migrations']> {
+  const { rows: [row] } = await client.query<{ there: boolean }>('select pg_catalog.to_regclass(\'tenancy.migration_ledger\') is not null as there')
+  const { pending, problem } = compare(row?.there === true ? (await readEntry(client, tenant.id)).applied : [], migrations)
+  if (problem !== undefined) throw new MigrationInvalidError(`${problem} (tenant '${tenant.slug}')`)
+  return pending
+}
+
+function refused (shard: string, error: unknown): unknown {
+  if (error instanceof MigrationInvalidError) return error
+  const { at, cause } = error as { readonly at?: Part, readonly cause?: unknown }
+  const failure = failureOf(shard, at?.tenant, at === undefined ? error : cause)
+  return migrationFailed(`${sentence(failure, at?.where)}: nothing was changed`, { shared: [], tenants: tally(), failures: [failure], unrehearsed: [] }, failure.error)
+}

@@ -1,0 +1,122 @@
+import { quoteName, sqlState, type SqlClient } from '@fastify-tenancy/database'
+import { Kysely, type Transaction } from 'kysely'
+import { setImmediate } from 'node:timers/promises'
+
+import { Batch } from './batch.ts'
+import { backOff, passing } from './bring-up.ts'
+import type { Connection, Source } from './connection.ts'
+import { MigrationDialect } from './dialect.ts'
+import { becomeOwner } from './ledger.ts'
+import type { LoadedMigration } from './read-migrations.ts'
+import { StepFailure } from './run-in-place.ts'
+
+/** Migrations to try in one schema. */
+export interface Part {
+  /** For a person. */
+  readonly where: string
+  readonly tenant?: string
+  readonly schema: string
+  /** Whether the schema is made for it. */
+  readonly isNew?: boolean
+  readonly migrations: readonly LoadedMigration[]
+  /** Runs after them, as the login. */
+  readonly after?: (client: SqlClient) => Promise<void>
+}
+
+export interface RehearsalInput {
+  readonly source: Source
+  readonly parts: (client: SqlClient) => Promise<readonly Part[]>
+  /** Runs at the end, as the login, before all is taken back. */
+  readonly end: (client: SqlClient) => Promise<void>
+  /** In milliseconds. */
+  readonly lockTimeout: number
+  readonly retries: number
+}
+
+/** Why a part failed; all was taken back. */
+export class PartFailure extends Error {
+  readonly at: Part
+  override readonly cause: unknown
+
+  constructor (at: Part, cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause))
+    this.at = at
+    this.cause = cause
+  }
+}
+
+class TakenBack extends Error {}
+
+/**
+ * Runs migrations in a transaction that is rolled back, whatever comes of them.
+ *
+ * @returns the names of those that were left out: from the first on that cannot run in a transaction
+ * @throws PartFailure
+ */
+export async function rehearse (connection: Connection, { source, parts, end, lockTimeout, retries }: RehearsalInput): Promise<readonly string[]> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await connection.use(source, async client => {
+        // What an earlier run left in the session. A pool that was passed in is left as its owner set it up.
+        if (typeof source === 'string') await client.query('discard temp; reset all')
+        return takenBack(client, { parts: await parts(client), end, lockTimeout })
+      })
+    } catch (error) {
+      const cause = error instanceof PartFailure ? error.cause : error
+      if (attempt > retries || !passing.has(sqlState(cause instanceof StepFailure ? cause.cause : cause))) throw error
+      await backOff(attempt)
+    }
+  }
+}
+
+async function takenBack (client: SqlClient, { parts, end, lockTimeout }: Pick<RehearsalInput, 'end' | 'lockTimeout'> & { readonly parts: readonly Part[] }): Promise<readonly string[]> {
+  const batch = new Batch(client, ['begin', `set local lock_timeout = ${lockTimeout}`, 'set local tenancy.migrating = \'check\''])
+  const left = new Set<string>()
+  try {
+    await new Kysely<unknown>({ dialect: new MigrationDialect(batch) }).transaction().execute(async trx => {
+      for (const part of parts) {
+        try {
+          await runPart(client, { batch, trx, part, left })
+        } catch (error) {
+          throw new PartFailure(part, error)
+        }
+      }
+      await batch.flush()
+      await end(client)
+      throw new TakenBack()
+    })
+  } catch (error) {
+    if (!(error instanceof TakenBack)) throw error
+  }
+  return [...left]
+}
+
+interface PartInput {
+  readonly batch: Batch
+  readonly trx: Transaction<unknown>
+  readonly part: Part
+  readonly left: Set<string>
+}
+
+async function runPart (client: SqlClient, { batch, trx, part: { schema, isNew = false, migrations, after }, left }: PartInput): Promise<void> {
+  batch.add(becomeOwner)
+  if (isNew) batch.add(`create schema ${quoteName(schema)}`)
+  batch.add(`set local search_path = ${quoteName(schema)}, pg_temp`)
+  const end = migrations.findIndex(({ isAlone }) => isAlone)
+  const [tried, untried] = end < 0 ? [migrations, []] : [migrations.slice(0, end), migrations.slice(end)]
+  for (const migration of tried) {
+    try {
+      await migration.migration.up(trx)
+      await setImmediate()
+      batch.assertIdle()
+      const { rows: [row] } = await batch.run('select pg_catalog.current_setting(\'tenancy.migrating\', true) as state', [])
+      if ((row as { state?: string } | undefined)?.state !== 'check') throw new Error('the migration ended the transaction that it ran in, and what it did until then stays: take commit and rollback out of it')
+    } catch (error) {
+      throw new StepFailure(migration, error)
+    }
+  }
+  for (const { name } of untried) left.add(name)
+  batch.add('set local role none')
+  await batch.flush()
+  await after?.(client)
+}

@@ -1,0 +1,148 @@
+import { quoteName, quoteText, sqlState, type SqlClient } from '@fastify-tenancy/database'
+import { Kysely } from 'kysely'
+import { setImmediate } from 'node:timers/promises'
+
+import { MigrationDialect, type StatementRunner } from './dialect.ts'
+import { MigrationInvalidError } from './errors.ts'
+import { dropDead, invalidIndexes, type InvalidIndex } from './invalid-indexes.ts'
+import { readEntry, recordFailure, recordStart, type LedgerEntry } from './ledger.ts'
+import type { Place } from './place.ts'
+import type { LoadedMigration } from './read-migrations.ts'
+import { runInPlace, StepFailure, type InPlace } from './run-in-place.ts'
+
+export interface Alone extends Omit<InPlace, 'direction' | 'migrations' | 'start'> {
+  readonly migration: LoadedMigration
+}
+
+/**
+ * Runs one migration outside a transaction: each of its statements is one by itself. What has come of it nobody can take back, so
+ * that the ledger says when it is begun, and again how it ended; found begun and with nobody at work on it, it is not run again
+ * before somebody has looked.
+ *
+ * ```sql
+ * select pg_try_advisory_lock(…);
+ * begin; …; insert into tenancy.migration_ledger (tenant_id, name, checksum) values ('7f3c', '006_index', '…'); commit;
+ * set role …; set search_path = "tenant_7f3c", pg_temp; set lock_timeout = 1000;
+ * create index concurrently notes_color on notes (color);
+ * begin; …; select tenancy.record_migration('7f3c', '006_index', '…'); commit
+ * ```
+ *
+ * @throws StepFailure, and an error of the code TN423 while others are at work there
+ */
+export async function runAlone (client: SqlClient, { migration, ...input }: Alone): Promise<void> {
+  const { place, isLocking } = input
+  // Of the session: a statement goes on in the server when this process is killed, and keeps its lock until it has ended.
+  const keys = [`tenancy migrate alone ${place.tenant}`, ...(isLocking && place.hasRegistry ? [`tenancy tenant ${place.tenant}`] : [])]
+  await locked(client, keys, async () => {
+    const { failure } = await readEntry(client, place.tenant)
+    const earlier = failure?.name === migration.name ? failure : undefined
+    if (earlier !== undefined && earlier.error === undefined) throw new StepFailure(migration, new MigrationInvalidError(await unknownEnd(client, place, earlier)))
+    await runInPlace(client, { ...input, direction: 'up', migrations: [], finish: undefined, start: recordStart(place.tenant, migration) })
+    await runStatements(client, { migration, ...input, earlier: earlier?.error ?? '' })
+    // The rest is what every migration ends with; its statements have run.
+    await runInPlace(client, { ...input, direction: 'up', migrations: [{ ...migration, migration: { up: async () => {} } }] })
+  })
+}
+
+async function locked (client: SqlClient, keys: readonly string[], work: () => Promise<void>): Promise<void> {
+  const had: string[] = []
+  try {
+    for (const key of keys) {
+      const { rows: [row] } = await client.query<{ had: boolean }>('select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1, 0)) as had', [key])
+      if (row?.had !== true) throw Object.assign(new Error('another process is at work on these tables'), { code: 'TN423' })
+      had.push(key)
+    }
+    await work()
+  } finally {
+    // A connection that is lost has lost them too.
+    for (const key of had) await client.query('select pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended($1, 0))', [key]).catch(() => {})
+  }
+}
+
+async function runStatements (client: SqlClient, { place, migration, lockTimeout, earlier }: Alone & { readonly earlier: string }): Promise<void> {
+  let before: ReadonlySet<string> = new Set()
+  const look = (): Promise<InvalidIndex[]> => invalidIndexes(client, place.schema)
+  try {
+    await asOwner(client, place, lockTimeout, async () => {
+      // Else `create index` would find its name taken, and with `if not exists` pass over it.
+      for (const index of (await look()).filter(({ name }) => earlier.includes(name))) await dropDead(client, index)
+      before = new Set((await look()).map(({ oid }) => oid))
+      await runUp(client, migration)
+    })
+    const left = (await look()).filter(({ oid }) => !before.has(oid))
+    if (left.length > 0) throw new Error('it returned as if all were well')
+  } catch (error) {
+    throw new StepFailure(migration, await recorded(client, { place, migration, left: async () => (await look()).filter(({ oid, name }) => !before.has(oid) || earlier.includes(name)) }, error))
+  }
+}
+
+async function runUp (client: SqlClient, { migration }: LoadedMigration): Promise<void> {
+  let running = 0
+  const ask = async (text: string, values: readonly unknown[] = []): ReturnType<StatementRunner['run']> => {
+    running++
+    try {
+      return await client.query(text, values.length === 0 ? undefined : [...values])
+    } finally {
+      running--
+    }
+  }
+  const runner: StatementRunner = {
+    run: ask,
+    begin: async () => { await ask('begin') },
+    commit: async () => { await ask('commit') },
+    rollback: async () => { await ask('rollback') }
+  }
+  await migration.up(new Kysely<unknown>({ dialect: new MigrationDialect(runner) }))
+  await setImmediate()
+  if (running > 0) throw new Error('a migration returned before one of its statements had: await every statement')
+}
+
+/** As the owner of the tables, where they are; afterwards the session is as it was. */
+async function asOwner (client: SqlClient, { schema }: Place, lockTimeout: number, work: () => Promise<void>): Promise<void> {
+  const { rows: [was] } = await client.query<{ role: string, path: string, timeout: string }>(
+    'select pg_catalog.current_setting(\'role\') as role, pg_catalog.current_setting(\'search_path\') as path, pg_catalog.current_setting(\'lock_timeout\') as timeout')
+  const set = 'pg_catalog.set_config(\'search_path\', $1, false), pg_catalog.set_config(\'lock_timeout\', $2, false)'
+  await client.query(`select pg_catalog.set_config('role', pg_catalog.pg_get_userbyid(nspowner), false), ${set} from pg_catalog.pg_namespace where nspname = 'tenancy'`, [`${quoteName(schema)}, pg_temp`, `${lockTimeout}`])
+  try {
+    await work()
+  } finally {
+    // What it began and did not end would hold back all that follows. The error that matters is the one before.
+    await client.query('rollback').catch(() => {})
+    await client.query(`select pg_catalog.set_config('role', $3, false), ${set}`, [was?.path ?? '', was?.timeout ?? '0', was?.role ?? 'none']).catch(() => {})
+  }
+}
+
+interface Failed {
+  readonly place: Place
+  readonly migration: LoadedMigration
+  readonly left: () => Promise<InvalidIndex[]>
+}
+
+// What it left is named in the ledger: there the next attempt looks for what it has to drop.
+async function recorded (client: SqlClient, { place, migration, left }: Failed, cause: unknown): Promise<unknown> {
+  const error = cause instanceof Error ? cause : new Error(String(cause))
+  try {
+    const indexes = await left()
+    const told = indexes.length === 0 ? error : Object.assign(new Error(`${error.message}; it left ${named(indexes)}, which the next attempt drops`, { cause: error }), { code: sqlState(error) })
+    await recordFailure(client, place.tenant, migration, told)
+    return told
+  } catch {
+    // A lost connection takes the answer with it: the ledger goes on to say that the migration was begun.
+    return error
+  }
+}
+
+async function unknownEnd (client: SqlClient, { tenant, schema }: Place, { name, triedAt }: NonNullable<LedgerEntry['failure']>): Promise<string> {
+  const indexes = await invalidIndexes(client, schema)
+  const ledger = 'tenancy.migration_ledger'
+  const where = `where tenant_id = ${quoteText(tenant)} and name = ${quoteText(name)}`
+  return [
+    `migration '${name}' was begun outside a transaction at ${triedAt.toISOString()}, and whoever ran it is gone: nobody knows what it has done.`,
+    ...(indexes.length > 0 ? [`There is ${named(indexes)}: ${indexes.map(({ name }) => `drop index concurrently ${name}`).join('; ')}.`] : []),
+    `Look, and then, as the owner's login, either let it run again: delete from ${ledger} ${where}; or take it for run: update ${ledger} set applied_at = now() ${where}`
+  ].join(' ')
+}
+
+function named (indexes: readonly InvalidIndex[]): string {
+  return `${indexes.length === 1 ? 'the INVALID index' : 'the INVALID indexes'} ${indexes.map(({ name }) => name).join(', ')}`
+}

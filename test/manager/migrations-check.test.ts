@@ -1,0 +1,99 @@
+// `migrate --check`: what a run would come to, found without one.
+import type { Manager } from '@fastify-tenancy/manager'
+import { sql } from 'kysely'
+import type { Migration } from 'kysely/migration'
+import t from 'tap'
+
+import { failure, migrations, type Migrations } from '../support/migrations.ts'
+import { connect } from '../support/sql.ts'
+import { house, unique } from './houses.ts'
+
+const notes = 'await db.schema.createTable(\'notes\').addColumn(\'id\', \'serial\', c => c.primaryKey()).addColumn(\'body\', \'text\').execute()'
+
+/** All that a migration could change in the catalog, the roles, and what the suite itself writes down. */
+const everything = `
+  select md5(string_agg(line, e'\\n' order by line)) as digest, count(*)::int as lines from (
+    select 'class ' || c::text as line from (select oid, relname, relnamespace, relowner, relkind, relacl, relrowsecurity, relforcerowsecurity from pg_class) c
+    union all select 'attribute ' || a::text from (select attrelid, attname, atttypid, attnotnull, attisdropped from pg_attribute) a
+    union all select 'constraint ' || c::text from pg_constraint c union all select 'policy ' || p::text from pg_policy p
+    union all select 'namespace ' || n::text from pg_namespace n union all select 'proc ' || p.oid::text from pg_proc p
+    union all select 'trigger ' || g::text from pg_trigger g union all select 'type ' || y.oid::text from pg_type y
+    union all select 'default ' || d::text from pg_default_acl d union all select 'depend ' || d::text from pg_shdepend d where dbid = (select oid from pg_database where datname = current_database())
+    union all select 'ledger ' || l::text from tenancy.migration_ledger l union all select 'audit ' || a::text from tenancy.audit a
+    union all select 'tenant ' || t::text from tenancy.tenants t) lines`
+
+const digest = async (admin: Migrations['admin']): Promise<unknown> => (await admin(everything))[0]
+
+t.test('MIG-13 a check tries the tenants\' set on the one that is furthest behind, on the tables that the shared set would make, and leaves nothing', async t => {
+  const { manager, write, schemas, admin, another } = await migrations(t, { tables: { shared: ['countries'] } })
+  await schemas(3)
+  write('tenant', '001_notes', notes)
+  await manager.migrate({ only: [{ id: 't0001' }, { id: 't0003' }] })
+  write('shared', '001_countries', 'await sql`create table countries (code text primary key)`.execute(db)')
+  write('tenant', '002_country', 'await sql`alter table notes add country text references public.countries`.execute(db)')
+  const before = await digest(admin)
+  t.match(await manager.migrate({ check: true }), { shared: [{ applied: ['001_countries'], unprotected: [] }], tenants: { migrated: 3 }, failures: [], unrehearsed: [] })
+  t.same(await digest(admin), before, 'catalog, ledger and registry are what they were')
+
+  write('tenant', '003_wrong', 'await sql`alter table notes add country text`.execute(db)')
+  t.match(await failure(manager.migrate({ check: true })), {
+    code: 'FST_TENANCY_MIGRATION_FAILED', message: /^migration '003_wrong' of tenant t0002 failed: .*already exists: nothing was changed$/,
+    report: { failures: [{ shard: 'default', tenant: 't0002', migration: '003_wrong' }] }
+  })
+  write('tenant', '003_wrong', 'await sql`create table public.leaks (tenant_id text, what text)`.execute(db)')
+  t.match(await failure(manager.migrate({ check: true })), { message: /'leaks' without a policy/, report: { shared: [{ unprotected: ['leaks'] }] } }, 'a table of all tenants in the tenants\' set')
+  t.match(await failure(manager.migrate({ check: true, set: 'tenant' })), { message: /migration '002_country' of tenant t0002 failed: relation "public.countries" does not exist/ })
+  t.same(await digest(admin), before, 'nor do findings leave anything')
+
+  write('tenant', '003_wrong', 'await sql`select 1`.execute(db)')
+  write('shared', '001_countries', 'await sql`create table countries (code text primary key)`.execute(db); await sql`select 1`.execute(db)')
+  await manager.migrate()
+  t.not(JSON.stringify(await digest(admin)), JSON.stringify(before), 'control: a run shows')
+  write('tenant', '002_another', notes)
+  await t.rejects(another().migrate({ check: true }), { code: 'FST_TENANCY_MIGRATION_INVALID', message: /'002_another' has not run, and comes before '002_country'/ })
+})
+
+t.test('MIG-08 a check refuses a migration that was changed after it had run, also where only the tenant\'s own database knows of it', async t => {
+  const on = await house(t, { more: { isolation: 'database' } })
+  const managed = (up: Migration['up']): Manager => on.another({ isolation: 'database', migrations: { tenant: { getMigrations: async () => ({ '001_more': { up } }) } } })
+  const manager = managed(async db => { await sql`create table more (id int)`.execute(db) })
+  const id = unique(on, 'a')
+  await manager.create({ id, slug: 'acme' })
+  const other = managed(async db => { await sql`create table more (id bigint)`.execute(db) })
+  await t.rejects(other.migrate({ check: true }), { code: 'FST_TENANCY_MIGRATION_INVALID', message: /'001_more' was changed after it had run/ })
+  // The default shard's copy is behind: the database itself is what counts.
+  await on.admin('delete from tenancy.migration_ledger')
+  await t.rejects(other.migrate({ check: true }), { code: 'FST_TENANCY_MIGRATION_INVALID', message: /'001_more' was changed after it had run.*tenant 'acme'/ })
+  t.match(await manager.migrate({ check: true }), { failures: [] })
+
+  const own = await connect(t, on.superUrl.replace(/\/[^/]*$/, `/tenant_${id}`))
+  const tables = async (): Promise<unknown> => (await own.query('select relname from pg_class where relnamespace = \'public\'::regnamespace union all select name from tenancy.migration_ledger order by 1')).rows
+  const before = await tables()
+  await own.query('delete from tenancy.migration_ledger')
+  await t.rejects(manager.migrate({ check: true }), { message: new RegExp(`migration '001_more' of tenant ${id} failed: relation "more" already exists`) })
+  await own.query('drop table more')
+  t.match(await manager.migrate({ check: true }), { failures: [] })
+  await own.query('insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) values ($1, \'001_more\', \'x\', now())', [id])
+  await own.query('create table more (id int)')
+  t.same(await tables(), before)
+  await own.end()
+})
+
+t.test('where there is no tenant yet, the whole of the tenants\' set is tried in a schema that is gone afterwards', async t => {
+  const { manager, write, admin } = await migrations(t, { tables: { shared: ['countries'] } })
+  write('shared', '001_countries', 'await sql`create table countries (code text primary key)`.execute(db)')
+  write('tenant', '001_notes', notes)
+  write('tenant', '002_country', 'await sql`alter table notes add country text references public.countries`.execute(db)')
+  const before = await digest(admin)
+  t.match(await manager.migrate({ check: true }), { tenants: { migrated: 0 }, failures: [] })
+  write('tenant', '003_tags', 'await sql`alter table tags add id int`.execute(db)')
+  t.match(await failure(manager.migrate({ check: true })), { message: /^migration '003_tags' of a new tenant failed: relation "tags" does not exist: nothing was changed$/ })
+  write('tenant', '003_tags', 'await sql`commit`.execute(db)')
+  t.match(await failure(manager.migrate({ check: true })), { message: /ended the transaction/ }, 'what cannot be taken back is said')
+  await admin('do $$ begin execute (select format(\'drop schema %I cascade\', nspname) from pg_namespace where nspname like \'tenancy_check_%\'); end $$')
+  await admin('drop table countries')
+  write('tenant', '003_tags', 'await sql`create index concurrently on notes (body)`.execute(db)', undefined, 'export const transaction = false')
+  write('tenant', '004_after', 'await sql`create table after ()`.execute(db)')
+  t.match(await manager.migrate({ check: true }), { failures: [], unrehearsed: ['003_tags', '004_after'] })
+  t.same(await digest(admin), before)
+})
