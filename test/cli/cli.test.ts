@@ -55,6 +55,16 @@ t.test('CLI-05 exit codes are 0, 1 and 2; results go to stdout, and all else to 
   t.match(await run(folder(t, { 'tenancy.config.json': '{' }), 'list'), { code: 2, stderr: /is not JSON/ })
   t.match(await run(cwd, 'list', '--config', 'missing.json'), { code: 2, stderr: /there is no file/ })
   t.match(await run(folder(t, { 'tenancy.config.json': JSON.stringify({ database: url, isolation: 'magic' }) }), 'list'), { code: 2, stderr: /options\.isolation/ })
+  for (const wrong of [['nonsense'], ['create'], ['list', '--nonsense'], ['create', 'x-1', '--isolation', 'magic'], ['show', '..'], [], ['domain'], ['purge'], ['delete', 'acme-2'], ['init', '--login', 'postgres://app@host:notaport/x']]) {
+    const { code, stdout } = await run(cwd, ...wrong, '--json')
+    t.equal(code, 2, wrong.join(' '))
+    t.match(JSON.parse(stdout), { error: { code: 'USAGE', message: /^(?!error: )[a-z].*/ } }, wrong.join(' '))
+  }
+  for (const wrong of ['nonsense', 'postgres://app@host:notaport/x', 'postgres://app@host:99999/x', 'mysql://host/x', '']) {
+    const { code, stdout } = await run(cwd, 'list', '--json', '--database-url', wrong)
+    t.equal(code, 2, wrong)
+    t.match(JSON.parse(stdout), { error: { code: 'FST_TENANCY_OPTION_INVALID', message: /^options\.database\.url must be a URL/ } }, wrong)
+  }
   t.match(await run(cwd, '--help'), { code: 0, stdout: /^Usage: tenancy/, stderr: '' })
 })
 
@@ -74,7 +84,7 @@ t.test('CLI-04 what cannot be undone needs --yes where there is no terminal', as
 
 t.test('CLI-03 passwords and secrets stand in nothing that is printed', async t => {
   const away = 'postgres://someone:hunter2-and-more@127.0.0.1:1/nowhere'
-  for (const argv of [['list', '--database-url', away], ['list', '--json', '--database-url', away], ['init', '--print'], ['doctor', '--json']]) {
+  for (const argv of [['list', '--database-url', away], ['list', '--json', '--database-url', away], ['init', '--print'], ['doctor', '--json'], [`--database-ur=${away}`], ['show', away, '--json']]) {
     const { stdout, stderr } = await run(cwd, ...argv)
     t.notMatch(stdout + stderr, /hunter2/, argv.join(' '))
     t.notMatch(stdout + stderr, new RegExp(secret), argv.join(' '))

@@ -3,7 +3,9 @@ import { createInterface } from 'node:readline/promises'
 import type { Streams } from './main.ts'
 
 /** A mistake in how the command was called. */
-export class UsageError extends Error {}
+export class UsageError extends Error {
+  readonly code = 'USAGE'
+}
 
 /**
  * Lets what cannot be undone happen only with `--yes`, or when a person at a terminal types the name.

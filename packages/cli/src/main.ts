@@ -27,16 +27,23 @@ export async function main (argv: readonly string[], streams: Streams = process)
     await buildProgram(runner).parseAsync(argv, { from: 'user' })
     return runner.exitCode
   } catch (error) {
-    // Commander has printed its own complaints.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCode.done : exitCode.usage
-    return report(error, streams, argv.includes('--json'))
+    const isJson = argv.includes('--json')
+    if (!(error instanceof CommanderError)) return report(error, streams, isJson)
+    if (error.exitCode === 0) return exitCode.done
+    // Commander has told the person; a program waits for its document.
+    if (isJson) printError(new UsageError(error.code === 'commander.help' ? 'name a command' : error.message.replace(/^error: /, '')), streams)
+    return exitCode.usage
   }
 }
 
-function report (error: unknown, { stdout, stderr }: Streams, isJson: boolean): number {
-  const mask = masker([])
-  const { message, code } = error instanceof Error ? error as Error & { code?: string } : { message: String(error), code: undefined }
-  if (isJson) stdout.write(`${mask(JSON.stringify({ error: { ...(code !== undefined && { code }), message } }, null, 2))}\n`)
-  stderr.write(`${mask(`error: ${message}`)}\n`)
+function report (error: unknown, streams: Streams, isJson: boolean): number {
+  if (isJson) printError(error, streams)
+  streams.stderr.write(`${masker([])(`error: ${error instanceof Error ? error.message : String(error)}`)}\n`)
   return error instanceof OptionInvalidError || error instanceof UsageError ? exitCode.usage : exitCode.failed
+}
+
+/** The document of a command that has no result. */
+function printError (error: unknown, { stdout }: Streams): void {
+  const { message, code } = error instanceof Error ? error as Error & { code?: string } : { message: String(error), code: undefined }
+  stdout.write(`${masker([])(JSON.stringify({ error: { ...(code !== undefined && { code }), message } }, null, 2))}\n`)
 }

@@ -8,11 +8,14 @@ import { addLimitsCommand } from './commands/limits.ts'
 import { addMigrateCommands } from './commands/migrate.ts'
 import { addSetupCommands } from './commands/setup.ts'
 import { addTenantCommands } from './commands/tenant.ts'
+import { masker } from './mask.ts'
 import type { Runner } from './runner.ts'
 
 /** The whole command line, as commander has it. */
 export function buildProgram (runner: Runner): Command {
   const { stdout, stderr } = runner.streams
+  // What was typed is quoted where it is wrong.
+  const mask = masker([])
   const program = new Command('tenancy')
     .description('Tenants, migrations and the doctor of a fastify-tenancy application')
     .option('--config <file>', 'the configuration (default: tenancy.config.{ts,js,json} in this folder)')
@@ -22,7 +25,7 @@ export function buildProgram (runner: Runner): Command {
     .option('--yes', 'do not ask before what cannot be undone')
     .showHelpAfterError('(tenancy help shows all commands)')
     .exitOverride()
-    .configureOutput({ writeOut: text => { stdout.write(text) }, writeErr: text => { stderr.write(text) } })
+    .configureOutput({ writeOut: text => { stdout.write(text) }, writeErr: text => { stderr.write(mask(text)) } })
   for (const add of [addSetupCommands, addTenantCommands, addDomainCommands, addEndCommands, addDataCommands, addMigrateCommands, addDoctorCommand, addLimitsCommand]) add(program, runner)
   return program
 }

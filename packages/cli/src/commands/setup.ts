@@ -1,5 +1,5 @@
 import type { SetupReport } from '@fastify-tenancy/manager'
-import { Option, type Command } from 'commander'
+import { InvalidArgumentError, Option, type Command } from 'commander'
 
 import type { Output } from '../output.ts'
 import type { Runner } from '../runner.ts'
@@ -25,7 +25,7 @@ export function addSetupCommands (program: Command, runner: Runner): void {
   printable(program.command('init')).description('make roles, logins and the schema tenancy on every shard; runs as often as one likes')
     .option('--harden', 'also take from PUBLIC what no tenant\'s statement needs')
     .option('--tenant-roles', 'let the owner\'s login make roles of tenants, for some that live in schemas (default: where the configuration asks for it)')
-    .option('--login <url>', 'a login that may create roles, for this one call (default: the owner\'s)')
+    .option('--login <url>', 'a login that may create roles, for this one call (default: the owner\'s)', parseLogin)
     .action(runner.action<[], InitFlags>(async ({ manager, output }, _, { harden = false, tenantRoles, login, ...flags }) => {
       report(output, 'initialised', await manager.init({ harden, ...(tenantRoles !== undefined && { tenantRoles }), print: printed(flags), ...(login !== undefined && { url: login }) }))
     }))
@@ -33,10 +33,15 @@ export function addSetupCommands (program: Command, runner: Runner): void {
   printable(program.command('protect')).argument('[table...]', 'tables of the configuration (default: all)')
     .description('put tables under their policies and privileges; after each migration that makes one')
     .addOption(new Option('--stage <stage>', 'for a database that is in use: one stage of its adoption').choices(['prepare', 'observe', 'enforce']))
-    .option('--login <url>', 'a login that may change the tables, for this one call (default: the owner\'s)')
+    .option('--login <url>', 'a login that may change the tables, for this one call (default: the owner\'s)', parseLogin)
     .action(runner.action<[string[]], ProtectFlags>(async ({ manager, output }, [names], { stage, login, yes = false, ...flags }) => {
       report(output, 'protected', await manager.protect({ ...(names.length > 0 && { only: names }), ...(stage !== undefined && { stage }), force: yes, print: printed(flags), ...(login !== undefined && { url: login }) }))
     }))
+}
+
+function parseLogin (url: string): string {
+  if (!/^postgres(?:ql)?:\/\//.test(url) || !URL.canParse(url.replace('@/', '@host/'))) throw new InvalidArgumentError('write a URL such as postgres://user@host/database.')
+  return url
 }
 
 /** Adds `--print` and `--format`. */

@@ -39,11 +39,13 @@ export async function check (context: ManagerContext, connection: Connection, { 
   const furthest = (isolation: 'schema' | 'database', shard?: string): TenantStanding | undefined => plan.tenants
     .filter(({ tenant }) => tenant.isolation === isolation && (shard === undefined || tenant.placement.shard === shard))
     .toSorted((a, b) => b.pending.length - a.pending.length)[0]
-  const run = (place: { readonly shard: string, readonly source: Source }, parts: (client: SqlClient) => Promise<readonly Part[]>, end: (client: SqlClient) => Promise<void> = async () => {}): Promise<void> => rehearse(connection, { ...place, ...input, parts, end })
-    .then(left => { for (const name of left) unrehearsed.add(name) })
-    .catch((error: unknown) => {
-      throw refused(place.shard, error)
-    })
+  const run = async ({ shard, source }: { readonly shard: string, readonly source: Source }, parts: (client: SqlClient) => Promise<readonly Part[]>, end: (client: SqlClient) => Promise<void> = async () => {}): Promise<void> => {
+    try {
+      for (const name of await rehearse(connection, { source, ...input, parts, end })) unrehearsed.add(name)
+    } catch (error) {
+      throw refused(shard, error)
+    }
+  }
 
   const shared: SharedReport[] = []
   for (const shard of context.shards.names) {
