@@ -1,7 +1,7 @@
 // Two real processes of the whole suite under traffic, while their Redis is frozen, emptied, killed and started again.
 import { Redis } from 'ioredis'
 import { Agent, get } from 'node:http'
-import t from 'tap'
+import t, { type Test } from 'tap'
 
 import { noRedis } from '../support/fresh.ts'
 import { countingTables } from '../support/counting-registry.ts'
@@ -14,6 +14,15 @@ const slugs = ['acme', 'globex', 'initech']
 const keys = ['k0', 'k1', 'k2']
 /** Copies of a tenant age quickly, so that look-ups go on through an outage. */
 const localTtl = 300
+
+/** Milliseconds that a client waits for a command unless it is told otherwise. */
+const commandTimeout = 100
+
+interface Phase {
+  readonly p99: number
+  readonly count: number
+  readonly duration: number
+}
 
 interface Health {
   readonly redis: { readonly status: string, readonly breaker: string }
@@ -57,10 +66,10 @@ class Traffic {
   }
 
   /** Waits for so many more answers, and until `isOver`; resolves to their 99th percentile in ms and their number. */
-  async phase (count: number, isOver: () => Promise<boolean> = async () => true): Promise<{ p99: number, count: number, duration: number }> {
+  async phase (count: number, isOver: () => Promise<boolean> = async () => true): Promise<Phase> {
     this.#times = []
     const began = performance.now()
-    await until(async () => this.#times.length >= count && await isOver(), 20_000)
+    await until(async () => this.#times.length >= count && await isOver(), 60_000)
     const sorted = this.#times.toSorted((a, b) => a - b)
     return { p99: sorted[Math.floor(sorted.length * 0.99)] ?? Number.NaN, count: sorted.length, duration: performance.now() - began }
   }
@@ -72,7 +81,13 @@ class Traffic {
   }
 }
 
-t.test('RED-02 RED-11 through a frozen, an emptied, a killed and a restarted Redis every request is answered right', { skip: noRedis }, async t => {
+/** Only few may wait for Redis, and those once: normal, on a machine that others use too, is what it was before and is after. */
+function within (t: Test, name: string, { p99 }: Phase, normal: readonly Phase[]): void {
+  const most = Math.max(...normal.map(({ p99 }) => p99)) + commandTimeout
+  t.ok(p99 <= most, `${name}: p99 ${p99.toFixed(1)} ms, ${normal.map(({ p99 }) => p99.toFixed(1)).join(' and ')} ms before and after`)
+}
+
+t.test('RED-02 RED-11 through a frozen, an emptied, a killed and a restarted Redis every request is answered right', { skip: noRedis, timeout: 300_000 }, async t => {
   const on = await provision(t)
   await on.admin(`${countingTables} insert into counted_tenants values ${slugs.map(slug => `('id-${slug}', '${slug}')`).join()}`)
   const count = async (table: 'reads' | 'loads'): Promise<number> => Number((await on.admin<{ n: string }>(`select count(*) as n from ${table}`))[0]?.n)
@@ -88,21 +103,19 @@ t.test('RED-02 RED-11 through a frozen, an emptied, a killed and a restarted Red
   const all = async (status: string): Promise<boolean> => (await Promise.all(apps.map(health))).every(({ redis }) => redis.status === status)
   const traffic = new Traffic(apps)
   await traffic.phase(500)
-  const normal = await traffic.phase(1_000)
-  t.comment(`normal: p99 ${normal.p99.toFixed(1)} ms`)
-  // A client waits 100 ms for a command; a generous factor for a machine that is busy with other tests.
-  const bound = 5 * (normal.p99 + 100)
+  const before = await traffic.phase(2_000)
 
-  const before = await count('reads')
+  const readsBeforeFreeze = await count('reads')
+  const freezing = traffic.phase(4_000, () => all('down'))
   redis.process.kill('SIGSTOP')
-  await until(() => all('down'))
-  const frozen = await traffic.phase(1_000)
-  const reads = await count('reads') - before
+  const frozen = await freezing
+  const reads = await count('reads') - readsBeforeFreeze
   redis.process.kill('SIGCONT')
   t.comment(`frozen: p99 ${frozen.p99.toFixed(1)} ms over ${frozen.count} requests, ${reads} reads of the registry in ${frozen.duration.toFixed(0)} ms`)
-  t.ok(frozen.p99 < bound, `p99 is bounded: ${frozen.p99.toFixed(1)} ms`)
   t.ok(reads < frozen.count / 2, 'what the processes remember keeps the registry from being read for each request')
   await until(() => all('ok'), 10_000)
+  const between = await traffic.phase(2_000)
+  within(t, 'frozen', frozen, [before, between])
 
   const [readsBefore, loadsBefore] = [await count('reads'), await count('loads')]
   const admin = new Redis(redis.url)
@@ -118,13 +131,13 @@ t.test('RED-02 RED-11 through a frozen, an emptied, a killed and a restarted Red
   t.ok(flushed.reads <= 2 * flushes * apps.length * slugs.length, 'a tenant is read once a process')
   t.ok(flushed.loads <= 2 * flushes * apps.length * slugs.length * keys.length, 'a value is loaded once a process')
 
+  const dying = traffic.phase(4_000, () => all('down'))
   await redis.stop()
-  await until(() => all('down'))
-  const killed = await traffic.phase(1_000)
+  const killed = await dying
   redis = await startRedis({ port: redis.port })
   const back = await traffic.phase(500, () => all('ok'))
   t.comment(`killed: p99 ${killed.p99.toFixed(1)} ms; back: p99 ${back.p99.toFixed(1)} ms, in use after ${back.duration.toFixed(0)} ms`)
-  t.ok(killed.p99 < bound, `p99 is bounded: ${killed.p99.toFixed(1)} ms`)
+  within(t, 'killed', killed, [between, await traffic.phase(2_000)])
   t.same(await traffic.stop(), [], 'no answer was wrong, and none an error')
 
   const loadsAfter = await count('loads')
