@@ -34,6 +34,43 @@ t.test('on an empty database: init, tables, protect, create, get, list', async t
   }
 })
 
+function refused (message: RegExp | string): { code: string, message: RegExp | string } {
+  return { code: 'FST_TENANCY_OPTION_INVALID', message }
+}
+
+t.test('what a call is told that nobody reads, or that is no tenant, is refused before anything is done', async t => {
+  // Nothing listens there.
+  const manager = createManager({ database: 'postgres://nobody@127.0.0.1:1/nothing', rls: { secret }, tables: { tenant: ['projects'] } })
+  t.teardown(() => manager.close())
+  await t.rejects(manager.create({ slug: 'acme', plna: 'pro' } as never), refused('create.plna is not a known option: remove it or mend its name'))
+  await t.rejects(manager.create({ slug: 'acme', plan: '' }), refused(/^create\.plan must be a non-empty string/))
+  await t.rejects(manager.create({ slug: 'acme', name: 'a\0b' }), refused(/^create\.name must not hold/))
+  await t.rejects(manager.create({ slug: 'acme', domains: 'acme.example' as never }), refused(/^create\.domains must be a list of domains/))
+  for (const bad of [[], { n: 1n }, 'dark']) await t.rejects(manager.create({ slug: 'acme', settings: bad as never }), refused(/^create\.settings must be an object of plain JSON values/))
+  for (const shard of ['eu', '__proto__', 'constructor']) await t.rejects(manager.create({ slug: 'acme', shard }), refused(new RegExp(`must name the shard '${shard}'`)), shard)
+  await t.rejects(manager.create(null as never), refused(/^create must be an object with a slug/))
+  await t.rejects(manager.update({ slug: 'acme' }, { slug: 'other' } as never), refused(/^update\.slug is not a known option/))
+  await t.rejects(manager.suspend({ slug: 'acme' }, { reasn: 'unpaid' } as never), refused(/^suspend\.reasn is not a known option/))
+  await t.rejects(manager.import('./acme', { slug: 'acme', as: 'acme' } as never), refused(/^import\.as is not a known option/))
+  await t.rejects(manager.init({ hardn: true } as never), refused(/^init\.hardn is not a known option/))
+  await t.rejects(manager.protect({ stage: 'prepar' } as never), refused(/^protect\.stage must be one of/))
+  for (const ref of [{}, null, undefined, 'acme', { slug: 5 }, ['acme']]) {
+    await t.rejects(manager.suspend(ref as never), refused(/^the tenant must be \{ id \} or \{ slug \}/), String(ref))
+    await t.rejects(manager.get(ref as never), refused(/^the tenant must be \{ id \} or \{ slug \}/), String(ref))
+  }
+})
+
+t.test('a table that no list names is not said to be protected', async t => {
+  const url = await freshDatabase(t)
+  const client = await connect(t, url)
+  await client.query('create table notes (tenant_id text not null, body text)')
+  const manager = createManager({ database: url, rls: { secret }, tables: { tenant: ['notes'] } })
+  t.teardown(() => manager.close())
+  await manager.init()
+  await t.rejects(manager.protect({ only: ['note'] }), { code: 'FST_TENANCY_SETUP_INVALID', message: /options\.tables does not list the table 'note'/ })
+  await manager.protect({ only: ['notes'] })
+})
+
 t.test('RES-05 INJ-15 SLG-01 a slug or id that breaks its rule is refused before anything is written', async t => {
   const url = await freshDatabase(t)
   const manager = createManager({ database: url, reserved: ['mine'] })

@@ -54,6 +54,13 @@ t.test('a run has its tenant’s handles, by slug or id, and is the current scop
   t.match(logged.find(line => line.includes('from the run')), /"tenant":"id-acme"/)
 })
 
+t.test('who names no tenant to run() or invalidate() is told so, and not that there is none', async t => {
+  for (const ref of [{}, null, 'acme', { slug: 5 }, ['acme'], { slg: 'acme' }]) {
+    await t.rejects(app.tenancy.run(ref as never, async () => {}), { code: 'FST_TENANCY_OPTION_INVALID', message: /^the tenant of run\(\) must be \{ id \} or \{ slug \}/ }, JSON.stringify(ref))
+    await t.rejects(app.tenancy.invalidate(ref as never), { code: 'FST_TENANCY_OPTION_INVALID', message: /^the tenant of invalidate\(\) must be/ }, JSON.stringify(ref))
+  }
+})
+
 t.test('a run inside a request leaves the request’s scope as it was', async t => {
   const { body } = await app.inject({ url: '/outer', headers: { host: 'acme.example.com' } })
   t.equal(body, JSON.stringify(['acme', 'globex', 'acme', 'acme']))

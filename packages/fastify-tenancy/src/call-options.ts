@@ -1,4 +1,4 @@
-import { bool, checkOptions, fn, instance, isolations, oneOf, positiveInteger, tenantStatuses, type Tenant, type TenantFilter, type TenantRef, type TenantStatus } from '@fastify-tenancy/core'
+import { bool, checkOptions, fn, instance, isolations, oneOf, positiveInteger, tenantStatuses, type Tenant, type TenantFilter, type TenantStatus } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
 /** Options of `app.tenancy.run()`. */
@@ -48,12 +48,6 @@ const each = v.strictObject({
   onError: v.optional(fn<NonNullable<ForEachOptions['onError']>>())
 }, 'must be an object')
 
-const refMessage = 'must be { id } or { slug }'
-const ref = v.union([
-  v.pipe(v.looseObject({ id: v.string() }), v.transform(({ id }): TenantRef => ({ id }))),
-  v.pipe(v.looseObject({ slug: v.string() }), v.transform(({ slug }): TenantRef => ({ slug })))
-], refMessage)
-
 /** @throws FST_TENANCY_OPTION_INVALID */
 export function resolveRunOptions (given: unknown = {}): Required<RunOptions> {
   return checkOptions(run, given, 'the options of run()')
@@ -62,9 +56,4 @@ export function resolveRunOptions (given: unknown = {}): Required<RunOptions> {
 /** @throws FST_TENANCY_OPTION_INVALID */
 export function resolveForEachOptions (given: unknown = {}): ResolvedForEachOptions {
   return checkOptions(each, given, 'the options of forEach()')
-}
-
-/** @throws FST_TENANCY_OPTION_INVALID */
-export function resolveRef (given: unknown): TenantRef {
-  return checkOptions(ref, given, 'the tenant of run()')
 }

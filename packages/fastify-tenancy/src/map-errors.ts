@@ -14,14 +14,20 @@ export function mapErrors (app: FastifyInstance): void {
     }
   })
   // A not-found handler is no route and takes no error handler: there the error itself is made what a client may see.
-  app.addHook('onError', async (request, _reply, error) => {
-    const shown = toHttpError(error)
-    if (!request.is404 || hasOwnHandler(request) || shown === error) return
-    request.log.error({ err: error }, 'the not-found handler failed')
-    for (const key of Object.keys(error)) Reflect.deleteProperty(error, key)
-    const { message, statusCode, code, headers } = shown as TenancyError
-    Object.assign(error, { message, statusCode, code, headers })
+  // A callback: every 429 comes through here, and a promise would put its reply off.
+  app.addHook('onError', (request, _reply, error, done) => {
+    if (request.is404 && !hasOwnHandler(request)) disguise(request, error)
+    done()
   })
+}
+
+function disguise (request: FastifyRequest, error: Error): void {
+  const shown = toHttpError(error)
+  if (shown === error) return
+  request.log.error({ err: error }, 'the not-found handler failed')
+  for (const key of Object.keys(error)) Reflect.deleteProperty(error, key)
+  const { message, statusCode, code, headers } = shown as TenancyError
+  Object.assign(error, { message, statusCode, code, headers })
 }
 
 function hasOwnHandler (request: FastifyRequest): boolean {

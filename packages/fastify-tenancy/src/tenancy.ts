@@ -1,9 +1,9 @@
-import { fromEnvelope, statusRefusal, TenantUnknownError, toEnvelope, type TenantRef, type TenantRegistry, type TenantWork } from '@fastify-tenancy/core'
+import { fromEnvelope, resolveTenantRef, statusRefusal, TenantUnknownError, toEnvelope, type TenantRef, type TenantRegistry, type TenantWork } from '@fastify-tenancy/core'
 import type { DatabaseHealth, GlobalKysely, SystemAccessOptions, SystemWork, TenancyDatabase } from '@fastify-tenancy/database'
 import type { RedisHealth, TenancyRedis } from '@fastify-tenancy/redis'
 import type { ResolverHealth, TenantResolver } from '@fastify-tenancy/resolver'
 
-import { resolveForEachOptions, resolveRef, resolveRunOptions, type ForEachOptions, type RunOptions } from './call-options.ts'
+import { resolveForEachOptions, resolveRunOptions, type ForEachOptions, type RunOptions } from './call-options.ts'
 import { forEach, type ForEachResult } from './for-each.ts'
 import type { Runs } from './runs.ts'
 
@@ -48,7 +48,7 @@ export class Tenancy {
    */
   async run<T> (ref: TenantRef, fn: (work: TenantWork) => T | Promise<T>, options?: RunOptions): Promise<T> {
     const { transaction, allow } = resolveRunOptions(options)
-    const tenant = await this.#parts.resolver.find(resolveRef(ref))
+    const tenant = await this.#parts.resolver.find(resolveTenantRef(ref, 'the tenant of run()'))
     if (tenant === undefined) throw new TenantUnknownError()
     const refusal = statusRefusal(tenant.status, allow)
     if (refusal !== undefined) throw refusal
@@ -103,8 +103,8 @@ export class Tenancy {
   readonly fromEnvelope: typeof fromEnvelope = fromEnvelope
 
   /** Has every process look a tenant up again: for writes to the registry that bypass the manager. */
-  invalidate (ref: TenantRef): Promise<void> {
-    return this.#parts.resolver.invalidate(ref)
+  async invalidate (ref: TenantRef): Promise<void> {
+    return this.#parts.resolver.invalidate(resolveTenantRef(ref, 'the tenant of invalidate()'))
   }
 
   /**

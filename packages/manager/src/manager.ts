@@ -1,4 +1,4 @@
-import type { TenantFilter, TenantRecord, TenantRef } from '@fastify-tenancy/core'
+import { resolveTenantRef, type TenantFilter, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
 import { postgresRegistry } from '@fastify-tenancy/database'
 import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
 
@@ -171,8 +171,9 @@ export class Manager {
   }
 
   /** The tenant of this id or slug, whatever its status; undefined for nobody. */
-  async get (ref: TenantRef): Promise<TenantRecord | undefined> {
+  async get (given: TenantRef): Promise<TenantRecord | undefined> {
     const { registry } = this.#context
+    const ref = resolveTenantRef(given)
     return 'id' in ref ? registry.findById(ref.id) : registry.findBySlug(ref.slug)
   }
 

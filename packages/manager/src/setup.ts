@@ -1,4 +1,6 @@
+import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core'
 import { formatScript, init, quoteName, Script, type ScriptFormat, type SqlClient } from '@fastify-tenancy/database'
+import * as v from 'valibot'
 
 import type { ManagerContext } from './context.ts'
 import { loginsOf } from './logins.ts'
@@ -35,7 +37,17 @@ export interface SetupReport {
   readonly remarks: readonly string[]
 }
 
-export async function initShards (context: ManagerContext, { tenantRoles, harden = false, ...input }: InitInput): Promise<SetupReport> {
+/** The checks of {@link SetupInput}, for each call that takes one. */
+export const setupEntries: v.ObjectEntries = {
+  url: v.optional(nonEmptyString),
+  shards: v.optional(v.record(v.string(), nonEmptyString, 'must be a map of shards to URLs')),
+  print: v.optional(v.union([v.picklist(['sql', 'kysely']), v.literal(false)], "must be 'sql', 'kysely' or false"))
+}
+
+const initSchema = v.strictObject({ ...setupEntries, tenantRoles: v.optional(bool), harden: v.optional(bool) }, 'must be an object')
+
+export async function initShards (context: ManagerContext, given: InitInput): Promise<SetupReport> {
+  const { tenantRoles, harden = false, ...input } = checkOptions(initSchema, given, 'init') as InitInput
   const { isolation, rls, tables } = context.options
   return onShards(context, 'tenancy init', input, (client, shard) => init(client, {
     logins: loginsOf(context.shards.logins(shard)),

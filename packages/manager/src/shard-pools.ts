@@ -31,7 +31,7 @@ export class ShardPools {
   /** @throws FST_TENANCY_OPTION_INVALID for a shard that the options do not name */
   logins (shard: string): Pick<ResolvedDatabaseOptions['database'], 'url' | 'registryUrl'> & { readonly ownerUrl?: string | undefined, readonly systemUrl?: string | undefined } {
     const { shards, registryUrl } = this.#database
-    const logins = shard === 'default' ? this.#database : shards[shard]
+    const logins = shard === 'default' ? this.#database : Object.hasOwn(shards, shard) ? shards[shard] : undefined
     if (logins === undefined) throw new OptionInvalidError(`options.database.shards must name the shard '${shard}', got ${this.names.join(', ')}`)
     return { ...logins, registryUrl: shard === 'default' ? registryUrl : undefined }
   }

@@ -1,4 +1,5 @@
 import type { ResolvedTables } from '../options.ts'
+import { SetupInvalidError } from './errors.ts'
 import { grantRows, quotedRoles, takeOver } from './grants.ts'
 import { inspectTable } from './inspect-table.ts'
 import { listTables } from './list-tables.ts'
@@ -49,6 +50,8 @@ export async function protectTables (client: SqlClient, { tables: listed, polici
   await client.query('select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext(\'tenancy init\'))')
   const tables = await listTables(client, listed)
   const { schema } = tables
+  const unknown = only?.find(table => !Object.hasOwn(tables.tenant, table) && !tables.shared.includes(table) && !tables.global.includes(table))
+  if (unknown !== undefined) throw new SetupInvalidError(`options.tables does not list the table '${unknown}', so that nothing says whose its rows are: list it, or mend its name`)
   const old = await readOldCode(client, schema, legacy)
   const isChosen = (table: string): boolean => only?.includes(table) ?? true
   // Old code works in the whole schema: as long as one table is left to it, nothing is taken from anybody but us.

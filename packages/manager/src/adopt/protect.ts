@@ -1,7 +1,9 @@
+import { bool, checkOptions, nonEmptyString, oneOf } from '@fastify-tenancy/core'
 import { inTransaction, listTables, protect, protectTables, readObservations, SetupInvalidError, sqlState, type ProtectOptions, type SqlClient } from '@fastify-tenancy/database'
+import * as v from 'valibot'
 
 import type { ManagerContext } from '../context.ts'
-import { onShards, type SetupInput, type SetupReport } from '../setup.ts'
+import { onShards, setupEntries, type SetupInput, type SetupReport } from '../setup.ts'
 import { disagreements } from './disagreements.ts'
 import type { ResolvedAdoptionOptions } from './options.ts'
 import { Patience } from './patience.ts'
@@ -29,7 +31,15 @@ export interface ObservedTable {
   readonly legacy: Readonly<Record<string, string>>
 }
 
-export async function protectShards (context: ManagerContext, { only, stage, force: isForced = false, ...input }: ProtectInput): Promise<SetupReport> {
+const schema = v.strictObject({
+  ...setupEntries,
+  only: v.optional(v.array(nonEmptyString, 'must be a list of tables')),
+  stage: v.optional(oneOf('prepare', 'observe', 'enforce')),
+  force: v.optional(bool)
+}, 'must be an object')
+
+export async function protectShards (context: ManagerContext, given: ProtectInput): Promise<SetupReport> {
+  const { only, stage, force: isForced = false, ...input } = checkOptions(schema, given, 'protect') as ProtectInput
   const { tables, rls, adoption } = context.options
   const options: ProtectOptions = { tables, signed: rls.secrets.length > 0, context: rls.context, only, isForced, legacy: adoption.legacy }
   const title = stage === undefined ? 'tenancy protect' : `tenancy protect --stage ${stage}`

@@ -8,6 +8,7 @@ import { migrateTenant } from '../migrations/migrate-tenant.ts'
 import { needsProvisioning, provisionTenant } from '../provision.ts'
 import { withClient } from '../shard-pools.ts'
 import { audit, changeTenant } from './audit.ts'
+import { resolveCreateInput } from './input.ts'
 import { abandonOperation, openOperation } from './journal.ts'
 import { slugLock } from './locks.ts'
 import { runSteps, type Step } from './run-steps.ts'
@@ -27,8 +28,9 @@ export interface CreateInput extends Pick<TenantInput, 'slug' | 'name' | 'plan' 
 
 export type ResolvedCreateInput = CreateInput & Required<Pick<CreateInput, 'isolation' | 'shard'>>
 
-export async function createTenant (context: ManagerContext, given: CreateInput): Promise<TenantRecord> {
+export async function createTenant (context: ManagerContext, told: CreateInput): Promise<TenantRecord> {
   const { options, shards, locks } = context
+  const given = resolveCreateInput(told, 'create')
   const input: ResolvedCreateInput = { ...given, isolation: given.isolation ?? options.isolation, shard: given.shard ?? 'default' }
   const problem = slugProblem(input.slug, options.reserved)
   if (problem !== undefined) throw tenantConflict(problem)

@@ -1,11 +1,12 @@
-import { tenantConflict, TenantUnknownError, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { resolveTenantRef, tenantConflict, TenantUnknownError, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
 
 import type { ManagerContext } from '../context.ts'
 import { openOperation, type OperationKind } from './journal.ts'
 import { tenantLock } from './locks.ts'
 
 /** @throws FST_TENANCY_TENANT_UNKNOWN */
-export async function findTenant ({ registry }: Pick<ManagerContext, 'registry'>, ref: TenantRef): Promise<TenantRecord> {
+export async function findTenant ({ registry }: Pick<ManagerContext, 'registry'>, given: TenantRef): Promise<TenantRecord> {
+  const ref = resolveTenantRef(given)
   const tenant = await ('id' in ref ? registry.findById(ref.id) : registry.findBySlug(ref.slug))
   if (tenant === undefined) throw new TenantUnknownError('id' in ref ? `there is no tenant of id '${ref.id}'` : `there is no tenant of slug '${ref.slug}'`)
   return tenant

@@ -5,6 +5,7 @@ import { changeTenant } from './audit.ts'
 import { forgetDeletion, readDeletion } from './deletion.ts'
 import { fence, liftFence } from './fence.ts'
 import { withTenant } from './find.ts'
+import { resolveSuspendInput } from './input.ts'
 import { abandonOperation } from './journal.ts'
 import { assertStatus, assertTransition } from './state.ts'
 
@@ -14,7 +15,8 @@ export interface SuspendInput {
 }
 
 /** First the fence, in the database that holds the rows; then the status, which tells every process. */
-export async function suspendTenant (context: ManagerContext, ref: TenantRef, { reason }: SuspendInput = {}): Promise<TenantRecord> {
+export async function suspendTenant (context: ManagerContext, ref: TenantRef, input: SuspendInput = {}): Promise<TenantRecord> {
+  const { reason } = resolveSuspendInput(input)
   return withTenant(context, ref, [], async tenant => {
     assertStatus(tenant.status, 'active', 'suspended')
     await fence(context, tenant, 'suspended')

@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { ManagerContext } from '../context.ts'
 import { changeTenant } from './audit.ts'
 import { findTenant } from './find.ts'
+import { resolveUpdateInput } from './input.ts'
 import { assertStatus } from './state.ts'
 
 /** What {@link Manager.update} may change. What is left out stays. */
@@ -16,11 +17,11 @@ export interface UpdateInput {
   readonly version?: number
 }
 
-export async function updateTenant (context: ManagerContext, ref: TenantRef, { version, ...given }: UpdateInput): Promise<TenantRecord> {
+export async function updateTenant (context: ManagerContext, ref: TenantRef, input: UpdateInput): Promise<TenantRecord> {
+  const { version, ...given } = resolveUpdateInput(input)
   const tenant = await findTenant(context, ref)
   if (version !== undefined && version !== tenant.version) throw tenantConflict(`the tenant was changed by somebody else: it is of version ${tenant.version}, and not ${version}; read it again`)
   assertStatus(tenant.status, 'provisioning', 'active', 'suspended')
-  // Only what may change: from JavaScript anything could come.
   const changes: Omit<UpdateInput, 'version'> = Object.fromEntries((['name', 'plan', 'settings'] as const)
     .filter(key => given[key] !== undefined && !isDeepStrictEqual(given[key], tenant[key])).map(key => [key, given[key]]))
   if (Object.keys(changes).length === 0) return tenant

@@ -6,6 +6,7 @@ import type { ManagerContext } from '../context.ts'
 import { changeTenant } from '../lifecycle/audit.ts'
 import { insertTenant, type CreateInput, type ResolvedCreateInput } from '../lifecycle/create.ts'
 import { findTenant } from '../lifecycle/find.ts'
+import { resolveCreateInput } from '../lifecycle/input.ts'
 import { abandonOperation, openOperation } from '../lifecycle/journal.ts'
 import { slugLock } from '../lifecycle/locks.ts'
 import { removeData, removeRole } from '../lifecycle/remove-home.ts'
@@ -26,8 +27,9 @@ import { readExport, type Export } from './read-export.ts'
  */
 export type ImportInput = CreateInput
 
-export async function importTenant (context: ManagerContext, folder: string, given: ImportInput): Promise<TenantRecord> {
+export async function importTenant (context: ManagerContext, folder: string, told: ImportInput): Promise<TenantRecord> {
   const { options, shards, locks } = context
+  const given = resolveCreateInput(told, 'import')
   const problem = slugProblem(given.slug, options.reserved)
   if (problem !== undefined) throw tenantConflict(problem)
   shards.logins(given.shard ?? 'default')

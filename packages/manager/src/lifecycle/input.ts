@@ -1,0 +1,62 @@
+import { checkOptions, isolations, nonEmptyString, oneOf, positiveInteger } from '@fastify-tenancy/core'
+import * as v from 'valibot'
+
+import type { CreateInput } from './create.ts'
+import type { SuspendInput } from './suspend.ts'
+import type { UpdateInput } from './update.ts'
+
+// What the calls of the manager are told: a name that nobody reads is a plan or a reason that was not set.
+
+const settingsMessage = 'must be an object of plain JSON values'
+// A copy as the registry will keep it: the caller's own is not to be frozen.
+const settings = v.pipe(
+  v.custom<Readonly<Record<string, unknown>>>(given => typeof given === 'object' && given !== null && !Array.isArray(given) && jsonOf(given) !== undefined, settingsMessage),
+  v.transform(given => JSON.parse(jsonOf(given) ?? '{}') as Readonly<Record<string, unknown>>)
+)
+
+// PostgreSQL has no text with it.
+const text = v.pipe(nonEmptyString, v.check(value => !value.includes('\0'), 'must not hold the character NUL'))
+
+const described = { name: v.optional(text), plan: v.optional(text), settings: v.optional(settings) }
+
+const createSchema = v.strictObject({
+  ...described,
+  // Their rules are those of the names, whoever breaks them.
+  slug: v.custom<string>(() => true),
+  id: v.optional(v.string('must be a string')),
+  domains: v.optional(v.array(v.string('must be a domain'), 'must be a list of domains')),
+  isolation: v.optional(oneOf(...isolations)),
+  shard: v.optional(nonEmptyString),
+  database: v.optional(nonEmptyString)
+}, 'must be an object with a slug')
+
+const updateSchema = v.strictObject({ ...described, version: v.optional(positiveInteger) }, 'must be an object of name, plan, settings and version')
+
+const suspendSchema = v.strictObject({ reason: v.optional(text) }, 'must be an object')
+
+/** @throws FST_TENANCY_OPTION_INVALID */
+export function resolveCreateInput (given: CreateInput, what: 'create' | 'import'): CreateInput {
+  return defined(checkOptions(createSchema, given, what))
+}
+
+/** @throws FST_TENANCY_OPTION_INVALID */
+export function resolveUpdateInput (given: UpdateInput): UpdateInput {
+  return defined(checkOptions(updateSchema, given, 'update'))
+}
+
+/** @throws FST_TENANCY_OPTION_INVALID */
+export function resolveSuspendInput (given: SuspendInput): SuspendInput {
+  return defined(checkOptions(suspendSchema, given, 'suspend'))
+}
+
+function jsonOf (value: object): string | undefined {
+  try {
+    return JSON.stringify(value)
+  } catch {
+    return undefined // a cycle, a BigInt
+  }
+}
+
+function defined<T extends object> (given: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as { [K in keyof T]: Exclude<T[K], undefined> }
+}
