@@ -134,7 +134,7 @@ t.test('CLI-02 an export that is ended, or that finds no space, leaves nothing, 
   const child = spawn('/bin/sh', ['-c', 'ulimit -f 128; exec env -i "$0" "$@"', process.execPath, '--conditions=@fastify-tenancy/source', join(import.meta.dirname, '../support/transfer-process.ts'), order], { stdio: ['ignore', 'ignore', 'pipe'] })
   let text = ''
   child.stderr.on('data', chunk => { text += String(chunk) })
-  const [code] = await once(child, 'exit') as [number]
+  const [code] = await once(child, 'close') as [number] // at its exit, what it wrote need not be read yet
   t.not(code, 0)
   t.match(text, /EFBIG/)
   t.same(readdirSync(at), [])
@@ -143,6 +143,18 @@ t.test('CLI-02 an export that is ended, or that finds no space, leaves nothing, 
   t.same(await once(killed, 'exit'), [null, 'SIGKILL'])
   t.notOk(existsSync(join(at, 'killed')))
   await until(async () => (await on.admin('select from pg_stat_activity where datname = current_database() and query like \'copy%\' and pid <> pg_backend_pid()')).length === 0)
+  const [left = '', ...more] = readdirSync(at)
+  t.match(left, new RegExp(`^\\.killed-[0-9a-f]{12}-${killed.pid}-`), 'control')
+  t.same(more, [])
+  // A process that lives, another machine's, an earlier export that was being replaced, and another name's.
+  const others = [left.replace(`-${killed.pid}-`, `-${process.ppid}-`), left.replace(/-[0-9a-f]{12}-/, '-0123456789ab-'), `${left}.old`, left.replace('.killed', '.other')]
+  for (const name of others) mkdirSync(join(at, name))
+  const manager = on.another({ progress: ({ step }) => { if (step === 'projects') seen.push(...readdirSync(at)) } })
+  const seen: string[] = []
+  const both = await Promise.allSettled([manager.export({ id }, { to: join(at, 'killed') }), manager.export({ id }, { to: join(at, 'killed') })])
+  t.same(both.map(({ status }) => status).toSorted(), ['fulfilled', 'rejected'], 'two at once: one has the name')
+  t.notOk(seen.includes(left), 'the next export to that name removes what the dead one left')
+  t.same(readdirSync(at).toSorted(), [...others, 'killed'].toSorted(), 'and nothing else')
 })
 
 t.test('the files of the application\'s own resources are part of an export', { buffered: true }, async t => {

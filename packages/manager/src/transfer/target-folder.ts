@@ -2,10 +2,11 @@ import { lstat, mkdtemp, readFile, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 
 import { ExportRefusedError } from './errors.ts'
+import { removeLeftovers, temporaryPrefix } from './leftovers.ts'
 
 /**
  * Makes a folder in one piece: `work` fills a temporary one beside it, which takes its name at the end. When anything fails,
- * nothing is left.
+ * nothing is left; what a killed process left is removed by the next call for the same name.
  *
  * @param force whether an earlier export may be replaced; anything else of that name never is.
  * @throws FST_TENANCY_EXPORT_REFUSED when the name is taken, or there is no folder for it to be in
@@ -13,8 +14,10 @@ import { ExportRefusedError } from './errors.ts'
 export async function makeFolder<T> (path: string, { force }: { readonly force: boolean }, work: (folder: string) => Promise<T>): Promise<T> {
   const target = resolve(path)
   await assertFree(target, force)
-  const folder = await mkdtemp(join(dirname(target), `.${basename(target)}-`)).catch((cause: unknown) => {
-    throw new ExportRefusedError(`no folder can be made in ${dirname(target)}: make it, or name another`, { cause })
+  const [parent, name] = [dirname(target), basename(target)]
+  await removeLeftovers(parent, name)
+  const folder = await mkdtemp(join(parent, await temporaryPrefix(name))).catch((cause: unknown) => {
+    throw new ExportRefusedError(`no folder can be made in ${parent}: make it, or name another`, { cause })
   })
   try {
     const result = await work(folder)
