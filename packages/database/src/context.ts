@@ -2,6 +2,7 @@ import type { Tenant } from '@fastify-tenancy/core'
 import pg from 'pg'
 
 import type { MakeContext } from './connection/lease.ts'
+import { readStatement } from './statement.ts'
 import type { FenceEpochs } from './strategies/fences.ts'
 
 /** What is the same in every context of one pool. Durations in milliseconds. */
@@ -47,14 +48,15 @@ const settings = `pg_catalog.set_config('tenancy.tenant', $2, true)
 , pg_catalog.set_config('idle_in_transaction_session_timeout', $6, true)
 , pg_catalog.set_config('plan_cache_mode', $7, true)`
 
-interface Texts {
-  readonly plain: string
-  readonly signed: string
+interface Text {
+  readonly text: string
+  readonly name: string
 }
 
-const textsOf = (pass: string, token: string): Texts => ({
-  plain: `select ${pass}pg_catalog.num_nonnulls(${settings})`,
-  signed: `select ${pass}pg_catalog.num_nonnulls(${settings}\n, pg_catalog.set_config('tenancy.token', ${token}, true))`
+const named = (text: string): Text => ({ text, name: readStatement(text).name })
+const textsOf = (pass: string, token: string): Readonly<Record<'plain' | 'signed', Text>> => ({
+  plain: named(`select ${pass}pg_catalog.num_nonnulls(${settings})`),
+  signed: named(`select ${pass}pg_catalog.num_nonnulls(${settings}\n, pg_catalog.set_config('tenancy.token', ${token}, true))`)
 })
 
 const texts = { none: textsOf('', '$8'), shared: textsOf(pass('shared'), '$10'), schema: textsOf(pass('schema'), '$10') }
@@ -84,14 +86,17 @@ export function rlsContext (tenant: Pick<Tenant, 'id' | 'status'>, settings: Con
   ]
   const token = (backend: number | null): string[] => sign === undefined ? [] : [sign(tenant.id, backend)]
   const text = sign === undefined ? plain : signed
-  if (fence === undefined) return ({ processID }) => ({ text, values: [...values, ...token(processID)] })
+  if (fence === undefined) return ({ processID }) => ({ ...text, values: [...values, ...token(processID)] })
   const known = tenant.status === 'suspended' ? 'suspended' : ''
   // Who knows of a suspension passes where others do not.
   const passage = `${fence.home} ${known} ${tenant.id}`
-  return ({ processID }, isBegun) => ({
-    text,
+  return ({ processID }, isBegun) => {
     // A session hears of changes when a transaction begins, and not always within it: there, each statement looks.
-    values: [...values, isBegun ? null : fence.epochs.of(passage), known, ...token(processID)],
-    onAnswer: epoch => { fence.epochs.learn(passage, epoch) }
-  })
+    const epoch = isBegun ? null : fence.epochs.of(passage)
+    return {
+      ...text,
+      values: [...values, epoch, known, ...token(processID)],
+      onAnswer: seen => { if (seen !== epoch) fence.epochs.learn(passage, seen) }
+    }
+  }
 }

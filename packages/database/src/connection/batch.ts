@@ -62,7 +62,8 @@ const maxParameters = 65_535
 export class Batch {
   // pg records a prepared name for its active query on any ParseComplete: this batch keeps its own record.
   readonly name = ''
-  readonly #statements: readonly (WireStatement & { encoded: WireValue[] })[]
+  readonly #statements: readonly WireStatement[]
+  readonly #encoded: readonly WireValue[][]
   readonly #closing: readonly string[]
   readonly #listener: BatchListener
   readonly #decoder: RowDecoder
@@ -79,7 +80,8 @@ export class Batch {
 
   /** @param closing names to close on the server first, because the record of them overflowed or the server lost them. */
   constructor (statements: readonly WireStatement[], closing: readonly string[], types: unknown, listener: BatchListener) {
-    this.#statements = statements.map(statement => ({ ...statement, encoded: encode(statement) }))
+    this.#statements = statements
+    this.#encoded = statements.map(encode)
     this.#closing = closing
     this.#decoder = rowDecoder(types)
     this.#listener = listener
@@ -88,19 +90,15 @@ export class Batch {
   /** Called by pg when the connection is free. */
   submit (connection: WireConnection): void {
     this.#connection = connection
-    connection.on('parseComplete', this.#onParseComplete)
-    connection.once('bindComplete', this.#onBindComplete)
-    connection.once('readyForQuery', this.#onReady)
-    connection.once('end', this.#onConnectionEnd)
     // One write for the whole batch: without the cork each message would be a packet.
     connection.stream.cork()
     for (const name of this.#closing) connection.close({ type: 'S', name })
-    for (const [index, { text, name, isParsed, encoded, portion }] of this.#statements.entries()) {
+    this.#statements.forEach(({ text, name, isParsed, portion }, index) => {
       if (!isParsed) connection.parse({ text, name })
-      connection.bind({ portal: '', statement: name, values: encoded })
+      connection.bind({ portal: '', statement: name, values: this.#encoded[index] ?? [] })
       if (index === this.#last) connection.describe({ type: 'P', name: '' })
       connection.execute({ portal: '', rows: portion })
-    }
+    })
     if (this.#statements[this.#last]?.portion) connection.flush()
     else this.#sync()
     connection.stream.uncork()
@@ -185,21 +183,22 @@ export class Batch {
     this.#connection?.sync()
   }
 
-  #onBindComplete = (): void => {
+  heard (): void {
     this.#isHeard = true
   }
 
-  #onParseComplete = (): void => {
+  parsed (): void {
     this.#isHeard = true
     const statement = this.#statements.slice(this.#current).find(({ isParsed }) => !isParsed)
     if (statement?.name) this.#listener.onParsed(statement.name, statement.text)
   }
 
-  #onReady = (message: { status: 'I' | 'T' | 'E' }): void => {
-    this.#end(message.status)
+  ready (status: 'I' | 'T' | 'E'): void {
+    this.#end(status)
   }
 
-  #onConnectionEnd = (): void => {
+  /** The connection ended. */
+  lost (): void {
     this.#error ??= new Error('Connection terminated unexpectedly')
     this.#end(undefined)
   }
@@ -207,10 +206,6 @@ export class Batch {
   #end (status: BatchEnd['status']): void {
     if (this.#isOver) return
     this.#isOver = true
-    this.#connection?.off('parseComplete', this.#onParseComplete)
-    this.#connection?.off('bindComplete', this.#onBindComplete)
-    this.#connection?.off('readyForQuery', this.#onReady)
-    this.#connection?.off('end', this.#onConnectionEnd)
     const { rows, fields, command, rowCount } = this.#decoder
     this.#listener.onEnd({ reply: { rows, fields, command, rowCount, hasRows: this.#hasRows }, contextAnswer: this.#contextAnswer, error: this.#error, status, tags: this.#tags, isUntouched: !this.#isHeard && isFarewell(this.#error) })
   }
@@ -221,9 +216,9 @@ function isFarewell (error: unknown): boolean {
   return isServerError(error) && (error.code === '57P01' || error.code === '57P02')
 }
 
-function encode ({ text, values }: WireStatement): WireValue[] {
+function encode ({ text, values, isParsed }: WireStatement): WireValue[] {
   // A NUL would end the text early on the wire, and shift every message behind it.
-  if (text.includes('\0')) throw new TypeError('a statement must not contain a NUL character')
+  if (!isParsed && text.includes('\0')) throw new TypeError('a statement must not contain a NUL character')
   if (values.length > maxParameters) throw new TypeError(`a statement takes at most ${maxParameters} parameters, got ${values.length}`)
   return values.map(encodeValue)
 }

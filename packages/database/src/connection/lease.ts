@@ -19,6 +19,8 @@ export interface Query {
 
 /** What a connection runs before a statement of a tenant. */
 export interface Context extends Query {
+  /** The name that its text is prepared under. */
+  readonly name: string
   /** Told the first value of the context's answer, once the whole batch went well. */
   readonly onAnswer?: (value: string) => void
 }
@@ -65,7 +67,7 @@ export class Lease {
   #isSpoilt = false
   #isReturned = false
   // Statements of one connection run one after the other, in the order they were asked for.
-  #queue: Promise<unknown> = Promise.resolve()
+  readonly #queue: (() => void)[] = []
   #running = 0
 
   /** @param onReturn called once, when the connection is back or destroyed. */
@@ -90,7 +92,7 @@ export class Lease {
   /** Like `run`, with rows in portions of `size`, read as they are asked for. */
   async * stream (query: Query, size: number): AsyncIterableIterator<unknown[]> {
     const portions = new Portions()
-    const end = this.#inOrder(() => this.#runWithContext(query, size, portions))
+    const end = this.#inOrder(() => this.#runWithContext(query, size, { onPortion: rows => portions.onPortion(rows) }))
     end.then(reply => portions.finish(reply.rows), (error: unknown) => portions.fail(error))
     try {
       yield * portions
@@ -172,15 +174,15 @@ export class Lease {
     if (takesSessionLock) throw new QueryRefusedError('A tenant\'s handle takes no lock of the session, which would outlive its statement: use pg_advisory_xact_lock() in a transaction')
     if (mayChangeSession) this.#isSpoilt = true
     const context = this.#borrower.context(this.#session.client, this.#status !== 'I')
-    const contextName = readStatement(context.text).name
+    const contextName = context.name
     // Without parameters a plan is always the generic one: such a statement is not worth a name.
     const statementName = query.values.length > 0 && name !== '' ? this.#nameHere(name) : ''
-    const send = (): Promise<BatchEnd> => this.#send([
-      ...this.#takeBegin(),
-      ...(mayAskSequences && !this.#isTransaction ? [forgetSequences] : []),
-      this.#prepared(context, contextName, 0),
-      this.#prepared(query, statementName, portion)
-    ], listener, this.#borrower.guard)
+    const send = (): Promise<BatchEnd> => {
+      const statements = this.#takeBegin()
+      if (mayAskSequences && !this.#isTransaction) statements.push(forgetSequences)
+      statements.push(this.#prepared(context, contextName, 0), this.#prepared(query, statementName, portion))
+      return this.#send(statements, listener, this.#borrower.guard)
+    }
     const wasIdle = this.#status === 'I' && this.#pendingBegin === undefined
     let end: BatchEnd
     try {
@@ -223,56 +225,58 @@ export class Lease {
     return text === undefined ? [] : [control(text), forgetSequences]
   }
 
-  async #send (statements: readonly WireStatement[], listener: Pick<BatchListener, 'onPortion'> = {}, guard?: RowGuard): Promise<BatchEnd> {
-    const owed = (): NodeJS.Timeout => setTimeout(() => this.destroy(), this.#borrower.deadline)
-    let timer: NodeJS.Timeout | undefined = owed()
-    const { onPortion } = listener
-    const end = await new Promise<BatchEnd>((resolve, reject) => {
-      const batch = new Batch(statements, this.#session.takeClosing(), this.#settings.types, {
+  #send (statements: readonly WireStatement[], { onPortion }: Pick<BatchListener, 'onPortion'> = {}, guard?: RowGuard): Promise<BatchEnd> {
+    const session = this.#session
+    const destroy = (): void => this.destroy()
+    return new Promise<BatchEnd>((resolve, reject) => {
+      const batch = new Batch(statements, session.takeClosing(), this.#settings.types, {
         // A reader of portions takes its time; the server is owed none for the next.
         ...(onPortion && { onPortion: async (rows: unknown[]) => {
-          clearTimeout(timer)
-          const isWanted = await onPortion.call(listener, rows)
-          if (timer !== undefined) timer = owed()
+          session.expect(this.#borrower.deadline, undefined)
+          const isWanted = await onPortion(rows)
+          if (!this.#isReturned) session.expect(this.#borrower.deadline, destroy)
           return isWanted
         } }),
         guard,
-        onParsed: (name, text) => this.#session.learn(name, text),
-        onEnd: resolve
+        onParsed: (name, text) => session.learn(name, text),
+        onEnd: end => {
+          session.finish()
+          const error = this.#errorOf(end)
+          if (error === undefined) resolve(end)
+          else reject(error as Error)
+        }
       })
-      if (this.#isReturned) return reject(returned())
-      if (this.#session.isDead) return reject(new DatabaseUnavailableError())
-      this.#client.query(batch as unknown as pg.Submittable)
-    }).finally(() => {
-      clearTimeout(timer)
-      timer = undefined
+      if (this.#isReturned) throw returned()
+      if (session.isDead) throw new DatabaseUnavailableError()
+      session.expect(this.#borrower.deadline, destroy)
+      session.send(batch)
     })
-    const isFirst = this.#isFresh
-    this.#isFresh = false
-    this.#status = end.status
-    if (end.error === undefined) return end
-    if (end.status !== undefined && isServerError(end.error)) throw fenceError(end.error) ?? end.error
-    if (end.error instanceof IsolationBreachError) this.destroy()
-    this.#isSpoilt = true
-    if (end.status !== undefined) throw end.error
-    const lost = new DatabaseUnavailableError(undefined, { cause: end.error })
-    if (end.isUntouched && isFirst) untouched.add(lost)
-    throw lost
   }
 
-  #inOrder<T> (work: () => Promise<T>): Promise<T> {
-    const run = async (): Promise<T> => {
+  /** What a batch failed with; it decides whether the connection may serve on. */
+  #errorOf ({ error, status, isUntouched }: BatchEnd): unknown {
+    const isFirst = this.#isFresh
+    this.#isFresh = false
+    this.#status = status
+    if (error === undefined) return undefined
+    if (status !== undefined && isServerError(error)) return fenceError(error) ?? error
+    if (error instanceof IsolationBreachError) this.destroy()
+    this.#isSpoilt = true
+    if (status !== undefined) return error
+    const lost = new DatabaseUnavailableError(undefined, { cause: error })
+    if (isUntouched && isFirst) untouched.add(lost)
+    return lost
+  }
+
+  async #inOrder<T> (work: () => Promise<T>): Promise<T> {
+    if (this.#running++ > 0) await new Promise<void>(resolve => { this.#queue.push(resolve) })
+    try {
       if (this.#isReturned) throw returned()
-      this.#running++
-      try {
-        return await work()
-      } finally {
-        this.#running--
-      }
+      return await work()
+    } finally {
+      this.#running--
+      this.#queue.shift()?.()
     }
-    const result = this.#queue.then(run)
-    this.#queue = result.catch(() => {})
-    return result
   }
 }
 

@@ -25,8 +25,7 @@ export interface WireConnection {
   sync (): void
   sendCopyFail (reason: string): void
   on (event: string, listener: (message: never) => void): void
-  once (event: string, listener: (message: never) => void): void
-  off (event: string, listener: (message: never) => void): void
+  once (event: string, listener: () => void): void
 }
 
 export interface WireClient extends pg.ClientBase {

@@ -1,5 +1,7 @@
-import { wireClient, type WireClient } from './pg-internals.ts'
 import type pg from 'pg'
+
+import type { Batch } from './batch.ts'
+import { wireClient, type WireClient } from './pg-internals.ts'
 
 const maxNames = 200
 
@@ -10,8 +12,8 @@ const maxNames = 200
 const maxSchemas = 200
 
 /**
- * What the driver knows of one connection across its borrowers: the statements prepared on it,
- * and whether it is still as it was when it was opened.
+ * What the driver knows of one connection across its borrowers: the statements prepared on it, whether it is still
+ * as it was when it was opened, and which batch is on its way.
  */
 export class Session {
   readonly client: WireClient
@@ -21,6 +23,10 @@ export class Session {
   #schemas = new Set<string>()
   #isChanged = false
   #isDead = false
+  #batch: Batch | undefined
+  #timer: NodeJS.Timeout | undefined
+  #patience = 0
+  #onOverdue: (() => void) | undefined
 
   /** The session of a client; made once per client. */
   static of (client: pg.ClientBase): Session {
@@ -35,8 +41,40 @@ export class Session {
     this.client = client
     // Without a listener of its own, a backend that dies while its client is checked out ends the process.
     client.on('error', () => { this.#isDead = true })
-    client.connection.on('end', () => { this.#isDead = true })
+    client.connection.on('end', () => {
+      this.#isDead = true
+      clearTimeout(this.#timer)
+      this.#batch?.lost()
+    })
     client.connection.on('parameterStatus', this.#onParameterStatus)
+    // Listened to once for all batches: to come and go with each would cost as much as the rest of it.
+    client.connection.on('parseComplete', () => { this.#batch?.parsed() })
+    client.connection.on('bindComplete', () => { this.#batch?.heard() })
+    client.connection.on('readyForQuery', ({ status }: { status: 'I' | 'T' | 'E' }) => { this.#batch?.ready(status) })
+  }
+
+  /** Sends a batch; one at a time. */
+  send (batch: Batch): void {
+    this.#batch = batch
+    this.client.query(batch as unknown as pg.Submittable)
+  }
+
+  /** The batch that was sent is over. */
+  finish (): void {
+    this.#batch = undefined
+    this.#onOverdue = undefined
+  }
+
+  /** Calls `onOverdue` in `patience` milliseconds, unless it is told to wait anew or `finish()` comes first. One timer serves all statements. */
+  expect (patience: number, onOverdue: (() => void) | undefined): void {
+    this.#onOverdue = onOverdue
+    if (this.#timer !== undefined && this.#patience === patience) {
+      this.#timer.refresh()
+      return
+    }
+    clearTimeout(this.#timer)
+    this.#patience = patience
+    this.#timer = setTimeout(() => this.#onOverdue?.(), patience).unref()
   }
 
   get isDead (): boolean {
@@ -58,11 +96,13 @@ export class Session {
     this.#schemas.add(schema)
   }
 
-  /** Whether `text` is prepared under `name`; a use makes it the newest. */
+  /** Whether `text` is prepared under `name`; a use makes it the newest, where one is to be closed soon. */
   knows (name: string, text: string): boolean {
     if (this.#names.get(name) !== text) return false
-    this.#names.delete(name)
-    this.#names.set(name, text)
+    if (this.#names.size > maxNames / 2) {
+      this.#names.delete(name)
+      this.#names.set(name, text)
+    }
     return true
   }
 

@@ -131,12 +131,11 @@ export class TenantConnection implements DatabaseConnection {
   async executeQuery<R> (query: CompiledQuery): Promise<QueryResult<R>> {
     this.#scope.assertOpen()
     const statement = this.#statementOf(query)
-    const { rows, command, rowCount } = await this.lease.run(statement)
-      .catch((error: unknown) => this.#again(error, statement))
-      .catch((error: unknown) => this.#report(error, statement))
-    return {
-      rows: rows as R[],
-      ...(command !== 'SELECT' && { numAffectedRows: BigInt(rowCount ?? 0) })
+    try {
+      const { rows, command, rowCount } = await this.#run(statement)
+      return command === 'SELECT' ? { rows: rows as R[] } : { rows: rows as R[], numAffectedRows: BigInt(rowCount ?? 0) }
+    } catch (error) {
+      this.#report(error, statement)
     }
   }
 
@@ -169,9 +168,13 @@ export class TenantConnection implements DatabaseConnection {
     return statementOf === undefined ? { text: query.sql, values: query.parameters } : statementOf(query)
   }
 
-  async #again (error: unknown, statement: Query): Promise<Reply> {
-    await this.#moveFrom(error)
-    return this.lease.run(statement)
+  async #run (statement: Query): Promise<Reply> {
+    try {
+      return await this.lease.run(statement)
+    } catch (error) {
+      await this.#moveFrom(error)
+      return this.lease.run(statement)
+    }
   }
 
   async * #portions (statement: Query, size: number): AsyncIterableIterator<unknown[]> {

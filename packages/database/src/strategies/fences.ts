@@ -17,7 +17,7 @@ export class FenceEpochs {
   }
 
   learn (passage: string, epoch: string): void {
-    if (this.#seen.peek(passage) !== epoch) this.#seen.set(passage, epoch)
+    this.#seen.set(passage, epoch)
   }
 }
 

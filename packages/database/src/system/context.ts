@@ -2,6 +2,7 @@ import pg from 'pg'
 
 import type { MakeContext } from '../connection/lease.ts'
 import type { ContextSettings } from '../context.ts'
+import { readStatement } from '../statement.ts'
 
 /** {@link ContextSettings} of work that is nobody's in particular. */
 export interface SystemContextSettings extends Omit<ContextSettings, 'sign' | 'fence'> {
@@ -23,6 +24,8 @@ const text = `select pg_catalog.set_config('role', $1, true)
 , pg_catalog.set_config('plan_cache_mode', $6, true)
 , pg_catalog.set_config('transaction_read_only', coalesce($7, pg_catalog.current_setting('transaction_read_only')), true)`
 
+const { name } = readStatement(text)
+
 /**
  * The context of a role of the suite's own: `tenancy_system` or `tenancy_global`.
  *
@@ -34,6 +37,7 @@ const text = `select pg_catalog.set_config('role', $1, true)
 export function systemContext (settings: SystemContextSettings): MakeContext {
   const context = {
     text,
+    name,
     values: [
       settings.role,
       `${pg.escapeIdentifier(settings.schema)}, pg_temp`,
