@@ -44,9 +44,9 @@ t.test('one that is prepared while the purge waits for it is not lost from sight
   const purge = manager.purge({ id }).finally(() => { isPurged = true })
   await until(async () => (await admin('select from tenancy.operations where done @> \'{fence}\' and kind = \'purge\'')).length === 1)
   // The purge has looked once when its own connection says so.
-  await until(async () => (await admin('select from pg_stat_activity where query like \'%virtualxid = any%\' and pid <> pg_backend_pid()')).length > 0)
+  await until(async () => (await admin('select from pg_stat_activity where datname = current_database() and query like \'%virtualxid = any%\' and pid <> pg_backend_pid()')).length > 0)
   await older('prepare transaction \'meanwhile\'')
-  await until(async () => (await admin('select from pg_stat_activity where query like \'select gid%\' and state_change > (select prepared from pg_prepared_xacts) and pid <> pg_backend_pid()')).length > 0)
+  await until(async () => (await admin('select from pg_stat_activity where datname = current_database() and query like \'select gid%\' and state_change > (select prepared from pg_prepared_xacts where database = current_database()) and pid <> pg_backend_pid()')).length > 0)
   const later = await connect(t, (options.database as { ownerUrl: string }).ownerUrl)
   await later.query('begin; select txid_current(); prepare transaction \'later\'')
   t.equal(isPurged, false)

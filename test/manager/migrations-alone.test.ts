@@ -107,7 +107,7 @@ t.test('MIG-03 a runner that is killed in the middle of it is known of: nothing 
   await exit
   t.match(await ledger(admin), [{ tenant_id: 't0001', applied: false, error: null }], 'begun, and not ended')
   t.match(await failure(another().migrate({ only: { id: 't0001' }, retries: 0 })), { report: { failures: [{ error: { message: /another process is at work/ } }] } }, 'the server is still at it')
-  await admin('select pg_terminate_backend(pid) from pg_stat_activity where query like \'%index concurrently%\' and pid <> pg_backend_pid()')
+  await admin('select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query like \'%index concurrently%\' and pid <> pg_backend_pid()')
   await writer.query('commit')
   await until(async () => (await admin('select from pg_locks where locktype = \'advisory\' and database = (select oid from pg_database where datname = current_database())')).length === 0)
 

@@ -121,7 +121,7 @@ t.test('MIG-06 a migration behind a long transaction waits a bounded time and is
   await until(async () => (await admin('select from pg_locks where not granted and database = (select oid from pg_database where datname = current_database())')).length > 0)
   await reader.query('set statement_timeout = 1000')
   await t.rejects(reader.query('select * from tenant_t0001.notes'), { code: '57014' })
-  await admin('select pg_cancel_backend(pid) from pg_stat_activity where query like \'alter table%naive%\' and state = \'active\'')
+  await admin('select pg_cancel_backend(pid) from pg_stat_activity where datname = current_database() and query like \'alter table%naive%\' and state = \'active\'')
   t.match(await altering, { code: '57014' })
   await naive.query('rollback')
   await reader.query('set statement_timeout = 0')

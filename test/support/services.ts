@@ -1,8 +1,9 @@
 // Real servers of a test's own, to be stopped, frozen and killed as it likes.
 import { spawn, type ChildProcess } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -21,12 +22,20 @@ export function temporaryFolder (): string {
   return folder
 }
 
+/**
+ * A port on which nobody listens, below those that the kernel gives to clients. One of theirs would be taken while a server of ours
+ * is down: by anybody who connects to anything, or by the very client that keeps calling it, which then talks to itself.
+ */
 export async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  return port
+  for (;;) {
+    const port = randomInt(10_000, 32_768)
+    const server = createServer().listen(port, '127.0.0.1')
+    const isFree = await once(server, 'listening').then(() => true, () => false)
+    if (!isFree) continue
+    server.close()
+    await once(server, 'close')
+    return port
+  }
 }
 
 export interface PostgresService extends Service {

@@ -22,7 +22,7 @@ async function stuck ({ client, notes }: Admin, work: () => Promise<unknown>, co
 
 // Not pg_stat_activity: within a transaction that answers the same again and again.
 async function isWaiting ({ client, notes }: Admin): Promise<boolean> {
-  return (await client.query('select from pg_locks where relation = $1::regclass and not granted', [notes])).rowCount === 1
+  return (await client.query('select from pg_locks where relation = $1::regclass and database = (select oid from pg_database where datname = current_database()) and not granted', [notes])).rowCount === 1
 }
 
 /** Kills every other backend of the database, and waits for their end. */
