@@ -124,8 +124,9 @@ t.test('without a configuration --database-url is enough', async t => {
 t.test('a limits file is checked as the application does when it reads it', async t => {
   const files = folder(t, { 'good.json': '{ "plans": { "pro": { "rpm": 600 } } }', 'bad.yaml': 'default:\n  rpm: 0\n' })
   t.match(await run(files, 'limits', 'check', join(files, 'good.json')), { code: 0, stdout: /1 plans, 0 tenants/ })
-  t.match(await run(files, 'limits', 'check', join(files, 'bad.yaml')), { code: 2, stderr: /line 2.*limits\.default\.rpm/ })
-  t.not((await run(files, 'limits', 'check', join(files, 'none.json'))).code, 0)
+  t.match(await run(files, 'limits', 'check', join(files, 'bad.yaml')), { code: 1, stderr: /line 2.*limits\.default\.rpm/ })
+  t.match(JSON.parse((await run(files, 'limits', 'check', join(files, 'bad.yaml'), '--json')).stdout), { error: { code: 'FST_TENANCY_OPTION_INVALID', message: /line 2/ } })
+  t.equal((await run(files, 'limits', 'check', join(files, 'none.json'))).code, 1)
 })
 
 t.test('the binary does what the command does, and leaves nothing open', async t => {

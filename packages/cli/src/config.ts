@@ -33,18 +33,23 @@ interface SuiteOptions extends Partial<Record<Exclude<(typeof handedOn)[number],
 
 const handedOn = ['isolation', 'rls', 'tables', 'baseDomain', 'hosts'] as const
 
+// All options of the suite. What is misspelt would be an empty list of tables here, and refused by the application only.
+const known: readonly string[] = [...handedOn, 'database', 'redis', 'resolver', 'row', 'registry', 'audit', 'rateLimit', 'cache', 'routes', 'closeTimeout', 'decorators']
+
 /**
  * Reads `tenancy.config.{ts,js,json}`: its default export is what the application is given (`defineTenancy({ … })`), its export
  * `manager` what the manager alone needs (migrations, lifecycle steps, …). In JSON that is the key `manager`. `--database-url` and
  * `--redis-url` come before the file's own, and do without a file: then every table with a column `tenant_id` is a tenant's.
  *
- * @throws FST_TENANCY_OPTION_INVALID when there is no configuration, or it exports nothing
+ * @throws FST_TENANCY_OPTION_INVALID when there is no configuration, it cannot be loaded, exports nothing, or has an option that the application has not
  */
 export async function loadConfig ({ config, databaseUrl, redisUrl }: ConfigFlags, folder: string): Promise<CommandConfig> {
   const file = config ?? (databaseUrl === undefined || names.some(name => existsSync(resolve(folder, name))) ? findFile(folder) : undefined)
   const { options, manager } = file === undefined
     ? { options: { tables: { tenant: 'auto' } }, manager: {} }
     : await readConfig(resolve(folder, file))
+  const unknown = Object.keys(options).find(name => !known.includes(name))
+  if (unknown !== undefined) throw new OptionInvalidError(`options.${unknown} is not a known option: remove it or mend its name`)
   const { database, redis, rls, resolver } = options
   const given = {
     ...Object.fromEntries(handedOn.map(name => [name, options[name]])),
@@ -72,8 +77,10 @@ async function readConfig (path: string): Promise<{ options: Partial<SuiteOption
     return { options, manager }
   }
   // Node 22.12 does not run TypeScript by itself.
-  const module = await createJiti(pathToFileURL(path).href, { interopDefault: false }).import<{ default?: SuiteOptions, manager?: object }>(path)
-  if (module.default === undefined) throw new OptionInvalidError(`${path} has no default export: export default defineTenancy({ … })`)
+  const module = await createJiti(pathToFileURL(path).href, { interopDefault: false }).import<{ default?: SuiteOptions, manager?: object }>(path).catch((error: unknown) => {
+    throw new OptionInvalidError(`${path} cannot be loaded: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+  })
+  if (typeof module.default !== 'object' || module.default === null || Array.isArray(module.default)) throw new OptionInvalidError(`${path} has no default export that is an object: export default defineTenancy({ … })`)
   return { options: module.default, manager: module.manager ?? {} }
 }
 

@@ -1,6 +1,7 @@
 import { isolations, type Isolation, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 
+import { UsageError } from '../confirm.ts'
 import { fields, table } from '../output.ts'
 import { nameOf, parseRef } from '../ref.ts'
 import type { Runner, Session } from '../runner.ts'
@@ -59,6 +60,7 @@ export function addTenantCommands (program: Command, runner: Runner): void {
     .option('--plan <plan>', 'its plan')
     .option('--setting <key=value>', 'a setting, as JSON or else as text; may be repeated', collectSetting)
     .action(runner.action<[TenantRef], SetFlags>(async ({ manager, output }, [ref], { name, plan, setting }) => {
+      if (name === undefined && plan === undefined && setting === undefined) throw new UsageError('name what is to be set: --name, --plan or --setting')
       const { settings, version } = await find(manager, ref)
       const tenant = await manager.update(ref, {
         version,
