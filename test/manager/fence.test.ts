@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 
 import { connect } from '../support/sql.ts'
+import { until } from '../support/until.ts'
 import { idFor, lifeWorld, tables, type LifeStrategy, type LifeWorld } from './life-world.ts'
 
 interface Answer {
@@ -104,6 +105,51 @@ t.test('a statement that believes in a suspension passes its fence, and no other
   await manager.delete({ id: acme.id })
   await t.rejects(during.selectFrom('projects').selectAll().execute(), { code: 'FST_TENANCY_TENANT_UNKNOWN', statusCode: 404 })
   t.same(await world.admin('select id from projects'), [{ id: 1 }])
+})
+
+t.test('FNC-01 who passed a fence, in whatever way, does not take others past it', async t => {
+  const world = await lifeWorld(t, 'rls')
+  const { manager, admin } = world
+  const acme = await manager.create({ slug: 'acme' })
+  const database = await world.open()
+  const [old, knowing] = [world.handle(database, acme), world.handle(database, { ...acme, status: 'suspended' })]
+  const read = (db: typeof old): Promise<unknown[]> => db.selectFrom('projects').selectAll().execute()
+  await manager.suspend({ id: acme.id })
+  await read(knowing)
+  await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_SUSPENDED' }, 'in the epoch in which a request that knows of the suspension has passed')
+  await manager.resume({ id: acme.id })
+  await read(old)
+
+  await old.transaction().setIsolationLevel('repeatable read').execute(async trx => {
+    await trx.selectFrom('projects').selectAll().execute()
+    await manager.suspend({ id: acme.id })
+    t.same(await trx.selectFrom('projects').selectAll().execute(), [], 'a snapshot from before the fence')
+  })
+  await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_SUSPENDED' }, 'what passed by an old snapshot')
+
+  await admin('delete from tenancy.fences')
+  await read(old)
+  await admin('insert into tenancy.fences (tenant, home, reason) values (sha256($1), \'shared\', \'moving\')', [Buffer.from(acme.id)])
+  await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_NOT_READY' }, 'a fence that somebody wrote by hand')
+  await admin('truncate tenancy.fences')
+  await read(old)
+})
+
+t.test('while no fence changes, each tenant is looked up once, and no more', async t => {
+  const world = await lifeWorld(t, 'rls')
+  const { manager, admin } = world
+  await admin('do $$ begin execute format(\'alter database %I set track_functions = pl\', current_database()); end $$')
+  const [acme, globex] = [await manager.create({ slug: 'acme' }), await manager.create({ slug: 'globex' })]
+  const database = await world.open()
+  const read = async (tenant: typeof acme): Promise<void> => { await world.handle(database, tenant).selectFrom('projects').selectAll().execute() }
+  const looked = async (): Promise<unknown> => (await admin<{ calls: number }>('select calls::int from pg_stat_user_functions where funcname = \'pass_fence\''))[0]?.calls
+  for (let time = 0; time < 5; time++) await Promise.all([read(acme), read(globex)])
+  // A connection tells what it counted when it ends.
+  await database.close()
+  const { username } = new URL((world.options.database as { url: string }).url)
+  await until(async () => (await admin('select from pg_stat_activity where usename = $1', [username])).length === 0)
+  await until(looked)
+  t.equal(await looked(), 2)
 })
 
 t.test('control: without its fence, the same process writes for a suspended tenant', async t => {
