@@ -32,8 +32,8 @@ export interface BatchEnd {
   readonly error: unknown
   /** The status that ReadyForQuery told: `I` idle, `T` in a transaction, `E` in a failed one; undefined when it never came. */
   readonly status: 'I' | 'T' | 'E' | undefined
-  /** The command tags, in order. */
-  readonly tags: readonly string[]
+  /** The command tag of the last statement that ran; `''` where none did. */
+  readonly tag: string
   /** Whether the server took nothing of the batch: it was ending the connection already, and said so first. */
   readonly isUntouched: boolean
 }
@@ -67,7 +67,7 @@ export class Batch {
   readonly #closing: readonly string[]
   readonly #listener: BatchListener
   readonly #decoder: RowDecoder
-  readonly #tags: string[] = []
+  #tag = ''
   #connection: WireConnection | undefined
   #current = 0
   #contextAnswer: string | null = null
@@ -130,7 +130,7 @@ export class Batch {
   }
 
   handleCommandComplete (message: { text: string }): void {
-    this.#tags.push(message.text.split(' ', 1)[0] ?? '')
+    this.#tag = message.text
     if (this.#current === this.#last) {
       this.#decoder.addCommandComplete(message)
       this.#sync()
@@ -139,7 +139,7 @@ export class Batch {
   }
 
   handleEmptyQuery (): void {
-    this.#tags.push('')
+    this.#tag = ''
     this.#sync()
     this.#current++
   }
@@ -207,7 +207,7 @@ export class Batch {
     if (this.#isOver) return
     this.#isOver = true
     const { rows, fields, command, rowCount } = this.#decoder
-    this.#listener.onEnd({ reply: { rows, fields, command, rowCount, hasRows: this.#hasRows }, contextAnswer: this.#contextAnswer, error: this.#error, status, tags: this.#tags, isUntouched: !this.#isHeard && isFarewell(this.#error) })
+    this.#listener.onEnd({ reply: { rows, fields, command, rowCount, hasRows: this.#hasRows }, contextAnswer: this.#contextAnswer, error: this.#error, status, tag: this.#tag.split(' ', 1)[0] ?? '', isUntouched: !this.#isHeard && isFarewell(this.#error) })
   }
 }
 

@@ -161,8 +161,8 @@ export class Lease {
         if (this.#session.isDead && how === 'commit') throw new DatabaseUnavailableError()
         return
       }
-      const { tags } = await this.#send([control(how)])
-      if (how === 'commit' && tags[0] !== 'COMMIT') {
+      const { tag } = await this.#send([control(how)])
+      if (how === 'commit' && tag !== 'COMMIT') {
         throw new AbortedTransactionError()
       }
     })
@@ -194,7 +194,7 @@ export class Lease {
       if (!wasIdle || portion > 0) throw error
       end = await send()
     }
-    const tag = end.tags.at(-1) ?? ''
+    const { tag } = end
     if (!rowTags.has(tag)) {
       this.destroy()
       throw new QueryRefusedError(`A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, and the server answered ${tag || 'nothing'}`)
