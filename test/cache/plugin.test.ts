@@ -87,6 +87,13 @@ t.test('wrong options stop the boot with their name', async t => {
   t.notOk(Object.isFrozen(JSON), 'the default serializer is not frozen with the options')
 })
 
+t.test('a variable of the environment that is not set means no Redis', async t => {
+  const app = await appWith({ redis: undefined })
+  t.teardown(() => app.close())
+  await app.ready()
+  t.equal(app.tenantCache.health().store, 'memory')
+})
+
 t.test('who opened the client closes it', { skip: noRedis }, async t => {
   const client = freshRedis(t)
   const port = openRedis(freshRedisOptions())

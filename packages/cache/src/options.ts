@@ -12,7 +12,7 @@ export interface CacheSerializer {
 /** Options of the plugin `tenantCache`. */
 export interface CacheOptions {
   /** Where the values are. Without it they are in this process only. @default none */
-  readonly redis?: RedisSource
+  readonly redis?: RedisSource | undefined
   /** How long a value lives unless its call says otherwise. @default '5m' */
   readonly ttl?: string
   /** The part of its life by which a value's life is shortened at random, so that what was stored together does not end together; 0 to 1. @default 0.1 */
@@ -41,7 +41,7 @@ export interface LocalCacheOptions {
 
 /** {@link CacheOptions} with defaults; durations in milliseconds. */
 export interface ResolvedCacheOptions {
-  readonly redis?: RedisSource
+  readonly redis?: RedisSource | undefined
   readonly ttl: number
   readonly jitter: number
   readonly decorator: string
@@ -64,7 +64,7 @@ const serializer = v.pipe(
 )
 
 const schema = v.strictObject({
-  redis: v.exactOptional(redisSchema),
+  redis: v.optional(redisSchema),
   ttl: v.optional(duration, '5m'),
   jitter: v.optional(part, 0.1),
   decorator: v.optional(nonEmptyString, 'cache'),

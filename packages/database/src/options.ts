@@ -11,14 +11,17 @@ import { budgetSchema, shardsSchema, tenantsSchema, type BudgetOptions, type Res
 
 /** Where the data is, and how connections to it behave. */
 export interface DatabaseConnectionOptions {
-  /** The application's login: may become the role of tenants' statements, and should be able to become nothing else. */
-  readonly url: string | pg.Pool
+  /**
+   * The application's login: may become the role of tenants' statements, and should be able to become nothing else. Undefined, as a
+   * variable of the environment may be, stops the boot.
+   */
+  readonly url: string | pg.Pool | undefined
   /** The login that looks tenants up. @default the one of `url` */
-  readonly registryUrl?: string
+  readonly registryUrl?: string | undefined
   /** The login of work across tenants, and of the global tables. @default none: asSystem() is refused, and the global tables are worked on with the login of `url`, where that may */
-  readonly systemUrl?: string
+  readonly systemUrl?: string | undefined
   /** The login of migrations and of the manager; the plugin never connects with it. */
-  readonly ownerUrl?: string
+  readonly ownerUrl?: string | undefined
   /** More databases for tenants of the strategies `rls`, `row` and `schema`, by the name in `placement.shard`. `'default'` is `url`. @default none */
   readonly shards?: Readonly<Record<string, string | pg.Pool | ShardOptions>>
   /** The databases of tenants of strategy `database`. @default none */
@@ -106,7 +109,7 @@ export interface RlsOptions {
    * Signs each context, so that injected SQL cannot speak for another tenant. At least 32 characters; two while one replaces the other,
    * the new one first. `tenancy init` installs what verifies it. @default none: the context stops mistakes, not attackers
    */
-  readonly secret?: string | readonly [string, string]
+  readonly secret?: string | readonly [string, string] | undefined
   /** Rewrites queries as strategy `row` does, on top of the policies. @default false */
   readonly filter?: boolean
   /**
@@ -124,8 +127,8 @@ export interface RowOptions {
 
 /** Options of the plugin `tenantDatabase`. */
 export interface TenantDatabaseOptions {
-  /** A URL (`postgres://…`, `pglite://memory`, `pglite://./folder`), a `pg.Pool`, or an object of these and more. */
-  readonly database: string | pg.Pool | DatabaseConnectionOptions
+  /** A URL (`postgres://…`, `pglite://memory`, `pglite://./folder`), a `pg.Pool`, or an object of these and more. Undefined stops the boot. */
+  readonly database: string | pg.Pool | DatabaseConnectionOptions | undefined
   /** The strategy for tenants. @default 'rls' */
   readonly isolation?: Isolation
   readonly rls?: RlsOptions

@@ -11,7 +11,7 @@ export interface TenancyOptions extends
   Pick<TenantDatabaseOptions, 'database' | 'isolation' | 'rls' | 'row' | 'tables' | 'registry' | 'audit'>,
   Pick<TenantResolverOptions, 'baseDomain' | 'hosts' | 'routes'> {
   /** URL, ioredis client, Cluster or options. @default none: stores in this process, which therefore must be the only one */
-  readonly redis?: RedisSource
+  readonly redis?: RedisSource | undefined
   /** The rest of the resolver's options. @default {} */
   readonly resolver?: Omit<TenantResolverOptions, 'baseDomain' | 'hosts' | 'routes' | 'registry' | 'redis' | 'decorators'>
   /** The path of the limits file, the limiter's options, or false for no limits. @default false */

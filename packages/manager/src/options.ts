@@ -29,7 +29,7 @@ export interface ManagerOptions extends Pick<TenantDatabaseOptions, 'database' |
   readonly seed?: Seed
   readonly lifecycle?: LifecycleOptions
   /** The application's Redis: what it keeps of a tenant goes with the tenant. URL, ioredis client, Cluster or options. @default none */
-  readonly redis?: RedisSource
+  readonly redis?: RedisSource | undefined
   /** The application's own migrations, in two sets. @default none */
   readonly migrations?: MigrationsOptions
   /** How a database that had data before it had tenants is taken over. @default nothing is filled in for any table, and there is no old code */

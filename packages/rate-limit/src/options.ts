@@ -14,7 +14,7 @@ export interface RateLimitOptions {
   /** The limits themselves, in the form of the file. */
   readonly limits?: LimitsDocument
   /** Where processes count together. Without it each counts alone. A client passed in is never closed. */
-  readonly redis?: RedisSource
+  readonly redis?: RedisSource | undefined
   /** `'report'` counts and logs what it would refuse, and refuses nothing. @default 'enforce' */
   readonly mode?: 'enforce' | 'report'
   /** Counts the oldest second by the part inside the window: fits bursts better, up to 4 % over. @default false */

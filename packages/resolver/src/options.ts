@@ -47,7 +47,7 @@ export interface TenantResolverOptions {
   readonly trustForwardedHost?: boolean
   readonly cache?: ResolverCacheOptions
   /** URL, ioredis client, Cluster or options, or what `openRedis()` returned. Without it each process caches for itself. */
-  readonly redis?: RedisSource
+  readonly redis?: RedisSource | undefined
   /** URL patterns of routes whose `config` you do not own: `'/documentation/*'`. A route's own `config.tenancy` goes first. */
   readonly routes?: { readonly off?: readonly string[], readonly optional?: readonly string[] }
   /** Another name of `request.tenant`. @default { tenant: 'tenant' } */

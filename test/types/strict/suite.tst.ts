@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { expect, test } from 'tstyche'
 
-import { fromEnvelope, toEnvelope, type RequestDatabase, type TenantWork } from 'fastify-tenancy'
+import { defineTenancy, fromEnvelope, toEnvelope, type RequestDatabase, type TenantWork } from 'fastify-tenancy'
 import type { Kysely } from 'kysely'
 
 // `Register` is augmented in database.tst.ts, for the whole program.
@@ -16,6 +16,13 @@ test('work outside a request has the handles of a request', () => {
   expect(request.tenancy.detach()).type.toBe<TenantWork>()
   expect(app.tenancy.run({ slug: 'acme' }, async ({ tenant }) => tenant.slug)).type.toBe<Promise<string>>()
   expect(app.tenancy.run(fromEnvelope(toEnvelope()), () => 1, { transaction: true, allow: ['suspended'] })).type.toBe<Promise<number>>()
+})
+
+test('a variable of the environment may stand where the documentation puts one', () => {
+  const variable = undefined as string | undefined
+  expect(defineTenancy).type.toBeCallableWith({ baseDomain: 'example.com', database: variable, redis: variable, rls: { secret: variable } })
+  expect(defineTenancy).type.toBeCallableWith({ baseDomain: 'example.com', database: { url: variable, ownerUrl: variable, registryUrl: variable, systemUrl: variable } })
+  expect(defineTenancy).type.not.toBeCallableWith({ baseDomain: 'example.com' })
 })
 
 test('a tenant is named by id or slug', () => {
