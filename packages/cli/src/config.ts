@@ -1,6 +1,5 @@
 import { OptionInvalidError } from '@fastify-tenancy/core'
 import type { ManagerOptions } from '@fastify-tenancy/manager'
-import { createJiti } from 'jiti'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
@@ -77,6 +76,7 @@ async function readConfig (path: string): Promise<{ options: Partial<SuiteOption
     return { options, manager }
   }
   // Node 22.12 does not run TypeScript by itself.
+  const { createJiti } = await import('jiti')
   const module = await createJiti(pathToFileURL(path).href, { interopDefault: false }).import<{ default?: SuiteOptions, manager?: object }>(path).catch((error: unknown) => {
     throw new OptionInvalidError(`${path} cannot be loaded: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
   })
