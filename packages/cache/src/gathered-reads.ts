@@ -1,7 +1,13 @@
 import type { CacheRead } from './store.ts'
 
-/** Reads all these keys of one tenant at once; what takes a second wait is promised. */
-export type ReadMany = (tenant: string, keys: readonly string[]) => Promise<(CacheRead | Promise<CacheRead>)[]>
+/** Keys of one tenant. */
+export interface TenantKeys {
+  readonly tenant: string
+  readonly keys: readonly string[]
+}
+
+/** Reads all these keys at once, and gives what they hold in their order; what takes a second wait is promised. */
+export type ReadMany = (wanted: readonly TenantKeys[]) => Promise<(CacheRead | Promise<CacheRead>)[]>
 
 /** More keys than this go in two commands, so that nobody waits for the values of a hundred others. */
 const mostKeys = 64
@@ -12,55 +18,74 @@ interface Reader {
 }
 
 /** What one turn asks of one tenant: who waits for each key. */
-type Asked = Map<string, Reader[]>
+interface Asked {
+  readonly tenant: string
+  readonly readers: Map<string, Reader[]>
+}
 
 /**
- * Makes one command of what one turn of the event loop reads of a tenant, key by key: one MGET asks for the epoch once, and a thousand
+ * Makes one command of what one turn of the event loop reads, key by key: one MGET asks for a tenant's epoch once, and a thousand
  * who miss the same key together are one question. It is sent when the turn's own work is done, so that nobody waits for it;
  * and nobody gets an answer that was asked for before something he knows of, since no answer arrives in between.
  */
 export class GatheredReads {
   readonly #readMany: ReadMany
+  readonly #isTogether: boolean
   readonly #asked = new Map<string, Asked>()
 
-  constructor (readMany: ReadMany) {
+  /** @param isTogether whether several tenants may share a command. */
+  constructor (readMany: ReadMany, isTogether: boolean) {
     this.#readMany = readMany
+    this.#isTogether = isTogether
   }
 
   read (tenant: string, key: string): Promise<CacheRead> {
     return new Promise((resolve, reject) => {
-      const asked = this.#askedOf(tenant)
-      const readers = asked.get(key)
-      if (readers === undefined) asked.set(key, [{ resolve, reject }])
-      else readers.push({ resolve, reject })
+      const { readers } = this.#askedOf(tenant)
+      const others = readers.get(key)
+      if (others === undefined) readers.set(key, [{ resolve, reject }])
+      else others.push({ resolve, reject })
     })
   }
 
   #askedOf (tenant: string): Asked {
     const found = this.#asked.get(tenant)
-    if (found !== undefined && found.size < mostKeys) return found
-    if (found !== undefined) void this.#send(tenant, found)
+    if (found !== undefined && found.readers.size < mostKeys) return found
+    if (found !== undefined) void this.#send([found])
     else if (this.#asked.size === 0) process.nextTick(this.#sendAll)
-    const asked: Asked = new Map()
+    const asked: Asked = { tenant, readers: new Map() }
     this.#asked.set(tenant, asked)
     return asked
   }
 
   readonly #sendAll = (): void => {
-    for (const [tenant, asked] of this.#asked) void this.#send(tenant, asked)
+    let together: Asked[] = []
+    let size = 0
+    for (const asked of this.#asked.values()) {
+      if (together.length > 0 && (!this.#isTogether || size + asked.readers.size > mostKeys)) {
+        void this.#send(together)
+        together = []
+        size = 0
+      }
+      together.push(asked)
+      size += asked.readers.size
+    }
+    void this.#send(together)
     this.#asked.clear()
   }
 
-  async #send (tenant: string, asked: Asked): Promise<void> {
+  async #send (together: readonly Asked[]): Promise<void> {
     try {
-      const reads = await this.#readMany(tenant, [...asked.keys()])
+      const reads = await this.#readMany(together.map(({ tenant, readers }) => ({ tenant, keys: [...readers.keys()] })))
       let at = 0
-      for (const readers of asked.values()) {
-        const read = reads[at++] as CacheRead | Promise<CacheRead>
-        for (const reader of readers) reader.resolve(read)
+      for (const { readers: byKey } of together) {
+        for (const readers of byKey.values()) {
+          const read = reads[at++] as CacheRead | Promise<CacheRead>
+          for (const reader of readers) reader.resolve(read)
+        }
       }
     } catch (error) {
-      for (const readers of asked.values()) for (const reader of readers) reader.reject(error)
+      for (const { readers: byKey } of together) for (const readers of byKey.values()) for (const reader of readers) reader.reject(error)
     }
   }
 }

@@ -5,7 +5,7 @@ import { takeLock, type TenancyRedis } from '@fastify-tenancy/redis'
 
 import { entryHeader, entryId, markLength, noTags, parseEntry, token, type Entry } from './entry.ts'
 import { CacheValueError } from './errors.ts'
-import { GatheredReads } from './gathered-reads.ts'
+import { GatheredReads, type TenantKeys } from './gathered-reads.ts'
 import { begin } from './lua/begin.ts'
 import { increment } from './lua/increment.ts'
 import { remove } from './lua/remove.ts'
@@ -23,23 +23,25 @@ const longestKey = 512
 export class RedisStore implements CacheStore {
   readonly #redis: TenancyRedis
   readonly #outage: Outage
-  readonly #reads = new GatheredReads((tenant, keys) => this.#read(tenant, keys))
+  readonly #reads: GatheredReads
 
   constructor (redis: TenancyRedis, log: ScopeLogger) {
     this.#redis = redis
+    // On a Cluster their keys live on different nodes, and one that is down must not cost the others their reads.
+    this.#reads = new GatheredReads(wanted => this.#read(wanted), !redis.isCluster)
     this.#outage = new Outage(log)
   }
 
   peek (): undefined {}
 
-  /** `MGET epoch entry…` for all that one turn of the event loop reads of a tenant; a second one for the tokens of tags where there are any. */
+  /** `MGET epoch entry… epoch entry…` for all that one turn of the event loop reads; a second one for the tokens of a tenant's tags where there are any. */
   read (tenant: string, key: string): Promise<CacheRead> {
     return this.#reads.read(tenant, key)
   }
 
   /** The same in a command of its own. */
   async readMany (tenant: string, keys: readonly string[]): Promise<CacheRead[]> {
-    return Promise.all(await this.#read(tenant, keys))
+    return Promise.all(await this.#read([{ tenant, keys }]))
   }
 
   async begin (tenant: string, key: string, tags: readonly string[]): Promise<Stamp> {
@@ -78,23 +80,38 @@ export class RedisStore implements CacheStore {
     return this.#outage.watch(takeLock(this.#redis, redisKey(tenant, 'lock', key), ttl))
   }
 
-  async #read (tenant: string, keys: readonly string[]): Promise<(CacheRead | Promise<CacheRead>)[]> {
-    const names = [epochKey(tenant)]
-    for (const key of keys) names.push(redisKey(tenant, 'cache', key))
+  async #read (wanted: readonly TenantKeys[]): Promise<(CacheRead | Promise<CacheRead>)[]> {
+    const names: string[] = []
+    for (const { tenant, keys } of wanted) {
+      names.push(epochKey(tenant))
+      for (const key of keys) names.push(redisKey(tenant, 'cache', key))
+    }
     const found = await this.#outage.watch(this.#redis.mget(names))
-    const epoch = found[0] ?? undefined
-    if (epoch === undefined) return keys.map(() => miss(undefined))
     const reads: (CacheRead | Promise<CacheRead>)[] = []
+    let at = 0
+    for (const { tenant, keys } of wanted) {
+      const epoch = found[at++] ?? undefined
+      this.#understand(tenant, epoch, found, at, at += keys.length, reads)
+    }
+    return reads
+  }
+
+  /** What a tenant's entries say, `from` to `to`. None is read under another epoch than its tenant's, so that one tenant's can never pass for another's. */
+  #understand (tenant: string, epoch: string | undefined, found: readonly (string | null)[], from: number, to: number, reads: (CacheRead | Promise<CacheRead>)[]): void {
     const tagged: [number, Entry][] = []
-    for (let at = 1; at < found.length; at++) {
+    // A plain loop: this runs for every read.
+    for (let at = from; at < to; at++) {
       const raw = found[at]
+      if (epoch === undefined) {
+        reads.push(miss(undefined))
+        continue
+      }
       const stamp = { epoch, mark: raw?.slice(0, markLength) ?? '', tags: noTags }
       const entry = raw == null ? undefined : parseEntry(raw, epoch)
-      if (entry !== undefined && entry.tags.length > 0) tagged.push([at - 1, entry])
+      if (entry !== undefined && entry.tags.length > 0) tagged.push([reads.length, entry])
       reads.push(entry === undefined ? miss(stamp) : { payload: entry.payload, staleAt: entry.staleAt, isCounter: entry.isCounter, stamp })
     }
     if (tagged.length > 0) this.#checkTags(tenant, tagged, reads)
-    return reads
   }
 
   /** Makes misses of reads whose tags were invalidated; those wait for a second MGET, and the others do not. */

@@ -1,10 +1,11 @@
 import { defineScript, type RedisScript, type TenancyRedis } from '@fastify-tenancy/redis'
 
+import { GatheredTakes } from './gathered-takes.ts'
 import type { Quota, Verdict } from './quota.ts'
 
 /*
- * One round trip for all quotas of a request. KEYS: a ring each, of one hash slot. ARGV: the cost, then for each key
- * the bucket's width in ms, the slots, the limit, 1 for smoothing, the lots (below), and how many corrections follow,
+ * One round trip for all quotas of a request. KEYS: a ring each, of one hash slot. ARGV: the cost, how many such requests
+ * ask together (gathered-takes.ts: as many are admitted as would be one after another), then for each key the bucket's width in ms, the slots, the limit, 1 for smoothing, the lots (below), and how many corrections follow,
  * each a bucket and what to add to it. Limits come with the request, so a reload acts at once and the count goes on.
  * A ring is a string of 32 + 4 × buckets bytes: the head bucket, the total, the head's count and the oldest bucket that
  * counts anything, as doubles, then the counts of the other buckets. Within one bucket only the first four are read and written, in place.
@@ -22,8 +23,8 @@ import type { Quota, Verdict } from './quota.ts'
 export const takeScript: RedisScript = defineScript(`
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local cost = tonumber(ARGV[1])
-local cursor = 2
+local cost, asking = tonumber(ARGV[1]), tonumber(ARGV[2])
+local cursor = 3
 
 local function load (ring)
   if ring.counts then return end
@@ -81,8 +82,23 @@ local function advance (ring, bucket)
   findOldest(ring)
 end
 
+-- milliseconds until one more would fit, if nothing else came
+local function waitFor (ring)
+  local excess, b, part = ring.total + ring.owed - ring.limit, ring.head, 0
+  while excess > 0 do
+    local leaving = get(ring, b + 1 - ring.n)
+    if excess < leaving and excess <= ring.most then
+      part = excess / leaving
+      break
+    end
+    excess = excess - leaving
+    b = b + 1
+  end
+  return math.max(1, math.ceil((b + part) * ring.width - ring.at))
+end
+
 local windows = {}
-local wait, refusedBy = 0, -1
+local admitted = asking
 for i = 1, #KEYS do
   local key = KEYS[i]
   local width, n, limit = tonumber(ARGV[cursor]), ARGV[cursor + 1] + 1, tonumber(ARGV[cursor + 2])
@@ -94,12 +110,12 @@ for i = 1, #KEYS do
   local value = redis.pcall('GETRANGE', key, 0, 31)
   local head, total, newest, oldest
   if type(value) == 'string' and #value == 32 then head, total, newest, oldest = struct.unpack('<dddd', value) end
-  local ring
+  local ring = { key = key, n = n, width = width, limit = limit, most = most, head = bucket, total = 0, newest = 0, oldest = bucket, counts = false, isWhole = false, owed = math.min(cost, limit), used = 0, at = 0, batch = 0, isChanged = corrections > 0 }
   if head and head % 1 == 0 and oldest <= head and newest <= total then
-    ring = { key = key, n = n, width = width, head = head, total = total, newest = newest, oldest = oldest, counts = false, isWhole = false, owed = 0, used = 0, at = 0, batch = 0, isChanged = corrections > 0 }
+    ring.head, ring.total, ring.newest, ring.oldest = head, total, newest, oldest
     if bucket > head then advance(ring, bucket) end
   else
-    ring = { key = key, n = n, width = width, head = bucket, total = 0, newest = 0, oldest = bucket, counts = string.rep('\\0', 4 * n), isWhole = true, owed = 0, used = 0, at = 0, batch = 0, isChanged = corrections > 0 }
+    ring.counts, ring.isWhole = string.rep('\\0', 4 * n), true
   end
   for _ = 1, corrections do
     local at, count = math.min(ARGV[cursor], ring.head), tonumber(ARGV[cursor + 1])
@@ -107,40 +123,29 @@ for i = 1, #KEYS do
     cursor = cursor + 2
   end
   if corrections > 0 then findOldest(ring) end
-  local at = math.max(now, ring.head * width)
-  local owed = math.min(cost, limit)
-  local used = ring.total
-  if most > 0 then used = used - math.min(get(ring, ring.head + 1 - n) * (at / width - ring.head), most) end
-  if owed > 0 and used + owed > limit then
-    local excess, b, part = ring.total + owed - limit, ring.head, 0
-    while excess > 0 do
-      local leaving = get(ring, b + 1 - n)
-      if excess < leaving and excess <= most then
-        part = excess / leaving
-        break
-      end
-      excess = excess - leaving
-      b = b + 1
-    end
-    local needed = math.max(1, math.ceil((b + part) * width - at))
-    if needed > wait then wait, refusedBy = needed, i - 1 end
-  end
-  ring.owed, ring.used, ring.at = owed, used, at
+  ring.at = math.max(now, ring.head * width)
+  ring.used = ring.total
+  if most > 0 then ring.used = ring.used - math.min(get(ring, ring.head + 1 - n) * (ring.at / width - ring.head), most) end
+  if ring.owed > 0 then admitted = math.min(admitted, math.max(0, math.floor((limit - ring.used) / ring.owed))) end
   if lots > 0 then
-    local left = math.floor(limit - used)
+    local left = math.floor(limit - ring.used)
     ring.batch = math.min(left, math.max(1, math.min(math.floor(left / lots), math.floor(limit * 0.05))))
   end
   windows[i] = ring
 end
 
-local isCounted = wait == 0 and cost > 0
-local extras = ''
+local isCounted = admitted > 0 and cost > 0
+local wait, refusedBy, extras = 0, -1, ''
 for i, ring in ipairs(windows) do
   local extra = 0
   if isCounted then
     extra = math.max(0, ring.batch - ring.owed)
-    add(ring, ring.head, ring.owed + extra)
-    ring.used = ring.used + ring.owed
+    add(ring, ring.head, admitted * ring.owed + extra)
+    ring.used = ring.used + admitted * ring.owed
+  end
+  if admitted < asking and ring.owed > 0 and ring.used + ring.owed > ring.limit then
+    local needed = waitFor(ring)
+    if needed > wait then wait, refusedBy = needed, i - 1 end
   end
   if isCounted or ring.isChanged then
     local value = struct.pack('<dddd', ring.head, ring.total, ring.newest, ring.oldest)
@@ -155,7 +160,7 @@ end
 local first = windows[1]
 local reset = first.total == 0 and 0 or math.ceil((first.oldest + first.n) * first.width - first.at)
 -- one string: clients take numbers apart more slowly than they split
-return wait .. ' ' .. refusedBy .. ' ' .. math.ceil(first.used) .. ' ' .. reset .. ' ' .. now .. extras
+return admitted .. ' ' .. wait .. ' ' .. refusedBy .. ' ' .. math.ceil(first.used) .. ' ' .. reset .. ' ' .. now .. extras
 `)
 
 const none: readonly number[] = []
@@ -171,6 +176,8 @@ export interface Asked {
 
 /** A verdict of all processes together. */
 export interface SharedVerdict extends Verdict {
+  /** How many of those who asked together are admitted; `used` counts them all, `wait` is the others'. */
+  readonly admitted: number
   /** The server's clock, in milliseconds. */
   readonly now: number
   /** The tokens that were leased of each counter, beyond the request's own. */
@@ -181,6 +188,7 @@ export interface SharedVerdict extends Verdict {
 export class RedisLimiter {
   readonly #redis: TenancyRedis
   readonly #now: () => number
+  readonly #gathered = new GatheredTakes((quotas, cost, asking) => this.take(quotas.map(quota => ({ quota, lots: 0, corrections: none })), cost, asking))
   #ahead = performance.timeOrigin
 
   /** @param now milliseconds of a clock that does not go back. */
@@ -199,14 +207,15 @@ export class RedisLimiter {
     return this.#redis.isAvailable
   }
 
-  /** Asks for the request alone. */
-  takePlain (quotas: readonly Quota[], cost: number): Promise<SharedVerdict> {
-    return this.take(quotas.map(quota => ({ quota, lots: 0, corrections: none })), cost)
+  /** Asks for a request, and for no lease. */
+  takePlain (quotas: readonly Quota[], cost: number): Promise<Verdict> {
+    return this.#gathered.take(quotas, cost)
   }
 
-  take (asked: readonly Asked[], cost: number): Promise<SharedVerdict> {
+  /** Asks for so many requests of this cost. */
+  take (asked: readonly Asked[], cost: number, asking = 1): Promise<SharedVerdict> {
     const keys: string[] = []
-    const args: number[] = [cost]
+    const args: number[] = [cost, asking]
     for (const { quota: { key, limit, shape, smoothing }, lots, corrections } of asked) {
       keys.push(key)
       args.push(shape.width, shape.slots, limit, smoothing ? 1 : 0, lots, corrections.length / 2, ...corrections)
@@ -221,6 +230,6 @@ export class RedisLimiter {
 }
 
 function parse (reply: unknown): SharedVerdict {
-  const [wait = 0, refusedBy = 0, used = 0, reset = 0, now = 0, ...extras] = String(reply).split(' ').map(Number)
-  return { wait, refusedBy, used, reset, now, extras }
+  const [admitted = 0, wait = 0, refusedBy = 0, used = 0, reset = 0, now = 0, ...extras] = String(reply).split(' ').map(Number)
+  return { admitted, wait, refusedBy, used, reset, now, extras }
 }

@@ -9,6 +9,7 @@ import type { RedisHealth, TenancyRedis } from './port.ts'
 import type { RedisScript } from './script.ts'
 import { inOneSlot, slotGroups } from './slots.ts'
 import { Subscriber } from './subscriber.ts'
+import { atTurnsEnd } from './turn.ts'
 
 /** Milliseconds after which a command is given up, unless the options of an own client say otherwise. */
 const defaultTimeout = 100
@@ -62,6 +63,10 @@ class BoundedRedis implements TenancyRedis {
 
   get isAvailable (): boolean {
     return this.#client.status === 'ready' && this.#breaker.isPassable
+  }
+
+  get isCluster (): boolean {
+    return this.#client.isCluster
   }
 
   get (key: string): Promise<string | null> {
@@ -186,7 +191,7 @@ class BoundedRedis implements TenancyRedis {
       stream.uncork()
     }
     if (this.#inFlight === 0) process.nextTick(send)
-    else setImmediate(send)
+    else atTurnsEnd(send)
   }
 
   #answered<T> (reply: T, deadline: Deadline): T {

@@ -10,6 +10,8 @@ import type { RedisScript } from './script.ts'
 export interface TenancyRedis {
   /** Whether a command would be tried now: the client is connected and the breaker is not open. */
   readonly isAvailable: boolean
+  /** Whether keys with different hash tags may live on different nodes, of which one may be down. */
+  readonly isCluster: boolean
   get (key: string): Promise<string | null>
   mget (keys: readonly string[]): Promise<(string | null)[]>
   /** `SET key value PX ttl`, or without PX when `ttl` is undefined. Milliseconds. */

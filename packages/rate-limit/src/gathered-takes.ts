@@ -1,0 +1,77 @@
+import { atTurnsEnd } from '@fastify-tenancy/redis'
+
+import { charge, type Quota, type Verdict } from './quota.ts'
+import type { SharedVerdict } from './redis-limiter.ts'
+
+/** Asks Redis for so many requests of one cost. */
+export type TakeMany = (quotas: readonly Quota[], cost: number, asking: number) => Promise<SharedVerdict>
+
+interface Asker {
+  readonly resolve: (verdict: Verdict) => void
+  readonly reject: (error: unknown) => void
+}
+
+interface Gathered {
+  readonly quotas: readonly Quota[]
+  readonly cost: number
+  readonly askers: Asker[]
+}
+
+/**
+ * Makes one question of what one turn of the event loop asks of the same counters at the same cost: "of these nine, how many?"
+ * A command costs the process more than all else that it does for a request. Each gets the verdict that he would have got
+ * had they asked one after another. The first is asked when what runs now has ended, so that nobody waits;
+ * while an answer is awaited, those of the whole turn go together.
+ */
+export class GatheredTakes {
+  readonly #take: TakeMany
+  /** By the list itself: a tenant's is the same for all its requests, and another one after a reload. */
+  readonly #gathered = new Map<readonly Quota[], Gathered>()
+  #inFlight = 0
+
+  constructor (take: TakeMany) {
+    this.#take = take
+  }
+
+  take (quotas: readonly Quota[], cost: number): Promise<Verdict> {
+    return new Promise((resolve, reject) => { this.#askersOf(quotas, cost).push({ resolve, reject }) })
+  }
+
+  #askersOf (quotas: readonly Quota[], cost: number): Asker[] {
+    const found = this.#gathered.get(quotas)
+    if (found?.cost === cost) return found.askers
+    if (found !== undefined) void this.#send(found)
+    else if (this.#gathered.size === 0) this.#schedule()
+    const gathered: Gathered = { quotas, cost, askers: [] }
+    this.#gathered.set(quotas, gathered)
+    return gathered.askers
+  }
+
+  #schedule (): void {
+    if (this.#inFlight === 0) process.nextTick(this.#sendAll)
+    else atTurnsEnd(this.#sendAll)
+  }
+
+  readonly #sendAll = (): void => {
+    for (const gathered of this.#gathered.values()) void this.#send(gathered)
+    this.#gathered.clear()
+  }
+
+  async #send ({ quotas, cost, askers }: Gathered): Promise<void> {
+    this.#inFlight++
+    try {
+      settle(askers, await this.#take(quotas, cost, askers.length), charge(cost, quotas[0]!.limit))
+    } catch (error) {
+      for (const { reject } of askers) reject(error)
+    } finally {
+      this.#inFlight--
+    }
+  }
+}
+
+/** The first so many are admitted, each with the count as it stood then. */
+function settle (askers: readonly Asker[], { admitted, wait, refusedBy, used, reset }: SharedVerdict, owed: number): void {
+  for (const [at, { resolve }] of askers.entries()) {
+    resolve(at < admitted ? { wait: 0, refusedBy: -1, used: used - (admitted - 1 - at) * owed, reset } : { wait, refusedBy, used, reset })
+  }
+}

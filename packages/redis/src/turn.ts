@@ -1,0 +1,14 @@
+let queue: (() => void)[] = []
+
+/**
+ * Calls `work` at the end of this turn of the event loop, when all sockets that had something to say have been heard.
+ * What is asked for there is done there: commands that are gathered at a turn's end leave at the same one.
+ */
+export function atTurnsEnd (work: () => void): void {
+  if (queue.push(work) === 1) setImmediate(endTurn)
+}
+
+function endTurn (): void {
+  for (let at = 0; at < queue.length; at++) queue[at]!()
+  queue = []
+}
