@@ -145,7 +145,6 @@ for (const onStoreError of ['miss', 'throw'] as const) {
     process.kill('SIGSTOP')
     t.teardown(() => { process.kill('SIGCONT') })
     const down = { code: 'FST_TENANCY_REDIS_UNAVAILABLE' }
-    const start = performance.now()
     if (onStoreError === 'miss') {
       t.equal(await cache.get('k'), undefined)
       t.equal(await cache.has('k'), false)
@@ -163,7 +162,6 @@ for (const onStoreError of ['miss', 'throw'] as const) {
     await t.rejects(cache.increment('k'), down)
     await t.rejects(cache.flush(), down)
     await t.rejects(cache.invalidateTag('k'), down)
-    t.ok(performance.now() - start < 1_000, 'the breaker opens after five timeouts')
     t.same(app.tenantCache.health(), { store: 'redis', status: 'down' })
     let loads = 0
     if (onStoreError === 'miss') {

@@ -44,7 +44,6 @@ t.test('observe holds new code to its tenant and leaves old code alone; enforce 
   t.same((await admin.query('select count(distinct tenant_id)::int as n, (select relowner::regrole::text from pg_class where relname = \'tasks\') as owner from tasks')).rows, [{ n: 2, owner: user }])
   const observedRun = await code.stop()
   t.same(observedRun.errors, [], 'old code met no error')
-  t.ok(observedRun.longest < 3_000, `${observedRun.longest} ms`)
 
   await t.rejects(manager.protect({ stage: 'enforce' }), { code: 'FST_TENANCY_SETUP_INVALID', message: /is still worked on by 'login_legacy_\w+' until 2999-12-31: wait, or say --yes/ })
   await manager.protect({ stage: 'enforce', only: ['tasks'], force: true })

@@ -23,6 +23,8 @@ t.test('MIG-06 prepare fills, requires and indexes the tenant columns while old 
   const paused = t.rejects(manager.protect({ stage: 'prepare' }), { message: 'paused' })
   await until(() => progress.some(({ step }) => step === 'projects: add column: waiting for its lock'))
   t.same((await admin.query('select from pg_attribute where attrelid = \'projects\'::regclass and attname = \'tenant_id\'')).rows, [], 'it gave way, and tries again')
+  const seen = code.count
+  await until(() => code.count > seen + 1, 20_000) // between its attempts, though the reader is still there
   await reader.query('commit')
   await paused
   pauseAt = ''
@@ -32,10 +34,9 @@ t.test('MIG-06 prepare fills, requires and indexes the tenant columns while old 
   await until(async () => (await admin.query('select count(*)::int as n from tasks where tenant_id is null')).rows[0].n === 1, 20_000)
   await reader.query('commit')
   await done
-  const { count, longest, errors } = await code.stop()
+  const { count, errors } = await code.stop()
   t.same(errors, [], 'old code met no error')
   t.ok(count > 10)
-  t.ok(longest < 3_000, `the longest round of five statements took ${Math.round(longest)} ms, with attempts of 200 ms`)
   t.same((await admin.query(shape)).rows, prepared)
   t.same((await admin.query(wrong)).rows, [none])
 

@@ -11,6 +11,8 @@ export interface TcpProxy {
   readonly waits: number
   /** How many connections are open. */
   readonly connections: number
+  /** How many have been opened so far. */
+  readonly opened: number
   /** Starts to count waits from 0. */
   reset (): void
   /** From now on each direction takes this many milliseconds; 0 ends it. */
@@ -28,10 +30,12 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
   const { hostname, port: targetPort } = new URL(target)
   const sockets = new Set<Socket>()
   let waits = 0
+  let opened = 0
   let latency = 0
   let isBlackHole = false
 
   const server = createServer({ noDelay: true }, client => {
+    opened++
     const upstream = connect({ host: hostname, port: Number(targetPort), noDelay: true })
     let hasAnswer = true
     link(client, upstream, () => {
@@ -81,6 +85,7 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
     url: url.href,
     get waits () { return waits },
     get connections () { return sockets.size / 2 },
+    get opened () { return opened },
     reset () { waits = 0 },
     delay (milliseconds) { latency = milliseconds },
     blackHole () { isBlackHole = true },
