@@ -89,6 +89,9 @@ t.test('a source that names no Redis is refused with one sentence', async t => {
     t.throws(() => openRedis(bad as never), { code: 'FST_TENANCY_OPTION_INVALID', message: /^redis must be a redis:\/\/ or rediss:\/\/ URL, an ioredis client or Cluster, or ioredis options, got / }, String(bad))
   }
   t.throws(() => openRedis([] as never), { code: 'FST_TENANCY_OPTION_INVALID' })
+  for (const bad of [{ port: Number.NaN }, { port: 0 }, { port: 65_536 }, { port: '6379x' }, { port: null }, { host: '' }, { host: 5 }, { db: -1 }, { db: 1.5 }]) {
+    t.throws(() => openRedis(bad as never), { code: 'FST_TENANCY_OPTION_INVALID', message: /^redis must have a host/ }, JSON.stringify(bad))
+  }
 })
 
 t.test('options of the caller are neither changed nor frozen', { skip: noRedis }, async t => {

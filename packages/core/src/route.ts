@@ -14,7 +14,7 @@ export type RouteTenancy = TenancyMode | {
   readonly transaction?: boolean
   /** How many requests of the tenant's limit one request of this route uses; 0 is free. @default 1 */
   readonly cost?: number
-  /** Which tenants the route serves. @default ['active'] */
+  /** Which tenants the route serves; active ones it serves in any case. @default ['active'] */
   readonly statuses?: readonly TenantStatus[]
   /** Whether host and claim must name the same tenant, where a claim strategy is configured. @default true */
   readonly agreement?: boolean

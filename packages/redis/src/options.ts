@@ -15,6 +15,7 @@ const message = 'must be a redis:// or rediss:// URL, an ioredis client or Clust
 /** The check of a {@link RedisSource}, for the `redis` option of other packages. Options are copied, clients are not. */
 export const redisSchema: v.GenericSchema<unknown, RedisSource> = v.pipe(
   v.custom<RedisSource>(isSource, message),
+  v.check(hasPlace, 'must have a host that is a non-empty string, a port from 1 to 65535 and a db of 0 or more, where it has them'),
   v.transform(source => isPlain(source) ? copy(source) : source)
 )
 
@@ -40,6 +41,20 @@ export function isTenancyRedis (source: unknown): source is TenancyRedis {
 function isSource (source: unknown): boolean {
   if (typeof source === 'string') return isRedisUrl(source)
   return isClient(source) || isTenancyRedis(source) || isPlain(source)
+}
+
+// What ioredis would take for its default, or try for ever; its other options are its own to check.
+function hasPlace (source: unknown): boolean {
+  if (!isPlain(source)) return true
+  const { host, port, db } = source as Readonly<Record<'host' | 'port' | 'db', unknown>>
+  return (host === undefined || (typeof host === 'string' && host !== '')) && isWhole(port, 1, 65_535) && isWhole(db, 0, Number.MAX_SAFE_INTEGER)
+}
+
+/** ioredis takes digits for a number, as a variable of the environment has them. */
+function isWhole (given: unknown, least: number, most: number): boolean {
+  if (given === undefined) return true
+  const value = typeof given === 'string' && /^\d+$/.test(given) ? Number(given) : given
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= least && value <= most
 }
 
 function isRedisUrl (text: string): boolean {
