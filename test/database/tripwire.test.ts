@@ -1,7 +1,9 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import type { SqlClient } from '@fastify-tenancy/database'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 
+import { Tripwire } from '../../packages/database/src/connection/tripwire.ts'
 import { handle, open, provision, type Provisioned } from '../support/tenants.ts'
 import { until } from '../support/until.ts'
 
@@ -57,9 +59,46 @@ t.test('control: without the tripwire the same select shows the other tenant\'s 
   t.match(await a.db.selectFrom('notes').selectAll().execute(), [{ body: 'acme:1' }, { body: 'globex:1' }])
 })
 
-t.test('TRP-01 a table that was dropped and made again is watched from its second result on', async t => {
+const remake = "drop table notes; create table notes (tenant_id text, id int, body text, n int); insert into notes values ('globex', 1, 'globex:1', 0), ('globex', 2, 'globex:2', 0); grant select on notes to public"
+
+t.test('TRP-01 a table that was dropped and made again is watched from its first result on', async t => {
   const { a, on } = await breached(t, async () => {})
-  await on.admin("drop table notes; create table notes (tenant_id text, id int, body text, n int); insert into notes values ('globex', 1, 'globex:1', 0); grant select on notes to public")
-  await a.db.selectFrom('notes').selectAll().execute()
-  await until(() => a.db.selectFrom('notes').selectAll().execute().then(() => false, (error: { code: string }) => error.code === 'FST_TENANCY_ISOLATION_BREACH'))
+  await on.admin(remake)
+  await t.rejects(a.db.selectFrom('notes').selectAll().execute(), { code: 'FST_TENANCY_ISOLATION_BREACH' })
+  await on.admin(remake)
+  await t.rejects(a.db.transaction().execute(trx => trx.selectFrom('notes').selectAll().execute()), { code: 'FST_TENANCY_ISOLATION_BREACH' }, 'in a transaction')
+  await on.admin(`${remake}; update notes set tenant_id = 'acme'`)
+  t.equal((await a.db.selectFrom('notes').selectAll().execute()).length, 2, 'its own rows pass')
+})
+
+t.test('TRP-01 portions of a table that was made again are refused until it is known; a snapshot older than the table, always', async t => {
+  const { a, on } = await breached(t, async () => {})
+  const read = async (): Promise<void> => { for await (const row of a.db.selectFrom('notes').selectAll().stream(1)) t.equal(row.tenant_id, 'acme') }
+  await on.admin(`${remake}; update notes set tenant_id = 'acme'`)
+  await t.rejects(read(), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE', statusCode: 503 })
+  await read()
+  await on.admin(remake)
+  await t.rejects(read(), { code: 'FST_TENANCY_ISOLATION_BREACH' })
+  await t.rejects(a.db.transaction().setIsolationLevel('repeatable read').execute(async trx => {
+    await sql`select 1`.execute(trx)
+    await on.admin(remake)
+    await trx.selectFrom('notes').selectAll().execute()
+  }), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE' })
+})
+
+t.test('the catalog is read again for what it does not know, and once for each table', async t => {
+  const asked: unknown[] = []
+  const tripwire = new Tripwire(async (_client, only) => {
+    asked.push(only)
+    return new Map(only === undefined ? [[1, 2]] : only.map(table => [table, 0]))
+  })
+  const client = { query: async () => ({ rows: [] }) } as unknown as SqlClient
+  const fields = [[0, 0], [1, 2], [7, 1], [8, 1]].map(([tableID = 0, columnID = 0]) => ({ name: 'x', tableID, columnID, dataTypeID: 25 }))
+  const guard = tripwire.guard('acme')
+  await tripwire.learn(client)
+  t.same(guard.tenantColumns(fields.slice(0, 2)), [1])
+  t.equal(guard.tenantColumns(fields), undefined)
+  await guard.learn(fields, client)
+  t.same(guard.tenantColumns(fields), [1])
+  t.same(asked, [undefined, [7, 8]])
 })

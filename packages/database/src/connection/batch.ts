@@ -1,6 +1,6 @@
 import { IsolationBreachError } from '../errors.ts'
 import { encodeValue, isServerError, rowDecoder, type Field, type RowDecoder, type WireConnection, type WireValue } from './pg-internals.ts'
-import type { RowGuard } from './tripwire.ts'
+import { isForeign, type RowGuard } from './tripwire.ts'
 
 /** One statement of a batch, as it goes over the wire. */
 export interface WireStatement {
@@ -27,6 +27,8 @@ export interface Reply {
 /** How a batch ended. */
 export interface BatchEnd {
   readonly reply: Reply
+  /** Columns and rows of a result that nobody could judge yet, as they came: see {@link RowGuard.learn}. */
+  readonly unjudged: Unjudged | undefined
   /** The first value that the statement before the last answered with. */
   readonly contextAnswer: string | null
   readonly error: unknown
@@ -36,6 +38,21 @@ export interface BatchEnd {
   readonly tag: string
   /** Whether the server took nothing of the batch: it was ending the connection already, and said so first. */
   readonly isUntouched: boolean
+}
+
+export interface Unjudged {
+  readonly fields: readonly Field[]
+  readonly rows: (readonly (string | null)[])[]
+}
+
+/** A portion of an {@link Unjudged} result has come. */
+export class UnjudgedError extends Error {
+  readonly unjudged: Unjudged
+
+  constructor (unjudged: Unjudged) {
+    super('a table was made since the catalog was read')
+    this.unjudged = unjudged
+  }
 }
 
 export interface BatchListener {
@@ -73,6 +90,7 @@ export class Batch {
   #contextAnswer: string | null = null
   #hasRows = false
   #guarded: readonly number[] = []
+  #unjudged: Unjudged | undefined
   #error: unknown
   #isHeard = false
   #isSynced = false
@@ -106,7 +124,10 @@ export class Batch {
 
   handleRowDescription (message: { fields: readonly Field[] }): void {
     this.#hasRows = true
-    this.#guarded = this.#listener.guard?.tenantColumns(message.fields) ?? []
+    const { guard } = this.#listener
+    const guarded = guard?.tenantColumns(message.fields)
+    if (guarded !== undefined) this.#guarded = guarded
+    else if (guard !== undefined) this.#unjudged = { fields: message.fields, rows: [] }
     this.#decoder.addFields(message.fields)
   }
 
@@ -114,14 +135,12 @@ export class Batch {
     if (this.#current === this.#last - 1) this.#contextAnswer = message.fields[0] ?? null
     // Rows after a failed parse are not wanted.
     if (this.#current !== this.#last || this.#error !== undefined) return
-    for (const position of this.#guarded) {
-      const value = message.fields[position]
-      // Null is no tenant's: the missing side of an outer join.
-      if (value != null && value !== this.#listener.guard?.tenant) {
-        this.#error = new IsolationBreachError()
-        return
-      }
+    const { guard } = this.#listener
+    if (guard !== undefined && isForeign(guard, this.#guarded, message.fields)) {
+      this.#error = new IsolationBreachError()
+      return
     }
+    this.#unjudged?.rows.push(message.fields)
     try {
       this.#decoder.rows.push(this.#decoder.parseRow(message.fields))
     } catch (error) {
@@ -145,6 +164,8 @@ export class Batch {
   }
 
   handlePortalSuspended (connection: WireConnection): void {
+    // While its rows come, the connection answers no other question.
+    if (this.#unjudged !== undefined) this.#error ??= new UnjudgedError(this.#unjudged)
     if (this.#error !== undefined) return this.#sync()
     const rows = this.#decoder.rows.splice(0)
     void this.#nextPortion(rows, connection)
@@ -207,7 +228,7 @@ export class Batch {
     if (this.#isOver) return
     this.#isOver = true
     const { rows, fields, command, rowCount } = this.#decoder
-    this.#listener.onEnd({ reply: { rows, fields, command, rowCount, hasRows: this.#hasRows }, contextAnswer: this.#contextAnswer, error: this.#error, status, tag: this.#tag.split(' ', 1)[0] ?? '', isUntouched: !this.#isHeard && isFarewell(this.#error) })
+    this.#listener.onEnd({ reply: { rows, fields, command, rowCount, hasRows: this.#hasRows }, contextAnswer: this.#contextAnswer, unjudged: this.#unjudged, error: this.#error, status, tag: this.#tag.split(' ', 1)[0] ?? '', isUntouched: !this.#isHeard && isFarewell(this.#error) })
   }
 }
 

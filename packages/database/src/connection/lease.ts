@@ -5,11 +5,11 @@ import { DatabaseUnavailableError, IsolationBreachError, QueryRefusedError } fro
 import { readStatement, rowTags } from '../statement.ts'
 import { cancelBackend } from './cancel.ts'
 import { fenceError } from './fence-error.ts'
-import { Batch, type BatchEnd, type BatchListener, type Reply, type WireStatement } from './batch.ts'
+import { Batch, UnjudgedError, type BatchEnd, type BatchListener, type Reply, type Unjudged, type WireStatement } from './batch.ts'
 import { isServerError } from './pg-internals.ts'
 import { Portions } from './portions.ts'
 import { Session } from './session.ts'
-import type { RowGuard } from './tripwire.ts'
+import { isForeign, type RowGuard } from './tripwire.ts'
 
 /** A statement with its parameters, not yet bound to a connection. */
 export interface Query {
@@ -188,6 +188,10 @@ export class Lease {
     try {
       end = await send()
     } catch (error) {
+      if (error instanceof UnjudgedError) {
+        await this.#judge(error.unjudged)
+        throw new DatabaseUnavailableError(undefined, { cause: error })
+      }
       if (!isStaleName(error)) throw error
       this.#session.forgetAll([contextName, statementName])
       // Nothing of a failed batch remains, so that it may run again; a failed transaction must be ended by who began it.
@@ -204,8 +208,30 @@ export class Lease {
       this.destroy()
       throw new QueryRefusedError('A tenant\'s handle makes no tables, got SELECT … INTO')
     }
+    if (end.unjudged !== undefined) await this.#judge(end.unjudged)
     if (end.contextAnswer != null) context.onAnswer?.(end.contextAnswer)
     return end.reply
+  }
+
+  /** Looks at rows of a table that the catalog was not read for, now that it can be. */
+  async #judge ({ fields, rows }: Unjudged): Promise<void> {
+    const { guard, deadline } = this.#borrower
+    if (guard === undefined) return
+    this.#session.expect(deadline, () => this.destroy())
+    try {
+      await guard.learn(fields, this.#session.client)
+    } catch (error) {
+      this.destroy()
+      throw new DatabaseUnavailableError(undefined, { cause: error })
+    } finally {
+      this.#session.finish()
+    }
+    const positions = guard.tenantColumns(fields)
+    // A snapshot can be older than the table that it reads.
+    if (positions === undefined) throw new DatabaseUnavailableError(undefined, { cause: new UnjudgedError({ fields, rows }) })
+    if (!rows.some(row => isForeign(guard, positions, row))) return
+    this.destroy()
+    throw new IsolationBreachError()
   }
 
   // A text that names no schema means other tables in another one: there it is another statement.
@@ -261,6 +287,8 @@ export class Lease {
     if (error === undefined) return undefined
     if (status !== undefined && isServerError(error)) return fenceError(error) ?? error
     if (error instanceof IsolationBreachError) this.destroy()
+    // Its connection is as good as before.
+    if (error instanceof UnjudgedError) return error
     this.#isSpoilt = true
     if (status !== undefined) return error
     const lost = new DatabaseUnavailableError(undefined, { cause: error })
