@@ -46,7 +46,7 @@ function isSource (source: unknown): boolean {
 // What ioredis would take for its default, or try for ever; its other options are its own to check.
 function hasPlace (source: RedisSource): boolean {
   if (!isPlain(source)) return true
-  const { host, port, db }: { readonly host?: unknown, readonly port?: unknown, readonly db?: unknown } = source
+  const { host, port, db } = source as Readonly<Partial<Record<'host' | 'port' | 'db', unknown>>>
   return (host === undefined || (typeof host === 'string' && host !== '')) && isWhole(port, 1, 65_535) && isWhole(db, 0, Number.MAX_SAFE_INTEGER)
 }
 
