@@ -1,32 +1,96 @@
-// A process of its own: sends requests for one slice at a time, as told by IPC, and tells how many were answered.
-import autocannon from 'autocannon'
+/*
+ * A process of its own: sends requests for one slice at a time, as told by IPC, and tells how many were answered.
+ * Bare sockets and texts that are ready: what the client works for a request, a server waits for, the fastest one most; the others then
+ * come out better than they are.
+ */
+import { connect, type Socket } from 'node:net'
 
 import { sliceMs } from '../../src/race.ts'
+
+/** How one slice is to be sent. */
+export interface Load {
+  readonly port: number
+  readonly status: number
+  readonly connections: number
+  /** Requests on their way on each connection. */
+  readonly pipelining: number
+  /** Connections take turns with so many tenants. */
+  readonly tenants: number
+}
 
 export interface Answered {
   readonly requests: number
   readonly expected: number
   readonly seconds: number
-  /** Milliseconds. */
-  readonly p50: number
   /** This process' CPU, for a look at who was the bottleneck. */
   readonly cpu: number
 }
 
-process.on('message', ({ port, status, pipelining }: { port: number, status: number, pipelining: number }) => { void shoot(port, status, pipelining) })
+process.on('message', (load: Load) => { void shoot(load) })
 process.on('disconnect', () => process.exit())
 
-async function shoot (port: number, status: number, pipelining: number): Promise<void> {
+async function shoot ({ port, status, connections, pipelining, tenants }: Load): Promise<void> {
   const before = process.cpuUsage()
   const start = performance.now()
-  const result = await autocannon({ url: `http://127.0.0.1:${port}/`, connections: pipelining === 1 ? 32 : 2, pipelining, duration: sliceMs / 1_000, headers: { host: 't1.example.com' } })
+  const until = start + sliceMs
+  const counts = await Promise.all(Array.from({ length: connections }, (_, at) => new Connection(port, `t${1 + at % tenants}.example.com`, status).work(pipelining, until)))
   const own = process.cpuUsage(before)
   const answered: Answered = {
-    requests: result.requests.total,
-    expected: result.statusCodeStats?.[`${status}`]?.count ?? 0,
+    requests: counts.reduce((sum, { requests }) => sum + requests, 0),
+    expected: counts.reduce((sum, { expected }) => sum + expected, 0),
     seconds: (performance.now() - start) / 1_000,
-    p50: result.latency.p50,
     cpu: own.user + own.system
   }
   process.send?.(answered)
+}
+
+class Connection {
+  readonly #socket: Socket
+  readonly #request: string
+  readonly #status: string
+  #text = ''
+  #requests = 0
+  #expected = 0
+  #inFlight = 0
+
+  constructor (port: number, host: string, status: number) {
+    this.#socket = connect({ port, host: '127.0.0.1', noDelay: true }).setEncoding('latin1')
+    this.#request = `GET / HTTP/1.1\r\nHost: ${host}\r\nConnection: keep-alive\r\n\r\n`
+    this.#status = `HTTP/1.1 ${status}`
+  }
+
+  /** Sends a request for each answer, until the time is over and the last has been answered. */
+  work (pipelining: number, until: number): Promise<{ requests: number, expected: number }> {
+    return new Promise((resolve, reject) => {
+      this.#socket.on('connect', () => { this.#send(pipelining) }).on('error', reject).on('data', (chunk: string) => {
+        const answers = this.#read(chunk)
+        this.#inFlight -= answers
+        if (performance.now() < until) this.#send(answers)
+        else if (this.#inFlight === 0) this.#socket.end(() => { resolve({ requests: this.#requests, expected: this.#expected }) })
+      })
+    })
+  }
+
+  #send (count: number): void {
+    if (count === 0) return
+    this.#inFlight += count
+    this.#socket.write(count === 1 ? this.#request : this.#request.repeat(count))
+  }
+
+  /** How many answers were completed by this. */
+  #read (chunk: string): number {
+    this.#text += chunk
+    let answers = 0
+    for (let head = this.#text.indexOf('\r\n\r\n'); head >= 0; head = this.#text.indexOf('\r\n\r\n')) {
+      const length = this.#text.indexOf('content-length: ')
+      if (length < 0 || length > head) throw new Error('an answer without a length')
+      const end = head + 4 + Number.parseInt(this.#text.slice(length + 16, length + 24), 10)
+      if (this.#text.length < end) break
+      if (this.#text.startsWith(this.#status)) this.#expected++
+      this.#requests++
+      answers++
+      this.#text = this.#text.slice(end)
+    }
+    return answers
+  }
 }

@@ -7,6 +7,8 @@ import { Redis } from 'ioredis'
 import { RateLimiterMemory, RateLimiterRedis, type RateLimiterAbstract, type RateLimiterRes } from 'rate-limiter-flexible'
 import type { AddressInfo } from 'node:net'
 
+import { pieces } from './pieces.ts'
+
 const [kind = ''] = process.argv.slice(2)
 const { BENCH_DATABASE = '', BENCH_REDIS = '' } = process.env
 /** Never reached. */
@@ -34,7 +36,9 @@ async function prepare (app: FastifyInstance): Promise<void> {
       return
     case 'rate-limiter-flexible, local': return flexible(app, new RateLimiterMemory({ points: rpm, duration: 60 }))
     case 'rate-limiter-flexible, Redis': return flexible(app, new RateLimiterRedis({ storeClient: new Redis(BENCH_REDIS), points: rpm, duration: 60, ...(rpm === 1 && { inMemoryBlockOnConsumed: 1 }) }))
-    default: throw new Error(`no server of kind '${kind}'`)
+    default:
+      if (pieces[name] === undefined) throw new Error(`no server of kind '${kind}'`)
+      return pieces[name](app)
   }
 }
 
