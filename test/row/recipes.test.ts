@@ -58,11 +58,11 @@ async function databases (t: Test): Promise<{ admin: pg.Client, byPolicy: Kysely
     await admin.query(`alter table ${table} enable row level security, force row level security; create policy p on ${table} using (tenant_id = current_setting('tenancy.tenant'))`)
   }
   // An example may leave a transaction open: that must not hold the next one up.
-  const pool = new pg.Pool({ connectionString: login.href, options: '-c tenancy.tenant=acme -c idle_in_transaction_session_timeout=200' })
+  const pool = new pg.Pool({ connectionString: login.href, options: '-c tenancy.tenant=acme -c idle_in_transaction_session_timeout=1000' })
   pool.on('error', () => {})
   pool.on('connect', client => { client.on('error', () => {}) })
   const byPolicy = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) })
-  const database = openDatabase(resolveDatabaseOptions({ database: { url, idleInTransaction: '200ms' }, isolation: 'row', tables: { tenant: ['person', 'pet', 'toy'] }, registry: memoryRegistry([]) }))
+  const database = openDatabase(resolveDatabaseOptions({ database: { url, idleInTransaction: '1s' }, isolation: 'row', tables: { tenant: ['person', 'pet', 'toy'] }, registry: memoryRegistry([]) }))
   await database.boot()
   const scope = new TenantScope(createTenant({ id: 'acme', slug: 'acme' }), { info () {}, warn () {}, error () {} })
   t.teardown(async () => {
