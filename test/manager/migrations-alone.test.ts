@@ -49,7 +49,9 @@ t.test('MIG-02 of several runners each such migration is run by one, and nobody 
   write('tenant', '001_notes', notes)
   write('tenant', '002_index', index, undefined, alone)
   const reports = await Promise.all(Array.from({ length: 3 }, () => another().migrate({ jobs: 2, retries: 20 })))
-  t.equal(reports.reduce((sum, { tenants }) => sum + tenants.migrated, 0), 4)
+  // Between the two of a tenant another runner may go on.
+  t.same(reports.flatMap(({ failures }) => failures), [])
+  t.same(await admin('select count(*)::int as n from tenancy.migration_ledger where applied_at is not null and tenant_id <> \'\''), [{ n: 8 }])
   t.equal(reports.flatMap(({ shared }) => shared.flatMap(({ applied }) => applied)).length, 2)
   t.equal((await indexes(admin) as unknown[]).length, 5)
 })
