@@ -40,10 +40,10 @@ async function onServer<T> (work: (client: pg.Client) => Promise<T>): Promise<T>
   }
 }
 
-/** ioredis options with a random key prefix on the runner's Redis. */
-export function freshRedisOptions (): { host: string, port: number, keyPrefix: string } {
+/** ioredis options with a random key prefix on the runner's Redis; patient, since a busy machine must not turn a test into one of outages. */
+export function freshRedisOptions (): { host: string, port: number, keyPrefix: string, connectTimeout: number, commandTimeout: number } {
   const { hostname, port } = new URL(process.env.TEST_REDIS_URL ?? 'redis://127.0.0.1:6379')
-  return { host: hostname, port: Number(port), keyPrefix: `t${randomBytes(6).toString('hex')}:` }
+  return { host: hostname, port: Number(port), keyPrefix: `t${randomBytes(6).toString('hex')}:`, connectTimeout: 5_000, commandTimeout: 5_000 }
 }
 
 /** A plain client with a random key prefix; closed when the test ends. */

@@ -1,5 +1,5 @@
-/** Polls until `check` gives something truthy; fails after `within` milliseconds. Tests wait for facts, never for time. */
-export async function until<T> (check: () => T | Promise<T>, within = 5_000): Promise<NonNullable<T>> {
+/** Polls until `check` gives something truthy; fails after `within` milliseconds. Tests wait for facts, never for time: the bound is for a machine that is busy. */
+export async function until<T> (check: () => T | Promise<T>, within = 20_000): Promise<NonNullable<T>> {
   const deadline = Date.now() + within
   for (;;) {
     const value = await check()
