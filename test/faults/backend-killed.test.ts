@@ -55,13 +55,16 @@ t.test('PGF-07 a client sees nothing of the database\'s text', async t => {
   }
   for (const [url, [, work]] of Object.entries(failures)) app.get(url, { config: { tenancy: { statementTimeout: '100ms' } } }, work)
   app.setNotFoundHandler(async request => sql`select * from unlisted`.execute(dbOf(request)))
-  for (const [url, [status]] of Object.entries({ ...failures, '/no/such/route': [500] as [number] })) {
+  // It fails again with the reply for its own failure.
+  app.get('/on-send', { onSend: async request => { await sql`select * from unlisted`.execute(dbOf(request)) } }, async () => ({}))
+  for (const [url, [status]] of Object.entries({ ...failures, '/no/such/route': [500] as [number], '/on-send': [500] as [number] })) {
     const { statusCode, body, headers } = await app.inject({ url, headers: { host: 'acme.example.com' } })
     t.equal(statusCode, status, url)
     t.notMatch(body, /notes|unlisted|value "|abc|_pkey|violates|syntax|column|pkey|canceling/i, url)
     t.equal(headers['retry-after'], status === 503 ? '1' : undefined)
   }
   t.match(lines.join(''), /notes_pkey/, 'the log has the original')
+  t.match(lines.join(''), /came past the error handler/)
 })
 
 t.test('an application with its own error handler gets errors as they were thrown', async t => {

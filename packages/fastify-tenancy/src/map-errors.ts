@@ -8,15 +8,18 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
  * An application with an error handler of its own gets errors as they were thrown.
  */
 export function mapErrors (app: FastifyInstance): void {
+  const answered = new WeakSet<FastifyRequest>()
   app.addHook('onRoute', route => {
     route.errorHandler ??= (error, request, reply) => {
+      answered.add(request)
       void reply.send(hasOwnHandler(request) ? error : toHttpError(error))
     }
   })
-  // A not-found handler is no route and takes no error handler: there the error itself is made what a client may see.
+  // Some errors go past the error handler: a not-found handler is no route and takes none, and an onSend hook that
+  // fails again with the reply for its first failure is answered by Fastify alone. There the error itself is made what a client may see.
   // A callback: every 429 comes through here, and a promise would put its reply off.
   app.addHook('onError', (request, _reply, error, done) => {
-    if (request.is404 && !hasOwnHandler(request)) disguise(request, error)
+    if ((request.is404 || answered.has(request)) && !hasOwnHandler(request)) disguise(request, error)
     done()
   })
 }
@@ -24,7 +27,7 @@ export function mapErrors (app: FastifyInstance): void {
 function disguise (request: FastifyRequest, error: Error): void {
   const shown = toHttpError(error)
   if (shown === error) return
-  request.log.error({ err: error }, 'the not-found handler failed')
+  request.log.error({ err: error }, 'an error of the database came past the error handler')
   for (const key of Object.keys(error)) Reflect.deleteProperty(error, key)
   const { message, statusCode, code, headers } = shown as TenancyError
   Object.assign(error, { message, statusCode, code, headers })
