@@ -29,6 +29,24 @@ t.test('the boot report names the level that the logins reach', async t => {
   t.equal(await level({ registryUrl: on.registryUrl, systemUrl: on.systemUrl, ownerUrl: on.ownerUrl }), 3)
 })
 
+t.test('under NODE_ENV=production contexts without a signature are warned of, whatever the level', async t => {
+  const on = await provision(t, { secret: false })
+  const warned = async (url: string): Promise<boolean> => {
+    const database = openDatabase(resolveDatabaseOptions({ database: url, tables: on.tables }))
+    t.teardown(() => database.close())
+    return ((await database.boot()).warnings ?? []).some(text => text.includes('options.rls.secret'))
+  }
+  t.equal(await warned(on.url), false)
+  const { NODE_ENV } = process.env
+  t.teardown(() => {
+    if (NODE_ENV === undefined) delete process.env.NODE_ENV
+    else process.env.NODE_ENV = NODE_ENV
+  })
+  process.env.NODE_ENV = 'production'
+  t.equal(await warned(on.url), true)
+  t.equal(await warned(on.superUrl), true)
+})
+
 t.test('an empty PostgreSQL is refused with what to run', async t => {
   const database = openDatabase(resolveDatabaseOptions({ database: await freshDatabase(t) }))
   t.teardown(() => database.close())

@@ -33,6 +33,8 @@ export interface DatabaseHealth {
 const handleKey = Symbol('fastify-tenancy.database')
 const unitKey = Symbol('fastify-tenancy.unit-of-work')
 
+// Below level 2 the reasons name what is worse, and not this.
+const unsigned = 'contexts are not signed, so that they stop mistakes and no attacker: injected SQL can name another tenant; give options.rls.secret, and run `tenancy init` and `tenancy protect` with it'
 const unheard = 'tenants are looked up through a pooler, where LISTEN hears nothing: a change of a tenant that is not published through redis is seen when the copies of it have aged; give options.database.registryUrl an address that is not pooled by transaction'
 
 /** Look-ups are short and cached: a few connections serve any load that the cap on them lets through. */
@@ -92,8 +94,10 @@ export class TenancyDatabase {
     const refusal = doctor === 'refuse' && process.env.NODE_ENV === 'production' ? bootRefusal(report.findings ?? []) : undefined
     if (refusal !== undefined) throw new SetupInvalidError(refusal)
     await this.#observe()
-    if (this.#heard === undefined || await canListen(this.#heard)) return report
-    return { ...report, warnings: [...report.warnings ?? [], unheard] }
+    const isHeard = this.#heard === undefined || await canListen(this.#heard)
+    const { isolation, rls } = this.#options
+    const isOpen = process.env.NODE_ENV === 'production' && isolation === 'rls' && rls.secrets.length === 0
+    return { ...report, warnings: [...report.warnings ?? [], ...(isHeard ? [] : [unheard]), ...(isOpen ? [unsigned] : [])] }
   }
 
   /**
