@@ -74,7 +74,7 @@ t.test('from an empty database to a deleted tenant: init, migrate, protect, crea
   for (const slug of ['acme', 'globex']) t.equal((await call(slug, 'POST', `${slug}:1`)).statusCode, 200)
   t.same(JSON.parse((await call('acme')).body), [{ body: 'acme:1' }])
 
-  await done('move', 'acme', '--to', 'schema')
+  t.match(await done('move', 'acme', '--to', 'schema'), /^moved .*, paused \d+\.\d s; /m)
   await until(async () => (await call('acme')).statusCode === 200)
   t.same(JSON.parse((await call('acme')).body), [{ body: 'acme:1' }], 'what it had')
   t.equal((await call('acme', 'POST', 'acme:2')).statusCode, 200)

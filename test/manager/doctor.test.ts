@@ -63,10 +63,17 @@ t.test('tenants that are stuck, and failed migrations, are found', async t => {
     update tenancy.tenants set status = 'provisioning', updated_at = now() - interval '2 hours' where slug = 'hooli';
     update tenancy.tenants set status = 'deleting', updated_at = now() - interval '9 days' where slug = 'initech';
     insert into tenancy.deletions (tenant_id, was, due_at) values ('id-initech', 'active', now() - interval '2 days');
-    insert into tenancy.migration_ledger (tenant_id, name, checksum, error) values ('', '001_notes', 'x', 'relation "notes" already exists')`)
+    insert into tenancy.migration_ledger (tenant_id, name, checksum, error) values ('', '001_notes', 'x', 'relation "notes" already exists');
+    insert into tenancy.moves values ('id-globex', '{}', '{}', now(), now() - interval '8 days'), ('id-hooli', '{}', '{}', now(), now() - interval '6 days');
+    update tenancy.operations set finished_at = now() where tenant_id = 'id-globex';
+    create trigger tenancy_move_1 after truncate on tasks for each statement execute function tenancy.record_change('id-globex', 'tasks');
+    create trigger tenancy_move_2 after truncate on tasks for each statement execute function tenancy.record_change('id-acme', 'tasks')`)
   const { findings } = await on.manager.doctor()
   const mine = findings.filter(({ level }) => level !== 'info')
-  t.same(mine.map(({ id, object }) => `${id} ${object}`), ['D511 move of tenant id-acme', 'D512 tenant id-hooli', 'D513 tenant id-initech', 'D514 migration 001_notes of the shared tables'])
+  t.same(mine.map(({ id, object }) => `${id} ${object}`), ['D511 move of tenant id-acme', 'D512 tenant id-hooli', 'D513 tenant id-initech', 'D514 migration 001_notes of the shared tables', 'D516 trigger tenancy_move_1 on table public.tasks'])
+  t.match(findings.filter(({ id }) => id === 'D515'), [{ object: 'old copy of tenant id-globex', fix: '-- tenancy move globex --confirm' }], 'one that moved a week ago')
+  await on.admin(mine.find(({ id }) => id === 'D516')?.fix ?? '')
+  t.same((await on.manager.doctor()).findings.filter(({ id }) => id === 'D516'), [], 'the fix mends it')
   t.match(mine[0], { meaning: /^it stopped after fence: /, fix: '-- tenancy move acme' })
   t.match(mine[1], { meaning: /^it is provisioning: /, fix: '-- tenancy create hooli' })
   t.match(mine[3], { meaning: /already exists/ })

@@ -9,7 +9,10 @@ import t, { type Test } from 'tap'
 import { until } from '../support/until.ts'
 import { house, houseOptions, unique, type House } from './houses.ts'
 
-interface Rows { labels: { tenant_id: Generated<string>, word: string, country: string | null } }
+interface Rows {
+  labels: { tenant_id: Generated<string>, word: string, country: string | null }
+  projects: { tenant_id: Generated<string>, id: number, name: string, budget: string | null }
+}
 
 const labels = (request: { db: unknown }): Kysely<Rows> => request.db as Kysely<Rows>
 
@@ -22,7 +25,16 @@ async function serve (t: Test, { superUrl }: House): Promise<{ app: FastifyInsta
   app.post<{ Body: { words: string[] } }>('/labels', async (request, reply) => {
     const [db, { words }] = [labels(request), request.body]
     if (words.length === 1) await db.insertInto('labels').values({ word: words[0] ?? '' }).execute()
-    else await db.transaction().execute(async trx => { for (const word of words) await trx.insertInto('labels').values({ word }).execute() })
+    else {
+      // Both words, one more in the count, and a row that is there for a moment.
+      await db.transaction().execute(async trx => {
+        for (const word of words) await trx.insertInto('labels').values({ word }).execute()
+        const name = words[0]?.split(':').slice(0, 2).join(':') ?? ''
+        await trx.updateTable('projects').set(({ eb }) => ({ budget: eb('budget', '+', '1') })).where('name', '=', name).execute()
+        await trx.deleteFrom('projects').where('name', '=', `${name} before`).execute()
+        await trx.insertInto('projects').values({ id: Number(name.split(':')[1]) + 1_000 * (1 + Number(words[0]?.split(':')[2])), name: `${name} before` }).execute()
+      })
+    }
     return reply.code(201).send({})
   })
   await app.listen({ port: 0, host: '127.0.0.1' })
@@ -84,6 +96,7 @@ t.test('traffic runs while its tenant moves through every strategy: no write is 
   const id = unique(on, 'a')
   await manager.create({ slug: 'acme', id })
   await manager.create({ slug: 'globex', id: unique(on, 'b') })
+  await on.admin('insert into projects (tenant_id, id, name, budget) select $1, n, \'acme:\' || n, 0 from generate_series(1, 3) n union all select $2, 1, \'globex:1\', 0', [id, unique(on, 'b')])
   const { url } = await serve(t, on)
   t.teardown(() => Promise.all([...clients, neighbour].map(client => client.stop())))
   const clients: readonly Client[] = ['acme:1', 'acme:2', 'acme:3'].map(name => new Client(url, 'acme', name))
@@ -111,4 +124,11 @@ t.test('traffic runs while its tenant moves through every strategy: no write is 
   const words = new Set(rows.map(({ word }) => word))
   t.same(clients.flatMap(({ acknowledged }) => [...acknowledged].filter(word => !words.has(word))), [], 'each write that was acknowledged is there at the end')
   t.equal(words.size, rows.length, 'and none twice')
+  const counts = await on.admin<{ name: string, budget: string, before: number }>(`
+    select name, budget::text, (select count(*)::int from projects b where b.tenant_id = $1 and b.name = p.name || ' before') as before
+    from projects p where tenant_id = $1 and name like 'acme:_' order by 1`, [id])
+  t.same(counts.map(({ name, budget, before }) => [name, budget, before]), clients.map((_, index) => {
+    const name = `acme:${index + 1}`
+    return [name, String(rows.filter(({ word }) => word.startsWith(`${name}:`) && word.endsWith('b')).length), 1]
+  }), 'each transaction came over whole: its count is that of its words, and what it deleted is gone')
 })

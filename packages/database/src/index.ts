@@ -30,6 +30,7 @@ export { inspectTable, parentKeys, tenantColumnTypes, type TableFacts } from './
 export { readObservations, type Observation } from './setup/old-code.ts'
 export type { ParentKey, TenantColumnType } from './setup/policy.ts'
 export { ensureLedger, grantGate } from './setup/migration-ledger.ts'
+export { ensureMoveLog } from './setup/move-log.ts'
 export { protect, protectTables, type ProtectOptions } from './setup/protect.ts'
 export { rolesOf, type Roles } from './setup/roles.ts'
 export { Script, type ScriptPart } from './setup/script.ts'

@@ -20,7 +20,7 @@ import type { MigrateInput } from './migrations/options.ts'
 import type { MigrateReport } from './migrations/report.ts'
 import { migrationStatus, type MigrationStatus } from './migrations/status.ts'
 import { confirmMove } from './move/confirm.ts'
-import { moveTenant } from './move/move.ts'
+import { moveTenant, type MovedTenant } from './move/move.ts'
 import type { MoveInput } from './move/target.ts'
 import { undoMove } from './move/undo.ts'
 import { resolveManagerOptions, type ManagerOptions, type ResolvedManagerOptions } from './options.ts'
@@ -236,14 +236,14 @@ export class Manager {
   }
 
   /**
-   * Moves a tenant to another strategy or shard; the same call takes up a move that was cut short. Its rows are copied while nobody can
-   * write them: from the lock to the switch its requests get 503 with `retry-after`, for `pause` at most. The old copy stays, locked, until
-   * {@link confirmMove}.
+   * Moves a tenant to another strategy or shard; the same call takes up a move that was cut short. Its rows are copied while it is served, and
+   * what has changed since while nobody can write: from the lock to the switch its requests get 503 with `retry-after`, for `pause` at most.
+   * The old copy stays, locked, until {@link confirmMove}.
    *
    * @throws FST_TENANCY_MOVE_FAILED when rows cannot go there, came out differently, or took too long; the tenant is then served from where it was
    * @throws FST_TENANCY_TENANT_CONFLICT when it is there already, an earlier move was not confirmed, or somebody else is at work on it
    */
-  async move (ref: TenantRef, input: MoveInput): Promise<TenantRecord> {
+  async move (ref: TenantRef, input: MoveInput): Promise<MovedTenant> {
     return moveTenant(this.#context, ref, input)
   }
 

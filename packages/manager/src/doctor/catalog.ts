@@ -5,6 +5,7 @@ import { checkInput, checkSetup, checkVersion, inCatalog, loginChecks, privilege
 import type { ManagerContext } from '../context.ts'
 import { codeChecks } from './code.ts'
 import { keyChecks } from './keys.ts'
+import { moveChecks } from './moves.ts'
 import { schemaChecks } from './schemas.ts'
 import { databaseChecks } from './server.ts'
 import { tenantChecks } from './tenants.ts'
@@ -13,7 +14,7 @@ import { tenantChecks } from './tenants.ts'
 const always = [loginChecks, tableChecks, keyChecks, codeChecks, privilegeChecks, databaseChecks]
 
 /** All checks but those of the probe, by id. */
-export const catalogChecks: Family['checks'] = Object.assign({}, ...[...always, schemaChecks, tenantChecks].map(({ checks }) => checks), serverChecks, setupChecks)
+export const catalogChecks: Family['checks'] = Object.assign({}, ...[...always, schemaChecks, moveChecks, tenantChecks].map(({ checks }) => checks), serverChecks, setupChecks)
 
 /** A tenant as the checks need it. */
 export interface PlacedTenant {
@@ -23,6 +24,8 @@ export interface PlacedTenant {
   readonly status: string
   readonly shard: string
   readonly schema: string | null
+  /** Whether a move of it is not finished. */
+  readonly isMoving: boolean
 }
 
 export interface CatalogInput {
@@ -42,6 +45,7 @@ export async function checkCatalog (client: SqlClient, { options }: ManagerConte
   const input = {
     ...checkInput({ database, tables, login, signed: rls.secrets.length > 0, context: rls.context, rewritten: isolation === 'row' && tenants?.some(tenant => tenant.isolation === 'rls') !== true }),
     migrations,
+    moving: (tenants ?? []).filter(({ isMoving }) => isMoving).map(({ id }) => id),
     tenants: (tenants ?? []).filter(tenant => tenant.shard === shard).map(tenant => placed(tenant, database, rls.context))
   }
   const { version, unready } = await inCatalog(client, async () => {
@@ -49,7 +53,7 @@ export async function checkCatalog (client: SqlClient, { options }: ManagerConte
     return { version: row?.version ?? 0, unready: await checkSetup(client) }
   })
   const old = checkVersion(version)
-  const registered = unready !== undefined || tenants === undefined ? [] : [schemaChecks, ...(shard === 'default' ? [tenantChecks] : [])]
+  const registered = unready !== undefined || tenants === undefined ? [] : [schemaChecks, moveChecks, ...(shard === 'default' ? [tenantChecks] : [])]
   return [
     ...(old === undefined ? [] : [toFinding(old, serverChecks)]),
     ...(unready === undefined ? [] : [toFinding(unready, setupChecks)]),
@@ -70,6 +74,9 @@ function placed (tenant: PlacedTenant, database: string, context: 'setting' | 'r
 /** All tenants of the registry but those that are gone. */
 export async function readTenants (client: SqlClient): Promise<PlacedTenant[] | undefined> {
   if (await checkSetup(client) !== undefined) return undefined
-  const { rows } = await client.query<PlacedTenant>('select id, slug, isolation, status, shard, schema_name as schema from tenancy.tenants where status <> \'deleted\'')
+  const { rows } = await client.query<PlacedTenant>(`
+    select id, slug, isolation, status, shard, schema_name as schema,
+      exists (select from tenancy.operations op where op.tenant_id = t.id and op.kind = 'move' and op.finished_at is null) as "isMoving"
+    from tenancy.tenants t where status <> 'deleted'`)
   return rows
 }

@@ -6,7 +6,8 @@ export const tenantChecks: Family = {
     D511: { level: 'warning', meaning: 'an operation was begun and has not gone on for an hour: the tenant stays half-way until it is called again' },
     D512: { level: 'warning', meaning: 'the tenant has been in this state for an hour, and nothing is at work on it' },
     D513: { level: 'warning', meaning: 'the grace period of a deleted tenant is over, and its data is still there' },
-    D514: { level: 'warning', meaning: 'a migration failed and has not been tried again since' }
+    D514: { level: 'warning', meaning: 'a migration failed and has not been tried again since' },
+    D515: { level: 'info', meaning: 'the tenant moved more than a week ago, and its old copy is still kept' }
   },
   // Not the catalog, and small tables: plain reads. The input is not needed, and has to be named.
   text: `
@@ -30,5 +31,10 @@ union all
 select 'D514', format('migration %s of %s', ledger.name, case ledger.tenant_id when '' then 'the shared tables' else 'tenant ' || ledger.tenant_id end),
   '-- mend it, then run tenancy migrate', coalesce(ledger.error, 'begun outside a transaction, and not ended')
 from tenancy.migration_ledger ledger where applied_at is null and (error is not null or tried_at < now() - interval '1 hour')
+union all
+select 'D515', format('old copy of tenant %s', move.tenant_id), format('-- tenancy move %s --confirm', coalesce(t.slug, move.tenant_id)), 'it moved at ' || to_char(switched_at at time zone 'UTC', 'YYYY-MM-DD')
+from tenancy.moves move left join tenancy.tenants t on t.id = move.tenant_id
+where switched_at < now() - interval '7 days'
+  and not exists (select from tenancy.operations op where op.tenant_id = move.tenant_id and op.finished_at is null)
 ) findings where $1::text is not null order by id, object`
 }

@@ -103,8 +103,8 @@ async function lockDatabase (client: SqlClient, { name, login }: TenantServer): 
   await endSessions(client, name, login.user)
 }
 
-// What it holds would be committed into the old home when its rows have been copied.
-async function assertNonePrepared (client: SqlClient, { name }: TenantServer): Promise<void> {
+/** Refuses to leave a database in which something is prepared: it would be committed into the old home when its rows have been copied. */
+export async function assertNonePrepared (client: SqlClient, { name }: Pick<TenantServer, 'name'>): Promise<void> {
   const { rows: [found] } = await client.query<{ id: string }>(`${prepared}$1 limit 1`, [name])
   if (found !== undefined) throw tenantConflict(`the prepared transaction '${found.id}' of the tenant's database is not decided: commit prepared or rollback prepared, then call again`)
 }

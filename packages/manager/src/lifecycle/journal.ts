@@ -84,3 +84,10 @@ export async function finishOperation (client: SqlClient, { id }: Operation): Pr
 export async function abandonOperation (client: SqlClient, tenant: string): Promise<void> {
   await client.query('update tenancy.operations set finished_at = now(), updated_at = now() where tenant_id = $1 and finished_at is null', [tenant])
 }
+
+/** Takes back that steps are done: an operation that goes on does them again. */
+export async function forgetSteps (client: SqlClient, tenant: string, steps: readonly string[]): Promise<void> {
+  await client.query(`
+    update tenancy.operations set done = array(select name from unnest(done) with ordinality u (name, place) where name <> all($2) order by place), updated_at = now()
+    where tenant_id = $1 and finished_at is null`, [tenant, steps])
+}

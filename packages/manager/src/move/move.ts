@@ -10,14 +10,31 @@ import { assertStatus } from '../lifecycle/state.ts'
 import { migrateTenant } from '../migrations/migrate-tenant.ts'
 import { provisionTenant } from '../provision.ts'
 import { isSameHome, type Housed } from '../transfer/home.ts'
+import { capture, uncapture } from './capture.ts'
 import { assertMovable, copyHome } from './copy-home.ts'
 import { assertLockable } from './lockable.ts'
 import { markSwitched, readMove, writeMove, type Move } from './moves.ts'
 import { Pause } from './pause.ts'
+import { followChanges, replayChanges } from './replay.ts'
 import { assertElsewhere, destination, type MoveInput } from './target.ts'
 import { clearLedgerCopy, undoMove } from './undo.ts'
 
-export async function moveTenant (context: ManagerContext, ref: TenantRef, input: MoveInput): Promise<TenantRecord> {
+/** A tenant that has moved. */
+export interface MovedTenant extends TenantRecord {
+  /** For how long it was locked out, in milliseconds; 0 where nothing was copied. */
+  readonly paused: number
+}
+
+/** What later steps need of earlier ones. */
+interface MoveState {
+  /** The snapshot of the source that the target is a copy of. */
+  readonly seen: string
+  /** When the tenant was locked out: ISO. */
+  readonly pausedAt: string
+  readonly paused: number
+}
+
+export async function moveTenant (context: ManagerContext, ref: TenantRef, input: MoveInput): Promise<MovedTenant> {
   const tenant = await findTenant(context, ref)
   assertStatus(tenant.status, 'active', 'suspended')
   const { target, pause } = destination(context, tenant, input)
@@ -29,12 +46,12 @@ export async function moveTenant (context: ManagerContext, ref: TenantRef, input
     if (old?.isSwitched) throw tenantConflict('the tenant was moved, and its old copy is still there: confirm that move first')
     assertElsewhere(tenant, target)
     await assertLockable(context, tenant)
-    if (isSameHome(tenant, target)) return switchRules(context, tenant, target)
+    if (isSameHome(tenant, target)) return { ...await switchRules(context, tenant, target), paused: 0 }
   } else if (!isSameHome(old.target, target)) {
     throw tenantConflict('a move of this tenant to another place is not finished: call that again, or cancel it first')
   }
   let isAtWork = false
-  const begun = (step: Step<object>): Step<object> => ({
+  const begun = (step: Step<MoveState>): Step<MoveState> => ({
     ...step,
     run (state) {
       isAtWork = true
@@ -42,20 +59,20 @@ export async function moveTenant (context: ManagerContext, ref: TenantRef, input
     }
   })
   try {
-    await runSteps(context, {
-      tenant, kind: 'move', input: { from: describe(old?.source ?? tenant), to: describe(target), pause: `${pause / 1000}s` }, state: {},
+    const { paused } = await runSteps(context, {
+      tenant, kind: 'move', input: { from: describe(old?.source ?? tenant), to: describe(target), pause: `${pause / 1000}s` }, state: { seen: '', pausedAt: '', paused: 0 },
       steps: moveSteps(context, tenant, target, new Pause(pause)).map(begun)
     })
+    return { ...await findTenant(context, tenant), paused }
   } catch (error) {
     // What cannot be taken back now is taken up, or cancelled, by the next call. The first error is the one that matters.
     if (isAtWork) await undoMove(context, tenant).catch(() => {})
     throw error
   }
-  return findTenant(context, { id: tenant.id })
 }
 
 /** Each step may have happened already. What is where, the first one writes down. */
-function moveSteps (context: ManagerContext, tenant: TenantRecord, target: Housed, pause: Pause): Step<object>[] {
+function moveSteps (context: ManagerContext, tenant: TenantRecord, target: Housed, pause: Pause): Step<MoveState>[] {
   const { id } = tenant
   const client = context.shards.get('default')
   const homes = async (): Promise<Move> => {
@@ -73,9 +90,12 @@ function moveSteps (context: ManagerContext, tenant: TenantRecord, target: House
     await clearLedgerCopy(context, move)
     await provisionTenant(context, { ...tenant, ...move.target })
   }
-  const lock = async (): Promise<void> => {
+  const lock = async (): Promise<Partial<MoveState>> => {
+    const { source } = await homes()
     pause.begin()
-    await fence(context, (await homes()).source, 'moving')
+    const pausedAt = new Date().toISOString()
+    await fence(context, source, 'moving')
+    return { pausedAt }
   }
   const wait = async (): Promise<void> => {
     const { source } = await homes()
@@ -87,11 +107,15 @@ function moveSteps (context: ManagerContext, tenant: TenantRecord, target: House
     { name: 'provision', run: provision },
     { name: 'migrate', run: async () => migrateTenant(context, { ...tenant, ...(await homes()).target }) },
     { name: 'check', run: async () => assertMovable(context, await homes()) },
+    { name: 'capture', run: async () => capture(context, (await homes()).source) },
+    { name: 'snapshot', run: async () => ({ seen: await copyHome(context, await homes()) }) },
+    { name: 'follow', run: async ({ seen }) => ({ seen: await followChanges(context, await homes(), seen) }) },
     { name: 'fence', run: lock },
     { name: 'wait', run: wait },
-    { name: 'copy', run: async () => copyHome(context, await homes(), pause.begin()) },
+    { name: 'replay', run: async ({ seen }) => ({ seen: (await replayChanges(context, await homes(), seen, pause.begin())).seen }) },
     { name: 'switch', run: async () => switchHome(context, await homes()) },
-    { name: 'open', run: async () => open(context, await homes()) }
+    { name: 'open', run: async ({ pausedAt }) => open(context, await homes()).then(() => ({ paused: Date.now() - Date.parse(pausedAt) })) },
+    { name: 'release', run: async () => uncapture(context, (await homes()).source) }
   ]
 }
 

@@ -4,11 +4,12 @@ import type { ManagerContext } from '../context.ts'
 import { audit } from '../lifecycle/audit.ts'
 import { fence, liftFence } from '../lifecycle/fence.ts'
 import { findTenant, withTenant } from '../lifecycle/find.ts'
-import { abandonOperation, openOperation } from '../lifecycle/journal.ts'
+import { abandonOperation, forgetSteps, openOperation } from '../lifecycle/journal.ts'
 import { removeData, removeRole } from '../lifecycle/remove-home.ts'
 import { withClient } from '../shard-pools.ts'
 import { hasServer } from '../tenant-server.ts'
 import type { Housed } from '../transfer/home.ts'
+import { uncapture } from './capture.ts'
 import { forgetMove, readMove, type Move } from './moves.ts'
 
 /** Takes a move back that has not come to its switch: the copy goes, and the tenant is served from where it was. */
@@ -25,8 +26,13 @@ export async function undoMove (context: ManagerContext, ref: TenantRef): Promis
     }
     if (move.isSwitched) throw tenantConflict('the tenant has moved: move it back, or confirm the move')
     const isChecked = operation?.done.includes('check') === true
+    if (isChecked) {
+      // First of all it is served again, from a home that is then written: what was copied is not enough to go on with.
+      await forgetSteps(client, tenant.id, ['capture', 'snapshot', 'follow', 'fence', 'wait', 'replay'])
+      await (tenant.status === 'suspended' ? fence(context, move.source, 'suspended') : liftFence(context, move.source))
+      await uncapture(context, move.source)
+    }
     if (isChecked || await isMarked(context, tenant, move.target)) await removeCopy(context, tenant, move.target, move.source).catch(leaveOthers)
-    if (isChecked) await (tenant.status === 'suspended' ? fence(context, move.source, 'suspended') : liftFence(context, move.source))
     await withClient(client, async client => {
       await forgetMove(client, tenant.id)
       await abandonOperation(client, tenant.id)

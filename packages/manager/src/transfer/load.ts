@@ -48,9 +48,16 @@ export async function loadTables (client: SqlClient, { home, tables, sourceOf, f
   for (const table of tables) if (sourceOf(table) !== undefined) await advanceSequences(client, home, table, floors)
 }
 
-const batch = 'pg_catalog.unnest(pg_catalog.string_to_array($1::text, e\'\\n\'))'
+/** Takes a portion apart again, of the statement's first parameter. */
+export const batch = 'pg_catalog.unnest(pg_catalog.string_to_array($1::text, e\'\\n\'))'
 
-function insertFrom (home: Home, { name, columns, tenantColumn }: TenantTable, lines: string): string {
+/**
+ * The statement that makes rows of lines.
+ *
+ * @param lines what stands behind `from`, with one column
+ * @param suffix what stands at the end; the table is called `t` there
+ */
+export function insertFrom (home: Home, { name, columns, tenantColumn }: TenantTable, lines: string, suffix = ''): string {
   // json_to_record reads text by the type's own input function, but takes it as the value of a type that is JSON itself.
   const record = columns.map(({ name, type, isJson }) => `${quoteName(name)} ${isJson ? 'text' : type}`)
   const values = columns.map(({ name, type, isJson }) => `r.${quoteName(name)}${isJson ? `::${type}` : ''}`)
@@ -60,7 +67,7 @@ function insertFrom (home: Home, { name, columns, tenantColumn }: TenantTable, l
     values.unshift(`${quoteText(home.tenant)}::${tenantColumn.type}`)
   }
   const from = record.length === 0 ? '' : `, pg_catalog.json_to_record(lines.line::json) r (${record.join(', ')})`
-  return `insert into ${quoteName(home.schema)}.${quoteName(name)} (${targets.join(', ')}) overriding system value select ${values.join(', ')} from ${lines} lines (line)${from}`
+  return `insert into ${quoteName(home.schema)}.${quoteName(name)} as t (${targets.join(', ')}) overriding system value select ${values.join(', ')} from ${lines} lines (line)${from}${suffix}`
 }
 
 async function stage (client: SqlClient, { name }: TenantTable, lines: AsyncIterable<string>, report: (rows: number) => void): Promise<string> {
@@ -73,7 +80,8 @@ async function stage (client: SqlClient, { name }: TenantTable, lines: AsyncIter
 /** The most that one statement carries: lines, and characters. */
 const longest = { lines: 1_000, characters: 100_000 }
 
-async function eachBatch (lines: AsyncIterable<string>, report: (rows: number) => void, send: (text: string) => Promise<unknown>): Promise<void> {
+/** Sends lines in portions, joined by line ends. */
+export async function eachBatch (lines: AsyncIterable<string>, report: (rows: number) => void, send: (text: string) => Promise<unknown>): Promise<void> {
   let pending: string[] = []
   let size = 0
   let rows = 0
@@ -93,7 +101,20 @@ async function eachBatch (lines: AsyncIterable<string>, report: (rows: number) =
   await flush()
 }
 
-// Never back: another tenant of the same table may be far ahead.
+/** Takes sequences on to where those of another home are. Never back: another tenant of the same table may be far ahead. */
+export async function raiseSequences (client: SqlClient, tables: readonly TenantTable[], floors: ReadonlyMap<string, string>): Promise<void> {
+  for (const table of tables) {
+    for (const { name, sequence } of table.columns) {
+      const floor = floors.get(`${table.name} ${name}`)
+      if (sequence === null || floor === undefined) continue
+      await client.query(`
+        select pg_catalog.setval(${quoteText(sequence)}::regclass, $1::int8) from ${sequence} state
+        where $1::int8 > state.last_value or ($1::int8 = state.last_value and not state.is_called)`, [floor])
+    }
+  }
+}
+
+// Never back, as above; and past what the rows hold.
 async function advanceSequences (client: SqlClient, home: Home, { name, columns }: TenantTable, floors: ReadonlyMap<string, string>): Promise<void> {
   for (const { name: column, sequence } of columns) {
     if (sequence === null) continue

@@ -14,12 +14,14 @@ export interface SessionOptions {
   readonly shared: string
   /** One snapshot for all statements, and nothing but reading. @default false */
   readonly isSnapshot?: boolean
+  /** One snapshot for all statements, beside what the session itself writes. @default false */
+  readonly isRepeatable?: boolean
   /** Ends it, up to its commit. */
   readonly signal?: AbortSignal
 }
 
 /** Runs `work` in a transaction of a home's owner. When it fails, its connection is closed: a stream may still be on it. */
-export async function inSession<T> (home: Home, { shared, isSnapshot = false, signal }: SessionOptions, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+export async function inSession<T> (home: Home, { shared, isSnapshot = false, isRepeatable = isSnapshot, signal }: SessionOptions, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
   signal?.throwIfAborted()
   const client = await home.pool.connect()
   // Not its polite end: a server that is in the middle of sending would not hear it.
@@ -28,7 +30,7 @@ export async function inSession<T> (home: Home, { shared, isSnapshot = false, si
   // A lost connection fails the work that uses it; unheard, the event would end the process.
   client.on('error', ignore)
   try {
-    await client.query(`begin${isSnapshot ? ' isolation level repeatable read read only' : ''}; ${forms};
+    await client.query(`begin${isRepeatable ? ' isolation level repeatable read' : ''}${isSnapshot ? ' read only' : ''}; ${forms};
       set local search_path = ${quoteName(home.schema)}, ${quoteName(shared)}, pg_temp`)
     const result = await work(client)
     signal?.throwIfAborted()

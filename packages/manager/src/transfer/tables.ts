@@ -14,6 +14,8 @@ export interface TenantTable {
   readonly keys: readonly TableKey[]
   readonly parents: readonly ParentKey[]
   readonly isPartitioned: boolean
+  /** Whether a row of it that is deleted takes others along, or is kept by them at once: a foreign key to it says more than `no action`. */
+  readonly isActedOn: boolean
 }
 
 export interface TableColumn {
@@ -28,6 +30,8 @@ export interface TableColumn {
   readonly isPlain: boolean
   /** The sequence that fills it: `public.notes_id_seq`. */
   readonly sequence: string | null
+  /** Whether no update can give it a value: `generated always as identity`. */
+  readonly isFixed: boolean
 }
 
 /** A unique or an exclusion constraint, or a unique index. */
@@ -55,9 +59,10 @@ const own = `
 // One text of JSON a table, which no type parser of the caller's driver changes.
 const facts = `
   select json_build_object('name', c.relname, 'isPartitioned', c.relkind = 'p',
+    'isActedOn', exists (select from pg_catalog.pg_constraint f where f.confrelid = c.oid and f.contype = 'f' and f.confdeltype <> 'a'),
     'columns', coalesce((select json_agg(json_build_object('name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
         'base', pg_catalog.format_type(b.oid, -1), 'isPlain', b.typnamespace = 'pg_catalog'::regnamespace and b.typname <> 'bpchar',
-        'isText', a.attcollation <> 0, 'isGenerated', a.attgenerated <> '',
+        'isText', a.attcollation <> 0, 'isGenerated', a.attgenerated <> '', 'isFixed', a.attidentity = 'a',
         'sequence', pg_catalog.pg_get_serial_sequence(c.oid::regclass::text, a.attname))
       order by a.attname collate "C")
       from pg_catalog.pg_attribute a
@@ -85,7 +90,7 @@ const facts = `
   where n.nspname = $1 and c.relname = any($2) and c.relkind in ('r', 'p')
   order by c.relname collate "C"`
 
-interface Facts extends Pick<TenantTable, 'name' | 'isPartitioned' | 'keys' | 'parents'> {
+interface Facts extends Pick<TenantTable, 'name' | 'isPartitioned' | 'isActedOn' | 'keys' | 'parents'> {
   readonly columns: readonly (Omit<TableColumn, 'isJson'> & { readonly base: string, readonly isGenerated: boolean })[]
 }
 
@@ -115,7 +120,7 @@ function toTable ({ columns, keys, parents, ...rest }: Facts, column: string | u
     tenantColumn: tenantColumn && { name: tenantColumn.name, type: tenantColumn.base },
     columns: columns
       .filter(({ name, isGenerated }) => !isGenerated && name !== tenantColumn?.name)
-      .map(({ name, type, base, isText, isPlain, sequence }) => ({ name, type, isText, isPlain, sequence, isJson: base === 'json' || base === 'jsonb' })),
+      .map(({ name, type, base, isText, isPlain, sequence, isFixed }) => ({ name, type, isText, isPlain, sequence, isFixed, isJson: base === 'json' || base === 'jsonb' })),
     order: keys.find(({ isPrimary }) => isPrimary)?.columns.filter(name => name !== tenantColumn?.name) ?? [],
     parents: parents.filter(({ table }) => names.has(table))
   }

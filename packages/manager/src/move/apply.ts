@@ -1,0 +1,101 @@
+import { quoteName, quoteText, sqlState } from '@fastify-tenancy/database'
+
+import { lineOf, linesOf } from '../transfer/lines.ts'
+import { insertFrom } from '../transfer/load.ts'
+import { fromOf, rowsOf, type TenantTable } from '../transfer/tables.ts'
+import { Unreplayable } from './errors.ts'
+import { handOver } from './hand-over.ts'
+import type { Side } from './sides.ts'
+import { hasKey, keyOf } from './stage.ts'
+
+/**
+ * Makes the target's rows what `pg_temp.changed` says they are, and compares. All in one statement: foreign keys are asked at its end, and what
+ * they do on a deletion finds nothing then, since who referred to a row that is gone is gone as well, or refers to another.
+ *
+ * ```sql
+ * with d0 as (delete from only "public"."notes" t using pg_temp.changed c where … returning 1),
+ * i0 as (insert into "public"."notes" as t (…) select … from pg_temp.changed where … and (select count(*) from d0) >= 0 …)
+ * select
+ * ```
+ */
+export async function applyChanges (from: Side, to: Side, names: readonly string[]): Promise<void> {
+  const tables = to.tables.filter(({ name }) => names.includes(name))
+  await to.client.query('analyze pg_temp.changed')
+  const restore = await quietTriggers(to, names)
+  const parts = tables.flatMap((table, index) => [`d${index} as (${deleteFrom(to, table)} returning 1)`, `i${index} as (${insertInto(to, table, index)})`])
+  const statement = `with ${parts.join(', ')} select`
+  await to.client.query('savepoint changes')
+  await to.client.query(statement).catch(async (error: unknown) => {
+    if (!handsOver(error)) throw error
+    await to.client.query('rollback to changes')
+    for (const table of tables.filter(table => isKeyed(table) && table.isActedOn)) await to.client.query(handOver(to, table))
+    await to.client.query(statement)
+  })
+  if (restore !== '') await to.client.query(restore)
+  for (const table of tables) {
+    const like = from.tables.find(({ name }) => name === table.name) ?? table
+    const { rows: [row] } = await to.client.query<{ count: number }>(differing(to, table, like))
+    if (row?.count !== 0) throw new Unreplayable(`table '${table.name}' came out with other rows`)
+  }
+}
+
+// unique_violation, exclusion_violation
+function handsOver (error: unknown): boolean {
+  return ['23505', '23P01'].includes(sqlState(error) ?? '')
+}
+
+function isKeyed (table: TenantTable): boolean {
+  return keyOf(table).length > 0
+}
+
+function changedRow (table: TenantTable): string {
+  return hasKey(table, index => `c.key[${index + 1}]`)
+}
+
+// A row that is there again leaves first, so that unique values can change hands. Not where its deletion would take other rows along.
+function deleteFrom ({ home, tables }: Side, table: TenantTable): string {
+  const mine = rowsOf(home, tables, table)
+  if (!isKeyed(table)) return `delete from ${fromOf(home, table)} t where ${mine}`
+  return `delete from ${fromOf(home, table)} t using pg_temp.changed c where c.tab = ${quoteText(table.name)} and ${changedRow(table)} and ${mine}${table.isActedOn ? ' and c.line is null' : ''}`
+}
+
+function insertInto ({ home, tables }: Side, table: TenantTable, index: number): string {
+  const lines = `(select c.line from pg_temp.changed c where c.tab = ${quoteText(table.name)} and c.line is not null and (select pg_catalog.count(*) from d${index}) >= 0)`
+  if (!isKeyed(table) || !table.isActedOn) return insertFrom(home, table, lines)
+  const key = table.keys.find(({ isPrimary }) => isPrimary)?.columns ?? []
+  const set = table.columns.filter(({ name, isFixed }) => !isFixed && !key.includes(name)).map(({ name }) => `${quoteName(name)} = excluded.${quoteName(name)}`)
+  // Somebody else's row of the same key stays as it is, and ours is then missed.
+  const action = set.length === 0 ? 'nothing' : `update set ${set.join(', ')} where ${rowsOf(home, tables, table)}`
+  return insertFrom(home, table, lines, ` on conflict (${key.map(quoteName).join(', ')}) do ${action}`)
+}
+
+// How many rows are not, to the character, what was read in the source.
+function differing ({ home, tables }: Side, table: TenantTable, like: TenantTable): string {
+  const own = `c.tab = ${quoteText(table.name)}`
+  if (isKeyed(table)) {
+    return `
+      select count(*)::int as count from pg_temp.changed c
+      left join lateral (select ${lineOf(table, like)} as line from ${fromOf(home, table)} t where ${changedRow(table)} and ${rowsOf(home, tables, table)}) now on true
+      where ${own} and c.line is distinct from now.line`
+  }
+  const [there, told] = [`select line from (${linesOf(home, tables, table, like)}) lines`, `select c.line from pg_temp.changed c where ${own}`]
+  return `select count(*)::int as count from ((${there} except all ${told}) union all (${told} except all ${there})) differing`
+}
+
+/**
+ * Switches off, up to the end of the transaction, what the user's triggers would do to rows that are only brought up to date (`updated_at = now()`):
+ * they ran in the source. Those of inserts run, as for every copy.
+ *
+ * @returns the statement that switches them on again
+ */
+async function quietTriggers ({ client, home }: Side, names: readonly string[]): Promise<string> {
+  const { rows } = await client.query<{ table: string, name: string, enabled: string }>(`
+    select c.relname::text as table, t.tgname::text as name, t.tgenabled::text as enabled
+    from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = $1 and c.relname = any($2) and not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & 24 <> 0
+      and t.tgfoid is distinct from pg_catalog.to_regprocedure('tenancy.record_change()')`, [home.schema, names])
+  const each = (action: (enabled: string) => string): string => rows.map(({ table, name, enabled }) => `alter table ${quoteName(home.schema)}.${quoteName(table)} ${action(enabled)} trigger ${quoteName(name)}`).join('; ')
+  // In shared tables, others' writes queue behind this.
+  if (rows.length > 0) await client.query(`set local lock_timeout = '500ms'; ${each(() => 'disable')}`)
+  return each(enabled => enabled === 'A' ? 'enable always' : 'enable')
+}

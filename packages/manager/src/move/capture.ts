@@ -1,0 +1,122 @@
+import { tenantConflict, type Tenant } from '@fastify-tenancy/core'
+import { ensureMoveLog, inTransaction, quoteName, quoteText, SetupInvalidError, type SqlClient } from '@fastify-tenancy/database'
+import { createHash } from 'node:crypto'
+
+import { Patience } from '../adopt/patience.ts'
+import type { ManagerContext } from '../context.ts'
+import { assertNonePrepared } from '../lifecycle/fence.ts'
+import { withClient } from '../shard-pools.ts'
+import { hasServer } from '../tenant-server.ts'
+import { withHome, type Home, type Housed } from '../transfer/home.ts'
+import { inSession } from '../transfer/session.ts'
+import { readTables, rowsOf, type TenantTable } from '../transfer/tables.ts'
+import { keyOf } from './stage.ts'
+
+/** How long one attempt may queue for the lock of a table, behind which writers queue, and readers where a trigger goes. In milliseconds. */
+const lockTimeout = 500
+
+const events = ['insert', 'update', 'delete', 'truncate'] as const
+
+/** Whether a home can be written while it is copied. Where nobody can be locked out, a tenant moves only while it is suspended and not served. */
+export async function isServed (context: ManagerContext, source: Housed): Promise<boolean> {
+  return source.isolation !== 'database' || hasServer(source as Tenant, context)
+}
+
+/**
+ * Has the source write down, from here on, which of the tenant's rows change. Again does no harm.
+ *
+ * Making a trigger locks its table against writers: when it is there, every transaction that has written to the table before has ended, and
+ * a snapshot that is taken afterwards sees what those did. Nothing more has to be waited for.
+ *
+ * ```sql
+ * create trigger tenancy_move_1f3a0c22_update after update on "public"."notes" for each row
+ * when (old."tenant_id" = '7f3c…'::text or new."tenant_id" = '7f3c…'::text) execute function tenancy.record_change('7f3c…', 'notes', 'id')
+ * ```
+ *
+ * @throws FST_TENANCY_TENANT_CONFLICT when a table's lock was not to be had
+ */
+export async function capture (context: ManagerContext, source: Housed): Promise<void> {
+  if (!await isServed(context, source)) return
+  const { tables: listed } = context.options
+  await withHome(context, source, async home => {
+    const tables = await inSession(home, { shared: listed.schema, isSnapshot: true }, client => readTables(client, home, listed))
+    await withClient(home.pool, async client => {
+      if (source.isolation === 'database') {
+        // It holds the locks that the triggers need, for as long as nobody decides it.
+        const { rows: [database] } = await client.query<{ name: string }>('select pg_catalog.current_database()::text as name')
+        await assertNonePrepared(client, { name: database?.name ?? '' })
+        await inTransaction(client, () => ensureMoveLog(client))
+      }
+      // Of a move that was cut short before it copied.
+      await client.query('delete from tenancy.move_changes where tenant_id = $1', [source.id])
+      for (const table of tables) {
+        if (await countTriggers(client, home, [table]) === events.length) continue
+        await locked(context, client, table.name, triggersOn(home, tables, table))
+      }
+    })
+  })
+}
+
+/** Takes away what {@link capture} made. Again does no harm. */
+export async function uncapture (context: ManagerContext, source: Housed): Promise<void> {
+  if (!await isServed(context, source)) return
+  await withHome(context, source, home => withClient(home.pool, async client => {
+    const { rows } = await client.query<{ table: string, name: string }>(`
+      select c.relname::text as table, t.tgname::text as name
+      from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+      where n.nspname = $1 and t.tgname = any($2) and t.tgparentid = 0 order by 1`, [home.schema, namesOf(home.tenant)])
+    for (const table of new Set(rows.map(row => row.table))) {
+      const drops = rows.filter(row => row.table === table).map(({ name }) => `drop trigger if exists ${quoteName(name)} on ${quoteName(home.schema)}.${quoteName(table)}`)
+      await locked(context, client, table, drops)
+    }
+    const { rows: [log] } = await client.query<{ there: boolean }>('select pg_catalog.to_regclass(\'tenancy.move_changes\') is not null as there')
+    if (log?.there === true) await client.query('delete from tenancy.move_changes where tenant_id = $1', [home.tenant])
+  }))
+}
+
+/** How many of the triggers of the home's tenant are on its tables, and at work. */
+async function countTriggers (client: SqlClient, home: Home, tables: readonly TenantTable[]): Promise<number> {
+  const { rows: [row] } = await client.query<{ count: number }>(`
+    select count(*)::int as count
+    from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = $1 and c.relname = any($2) and t.tgname = any($3) and t.tgenabled <> 'D'`, [home.schema, tables.map(({ name }) => name), namesOf(home.tenant)])
+  return row?.count ?? 0
+}
+
+/** Whether every change of these tables has been written down, as far as triggers that are there can say. */
+export async function isCaptured (client: SqlClient, home: Home, tables: readonly TenantTable[]): Promise<boolean> {
+  return await countTriggers(client, home, tables) === tables.length * events.length
+}
+
+// All of a table's or none, each attempt under a bounded wait.
+async function locked (context: ManagerContext, client: SqlClient, table: string, statements: readonly string[]): Promise<void> {
+  const { waitTimeout } = context.options
+  const patience = new Patience(client, { lockTimeout, patience: waitTimeout, onWait: () => {} })
+  await patience.attempt(table, () => inTransaction(client, async () => {
+    await client.query(`set local lock_timeout = '${lockTimeout}ms'; ${statements.join('; ')}`)
+  })).catch(async (error: unknown) => {
+    if (!(error instanceof SetupInvalidError)) throw error
+    const { rows: prepared } = await client.query<{ gid: string }>('select gid from pg_catalog.pg_prepared_xacts where database = pg_catalog.current_database() order by 1')
+    const what = prepared.length === 0 ? 'end the transactions that hold it (select * from pg_stat_activity)' : `the prepared ${prepared.map(({ gid }) => `'${gid}'`).join(', ')} may hold it: commit prepared or rollback prepared`
+    throw tenantConflict(`the lock of table '${table}', for the triggers that follow a move, was not to be had for ${waitTimeout / 1000} s: ${what}, then call again`)
+  })
+}
+
+function triggersOn (home: Home, tables: readonly TenantTable[], table: TenantTable): string[] {
+  const { name, tenantColumn } = table
+  const mine = (row: 'old' | 'new'): string => rowsOf(home, tables, table, row)
+  // Without the column, the row alone does not say whose it is: everybody's keys are written down, and the tenant's rows looked up by them.
+  const isTold = home.isShared && tenantColumn !== undefined
+  const when = { insert: mine('new'), update: `${mine('old')} or ${mine('new')}`, delete: mine('old') }
+  const call = `execute function tenancy.record_change(${[home.tenant, name, ...keyOf(table).map(column => column.name)].map(quoteText).join(', ')})`
+  return events.map((event, index) => {
+    const each = event === 'truncate' ? 'for each statement' : `for each row${isTold ? ` when (${when[event]})` : ''}`
+    return `create trigger ${quoteName(namesOf(home.tenant)[index] ?? '')} after ${event} on ${quoteName(home.schema)}.${quoteName(name)} ${each} ${call}`
+  })
+}
+
+// Two tenants may be on their way out of the same tables at once.
+function namesOf (tenant: string): string[] {
+  const hash = createHash('sha256').update(tenant).digest('hex').slice(0, 16)
+  return events.map(event => `tenancy_move_${hash}_${event}`)
+}

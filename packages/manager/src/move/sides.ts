@@ -1,0 +1,69 @@
+import { sqlState } from '@fastify-tenancy/database'
+import type pg from 'pg'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+import type { ManagerContext } from '../context.ts'
+import { Lines } from '../transfer/copy.ts'
+import type { Digest } from '../transfer/digester.ts'
+import { withHome, type Home } from '../transfer/home.ts'
+import { inSession } from '../transfer/session.ts'
+import { readTables, type TenantTable } from '../transfer/tables.ts'
+import type { Move } from './moves.ts'
+
+/** One end of a copy: a home with its tables, and a session in it. */
+export interface Side {
+  readonly home: Home
+  readonly client: pg.PoolClient
+  readonly tables: readonly TenantTable[]
+}
+
+/** Runs `work` in a transaction in each of the two homes, that of the source on one snapshot; in one for both where they are in one database. */
+export async function withSides<T> (context: ManagerContext, { source, target }: Move, signal: AbortSignal | undefined, work: (from: Side, to: Side) => Promise<T>): Promise<T> {
+  const { tables: listed } = context.options
+  const options = { shared: listed.schema, ...(signal && { signal }) }
+  const side = async (home: Home, client: pg.PoolClient): Promise<Side> => ({ home, client, tables: await readTables(client, home, listed) })
+  return retried(signal, () => withHome(context, source, from => withHome(context, target, to => to.pool === from.pool
+    // Within one database, rows need not come here: one session reads and writes.
+    ? inSession(to, { ...options, isRepeatable: true }, async client => work(await side(from, client), await side(to, client)))
+    : inSession(from, { ...options, isSnapshot: true }, reader => inSession(to, options, async writer => work(await side(from, reader), await side(to, writer)))))))
+}
+
+// serialization_failure: a shared row that the tenant's refer to was changed since the snapshot; deadlock_detected; lock_not_available
+const passing = new Set(['40001', '40P01', '55P03'])
+
+async function retried<T> (signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work()
+    } catch (error) {
+      if (attempt === 10 || signal?.aborted || !passing.has(sqlState(error) ?? '')) throw error
+      await sleep(50 * attempt * (0.5 + Math.random() / 2))
+    }
+  }
+}
+
+/** The snapshot on which a session reads. */
+export async function readSnapshot ({ client }: Side): Promise<string> {
+  const { rows: [row] } = await client.query<{ snapshot: string }>('select pg_catalog.pg_current_snapshot()::text as snapshot')
+  return row?.snapshot ?? ''
+}
+
+/** The lines of a query, one by one. Not begun before they are read: one connection has one COPY at a time. */
+export async function * streamed (client: pg.PoolClient, query: string, onDigest: (digest: () => Digest) => void = () => {}): AsyncGenerator<string> {
+  const lines = new Lines(client, query)
+  for await (const chunk of lines.read()) yield * chunk.toString('utf8', 0, chunk.length - 1).split('\n')
+  onDigest(() => lines.digest())
+}
+
+/** How far the sequences of a home are, by table and column: a number that was given to a row that is gone is not given again. */
+export async function readSequences ({ client, tables }: Side): Promise<Map<string, string>> {
+  const floors = new Map<string, string>()
+  for (const table of tables) {
+    for (const { name, sequence } of table.columns) {
+      if (sequence === null) continue
+      const { rows: [row] } = await client.query<{ value: string }>(`select last_value::text as value from ${sequence} where is_called`)
+      if (row !== undefined) floors.set(`${table.name} ${name}`, row.value)
+    }
+  }
+  return floors
+}

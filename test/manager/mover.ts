@@ -1,0 +1,51 @@
+// A tenant that is written while it moves: by SQL that runs in its old home at known steps of the move.
+import type { MoveInput } from '@fastify-tenancy/manager'
+import type { Test } from 'tap'
+
+import { ask } from '../support/sql.ts'
+import { elsewhere } from '../support/standstill.ts'
+import { house, unique, type House } from './houses.ts'
+import { build, contents, tables, type Place } from './traffic.ts'
+
+export interface Mover {
+  readonly on: House
+  readonly id: string
+  /** Where the tenant's rows are, in one of the strategies. */
+  place (isolation: string, shard?: string): Place
+  /** Moves with somebody who runs SQL in the old home, once at each step. */
+  move (input: MoveInput, source: Place, at: (step: string) => string | undefined): Promise<{ paused: number }>
+}
+
+export async function mover (t: Test, shards: readonly string[] = []): Promise<Mover> {
+  const on = await house(t, { build, tables, shards })
+  const id = unique(on, 'a')
+  const other = elsewhere(t)
+  const place = (isolation: string, shard = 'default'): Place => ({
+    url: isolation === 'database' ? on.superUrl.replace(/\/[^/]*$/, `/tenant_${id}`) : on.shardUrls[shard] ?? on.superUrl,
+    schema: isolation === 'schema' ? `tenant_${id}` : 'public',
+    tenant: isolation === 'rls' ? id : undefined
+  })
+  return {
+    on,
+    id,
+    place,
+    async move (input, source, at) {
+      const seen = new Set<string>()
+      return on.another({
+        progress ({ step }) {
+          if (step !== 'changes' && seen.has(step)) return
+          seen.add(step)
+          const sql = at(step)
+          if (sql !== undefined) other.run(source.url, sql)
+        }
+      }).move({ id }, input)
+    }
+  }
+}
+
+/** All rows of a tenant in one of its homes. */
+export const rows = (place: Place): Promise<Record<string, unknown>[]> => ask(place.url, contents(place))
+
+/** What a move leaves in the old home's database until it is done. */
+export const traces = `
+  select tgname::text as name from pg_trigger where tgname like 'tenancy_move_%' union all select table_name from tenancy.move_changes`
