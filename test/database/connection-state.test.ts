@@ -48,6 +48,55 @@ t.test('POOL-02 what a handler left open at the end of its scope is rolled back,
   await t.rejects(trx.commit().execute())
 })
 
+t.test('POOL-02 a value that cannot be encoded does not take the beginning of its transaction away', async t => {
+  const { a, b } = await oneConnection(t)
+  const circular: Record<string, unknown> = {}
+  circular.self = circular
+  await t.rejects(a.db.transaction().execute(async trx => {
+    await t.rejects(trx.insertInto('notes').values({ body: circular as never }).execute())
+    await trx.insertInto('notes').values({ body: 'acme:half' }).execute()
+    throw new Error('handler')
+  }), { message: 'handler' })
+  t.same(await bodies(a), [everything])
+  t.same(await bodies(b), ['globex:1'])
+})
+
+t.test('POOL-02 a stream that nobody reads on ends with its scope, and gives its connection back', async t => {
+  const { a, b } = await oneConnection(t)
+  const pid = await backend(a)
+  await a.db.insertInto('notes').values([{ body: 'acme:2' }, { body: 'acme:3' }]).execute()
+  const rows = a.db.selectFrom('notes').select('body').orderBy('id').stream(1)[Symbol.asyncIterator]()
+  t.match(await rows.next(), { value: { body: everything } })
+  a.scope.end()
+  t.same(await bodies(b), ['globex:1'])
+  t.not(await backend(b), pid)
+})
+
+t.test('POOL-02 the names that a connection has too many of are closed, whatever statement was to take them along', async t => {
+  const { a } = await oneConnection(t)
+  const ask = (db: typeof a.db, n: number, value: unknown): Promise<unknown> => sql`select ${sql.raw(String(n))} as n from notes where body = ${value}`.execute(db)
+  const circular: Record<string, unknown> = {}
+  circular.self = circular
+  for (let n = 0; n < 250; n++) {
+    await ask(a.db, n, 'x')
+    await t.rejects(ask(a.db, n, circular))
+  }
+  for (let n = 0; n < 100; n++) await a.db.transaction().execute(trx => ask(trx, n, 'x'))
+})
+
+t.test('POOL-02 on a pool of the caller\'s, what its last user did not await is not taken for our answer', async t => {
+  await on.admin('truncate notes')
+  const pool = new pg.Pool({ connectionString: on.url, max: 1 })
+  t.teardown(() => pool.end())
+  const database = await open(t, on, { url: pool })
+  const { db } = handle(t, database, 'acme')
+  const careless = await pool.connect()
+  const slow = careless.query('select pg_sleep(0.1)')
+  careless.release()
+  t.match(await db.insertInto('notes').values({ body: 'acme:after' }).returning('body').execute(), [{ body: 'acme:after' }])
+  await slow
+})
+
 t.test('POOL-02 a handler that throws inside a transaction leaves nothing', async t => {
   const { a, b } = await oneConnection(t)
   await t.rejects(a.db.transaction().execute(async trx => {

@@ -86,19 +86,35 @@ t.test('TRP-01 portions of a table that was made again are refused until it is k
   }), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE' })
 })
 
-t.test('the catalog is read again for what it does not know, and once for each table', async t => {
+t.test('the catalog is read again for what it does not know, once for each table, and as a whole once a minute', async t => {
   const asked: unknown[] = []
-  const tripwire = new Tripwire(async (_client, only) => {
+  let columns = new Map([[1, 2], [2, 1]])
+  const nobody = { query: async () => ({ rows: [] }) } as unknown as SqlClient
+  const tripwire = new Tripwire(nobody, async (_client, only) => {
     asked.push(only)
-    return new Map(only === undefined ? [[1, 2]] : only.map(table => [table, 0]))
+    return only === undefined ? columns : new Map(only.map(table => [table, 0]))
   })
-  const client = { query: async () => ({ rows: [] }) } as unknown as SqlClient
   const fields = [[0, 0], [1, 2], [7, 1], [8, 1]].map(([tableID = 0, columnID = 0]) => ({ name: 'x', tableID, columnID, dataTypeID: 25 }))
   const guard = tripwire.guard('acme')
-  await tripwire.learn(client)
+  await tripwire.refresh()
   t.same(guard.tenantColumns(fields.slice(0, 2)), [1])
   t.equal(guard.tenantColumns(fields), undefined)
-  await guard.learn(fields, client)
+  await guard.learn(fields, nobody)
   t.same(guard.tenantColumns(fields), [1])
-  t.same(asked, [undefined, [7, 8]])
+  t.same(asked.splice(0), [undefined, [7, 8]])
+
+  columns = new Map([[1, 3]])
+  t.same(guard.tenantColumns(fields.slice(0, 2)), [1])
+  t.same(asked, [], 'not within the minute')
+  const { now } = Date
+  t.teardown(() => { Date.now = now })
+  Date.now = () => now() + 60_001
+  guard.tenantColumns(fields)
+  await until(() => guard.tenantColumns(fields)?.length === 0)
+  t.same(asked, [undefined, [2, 7, 8]], 'once, and those that it had learned are not unlearned')
+})
+
+t.test('TRP-01 type parsers of the pool\'s do not blind it', async t => {
+  const { a } = await breached(t, holes['row-level security switched off'] ?? (async () => {}), { types: { getTypeParser: () => String } })
+  await t.rejects(a.db.selectFrom('notes').selectAll().execute(), { code: 'FST_TENANCY_ISOLATION_BREACH' })
 })

@@ -133,6 +133,10 @@ t.test('FNC-01 who passed a fence, in whatever way, does not take others past it
   await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_NOT_READY' }, 'a fence that somebody wrote by hand')
   await admin('truncate tenancy.fences')
   await read(old)
+  // As logical replication brings it, and tools that switch triggers off.
+  await admin('set session_replication_role = replica')
+  await admin('insert into tenancy.fences (tenant, home, reason) values (sha256($1), \'shared\', \'moving\')', [Buffer.from(acme.id)])
+  await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_NOT_READY' }, 'under another replication role')
 })
 
 t.test('while no fence changes, each tenant is looked up once, and no more', async t => {

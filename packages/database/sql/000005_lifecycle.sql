@@ -57,31 +57,42 @@ create table tenancy.fence_epoch (
   epoch text not null default gen_random_uuid()
 );
 
-insert into tenancy.fence_epoch default values;
-
 -- The same value as a constant that the planner writes into a plan: comparing with it costs nothing. A change of a function
 -- spoils the plans that it is written into, in every session, before the session's next transaction begins.
 create function tenancy.current_fence_epoch() returns text
-language sql stable parallel safe as $$ select null::text $$;
+language sql stable parallel safe as $$ select null::pg_catalog.text $$;
 
-create function tenancy.renew_fence_epoch() returns trigger
+-- Of two who change fences at once, the second waits here, and so they do not meet at the function.
+create function tenancy.end_fence_epoch() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
-declare
-  renewed text;
 begin
-  -- Of two at once, the second waits here, and so they do not meet at the function.
-  update tenancy.fence_epoch set epoch = gen_random_uuid() returning epoch into renewed;
-  execute format('create or replace function tenancy.current_fence_epoch() returns text language sql stable parallel safe as %L', format('select %L::text', renewed));
+  update tenancy.fence_epoch set epoch = gen_random_uuid();
   return null;
 end
 $$;
 
-create trigger renew_fence_epoch after insert or update or delete or truncate on tenancy.fences
-for each statement execute function tenancy.renew_fence_epoch();
+create function tenancy.publish_fence_epoch() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  execute format('create or replace function tenancy.current_fence_epoch() returns text language sql stable parallel safe as %L',
+    format('select %L::pg_catalog.text', new.epoch));
+  return null;
+end
+$$;
 
--- Of no row; it makes the first constant.
-delete from tenancy.fences;
+create trigger end_fence_epoch after insert or update or delete or truncate on tenancy.fences
+for each statement execute function tenancy.end_fence_epoch();
+
+-- Of the row, and always: rows that replication brings fire no trigger of a statement, and functions are not replicated.
+create trigger publish_fence_epoch after insert or update on tenancy.fence_epoch
+for each row execute function tenancy.publish_fence_epoch();
+
+alter table tenancy.fences enable always trigger end_fence_epoch;
+alter table tenancy.fence_epoch enable always trigger publish_fence_epoch;
+
+insert into tenancy.fence_epoch default values;
 
 -- Raises where a tenant is locked out of its home, but for a reason that the caller knows of. Otherwise the epoch in which it
 -- was not: both are read by one snapshot, so that an epoch never stands for a later fence.
@@ -104,7 +115,7 @@ begin
 end
 $$;
 
-revoke all on function tenancy.current_fence_epoch(), tenancy.renew_fence_epoch(), tenancy.pass_fence(text, text, text) from public;
+revoke all on function tenancy.current_fence_epoch(), tenancy.end_fence_epoch(), tenancy.publish_fence_epoch(), tenancy.pass_fence(text, text, text) from public;
 grant usage on schema tenancy to :"shared";
 grant execute on function tenancy.current_fence_epoch(), tenancy.pass_fence(text, text, text) to :"app", :"shared";
 

@@ -37,7 +37,7 @@ export type FenceHome = 'shared' | 'schema'
  *
  * num_nonnulls: settings that come back as text are a third of what the answer would weigh.
  */
-const pass = (home: FenceHome): string => `case when tenancy.current_fence_epoch() = $8 then $8 else tenancy.pass_fence($2, '${home}', $9) end
+const pass = (home: FenceHome): string => `case when tenancy.current_fence_epoch() operator(pg_catalog.=) $8 then $8 else tenancy.pass_fence($2, '${home}', $9) end
 , `
 const settings = `pg_catalog.set_config('tenancy.tenant', $2, true)
 , pg_catalog.set_config('role', $1, true)

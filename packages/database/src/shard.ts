@@ -65,7 +65,7 @@ export class Shard {
     this.#rows = new RowStrategy(options)
     this.#gate = options.database.requireMigration === undefined ? undefined : new MigrationGate(options.database.requireMigration)
     this.pool = new ConnectionPool(typeof url === 'string' ? budget.openPool(url, { ...defaultPoolSettings, max }) : url, typeof url === 'string', settings, fairness)
-    this.#tripwire = new Tripwire((client, only) => readTenantColumns(client, this.#tables, only))
+    this.#tripwire = new Tripwire(this.pool.pool, (client, only) => readTenantColumns(client, this.#tables, only))
   }
 
   /**
@@ -120,7 +120,7 @@ export class Shard {
       return { ...report, findings, warnings: bootWarnings(findings) }
     } finally {
       client.release()
-      if (this.#context !== undefined) await this.#tripwire.learn(this.pool.pool)
+      if (this.#context !== undefined) await this.#tripwire.refresh()
     }
   }
 

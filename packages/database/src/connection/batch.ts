@@ -56,6 +56,8 @@ export class UnjudgedError extends Error {
 }
 
 export interface BatchListener {
+  /** Names to close on the server first, because the record of them overflowed or the server lost them. Asked for when the batch is sent. */
+  takeClosing (): readonly string[]
   /** Looks at each row of the last statement before anybody else does. */
   readonly guard: RowGuard | undefined
   /** A portion of rows has come; return false to end the statement, or a promise to hold the next portion back. */
@@ -81,7 +83,6 @@ export class Batch {
   readonly name = ''
   readonly #statements: readonly WireStatement[]
   readonly #encoded: readonly WireValue[][]
-  readonly #closing: readonly string[]
   readonly #listener: BatchListener
   readonly #decoder: RowDecoder
   #tag = ''
@@ -96,11 +97,9 @@ export class Batch {
   #isSynced = false
   #isOver = false
 
-  /** @param closing names to close on the server first, because the record of them overflowed or the server lost them. */
-  constructor (statements: readonly WireStatement[], closing: readonly string[], types: unknown, listener: BatchListener) {
+  constructor (statements: readonly WireStatement[], types: unknown, listener: BatchListener) {
     this.#statements = statements
     this.#encoded = statements.map(encode)
-    this.#closing = closing
     this.#decoder = rowDecoder(types)
     this.#listener = listener
   }
@@ -110,7 +109,7 @@ export class Batch {
     this.#connection = connection
     // One write for the whole batch: without the cork each message would be a packet.
     connection.stream.cork()
-    for (const name of this.#closing) connection.close({ type: 'S', name })
+    for (const name of this.#listener.takeClosing()) connection.close({ type: 'S', name })
     this.#statements.forEach(({ text, name, isParsed, portion }, index) => {
       if (!isParsed) connection.parse({ text, name })
       connection.bind({ portal: '', statement: name, values: this.#encoded[index] ?? [] })
@@ -204,18 +203,24 @@ export class Batch {
     this.#connection?.sync()
   }
 
+  // Until it is sent, what the connection says is the answer to somebody else.
+  get #isSent (): boolean {
+    return this.#connection !== undefined
+  }
+
   heard (): void {
-    this.#isHeard = true
+    if (this.#isSent) this.#isHeard = true
   }
 
   parsed (): void {
+    if (!this.#isSent) return
     this.#isHeard = true
     const statement = this.#statements.slice(this.#current).find(({ isParsed }) => !isParsed)
     if (statement?.name) this.#listener.onParsed(statement.name, statement.text)
   }
 
   ready (status: 'I' | 'T' | 'E'): void {
-    this.#end(status)
+    if (this.#isSent) this.#end(status)
   }
 
   /** The connection ended. */

@@ -69,6 +69,7 @@ export class Lease {
   // Statements of one connection run one after the other, in the order they were asked for.
   readonly #queue: (() => void)[] = []
   #running = 0
+  #streams = 0
 
   /** @param onReturn called once, when the connection is back or destroyed. */
   constructor (client: pg.PoolClient, borrower: Borrower, settings: LeaseSettings, onReturn: () => void) {
@@ -84,6 +85,11 @@ export class Lease {
     return this.#isTransaction
   }
 
+  /** Whether rows are being read in portions: such a statement does not end by itself. */
+  get isStreaming (): boolean {
+    return this.#streams > 0
+  }
+
   /** Runs one row statement within the tenant's context. */
   run (query: Query): Promise<Reply> {
     return this.#inOrder(() => this.#runWithContext(query))
@@ -92,6 +98,7 @@ export class Lease {
   /** Like `run`, with rows in portions of `size`, read as they are asked for. */
   async * stream (query: Query, size: number): AsyncIterableIterator<unknown[]> {
     const portions = new Portions()
+    this.#streams++
     const end = this.#inOrder(() => this.#runWithContext(query, size, { onPortion: rows => portions.onPortion(rows) }))
     end.then(reply => portions.finish(reply.rows), (error: unknown) => portions.fail(error))
     try {
@@ -99,6 +106,7 @@ export class Lease {
     } finally {
       portions.cancel()
       await end.catch(() => {})
+      this.#streams--
     }
   }
 
@@ -127,7 +135,7 @@ export class Lease {
   /** Sends `savepoint`, `release savepoint` or `rollback to savepoint`. No context: in a failed transaction it would fail too. */
   control (text: string): Promise<void> {
     return this.#inOrder(async () => {
-      await this.#send([...this.#takeBegin(), control(text)])
+      await this.#send([...this.#beginning(), control(text)])
     })
   }
 
@@ -178,7 +186,7 @@ export class Lease {
     // Without parameters a plan is always the generic one: such a statement is not worth a name.
     const statementName = query.values.length > 0 && name !== '' ? this.#nameHere(name) : ''
     const send = (): Promise<BatchEnd> => {
-      const statements = this.#takeBegin()
+      const statements = this.#beginning()
       if (mayAskSequences && !this.#isTransaction) statements.push(forgetSequences)
       statements.push(this.#prepared(context, contextName, 0), this.#prepared(query, statementName, portion))
       return this.#send(statements, listener, this.#borrower.guard)
@@ -245,27 +253,29 @@ export class Lease {
     return { text, values, name: used, isParsed: used !== '' && this.#session.knows(used, text), portion }
   }
 
-  #takeBegin (): WireStatement[] {
-    const text = this.#pendingBegin
-    this.#pendingBegin = undefined
-    return text === undefined ? [] : [control(text), forgetSequences]
+  // It stays pending until it was sent: what cannot be encoded must not take it away from the statement after.
+  #beginning (): WireStatement[] {
+    return this.#pendingBegin === undefined ? [] : [control(this.#pendingBegin), forgetSequences]
   }
 
   #send (statements: readonly WireStatement[], { onPortion }: Pick<BatchListener, 'onPortion'> = {}, guard?: RowGuard): Promise<BatchEnd> {
     const session = this.#session
     const destroy = (): void => this.destroy()
+    let isOver = false
     return new Promise<BatchEnd>((resolve, reject) => {
-      const batch = new Batch(statements, session.takeClosing(), this.#settings.types, {
+      const batch = new Batch(statements, this.#settings.types, {
+        takeClosing: () => session.takeClosing(),
         // A reader of portions takes its time; the server is owed none for the next.
         ...(onPortion && { onPortion: async (rows: unknown[]) => {
           session.expect(this.#borrower.deadline, undefined)
           const isWanted = await onPortion(rows)
-          if (!this.#isReturned) session.expect(this.#borrower.deadline, destroy)
+          if (!isOver) session.expect(this.#borrower.deadline, destroy)
           return isWanted
         } }),
         guard,
         onParsed: (name, text) => session.learn(name, text),
         onEnd: end => {
+          isOver = true
           session.finish()
           const error = this.#errorOf(end)
           if (error === undefined) resolve(end)
@@ -275,6 +285,7 @@ export class Lease {
       if (this.#isReturned) throw returned()
       if (session.isDead) throw new DatabaseUnavailableError()
       session.expect(this.#borrower.deadline, destroy)
+      this.#pendingBegin = undefined
       session.send(batch)
     })
   }

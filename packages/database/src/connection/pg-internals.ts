@@ -25,6 +25,7 @@ export interface WireConnection {
   sync (): void
   sendCopyFail (reason: string): void
   on (event: string, listener: (message: never) => void): void
+  prependListener (event: string, listener: (message: never) => void): void
   once (event: string, listener: () => void): void
 }
 

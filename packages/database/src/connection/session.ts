@@ -47,10 +47,11 @@ export class Session {
       this.#batch?.lost()
     })
     client.connection.on('parameterStatus', this.#onParameterStatus)
-    // Listened to once for all batches: to come and go with each would cost as much as the rest of it.
-    client.connection.on('parseComplete', () => { this.#batch?.parsed() })
-    client.connection.on('bindComplete', () => { this.#batch?.heard() })
-    client.connection.on('readyForQuery', ({ status }: { status: 'I' | 'T' | 'E' }) => { this.#batch?.ready(status) })
+    // Listened to once for all batches: to come and go with each would cost as much as the rest of it. Before pg itself, which sends
+    // the next in line when it hears of ReadyForQuery: that one would be told of it, too.
+    client.connection.prependListener('parseComplete', () => { this.#batch?.parsed() })
+    client.connection.prependListener('bindComplete', () => { this.#batch?.heard() })
+    client.connection.prependListener('readyForQuery', ({ status }: { status: 'I' | 'T' | 'E' }) => { this.#batch?.ready(status) })
   }
 
   /** Sends a batch; one at a time. */

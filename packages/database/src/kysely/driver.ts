@@ -37,6 +37,19 @@ export class TenantDriver implements Driver {
   async init (): Promise<void> {}
 
   async acquireConnection (): Promise<TenantConnection> {
+    const lease = await this.#borrow()
+    return new TenantConnection(lease, this.#settings, lost => this.#replace(lost))
+  }
+
+  async #replace (lost: Lease): Promise<Lease> {
+    this.#leases.delete(lost)
+    lost.release()
+    const lease = await this.#borrow()
+    lease.takeOver(lost)
+    return lease
+  }
+
+  async #borrow (): Promise<Lease> {
     const { scope } = this.#settings
     scope.assertOpen()
     const lease = await this.#acquire()
@@ -45,16 +58,6 @@ export class TenantDriver implements Driver {
       lease.release()
       throw new ScopeClosedError()
     }
-    this.#leases.add(lease)
-    return new TenantConnection(lease, this.#settings, lost => this.#replace(lost))
-  }
-
-  async #replace (lost: Lease): Promise<Lease> {
-    this.#leases.delete(lost)
-    lost.release()
-    this.#settings.scope.assertOpen()
-    const lease = await this.#acquire()
-    lease.takeOver(lost)
     this.#leases.add(lease)
     return lease
   }
@@ -105,10 +108,10 @@ export class TenantDriver implements Driver {
   }
 
   // What was not awaited must not go on for somebody who has had their answer. A lone statement finishes by itself,
-  // complete or not at all; an open transaction has nobody left to end it.
+  // complete or not at all; an open transaction, or a stream that nobody reads on, has nobody left to end it.
   #onScopeClose (): void {
     for (const lease of this.#leases) {
-      if (lease.isTransaction || this.#settings.scope.isAborted) lease.destroy()
+      if (lease.isTransaction || lease.isStreaming || this.#settings.scope.isAborted) lease.destroy()
     }
   }
 }

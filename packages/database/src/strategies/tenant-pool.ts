@@ -26,7 +26,7 @@ export class TenantPool {
     this.pool = pool
     // All of it is one tenant's: nothing is kept for others.
     this.#connections = new ConnectionPool(pool, isOwned, { names: true, types }, { ...fairness, share: 1, spare: 0 })
-    this.#tripwire = new Tripwire((client, only) => readTenantColumns(client, tables, only))
+    this.#tripwire = new Tripwire(pool, (client, only) => readTenantColumns(client, tables, only))
   }
 
   get isRetired (): boolean {
@@ -63,7 +63,7 @@ export class TenantPool {
   // Once for each pool, before its first statement: a URL that leads to another tenant's database shows in the very first row.
   async #readCatalog (): Promise<void> {
     if (!this.#hasTripwire) return
-    this.#known ??= this.#tripwire.learn(this.pool)
+    this.#known ??= this.#tripwire.refresh()
     try {
       await this.#known
     } catch (error) {
