@@ -4,6 +4,7 @@ import { sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
 import t from 'tap'
 
+import { transactionWords } from '../../packages/manager/src/migrations/transaction-words.ts'
 import { failure, migrations, type Migrations } from '../support/migrations.ts'
 import { connect } from '../support/sql.ts'
 import { house, unique } from './houses.ts'
@@ -37,7 +38,7 @@ t.test('MIG-13 a check tries the tenants\' set on the one that is furthest behin
 
   write('tenant', '003_wrong', 'await sql`alter table notes add country text`.execute(db)')
   t.match(await failure(manager.migrate({ check: true })), {
-    code: 'FST_TENANCY_MIGRATION_FAILED', message: /^migration '003_wrong' of tenant t0002 failed: .*already exists: nothing was changed$/,
+    code: 'FST_TENANCY_MIGRATION_FAILED', message: /^migration '003_wrong' of tenant t0002 failed: .*already exists: all was taken back$/,
     report: { failures: [{ shard: 'default', tenant: 't0002', migration: '003_wrong' }] }
   })
   write('tenant', '003_wrong', 'await sql`create table public.leaks (tenant_id text, what text)`.execute(db)')
@@ -87,13 +88,41 @@ t.test('where there is no tenant yet, the whole of the tenants\' set is tried in
   const before = await digest(admin)
   t.match(await manager.migrate({ check: true }), { tenants: { migrated: 0 }, failures: [] })
   write('tenant', '003_tags', 'await sql`alter table tags add id int`.execute(db)')
-  t.match(await failure(manager.migrate({ check: true })), { message: /^migration '003_tags' of a new tenant failed: relation "tags" does not exist: nothing was changed$/ })
-  write('tenant', '003_tags', 'await sql`commit`.execute(db)')
-  t.match(await failure(manager.migrate({ check: true })), { message: /ended the transaction/ }, 'what cannot be taken back is said')
-  await admin('do $$ begin execute (select format(\'drop schema %I cascade\', nspname) from pg_namespace where nspname like \'tenancy_check_%\'); end $$')
-  await admin('drop table countries')
+  t.match(await failure(manager.migrate({ check: true })), { message: /^migration '003_tags' of a new tenant failed: relation "tags" does not exist: all was taken back$/ })
   write('tenant', '003_tags', 'await sql`create index concurrently on notes (body)`.execute(db)', undefined, 'export const transaction = false')
   write('tenant', '004_after', 'await sql`create table after ()`.execute(db)')
   t.match(await manager.migrate({ check: true }), { failures: [], unrehearsed: ['003_tags', '004_after'] })
   t.same(await digest(admin), before)
+})
+
+t.test('MIG-13 a migration that says commit or rollback is refused before that is sent: a check of it leaves nothing', async t => {
+  const { manager, write, schemas, admin } = await migrations(t)
+  await schemas(1)
+  write('shared', '001_stays', 'await sql`create table stays (id int)`.execute(db); await sql`select 1`.execute(db)')
+  const before = await digest(admin)
+  const refused = async (statements: string, word: string): Promise<void> => {
+    write('shared', '002_ends', `await sql.raw(${JSON.stringify(statements)}).execute(db); await sql\`create table stray (id int)\`.execute(db); await sql\`select 1\`.execute(db)`)
+    t.match(await failure(manager.migrate({ check: true })), { message: new RegExp(`'002_ends' of the shared tables .* take '${word}' out of it: all was taken back$`) }, statements)
+  }
+  await refused('commit', 'commit')
+  await refused('/* back */ ROLLBACK', 'rollback')
+  await refused('create table a (id int); end; create table b (id int)', 'end')
+  t.same(await digest(admin), before)
+  // What these words mean is then not what they look like.
+  write('shared', '002_ends', `for (const text of ${JSON.stringify(['set standard_conforming_strings = off', 'select \'a\\\'\'; commit; select \'\''])}) await sql.raw(text).execute(db)`)
+  t.match(await failure(manager.migrate({ check: true })), { message: /ended the transaction that it ran in, and what it did until then stays: take commit and rollback out of it$/ }, 'what could not be taken back is said')
+  t.not(JSON.stringify(await digest(admin)), JSON.stringify(before), 'control: it shows')
+})
+
+t.test('a statement that ends a transaction is found wherever it is one, and nowhere else', async t => {
+  for (const [text, words] of [
+    ['Commit and chain', 'commit and chain'], ['-- why\n /* so /* nested */ */ begin', 'begin'], ['start  transaction read only', 'start transaction read'], ['abort', 'abort'],
+    ['select \'a\';;rollback work', 'rollback work'], ['prepare transaction \'x\'', 'prepare transaction \'x\''], ['select e\'\\\'\'; commit', 'commit'],
+    ['select a$b$ from c; commit; select d$b$', 'commit'], ['create function f () returns int begin atomic select case when true then 1 end; select 2; end; commit', 'commit']
+  ] as const) t.equal(transactionWords(text), words, text)
+  for (const text of [
+    'rollback to savepoint a', 'rollback to a', 'rollback work to savepoint a', 'savepoint a; release a', 'prepare commit as select 1', 'select \';commit;\'', 'select e\'\\\';commit\'',
+    'select 1 as "a; commit"', 'do $$ begin commit; end $$', 'select $x$ ; $$ ; commit; $x$', '/* ; commit; /* */ ; end; */ select 1', 'select 1 -- ; commit', 'create table commit_log (id int); select end_date from begin_list',
+    'create function f () returns int begin atomic select case when true then 1 end; select 2; end', 'create procedure "p" () language sql begin atomic update a set b = 1; end; select 1'
+  ]) t.equal(transactionWords(text), undefined, text)
 })

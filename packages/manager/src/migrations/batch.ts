@@ -1,6 +1,7 @@
 import type { SqlClient } from '@fastify-tenancy/database'
 
 import type { StatementRunner } from './dialect.ts'
+import { transactionWords } from './transaction-words.ts'
 
 // What changes the schema has no parameters and answers nothing that Kysely would hand on.
 const schemaChange = /^\s*(?:create|alter|drop|comment|grant|revoke)\b/i
@@ -38,7 +39,10 @@ export class Batch implements StatementRunner {
 
   hold (text: string): boolean {
     const isHeld = schemaChange.test(text)
-    if (isHeld) this.add(text)
+    if (isHeld) {
+      assertWithin(text)
+      this.add(text)
+    }
     return isHeld
   }
 
@@ -61,6 +65,7 @@ export class Batch implements StatementRunner {
   /** Runs one statement, after what was kept back. */
   async run (text: string, values: readonly unknown[]): Promise<Answer> {
     this.#assertOpen()
+    assertWithin(text)
     this.#running++
     try {
       await this.flush()
@@ -95,4 +100,10 @@ export class Batch implements StatementRunner {
   #assertOpen (): void {
     if (this.#isEnded) throw new Error('a migration ran a statement after its up() or down() had returned: await every statement')
   }
+}
+
+// Once it is sent, what came before it stays, and what comes after it is the login's own, one by one.
+function assertWithin (text: string): void {
+  const words = transactionWords(text)
+  if (words !== undefined) throw new Error(`a migration runs in a transaction, which is begun and ended for it: take '${words}' out of it`)
 }

@@ -10,7 +10,7 @@ import { readEntry } from './ledger.ts'
 import type { ResolvedMigrateInput } from './options.ts'
 import { shardSource, tenantPlace } from './place.ts'
 import type { Plan, Sets, TenantStanding } from './plan.ts'
-import { rehearse, type Part } from './rehearsal.ts'
+import { rehearse, TransactionEnded, type Part } from './rehearsal.ts'
 import { failureOf, sentence, tally, type SharedReport } from './report.ts'
 import { inspectTables, protectListed } from './shared.ts'
 
@@ -88,5 +88,5 @@ function refused (shard: string, error: unknown): unknown {
   if (error instanceof MigrationInvalidError) return error
   const { at, cause } = error as { readonly at?: Part, readonly cause?: unknown }
   const failure = failureOf(shard, at?.tenant, at === undefined ? error : cause)
-  return migrationFailed(`${sentence(failure, at?.where)}: nothing was changed`, { shared: [], tenants: tally(), failures: [failure], unrehearsed: [] }, failure.error)
+  return migrationFailed(`${sentence(failure, at?.where)}${failure.error instanceof TransactionEnded ? '' : ': all was taken back'}`, { shared: [], tenants: tally(), failures: [failure], unrehearsed: [] }, failure.error)
 }

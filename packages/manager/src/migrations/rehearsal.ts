@@ -33,7 +33,7 @@ export interface RehearsalInput {
   readonly retries: number
 }
 
-/** Why a part failed; all was taken back. */
+/** Why a part failed; all was taken back, but for {@link TransactionEnded}. */
 export class PartFailure extends Error {
   readonly at: Part
   override readonly cause: unknown
@@ -44,6 +44,9 @@ export class PartFailure extends Error {
     this.cause = cause
   }
 }
+
+/** It got past those who look for it: not all was taken back. */
+export class TransactionEnded extends Error {}
 
 class TakenBack extends Error {}
 
@@ -110,7 +113,7 @@ async function runPart (client: SqlClient, { batch, trx, part: { schema, isNew =
       await setImmediate()
       batch.assertIdle()
       const { rows: [row] } = await batch.run('select pg_catalog.current_setting(\'tenancy.migrating\', true) as state', [])
-      if ((row as { state?: string } | undefined)?.state !== 'check') throw new Error('the migration ended the transaction that it ran in, and what it did until then stays: take commit and rollback out of it')
+      if ((row as { state?: string } | undefined)?.state !== 'check') throw new TransactionEnded('the migration ended the transaction that it ran in, and what it did until then stays: take commit and rollback out of it')
     } catch (error) {
       throw new StepFailure(migration, error)
     }

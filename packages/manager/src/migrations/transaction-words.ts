@@ -1,0 +1,53 @@
+// In this order: what is quoted, or a comment, has no statements in it.
+const tokens = /--[^\n\r]*|\/\*|[eE]'[^'\\]*(?:(?:\\[^]|'')[^'\\]*)*'|'[^']*'|"[^"]*"|\$(?<tag>(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[^]*?\$\k<tag>\$|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*|\S/g
+const maybe = /\b(?:begin|start|commit|end|rollback|abort|prepare)\b/i
+const ending = /^(?:begin|start transaction|commit|end|rollback(?! (?:(?:work|transaction) )?to )|abort|prepare transaction) /
+
+/**
+ * The first statement of a text that begins or ends a transaction, in its first words; `rollback to savepoint` does neither.
+ * What a function or a `do` block says is not looked at: there the server itself refuses it.
+ */
+export function transactionWords (text: string): string | undefined {
+  if (!maybe.test(text)) return undefined
+  let start: string[] = []
+  let depth = 0
+  let before = ''
+  for (const token of significant(text)) {
+    const word = token.toLowerCase()
+    // The body of a function in SQL has statements of its own, up to the `end` that is no case's.
+    if (word === 'atomic' && before === 'begin') depth = 1
+    else if (depth > 0 && word === 'case') depth++
+    else if (depth > 0 && word === 'end') depth--
+    before = word
+    if (word === ';' && depth === 0) {
+      if (isEnding(start)) return start.join(' ')
+      start = []
+    } else if (start.length < 3) start.push(word)
+  }
+  return isEnding(start) ? start.join(' ') : undefined
+}
+
+function isEnding (start: readonly string[]): boolean {
+  return ending.test(`${start.join(' ')} `)
+}
+
+function * significant (text: string): Generator<string> {
+  const scan = new RegExp(tokens)
+  for (let found = scan.exec(text); found !== null; found = scan.exec(text)) {
+    const [token] = found
+    if (token === '/*') scan.lastIndex = endOfComment(text, scan.lastIndex)
+    else if (!token.startsWith('--')) yield token
+  }
+}
+
+/** They may be in each other. */
+function endOfComment (text: string, from: number): number {
+  const marks = /\/\*|\*\//g
+  marks.lastIndex = from
+  for (let depth = 1; depth > 0;) {
+    const found = marks.exec(text)
+    if (found === null) return text.length
+    depth += found[0] === '/*' ? 1 : -1
+  }
+  return marks.lastIndex
+}
