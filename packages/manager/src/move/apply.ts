@@ -2,11 +2,11 @@ import { quoteName, quoteText, sqlState } from '@fastify-tenancy/database'
 
 import { lineOf, linesOf } from '../transfer/lines.ts'
 import { insertFrom } from '../transfer/load.ts'
-import { fromOf, rowsOf, type TenantTable } from '../transfer/tables.ts'
+import { fromOf, rowsOf } from '../transfer/tables.ts'
+import { changedRow, isKeyed, type Both } from './changed-row.ts'
 import { Unreplayable } from './errors.ts'
 import { handOver } from './hand-over.ts'
 import type { Side } from './sides.ts'
-import { hasKey, keyOf } from './stage.ts'
 
 /**
  * Makes the target's rows what `pg_temp.changed` says they are, and compares. All in one statement: foreign keys are asked at its end, and what
@@ -19,23 +19,22 @@ import { hasKey, keyOf } from './stage.ts'
  * ```
  */
 export async function applyChanges (from: Side, to: Side, names: readonly string[]): Promise<void> {
-  const tables = to.tables.filter(({ name }) => names.includes(name))
+  const tables = to.tables.filter(({ name }) => names.includes(name)).map(table => ({ table, like: from.tables.find(({ name }) => name === table.name) ?? table }))
   await to.client.query('analyze pg_temp.changed')
   const restore = await quietTriggers(to, names)
-  const parts = tables.flatMap((table, index) => [`d${index} as (${deleteFrom(to, table)} returning 1)`, `i${index} as (${insertInto(to, table, index)})`])
+  const parts = tables.flatMap((both, index) => [`d${index} as (${deleteFrom(to, both)} returning 1)`, `i${index} as (${insertInto(to, both, index)})`])
   const statement = `with ${parts.join(', ')} select`
   await to.client.query('savepoint changes')
   await to.client.query(statement).catch(async (error: unknown) => {
     if (!handsOver(error)) throw error
     await to.client.query('rollback to changes')
-    for (const table of tables.filter(table => isKeyed(table) && table.isActedOn)) await to.client.query(handOver(to, table))
+    for (const both of tables.filter(both => staysIn(both))) await to.client.query(handOver(to, both))
     await to.client.query(statement)
   })
   if (restore !== '') await to.client.query(restore)
-  for (const table of tables) {
-    const like = from.tables.find(({ name }) => name === table.name) ?? table
-    const { rows: [row] } = await to.client.query<{ count: number }>(differing(to, table, like))
-    if (row?.count !== 0) throw new Unreplayable(`table '${table.name}' came out with other rows`)
+  for (const both of tables) {
+    const { rows: [row] } = await to.client.query<{ count: number }>(differing(to, both))
+    if (row?.count !== 0) throw new Unreplayable(`table '${both.table.name}' came out with other rows`)
   }
 }
 
@@ -44,24 +43,23 @@ function handsOver (error: unknown): boolean {
   return ['23505', '23P01'].includes(sqlState(error) ?? '')
 }
 
-function isKeyed (table: TenantTable): boolean {
-  return keyOf(table).length > 0
-}
-
-function changedRow (table: TenantTable): string {
-  return hasKey(table, index => `c.key[${index + 1}]`)
+// Its deletion would take other rows along, or be refused for them.
+function staysIn (both: Both): boolean {
+  return isKeyed(both) && both.table.isActedOn
 }
 
 // A row that is there again leaves first, so that unique values can change hands. Not where its deletion would take other rows along.
-function deleteFrom ({ home, tables }: Side, table: TenantTable): string {
+function deleteFrom ({ home, tables }: Side, both: Both): string {
+  const { table } = both
   const mine = rowsOf(home, tables, table)
-  if (!isKeyed(table)) return `delete from ${fromOf(home, table)} t where ${mine}`
-  return `delete from ${fromOf(home, table)} t using pg_temp.changed c where c.tab = ${quoteText(table.name)} and ${changedRow(table)} and ${mine}${table.isActedOn ? ' and c.line is null' : ''}`
+  if (!isKeyed(both)) return `delete from ${fromOf(home, table)} t where ${mine}`
+  return `delete from ${fromOf(home, table)} t using pg_temp.changed c where c.tab = ${quoteText(table.name)} and ${changedRow(both)} and ${mine}${staysIn(both) ? ' and c.line is null' : ''}`
 }
 
-function insertInto ({ home, tables }: Side, table: TenantTable, index: number): string {
+function insertInto ({ home, tables }: Side, both: Both, index: number): string {
+  const { table } = both
   const lines = `(select c.line from pg_temp.changed c where c.tab = ${quoteText(table.name)} and c.line is not null and (select pg_catalog.count(*) from d${index}) >= 0)`
-  if (!isKeyed(table) || !table.isActedOn) return insertFrom(home, table, lines)
+  if (!staysIn(both)) return insertFrom(home, table, lines)
   const key = table.keys.find(({ isPrimary }) => isPrimary)?.columns ?? []
   const set = table.columns.filter(({ name, isFixed }) => !isFixed && !key.includes(name)).map(({ name }) => `${quoteName(name)} = excluded.${quoteName(name)}`)
   // Somebody else's row of the same key stays as it is, and ours is then missed.
@@ -70,12 +68,13 @@ function insertInto ({ home, tables }: Side, table: TenantTable, index: number):
 }
 
 // How many rows are not, to the character, what was read in the source.
-function differing ({ home, tables }: Side, table: TenantTable, like: TenantTable): string {
+function differing ({ home, tables }: Side, both: Both): string {
+  const { table, like } = both
   const own = `c.tab = ${quoteText(table.name)}`
-  if (isKeyed(table)) {
+  if (isKeyed(both)) {
     return `
       select count(*)::int as count from pg_temp.changed c
-      left join lateral (select ${lineOf(table, like)} as line from ${fromOf(home, table)} t where ${changedRow(table)} and ${rowsOf(home, tables, table)}) now on true
+      left join lateral (select ${lineOf(table, like)} as line from ${fromOf(home, table)} t where ${changedRow(both)} and ${rowsOf(home, tables, table)}) now on true
       where ${own} and c.line is distinct from now.line`
   }
   const [there, told] = [`select line from (${linesOf(home, tables, table, like)}) lines`, `select c.line from pg_temp.changed c where ${own}`]

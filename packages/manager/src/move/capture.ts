@@ -29,7 +29,7 @@ export async function isServed (context: ManagerContext, source: Housed): Promis
  * a snapshot that is taken afterwards sees what those did. Nothing more has to be waited for.
  *
  * ```sql
- * create trigger tenancy_move_1f3a0c22_update after update on "public"."notes" for each row
+ * create or replace trigger tenancy_move_1f3a0c22_update after update on "public"."notes" for each row
  * when (old."tenant_id" = '7f3c…'::text or new."tenant_id" = '7f3c…'::text) execute function tenancy.record_change('7f3c…', 'notes', 'id')
  * ```
  *
@@ -49,10 +49,7 @@ export async function capture (context: ManagerContext, source: Housed): Promise
       }
       // Of a move that was cut short before it copied.
       await client.query('delete from tenancy.move_changes where tenant_id = $1', [source.id])
-      for (const table of tables) {
-        if (await countTriggers(client, home, [table]) === events.length) continue
-        await locked(context, client, table.name, triggersOn(home, tables, table))
-      }
+      for (const table of tables) await locked(context, client, table.name, triggersOn(home, tables, table))
     })
   })
 }
@@ -74,18 +71,20 @@ export async function uncapture (context: ManagerContext, source: Housed): Promi
   }))
 }
 
-/** How many of the triggers of the home's tenant are on its tables, and at work. */
-async function countTriggers (client: SqlClient, home: Home, tables: readonly TenantTable[]): Promise<number> {
+/**
+ * Whether every change of these tables has been written down, as far as triggers that are there can say: each is at work, and writes down what is
+ * the primary key now.
+ */
+export async function isCaptured (client: SqlClient, home: Home, tables: readonly TenantTable[]): Promise<boolean> {
   const { rows: [row] } = await client.query<{ count: number }>(`
     select count(*)::int as count
     from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = $1 and c.relname = any($2) and t.tgname = any($3) and t.tgenabled <> 'D'`, [home.schema, tables.map(({ name }) => name), namesOf(home.tenant)])
-  return row?.count ?? 0
-}
-
-/** Whether every change of these tables has been written down, as far as triggers that are there can say. */
-export async function isCaptured (client: SqlClient, home: Home, tables: readonly TenantTable[]): Promise<boolean> {
-  return await countTriggers(client, home, tables) === tables.length * events.length
+    join pg_catalog.json_to_recordset($2::json) e (name text, args json) on e.name = c.relname
+    where n.nspname = $1 and t.tgname = any($3) and t.tgenabled <> 'D' and t.tgargs = (
+      select string_agg(pg_catalog.convert_to(arg, pg_catalog.getdatabaseencoding()) || '\\x00'::bytea, ''::bytea order by place)
+      from pg_catalog.json_array_elements_text(e.args) with ordinality u (arg, place))`,
+  [home.schema, JSON.stringify(tables.map(table => ({ name: table.name, args: argumentsOf(home, table) }))), namesOf(home.tenant)])
+  return row?.count === tables.length * events.length
 }
 
 // All of a table's or none, each attempt under a bounded wait.
@@ -108,11 +107,15 @@ function triggersOn (home: Home, tables: readonly TenantTable[], table: TenantTa
   // Without the column, the row alone does not say whose it is: everybody's keys are written down, and the tenant's rows looked up by them.
   const isTold = home.isShared && tenantColumn !== undefined
   const when = { insert: mine('new'), update: `${mine('old')} or ${mine('new')}`, delete: mine('old') }
-  const call = `execute function tenancy.record_change(${[home.tenant, name, ...keyOf(table).map(column => column.name)].map(quoteText).join(', ')})`
+  const call = `execute function tenancy.record_change(${argumentsOf(home, table).map(quoteText).join(', ')})`
   return events.map((event, index) => {
     const each = event === 'truncate' ? 'for each statement' : `for each row${isTold ? ` when (${when[event]})` : ''}`
-    return `create trigger ${quoteName(namesOf(home.tenant)[index] ?? '')} after ${event} on ${quoteName(home.schema)}.${quoteName(name)} ${each} ${call}`
+    return `create or replace trigger ${quoteName(namesOf(home.tenant)[index] ?? '')} after ${event} on ${quoteName(home.schema)}.${quoteName(name)} ${each} ${call}`
   })
+}
+
+function argumentsOf ({ tenant }: Home, table: TenantTable): string[] {
+  return [tenant, table.name, ...keyOf(table).map(({ name }) => name)]
 }
 
 // Two tenants may be on their way out of the same tables at once.

@@ -10,22 +10,26 @@ import { loadTables, type LineSource } from '../transfer/load.ts'
 import type { ManifestTable } from '../transfer/manifest.ts'
 import { inSession } from '../transfer/session.ts'
 import { readTables, type TenantTable } from '../transfer/tables.ts'
+import { isServed } from './capture.ts'
 import { MoveFailedError } from './errors.ts'
+import { followProblem } from './fit.ts'
 import type { Move } from './moves.ts'
 import { readSequences, readSnapshot, streamed, withSides, type Side } from './sides.ts'
 
 /** Checks, before anybody is locked out, that the rows can go where they are to go. */
 export async function assertMovable (context: ManagerContext, { source, target }: Move): Promise<void> {
   const { tables: listed } = context.options
+  const isFollowed = await isServed(context, source)
   const sizes = await withHome(context, source, home => inSession(home, { shared: listed.schema, isSnapshot: true }, async client => {
     const tables = await readTables(client, home, listed)
-    const sizes: Pick<ManifestTable, 'name' | 'columns' | 'rows'>[] = []
-    for (const { name, columns } of tables) sizes.push({ name, columns, rows: await countRows(client, home, tables, [name]) })
+    const sizes: (TenantTable & Pick<ManifestTable, 'rows'>)[] = []
+    for (const table of tables) sizes.push({ ...table, rows: await countRows(client, home, tables, [table.name]) })
     return sizes
   }))
   await withHome(context, target, home => inSession(home, { shared: listed.schema, isSnapshot: true }, async client => {
     const tables = await readTables(client, home, listed)
     refuse(formProblem(sizes, tables))
+    if (isFollowed) refuse(followProblem(sizes, tables))
     refuse(await keyProblem(client, home, sizes, tables))
     if (home.isShared && await countRows(client, home, tables, tables.map(({ name }) => name)) > 0) refuse('rows of the tenant are in the tables that it is to move to already: look what they are, and remove them')
   }))

@@ -1,15 +1,16 @@
 import { quoteName, quoteText } from '@fastify-tenancy/database'
 
-import { fromOf, rowsOf, type TenantTable } from '../transfer/tables.ts'
+import { fromOf, rowsOf } from '../transfer/tables.ts'
+import { changedRow, type Both } from './changed-row.ts'
 import type { Side } from './sides.ts'
-import { hasKey } from './stage.ts'
 
 /**
  * The statement that updates, one by one, those changed rows of a table that may not leave it for a moment, for as long as one more can be: of two
  * rows that share a unique value in turn (`is_default`), the one that gives it up comes before the one that gets it. What needs rows that
  * are not there yet is left as it is.
  */
-export function handOver ({ home, tables }: Side, table: TenantTable): string {
+export function handOver ({ home, tables }: Side, both: Both): string {
+  const { table } = both
   const key = table.keys.find(({ isPrimary }) => isPrimary)?.columns ?? []
   const set = table.columns.filter(({ name, isFixed }) => !isFixed && !key.includes(name))
   if (set.length === 0) return 'select'
@@ -27,7 +28,7 @@ begin
     foreach next in array todo loop
       begin
         update ${fromOf(home, table)} t set ${values.join(', ')} from pg_temp.changed c, pg_catalog.json_to_record(c.line::json) r (${record.join(', ')})
-        where c.n = next and ${hasKey(table, index => `c.key[${index + 1}]`)} and ${rowsOf(home, tables, table)};
+        where c.n = next and ${changedRow(both)} and ${rowsOf(home, tables, table)};
       exception when unique_violation or exclusion_violation or foreign_key_violation then
         stuck := stuck || next;
       end;

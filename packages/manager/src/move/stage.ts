@@ -10,14 +10,18 @@ import { streamed, type Side } from './sides.ts'
 const page = 100
 
 /** The columns by which a row is found again; none where there is no primary key, or one that the row's other values make. */
-export function keyOf ({ order, columns }: TenantTable): readonly TableColumn[] {
+export function keyOf ({ order, columns }: Pick<TenantTable, 'order' | 'columns'>): readonly TableColumn[] {
   const key = order.map(name => columns.find(column => column.name === name)).filter(column => column !== undefined)
   return key.length === order.length ? key : []
 }
 
-/** The condition under which a row that is called `t` has a key. `part` is the text of its n-th column, from 0. */
-export function hasKey (table: TenantTable, part: (index: number) => string): string {
-  return keyOf(table).map(({ name, type }, index) => `t.${quoteName(name)} = (${part(index)})::${type}`).join(' and ')
+/**
+ * The condition under which a row that is called `t` has a key of the source's. `part` is the text of its n-th column, from 0.
+ *
+ * @param like the source's table, where `table` is the target's: the primary keys of the two may have other columns, or these in another order
+ */
+export function hasKey (table: TenantTable, part: (index: number) => string, like: Pick<TenantTable, 'order' | 'columns'> = table): string {
+  return keyOf(like).map(({ name, type: own }, index) => `t.${quoteName(name)} = (${part(index)})::${table.columns.find(column => column.name === name)?.type ?? own}`).join(' and ')
 }
 
 /**

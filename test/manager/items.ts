@@ -1,0 +1,55 @@
+// A tenant of one small table, or of what a test makes, which somebody writes at known steps of its move.
+import type { ManagerOptions, MovedTenant, MoveInput } from '@fastify-tenancy/manager'
+import type { Test } from 'tap'
+
+import { elsewhere } from '../support/standstill.ts'
+import { house, unique, type House } from './houses.ts'
+
+export interface Items {
+  readonly on: House
+  readonly id: string
+  /** Moves, and runs the SQL that `at` answers for a step to its end before the step after it begins. */
+  move (input: MoveInput, at?: (step: string) => string | undefined, more?: Partial<ManagerOptions>): Promise<MovedTenant>
+  /** Runs SQL as the superuser, while this thread stands still. */
+  run (sql: string): void
+}
+
+/** What the table of the tests is. In shared tables, its key leads with the tenant. */
+export const plain = (isShared: boolean): string => `create table items (${isShared ? 'tenant_id text not null, ' : ''}id bigint not null, body text, primary key (${isShared ? 'tenant_id, ' : ''}id))`
+
+/** The same with a trigger that says when a row was changed last. */
+export const touched = (isShared: boolean): string => `${plain(isShared)};
+  alter table items add column touched_at timestamptz;
+  create function touch_items () returns trigger language plpgsql as $f$ begin new.touched_at := clock_timestamp(); return new; end $f$;
+  create trigger touch before update on items for each row execute function touch_items()`
+
+export async function items (t: Test, build: (isShared: boolean) => string = plain, tenant: readonly string[] = ['items'], shards: readonly string[] = []): Promise<Items> {
+  const on = await house(t, { build, tables: { tenant: [...tenant], shared: ['countries'] }, shards })
+  const id = unique(on, 'a')
+  const other = elsewhere(t)
+  await on.manager.create({ slug: 'acme', id })
+  return {
+    on,
+    id,
+    run (sql) { other.run(on.superUrl, sql) },
+    async move (input, at = () => undefined, more = {}) {
+      return on.another({
+        ...more,
+        progress ({ step }) {
+          const sql = at(step)
+          if (sql !== undefined) other.run(on.superUrl, sql)
+        }
+      }).move({ id }, input)
+    }
+  }
+}
+
+/** Answers `sql` at the first time of a step. */
+export function once (step: string, sql: string): (step: string) => string | undefined {
+  let isDone = false
+  return now => {
+    if (isDone || now !== step) return undefined
+    isDone = true
+    return sql
+  }
+}

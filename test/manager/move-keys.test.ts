@@ -1,0 +1,51 @@
+// Rows are found again in the new home by the key of the old one, whatever the new one's is.
+import t from 'tap'
+
+import { items, once } from './items.ts'
+
+t.jobs = 2
+
+t.test('a row is found again by the old home\'s primary key where the new home has another, or the same in another order', { buffered: true }, async t => {
+  const { on, id, move } = await items(t, isShared => isShared
+    ? 'create table items (tenant_id text not null, id bigint not null, n bigint not null, body text, primary key (tenant_id, n)); create table pairs (tenant_id text not null, a int, b int, body text, primary key (tenant_id, a, b))'
+    : 'create table items (id bigint primary key, n bigint not null unique, body text); create table pairs (a int, b int, body text, primary key (b, a))', ['items', 'pairs'])
+  await on.admin('insert into items select $1, g, 11 - g, \'row \' || g from generate_series(1, 10) g', [id])
+  await on.admin('insert into pairs select $1, g, 11 - g from generate_series(1, 10) g', [id])
+  const shared = (): Promise<object[]> => on.admin('select id, n, body from items where tenant_id = $1 union all select a, b, body from pairs where tenant_id = $1 order by 1, 2, 3', [id])
+  const own = (): Promise<object[]> => on.admin(`select id, n, body from "tenant_${id}".items union all select a, b, body from "tenant_${id}".pairs order by 1, 2, 3`)
+  await move({ isolation: 'schema' }, once('snapshot', 'delete from items where n = 3; delete from pairs where a = 3'))
+  t.same(await own(), await shared())
+  t.equal((await shared()).length, 18, 'control: it was written meanwhile')
+  await on.manager.confirmMove({ id })
+  await move({ isolation: 'rls' }, once('snapshot', `delete from "tenant_${id}".items where id = 1; update "tenant_${id}".items set body = 'again' where id = 2; update "tenant_${id}".pairs set b = 99 where a = 2`))
+  t.same(await shared(), await own())
+  t.equal((await shared()).filter(row => JSON.stringify(row).includes('again')).length, 1)
+})
+
+t.test('a move is refused before it copies where rows cannot leave the new home for a moment, and its key is another', { buffered: true }, async t => {
+  const { on, id, move } = await items(t, isShared => `
+    create table items (${isShared ? 'tenant_id text not null, ' : ''}id bigint not null unique, n bigint not null, primary key (${isShared ? 'tenant_id, n' : 'id'}));
+    create table parts (${isShared ? 'tenant_id text not null, ' : ''}id bigint primary key, item bigint references items (id) on delete cascade)`, ['items', 'parts'])
+  await t.rejects(move({ isolation: 'schema' }, step => step === 'capture' ? 'select 1/0' : undefined), { code: 'FST_TENANCY_MOVE_FAILED', message: /primary key of table 'items' is \(id\) there, and \(n\) here/ })
+  t.match(await on.manager.get({ id }), { isolation: 'rls', status: 'active' })
+  t.same(await on.admin('select from tenancy.moves union all select from tenancy.fences'), [])
+})
+
+t.test('triggers that were left behind by another move are made anew, and a primary key that changes meanwhile ends the move', { buffered: true }, async t => {
+  const { on, id, move } = await items(t)
+  await on.admin('insert into items select $1, g from generate_series(1, 5) g', [id])
+  const triggers = 'select count(*)::int as count from pg_trigger where tgname like \'tenancy_move_%\''
+  await t.rejects(move({ isolation: 'schema' }, once('snapshot', `update items set body = id; alter table items drop constraint items_pkey; alter table items add primary key (tenant_id, body)`)), { code: 'FST_TENANCY_MOVE_FAILED' })
+  t.same(await on.admin(triggers), [{ count: 0 }])
+  await on.admin(`alter table items drop constraint items_pkey; alter table items add primary key (tenant_id, id)`)
+  let stale = ''
+  await move({ isolation: 'schema' }, once('check', `
+    do $$ declare event text; begin
+      foreach event in array array['insert', 'update', 'delete'] loop
+        execute format('create trigger %I after %s on items for each row execute function tenancy.record_change(%L, %L, %L)', 'tenancy_move_' || left(encode(sha256('${id}'), 'hex'), 16) || '_' || event, event, '${id}', 'items', 'body');
+      end loop;
+      execute format('create trigger %I after truncate on items execute function tenancy.record_change(%L, %L, %L)', 'tenancy_move_' || left(encode(sha256('${id}'), 'hex'), 16) || '_truncate', '${id}', 'items', 'body');
+    end $$`)).catch((error: Error) => { stale = error.message })
+  t.equal(stale, '')
+  t.same(await on.admin(`select id from "tenant_${id}".items order by 1`), await on.admin('select id from items order by 1'))
+})
