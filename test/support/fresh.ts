@@ -4,6 +4,8 @@ import { randomBytes } from 'node:crypto'
 import pg from 'pg'
 import type { Test } from 'tap'
 
+import { until } from './until.ts'
+
 /** The server that the runner started, as its superuser. */
 export function serverUrl (): string {
   const url = process.env.TEST_DATABASE_URL
@@ -20,6 +22,8 @@ export async function freshDatabase (t: Test): Promise<string> {
   // Half the time of the default, which writes it all through the log.
   await onServer(client => client.query(`create database ${name} strategy file_copy`))
   t.teardown(() => onServer(async client => {
+    // A pool has ended a little before its sockets are closed: one that is told to go meanwhile has nobody to tell it to.
+    await until(async () => (await client.query('select from pg_stat_activity where datname = $1', [name])).rowCount === 0, 500).catch(() => {})
     await client.query(`drop database if exists ${name} with (force)`)
     const { rows } = await client.query<{ rolname: string }>(
       'select rolname from pg_roles where rolname like \'%\\_\' || substr(md5($1), 1, 8)', [name])
