@@ -4,7 +4,8 @@ import t from 'tap'
 
 import { GatheredReads } from '../../packages/cache/src/gathered-reads.ts'
 import { noRedis } from '../support/fresh.ts'
-import { startRedis } from '../support/services.ts'
+import { freePort, startRedis } from '../support/services.ts'
+import { until } from '../support/until.ts'
 import { appWith, cacheOf } from './stub.ts'
 
 const keysOf = (count: number): string[] => Array.from({ length: count }, (_, at) => `k${at}`)
@@ -68,4 +69,37 @@ for (const [isTogether, commands] of [[true, [['a', 'x', 'y', 'b', 'x']]], [fals
   isDown = false
   t.equal((await reads.read('a', 'x')).payload, 'x')
   t.same(asked, [...commands, ['a', 'x']])
+})
+
+t.test('a Redis that keeps slots behind one address gives each tenant his values, too', { skip: noRedis }, async t => {
+  const { url, stop } = await startRedis({ args: ['--cluster-enabled', 'yes', '--cluster-port', `${await freePort()}`] })
+  t.teardown(stop)
+  const raw = new Redis(url)
+  t.teardown(() => { raw.disconnect() })
+  await raw.call('CLUSTER', 'ADDSLOTSRANGE', 0, 16_383)
+  await until(async () => String(await raw.call('CLUSTER', 'INFO')).includes('cluster_state:ok'))
+  await t.rejects(raw.mget('{a}', '{b}'), { message: /^CROSSSLOT/ }, 'control: it refuses keys of several tenants')
+  const app = await appWith({ redis: url, onStoreError: 'throw' })
+  t.teardown(() => app.close())
+  await app.ready()
+  const ids = ['a', 'b', 'c']
+  for (const id of ids) for (const key of keysOf(2)) await cacheOf(app, id).set(key, `${id}:${key}`)
+  for (const turn of ['first', 'next']) {
+    t.same(await Promise.all(ids.flatMap(id => keysOf(3).map(key => cacheOf(app, id).get(key)))), ids.flatMap(id => [`${id}:k0`, `${id}:k1`, undefined]), turn)
+  }
+})
+
+t.test('tenants that may not share a command are asked for one by one from then on, and their failures are their own', async t => {
+  const asked: string[][] = []
+  const reads = new GatheredReads(async wanted => {
+    asked.push(wanted.map(({ tenant }) => tenant))
+    if (wanted.length > 1) throw new Error('CROSSSLOT Keys in request don\'t hash to the same slot')
+    if (wanted[0]?.tenant === 'b') throw new Error('CROSSSLOT again')
+    return wanted.flatMap(({ keys }) => keys.map(payload => ({ payload, staleAt: Infinity, isCounter: false, stamp: undefined })))
+  }, true)
+  for (const commands of [[['a', 'b', 'c'], ['a'], ['b'], ['c']], [['a'], ['b'], ['c']]]) {
+    const results = await Promise.allSettled(['a', 'b', 'c'].map(tenant => reads.read(tenant, 'x')))
+    t.same(results.map(({ status }) => status), ['fulfilled', 'rejected', 'fulfilled'])
+    t.same(asked.splice(0), commands)
+  }
 })

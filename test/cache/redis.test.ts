@@ -5,7 +5,7 @@ import { setImmediate } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
 import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
-import { ScopeTransaction, type ScopeLogger } from '@fastify-tenancy/core'
+import { ScopeTransaction, tenantKey, type ScopeLogger } from '@fastify-tenancy/core'
 import { openRedis } from '@fastify-tenancy/redis'
 
 import { RedisStore } from '../../packages/cache/src/redis-store.ts'
@@ -210,6 +210,25 @@ t.test('an outage is logged once, and its end, whatever is asked of the cache me
   await until(async () => await cache.wrap('k', () => 2) === 2 && await cache.get('k') === 2)
   t.match(lines[1], /^the cache reaches Redis again/)
   t.equal(lines.length, 2)
+})
+
+t.test('what Redis refuses is logged once for each kind, without what was to be stored', { skip: noRedis }, async t => {
+  const { url, raw } = await server(t)
+  const lines: string[] = []
+  const hear = (details: object, line: string): void => { lines.push(`${line} ${JSON.stringify(details)}`) }
+  const caches = openCache(resolveCacheOptions({ redis: url }), { ...silent, info: hear, warn: hear, error: hear })
+  t.teardown(() => caches.close())
+  await caches.start()
+  const cache = caches.forScope(scopeOf('acme'))
+  await raw.call('ACL', 'SETUSER', 'default', '-mget')
+  await raw.rpush(tenantKey('acme', 'cache-epoch'), 'no token')
+  for (let at = 0; at < 3; at++) {
+    t.equal(await cache.get('k'), undefined)
+    await cache.set('k', 'a secret')
+  }
+  t.match(lines, [/^Redis refuses what the cache asks of it.*NOPERM/, /^Redis refuses what the cache asks of it.*WRONGTYPE/])
+  t.equal(lines.length, 2)
+  t.notMatch(lines.join(), /secret|acme/)
 })
 
 t.test('RED-01 Redis down at boot: the app starts, the cache misses, and fills when Redis is there', { skip: noRedis }, async t => {

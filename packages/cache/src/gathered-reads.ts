@@ -30,7 +30,7 @@ interface Asked {
  */
 export class GatheredReads {
   readonly #readMany: ReadMany
-  readonly #isTogether: boolean
+  #isTogether: boolean
   readonly #asked = new Map<string, Asked>()
 
   /** @param isTogether whether several tenants may share a command. */
@@ -85,7 +85,17 @@ export class GatheredReads {
         }
       }
     } catch (error) {
+      if (together.length > 1 && isCrossSlot(error)) {
+        this.#isTogether = false
+        for (const asked of together) void this.#send([asked])
+        return
+      }
       for (const { readers: byKey } of together) for (const readers of byKey.values()) for (const reader of readers) reader.reject(error)
     }
   }
+}
+
+/** Keys of several tenants in one command: also a plain client may have a Cluster behind it, which says so at the first one. */
+export function isCrossSlot (error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith('CROSSSLOT')
 }
