@@ -55,7 +55,7 @@ for (const [to, dieAt] of [['schema', moveSteps], ['database', ['provision', 'ca
     t.same(await exported(t, on, id), before)
     t.same(await on.admin(traces), [])
     t.equal(await inProcess(t, on, id, { confirm: true }, ['data']), 'SIGKILL')
-    t.same(await done(on, id), ['wait', 'data'])
+    t.same(await done(on, id), ['wait', 'release', 'data'])
     await on.manager.confirmMove({ id })
     t.same(await on.admin('select count(*)::int as rows from tasks where tenant_id = $1', [id]), [{ rows: 0 }])
     t.same(await exported(t, on, id), before)

@@ -1,6 +1,7 @@
 import { tenantConflict, type Tenant } from '@fastify-tenancy/core'
-import { ensureMoveLog, inTransaction, quoteName, quoteText, SetupInvalidError, type SqlClient } from '@fastify-tenancy/database'
+import { ensureMoveLog, inTransaction, quoteName, quoteText, SetupInvalidError, sqlState, type SqlClient } from '@fastify-tenancy/database'
 import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 import { Patience } from '../adopt/patience.ts'
 import type { ManagerContext } from '../context.ts'
@@ -12,8 +13,12 @@ import { inSession } from '../transfer/session.ts'
 import { readTables, rowsOf, type TenantTable } from '../transfer/tables.ts'
 import { keyOf } from './stage.ts'
 
-/** How long one attempt may queue for the lock of a table, behind which writers queue, and readers where a trigger goes. In milliseconds. */
+/** How long one attempt may queue for the lock of a table, behind which writers queue. In milliseconds. */
 const lockTimeout = 500
+
+/** The same where a trigger goes: readers queue behind it, those of other tenants, too. And how long they then have the table for themselves. */
+const goingTimeout = 50
+const rest = { first: 250, longest: 5_000 }
 
 const events = ['insert', 'update', 'delete', 'truncate'] as const
 
@@ -64,7 +69,7 @@ export async function uncapture (context: ManagerContext, source: Housed): Promi
       where n.nspname = $1 and t.tgname = any($2) and t.tgparentid = 0 order by 1`, [home.schema, namesOf(home.tenant)])
     for (const table of new Set(rows.map(row => row.table))) {
       const drops = rows.filter(row => row.table === table).map(({ name }) => `drop trigger if exists ${quoteName(name)} on ${quoteName(home.schema)}.${quoteName(table)}`)
-      await locked(context, client, table, drops)
+      await dropped(context, client, table, drops)
     }
     const { rows: [log] } = await client.query<{ there: boolean }>('select pg_catalog.to_regclass(\'tenancy.move_changes\') is not null as there')
     if (log?.there === true) await client.query('delete from tenancy.move_changes where tenant_id = $1', [home.tenant])
@@ -91,14 +96,38 @@ export async function isCaptured (client: SqlClient, home: Home, tables: readonl
 async function locked (context: ManagerContext, client: SqlClient, table: string, statements: readonly string[]): Promise<void> {
   const { waitTimeout } = context.options
   const patience = new Patience(client, { lockTimeout, patience: waitTimeout, onWait: () => {} })
-  await patience.attempt(table, () => inTransaction(client, async () => {
-    await client.query(`set local lock_timeout = '${lockTimeout}ms'; ${statements.join('; ')}`)
-  })).catch(async (error: unknown) => {
+  await patience.attempt(table, () => attempt(client, lockTimeout, statements)).catch(async (error: unknown) => {
     if (!(error instanceof SetupInvalidError)) throw error
-    const { rows: prepared } = await client.query<{ gid: string }>('select gid from pg_catalog.pg_prepared_xacts where database = pg_catalog.current_database() order by 1')
-    const what = prepared.length === 0 ? 'end the transactions that hold it (select * from pg_stat_activity)' : `the prepared ${prepared.map(({ gid }) => `'${gid}'`).join(', ')} may hold it: commit prepared or rollback prepared`
-    throw tenantConflict(`the lock of table '${table}', for the triggers that follow a move, was not to be had for ${waitTimeout / 1000} s: ${what}, then call again`)
+    throw await notHad(client, table, waitTimeout)
   })
+}
+
+async function dropped (context: ManagerContext, client: SqlClient, table: string, statements: readonly string[]): Promise<void> {
+  const { waitTimeout } = context.options
+  const deadline = Date.now() + waitTimeout
+  for (let pause = rest.first; ; pause = Math.min(pause * 2, rest.longest)) {
+    try {
+      return await attempt(client, goingTimeout, statements)
+    } catch (error) {
+      // lock_not_available, deadlock_detected
+      if (!['55P03', '40P01'].includes(sqlState(error) ?? '')) throw error
+    }
+    const left = deadline - Date.now()
+    if (left <= 0) throw await notHad(client, table, waitTimeout)
+    await sleep(Math.min(pause * (0.5 + Math.random() / 2), left))
+  }
+}
+
+async function attempt (client: SqlClient, timeout: number, statements: readonly string[]): Promise<void> {
+  await inTransaction(client, async () => {
+    await client.query(`set local lock_timeout = '${timeout}ms'; ${statements.join('; ')}`)
+  })
+}
+
+async function notHad (client: SqlClient, table: string, wait: number): Promise<Error> {
+  const { rows: prepared } = await client.query<{ gid: string }>('select gid from pg_catalog.pg_prepared_xacts where database = pg_catalog.current_database() order by 1')
+  const what = prepared.length === 0 ? 'end the transactions that hold it (select * from pg_stat_activity)' : `the prepared ${prepared.map(({ gid }) => `'${gid}'`).join(', ')} may hold it: commit prepared or rollback prepared`
+  return tenantConflict(`the lock of table '${table}', for the triggers that follow a move, was not to be had for ${wait / 1000} s: ${what}, then call again`)
 }
 
 function triggersOn (home: Home, tables: readonly TenantTable[], table: TenantTable): string[] {

@@ -10,6 +10,7 @@ import { runSteps, type Step } from '../lifecycle/run-steps.ts'
 import { hasOwnTables } from '../migrations/migrate-tenant.ts'
 import { withClient } from '../shard-pools.ts'
 import type { Housed } from '../transfer/home.ts'
+import { uncapture } from './capture.ts'
 import { forgetMove, readMove, type Move } from './moves.ts'
 import { removeCopy } from './undo.ts'
 
@@ -27,6 +28,8 @@ export async function confirmMove (context: ManagerContext, ref: TenantRef): Pro
 function confirmSteps (context: ManagerContext, tenant: TenantRecord, { source, target }: Move): Step<object>[] {
   return [
     { name: 'wait', run: () => wait(context, source) },
+    // Left by a move that could not take them away: they would write down each row that is now removed.
+    { name: 'release', run: async () => source.isolation === 'database' ? undefined : uncapture(context, source) },
     { name: 'data', run: () => removeCopy(context, tenant, source, target) },
     { name: 'role', run: () => narrowRole(context, source, target) },
     { name: 'ledger', run: () => removeLedgers(context, target) },

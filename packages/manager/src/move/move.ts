@@ -2,9 +2,9 @@ import { tenantConflict, type TenantRecord, type TenantRef } from '@fastify-tena
 
 import type { ManagerContext } from '../context.ts'
 import { changeTenant } from '../lifecycle/audit.ts'
-import { fence, liftFence, waitForOlder } from '../lifecycle/fence.ts'
+import { fence, waitForOlder } from '../lifecycle/fence.ts'
 import { findTenant, withTenant } from '../lifecycle/find.ts'
-import { openOperation } from '../lifecycle/journal.ts'
+import { openOperation, withoutPasswords } from '../lifecycle/journal.ts'
 import { runSteps, type Step } from '../lifecycle/run-steps.ts'
 import { assertStatus } from '../lifecycle/state.ts'
 import { migrateTenant } from '../migrations/migrate-tenant.ts'
@@ -17,12 +17,14 @@ import { markSwitched, readMove, writeMove, type Move } from './moves.ts'
 import { Pause } from './pause.ts'
 import { followChanges, replayChanges } from './replay.ts'
 import { assertElsewhere, destination, type MoveInput } from './target.ts'
-import { clearLedgerCopy, undoMove } from './undo.ts'
+import { clearLedgerCopy, letIn, undoMove } from './undo.ts'
 
 /** A tenant that has moved. */
 export interface MovedTenant extends TenantRecord {
   /** For how long it was locked out, in milliseconds; 0 where nothing was copied. */
   readonly paused: number
+  /** What is left to do, in a sentence: triggers that could not be taken away from its old tables. {@link Manager.confirmMove} tries again. */
+  readonly note?: string
 }
 
 /** What later steps need of earlier ones. */
@@ -32,6 +34,7 @@ interface MoveState {
   /** When the tenant was locked out: ISO. */
   readonly pausedAt: string
   readonly paused: number
+  readonly note?: string
 }
 
 export async function moveTenant (context: ManagerContext, ref: TenantRef, input: MoveInput): Promise<MovedTenant> {
@@ -59,11 +62,11 @@ export async function moveTenant (context: ManagerContext, ref: TenantRef, input
     }
   })
   try {
-    const { paused } = await runSteps(context, {
+    const { paused, note } = await runSteps<MoveState>(context, {
       tenant, kind: 'move', input: { from: describe(old?.source ?? tenant), to: describe(target), pause: `${pause / 1000}s` }, state: { seen: '', pausedAt: '', paused: 0 },
       steps: moveSteps(context, tenant, target, new Pause(pause)).map(begun)
     })
-    return { ...await findTenant(context, tenant), paused }
+    return { ...await findTenant(context, tenant), paused, ...(note !== undefined && { note }) }
   } catch (error) {
     // What cannot be taken back now is taken up, or cancelled, by the next call. The first error is the one that matters.
     if (isAtWork) await undoMove(context, tenant).catch(() => {})
@@ -90,6 +93,12 @@ function moveSteps (context: ManagerContext, tenant: TenantRecord, target: House
     await clearLedgerCopy(context, move)
     await provisionTenant(context, { ...tenant, ...move.target })
   }
+  const follow = async (): Promise<void> => {
+    const { source } = await homes()
+    // A move that was taken back only in part may have left the lock: whoever begins again with the copy has the tenant served.
+    await letIn(context, tenant.status, source)
+    await capture(context, source)
+  }
   const lock = async (): Promise<Partial<MoveState>> => {
     const { source } = await homes()
     pause.begin()
@@ -107,7 +116,7 @@ function moveSteps (context: ManagerContext, tenant: TenantRecord, target: House
     { name: 'provision', run: provision },
     { name: 'migrate', run: async () => migrateTenant(context, { ...tenant, ...(await homes()).target }) },
     { name: 'check', run: async () => assertMovable(context, await homes()) },
-    { name: 'capture', run: async () => capture(context, (await homes()).source) },
+    { name: 'capture', run: follow },
     { name: 'snapshot', run: async () => ({ seen: await copyHome(context, await homes()) }) },
     { name: 'follow', run: async ({ seen }) => ({ seen: await followChanges(context, await homes(), seen) }) },
     { name: 'fence', run: lock },
@@ -115,7 +124,7 @@ function moveSteps (context: ManagerContext, tenant: TenantRecord, target: House
     { name: 'replay', run: async ({ seen }) => ({ seen: (await replayChanges(context, await homes(), seen, pause.begin())).seen }) },
     { name: 'switch', run: async () => switchHome(context, await homes()) },
     { name: 'open', run: async ({ pausedAt }) => open(context, await homes()).then(() => ({ paused: Date.now() - Date.parse(pausedAt) })) },
-    { name: 'release', run: async () => uncapture(context, (await homes()).source) }
+    { name: 'release', run: async () => release(context, (await homes()).source) }
   ]
 }
 
@@ -129,9 +138,17 @@ async function switchHome (context: ManagerContext, { source, target }: Move): P
 }
 
 async function open (context: ManagerContext, { target }: Move): Promise<void> {
-  const { status } = await findTenant(context, target)
-  if (status === 'suspended') await fence(context, target, 'suspended')
-  else await liftFence(context, target)
+  await letIn(context, (await findTenant(context, target)).status, target)
+}
+
+// The tenant has moved, and its old tables belong to others, who read them: what is left there fails nothing.
+async function release (context: ManagerContext, source: Housed): Promise<Pick<MovedTenant, 'note'>> {
+  try {
+    await uncapture(context, source)
+    return {}
+  } catch (error) {
+    return { note: withoutPasswords(`the triggers that followed the move are still there (${error instanceof Error ? error.message : String(error)}): confirm the move, or see the doctor, D516`) }
+  }
 }
 
 /** From rls to row, or back: the rows stay where they are. */

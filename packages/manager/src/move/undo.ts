@@ -29,7 +29,7 @@ export async function undoMove (context: ManagerContext, ref: TenantRef): Promis
     if (isChecked) {
       // First of all it is served again, from a home that is then written: what was copied is not enough to go on with.
       await forgetSteps(client, tenant.id, ['capture', 'snapshot', 'follow', 'fence', 'wait', 'replay'])
-      await (tenant.status === 'suspended' ? fence(context, move.source, 'suspended') : liftFence(context, move.source))
+      await letIn(context, tenant.status, move.source)
       await uncapture(context, move.source)
     }
     if (isChecked || await isMarked(context, tenant, move.target)) await removeCopy(context, tenant, move.target, move.source).catch(leaveOthers)
@@ -40,6 +40,11 @@ export async function undoMove (context: ManagerContext, ref: TenantRef): Promis
     })
     return findTenant(context, { id: tenant.id })
   })
+}
+
+/** Has a tenant served from a home, or only as far as one that is suspended is. Again does no harm. */
+export async function letIn (context: ManagerContext, status: TenantRecord['status'], home: Housed): Promise<void> {
+  await (status === 'suspended' ? fence(context, home, 'suspended') : liftFence(context, home))
 }
 
 // Before it was checked, what is in shared tables, or in a database that is marked as nobody's, may be somebody else's.
