@@ -114,6 +114,21 @@ t.test('MIG-13 a migration that says commit or rollback is refused before that i
   t.not(JSON.stringify(await digest(admin)), JSON.stringify(before), 'control: it shows')
 })
 
+t.test('MIG-06 what a check holds it cannot hold for ever: of a process that hangs or is gone, and of a statement that does not end', async t => {
+  const { another, url, ownerUrl } = await migrations(t)
+  const heard: unknown[] = []
+  const up: Migration['up'] = async db => {
+    const { rows: [row] } = await sql<{ now: string }>`select concat_ws(' ', ${sql.raw(['statement_timeout', 'idle_in_transaction_session_timeout', 'client_connection_check_interval'].map(name => `current_setting('${name}')`).join())}) as now`.execute(db)
+    heard.push(row?.now)
+  }
+  const given = { isolation: 'rls', migrations: { shared: { getMigrations: async () => ({ '001': { up } }) } } } as const
+  await another(given).migrate({ check: true })
+  const own = new URL(ownerUrl)
+  own.searchParams.set('options', '-c statement_timeout=15min -c idle_in_transaction_session_timeout=20s')
+  await another({ ...given, database: { url, ownerUrl: own.href } }).migrate({ check: true })
+  t.same(heard, ['1min 10s 1s', '15min 20s 1s'], 'the login\'s own is what its owner meant')
+})
+
 t.test('a statement that ends a transaction is found wherever it is one, and nowhere else', async t => {
   for (const [text, words] of [
     ['Commit and chain', 'commit and chain'], ['-- why\n /* so /* nested */ */ begin', 'begin'], ['start  transaction read only', 'start transaction read'], ['abort', 'abort'],

@@ -22,7 +22,7 @@ interface MigrateFlags {
 
 export function addMigrateCommands (program: Command, runner: Runner): void {
   program.command('migrate').description('bring the shared tables and all tenants to the newest migration; goes on where an earlier run stopped')
-    .option('--check', 'run what is pending of both sets (of the tenants\' on one of them), hold the tables against the configuration, and take all back')
+    .option('--check', 'run what is pending of both sets (of the tenants\' on one of them), hold the tables against the configuration, and take all back; what it touches stays locked until then: try what takes long on a copy of the database')
     .option('--shared', 'the shared tables only')
     .option('--tenants', 'the tenants only')
     .option('--only <tenant>', 'one tenant, by its slug or id:…', parseRef)

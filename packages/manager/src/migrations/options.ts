@@ -35,6 +35,7 @@ export interface MigrateInput {
   /**
    * Runs what is pending of the shared set, and of the tenants' in one tenant's schema and one tenant's database, holds the tables
    * against `options.tables`, and takes all back: a table of tenants' rows that would be left without a policy is an error.
+   * Its locks are held until the end of all that: try what takes long on a copy of the database.
    * @default false
    */
   readonly check?: boolean

@@ -48,6 +48,17 @@ export class PartFailure extends Error {
 /** It got past those who look for it: not all was taken back. */
 export class TransactionEnded extends Error {}
 
+// Every table it touched is locked until its end. Bounds that the login has of its own are what its owner meant.
+const bounds = `
+  do $$ declare setting text; value text; begin
+    for setting, value in values ('statement_timeout', '1min'), ('idle_in_transaction_session_timeout', '10s'), ('client_connection_check_interval', '1s') loop
+      begin
+        if pg_catalog.current_setting(setting) = '0' then perform pg_catalog.set_config(setting, value, true); end if;
+      exception when others then null; -- a server, or its system, that has no such thing
+      end;
+    end loop;
+  end $$`
+
 class TakenBack extends Error {}
 
 /**
@@ -73,7 +84,7 @@ export async function rehearse (connection: Connection, { source, parts, end, lo
 }
 
 async function takenBack (client: SqlClient, { parts, end, lockTimeout }: Pick<RehearsalInput, 'end' | 'lockTimeout'> & { readonly parts: readonly Part[] }): Promise<readonly string[]> {
-  const batch = new Batch(client, ['begin', `set local lock_timeout = ${lockTimeout}`, 'set local tenancy.migrating = \'check\''])
+  const batch = new Batch(client, ['begin', `set local lock_timeout = ${lockTimeout}`, bounds, 'set local tenancy.migrating = \'check\''])
   const left = new Set<string>()
   try {
     await new Kysely<unknown>({ dialect: new MigrationDialect(batch) }).transaction().execute(async trx => {
