@@ -18,10 +18,11 @@ import type { Side } from './sides.ts'
  * select
  * ```
  */
-export async function applyChanges (from: Side, to: Side, names: readonly string[]): Promise<void> {
+export async function applyChanges (from: Side, to: Side, changes: ReadonlyMap<string, number>): Promise<void> {
+  const names = [...changes.keys()]
   const tables = to.tables.filter(({ name }) => names.includes(name)).map(table => ({ table, like: from.tables.find(({ name }) => name === table.name) ?? table }))
   await to.client.query('analyze pg_temp.changed')
-  const restore = await quietTriggers(to, names)
+  const restore = await quietTriggers(to, changes)
   const parts = tables.flatMap((both, index) => [`d${index} as (${deleteFrom(to, both)} returning 1)`, `i${index} as (${insertInto(to, both, index)})`])
   const statement = `with ${parts.join(', ')} select`
   await to.client.query('savepoint changes')
@@ -37,6 +38,9 @@ export async function applyChanges (from: Side, to: Side, names: readonly string
     if (row?.count !== 0) throw new Unreplayable(`table '${both.table.name}' came out with other rows`)
   }
 }
+
+/** How many changes others' writes may wait for. More are copied, with all rows: that stops nobody. */
+const most = 20_000
 
 // unique_violation, exclusion_violation
 function handsOver (error: unknown): boolean {
@@ -87,14 +91,15 @@ function differing ({ home, tables }: Side, both: Both): string {
  *
  * @returns the statement that switches them on again
  */
-async function quietTriggers ({ client, home }: Side, names: readonly string[]): Promise<string> {
+async function quietTriggers ({ client, home }: Side, changes: ReadonlyMap<string, number>): Promise<string> {
   const { rows } = await client.query<{ table: string, name: string, enabled: string }>(`
     select c.relname::text as table, t.tgname::text as name, t.tgenabled::text as enabled
     from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = $1 and c.relname = any($2) and not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & 24 <> 0
-      and t.tgfoid is distinct from pg_catalog.to_regprocedure('tenancy.record_change()')`, [home.schema, names])
+      and t.tgfoid is distinct from pg_catalog.to_regprocedure('tenancy.record_change()')`, [home.schema, [...changes.keys()]])
   const each = (action: (enabled: string) => string): string => rows.map(({ table, name, enabled }) => `alter table ${quoteName(home.schema)}.${quoteName(table)} ${action(enabled)} trigger ${quoteName(name)}`).join('; ')
-  // In shared tables, others' writes queue behind this.
+  // In shared tables, others' writes queue behind this up to the commit.
+  if (rows.length > 0 && home.isShared && [...changes.values()].reduce((sum, count) => sum + count, 0) > most) throw new Unreplayable('others would wait for too long')
   if (rows.length > 0) await client.query(`set local lock_timeout = '500ms'; ${each(() => 'disable')}`)
   return each(enabled => enabled === 'A' ? 'enable always' : 'enable')
 }

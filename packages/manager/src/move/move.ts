@@ -118,7 +118,7 @@ function moveSteps (context: ManagerContext, tenant: TenantRecord, target: House
     { name: 'check', run: async () => assertMovable(context, await homes()) },
     { name: 'capture', run: follow },
     { name: 'snapshot', run: async () => ({ seen: await copyHome(context, await homes()) }) },
-    { name: 'follow', run: async ({ seen }) => ({ seen: await followChanges(context, await homes(), seen) }) },
+    { name: 'follow', run: async ({ seen }) => ({ seen: await followChanges(context, await homes(), seen, pause) }) },
     { name: 'fence', run: lock },
     { name: 'wait', run: wait },
     { name: 'replay', run: async ({ seen }) => ({ seen: (await replayChanges(context, await homes(), seen, pause.begin())).seen }) },

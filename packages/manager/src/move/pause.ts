@@ -20,12 +20,21 @@ export class Pause {
     return Math.max(this.#begun().at - Date.now(), 0)
   }
 
+  /** @throws FST_TENANCY_MOVE_FAILED when something that the pause has to hold would take longer, in milliseconds */
+  assertLonger (took: number): void {
+    if (took > this.#length) throw this.#tooShort()
+  }
+
   #begun (): { readonly at: number, readonly signal: AbortSignal } {
     if (this.#end !== undefined) return this.#end
     const controller = new AbortController()
-    const why = new MoveFailedError(`the tenant would have been without service for more than ${this.#length / 1000} s: move it when it is less busy, or allow a longer pause`)
+    const why = this.#tooShort()
     setTimeout(() => { controller.abort(why) }, this.#length).unref()
     this.#end = { at: Date.now() + this.#length, signal: controller.signal }
     return this.#end
+  }
+
+  #tooShort (): Error {
+    return new MoveFailedError(`the tenant would have been without service for more than ${this.#length / 1000} s: move it when it is less busy, or allow a longer pause`)
   }
 }

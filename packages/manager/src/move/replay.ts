@@ -8,6 +8,7 @@ import { isCaptured, isServed } from './capture.ts'
 import { copyHome } from './copy-home.ts'
 import { MoveFailedError, Unreplayable } from './errors.ts'
 import type { Move } from './moves.ts'
+import type { Pause } from './pause.ts'
 import { readSequences, readSnapshot, withSides, type Side } from './sides.ts'
 import { stageChanges } from './stage.ts'
 
@@ -19,15 +20,34 @@ export interface Replayed {
   readonly seen: string
   /** How many rows were brought over. */
   readonly changes: number
+  /** Whether all rows were copied again. */
+  readonly isCopy: boolean
 }
 
-/** Brings over what changes while the tenant is served, until little is left for its pause, or as much comes in as goes over. */
-export async function followChanges (context: ManagerContext, move: Move, first: string): Promise<string> {
-  for (let [seen, before] = [first, Infinity]; ;) {
+/**
+ * Brings over what changes while the tenant is served, until little is left for its pause, or as much comes in as goes over.
+ *
+ * @throws FST_TENANCY_MOVE_FAILED when the pause would be too short for what is left, or for the count of the rows
+ */
+export async function followChanges (context: ManagerContext, move: Move, first: string, pause: Pause): Promise<string> {
+  for (let [seen, before, copies] = [first, Infinity, 0]; ;) {
+    const begun = performance.now()
     const round = await replayChanges(context, move, seen)
-    if (round.changes <= few || round.changes > before / 2) return round.seen
+    const took = performance.now() - begun
     seen = round.seen
-    before = round.changes
+    if (round.isCopy) {
+      copies++
+      // What came in while all was copied is brought over like everything else.
+      before = Infinity
+      if (copies < 2) continue
+    } else if (round.changes > few && round.changes <= before / 2) {
+      before = round.changes
+      continue
+    }
+    // As much again is to be expected of the pause.
+    if (round.isCopy || round.changes > few) pause.assertLonger(took)
+    pause.assertLonger(await timeCounts(context, move))
+    return seen
   }
 }
 
@@ -40,26 +60,32 @@ export async function followChanges (context: ManagerContext, move: Move, first:
  */
 export async function replayChanges (context: ManagerContext, move: Move, seen: string, signal?: AbortSignal): Promise<Replayed> {
   const isFollowed = await isServed(context, move.source)
-  try {
-    return await withSides(context, move, signal, async (from, to) => {
+  const replayed = await replay().catch(async (error: unknown): Promise<Replayed> => {
+    if (!isUnreplayable(error)) throw error
+    return { seen: await copyHome(context, move, signal), changes: 0, isCopy: true }
+  })
+  context.options.progress?.({ operation: 'move', tenant: move.source.id, step: 'changes', done: replayed.changes })
+  return replayed
+
+  async function replay (): Promise<Replayed> {
+    const replayed = await withSides(context, move, signal, async (from, to) => {
       const problem = formProblem(from.tables, to.tables)
       if (problem !== undefined) throw new MoveFailedError(problem)
       if (isFollowed && !await isCaptured(from.client, from.home, from.tables)) throw new MoveFailedError('the triggers that follow the tenant\'s changes are not all there any more: move it again')
       const snapshot = await readSnapshot(from)
       const changes = isFollowed ? await stageChanges(from, to, seen) : new Map<string, number>()
-      if (changes.size > 0) await applyChanges(from, to, [...changes.keys()])
-      signal?.throwIfAborted()
-      if (signal !== undefined) {
+      if (changes.size > 0) await applyChanges(from, to, changes)
+      const count = [...changes.values()].reduce((sum, rows) => sum + rows, 0)
+      return { seen: snapshot, changes: count, isCopy: false }
+    })
+    // When the locks of the above are gone: in shared tables, others write. Nobody reads the target yet.
+    if (signal !== undefined) {
+      await withSides(context, move, signal, async (from, to) => {
         await raiseSequences(to.client, to.tables, await readSequences(from))
         await assertCounts(from, to)
-      }
-      const count = [...changes.values()].reduce((sum, rows) => sum + rows, 0)
-      context.options.progress?.({ operation: 'move', tenant: to.home.tenant, step: 'changes', done: count })
-      return { seen: snapshot, changes: count }
-    })
-  } catch (error) {
-    if (!isUnreplayable(error)) throw error
-    return { seen: await copyHome(context, move, signal), changes: 0 }
+      })
+    }
+    return replayed
   }
 }
 
@@ -69,8 +95,28 @@ function isUnreplayable (error: unknown): boolean {
 }
 
 async function assertCounts (from: Side, to: Side): Promise<void> {
-  for (const { name } of from.tables) {
-    const [before, after] = [await countRows(from.client, from.home, from.tables, [name]), await countRows(to.client, to.home, to.tables, [name])]
-    if (before !== after) throw new Unreplayable(`table '${name}' has ${after} of ${before} rows`)
-  }
+  const [before, after] = await bothCounts(from, to)
+  for (const [name, rows] of before) if (after.get(name) !== rows) throw new Unreplayable(`table '${name}' has ${after.get(name)} of ${rows} rows`)
+}
+
+/** How long the count within the pause will take, in milliseconds. */
+async function timeCounts (context: ManagerContext, move: Move): Promise<number> {
+  return withSides(context, move, undefined, async (from, to) => {
+    const begun = performance.now()
+    await bothCounts(from, to)
+    return performance.now() - begun
+  })
+}
+
+// Of two databases at once. One connection has one statement at a time.
+async function bothCounts (from: Side, to: Side): Promise<[ReadonlyMap<string, number>, ReadonlyMap<string, number>]> {
+  const names = from.tables.map(({ name }) => name)
+  if (from.client === to.client) return [await counts(from, names), await counts(to, names)]
+  return Promise.all([counts(from, names), counts(to, names)])
+}
+
+async function counts ({ client, home, tables }: Side, names: readonly string[]): Promise<ReadonlyMap<string, number>> {
+  const found = new Map<string, number>()
+  for (const name of names) found.set(name, await countRows(client, home, tables, [name]))
+  return found
 }

@@ -1,0 +1,60 @@
+// What is brought over while the tenant is served, and for how long others stand behind it.
+import t from 'tap'
+
+import { connect } from '../support/sql.ts'
+import { until } from '../support/until.ts'
+import { items, plain, touched } from './items.ts'
+
+t.jobs = 2
+
+t.test('the pause does not begin while a whole copy\'s time of changes is still to be brought over', { buffered: true }, async t => {
+  const { on, id, move } = await items(t)
+  await on.admin('insert into items select $1, g from generate_series(1, 3000) g', [id])
+  const steps: string[] = []
+  let copies = 0
+  await move({ isolation: 'schema' }, step => {
+    steps.push(step)
+    if (step === 'snapshot') return `truncate items; insert into items select '${id}', g from generate_series(1, 3000) g`
+    // Once the rows have been read again.
+    if (step === 'changes' && copies++ === 0) return 'update items set body = \'late\''
+    return undefined
+  })
+  const rounds = steps.filter(step => ['snapshot', 'changes', 'follow', 'fence'].includes(step))
+  t.same(rounds.slice(0, 4), ['snapshot', 'changes', 'changes', 'changes'], 'the copy, what came in meanwhile, and the rest')
+  t.same(rounds.slice(-3), ['follow', 'fence', 'changes'])
+  t.same(await on.admin(`select count(*)::int as count from "tenant_${id}".items where body = 'late'`), [{ count: 3000 }])
+})
+
+t.test('a move whose changes do not go one by one is refused before its tenant is locked out, where a copy takes longer than the pause', { buffered: true }, async t => {
+  const { on, id, move } = await items(t)
+  await on.admin('insert into items select $1, g from generate_series(1, 3000) g', [id])
+  const steps: string[] = []
+  const refill = `truncate items; insert into items select '${id}', g from generate_series(1, 3000) g`
+  await t.rejects(move({ isolation: 'schema', pause: '1ms' }, step => {
+    steps.push(step)
+    return step === 'snapshot' || step === 'changes' ? refill : undefined
+  }), { code: 'FST_TENANCY_MOVE_FAILED', message: /without service for more than 0.001 s/ })
+  t.notOk(steps.includes('fence'), 'it was served all the while')
+  t.equal(steps.filter(step => step === 'changes').length, 2, 'tried twice')
+  t.same(await on.admin('select from tenancy.fences union all select from tenancy.moves'), [])
+})
+
+t.test('others write into the shared tables that a tenant moves into while its rows are counted', { buffered: true }, async t => {
+  const { on, id, move } = await items(t, isShared => `${touched(isShared)}; ${plain(isShared).replace('items', 'other')}`, ['items', 'other'])
+  await on.admin('insert into items select $1, g from generate_series(1, 3) g', [id])
+  await move({ isolation: 'schema' })
+  await on.manager.confirmMove({ id })
+  const slow = await connect(t, on.superUrl)
+  let holding: Promise<unknown> = Promise.resolve()
+  const moving = move({ isolation: 'rls' }, step => {
+    if (step === 'wait') holding = slow.query('begin; lock table other in access exclusive mode')
+    return step === 'follow' ? `update "tenant_${id}".items set body = 'late' where id = 1` : undefined
+  })
+  await until(async () => (await on.admin('select from pg_locks where not granted and relation = \'other\'::regclass')).length > 0)
+  await holding
+  await on.admin('set lock_timeout = \'2s\'; insert into items values (\'neighbour\', 1)')
+  t.same(await on.admin('select body, tenant_id = \'neighbour\' as other from items order by id, body'), [{ body: 'late', other: false }, { body: null, other: true }, { body: null, other: false }, { body: null, other: false }], 'control: the change is there, and so the triggers were off before')
+  await slow.query('commit')
+  await moving
+  t.same(await on.admin('select tgenabled from pg_trigger where tgname = \'touch\' and tgrelid = \'items\'::regclass'), [{ tgenabled: 'O' }])
+})
