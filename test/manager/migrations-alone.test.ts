@@ -75,6 +75,22 @@ t.test('MIG-06 it waits for locks a bounded time, and is tried again, when what 
   t.match(await ledger(admin), [{ applied: true, error: null }])
 })
 
+t.test('MIG-06 what has run of it is not repeated by itself: it is tried again only where nothing had', async t => {
+  const { manager, another, write, schemas, admin, superUrl } = await migrations(t)
+  await schemas(1)
+  write('tenant', '001_notes', `${notes}; await sql\`create table lines (n int)\`.execute(db)`)
+  await manager.migrate()
+  write('tenant', '002_more', 'await sql`set work_mem = \'8MB\'`.execute(db); await sql`insert into lines values (1)`.execute(db); await sql`alter table notes add color text`.execute(db)', undefined, alone)
+  const writer = await connect(t, superUrl)
+  await writer.query('begin; insert into tenant_t0001.notes (body) values (\'a\')')
+  t.match(await failure(another().migrate({ lockTimeout: '20ms', retries: 3 })), { message: /^migration '002_more' of tenant t0001 failed: canceling statement due to lock timeout; what it had committed by then stays, and is run again by the next call$/ })
+  t.same(await admin('select n from tenant_t0001.lines'), [{ n: 1 }])
+  t.match(await admin('select error from tenancy.migration_ledger where name = \'002_more\''), [{ error: /what it had committed by then stays/ }])
+  await writer.query('commit')
+  t.match(await manager.migrate(), { tenants: { migrated: 1 } })
+  t.same(await admin('select n from tenant_t0001.lines'), [{ n: 1 }, { n: 1 }], 'control: somebody said so')
+})
+
 t.test('`if not exists` does not pass over what a failure left; an index that somebody else builds is not dropped', async t => {
   const { manager, another, write, schemas, admin, superUrl } = await migrations(t)
   await schemas(1)

@@ -60,6 +60,8 @@ export async function bringUp (connection: Connection, { place, migrations, know
       entry = undefined
       // Somebody else got on: what is left, if anything, is to be seen now.
       if (isClaim(error) && error.code === 'TN409') continue
+      // To run again what stays is for somebody to say.
+      if (error instanceof StepFailure && error.isPartial) throw error
       const state = sqlState(error instanceof StepFailure ? error.cause : error)
       if (attempt > retries || !passing.has(state)) throw state === 'TN423' ? tenantConflict('another process is at work on these tables at this moment') : error
       await backOff(attempt)

@@ -61,27 +61,32 @@ async function locked (client: SqlClient, keys: readonly string[], work: () => P
 
 async function runStatements (client: SqlClient, { place, migration, lockTimeout, earlier }: Alone & { readonly earlier: string }): Promise<void> {
   let before: ReadonlySet<string> = new Set()
+  let isPartial = false
   const look = (): Promise<InvalidIndex[]> => invalidIndexes(client, place.schema)
   try {
     await asOwner(client, place, lockTimeout, async () => {
       // Else `create index` would find its name taken, and with `if not exists` pass over it.
       for (const index of (await look()).filter(({ name }) => earlier.includes(name))) await dropDead(client, index)
       before = new Set((await look()).map(({ oid }) => oid))
-      await runUp(client, migration)
+      await runUp(client, migration, () => { isPartial = true })
     })
     const left = (await look()).filter(({ oid }) => !before.has(oid))
     if (left.length > 0) throw new Error('it returned as if all were well')
   } catch (error) {
-    throw new StepFailure(migration, await recorded(client, { place, migration, left: async () => (await look()).filter(({ oid, name }) => !before.has(oid) || earlier.includes(name)) }, error))
+    throw new StepFailure(migration, await recorded(client, { place, migration, isPartial, left: async () => (await look()).filter(({ oid, name }) => !before.has(oid) || earlier.includes(name)) }, error), isPartial)
   }
 }
 
-async function runUp (client: SqlClient, { migration }: LoadedMigration): Promise<void> {
+/** @param done told of each statement that stays, whatever comes after it */
+async function runUp (client: SqlClient, { migration }: LoadedMigration, done: () => void): Promise<void> {
   let running = 0
   const ask = async (text: string, values: readonly unknown[] = []): ReturnType<StatementRunner['run']> => {
     running++
     try {
-      return await client.query(text, values.length === 0 ? undefined : [...values])
+      const result: Awaited<ReturnType<StatementRunner['run']>> = await client.query(text, values.length === 0 ? undefined : [...values])
+      // A setting ends with the session's work here.
+      if (result.command !== 'SET') done()
+      return result
     } finally {
       running--
     }
@@ -115,15 +120,20 @@ async function asOwner (client: SqlClient, { schema }: Place, lockTimeout: numbe
 interface Failed {
   readonly place: Place
   readonly migration: LoadedMigration
+  readonly isPartial: boolean
   readonly left: () => Promise<InvalidIndex[]>
 }
 
 // What it left is named in the ledger: there the next attempt looks for what it has to drop.
-async function recorded (client: SqlClient, { place, migration, left }: Failed, cause: unknown): Promise<unknown> {
+async function recorded (client: SqlClient, { place, migration, isPartial, left }: Failed, cause: unknown): Promise<unknown> {
   const error = cause instanceof Error ? cause : new Error(String(cause))
   try {
     const indexes = await left()
-    const told = indexes.length === 0 ? error : Object.assign(new Error(`${error.message}; it left ${named(indexes)}, which the next attempt drops`, { cause: error }), { code: sqlState(error) })
+    const more = [
+      ...(indexes.length > 0 ? [`it left ${named(indexes)}, which the next attempt drops`] : []),
+      ...(isPartial ? ['what it had committed by then stays, and is run again by the next call'] : [])
+    ]
+    const told = more.length === 0 ? error : Object.assign(new Error([error.message, ...more].join('; '), { cause: error }), { code: sqlState(error) })
     await recordFailure(client, place.tenant, migration, told)
     return told
   } catch {

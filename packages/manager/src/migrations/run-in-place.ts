@@ -8,16 +8,19 @@ import { recordApplied, recordUndone, type AppliedMigration } from './ledger.ts'
 import type { Place } from './place.ts'
 import type { LoadedMigration } from './read-migrations.ts'
 
-/** A migration that failed, and why; the transaction was rolled back. */
+/** A migration that failed, and why; its transaction, if it had one, was rolled back. */
 export class StepFailure extends Error {
   readonly migration: LoadedMigration
   override readonly cause: Error
+  /** Whether some of it has run, and stays: it ran outside a transaction. */
+  readonly isPartial: boolean
 
-  constructor (migration: LoadedMigration, cause: unknown) {
+  constructor (migration: LoadedMigration, cause: unknown, isPartial = false) {
     const error = cause instanceof Error ? cause : new Error(String(cause))
     super(error.message)
     this.migration = migration
     this.cause = error
+    this.isPartial = isPartial
   }
 }
 
