@@ -4,6 +4,9 @@ import { fromOf, rowsOf } from '../transfer/tables.ts'
 import { changedRow, type Both } from './changed-row.ts'
 import type { Side } from './sides.ts'
 
+/** Rows that wait for each other in a row of thousands would be tried thousands of times each. What is left then is copied with all the rest. */
+const passes = 20
+
 /**
  * The statement that updates, one by one, those changed rows of a table that may not leave it for a moment, for as long as one more can be: of two
  * rows that share a unique value in turn (`is_default`), the one that gives it up comes before the one that gets it. What needs rows that
@@ -23,7 +26,7 @@ declare
   stuck int[];
   next int;
 begin
-  loop
+  for pass in 1..${passes} loop
     stuck := '{}';
     foreach next in array todo loop
       begin

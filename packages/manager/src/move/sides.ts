@@ -24,8 +24,27 @@ export async function withSides<T> (context: ManagerContext, { source, target }:
   const side = async (home: Home, client: pg.PoolClient): Promise<Side> => ({ home, client, tables: await readTables(client, home, listed) })
   return retried(signal, () => withHome(context, source, from => withHome(context, target, to => to.pool === from.pool
     // Within one database, rows need not come here: one session reads and writes.
-    ? inSession(to, { ...options, isRepeatable: true }, async client => work(await side(from, client), await side(to, client)))
-    : inSession(from, { ...options, isSnapshot: true }, reader => inSession(to, options, async writer => work(await side(from, reader), await side(to, writer)))))))
+    ? inSession(to, { ...options, isRepeatable: true }, async client => {
+      await endWithClient(client)
+      return work(await side(from, client), await side(to, client))
+    })
+    : inSession(from, { ...options, isSnapshot: true }, reader => inSession(to, options, async writer => {
+      for (const client of [reader, writer]) await endWithClient(client)
+      return work(await side(from, reader), await side(to, writer))
+    })))))
+}
+
+/**
+ * Has the server end what it does for this transaction when nobody is there any more to hear of it: a statement whose client is gone, because its pause
+ * is over or its process dead, would otherwise run to its end, and keep its locks.
+ */
+async function endWithClient (client: pg.PoolClient): Promise<void> {
+  // An embedded server, and a system that cannot notice, refuse the first setting.
+  await client.query(`
+    do $$ begin
+      perform pg_catalog.set_config('client_connection_check_interval', '1s', true);
+    exception when others then null; end $$;
+    set local tcp_keepalives_idle = 15; set local tcp_keepalives_interval = 5`)
 }
 
 // serialization_failure: a shared row that the tenant's refer to was changed since the snapshot; deadlock_detected; lock_not_available
