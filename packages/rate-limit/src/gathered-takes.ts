@@ -20,7 +20,8 @@ interface Gathered {
 /**
  * Makes one question of what one turn of the event loop asks of the same counters at the same cost: "of these nine, how many?"
  * A command costs the process more than all else that it does for a request. Each gets the verdict that he would have got
- * had they asked one after another. The first is asked when what runs now has ended, so that nobody waits;
+ * had those with the same list asked one after another; of two lists that share a counter (a route with limits of its own) the
+ * one asked first goes first as a whole. One that times out is one failure to the breaker, however many waited for it. The first is asked when what runs now has ended, so that nobody waits;
  * while an answer is awaited, those of the whole turn go together.
  */
 export class GatheredTakes {

@@ -9,6 +9,13 @@ export function atTurnsEnd (work: () => void): void {
 }
 
 function endTurn (): void {
-  for (let at = 0; at < queue.length; at++) queue[at]!()
-  queue = []
+  let at = 0
+  try {
+    for (; at < queue.length; at++) queue[at]!()
+  } finally {
+    // One that fails is for the process to hear of; what is left waits a turn more.
+    const left = queue.slice(at + 1)
+    queue = []
+    for (const work of left) atTurnsEnd(work)
+  }
 }
