@@ -2,13 +2,16 @@ import t from 'tap'
 
 import { atTurnsEnd } from '../../packages/redis/src/turn.ts'
 
+function fail (): void {
+  throw new Error('no')
+}
+
 t.test('what fails at the end of a turn keeps nothing else from being done, then or later', async t => {
   const { setImmediate } = globalThis
   t.teardown(() => { globalThis.setImmediate = setImmediate })
   const turns: (() => void)[] = []
   globalThis.setImmediate = ((end: () => void) => { turns.push(end) }) as never
   const done: string[] = []
-  const fail = (): void => { throw new Error('no') }
   for (const work of [() => { done.push('a'); atTurnsEnd(() => { done.push('d') }) }, fail, () => { done.push('b') }, fail, () => { done.push('c') }]) atTurnsEnd(work)
   t.equal(turns.length, 1)
   for (let at = 0; at < turns.length; at++) {
