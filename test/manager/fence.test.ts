@@ -166,6 +166,24 @@ t.test('control: without its fence, the same process writes for a suspended tena
   t.match(await write('acme'), { code: 'written', asked: false })
 })
 
+t.test('two tenants\' fences at once are both set, and both lifted, where transactions are serializable unless they say otherwise', async t => {
+  const { manager, another, admin, superUrl } = await lifeWorld(t, 'rls')
+  const { id } = await manager.create({ slug: 'acme' })
+  await admin(`do $$ begin execute format('alter database %I set default_transaction_isolation = serializable', current_database()); end $$`)
+  const late = another()
+  const other = await connect(t, superUrl)
+  for (const [change, call, status] of [
+    ['insert into tenancy.fences values (sha256(\'globex\'), \'shared\', \'suspended\')', 'suspend', 'suspended'], ['delete from tenancy.fences where tenant = sha256(\'globex\')', 'resume', 'active']
+  ] as const) {
+    await other.query(`begin; ${change}`)
+    const changed = late[call]({ id })
+    await until(async () => (await admin('select from pg_stat_activity where datname = current_database() and wait_event_type = \'Lock\' and query like \'%tenancy.fences%\'')).length === 1)
+    await other.query('commit')
+    t.match(await changed, { status })
+    t.same(await admin('select from tenancy.fences'), status === 'active' ? [] : [{}, {}])
+  }
+})
+
 t.test('whoever may read the fences learns no id from them', async t => {
   const { manager, admin } = await lifeWorld(t, 'rls')
   const { id } = await manager.create({ slug: 'acme' })

@@ -1,5 +1,5 @@
 import { tenantConflict, type Tenant } from '@fastify-tenancy/core'
-import { quoteName, type SqlClient } from '@fastify-tenancy/database'
+import { quoteName, sqlState, type SqlClient } from '@fastify-tenancy/database'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 import type { ManagerContext } from '../context.ts'
@@ -27,7 +27,7 @@ export async function fence (context: ManagerContext, tenant: Fenced, reason: Fe
     await lockDatabase(client, server)
     if (reason === 'moving') await assertNonePrepared(client, server)
   })
-  await context.shards.get(tenant.placement.shard).query(`
+  await change(context, tenant, `
     insert into tenancy.fences (tenant, home, reason) values (${hash}, $2, $3)
     on conflict (tenant, home) do update set reason = excluded.reason, created_at = now()`, [tenant.id, homeOf(tenant), reason])
 }
@@ -35,7 +35,26 @@ export async function fence (context: ManagerContext, tenant: Fenced, reason: Fe
 /** Takes a tenant's fence away. */
 export async function liftFence (context: ManagerContext, tenant: Fenced): Promise<void> {
   if (tenant.isolation === 'database') return onServer(context, tenant, unlockDatabase)
-  await context.shards.get(tenant.placement.shard).query(`delete from tenancy.fences where tenant = ${hash} and home = $2`, [tenant.id, homeOf(tenant)])
+  await change(context, tenant, `delete from tenancy.fences where tenant = ${hash} and home = $2`, [tenant.id, homeOf(tenant)])
+}
+
+// All fences share one epoch: of two that change at once one waits for the other, and where transactions are repeatable read or
+// serializable unless they say otherwise, it then fails. Each attempt is a transaction of its own.
+async function change ({ shards }: ManagerContext, { placement: { shard } }: Fenced, text: string, values: readonly string[]): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await shards.get(shard).query(text, [...values])
+      return
+    } catch (error) {
+      if (attempt === 10 || !isPassing(error)) throw error
+      await sleep(50 * attempt * (0.5 + Math.random() / 2))
+    }
+  }
+}
+
+function isPassing (error: unknown): boolean {
+  const state = sqlState(error)
+  return state === '40001' || state === '40P01' || (state === 'XX000' && error instanceof Error && error.message === 'tuple concurrently updated')
 }
 
 const hash = 'pg_catalog.sha256(pg_catalog.convert_to($1, \'UTF8\'))'
