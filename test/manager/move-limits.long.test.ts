@@ -1,6 +1,8 @@
 // What a move notices of what happens beside it, and what it leaves of itself when it is stopped.
 import t from 'tap'
 
+import { ask } from '../support/sql.ts'
+import { elsewhere } from '../support/standstill.ts'
 import { until } from '../support/until.ts'
 import { items, once, plain } from './items.ts'
 
@@ -26,4 +28,51 @@ t.test('a pause that is over ends the statement in the server, too, with its loc
   t.match(failed, { code: 'FST_TENANCY_MOVE_FAILED', message: /without service for more than 2 s/ })
   t.match(await on.manager.get({ id }), { isolation: 'rls', status: 'active' })
   t.same(await on.admin('select from pg_namespace where nspname like \'tenant_%\''), [], 'what was made is gone')
+})
+
+t.test('a migration of both homes, and a table that is written anew, are noticed: all is copied again', { buffered: true }, async t => {
+  const { on, id, move } = await items(t, plain, ['items'], ['eu'])
+  const shard = on.shardUrls['eu'] ?? ''
+  const other = elsewhere(t)
+  await on.admin('insert into items select $1, g from generate_series(1, 3) g', [id])
+  const add = 'alter table items add column token uuid not null default gen_random_uuid()'
+  let isAdded = false
+  const steps: string[] = []
+  await move({ shard: 'eu' }, step => {
+    steps.push(step)
+    if (step !== 'snapshot' || isAdded) return undefined
+    isAdded = true
+    other.run(shard, add)
+    return add
+  })
+  t.same(steps.filter(step => ['snapshot', 'changes', 'follow'].includes(step)), ['snapshot', 'changes', 'changes', 'follow', 'changes'])
+  const tokens = 'select id, token from items order by 1'
+  t.same(await ask(shard, tokens), await on.admin(tokens))
+  await on.manager.confirmMove({ id })
+  // No row trigger hears of it, and the number of rows stays.
+  await move({ shard: 'default' }, step => {
+    if (step === 'snapshot') other.run(shard, 'alter table items alter column body type text using \'anew\'')
+    return undefined
+  })
+  t.same(await on.admin('select body from items'), [{ body: 'anew' }, { body: 'anew' }, { body: 'anew' }])
+})
+
+t.test('a partition that is attached, or emptied, is noticed: all is copied again', { buffered: true }, async t => {
+  const { on, id, move } = await items(t, isShared => `
+    create table items (${isShared ? 'tenant_id text not null, ' : ''}id bigint not null, body text, primary key (${isShared ? 'tenant_id, ' : ''}id)) partition by range (id);
+    create table items_1 partition of items for values from (0) to (10); create table items_2 partition of items for values from (10) to (20)`)
+  await on.admin('insert into items select $1, g from generate_series(1, 19) g', [id])
+  const both = async (): Promise<void> => { t.same(await on.admin(`select id, body from "tenant_${id}".items order by 1`), await on.admin('select id, body from items order by 1')) }
+  const anew = `create table items_3 (like items including all); insert into items_3 select * from items_2; update items_3 set body = 'anew'; alter table items detach partition items_2; alter table items attach partition items_3 for values from (10) to (20)`
+  await move({ isolation: 'schema' }, once('snapshot', anew))
+  await both()
+  t.same(await on.admin(`select count(*)::int as count from "tenant_${id}".items where body = 'anew'`), [{ count: 10 }])
+  await on.manager.confirmMove({ id })
+  const steps: string[] = []
+  await move({ isolation: 'rls' }, step => {
+    steps.push(step)
+    return step === 'snapshot' ? `truncate "tenant_${id}".items_1` : undefined
+  })
+  await both()
+  t.same(steps.filter(step => ['snapshot', 'changes', 'follow'].includes(step)), ['snapshot', 'changes', 'changes', 'follow', 'changes'], 'while it is served')
 })

@@ -13,6 +13,7 @@ import { readTables, type TenantTable } from '../transfer/tables.ts'
 import { isServed } from './capture.ts'
 import { MoveFailedError } from './errors.ts'
 import { followProblem } from './fit.ts'
+import { formOf } from './form.ts'
 import type { Move } from './moves.ts'
 import { readSequences, readSnapshot, streamed, withSides, type Side } from './sides.ts'
 
@@ -35,16 +36,22 @@ export async function assertMovable (context: ManagerContext, { source, target }
   }))
 }
 
+/** What the target is a copy of. */
+export interface Copied {
+  /** The source's snapshot. */
+  readonly seen: string
+  /** What the tables were then: see {@link formOf}. */
+  readonly form: string
+}
+
 /**
  * Copies a tenant's rows, as they are at one moment, from one home to the other in one transaction of the target's, and compares both, table by
  * table: by number and by checksum. What a copy that was cut short has left in the target goes first.
- *
- * @returns the snapshot that was copied
  */
-export async function copyHome (context: ManagerContext, move: Move, signal?: AbortSignal): Promise<string> {
+export async function copyHome (context: ManagerContext, move: Move, signal?: AbortSignal): Promise<Copied> {
   return withSides(context, move, signal, async (from, to) => {
     refuse(formProblem(from.tables, to.tables))
-    const snapshot = await readSnapshot(from)
+    const seen = await readSnapshot(from)
     if (to.home.isShared) await removeRows(to.client, to.home, { listed: context.options.tables })
     else await emptyTables(to.client, to.home, from.tables)
     const digests = new Map<string, () => Digest>()
@@ -68,7 +75,7 @@ export async function copyHome (context: ManagerContext, move: Move, signal?: Ab
         refuse(`table '${table.name}' came out with other rows (${after.rows} of ${before.rows}, or another checksum): triggers change or add rows`)
       }
     }
-    return snapshot
+    return { seen, form: await formOf(from, to) }
   })
 }
 

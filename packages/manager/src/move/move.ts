@@ -11,7 +11,7 @@ import { migrateTenant } from '../migrations/migrate-tenant.ts'
 import { provisionTenant } from '../provision.ts'
 import { isSameHome, type Housed } from '../transfer/home.ts'
 import { capture, uncapture } from './capture.ts'
-import { assertMovable, copyHome } from './copy-home.ts'
+import { assertMovable, copyHome, type Copied } from './copy-home.ts'
 import { assertLockable } from './lockable.ts'
 import { markSwitched, readMove, writeMove, type Move } from './moves.ts'
 import { Pause } from './pause.ts'
@@ -28,9 +28,7 @@ export interface MovedTenant extends TenantRecord {
 }
 
 /** What later steps need of earlier ones. */
-interface MoveState {
-  /** The snapshot of the source that the target is a copy of. */
-  readonly seen: string
+interface MoveState extends Copied {
   /** When the tenant was locked out: ISO. */
   readonly pausedAt: string
   readonly paused: number
@@ -63,7 +61,7 @@ export async function moveTenant (context: ManagerContext, ref: TenantRef, input
   })
   try {
     const { paused, note } = await runSteps<MoveState>(context, {
-      tenant, kind: 'move', input: { from: describe(old?.source ?? tenant), to: describe(target), pause: `${pause / 1000}s` }, state: { seen: '', pausedAt: '', paused: 0 },
+      tenant, kind: 'move', input: { from: describe(old?.source ?? tenant), to: describe(target), pause: `${pause / 1000}s` }, state: { seen: '', form: '', pausedAt: '', paused: 0 },
       steps: moveSteps(context, tenant, target, new Pause(pause)).map(begun)
     })
     return { ...await findTenant(context, tenant), paused, ...(note !== undefined && { note }) }
@@ -117,11 +115,11 @@ function moveSteps (context: ManagerContext, tenant: TenantRecord, target: House
     { name: 'migrate', run: async () => migrateTenant(context, { ...tenant, ...(await homes()).target }) },
     { name: 'check', run: async () => assertMovable(context, await homes()) },
     { name: 'capture', run: follow },
-    { name: 'snapshot', run: async () => ({ seen: await copyHome(context, await homes()) }) },
-    { name: 'follow', run: async ({ seen }) => ({ seen: await followChanges(context, await homes(), seen, pause) }) },
+    { name: 'snapshot', run: async () => copyHome(context, await homes()) },
+    { name: 'follow', run: async copied => followChanges(context, await homes(), copied, pause) },
     { name: 'fence', run: lock },
     { name: 'wait', run: wait },
-    { name: 'replay', run: async ({ seen }) => ({ seen: (await replayChanges(context, await homes(), seen, pause.begin())).seen }) },
+    { name: 'replay', run: async copied => replayChanges(context, await homes(), copied, pause.begin()).then(({ seen, form }) => ({ seen, form })) },
     { name: 'switch', run: async () => switchHome(context, await homes()) },
     { name: 'open', run: async ({ pausedAt }) => open(context, await homes()).then(() => ({ paused: Date.now() - Date.parse(pausedAt) })) },
     { name: 'release', run: async () => release(context, (await homes()).source) }

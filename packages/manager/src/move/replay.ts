@@ -5,8 +5,9 @@ import { countRows, formProblem } from '../transfer/fit.ts'
 import { raiseSequences } from '../transfer/load.ts'
 import { applyChanges } from './apply.ts'
 import { isCaptured, isServed } from './capture.ts'
-import { copyHome } from './copy-home.ts'
+import { copyHome, type Copied } from './copy-home.ts'
 import { MoveFailedError, Unreplayable } from './errors.ts'
+import { formOf } from './form.ts'
 import type { Move } from './moves.ts'
 import type { Pause } from './pause.ts'
 import { readSequences, readSnapshot, withSides, type Side } from './sides.ts'
@@ -15,9 +16,7 @@ import { stageChanges } from './stage.ts'
 /** How many changes the pause may begin with, while fewer can be had. */
 const few = 1_000
 
-export interface Replayed {
-  /** What the target is a copy of now. */
-  readonly seen: string
+export interface Replayed extends Copied {
   /** How many rows were brought over. */
   readonly changes: number
   /** Whether all rows were copied again. */
@@ -29,12 +28,12 @@ export interface Replayed {
  *
  * @throws FST_TENANCY_MOVE_FAILED when the pause would be too short for what is left, or for the count of the rows
  */
-export async function followChanges (context: ManagerContext, move: Move, first: string, pause: Pause): Promise<string> {
-  for (let [seen, before, copies] = [first, Infinity, 0]; ;) {
+export async function followChanges (context: ManagerContext, move: Move, first: Copied, pause: Pause): Promise<Copied> {
+  for (let [copied, before, copies] = [first, Infinity, 0]; ;) {
     const begun = performance.now()
-    const round = await replayChanges(context, move, seen)
+    const round = await replayChanges(context, move, copied)
     const took = performance.now() - begun
-    seen = round.seen
+    copied = { seen: round.seen, form: round.form }
     if (round.isCopy) {
       copies++
       // What came in while all was copied is brought over like everything else.
@@ -47,22 +46,22 @@ export async function followChanges (context: ManagerContext, move: Move, first:
     // As much again is to be expected of the pause.
     if (round.isCopy || round.changes > few) pause.assertLonger(took)
     pause.assertLonger(await timeCounts(context, move))
-    return seen
+    return copied
   }
 }
 
 /**
- * Makes the target, which is a copy of the snapshot `seen`, one of a snapshot of now, and compares each row that was brought over. What does not
+ * Makes the target, which is a copy of an earlier snapshot, one of a snapshot of now, and compares each row that was brought over. What does not
  * go change by change is copied as a whole.
  *
  * @param signal given for the last time, when nobody writes any more: sequences go along, and all rows are counted. Ends it.
  * @throws FST_TENANCY_MOVE_FAILED
  */
-export async function replayChanges (context: ManagerContext, move: Move, seen: string, signal?: AbortSignal): Promise<Replayed> {
+export async function replayChanges (context: ManagerContext, move: Move, { seen, form }: Copied, signal?: AbortSignal): Promise<Replayed> {
   const isFollowed = await isServed(context, move.source)
   const replayed = await replay().catch(async (error: unknown): Promise<Replayed> => {
     if (!isUnreplayable(error)) throw error
-    return { seen: await copyHome(context, move, signal), changes: 0, isCopy: true }
+    return { ...await copyHome(context, move, signal), changes: 0, isCopy: true }
   })
   context.options.progress?.({ operation: 'move', tenant: move.source.id, step: 'changes', done: replayed.changes })
   return replayed
@@ -72,11 +71,12 @@ export async function replayChanges (context: ManagerContext, move: Move, seen: 
       const problem = formProblem(from.tables, to.tables)
       if (problem !== undefined) throw new MoveFailedError(problem)
       if (isFollowed && !await isCaptured(from.client, from.home, from.tables)) throw new MoveFailedError('the triggers that follow the tenant\'s changes are not all there any more: move it again')
+      if (await formOf(from, to) !== form) throw new Unreplayable('a table was changed as a whole')
       const snapshot = await readSnapshot(from)
       const changes = isFollowed ? await stageChanges(from, to, seen) : new Map<string, number>()
       if (changes.size > 0) await applyChanges(from, to, changes)
       const count = [...changes.values()].reduce((sum, rows) => sum + rows, 0)
-      return { seen: snapshot, changes: count, isCopy: false }
+      return { seen: snapshot, form, changes: count, isCopy: false }
     })
     // When the locks of the above are gone: in shared tables, others write. Nobody reads the target yet.
     if (signal !== undefined) {
