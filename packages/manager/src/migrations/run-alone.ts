@@ -63,17 +63,18 @@ async function runStatements (client: SqlClient, { place, migration, lockTimeout
   let before: ReadonlySet<string> = new Set()
   let isPartial = false
   const look = (): Promise<InvalidIndex[]> => invalidIndexes(client, place.schema)
+  const left = async (): Promise<InvalidIndex[]> => (await look()).filter(({ oid }) => !before.has(oid))
   try {
     await asOwner(client, place, lockTimeout, async () => {
+      const there = await look()
+      before = new Set(there.filter(index => !isNamed(earlier, index)).map(({ oid }) => oid))
       // Else `create index` would find its name taken, and with `if not exists` pass over it.
-      for (const index of (await look()).filter(({ name }) => earlier.includes(name))) await dropDead(client, index)
-      before = new Set((await look()).map(({ oid }) => oid))
+      for (const index of there.filter(index => isNamed(earlier, index))) await dropDead(client, index)
       await runUp(client, migration, () => { isPartial = true })
     })
-    const left = (await look()).filter(({ oid }) => !before.has(oid))
-    if (left.length > 0) throw new Error('it returned as if all were well')
+    if ((await left()).length > 0) throw new Error('it returned as if all were well')
   } catch (error) {
-    throw new StepFailure(migration, await recorded(client, { place, migration, isPartial, left: async () => (await look()).filter(({ oid, name }) => !before.has(oid) || earlier.includes(name)) }, error), isPartial)
+    throw new StepFailure(migration, await recorded(client, { place, migration, isPartial, left }, error), isPartial)
   }
 }
 
@@ -155,4 +156,9 @@ async function unknownEnd (client: SqlClient, { tenant, schema }: Place, { name,
 
 function named (indexes: readonly InvalidIndex[]): string {
   return `${indexes.length === 1 ? 'the INVALID index' : 'the INVALID indexes'} ${indexes.map(({ name }) => name).join(', ')}`
+}
+
+/** Whether what {@link named} wrote has it, and not one whose name begins or ends alike. */
+function isNamed (text: string, { name }: InvalidIndex): boolean {
+  return text.includes(` ${name},`)
 }
