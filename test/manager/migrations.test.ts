@@ -100,7 +100,7 @@ t.test('migrations may come from a provider of Kysely\'s; only, schema and set s
   await t.rejects(manager.migrate({ only: { slug: 'shares' } }), { code: 'FST_TENANCY_TENANT_CONFLICT', message: /shares its tables/ })
   await t.rejects(manager.migrate({ only: { slug: 'nobody' } }), { code: 'FST_TENANCY_TENANT_UNKNOWN' })
   await t.rejects(manager.migrate({ schema: 'tenant_nobody' }), { code: 'FST_TENANCY_TENANT_UNKNOWN' })
-  for (const input of [{ jobs: 0 }, { canary: -1 }, { only: 'acme' }, { lockTimeout: 5 }, { wave: 0 }, { job: 1 }, { schema: 'x', check: true }]) {
+  for (const input of [{ jobs: 0 }, { canary: -1 }, { only: 'acme' }, { lockTimeout: 5 }, { lockTimeout: '25d' }, { wave: 0 }, { job: 1 }, { schema: 'x', check: true }]) {
     await t.rejects(manager.migrate(input as never), { code: 'FST_TENANCY_OPTION_INVALID', message: /^migrate/ }, JSON.stringify(input))
   }
 })

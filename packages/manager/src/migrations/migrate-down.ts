@@ -1,4 +1,4 @@
-import { checkOptions, duration, positiveInteger, type TenantRef } from '@fastify-tenancy/core'
+import { checkOptions, positiveInteger, timeout, type TenantRef } from '@fastify-tenancy/core'
 import { inTransaction } from '@fastify-tenancy/database'
 import * as v from 'valibot'
 
@@ -22,7 +22,7 @@ export interface MigrateDownInput {
   readonly lockTimeout?: string
 }
 
-const schema = v.strictObject({ steps: v.optional(positiveInteger, 1), lockTimeout: v.optional(duration, '1s') }, 'must be an object')
+const schema = v.strictObject({ steps: v.optional(positiveInteger, 1), lockTimeout: v.optional(timeout, '1s') }, 'must be an object')
 
 /** Takes the newest migrations of one tenant back, in one transaction: those, too, that ran outside one. */
 export async function migrateDown (context: ManagerContext, ref: TenantRef, given: MigrateDownInput): Promise<readonly string[]> {

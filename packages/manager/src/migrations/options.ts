@@ -1,4 +1,4 @@
-import { bool, checkOptions, duration, instance, nonEmptyString, OptionInvalidError, oneOf, positiveInteger, type TenantRef } from '@fastify-tenancy/core'
+import { bool, checkOptions, instance, nonEmptyString, OptionInvalidError, oneOf, positiveInteger, timeout, type TenantRef } from '@fastify-tenancy/core'
 import type { MigrationProvider } from 'kysely/migration'
 import * as v from 'valibot'
 
@@ -81,7 +81,7 @@ const inputSchema = v.strictObject({
   wave: v.optional(positiveInteger, Number.MAX_SAFE_INTEGER),
   maxFailures: v.optional(count, 0),
   continue: v.optional(bool, false),
-  lockTimeout: v.optional(duration, '1s'),
+  lockTimeout: v.optional(timeout, '1s'),
   retries: v.optional(count, 5),
   check: v.optional(bool, false),
   dryRun: v.optional(bool, false),
