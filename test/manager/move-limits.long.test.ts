@@ -76,3 +76,48 @@ t.test('a partition that is attached, or emptied, is noticed: all is copied agai
   await both()
   t.same(steps.filter(step => ['snapshot', 'changes', 'follow'].includes(step)), ['snapshot', 'changes', 'changes', 'follow', 'changes'], 'while it is served')
 })
+
+t.test('a key column that is renamed or dropped while a move follows it fails the move, and none of the tenant\'s writes', { buffered: true }, async t => {
+  const { on, id, move } = await items(t)
+  await on.admin('insert into items select $1, g from generate_series(1, 3) g', [id])
+  const written = (column: string): string => `insert into items (tenant_id, ${column}) values ('${id}', 'x'); update items set body = 'written'; delete from items where body = 'nobody'`
+  await t.rejects(move({ isolation: 'schema' }, once('capture', `alter table items rename column id to item_id; insert into items values ('${id}', 4); update items set body = 'written'; delete from items where item_id = 1`)), { code: 'FST_TENANCY_MOVE_FAILED' })
+  t.same(await on.admin('select item_id, body from items order by 1'), [2, 3, 4].map(item => ({ item_id: String(item), body: 'written' })))
+  await on.admin('alter table items rename column item_id to id')
+  await t.rejects(move({ isolation: 'schema' }, once('snapshot', `alter table items drop column id; ${written('body')}`)), { code: 'FST_TENANCY_MOVE_FAILED' })
+  t.equal((await on.admin('select from items where body = \'written\'')).length, 4)
+  t.same(await on.admin('select from tenancy.move_changes'), [])
+})
+
+t.test('what is written under session_replication_role = replica goes along', { buffered: true }, async t => {
+  const { on, id, move } = await items(t)
+  await on.admin('insert into items select $1, g from generate_series(1, 3) g', [id])
+  await move({ isolation: 'schema' }, once('follow', 'set session_replication_role = replica; update items set body = \'replica\' where id = 2'))
+  t.same(await on.admin(`select id from "tenant_${id}".items where body = 'replica'`), [{ id: '2' }])
+})
+
+t.test('types of the same name in both homes are the same to a move, also in a key', { buffered: true }, async t => {
+  const { on, id, move } = await items(t, isShared => `
+    create type mood as enum ('a', 'b'); create domain words as text;
+    create table items (${isShared ? 'tenant_id text not null, ' : ''}id bigint not null, m mood not null, w words[], primary key (${isShared ? 'tenant_id, ' : ''}id, m))`)
+  await on.admin('insert into items select $1, g, \'a\', array[\'x\'] from generate_series(1, 3) g', [id])
+  const own = `"tenant_${id}".items`
+  await move({ isolation: 'schema' }, once('snapshot', 'update items set m = \'b\' where id = 1; update items set w = array[\'y\'] where id = 2; delete from items where id = 3'))
+  t.same(await on.admin(`select id, m, w from ${own} order by 1`), await on.admin('select id, m, w from items order by 1'))
+  t.equal((await on.admin(`select from ${own}`)).length, 2)
+  await on.manager.confirmMove({ id })
+  await move({ isolation: 'rls' }, once('snapshot', `update ${own} set m = 'a' where id = 1; insert into ${own} values (7, 'a')`))
+  t.same(await on.admin('select id, m, w from items order by 1'), await on.admin(`select id, m, w from ${own} order by 1`))
+})
+
+t.test('a row whose key is written in two ways is brought over once', { buffered: true }, async t => {
+  const { on, id, move } = await items(t, isShared => `create table items (${isShared ? 'tenant_id text not null, ' : ''}id numeric not null, body text, primary key (${isShared ? 'tenant_id, ' : ''}id))`)
+  await on.admin('insert into items select $1, g from generate_series(1, 3) g', [id])
+  const steps: string[] = []
+  await move({ isolation: 'schema' }, step => {
+    steps.push(step)
+    return step === 'snapshot' ? 'update items set id = 1.00 where id = 1; update items set id = 1.0 where id = 1' : undefined
+  })
+  t.same(await on.admin(`select id::text from "tenant_${id}".items order by 1`), ['1.0', '2', '3'].map(id => ({ id })))
+  t.same(steps.filter(step => ['snapshot', 'changes', 'follow'].includes(step)), ['snapshot', 'changes', 'follow', 'changes'], 'without another copy')
+})

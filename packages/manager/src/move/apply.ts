@@ -62,7 +62,8 @@ function deleteFrom ({ home, tables }: Side, both: Both): string {
 
 function insertInto ({ home, tables }: Side, both: Both, index: number): string {
   const { table } = both
-  const lines = `(select c.line from pg_temp.changed c where c.tab = ${quoteText(table.name)} and c.line is not null and (select pg_catalog.count(*) from d${index}) >= 0)`
+  // A key may be written in two ways: 1 and 1.0, or a citext.
+  const lines = `(select ${isKeyed(both) ? 'distinct ' : ''}c.line from pg_temp.changed c where c.tab = ${quoteText(table.name)} and c.line is not null and (select pg_catalog.count(*) from d${index}) >= 0)`
   if (!staysIn(both)) return insertFrom(home, table, lines)
   const key = table.keys.find(({ isPrimary }) => isPrimary)?.columns ?? []
   const set = table.columns.filter(({ name, isFixed }) => !isFixed && !key.includes(name)).map(({ name }) => `${quoteName(name)} = excluded.${quoteName(name)}`)

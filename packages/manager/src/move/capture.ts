@@ -35,7 +35,8 @@ export async function isServed (context: ManagerContext, source: Housed): Promis
  *
  * ```sql
  * create or replace trigger tenancy_move_1f3a0c22_update after update on "public"."notes" for each row
- * when (old."tenant_id" = '7f3c…'::text or new."tenant_id" = '7f3c…'::text) execute function tenancy.record_change('7f3c…', 'notes', 'id')
+ * when (old."tenant_id" = '7f3c…'::text or new."tenant_id" = '7f3c…'::text) execute function tenancy.record_change('7f3c…', 'notes', 'id');
+ * alter table "public"."notes" enable always trigger tenancy_move_1f3a0c22_update
  * ```
  *
  * @throws FST_TENANCY_TENANT_CONFLICT when a table's lock was not to be had
@@ -85,7 +86,7 @@ export async function isCaptured (client: SqlClient, home: Home, tables: readonl
     select count(*)::int as count
     from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     join pg_catalog.json_to_recordset($2::json) e (name text, args json) on e.name = c.relname
-    where n.nspname = $1 and t.tgname = any($3) and t.tgenabled <> 'D' and t.tgargs = (
+    where n.nspname = $1 and t.tgname = any($3) and t.tgenabled = 'A' and t.tgargs = (
       select string_agg(pg_catalog.convert_to(arg, pg_catalog.getdatabaseencoding()) || '\\x00'::bytea, ''::bytea order by place)
       from pg_catalog.json_array_elements_text(e.args) with ordinality u (arg, place))`,
   [home.schema, JSON.stringify(tables.map(table => ({ name: table.name, args: argumentsOf(home, table) }))), namesOf(home.tenant)])
@@ -137,9 +138,12 @@ function triggersOn (home: Home, tables: readonly TenantTable[], table: TenantTa
   const isTold = home.isShared && tenantColumn !== undefined
   const when = { insert: mine('new'), update: `${mine('old')} or ${mine('new')}`, delete: mine('old') }
   const call = `execute function tenancy.record_change(${argumentsOf(home, table).map(quoteText).join(', ')})`
-  return events.map((event, index) => {
+  return events.flatMap((event, index) => {
+    const trigger = quoteName(namesOf(home.tenant)[index] ?? '')
+    const on = `${quoteName(home.schema)}.${quoteName(name)}`
     const each = event === 'truncate' ? 'for each statement' : `for each row${isTold ? ` when (${when[event]})` : ''}`
-    return `create or replace trigger ${quoteName(namesOf(home.tenant)[index] ?? '')} after ${event} on ${quoteName(home.schema)}.${quoteName(name)} ${each} ${call}`
+    // Always: also for what is replicated into the table, or written as if it were.
+    return [`create or replace trigger ${trigger} after ${event} on ${on} ${each} ${call}`, `alter table ${on} enable always trigger ${trigger}`]
   })
 }
 

@@ -2,7 +2,7 @@ import type { ManagerContext } from '../context.ts'
 import { removeRows } from '../lifecycle/remove-rows.ts'
 import { digestLines } from '../transfer/copy.ts'
 import type { Digest } from '../transfer/digester.ts'
-import { countRows, formProblem, keyProblem } from '../transfer/fit.ts'
+import { countRows, keyProblem } from '../transfer/fit.ts'
 import { emptyTables } from '../transfer/import-rows.ts'
 import { withHome } from '../transfer/home.ts'
 import { linesOf } from '../transfer/lines.ts'
@@ -12,7 +12,7 @@ import { inSession } from '../transfer/session.ts'
 import { readTables, type TenantTable } from '../transfer/tables.ts'
 import { isServed } from './capture.ts'
 import { MoveFailedError } from './errors.ts'
-import { followProblem } from './fit.ts'
+import { followProblem, moveProblem } from './fit.ts'
 import { formOf } from './form.ts'
 import type { Move } from './moves.ts'
 import { readSequences, readSnapshot, streamed, withSides, type Side } from './sides.ts'
@@ -21,17 +21,17 @@ import { readSequences, readSnapshot, streamed, withSides, type Side } from './s
 export async function assertMovable (context: ManagerContext, { source, target }: Move): Promise<void> {
   const { tables: listed } = context.options
   const isFollowed = await isServed(context, source)
-  const sizes = await withHome(context, source, home => inSession(home, { shared: listed.schema, isSnapshot: true }, async client => {
+  const from = await withHome(context, source, home => inSession(home, { shared: listed.schema, isSnapshot: true }, async client => {
     const tables = await readTables(client, home, listed)
     const sizes: (TenantTable & Pick<ManifestTable, 'rows'>)[] = []
     for (const table of tables) sizes.push({ ...table, rows: await countRows(client, home, tables, [table.name]) })
-    return sizes
+    return { home, tables: sizes }
   }))
   await withHome(context, target, home => inSession(home, { shared: listed.schema, isSnapshot: true }, async client => {
     const tables = await readTables(client, home, listed)
-    refuse(formProblem(sizes, tables))
-    if (isFollowed) refuse(followProblem(sizes, tables))
-    refuse(await keyProblem(client, home, sizes, tables))
+    refuse(moveProblem(from, { home, tables }))
+    if (isFollowed) refuse(followProblem(from.tables, tables))
+    refuse(await keyProblem(client, home, from.tables, tables))
     if (home.isShared && await countRows(client, home, tables, tables.map(({ name }) => name)) > 0) refuse('rows of the tenant are in the tables that it is to move to already: look what they are, and remove them')
   }))
 }
@@ -50,7 +50,7 @@ export interface Copied {
  */
 export async function copyHome (context: ManagerContext, move: Move, signal?: AbortSignal): Promise<Copied> {
   return withSides(context, move, signal, async (from, to) => {
-    refuse(formProblem(from.tables, to.tables))
+    refuse(moveProblem(from, to))
     const seen = await readSnapshot(from)
     if (to.home.isShared) await removeRows(to.client, to.home, { listed: context.options.tables })
     else await emptyTables(to.client, to.home, from.tables)

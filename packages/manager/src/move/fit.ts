@@ -1,5 +1,21 @@
+import { quoteName } from '@fastify-tenancy/database'
+
+import { formProblem } from '../transfer/fit.ts'
 import type { TenantTable } from '../transfer/tables.ts'
+import type { Side } from './sides.ts'
 import { keyOf } from './stage.ts'
+
+type Tables = Pick<Side, 'home' | 'tables'>
+
+/** Why the rows of one home cannot go into the other by their form, in a sentence; undefined where they can. A type is the same by its name in its home. */
+export function moveProblem (from: Tables, to: Tables): string | undefined {
+  const schemas = [from, to].flatMap(({ home: { schema } }) => [`${schema}.`, `${quoteName(schema)}.`])
+  const bare = ({ tables }: Tables): TenantTable[] => tables.map(table => ({
+    ...table,
+    columns: table.columns.map(column => ({ ...column, type: column.type.slice(schemas.find(schema => column.type.startsWith(schema))?.length ?? 0) }))
+  }))
+  return formProblem(bare(from), bare(to))
+}
 
 /** Why changes of a served tenant could not be brought over, in a sentence; undefined where they can. */
 export function followProblem (from: readonly TenantTable[], to: readonly TenantTable[]): string | undefined {

@@ -1,12 +1,13 @@
 import { sqlState } from '@fastify-tenancy/database'
 
 import type { ManagerContext } from '../context.ts'
-import { countRows, formProblem } from '../transfer/fit.ts'
+import { countRows } from '../transfer/fit.ts'
 import { raiseSequences } from '../transfer/load.ts'
 import { applyChanges } from './apply.ts'
 import { isCaptured, isServed } from './capture.ts'
 import { copyHome, type Copied } from './copy-home.ts'
 import { MoveFailedError, Unreplayable } from './errors.ts'
+import { moveProblem } from './fit.ts'
 import { formOf } from './form.ts'
 import type { Move } from './moves.ts'
 import type { Pause } from './pause.ts'
@@ -68,7 +69,7 @@ export async function replayChanges (context: ManagerContext, move: Move, { seen
 
   async function replay (): Promise<Replayed> {
     const replayed = await withSides(context, move, signal, async (from, to) => {
-      const problem = formProblem(from.tables, to.tables)
+      const problem = moveProblem(from, to)
       if (problem !== undefined) throw new MoveFailedError(problem)
       if (isFollowed && !await isCaptured(from.client, from.home, from.tables)) throw new MoveFailedError('the triggers that follow the tenant\'s changes are not all there any more: move it again')
       if (await formOf(from, to) !== form) throw new Unreplayable('a table was changed as a whole')
@@ -89,9 +90,10 @@ export async function replayChanges (context: ManagerContext, move: Move, { seen
   }
 }
 
-// unique_violation, exclusion_violation: values changed hands between rows that others refer to; generated_always; no arbiter that is asked at once
+// unique_violation, exclusion_violation: values changed hands between rows that others refer to; foreign_key_violation; generated_always; no arbiter
+// that is asked at once
 function isUnreplayable (error: unknown): boolean {
-  return error instanceof Unreplayable || ['23505', '23P01', '428C9', '55000'].includes(sqlState(error) ?? '')
+  return error instanceof Unreplayable || ['23505', '23P01', '23503', '428C9', '55000'].includes(sqlState(error) ?? '')
 }
 
 async function assertCounts (from: Side, to: Side): Promise<void> {

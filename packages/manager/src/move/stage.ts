@@ -35,7 +35,7 @@ export async function stageChanges (from: Side, to: Side, seen: string): Promise
   await to.client.query('create temporary table changed (n int generated always as identity primary key, tab text not null, key text[], line text) on commit drop')
   const changes = `
     select distinct table_name as tab, key from tenancy.move_changes
-    where tenant_id = ${quoteText(from.home.tenant)} and not pg_catalog.pg_visible_in_snapshot(xid, ${quoteText(seen)}::pg_snapshot)`
+    where tenant_id = ${quoteText(from.home.tenant)} and xid >= pg_catalog.pg_snapshot_xmin(${quoteText(seen)}::pg_snapshot) and not pg_catalog.pg_visible_in_snapshot(xid, ${quoteText(seen)}::pg_snapshot)`
   if (from.client === to.client) await to.client.query(`insert into pg_temp.changed (tab, key) ${changes}`)
   else {
     await eachBatch(streamed(from.client, `select pg_catalog.row_to_json(c)::text as line from (${changes}) c`), () => {}, lines => to.client.query(`
