@@ -22,11 +22,14 @@ t.test('a row is found again by the old home\'s primary key where the new home h
   t.equal((await shared()).filter(row => JSON.stringify(row).includes('again')).length, 1)
 })
 
-t.test('a move is refused before it copies where rows cannot leave the new home for a moment, and its key is another', { buffered: true }, async t => {
+t.test('a move is refused before it copies where rows cannot leave the new home for a moment, and its key is another, or may be asked late', { buffered: true }, async t => {
+  let own = '(id)'
   const { on, id, move } = await items(t, isShared => `
-    create table items (${isShared ? 'tenant_id text not null, ' : ''}id bigint not null unique, n bigint not null, primary key (${isShared ? 'tenant_id, n' : 'id'}));
+    create table items (${isShared ? 'tenant_id text not null, ' : ''}id bigint not null unique, n bigint not null, primary key ${isShared ? '(tenant_id, n)' : own});
     create table parts (${isShared ? 'tenant_id text not null, ' : ''}id bigint primary key, item bigint references items (id) on delete cascade)`, ['items', 'parts'])
   await t.rejects(move({ isolation: 'schema' }, step => step === 'capture' ? 'select 1/0' : undefined), { code: 'FST_TENANCY_MOVE_FAILED', message: /primary key of table 'items' is \(id\) there, and \(n\) here/ })
+  own = '(n) deferrable'
+  await t.rejects(move({ isolation: 'schema' }, step => step === 'capture' ? 'select 1/0' : undefined), { code: 'FST_TENANCY_MOVE_FAILED', message: /primary key of table 'items' is deferrable/ })
   t.match(await on.manager.get({ id }), { isolation: 'rls', status: 'active' })
   t.same(await on.admin('select from tenancy.moves union all select from tenancy.fences'), [])
 })

@@ -30,7 +30,7 @@ export async function assertMovable (context: ManagerContext, { source, target }
   await withHome(context, target, home => inSession(home, { shared: listed.schema, isSnapshot: true }, async client => {
     const tables = await readTables(client, home, listed)
     refuse(moveProblem(from, { home, tables }))
-    if (isFollowed) refuse(followProblem(from.tables, tables))
+    if (isFollowed) refuse(await followProblem(client, from, { home, tables }))
     refuse(await keyProblem(client, home, from.tables, tables))
     if (home.isShared && await countRows(client, home, tables, tables.map(({ name }) => name)) > 0) refuse('rows of the tenant are in the tables that it is to move to already: look what they are, and remove them')
   }))
