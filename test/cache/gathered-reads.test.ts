@@ -103,3 +103,13 @@ t.test('tenants that may not share a command are asked for one by one from then 
     t.same(asked.splice(0), commands)
   }
 })
+
+t.test('who reads much has a command of his own, so that nobody else waits for his values', async t => {
+  const asked: string[][] = []
+  const reads = new GatheredReads(async wanted => {
+    asked.push(wanted.map(({ tenant, keys }) => `${tenant} ${keys.length}`))
+    return wanted.flatMap(({ keys }) => keys.map(payload => ({ payload, staleAt: Infinity, isCounter: false, stamp: undefined })))
+  }, true)
+  await Promise.all([reads.read('slim', 'k'), ...keysOf(60).map(key => reads.read('fat', key)), ...keysOf(15).map(key => reads.read('b', key)), reads.read('c', 'k'), reads.read('d', 'k')])
+  t.same(asked, [['slim 1'], ['fat 60'], ['b 15', 'c 1'], ['d 1']])
+})

@@ -11,6 +11,8 @@ export type ReadMany = (wanted: readonly TenantKeys[]) => Promise<(CacheRead | P
 
 /** More keys than this go in two commands, so that nobody waits for the values of a hundred others. */
 const mostKeys = 64
+/** The same of several tenants' keys: all wait for the largest values among them. */
+const mostShared = 16
 
 interface Reader {
   readonly resolve: (read: CacheRead | Promise<CacheRead>) => void
@@ -62,7 +64,7 @@ export class GatheredReads {
     let together: Asked[] = []
     let size = 0
     for (const asked of this.#asked.values()) {
-      if (together.length > 0 && (!this.#isTogether || size + asked.readers.size > mostKeys)) {
+      if (together.length > 0 && (!this.#isTogether || size + asked.readers.size > mostShared)) {
         void this.#send(together)
         together = []
         size = 0
