@@ -121,3 +121,17 @@ t.test('a row whose key is written in two ways is brought over once', { buffered
   t.same(await on.admin(`select id::text from "tenant_${id}".items order by 1`), ['1.0', '2', '3'].map(id => ({ id })))
   t.same(steps.filter(step => ['snapshot', 'changes', 'follow'].includes(step)), ['snapshot', 'changes', 'follow', 'changes'], 'without another copy')
 })
+
+t.test('unique values that a long row of rows hands on are brought over, where the rows may not leave', { buffered: true }, async t => {
+  const { on, id, move } = await items(t, isShared => {
+    const [column, key] = isShared ? ['tenant_id text not null, ', 'tenant_id, '] : ['', '']
+    return `
+      create table items (${column}id bigint not null, place int, primary key (${key}id), unique (${key}place));
+      create table parts (${column}id bigint, item bigint, primary key (${key}id), foreign key (${key}item) references items on delete cascade)`
+  }, ['items', 'parts'])
+  await on.admin('insert into items select $1, g, g from generate_series(1, 300) g', [id])
+  await on.admin('insert into parts select $1, g, g from generate_series(1, 300) g', [id])
+  await move({ isolation: 'schema' }, once('snapshot', 'update items set place = -place; update items set place = 1 - place'))
+  t.same(await on.admin(`select id, place from "tenant_${id}".items order by 1`), await on.admin('select id, place from items order by 1'))
+  t.same(await on.admin(`select count(*)::int as count from "tenant_${id}".parts where item = id`), [{ count: 300 }])
+})
