@@ -54,7 +54,7 @@ export function addDataCommands (program: Command, runner: Runner): void {
       }
       if (to === undefined) throw new UsageError('give --to, --confirm or --cancel')
       const tenant = await manager.move(ref, to)
-      output.result(tenant, () => `moved ${described(tenant)}, paused ${(tenant.paused / 1_000).toFixed(1)} s; tenancy move ${name} --confirm removes the old copy`)
+      output.result(tenant, () => `moved ${described(tenant)}, paused ${(tenant.paused / 1_000).toFixed(1)} s; tenancy move ${name} --confirm removes the old copy${tenant.note === undefined ? '' : `; ${tenant.note}`}`)
     }))
 }
 
