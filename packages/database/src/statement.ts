@@ -80,8 +80,8 @@ function firstKeyword (text: string): string {
   return /^[A-Za-z]+/.exec(text.slice(at))?.[0].toUpperCase() ?? ''
 }
 
-// PostgreSQL's comments nest.
-function endOfComment (text: string, start: number): number {
+/** Where the comment ends that begins at `start`: PostgreSQL's nest. */
+export function endOfComment (text: string, start: number): number {
   const marks = /\/\*|\*\//g
   marks.lastIndex = start
   let depth = 0

@@ -6,7 +6,7 @@ import type { ResolvedAdoptionOptions } from './options.ts'
 import { Patience } from './patience.ts'
 import { disagreements } from './disagreements.ts'
 import { columnType, expressionType, findSource, type Source } from './source.ts'
-import { stepsOf } from './steps.ts'
+import { stepsOf, type TableToPrepare } from './steps.ts'
 
 export interface PrepareOptions {
   readonly tables: ResolvedTables
@@ -50,15 +50,6 @@ export async function prepare (client: SqlClient, { tables: listed, only, adopti
   }
 }
 
-interface Plan {
-  readonly table: string
-  readonly column: string
-  readonly type: TenantColumnType
-  readonly facts: TableFacts
-  readonly found: PrepareFacts
-  readonly source: Source | undefined
-}
-
 /** Goes through the tables, parents first: the column of a child comes from its parent's. */
 class Visit {
   readonly #client: SqlClient
@@ -78,7 +69,7 @@ class Visit {
   }
 
   /** What is to be done for a table, and for its parents before it, unless it was visited before. */
-  async plan (table: string, path: readonly string[] = []): Promise<Plan[]> {
+  async plan (table: string, path: readonly string[] = []): Promise<TableToPrepare[]> {
     if (this.#types.has(table)) return []
     if (path.includes(table)) throw new SetupInvalidError(`tables ${[...path, table].join(' → ')} would get their tenants from each other: say in options.adoption.backfill where one of them gets its own`)
     const { schema, tenant } = this.#tables

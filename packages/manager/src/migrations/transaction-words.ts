@@ -1,3 +1,5 @@
+import { endOfComment } from '@fastify-tenancy/database'
+
 // In this order: what is quoted, or a comment, has no statements in it.
 const tokens = /--[^\n\r]*|\/\*|[eE]'[^'\\]*(?:(?:\\[^]|'')[^'\\]*)*'|'[^']*'|"[^"]*"|\$(?<tag>(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[^]*?\$\k<tag>\$|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*|\S/g
 const maybe = /\b(?:begin|start|commit|end|rollback|abort|prepare)\b/i
@@ -35,19 +37,7 @@ function * significant (text: string): Generator<string> {
   const scan = new RegExp(tokens)
   for (let found = scan.exec(text); found !== null; found = scan.exec(text)) {
     const [token] = found
-    if (token === '/*') scan.lastIndex = endOfComment(text, scan.lastIndex)
+    if (token === '/*') scan.lastIndex = endOfComment(text, found.index)
     else if (!token.startsWith('--')) yield token
   }
-}
-
-/** They may be in each other. */
-function endOfComment (text: string, from: number): number {
-  const marks = /\/\*|\*\//g
-  marks.lastIndex = from
-  for (let depth = 1; depth > 0;) {
-    const found = marks.exec(text)
-    if (found === null) return text.length
-    depth += found[0] === '/*' ? 1 : -1
-  }
-  return marks.lastIndex
 }
