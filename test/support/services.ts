@@ -7,7 +7,7 @@ import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import { embeddedPostgres } from './embedded-postgres.ts'
+import { embeddedPostgres, type PostgresVersion } from './embedded-postgres.ts'
 import { until } from './until.ts'
 
 export interface Service {
@@ -45,10 +45,18 @@ export interface PostgresService extends Service {
   start (): Promise<void>
 }
 
-export async function startPostgres (...flags: string[]): Promise<PostgresService> {
+/** Starts a server of PostgreSQL 18. */
+export function startPostgres (...flags: string[]): Promise<PostgresService> {
+  return startPostgresVersion(18, ...flags)
+}
+
+/** Starts a server of the given major version. */
+export async function startPostgresVersion (
+  version: PostgresVersion, ...flags: string[]
+): Promise<PostgresService> {
   const folder = temporaryFolder()
   const port = await freePort()
-  const EmbeddedPostgres = await embeddedPostgres()
+  const EmbeddedPostgres = await embeddedPostgres(version)
   const postgres = new EmbeddedPostgres({
     databaseDir: join(folder, 'pg'),
     port,
