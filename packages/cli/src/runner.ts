@@ -41,8 +41,9 @@ export class Runner {
     return async (...given) => {
       const command = given.at(-1) as Command
       const flags = command.optsWithGlobals<F & CommonFlags>()
-      const { manager: options, secrets } = await loadConfig(flags, this.streams.cwd())
+      const { manager: options, secrets, remarks } = await loadConfig(flags, this.streams.cwd())
       const output = new Output(this.streams, { json: flags.json === true, secrets })
+      for (const remark of remarks) output.log(remark)
       const progress = showProgress(this.streams.stderr, line => { output.log(line) })
       const manager = createManager({ ...options, progress: progress.show })
       const interrupt = new AbortController()

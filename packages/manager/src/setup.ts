@@ -1,4 +1,4 @@
-import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core'
+import { bool, checkOptions, nonEmptyString, OptionInvalidError } from '@fastify-tenancy/core'
 import { formatScript, init, quoteName, Script, type ScriptFormat, type SqlClient } from '@fastify-tenancy/database'
 import * as v from 'valibot'
 
@@ -84,12 +84,40 @@ export async function onShards (
   return { scripts, remarks }
 }
 
-async function connected (shards: ManagerContext['shards'], shard: string, url: string | undefined, work: (client: SqlClient) => Promise<void>): Promise<void> {
+async function connected (
+  shards: ManagerContext['shards'], shard: string, url: string | undefined, work: (client: SqlClient) => Promise<void>
+): Promise<void> {
   if (url === undefined) return withClient(shards.get(shard), work)
   const pool = openManagerPool(url)
   try {
-    await withClient(pool, work)
+    await withClient(pool, async client => {
+      await assertSameDatabase(client, shards, shard)
+      await work(client)
+    })
   } finally {
     await pool.end()
   }
+}
+
+const identity = `
+  select pg_catalog.current_database()::text as name, pg_catalog.pg_postmaster_start_time()::text as started,
+    (select oid::text from pg_catalog.pg_database where datname = pg_catalog.current_database()) as oid`
+
+/**
+ * Compares the database of a login that was given for one call with the shard's own. Where the shard's login cannot
+ * connect yet, as before the first `init`, the names of the databases are compared.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID when the login leads to another database
+ */
+async function assertSameDatabase (client: SqlClient, shards: ManagerContext['shards'], shard: string): Promise<void> {
+  const read = async (reader: SqlClient): Promise<Record<string, string> | undefined> => (await reader.query<Record<string, string>>(identity)).rows[0]
+  const given = await read(client)
+  const own = await withClient(shards.get(shard), read).catch(() => undefined)
+  const expected = own?.name ?? shards.databaseName(shard)
+  const isSame = own === undefined
+    ? expected === undefined || expected === given?.name
+    : own.oid === given?.oid && own.started === given?.started
+  if (isSame) return
+  throw new OptionInvalidError(
+    `the login was given for database '${given?.name}' and shard '${shard}' is database '${expected}'${expected === given?.name ? ' of another server' : ''}: name the login's URL with the shard's own host and database`)
 }

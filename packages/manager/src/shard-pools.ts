@@ -46,6 +46,14 @@ export class ShardPools {
     return protocol === 'pglite:' || username === '' ? undefined : decodeURIComponent(username)
   }
 
+  /** The database of a shard, as its URL names it; undefined where a pool was passed in or the URL names none. */
+  databaseName (shard: string): string | undefined {
+    const { url, ownerUrl } = this.logins(shard)
+    const source = ownerUrl ?? url
+    if (typeof source !== 'string' || !URL.canParse(source)) return undefined
+    return decodeURIComponent(new URL(source).pathname.slice(1)) || undefined
+  }
+
   /** Closes what was opened here; a pool that was passed in stays open. Again does nothing. */
   async close (): Promise<void> {
     await Promise.all(this.#own.splice(0).map(pool => pool.end()))
