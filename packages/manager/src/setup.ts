@@ -88,7 +88,7 @@ async function connected (
   shards: ManagerContext['shards'], shard: string, url: string | undefined, work: (client: SqlClient) => Promise<void>
 ): Promise<void> {
   if (url === undefined) return withClient(shards.get(shard), work)
-  const pool = openManagerPool(url)
+  const pool = openManagerPool(url, shard)
   try {
     await withClient(pool, async client => {
       await assertSameDatabase(client, shards, shard)
@@ -110,9 +110,8 @@ const identity = `
  * @throws FST_TENANCY_OPTION_INVALID when the login leads to another database
  */
 async function assertSameDatabase (client: SqlClient, shards: ManagerContext['shards'], shard: string): Promise<void> {
-  const read = async (reader: SqlClient): Promise<Record<string, string> | undefined> => (await reader.query<Record<string, string>>(identity)).rows[0]
-  const given = await read(client)
-  const own = await withClient(shards.get(shard), read).catch(() => undefined)
+  const given = await identityOf(client)
+  const own = await withClient(shards.get(shard), identityOf).catch(() => undefined)
   const expected = own?.name ?? shards.databaseName(shard)
   const isSame = own === undefined
     ? expected === undefined || expected === given?.name
@@ -120,4 +119,9 @@ async function assertSameDatabase (client: SqlClient, shards: ManagerContext['sh
   if (isSame) return
   throw new OptionInvalidError(
     `the login was given for database '${given?.name}' and shard '${shard}' is database '${expected}'${expected === given?.name ? ' of another server' : ''}: name the login's URL with the shard's own host and database`)
+}
+
+async function identityOf (client: SqlClient): Promise<Record<string, string> | undefined> {
+  const { rows: [row] } = await client.query<Record<string, string>>(identity)
+  return row
 }

@@ -1,6 +1,8 @@
-import { defaultPoolSettings, openPool, type ResolvedDatabaseOptions, type SqlClient } from '@fastify-tenancy/database'
+import { defaultPoolSettings, isEmbedded, openPool, type ResolvedDatabaseOptions, type SqlClient } from '@fastify-tenancy/database'
 import { OptionInvalidError } from '@fastify-tenancy/core'
 import type pg from 'pg'
+
+import { nameConnectErrors } from './connect-error.ts'
 
 /** The manager's connections: to each shard with the login of its `ownerUrl`, or of its `url` where there is none. */
 export class ShardPools {
@@ -22,7 +24,7 @@ export class ShardPools {
     if (known !== undefined) return known
     const { url, ownerUrl } = this.logins(shard)
     const source = ownerUrl ?? url
-    const pool = typeof source === 'string' ? openManagerPool(source) : source
+    const pool = typeof source === 'string' ? openManagerPool(source, shard) : source
     if (typeof source === 'string') this.#own.push(pool)
     this.#pools.set(shard, pool)
     return pool
@@ -61,8 +63,9 @@ export class ShardPools {
 }
 
 // The manager works on one thing at a time; the second connection serves a list that is read meanwhile.
-export function openManagerPool (url: string): pg.Pool {
-  return openPool(url, { ...defaultPoolSettings, max: 2 })
+export function openManagerPool (url: string, shard?: string): pg.Pool {
+  const pool = openPool(url, { ...defaultPoolSettings, max: 2 })
+  return isEmbedded(url) ? pool : nameConnectErrors(pool, { url, shard })
 }
 
 export async function withClient<T> (pool: pg.Pool, work: (client: SqlClient) => Promise<T>): Promise<T> {

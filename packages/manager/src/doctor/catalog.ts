@@ -6,6 +6,7 @@ import type { ManagerContext } from '../context.ts'
 import { codeChecks } from './code.ts'
 import { keyChecks } from './keys.ts'
 import { moveChecks } from './moves.ts'
+import { reachChecks } from './reach.ts'
 import { schemaChecks } from './schemas.ts'
 import { databaseChecks } from './server.ts'
 import { tenantChecks } from './tenants.ts'
@@ -14,7 +15,7 @@ import { tenantChecks } from './tenants.ts'
 const always = [loginChecks, tableChecks, keyChecks, codeChecks, privilegeChecks, databaseChecks]
 
 /** All checks but those of the probe, by id. */
-export const catalogChecks: Family['checks'] = Object.assign({}, ...[...always, schemaChecks, moveChecks, tenantChecks].map(({ checks }) => checks), serverChecks, setupChecks)
+export const catalogChecks: Family['checks'] = Object.assign({}, ...[...always, schemaChecks, moveChecks, tenantChecks].map(({ checks }) => checks), serverChecks, setupChecks, reachChecks)
 
 /** A tenant as the checks need it. */
 export interface PlacedTenant {

@@ -1,13 +1,16 @@
 import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core'
 import { hasOwnLogins, listTables, reportLevel, type LevelReport } from '@fastify-tenancy/database'
+import { toFinding } from '@fastify-tenancy/database/doctor'
 import * as v from 'valibot'
 
+import { isConnectError } from '../connect-error.ts'
 import type { ManagerContext } from '../context.ts'
 import { readMigrations } from '../migrations/read-migrations.ts'
 import { withClient } from '../shard-pools.ts'
 import { compare, readBaseline, writeBaseline } from './baseline.ts'
 import { checkCatalog, readTenants, type PlacedTenant } from './catalog.ts'
 import { probe } from './probe.ts'
+import { reachChecks, unreachable } from './reach.ts'
 import { sorted, type DoctorReport, type ShardFinding } from './report.ts'
 
 /** What {@link Manager.doctor} may be told. */
@@ -26,7 +29,7 @@ const schema = v.strictObject({
   writeBaseline: v.optional(nonEmptyString)
 }, 'must be an object')
 
-/** Examines every shard; writes nothing into them. */
+/** Examines every shard; writes nothing into them. A shard that cannot be reached is a finding, and the others are examined. */
 export async function doctor (context: ManagerContext, given: DoctorInput): Promise<DoctorReport> {
   const input = checkOptions(schema, given, 'doctor')
   const accepted = input.baseline === undefined ? [] : await readBaseline(input.baseline)
@@ -36,9 +39,15 @@ export async function doctor (context: ManagerContext, given: DoctorInput): Prom
   const findings: ShardFinding[] = []
   const levels: LevelReport[] = []
   for (const shard of context.shards.names) {
-    const report = await examine(context, { shard, tenants, migrations: known, isProbing: input.probe })
-    findings.push(...report.findings)
-    levels.push(report.level)
+    try {
+      const report = await examine(context, { shard, tenants, migrations: known, isProbing: input.probe })
+      findings.push(...report.findings)
+      levels.push(report.level)
+    } catch (error) {
+      if (!isConnectError(error)) throw error
+      findings.push({ ...toFinding(unreachable(shard, error), reachChecks), shard })
+      levels.push({ level: 0, reasons: [`shard '${shard}' cannot be reached, so that its level is unknown`] })
+    }
   }
   if (input.writeBaseline !== undefined) await writeBaseline(input.writeBaseline, sorted(findings))
   const level = levels.toSorted((a, b) => a.level - b.level)[0]

@@ -2,6 +2,7 @@ import { tenantConflict } from '@fastify-tenancy/core'
 import { isEmbeddedPool, SetupInvalidError } from '@fastify-tenancy/database'
 import pg from 'pg'
 
+import { connectError } from '../connect-error.ts'
 import { isShared } from './shared-session.ts'
 
 /** The lock of all work on one tenant. */
@@ -86,7 +87,10 @@ export class Locks {
     client.on('error', forget)
     client.on('end', forget)
     try {
-      await client.connect()
+      const { connectionString: url } = this.#pool().options
+      await client.connect().catch((error: unknown) => {
+        throw url === undefined ? error : connectError(error, { url, shard: 'default' })
+      })
       if (await isShared(client, this.#pool().options)) throw new SetupInvalidError('options.database.ownerUrl leads through a pooler that shares connections, where two managers could hold one lock: give the server\'s own address')
     } catch (error) {
       forget()

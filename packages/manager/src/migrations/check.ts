@@ -48,7 +48,8 @@ export async function check (context: ManagerContext, connection: Connection, { 
   }
 
   const shared: SharedReport[] = []
-  for (const shard of context.shards.names) {
+  const unreachable = new Set(plan.unreachable.map(({ shard }) => shard))
+  for (const shard of context.shards.names.filter(name => !unreachable.has(name))) {
     const standing = plan.shared.find(one => one.shard === shard)
     const own = furthest('schema', shard)
     // What makes a new tenant's first tables is the application's own, and not taken back.

@@ -17,13 +17,13 @@ export async function migrate (context: ManagerContext, given: MigrateInput): Pr
     const listed = sets.tenant === undefined ? [] : await listMeant(context, input)
     const plan = await makePlan(context, connection, sets, listed)
     assertSound(plan)
-    if (input.dryRun) return planned(plan)
-    if (input.check) return checked(await check(context, connection, { ...input, plan, sets }), plan)
+    if (input.dryRun) return finished(planned(plan), plan)
+    if (input.check) return finished(checked(await check(context, connection, { ...input, plan, sets }), plan), plan)
     const shared = await migrateShards(context, connection, plan, sets, input)
     await connection.close()
     const failures: MigrationFailure[] = []
     const tenants = await migrateTenants(context, plan.tenants, sets, input, failures)
-    return finished({ shared, tenants, failures, unrehearsed: [] })
+    return finished({ shared, tenants, failures, unrehearsed: [] }, plan)
   } finally {
     await connection.close()
   }
@@ -63,9 +63,17 @@ function checked ({ shared, unrehearsed }: Checked, plan: Plan): MigrateReport {
   throw migrationFailed(`rows of tenants would be in ${tables} without a policy: list them in options.tables.tenant, and run \`tenancy protect\` where they are there already`, report)
 }
 
-function finished (report: MigrateReport): MigrateReport {
-  const { failures: [first], tenants: { failed, left } } = report
+/** Answers the report, or throws it where a migration failed or a shard could not be reached. */
+function finished (done: MigrateReport, { unreachable }: Plan): MigrateReport {
+  const failures = [...done.failures, ...unreachable.map(({ shard, error }) => failureOf(shard, undefined, error))]
+  const left = unreachable.reduce((sum, { tenants }) => sum + tenants.length, done.tenants.left)
+  const report = { ...done, failures, tenants: { ...done.tenants, left } }
+  const [first] = failures
   if (first === undefined) return report
-  const more = [...(failed > 1 ? [`${failed - 1} more failed`] : []), ...(left > 0 ? [`${left} were not begun`] : [])]
-  throw migrationFailed(`${sentence(first)}${more.length > 0 ? `; of the others ${more.join(' and ')}` : ''}`, report, first.error)
+  const more = [
+    ...(failures.length > 1 ? [`${failures.length - 1} more failed`] : []),
+    ...(left > 0 ? [`${left} were not begun`] : [])
+  ]
+  throw migrationFailed(
+    `${sentence(first)}${more.length > 0 ? `; of the others ${more.join(' and ')}` : ''}`, report, first.error)
 }
