@@ -5,7 +5,6 @@ import { once } from 'node:events'
 import { loadConfig, type ConfigFlags } from './config.ts'
 import type { Streams } from './main.ts'
 import { Output } from './output.ts'
-import { showProgress } from './progress.ts'
 
 export const exitCode = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const
 
@@ -44,7 +43,7 @@ export class Runner {
       const { manager: options, secrets, remarks } = await loadConfig(flags, this.streams.cwd())
       const output = new Output(this.streams, { json: flags.json === true, secrets })
       for (const remark of remarks) output.log(remark)
-      const progress = showProgress(this.streams.stderr, line => { output.log(line) })
+      const progress = output.startProgress()
       const manager = createManager({ ...options, progress: progress.show })
       const interrupt = new AbortController()
       // What was begun is recorded step by step. The second one ends the process at once.

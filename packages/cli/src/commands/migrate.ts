@@ -92,7 +92,7 @@ function print (output: Output, report: MigrateReport): void {
     ].join('\n')),
     `tenants: ${Object.entries(tenants).map(([end, count]) => `${count} ${end}`).join(', ')}`,
     ...(unrehearsed.length > 0 ? [`not tried, since the first of them runs outside a transaction: ${unrehearsed.join(', ')}`] : []),
-    ...told.failures.map(({ tenant, shard, migration, error }) => `failed: ${tenant ?? `shard ${shard}`}${migration === undefined ? '' : ` at ${migration}`}: ${error}`)
+    ...told.failures.map(({ slug, shard, migration, error }) => `failed: ${slug ?? `shard ${shard}`}${migration === undefined ? '' : ` at ${migration}`}: ${error}`)
   ].join('\n'))
 }
 

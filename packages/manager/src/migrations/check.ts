@@ -74,8 +74,8 @@ export async function check (context: ManagerContext, connection: Connection, { 
   return { shared, unrehearsed: [...unrehearsed].toSorted() }
 }
 
-function ofTenant ({ id }: TenantRecord, schema: string, migrations: Part['migrations']): Part {
-  return { where: `tenant ${id}`, tenant: id, schema, migrations }
+function ofTenant (tenant: TenantRecord, schema: string, migrations: Part['migrations']): Part {
+  return { where: `tenant ${tenant.slug}`, tenant, schema, migrations }
 }
 
 async function pendingOf (client: SqlClient, tenant: TenantRecord, { tenant: migrations = [] }: Sets): Promise<Part['migrations']> {

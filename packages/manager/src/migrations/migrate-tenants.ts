@@ -45,7 +45,10 @@ export async function migrateTenants (context: ManagerContext, first: readonly T
           report[end]++
           if (failure !== undefined) failures.push(failure)
         }
-        progress?.({ operation: 'migrate', tenant: tenant.id, worker, step: isPostponed ? 'postponed' : end, done: ++done, total: behind.length })
+        progress?.({
+          operation: 'migrate', tenant: tenant.id, slug: tenant.slug, worker,
+          step: isPostponed ? 'postponed' : end, done: ++done, total: behind.length
+        })
         return isPostponed || end !== 'failed'
       })
       const isOver = report.left > 0 || failures.length > input.maxFailures || input.signal?.aborted === true
@@ -67,7 +70,7 @@ async function tryOne (context: ManagerContext, connection: Connection, one: Par
     if (!await isLeaving(context, tenant)) throw new MigrationInvalidError('the tenant\'s schema is not there, or is somebody else\'s: create the tenant again, or bring the schema back')
     return { end: 'skipped' }
   } catch (error) {
-    return { end: 'failed', failure: failureOf(tenant.placement.shard, tenant.id, error) }
+    return { end: 'failed', failure: failureOf(tenant.placement.shard, tenant, error) }
   }
 }
 

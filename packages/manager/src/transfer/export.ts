@@ -61,7 +61,7 @@ async function exportRows ({ context, tenant, folder, signal }: Work, home: Home
     const done: ManifestTable[] = []
     for (const table of tables) {
       const { name, order, columns } = table
-      const report = (rows: number): void => options.progress?.({ operation: 'export', tenant: tenant.id, step: name, done: rows })
+      const report = (rows: number): void => options.progress?.({ operation: 'export', tenant: tenant.id, slug: tenant.slug, step: name, done: rows })
       const digest = await writeLines(client, linesOf(home, tables, table), join(folder, tablePath(name)), report)
       done.push({ name, ...digest, order, columns: columns.map(({ name, type }) => ({ name, type })) })
     }
