@@ -11,6 +11,8 @@ export interface CommandConfig {
   readonly manager: ManagerOptions
   /** What must never be printed. */
   readonly secrets: readonly string[]
+  /** The limits file, as an absolute path; undefined where the configuration names none. */
+  readonly limitsFile: string | undefined
   /** What the person should know of how flags and file were read. */
   readonly remarks: readonly string[]
 }
@@ -30,6 +32,7 @@ interface SuiteOptions extends Partial<Record<Exclude<(typeof handedOn)[number],
   readonly redis?: unknown
   readonly rls?: { readonly secret?: string | readonly string[] }
   readonly resolver?: { readonly reserved?: readonly string[] }
+  readonly rateLimit?: unknown
 }
 
 const handedOn = ['isolation', 'rls', 'tables', 'baseDomain', 'hosts'] as const
@@ -69,10 +72,16 @@ export async function loadConfig ({ config, databaseUrl, redisUrl }: ConfigFlags
   return {
     manager: Object.fromEntries(Object.entries(wanted).filter(([, value]) => value !== undefined)) as unknown as ManagerOptions,
     secrets: rls?.secret === undefined ? [] : [rls.secret].flat(),
+    limitsFile: limitsFileOf(options.rateLimit, folder),
     remarks: read.redis !== undefined && wanted.redis === undefined
       ? ['the Redis of the configuration is not used, because --database-url names another database: name its Redis with --redis-url']
       : []
   }
+}
+
+function limitsFileOf (rateLimit: unknown, folder: string): string | undefined {
+  const file = isPlain(rateLimit) ? rateLimit.file : rateLimit
+  return typeof file === 'string' ? resolve(folder, file) : undefined
 }
 
 // What behaves alike on every database. What names a database, a login or a pool is left out.

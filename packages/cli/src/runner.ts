@@ -13,6 +13,8 @@ export interface Session {
   readonly manager: Manager
   readonly output: Output
   readonly streams: Streams
+  /** The limits file of the configuration. */
+  readonly limitsFile: string | undefined
   /** Aborts at SIGINT. */
   readonly signal: AbortSignal
 }
@@ -40,7 +42,7 @@ export class Runner {
     return async (...given) => {
       const command = given.at(-1) as Command
       const flags = command.optsWithGlobals<F & CommonFlags>()
-      const { manager: options, secrets, remarks } = await loadConfig(flags, this.streams.cwd())
+      const { manager: options, secrets, remarks, limitsFile } = await loadConfig(flags, this.streams.cwd())
       const output = new Output(this.streams, { json: flags.json === true, secrets })
       for (const remark of remarks) output.log(remark)
       const progress = output.startProgress()
@@ -53,7 +55,7 @@ export class Runner {
       }
       process.once('SIGINT', onInterrupt)
       try {
-        this.exitCode = await untilAborted(work({ manager, output, streams: this.streams, signal: interrupt.signal }, command.processedArgs as unknown as A, flags), interrupt.signal) ?? exitCode.done
+        this.exitCode = await untilAborted(work({ manager, output, limitsFile, streams: this.streams, signal: interrupt.signal }, command.processedArgs as unknown as A, flags), interrupt.signal) ?? exitCode.done
       } finally {
         process.removeListener('SIGINT', onInterrupt)
         progress.stop()

@@ -13,6 +13,7 @@ import { Locks } from './lifecycle/locks.ts'
 import { purgeDue, purgeTenant, type PurgeDueReport, type PurgeReport } from './lifecycle/purge.ts'
 import { renameTenant } from './lifecycle/rename.ts'
 import { resumeTenant, suspendTenant, type SuspendInput } from './lifecycle/suspend.ts'
+import { listUnfinished, type UnfinishedWork } from './lifecycle/unfinished.ts'
 import { updateTenant, type UpdateInput } from './lifecycle/update.ts'
 import { migrate } from './migrations/migrate.ts'
 import { migrateDown, type MigrateDownInput } from './migrations/migrate-down.ts'
@@ -175,6 +176,11 @@ export class Manager {
     const { registry } = this.#context
     const ref = resolveTenantRef(given)
     return 'id' in ref ? registry.findById(ref.id) : registry.findBySlug(ref.slug)
+  }
+
+  /** The tenants whose move is not confirmed, or whose deletion is not purged, by id. */
+  async unfinished (): Promise<readonly UnfinishedWork[]> {
+    return listUnfinished(this.#context)
   }
 
   /** All tenants, by id. */
