@@ -28,6 +28,7 @@ import { resolveManagerOptions, type ManagerOptions, type ResolvedManagerOptions
 import { initShards, type InitInput, type SetupReport } from './setup.ts'
 import { ApplicationDatabase } from './seed.ts'
 import { ShardPools } from './shard-pools.ts'
+import { restoreTenant, type RestoreInput, type RestoreReport } from './restore/restore.ts'
 import { exportTenant, type ExportInput } from './transfer/export.ts'
 import { importTenant, type ImportInput } from './transfer/import.ts'
 import type { Manifest } from './transfer/manifest.ts'
@@ -239,6 +240,19 @@ export class Manager {
    */
   async import (folder: string, input: ImportInput): Promise<TenantRecord> {
     return importTenant(this.#context, folder, input)
+  }
+
+  /**
+   * Makes a tenant's rows what they are in an export of this tenant, or in a restored copy of its database, in place. The tenant is
+   * locked out meanwhile (503 with `retry-after`). Equal rows stay untouched, and each table is compared with the checksum of
+   * the source. What fails is taken back as a whole; the same call takes up a restore that was cut short.
+   *
+   * @throws FST_TENANCY_RESTORE_REFUSED for another tenant's rows, another migration level, and rows outside the tenant's tables that
+   * refer to rows which would go; nothing is changed then
+   * @throws FST_TENANCY_TENANT_CONFLICT when other work on the tenant is not finished
+   */
+  async restore (ref: TenantRef, input: RestoreInput): Promise<RestoreReport> {
+    return restoreTenant(this.#context, ref, input)
   }
 
   /**
