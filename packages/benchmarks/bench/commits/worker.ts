@@ -6,8 +6,9 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import type { TenantRecord } from '@fastify-tenancy/core'
-import type { SqlClient } from '@fastify-tenancy/database'
+import type * as Core from '@fastify-tenancy/core'
+import type * as Database from '@fastify-tenancy/database'
+import type * as ManagerPackage from '@fastify-tenancy/manager'
 import type { Kysely, Sql } from 'kysely'
 import type pgModule from 'pg'
 
@@ -40,9 +41,9 @@ const pg = require('pg') as typeof pgModule
 const { sql } = require('kysely') as { sql: Sql }
 const from = async (name: string): Promise<unknown> =>
   import(pathToFileURL(join(checkout, 'packages', name, 'dist/index.js')).href)
-const { memoryRegistry, TenantScope } = await from('core') as typeof import('@fastify-tenancy/core')
-const { openDatabase, resolveDatabaseOptions } = await from('database') as typeof import('@fastify-tenancy/database')
-const { createManager } = await from('manager') as typeof import('@fastify-tenancy/manager')
+const { memoryRegistry, TenantScope } = await from('core') as typeof Core
+const { openDatabase, resolveDatabaseOptions } = await from('database') as typeof Database
+const { createManager } = await from('manager') as typeof ManagerPackage
 
 const tables = { tenant: ['items'] }
 const rls = isSigned ? { rls: { secret } } : {}
@@ -55,7 +56,7 @@ await admin.query(`create table items (
 const setup = createManager({ database: { url: login.href, ownerUrl: superUrl }, tables, isolation, ...rls, provision })
 await setup.init()
 await setup.protect()
-const tenants: TenantRecord[] = []
+const tenants: Core.TenantRecord[] = []
 for (let at = 0; at < tenantCount; at++) tenants.push(await setup.create({ id: `tenant-${at}`, slug: `slug-${at}` }))
 await setup.close()
 if (isolation !== 'schema') {
@@ -66,7 +67,7 @@ if (isolation !== 'schema') {
 await admin.query('vacuum analyze')
 await admin.end()
 
-async function provision ({ client }: { client: SqlClient }): Promise<void> {
+async function provision ({ client }: { client: Database.SqlClient }): Promise<void> {
   await client.query(`create table items (id serial primary key, title text not null, n int not null default 0)`)
   await client.query(`insert into items (id, title) select i, 'title ' || i from generate_series(1, ${rows}) i`)
   await client.query(`select setval(pg_get_serial_sequence('items', 'id'), ${rows})`)
@@ -96,7 +97,7 @@ const pieces: Readonly<Record<string, Piece>> = {
 const silent = { info () {}, warn () {}, error () {} }
 let turn = 0
 async function request (piece: Piece): Promise<void> {
-  const scope = new TenantScope(tenants[turn++ % tenantCount] as TenantRecord, silent)
+  const scope = new TenantScope(tenants[turn++ % tenantCount] as Core.TenantRecord, silent)
   await piece(opened.forScope(scope) as unknown as Db)
   scope.end()
 }
