@@ -44,6 +44,28 @@ async function assertCanBecome (client: SqlClient, role: string): Promise<void> 
   if (!row.may) throw new SetupInvalidError('the login in options.database.url may not become the role of tenants\' statements: run `tenancy init` with this URL')
 }
 
+/**
+ * Resolves when the login of `tenantRolesUrl` may run statements of tenants that have a role; works before the first such tenant.
+ *
+ * @param client one connection of that login.
+ * @throws FST_TENANCY_SETUP_INVALID that says which command mends it.
+ */
+export async function assertMayTakeRoles (client: SqlClient, database: string): Promise<void> {
+  const { app, shared } = rolesOf(database)
+  const { rows: [row] } = await client.query<{ context: boolean | null, roles: number, taken: number }>(`
+    select (select pg_catalog.has_schema_privilege(session_user, n.oid, 'USAGE') and pg_catalog.has_function_privilege(session_user, p.oid, 'EXECUTE')
+        from pg_catalog.pg_namespace n join pg_catalog.pg_proc p on p.pronamespace = n.oid
+        where n.nspname = 'tenancy' and p.proname = 'pass_fence') as context,
+      count(r.oid)::int as roles,
+      (count(r.oid) filter (where pg_catalog.pg_has_role(session_user, r.oid,
+        case when pg_catalog.current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)))::int as taken
+    from (select) one left join pg_catalog.pg_roles r on r.rolname ~ '^tenanth?_' and exists (
+      select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles g on g.oid = m.roleid
+      where m.member = r.oid and g.rolname = any($1))`, [[app, shared]])
+  const isBarred = row === undefined || row.context === false || (row.roles > 0 && row.taken === 0)
+  if (isBarred) throw new SetupInvalidError('the login in options.database.tenantRolesUrl may not become the roles of tenants: run `tenancy init` with this URL')
+}
+
 async function assertProtected (client: SqlClient, tables: ResolvedTables, signed: boolean, context: 'setting' | 'role'): Promise<void> {
   const { rows } = await client.query<{ table: string, child: boolean, forced: boolean, policies: string[], predicate: string | null }>(`
     select c.relname::text as table,

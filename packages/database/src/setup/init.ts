@@ -4,6 +4,7 @@ import { signingKey } from '../token.ts'
 import { SetupInvalidError } from './errors.ts'
 import { grantHardened, harden } from './harden.ts'
 import { allowTenantRoles, ensureLogins, type Logins } from './logins.ts'
+import { grantTenantRoles } from './tenant-role-grants.ts'
 import { ensureRoles, grantRole, readSession, rolesOf, withRoles, type Roles, type Session } from './roles.ts'
 import { withholds } from './script.ts'
 import { inTransaction, quoteName, sqlState, type SqlClient } from './sql-client.ts'
@@ -39,7 +40,7 @@ export function versionOf (schemaComment: string): number | undefined {
  * All or nothing: one transaction, tried again when another database's set-up touched the server-wide roles meanwhile.
  *
  * @param client one connection of a superuser, or of a login with CREATEROLE and CREATE on the database.
- * @returns a sentence for each thing that `harden` should have done and this login may not.
+ * @returns a sentence for each thing that should have been done and this login may not do.
  * @throws FST_TENANCY_SETUP_INVALID when the login may not do all this.
  */
 export async function init (client: SqlClient, options: InitOptions = {}): Promise<readonly string[]> {
@@ -55,7 +56,8 @@ export async function init (client: SqlClient, options: InitOptions = {}): Promi
     await ensureLogins(client, session, roles, options.logins ?? {})
     if (options.tenantRoles) await allowTenantRoles(client, session, roles, options.logins?.owner?.user)
     if (options.signingSecrets !== undefined) await syncKeys(client, roles, options.signingSecrets)
-    const left = options.harden ? await harden(client, session, roles, options.logins ?? {}) : []
+    const left = await grantTenantRoles(client, session, roles, options.logins ?? {})
+    if (options.harden) left.push(...await harden(client, session, roles, options.logins ?? {}))
     await grantHardened(client, roles, options.logins ?? {}, options.harden ?? false)
     return left
   }))
