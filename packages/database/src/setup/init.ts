@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { signingKey } from '../token.ts'
 import { SetupInvalidError } from './errors.ts'
 import { grantHardened, harden } from './harden.ts'
+import { lockSetup } from './lock-setup.ts'
 import { allowTenantRoles, ensureLogins, type Logins } from './logins.ts'
 import { grantTenantRoles } from './tenant-role-grants.ts'
 import { ensureRoles, grantRole, readSession, rolesOf, withRoles, type Roles, type Session } from './roles.ts'
@@ -47,10 +48,10 @@ export async function init (client: SqlClient, options: InitOptions = {}): Promi
   const session = await readSession(client)
   const roles = rolesOf(session.database)
   return retried(() => inTransaction(client, async () => {
-    // Two of one database wait for each other here. Roles belong to the server, and no lock spans its databases.
-    await client.query('select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext(\'tenancy init\'))')
     await ensureRoles(client, roles)
     await becomeOwner(client, session, roles)
+    // Two of one database wait for each other here. Roles belong to the server, and no lock spans its databases.
+    await lockSetup(client)
     await openSchema(client, roles, options.schema ?? 'public')
     await applyFiles(client, roles)
     await ensureLogins(client, session, roles, options.logins ?? {})
