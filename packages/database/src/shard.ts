@@ -23,10 +23,13 @@ import { schemaOf } from './strategies/placement.ts'
 import { FenceEpochs, hasFences } from './strategies/fences.ts'
 import { SchemaQualifier } from './strategies/qualifier.ts'
 import { SchemaCompiler } from './strategies/schema-compiler.ts'
+import { SigningUses } from './signing-uses.ts'
 import { Signer, signingKey } from './token.ts'
 
 /** How long past the server's own timeout an answer may take, in milliseconds, before the connection is given up. */
 export const grace = 5_000
+
+const earlier = 'the database does not know the first secret of options.rls.secret yet, so this process signs with the second: run `tenancy init`, then start it again'
 
 /** Where one tenant's statements go, by its isolation. */
 export interface Home {
@@ -63,6 +66,7 @@ export class Shard {
   #name = ''
   #context: ContextSettings | undefined
   #roles: Side | undefined
+  #uses: SigningUses | undefined
 
   constructor (logins: ShardOptions, options: ResolvedDatabaseOptions, budget: ConnectionBudget, isDefault: boolean) {
     const { url, tenantRolesUrl } = logins
@@ -91,13 +95,15 @@ export class Shard {
     // Where all queries are rewritten, no policy is needed; and where tenants are looked up elsewhere, nothing of ours.
     const needsPolicies = isolation === 'rls'
     const needsInit = needsPolicies || isolation === 'schema' || registry === undefined
-    const key = rls.secrets[0] === undefined ? undefined : signingKey(rls.secrets[0])
+    const keys = rls.secrets.map(signingKey)
     const client = await this.pool.pool.connect()
     try {
       // An embedded database is this process's own: there is nobody else to initialise it.
-      if (isEmbeddedPool(this.pool.pool)) await init(client, { signingSecrets: rls.secrets })
+      if (isEmbeddedPool(this.pool.pool)) await init(client, { signingSecrets: rls.secrets, dropOldSecrets: 'now' })
       const tables = this.#tables = await listTables(client, this.#options.tables)
-      if (needsInit) await assertInitialised(client, { tables: needsPolicies ? tables : { ...tables, tenant: {} }, signed: key !== undefined, context: rls.context, ...(key !== undefined && { key }) })
+      const listed = needsPolicies ? tables : { ...tables, tenant: {} }
+      const known = needsInit ? await assertInitialised(client, { tables: listed, signed: keys.length > 0, context: rls.context, key: keys }) : undefined
+      const key = known ?? keys[0]
       await this.#rows.boot(client, tables)
       const { rows: [row] } = await client.query<{ name: string, login: string, pid: number }>('select current_database() as name, session_user as login, pg_backend_pid() as pid')
       if (row === undefined) throw new Error('the database did not answer')
@@ -128,7 +134,10 @@ export class Shard {
         database: row.name, login: row.login, logins: facts.logins, tables,
         signed: key !== undefined, context: rls.context, rewritten: isolation === 'row', hasRls: isolation === 'rls', functions: this.#options.row.functions
       })
-      return { ...report, findings, warnings: bootWarnings(findings) }
+      this.#uses?.end()
+      if (known !== undefined) this.#uses = new SigningUses(this.pool.pool, known)
+      await this.#uses?.note(client)
+      return { ...report, findings, warnings: [...bootWarnings(findings), ...(key === keys[0] ? [] : [earlier])] }
     } finally {
       client.release()
       if (this.#context !== undefined) await this.#tripwire.refresh()
@@ -144,6 +153,7 @@ export class Shard {
   }
 
   async close (): Promise<void> {
+    this.#uses?.end()
     await Promise.all([this.pool.close(), this.#rolesPool?.close()])
   }
 
