@@ -87,7 +87,7 @@ export class TenancyDatabase {
    */
   async boot (): Promise<LevelReport> {
     const { requireLevel, doctor } = this.#options.database
-    const report = await this.#homes.boot()
+    const report = await this.#withTenants(await this.#homes.boot())
     if (report.level < requireLevel) {
       throw new SetupInvalidError(`the database reaches level L${report.level}, and options.database.requireLevel asks for L${requireLevel}: ${report.reasons.join('; ')}`)
     }
@@ -147,6 +147,15 @@ export class TenancyDatabase {
     this.#isEnded = true
     for (const end of this.#observers) end()
     await Promise.all([this.#system.close(), this.#homes.close(), this.#registryPool?.end()])
+  }
+
+  // The options name the strategy of tenants without one; only the registry knows which tenants there are.
+  async #withTenants (report: LevelReport): Promise<LevelReport> {
+    if (report.level < 4 || this.#options.registry !== undefined) return report
+    const pool = this.#registryPool ?? this.#homes.default.pool.pool
+    const { rows: [row] } = await pool.query<{ shares: boolean }>(
+      'select exists (select from tenancy.tenants where isolation <> \'database\' and status <> \'deleted\') as shares')
+    return row?.shares === true ? { ...report, level: 3, reasons: ['some tenants have no database of their own and share one login'] } : report
   }
 
   // Which tables there are may be for the catalog to say.

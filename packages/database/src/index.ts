@@ -9,7 +9,7 @@ export type { Audit, AuditEvent, SystemAccessOptions, SystemWork } from './syste
 export type { GlobalDatabase, GlobalKysely, ReadOnly, RequestDatabase, SharedTable, SystemKysely, TenantDatabase, TenantKysely, TenantTable, UntypedDatabase } from './types.ts'
 export type { ObservedQuery } from './observe/observed-queries.ts'
 export { forgetTenant } from './queries/forget-tenant.ts'
-export { reportLevel, type Level, type LevelFacts, type LevelReport } from './level.ts'
+export { levelFacts, reportLevel, type Level, type LevelFacts, type LevelReport, type ShardUrls } from './level.ts'
 export { postgresRegistry, type PostgresRegistryOptions } from './registry/postgres-registry.ts'
 export { tableRegistry, type TableColumns, type TableRegistryOptions } from './registry/table-registry.ts'
 export type { OpenListener } from './registry/watch-tenants.ts'

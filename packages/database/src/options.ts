@@ -16,9 +16,19 @@ export interface DatabaseConnectionOptions {
    * variable of the environment may be, stops the boot.
    */
   readonly url: string | pg.Pool | undefined
+  /**
+   * The login that may become the roles of tenants: those of strategy `schema`, and all tenants where `rls.context` is `'role'`.
+   * SQL injected into another tenant's statement then cannot take such a role. @default the one of `url`
+   */
+  readonly tenantRolesUrl?: string | undefined
+  /**
+   * The login of the global tables (`app.tenancy.global`), which may become `tenancy_global` and nothing else.
+   * @default the one of `systemUrl`, or of `url` where there is none
+   */
+  readonly globalUrl?: string | undefined
   /** The login that looks tenants up. @default the one of `url` */
   readonly registryUrl?: string | undefined
-  /** The login of work across tenants, and of the global tables. @default none: asSystem() is refused, and the global tables are worked on with the login of `url`, where that may */
+  /** The login of work across tenants. @default none: asSystem() is refused */
   readonly systemUrl?: string | undefined
   /** The login of migrations and of the manager; the plugin never connects with it. */
   readonly ownerUrl?: string | undefined
@@ -146,6 +156,8 @@ export interface TenantDatabaseOptions {
 export interface ResolvedDatabaseOptions {
   readonly database: {
     readonly url: string | pg.Pool
+    readonly tenantRolesUrl: string | undefined
+    readonly globalUrl: string | undefined
     readonly registryUrl: string | undefined
     readonly systemUrl: string | undefined
     readonly ownerUrl: string | undefined
@@ -212,6 +224,8 @@ const statementTimeout = v.lazy(given =>
 
 const connection = v.strictObject({
   url: source,
+  tenantRolesUrl: v.optional(serverUrl),
+  globalUrl: v.optional(serverUrl),
   registryUrl: v.optional(serverUrl),
   systemUrl: v.optional(serverUrl),
   ownerUrl: v.optional(serverUrl),
@@ -268,7 +282,7 @@ const schema = v.strictObject({
  */
 export function resolveDatabaseOptions (given: unknown, name = 'options'): ResolvedDatabaseOptions {
   const { database, isolation, rls, row, tables, registry, audit, decorator } = checkOptions(schema, withDatabaseObject(given), name)
-  const { url, registryUrl, systemUrl, ownerUrl, tenants, log, types, requireMigration, observe, statementTimeout: timeouts, ...rest } = database
+  const { url, tenantRolesUrl, globalUrl, registryUrl, systemUrl, ownerUrl, tenants, log, types, requireMigration, observe, statementTimeout: timeouts, ...rest } = database
   const isEmbeddedHere = typeof url === 'string' ? isEmbedded(url) : isEmbeddedPool(url)
   if (isEmbeddedHere && process.env.NODE_ENV === 'production' && !rest.allowEmbedded) {
     throw new OptionInvalidError(`${name}.database must be a postgres:// URL under NODE_ENV=production, got an embedded PGlite: set ${name}.database.allowEmbedded where that is meant`)
@@ -278,7 +292,7 @@ export function resolveDatabaseOptions (given: unknown, name = 'options'): Resol
   }
   if ('default' in rest.shards) throw new OptionInvalidError(`${name}.database.shards must not name 'default': that is ${name}.database.url`)
   return Object.freeze({
-    database: { url, ...rest, statementTimeout: timeouts.default, planTimeouts: timeouts.plans, registryUrl, systemUrl, ownerUrl, tenants, log, types, requireMigration, observe },
+    database: { url, ...rest, statementTimeout: timeouts.default, planTimeouts: timeouts.plans, tenantRolesUrl, globalUrl, registryUrl, systemUrl, ownerUrl, tenants, log, types, requireMigration, observe },
     isolation,
     rls: { secrets: typeof rls.secret === 'string' ? [rls.secret] : rls.secret ?? [], filter: rls.filter, context: rls.context },
     row,

@@ -22,6 +22,11 @@ export interface InitInput extends SetupInput {
   readonly tenantRoles?: boolean
   /** Whether to take from PUBLIC what no tenant's statement needs, as far as the login may. @default false */
   readonly harden?: boolean
+  /**
+   * Whether the database accepts no other secrets than those of `rls.secret` afterwards. Refused while a process that runs signs
+   * with another; `'now'` does not ask. @default false: earlier secrets stay, and the report says so
+   */
+  readonly dropOldSecrets?: boolean | 'now'
 }
 
 /** The SQL that would run on one shard. */
@@ -44,16 +49,17 @@ export const setupEntries: v.ObjectEntries = {
   print: v.optional(v.union([v.picklist(['sql', 'kysely']), v.literal(false)], "must be 'sql', 'kysely' or false"))
 }
 
-const initSchema = v.strictObject({ ...setupEntries, tenantRoles: v.optional(bool), harden: v.optional(bool) }, 'must be an object')
+const initSchema = v.strictObject({ ...setupEntries, tenantRoles: v.optional(bool), harden: v.optional(bool), dropOldSecrets: v.optional(v.union([bool, v.literal('now')], 'must be true, false or \'now\'')) }, 'must be an object')
 
 export async function initShards (context: ManagerContext, given: InitInput): Promise<SetupReport> {
-  const { tenantRoles, harden = false, ...input } = checkOptions(initSchema, given, 'init') as InitInput
+  const { tenantRoles, harden = false, dropOldSecrets = false, ...input } = checkOptions(initSchema, given, 'init') as InitInput
   const { isolation, rls, tables } = context.options
   return onShards(context, 'tenancy init', input, (client, shard) => init(client, {
     logins: loginsOf(context.shards.logins(shard)),
     tenantRoles: tenantRoles ?? (isolation === 'schema' || rls.context === 'role'),
     harden,
     schema: tables.schema,
+    dropOldSecrets,
     ...(rls.secrets.length > 0 && { signingSecrets: rls.secrets })
   }))
 }

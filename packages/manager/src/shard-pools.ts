@@ -1,4 +1,4 @@
-import { defaultPoolSettings, isEmbedded, openPool, type ResolvedDatabaseOptions, type SqlClient } from '@fastify-tenancy/database'
+import { defaultPoolSettings, isEmbedded, openPool, type ResolvedDatabaseOptions, type ShardUrls, type SqlClient } from '@fastify-tenancy/database'
 import { OptionInvalidError } from '@fastify-tenancy/core'
 import type pg from 'pg'
 
@@ -31,16 +31,22 @@ export class ShardPools {
   }
 
   /** @throws FST_TENANCY_OPTION_INVALID for a shard that the options do not name */
-  logins (shard: string): Pick<ResolvedDatabaseOptions['database'], 'url' | 'registryUrl'> & { readonly ownerUrl?: string | undefined, readonly systemUrl?: string | undefined } {
-    const { shards, registryUrl } = this.#database
+  logins (shard: string): Pick<ResolvedDatabaseOptions['database'], 'url'> & ShardUrls {
+    const { shards, registryUrl, globalUrl } = this.#database
     const logins = shard === 'default' ? this.#database : Object.hasOwn(shards, shard) ? shards[shard] : undefined
     if (logins === undefined) throw new OptionInvalidError(`options.database.shards must name the shard '${shard}', got ${this.names.join(', ')}`)
-    return { ...logins, registryUrl: shard === 'default' ? registryUrl : undefined }
+    const { url, tenantRolesUrl, systemUrl, ownerUrl } = logins
+    return { url, tenantRolesUrl, systemUrl, ownerUrl, ...(shard === 'default' && { registryUrl, globalUrl }) }
+  }
+
+  /** The user of the login that becomes the roles of tenants on a shard; undefined where the driver decides. */
+  rolesUser (shard: string): string | undefined {
+    const { tenantRolesUrl } = this.logins(shard)
+    return tenantRolesUrl === undefined ? this.user(shard) : this.user(shard, tenantRolesUrl)
   }
 
   /** The user as which the application connects to a shard; undefined where the driver decides. */
-  user (shard: string): string | undefined {
-    const { url: source } = this.logins(shard)
+  user (shard: string, source: string | pg.Pool = this.logins(shard).url): string | undefined {
     const url = typeof source === 'string' ? source : source.options.connectionString
     if (url === undefined) return typeof source === 'string' ? undefined : source.options.user
     if (!URL.canParse(url)) return undefined

@@ -42,6 +42,8 @@ export interface FindingRow {
   readonly says?: string | null
   /** Where this one weighs less than others of its check. */
   readonly level?: FindingLevel | null
+  /** Of the checks of logins: what the login is for. */
+  readonly use?: 'app' | 'tenantRoles' | 'global'
 }
 
 /** Runs families of checks on one snapshot of the catalog. */

@@ -72,7 +72,7 @@ export class RoleHandles {
       const { rows: [row] } = await client.query<{ database: string, pid: number, roles: string[] }>(text).catch(explain)
       const name = rolesOf(row?.database ?? '')[role]
       if (!row?.roles.includes(name)) {
-        const remedy = source.endsWith('systemUrl') ? '' : 'give options.database.systemUrl, and '
+        const remedy = role === 'system' || source.endsWith('globalUrl') ? '' : 'give options.database.globalUrl, and '
         throw new SetupInvalidError(`the login of ${source} may not become the role of ${role === 'system' ? 'work across tenants' : 'the global tables'}: ${remedy}run \`tenancy init\` with it`)
       }
       // Behind a pooler each transaction may have another backend, to which a statement's name means nothing.

@@ -1,5 +1,5 @@
 import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core'
-import { hasOwnLogins, listTables, reportLevel, type LevelReport } from '@fastify-tenancy/database'
+import { levelFacts, listTables, reportLevel, type LevelFacts, type LevelReport } from '@fastify-tenancy/database'
 import { toFinding } from '@fastify-tenancy/database/doctor'
 import * as v from 'valibot'
 
@@ -54,6 +54,14 @@ export async function doctor (context: ManagerContext, given: DoctorInput): Prom
   return { level: level?.level ?? 0, reasons: level?.reasons ?? [], ...compare(sorted(findings), accepted) }
 }
 
+// The strategies that tenants really have: the options name that of tenants without one.
+function isolated ({ hasTenantLogins = false }: LevelFacts, tenants: readonly PlacedTenant[] = []): Partial<LevelFacts> {
+  return {
+    hasTenantLogins: hasTenantLogins && tenants.every(({ isolation }) => isolation === 'database'),
+    ...(tenants.some(({ isolation }) => isolation === 'schema') && { hasTenantRoles: true })
+  }
+}
+
 interface ShardInput {
   readonly shard: string
   readonly tenants: readonly PlacedTenant[] | undefined
@@ -62,21 +70,15 @@ interface ShardInput {
 }
 
 async function examine (context: ManagerContext, { shard, tenants, migrations, isProbing }: ShardInput): Promise<{ findings: ShardFinding[], level: LevelReport }> {
-  const { options: { database, isolation, rls, tables: listed }, shards } = context
-  const logins = shards.logins(shard)
+  const { options: { application, tables: listed }, shards } = context
   return withClient(shards.get(shard), async client => {
     const { rows: [session] } = await client.query<{ user: string, database: string }>('select session_user::text as user, pg_catalog.current_database()::text as database')
     if (session === undefined) throw new TypeError('the session has no user')
     const login = shards.user(shard) ?? session.user
     const tables = await listTables(client, listed)
-    const findings = await checkCatalog(client, context, { shard, database: session.database, login, tables, tenants, migrations })
-    const level = await reportLevel(client, {
-      hasRegistryLogin: database.registryUrl !== undefined,
-      hasSystemLogin: logins.systemUrl !== undefined,
-      hasOwnerLogin: logins.ownerUrl !== undefined,
-      isSigned: rls.secrets.length > 0,
-      hasTenantLogins: isolation === 'database' && hasOwnLogins(database.tenants)
-    }, login)
+    const facts = levelFacts(application, { ...shards.logins(shard), registryUrl: application.database.registryUrl }, login, tables)
+    const findings = await checkCatalog(client, context, { shard, database: session.database, login, logins: facts.logins, tables, tenants, migrations })
+    const level = await reportLevel(client, { ...facts, ...isolated(facts, tenants) }, login)
     if (isProbing) findings.push(...await probe(context, { client, shard, tables, tenants: tenants ?? [] }))
     return { findings: findings.map(finding => ({ ...finding, shard })), level }
   })

@@ -1,0 +1,33 @@
+import type pg from 'pg'
+
+import { noteInterval } from './setup/sync-keys.ts'
+import type { SigningKey } from './token.ts'
+
+/**
+ * Tells the database every ten minutes which key this process signs with, so that `tenancy init --drop-old-secrets` does not
+ * take the key away under it.
+ *
+ * ```sql
+ * select tenancy.note_signing('5d1f0c2b9a7e4f63')
+ * ```
+ */
+export class SigningUses {
+  readonly #pool: pg.Pool
+  readonly #key: string
+  readonly #timer: NodeJS.Timeout
+
+  constructor (pool: pg.Pool, { id }: SigningKey) {
+    this.#pool = pool
+    this.#key = id
+    this.#timer = setInterval(() => { void this.note() }, noteInterval).unref()
+  }
+
+  /** Best-effort: a note that is lost is followed by another. */
+  async note (on: Pick<pg.Pool, 'query'> = this.#pool): Promise<void> {
+    await on.query('select tenancy.note_signing($1)', [this.#key]).catch(() => {})
+  }
+
+  end (): void {
+    clearInterval(this.#timer)
+  }
+}
