@@ -30,7 +30,7 @@ interface SuiteOptions extends Partial<Record<Exclude<(typeof handedOn)[number],
   readonly resolver?: { readonly reserved?: readonly string[] }
 }
 
-const handedOn = ['isolation', 'rls', 'tables', 'baseDomain', 'hosts'] as const
+const handedOn = ['isolation', 'rls', 'tables', 'baseDomain', 'hosts', 'namespace'] as const
 
 // All options of the suite. What is misspelt would be an empty list of tables here, and refused by the application only.
 const known: readonly string[] = [...handedOn, 'database', 'redis', 'resolver', 'row', 'registry', 'audit', 'rateLimit', 'cache', 'routes', 'closeTimeout', 'decorators']

@@ -22,6 +22,11 @@ export interface InitInput extends SetupInput {
   readonly tenantRoles?: boolean
   /** Whether to take from PUBLIC what no tenant's statement needs, as far as the login may. @default false */
   readonly harden?: boolean
+  /**
+   * Makes a new installation id: for a copy of a server's files, which cannot be told from its original. A database that was
+   * copied or restored otherwise gets one in any case. @default false
+   */
+  readonly newInstallation?: boolean
 }
 
 /** The SQL that would run on one shard. */
@@ -33,7 +38,7 @@ export interface PrintedScript {
 export interface SetupReport {
   /** One for each shard with `print`, and none without. */
   readonly scripts: readonly PrintedScript[]
-  /** Sentences on what was left undone, and who may do it. */
+  /** Sentences on what was left undone, and who may do it; and on a new installation id. */
   readonly remarks: readonly string[]
 }
 
@@ -44,15 +49,16 @@ export const setupEntries: v.ObjectEntries = {
   print: v.optional(v.union([v.picklist(['sql', 'kysely']), v.literal(false)], "must be 'sql', 'kysely' or false"))
 }
 
-const initSchema = v.strictObject({ ...setupEntries, tenantRoles: v.optional(bool), harden: v.optional(bool) }, 'must be an object')
+const initSchema = v.strictObject({ ...setupEntries, tenantRoles: v.optional(bool), harden: v.optional(bool), newInstallation: v.optional(bool) }, 'must be an object')
 
 export async function initShards (context: ManagerContext, given: InitInput): Promise<SetupReport> {
-  const { tenantRoles, harden = false, ...input } = checkOptions(initSchema, given, 'init') as InitInput
+  const { tenantRoles, harden = false, newInstallation = false, ...input } = checkOptions(initSchema, given, 'init') as InitInput
   const { isolation, rls, tables } = context.options
   return onShards(context, 'tenancy init', input, (client, shard) => init(client, {
     logins: loginsOf(context.shards.logins(shard)),
     tenantRoles: tenantRoles ?? (isolation === 'schema' || rls.context === 'role'),
     harden,
+    newInstallation,
     schema: tables.schema,
     ...(rls.secrets.length > 0 && { signingSecrets: rls.secrets })
   }))

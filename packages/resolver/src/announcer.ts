@@ -1,5 +1,5 @@
 import { invalidationChannel, type TenantChange, type TenantRegistry } from '@fastify-tenancy/core'
-import type { TenancyRedis } from '@fastify-tenancy/redis'
+import { publishChange, type TenancyRedis } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
 import type { TenantLookup } from './lookup.ts'
@@ -45,7 +45,7 @@ export class Announcer {
     if (this.#shared === undefined) return
     await this.#shared.forget(change)
     this.#lookup.forget(change) // what was read from Redis before the marks were there
-    await this.#redis?.publish(invalidationChannel, JSON.stringify({ id: change.id, slugs: change.slugs, domains: change.domains }))
+    if (this.#redis !== undefined) await publishChange(this.#redis, change)
   }
 
   #hear (text: string): void {

@@ -1,6 +1,5 @@
 import { createTenant, lookupKey, tenantStatuses, isolations, type TenantChange, type TenantRecord } from '@fastify-tenancy/core'
-import { defineScript, type TenancyRedis } from '@fastify-tenancy/redis'
-import { randomBytes } from 'node:crypto'
+import { defineScript, isMark, markChange, type TenancyRedis } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
 import type { ResolvedResolverCache } from './options.ts'
@@ -11,9 +10,6 @@ const version = 2
 
 /** By how much the clocks of processes may differ, in milliseconds. */
 const skew = 2_000
-
-/** How long a change keeps older reads from being written back, in milliseconds: longer than any look-up may take. */
-const changeLife = 60_000
 
 const date = v.pipe(v.string(), v.isoTimestamp(), v.transform(text => new Date(text)))
 
@@ -101,25 +97,12 @@ export class RedisTier {
 
   /** Puts a mark in the place of each record of a tenant: `SET … PX 60000`. */
   async forget (change: TenantChange): Promise<void> {
-    const questions: Question[] = [
-      { kind: 'id', value: change.id },
-      ...change.slugs.map(value => ({ kind: 'slug', value } as const)),
-      ...change.domains.map(value => ({ kind: 'domain', value } as const))
-    ]
-    await Promise.all(questions.map(question => this.#redis.set(keyOf(question), newMark(), changeLife)))
+    await markChange(this.#redis, change)
   }
 }
 
 function keyOf ({ kind, value }: Question): string {
   return lookupKey(kind, value)
-}
-
-function newMark (): string {
-  return `-${randomBytes(8).toString('base64url')}`
-}
-
-function isMark (text: string): boolean {
-  return text.startsWith('-')
 }
 
 function read (text: string, question: Question): { tenant: TenantRecord, readAt: number, freshUntil: number } | undefined {

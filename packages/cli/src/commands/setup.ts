@@ -13,6 +13,7 @@ export interface PrintFlags {
 interface InitFlags extends PrintFlags {
   readonly harden?: boolean
   readonly tenantRoles?: boolean
+  readonly newInstallation?: boolean
   readonly login?: string
 }
 
@@ -25,9 +26,10 @@ export function addSetupCommands (program: Command, runner: Runner): void {
   printable(program.command('init')).description('make roles, logins and the schema tenancy on every shard; runs as often as one likes')
     .option('--harden', 'also take from PUBLIC what no tenant\'s statement needs')
     .option('--tenant-roles', 'let the owner\'s login make roles of tenants, for some that live in schemas (default: where the configuration asks for it)')
+    .option('--new-installation', 'make a new installation id, for a copy of a server\'s files: it then shares no key of Redis with its original')
     .option('--login <url>', 'a login that may create roles, for this one call (default: the owner\'s)', parseLogin)
-    .action(runner.action<[], InitFlags>(async ({ manager, output }, _, { harden = false, tenantRoles, login, ...flags }) => {
-      report(output, 'initialised', await manager.init({ harden, ...(tenantRoles !== undefined && { tenantRoles }), print: printed(flags), ...(login !== undefined && { url: login }) }))
+    .action(runner.action<[], InitFlags>(async ({ manager, output }, _, { harden = false, newInstallation = false, tenantRoles, login, ...flags }) => {
+      report(output, 'initialised', await manager.init({ harden, newInstallation, ...(tenantRoles !== undefined && { tenantRoles }), print: printed(flags), ...(login !== undefined && { url: login }) }))
     }))
 
   printable(program.command('protect')).argument('[table...]', 'tables of the configuration (default: all)')

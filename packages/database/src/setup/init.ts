@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { signingKey } from '../token.ts'
 import { SetupInvalidError } from './errors.ts'
 import { grantHardened, harden } from './harden.ts'
+import { ensureInstallation } from './installation.ts'
 import { allowTenantRoles, ensureLogins, type Logins } from './logins.ts'
 import { ensureRoles, grantRole, readSession, rolesOf, withRoles, type Roles, type Session } from './roles.ts'
 import { withholds } from './script.ts'
@@ -23,6 +24,8 @@ export interface InitOptions {
   readonly tenantRoles?: boolean
   /** The schema in which the owner may then make tables. @default 'public' */
   readonly schema?: string
+  /** Makes a new installation id, for a copy of a server's files, which looks like its original. @default false */
+  readonly newInstallation?: boolean
 }
 
 // Which SQL files a database has: the comment on the schema, which every login can read.
@@ -39,7 +42,7 @@ export function versionOf (schemaComment: string): number | undefined {
  * All or nothing: one transaction, tried again when another database's set-up touched the server-wide roles meanwhile.
  *
  * @param client one connection of a superuser, or of a login with CREATEROLE and CREATE on the database.
- * @returns a sentence for each thing that `harden` should have done and this login may not.
+ * @returns a sentence for each thing that `harden` should have done and this login may not, and for a new installation id.
  * @throws FST_TENANCY_SETUP_INVALID when the login may not do all this.
  */
 export async function init (client: SqlClient, options: InitOptions = {}): Promise<readonly string[]> {
@@ -55,9 +58,10 @@ export async function init (client: SqlClient, options: InitOptions = {}): Promi
     await ensureLogins(client, session, roles, options.logins ?? {})
     if (options.tenantRoles) await allowTenantRoles(client, session, roles, options.logins?.owner?.user)
     if (options.signingSecrets !== undefined) await syncKeys(client, roles, options.signingSecrets)
+    const installation = await ensureInstallation(client, session, roles, options.newInstallation ?? false)
     const left = options.harden ? await harden(client, session, roles, options.logins ?? {}) : []
     await grantHardened(client, roles, options.logins ?? {}, options.harden ?? false)
-    return left
+    return [...installation, ...left]
   }))
 }
 

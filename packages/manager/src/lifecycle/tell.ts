@@ -1,0 +1,36 @@
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { markChange, publishChange } from '@fastify-tenancy/redis'
+
+import type { ManagerContext } from '../context.ts'
+
+/**
+ * Tells every process through Redis that a tenant has changed. The database tells them as well, where they can listen.
+ * A Redis that does not answer fails nothing, because the change is made: `progress` gets the reason.
+ *
+ * @param tenants the tenant as it was and as it is: processes forget it under all its names.
+ */
+export async function tellChange (context: Pick<ManagerContext, 'redis' | 'options'>, ...tenants: readonly Pick<TenantRecord, 'id' | 'slug' | 'domains'>[]): Promise<void> {
+  const [first] = tenants
+  if (first === undefined) return
+  try {
+    const redis = await context.redis.get()
+    if (redis === undefined) return
+    await redis.ready()
+    const change = {
+      id: first.id,
+      slugs: [...new Set(tenants.map(({ slug }) => slug))],
+      domains: [...new Set(tenants.flatMap(({ domains }) => domains))]
+    }
+    await markChange(redis, change)
+    await publishChange(redis, change)
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    context.options.progress?.({ operation: 'tell', tenant: first.id, step: `Redis could not be told of the change (${why}): a process that does not listen to the database sees it once its copy has aged` })
+  }
+}
+
+/** {@link tellChange} for a domain that a tenant has gained or lost. */
+export async function tellDomain (context: ManagerContext, id: string, domain: string): Promise<void> {
+  const tenant = await context.registry.findById(id)
+  if (tenant !== undefined) await tellChange(context, tenant, { ...tenant, domains: [domain] })
+}
