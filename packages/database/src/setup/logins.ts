@@ -102,7 +102,7 @@ async function revokeOthers (client: SqlClient, session: Session, others: readon
 
 // To the login and not to its group: the role that tenants' statements run as has no business in the registry.
 async function grantLookups (client: SqlClient, user: string, may: boolean): Promise<void> {
-  const functions = 'tenancy.tenant_by_slug(text), tenancy.tenant_by_domain(text), tenancy.tenant_by_id(text), tenancy.installation()'
+  const functions = 'tenancy.tenant_by_slug(text), tenancy.tenant_by_domain(text), tenancy.tenant_by_id(text)'
   if (may) {
     await client.query(`grant usage on schema tenancy to ${quoteName(user)}; grant execute on function ${functions} to ${quoteName(user)}`)
   } else {
@@ -110,9 +110,10 @@ async function grantLookups (client: SqlClient, user: string, may: boolean): Pro
   }
 }
 
-// A statement's context, and whether the tenant is ready for it, is read as the login: it becomes the role only with that.
+// A statement's context, and whether the tenant is ready for it, is read as the login: it becomes the role only with that. The
+// installation's id is read at the boot.
 async function grantContext (client: SqlClient, user: string): Promise<void> {
   await client.query(`
     grant usage on schema tenancy to ${quoteName(user)};
-    grant execute on function tenancy.current_fence_epoch(), tenancy.pass_fence(text, text, text), tenancy.has_migration(text, text) to ${quoteName(user)}`)
+    grant execute on function tenancy.current_fence_epoch(), tenancy.pass_fence(text, text, text), tenancy.has_migration(text, text), tenancy.installation() to ${quoteName(user)}`)
 }

@@ -1,7 +1,11 @@
-import type { TenantRecord } from '@fastify-tenancy/core'
-import { markChange, publishChange } from '@fastify-tenancy/redis'
+import type { TenantChange, TenantRecord } from '@fastify-tenancy/core'
+import { markChange, publishChange, type TenancyRedis } from '@fastify-tenancy/redis'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 import type { ManagerContext } from '../context.ts'
+
+/** Of the pauses between two attempts, in milliseconds: 3 s in all. */
+const longestWait = 1_600
 
 /**
  * Tells every process through Redis that a tenant has changed. The database tells them as well, where they can listen.
@@ -15,17 +19,30 @@ export async function tellChange (context: Pick<ManagerContext, 'redis' | 'optio
   try {
     const redis = await context.redis.get()
     if (redis === undefined) return
-    await redis.ready()
     const change = {
       id: first.id,
       slugs: [...new Set(tenants.map(({ slug }) => slug))],
       domains: [...new Set(tenants.flatMap(({ domains }) => domains))]
     }
-    await markChange(redis, change)
-    await publishChange(redis, change)
+    await tellWithPatience(redis, change)
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)
     context.options.progress?.({ operation: 'tell', tenant: first.id, step: `Redis could not be told of the change (${why}): a process that does not listen to the database sees it once its copy has aged` })
+  }
+}
+
+// Marks and messages are idempotent.
+async function tellWithPatience (redis: TenancyRedis, change: TenantChange): Promise<void> {
+  await redis.ready()
+  for (let wait = 100; ; wait *= 2) {
+    try {
+      await markChange(redis, change)
+      await publishChange(redis, change)
+      return
+    } catch (error) {
+      if (wait > longestWait) throw error
+      await sleep(wait)
+    }
   }
 }
 
