@@ -35,7 +35,7 @@ interface SuiteOptions extends Partial<Record<Exclude<(typeof handedOn)[number],
   readonly rateLimit?: unknown
 }
 
-const handedOn = ['isolation', 'rls', 'row', 'tables', 'baseDomain', 'hosts'] as const
+const handedOn = ['isolation', 'rls', 'row', 'tables', 'baseDomain', 'hosts', 'namespace'] as const
 
 // All options of the suite. What is misspelt would be an empty list of tables here, and refused by the application only.
 const known: readonly string[] = [...handedOn, 'database', 'redis', 'resolver', 'registry', 'audit', 'rateLimit', 'cache', 'routes', 'closeTimeout', 'decorators']

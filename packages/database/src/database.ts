@@ -16,6 +16,7 @@ import { observePool } from './observe/observe-pool.ts'
 import { postgresRegistry } from './registry/postgres-registry.ts'
 import { TableRegistry } from './registry/table-registry.ts'
 import { SetupInvalidError } from './setup/errors.ts'
+import { readInstallation } from './setup/installation.ts'
 import { listTables } from './setup/list-tables.ts'
 import { Homes } from './strategies/homes.ts'
 import type { SystemAccessOptions, SystemWork } from './system/access.ts'
@@ -61,6 +62,7 @@ export class TenancyDatabase {
   /** What notes the queries that break; undefined without `database.observe`. */
   readonly queries: ObservedQueries | undefined
   readonly #observers: (() => void)[] = []
+  #booting: Promise<LevelReport> | undefined
   #isEnded = false
 
   constructor (options: ResolvedDatabaseOptions) {
@@ -80,12 +82,20 @@ export class TenancyDatabase {
   }
 
   /**
-   * Connects, and checks that the database is as this version needs it.
+   * Connects, and checks that the database is as this version needs it: once, however often it is called.
    *
    * @throws FST_TENANCY_SETUP_INVALID that says what to run, where the database is not initialised, below `requireLevel`, or lets
    * tenants see each other while `doctor` is `'refuse'`
    */
-  async boot (): Promise<LevelReport> {
+  boot (): Promise<LevelReport> {
+    this.#booting ??= this.#boot().catch((error: unknown) => {
+      this.#booting = undefined
+      throw error
+    })
+    return this.#booting
+  }
+
+  async #boot (): Promise<LevelReport> {
     const { requireLevel, doctor } = this.#options.database
     const report = await this.#withTenants(await this.#homes.boot())
     if (report.level < requireLevel) {
@@ -98,6 +108,15 @@ export class TenancyDatabase {
     const { isolation, rls } = this.#options
     const isOpen = process.env.NODE_ENV === 'production' && isolation === 'rls' && rls.secrets.length === 0
     return { ...report, warnings: [...report.warnings ?? [], ...(isHeard ? [] : [unheard]), ...(isOpen ? [unsigned] : [])] }
+  }
+
+  /**
+   * The id of this installation, for the keys of Redis. With PGlite it is there once {@link boot} has resolved.
+   *
+   * @throws FST_TENANCY_SETUP_INVALID where there is none, or the database is a copy of the one that it was made for
+   */
+  installation (): Promise<string> {
+    return readInstallation(this.#registryPool ?? this.#homes.default.pool.pool)
   }
 
   /**

@@ -1,8 +1,8 @@
 import { resolveTenantRef, type TenantFilter, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
 import { postgresRegistry } from '@fastify-tenancy/database'
-import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
 
 import { listObserved, protectShards, type ObservedTable, type ProtectInput } from './adopt/protect.ts'
+import { ApplicationRedis } from './application-redis.ts'
 import type { ManagerContext } from './context.ts'
 import { doctor, type DoctorInput } from './doctor/doctor.ts'
 import type { DoctorReport } from './doctor/report.ts'
@@ -46,20 +46,15 @@ export function createManager (options: ManagerOptions): Manager {
 /** Sets databases up and takes tenants through their lives. Made by {@link createManager}. */
 export class Manager {
   readonly #context: ManagerContext
-  #redis: TenancyRedis | undefined
   /** The custom domains of tenants. */
   readonly domains: Domains
 
   constructor (options: ResolvedManagerOptions) {
     const shards = new ShardPools(options.database)
-    const redis = (): TenancyRedis | undefined => {
-      if (options.redis !== undefined) this.#redis ??= openRedis(options.redis, { name: 'fastify-tenancy:manager' })
-      return this.#redis
-    }
     this.#context = {
-      get redis () { return redis() },
       options,
       shards,
+      redis: new ApplicationRedis(options, shards),
       registry: postgresRegistry(shards.get('default')),
       locks: new Locks(() => shards.get('default')),
       application: new ApplicationDatabase(options.application, shards)
@@ -291,7 +286,7 @@ export class Manager {
   async close (): Promise<void> {
     await this.#context.locks.close()
     await this.#context.application.close()
+    await this.#context.redis.close()
     await this.#context.shards.close()
-    if (this.#redis !== this.#context.options.redis) await this.#redis?.close()
   }
 }

@@ -1,5 +1,7 @@
 import { Redis, type RedisOptions } from 'ioredis'
 
+import type { OwnRedisOptions } from './options.ts'
+
 /** What the caller's options may change. */
 const defaults: RedisOptions = {
   connectTimeout: 500
@@ -22,9 +24,10 @@ const bounds: RedisOptions = {
 }
 
 /** Opens a client within the suite's bounds. It keeps trying to connect until it is closed. */
-export function openClient (source: string | RedisOptions, name: string): Redis {
-  const own = { connectionName: name, ...defaults, ...(typeof source === 'string' ? {} : source), ...bounds, replyMapping: 'legacy' as const }
-  return withErrorListener(typeof source === 'string' ? new Redis(source, own) : new Redis(own))
+export function openClient (source: string | OwnRedisOptions, name: string): Redis {
+  const { url, namespace: _, ...given } = typeof source === 'string' ? { url: source } : source
+  const own = { connectionName: name, ...defaults, ...given, ...bounds, replyMapping: 'legacy' as const }
+  return withErrorListener(url === undefined ? new Redis(own) : new Redis(url, own))
 }
 
 /** ioredis writes to the console, and node ends the process, when nobody listens to a client's errors. Health and logs tell of them. */

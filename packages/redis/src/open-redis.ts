@@ -1,9 +1,11 @@
+import { installationProblem, OptionInvalidError } from '@fastify-tenancy/core'
 import type { Cluster, Redis } from 'ioredis'
 
 import { Breaker } from './breaker.ts'
 import { openClient, withErrorListener } from './client.ts'
 import { Deadlines, withDeadline, type Deadline } from './deadline.ts'
 import { RedisUnavailableError } from './errors.ts'
+import { NamespacedRedis } from './namespaced.ts'
 import { isClient, isTenancyRedis, resolveRedisSource, type RedisSource } from './options.ts'
 import type { RedisHealth, TenancyRedis } from './port.ts'
 import type { RedisScript } from './script.ts'
@@ -18,17 +20,51 @@ const defaultSilence = 5_000
 /** Milliseconds after somebody first waits for it within which the first connection is waited for, by whoever does. */
 const readyWithin = 2_000
 
+/** Options of {@link openRedis}. */
+export interface OpenRedisOptions {
+  /** Shown in `CLIENT LIST`. @default 'fastify-tenancy' */
+  readonly name?: string
+  /** The name of the installation that every key and channel then carries: 1 to 63 of `A-Z a-z 0-9 _ -`. @default none */
+  readonly namespace?: string | undefined
+}
+
 /**
  * Opens a Redis, or adopts one that is open, within the suite's bounds. Connecting goes on in the background.
- * What was opened here is closed by `close()`; a client that was passed in never is, nor is a port that was passed in:
- * that one is returned as it is and belongs to whoever opened it.
+ * `close()` closes what was opened here. It never closes a client or a port that was passed in.
+ * A port is returned as it is, unless it gets a namespace here.
  *
- * @param options.name shown in `CLIENT LIST`. @default 'fastify-tenancy'
  * @throws FST_TENANCY_OPTION_INVALID
  */
-export function openRedis (source: RedisSource, options: { readonly name?: string } = {}): TenancyRedis {
+export function openRedis (source: RedisSource, options: OpenRedisOptions = {}): TenancyRedis {
   const given = resolveRedisSource(source)
-  if (isTenancyRedis(given)) return given
+  const namespace = namespaceOf(given, options.namespace)
+  if (isTenancyRedis(given)) return namespace === given.namespace || namespace === undefined ? given : new NamespacedRedis(given, namespace, false)
+  const opened = openBounded(given, options)
+  return namespace === undefined ? opened : new NamespacedRedis(opened, namespace, true)
+}
+
+/**
+ * Refuses a plugin's `redis` without a namespace, given beside it or in it: two applications would share their keys.
+ *
+ * @param name how the caller knows its options, for the message.
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
+export function assertNamespaced ({ redis, namespace }: { readonly redis?: RedisSource | undefined, readonly namespace?: string | undefined }, name = 'options'): void {
+  if (redis === undefined || namespaceOf(redis, namespace) !== undefined) return
+  throw new OptionInvalidError(`${name}.redis needs a namespace, because another application may use the same Redis: set ${name}.namespace to a name of this application's own, such as 'shop-production'`)
+}
+
+/** @throws FST_TENANCY_OPTION_INVALID for two different namespaces, and for one that cannot be part of a key. */
+function namespaceOf (source: RedisSource, beside: string | undefined): string | undefined {
+  const inside: unknown = typeof source === 'object' && !isClient(source) ? source.namespace : undefined
+  if (inside !== undefined && beside !== undefined && inside !== beside) throw new OptionInvalidError(`redis has the namespace '${String(inside).slice(0, 63)}' already: leave out the other one`)
+  const namespace = beside ?? inside
+  const problem = namespace === undefined ? undefined : installationProblem(namespace)
+  if (problem !== undefined) throw new OptionInvalidError(`the namespace of redis ${problem}`)
+  return namespace as string | undefined
+}
+
+function openBounded (given: Exclude<RedisSource, TenancyRedis>, options: OpenRedisOptions): TenancyRedis {
   if (isClient(given)) return new BoundedRedis(withErrorListener(given), false)
   const { commandTimeout, socketTimeout = defaultSilence } = typeof given === 'string' ? {} : given
   return new BoundedRedis(openClient(given, options.name ?? 'fastify-tenancy'), true, commandTimeout, socketTimeout)
@@ -97,6 +133,13 @@ class BoundedRedis implements TenancyRedis {
     )
   }
 
+  async removeAll (prefix: string): Promise<number> {
+    // Keys of other nodes than the tenant's are not found there.
+    const nodes = this.#client.isCluster ? (this.#client as Cluster).nodes('master') : [this.#client as Redis]
+    const counts = await Promise.all(nodes.map(node => this.#removeFrom(node, prefix)))
+    return counts.reduce((sum, count) => sum + count, 0)
+  }
+
   async publish (channel: string, message: string): Promise<void> {
     await this.#send(client => client.publish(this.#prefix + channel, message))
   }
@@ -145,6 +188,19 @@ class BoundedRedis implements TenancyRedis {
       for (const [at, key] of group.entries()) found.set(key, values[at] ?? null)
     }))
     return keys.map(key => found.get(key) ?? null)
+  }
+
+  async #removeFrom (node: Redis, prefix: string): Promise<number> {
+    const glob = `${(this.#prefix + prefix).replace(/[\\*?[\]^-]/g, String.raw`\$&`)}*`
+    let removed = 0
+    let cursor = '0'
+    do {
+      const [next, found] = await this.#send(() => node.scan(cursor, 'MATCH', glob, 'COUNT', 1_000))
+      // The client puts its own prefix before them again.
+      for (const group of slotGroups(found.map(key => key.slice(this.#prefix.length)))) removed += await this.#send(client => client.unlink(...group))
+      cursor = next
+    } while (cursor !== '0')
+    return removed
   }
 
   /**

@@ -14,6 +14,7 @@ interface InitFlags extends PrintFlags {
   readonly harden?: boolean
   readonly dropOldSecrets?: boolean
   readonly tenantRoles?: boolean
+  readonly newInstallation?: boolean
   readonly login?: string
 }
 
@@ -27,9 +28,18 @@ export function addSetupCommands (program: Command, runner: Runner): void {
     .option('--harden', 'also take from PUBLIC what no tenant\'s statement needs')
     .option('--tenant-roles', 'let the owner\'s login make roles of tenants, for some that live in schemas (default: where the configuration asks for it)')
     .option('--drop-old-secrets', 'let the database accept no secret but the configuration\'s; refused while a process signs with another, unless --yes')
+    .option('--new-installation', 'make a new installation id, for a copy of a server\'s files: it then shares no key of Redis with its original')
     .option('--login <url>', 'a login that may create roles, for this one call (default: the owner\'s)', parseLogin)
-    .action(runner.action<[], InitFlags>(async ({ manager, output }, _, { harden = false, dropOldSecrets = false, yes = false, tenantRoles, login, ...flags }) => {
-      return report(output, 'initialised', await manager.init({ harden, dropOldSecrets: dropOldSecrets && yes ? 'now' : dropOldSecrets, ...(tenantRoles !== undefined && { tenantRoles }), print: printed(flags), ...(login !== undefined && { url: login }) }))
+    .action(runner.action<[], InitFlags>(async ({ manager, output }, _, flags) => {
+      const { harden = false, dropOldSecrets = false, newInstallation = false, yes = false, tenantRoles, login } = flags
+      return report(output, 'initialised', await manager.init({
+        harden,
+        newInstallation,
+        dropOldSecrets: dropOldSecrets && yes ? 'now' : dropOldSecrets,
+        ...(tenantRoles !== undefined && { tenantRoles }),
+        print: printed(flags),
+        ...(login !== undefined && { url: login })
+      }))
     }))
 
   printable(program.command('protect')).argument('[table...]', 'tables of the configuration (default: all)')
@@ -59,12 +69,12 @@ export function printed ({ print = false, format }: PrintFlags): 'sql' | 'kysely
 }
 
 /** Prints what was done, and what was not: a command that left something undone has failed. */
-function report (output: Output, done: string, { scripts, remarks }: SetupReport): number {
+function report (output: Output, done: string, { scripts, remarks, left }: SetupReport): number {
   for (const remark of remarks) output.log(remark)
-  const isLeft = scripts.length === 0 && remarks.length > 0
-  output.result({ scripts, remarks }, () => {
+  const isLeft = scripts.length === 0 && left.length > 0
+  output.result({ scripts, remarks, left }, () => {
     if (scripts.length > 0) return scripts.map(({ text }) => text).join('\n')
-    return isLeft ? `${done}, but for ${remarks.length === 1 ? 'one thing' : `${remarks.length} things`}: see above` : done
+    return isLeft ? `${done}, but for ${left.length === 1 ? 'one thing' : `${left.length} things`}: see above` : done
   })
   return isLeft ? exitCode.failed : exitCode.done
 }

@@ -98,7 +98,8 @@ const conflicts: Readonly<Record<string, string>> = {
   names_id: 'the id is taken',
   tenants_pkey: 'the id is taken',
   tenants_check: 'an id and a slug must differ',
-  domains_verified: 'the domain is taken'
+  domains_verified: 'the domain is taken',
+  domains_bound: 'a tenant has at most 100 domains, claims included'
 }
 
 function explainList (error: unknown): never {

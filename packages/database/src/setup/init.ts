@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 import { SetupInvalidError } from './errors.ts'
 import { grantHardened, harden } from './harden.ts'
+import { ensureInstallation } from './installation.ts'
 import { lockSetup } from './lock-setup.ts'
 import { allowTenantRoles, ensureLogins, type Logins } from './logins.ts'
 import { grantTenantRoles } from './tenant-role-grants.ts'
@@ -24,8 +25,12 @@ export interface InitOptions {
   readonly harden?: boolean
   /** Whether tenants may get roles or schemas of their own: the owner's login may then create roles. @default false */
   readonly tenantRoles?: boolean
+  /** Called with each sentence of the answer that says what is left to do. */
+  readonly onLeft?: (sentence: string) => void
   /** The schema in which the owner may then make tables. @default 'public' */
   readonly schema?: string
+  /** Makes a new installation id, for a copy of a server's files, which looks like its original. @default false */
+  readonly newInstallation?: boolean
 }
 
 // Which SQL files a database has: the comment on the schema, which every login can read.
@@ -42,7 +47,7 @@ export function versionOf (schemaComment: string): number | undefined {
  * All or nothing: one transaction, tried again when another database's set-up touched the server-wide roles meanwhile.
  *
  * @param client one connection of a superuser, or of a login with CREATEROLE and CREATE on the database.
- * @returns a sentence for each thing that is left to do.
+ * @returns a sentence for each thing that is left to do, and for what the operator should know.
  * @throws FST_TENANCY_SETUP_INVALID when the login may not do all this, or an earlier secret is used that was to be dropped.
  */
 export async function init (client: SqlClient, options: InitOptions = {}): Promise<readonly string[]> {
@@ -58,10 +63,16 @@ export async function init (client: SqlClient, options: InitOptions = {}): Promi
     await ensureLogins(client, session, roles, options.logins ?? {})
     if (options.tenantRoles) await allowTenantRoles(client, session, roles, options.logins?.owner?.user)
     const left = await grantTenantRoles(client, session, roles, options.logins ?? {})
-    if (options.signingSecrets !== undefined) left.push(...await syncKeys(client, roles, options.signingSecrets, options.dropOldSecrets ?? false))
+    const notes = options.signingSecrets === undefined
+      ? []
+      : await syncKeys(client, roles, options.signingSecrets, options.dropOldSecrets ?? false)
+    const installation = await ensureInstallation(client, session, roles, options.newInstallation ?? false)
+    notes.push(...installation.notes)
+    left.push(...installation.left)
     if (options.harden) left.push(...await harden(client, session, roles, options.logins ?? {}))
     await grantHardened(client, roles, options.logins ?? {}, options.harden ?? false)
-    return left
+    for (const sentence of left) options.onLeft?.(sentence)
+    return [...notes, ...left]
   }))
 }
 

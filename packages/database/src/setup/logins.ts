@@ -129,9 +129,11 @@ async function closeLookups (client: SqlClient, roles: Roles, registry: string):
   for (const { user } of rows) await client.query(`revoke execute on function ${lookups} from ${quoteName(user)}`)
 }
 
-// A statement's context, and whether the tenant is ready for it, is read as the login: it becomes the role only with that.
+// A statement's context, and whether the tenant is ready for it, is read as the login: it becomes the role only with that. The
+// installation's id is read at the boot.
 async function grantContext (client: SqlClient, user: string): Promise<void> {
   await client.query(`
     grant usage on schema tenancy to ${quoteName(user)};
-    grant execute on function tenancy.current_fence_epoch(), tenancy.pass_fence(text, text, text), tenancy.has_migration(text, text), tenancy.note_signing(text) to ${quoteName(user)}`)
+    grant execute on function tenancy.current_fence_epoch(), tenancy.pass_fence(text, text, text), tenancy.has_migration(text, text),
+      tenancy.note_signing(text), tenancy.installation() to ${quoteName(user)}`)
 }

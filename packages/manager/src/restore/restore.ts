@@ -95,7 +95,8 @@ function stepsOf (
 }
 
 /** Deletes the cache's generation token in Redis, without which every value of the tenant is a miss. */
-async function flushCache ({ redis }: ManagerContext, { id }: TenantRecord): Promise<void> {
+async function flushCache (context: ManagerContext, { id }: TenantRecord): Promise<void> {
+  const redis = await context.redis.get()
   await redis?.ready()
   await redis?.del(tenantKey(id, 'cache-epoch'))
 }
