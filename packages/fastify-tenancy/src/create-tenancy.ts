@@ -27,7 +27,7 @@ export interface StandaloneOptions {
  */
 export async function createTenancy (given: TenancyOptions, { log = silent }: StandaloneOptions = {}): Promise<StandaloneTenancy> {
   const options = resolveTenancyOptions(given)
-  const redis = options.redis === undefined ? undefined : openRedis(options.redis)
+  const redis = options.redis === undefined ? undefined : openRedis(options.redis, { log })
   const shared = redis === undefined ? {} : { redis }
   const database = openDatabase(options.database)
   const registry = options.registry ?? database.registry

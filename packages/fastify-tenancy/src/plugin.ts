@@ -14,7 +14,7 @@ import { Tenancy } from './tenancy.ts'
 
 const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, given: TenancyOptions) => {
   const options = resolveTenancyOptions(given)
-  const redis = options.redis === undefined ? undefined : openRedis(options.redis)
+  const redis = options.redis === undefined ? undefined : openRedis(options.redis, { log: app.log })
   const database = openDatabase(options.database)
   // Hooks of one app run last to first: what is opened first is closed when everything else has stopped using it.
   app.addHook('onClose', async () => {

@@ -90,7 +90,7 @@ async function openLimits (app: FastifyInstance, options: ResolvedRateLimitOptio
 
 async function openLimiter (app: FastifyInstance, options: ResolvedRateLimitOptions): Promise<Limiter> {
   if (options.redis === undefined) return new LocalLimiter()
-  const redis = openRedis(options.redis)
+  const redis = openRedis(options.redis, { log: app.log })
   const isOurs = redis !== options.redis
   await redis.ready()
   const census = new Census(redis)
