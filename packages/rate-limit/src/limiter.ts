@@ -47,6 +47,7 @@ export class SharedLimiter implements Limiter {
   /** @param now milliseconds of a clock that does not go back. */
   constructor (redis: TenancyRedis, settings: LimiterSettings, now: () => number = () => performance.now()) {
     this.#redis = new RedisLimiter(redis, now)
+    this.#redis.senders = () => Math.min(16, settings.processes())
     this.#settings = settings
     this.#isLeasing = settings.precision === 'leased'
     this.#accounts = new Accounts(this.#redis, this.#isLeasing ? () => 2 * settings.processes() : () => 0, now)

@@ -11,7 +11,7 @@ import type { Quota, Verdict } from './quota.ts'
  * ARGV: the cost; how many such requests ask together (gathered-takes.ts: as many are admitted as would be one after
  * another); for each key the bucket's width in ms, the slots, the limit, 1 for smoothing, the lots, how many corrections
  * follow, and each correction as a bucket and what to add to it; then the sender, the number of this send, the number up to
- * which the sender knows the outcome of its sends, and 1 if doubts follow. Doubts of each key: how many, and for each its number,
+ * which the sender knows the outcome of its sends, how many senders there are, and 1 if doubts follow. Doubts of each key: how many, and for each its number,
  * how many corrections it had, and those.
  * Limits come with the request, so a reload acts at once and the count goes on.
  *
@@ -43,31 +43,23 @@ local cost, asking = tonumber(ARGV[1]), tonumber(ARGV[2])
 local cursor = 3
 local tail = 3
 for _ = 1, #KEYS do tail = tail + 6 + 2 * ARGV[tail + 5] end
-local sender, seq, acked, hasDoubts
-if ARGV[tail + 3] then
-  sender, seq, acked, hasDoubts = ARGV[tail], tonumber(ARGV[tail + 1]), tonumber(ARGV[tail + 2]), ARGV[tail + 3] == '1'
-  tail = tail + 4
+local sender, seq, acked, senders, hasDoubts = nil, 0, 0, 0, false
+if ARGV[tail + 4] then
+  sender, seq, acked, senders, hasDoubts = ARGV[tail], tonumber(ARGV[tail + 1]), tonumber(ARGV[tail + 2]), ARGV[tail + 3], ARGV[tail + 4] == '1'
+  tail = tail + 5
 end
-local fixed, firstRead = 42, 200
+-- bytes before the list of sends, and those that hold it as a rule
+local fixed = 42
+local firstRead = fixed + 57 * senders
 -- in the place of the tokens: another send has settled this doubt
 local settled = 4294967295
-
-local function isWhole (number)
-  return number % 1 == 0 and number > -9e15 and number < 9e15
-end
-
-local function zeros (n)
-  return string.rep('\\0', 4 * n)
-end
-
-local function clear (ring)
-  ring.counts, ring.total, ring.newest, ring.oldest, ring.isWhole = zeros(ring.n), 0, 0, ring.head, true
-end
 
 local function load (ring)
   if ring.counts then return end
   ring.counts = redis.call('GETRANGE', ring.key, fixed + ring.length, -1)
-  if #ring.counts ~= 4 * ring.n then clear(ring) end
+  if #ring.counts ~= 4 * ring.n then
+    ring.counts, ring.total, ring.newest, ring.oldest, ring.isWhole = string.rep('\\0', 4 * ring.n), 0, 0, ring.head, true
+  end
 end
 
 local function get (ring, bucket)
@@ -96,6 +88,11 @@ local function add (ring, bucket, count)
   put(ring, bucket, before + change)
 end
 
+local function correct (ring, bucket, count)
+  local at = math.min(bucket, ring.head)
+  if at > ring.head - ring.n then add(ring, at, count) end
+end
+
 -- makes the total what the counts add up to
 local function verify (ring)
   load(ring)
@@ -114,7 +111,7 @@ end
 local function advance (ring, bucket)
   if bucket >= ring.head + ring.n then
     ring.total = 0
-    ring.counts = zeros(ring.n)
+    ring.counts = string.rep('\\0', 4 * ring.n)
   else
     verify(ring)
     local first, newest = ring.head + 1, ring.newest
@@ -139,67 +136,96 @@ local function moveBack (ring, bucket)
   local at = 4 * (back % ring.n)
   ring.counts = string.sub(ring.counts, at + 1) .. string.sub(ring.counts, 1, at)
   ring.head, ring.oldest, ring.isWhole, ring.isChanged = bucket, ring.oldest - back, true, true
-  for _, receipt in ipairs(ring.receipts) do receipt[2] = receipt[2] - back end
+  for _, receipt in ipairs(ring.receipts or {}) do receipt[2] = receipt[2] - back end
 end
 
--- each count goes to the bucket that holds the middle of its own, which a conversion back leaves where it is
-local function convert (ring, head, newest, width, n, bucket)
+-- a ring of another shape: each count goes to the bucket that holds the middle of its own, and would come back from there
+local function convert (ring, head, newest, shape)
+  local n = shape % 65536
+  local width, bucket = (shape - n) / 65536, ring.head
+  if n < 2 or n > 4096 or width < 1 or width % 1 ~= 0 then return end
   local counts = redis.call('GETRANGE', ring.key, fixed + ring.length, -1)
-  clear(ring)
   if #counts ~= 4 * n then return end
-  -- written also by a refused request: the counts grow older from now on
-  ring.head, ring.isChanged = bucket, true
   for b = head, head + 1 - n, -1 do
     local count = b == head and newest or struct.unpack('<I4', counts, 1 + 4 * (b % n))
     local to = math.min(bucket, math.floor((b + 0.5) * width / ring.width))
     if count > 0 and to > bucket - ring.n then add(ring, to, count) end
   end
-  for _, receipt in ipairs(ring.receipts) do receipt[2] = math.floor((receipt[2] + 0.5) * width / ring.width) end
+  for _, receipt in ipairs(ring.receipts or {}) do receipt[2] = math.floor((receipt[2] + 0.5) * width / ring.width) end
+  -- written also by a refused request: the counts grow older from now on
+  ring.isChanged = true
 end
 
--- reads what the ring knows of this sender, and whether this send comes too late
-local function readSends (ring, value)
-  local sends = string.sub(value, fixed + 1, fixed + ring.length)
-  if #sends < ring.length then sends = redis.call('GETRANGE', ring.key, fixed, fixed + ring.length - 1) end
-  ring.sends, ring.others = sends, sends
-  local at = sender and string.find(sends, sender, 1, true)
-  if not at then return false end
-  local last, count = struct.unpack('<dB', sends .. string.rep('\\0', 9), at + 8)
-  local from = at + 17
-  if #sends < from - 1 + 20 * count then
-    ring.others = ''
-    return false
+local function readReceipts (ring, value, at)
+  ring.receipts = {}
+  for place = 0, ring.places - 1 do
+    local number, bucket, taken = struct.unpack('<ddI4', value, at + 17 + 20 * place)
+    if number > acked and number < seq and bucket % 1 == 0 then table.insert(ring.receipts, { number, bucket, taken }) end
   end
-  for i = 0, count - 1 do
-    local number, bucket, taken = struct.unpack('<ddI4', sends, from + 20 * i)
-    if isWhole(number) and isWhole(bucket) then table.insert(ring.receipts, { number, bucket, taken }) end
-  end
-  ring.others = string.sub(sends, 1, at - 1) .. string.sub(sends, from + 20 * count)
+end
+
+-- finds this sender's entry in the list; true if this send comes too late
+local function findEntry (ring, value)
+  local finish = fixed + ring.length
+  if #value < finish then value = redis.call('GETRANGE', ring.key, 0, finish - 1) end
+  local at = string.find(value, sender, fixed + 1, true)
+  if not at or at + 16 > finish then return false end
+  local last, places = struct.unpack('<dB', value, at + 8)
+  if at + 16 + 20 * places > finish then return false end
+  ring.entry, ring.places = at - 1, places
+  if last > acked or hasDoubts then readReceipts(ring, value, at) end
   return last >= seq
 end
 
--- the list of sends with this one, behind those of others
-local function withReceipt (ring, taken)
-  if not sender then return ring.sends end
+-- what the list says of this sender from now on
+local function newEntry (ring, taken)
   local kept, count = '', 1
-  for i = #ring.receipts, 1, -1 do
+  for i = ring.receipts and #ring.receipts or 0, 1, -1 do
     local number, bucket, tokens = unpack(ring.receipts[i])
-    if number > acked and count < 64 then kept, count = struct.pack('<ddI4', number, bucket, tokens) .. kept, count + 1 end
+    if count < 64 then kept, count = struct.pack('<ddI4', number, bucket, tokens) .. kept, count + 1 end
   end
-  -- those who have been silent for the longest stand first
-  for _ = 1, 64 do
-    if #ring.others <= 2048 then break end
-    ring.others = string.sub(ring.others, 18 + 20 * string.byte(ring.others, 17))
-  end
-  return ring.others .. sender .. struct.pack('<dB', seq, count) .. kept .. struct.pack('<ddI4', seq, ring.head, taken)
+  local places = math.max(2, count, ring.isWhole and 0 or ring.places or 0)
+  return sender .. struct.pack('<dB', seq, places) .. kept .. struct.pack('<ddI4', seq, ring.head, taken) .. string.rep('\\0', 20 * (places - count))
 end
 
-local function correct (ring, bucket, count)
-  local at = math.min(bucket, ring.head)
-  if at > ring.head - ring.n then add(ring, at, count) end
+-- the list of the others' sends; those who have been silent for the longest stand first, and go when it is long
+local function others (ring)
+  if ring.length == 0 then return '' end
+  local sends = redis.call('GETRANGE', ring.key, fixed, fixed + ring.length - 1)
+  if ring.entry then
+    local at = ring.entry - fixed
+    sends = string.sub(sends, 1, at) .. string.sub(sends, at + 18 + 20 * ring.places)
+  end
+  for _ = 1, 64 do
+    if #sends <= 4096 then break end
+    sends = string.sub(sends, 18 + 20 * string.byte(sends, 17))
+  end
+  return sends
+end
+
+local function header (ring, length)
+  return struct.pack('<dddddI2', ring.head, ring.total, ring.newest, ring.oldest, ring.width * 65536 + ring.n, length)
+end
+
+local function write (ring, taken)
+  local entry = sender and newEntry(ring, taken) or ''
+  if not ring.isWhole and (not sender or ring.entry and #entry == 17 + 20 * ring.places) then
+    if ring.entry == fixed then
+      redis.call('SETRANGE', ring.key, 0, header(ring, ring.length) .. entry)
+    else
+      redis.call('SETRANGE', ring.key, 0, header(ring, ring.length))
+      if sender then redis.call('SETRANGE', ring.key, ring.entry, entry) end
+    end
+    return
+  end
+  load(ring)
+  if ring.total == 0 and taken > 0 then ring.total, ring.newest = taken, taken end -- the counts were of another length
+  local sends = others(ring) .. entry
+  redis.call('SET', ring.key, header(ring, #sends) .. sends .. ring.counts, 'PX', ring.n * ring.width)
 end
 
 local function settleDoubts (ring)
+  ring.receipts = ring.receipts or {}
   local known = {}
   for _, receipt in ipairs(ring.receipts) do known[receipt[1]] = receipt end
   local count = tonumber(ARGV[tail])
@@ -254,25 +280,24 @@ for i = 1, #KEYS do
   cursor = cursor + 6
   local bucket = math.floor(now / width)
   local value = redis.pcall('GETRANGE', key, 0, firstRead - 1)
-  local ring = { key = key, n = n, width = width, limit = limit, most = most, head = bucket, total = 0, newest = 0, oldest = bucket, counts = false, isWhole = false, owed = math.min(cost, limit), used = 0, at = 0, batch = 0, isChanged = corrections > 0, length = 0, sends = '', others = '', receipts = {} }
+  local ring = { key = key, n = n, width = width, limit = limit, most = most, head = bucket, total = 0, newest = 0, oldest = bucket, counts = false, isWhole = false, owed = math.min(cost, limit), used = 0, at = 0, batch = 0, isChanged = corrections > 0, length = 0 }
   local isRing = false
   if type(value) == 'string' and #value >= fixed then
     local head, total, newest, oldest, shape, length = struct.unpack('<dddddI2', value)
-    local slots = shape % 65536
-    local of = (shape - slots) / 65536
-    if isWhole(head) and isWhole(total) and isWhole(newest) and isWhole(oldest) and isWhole(shape) and newest >= 0 and newest <= total and oldest <= head and slots > 1 and slots <= 4096 and of >= 1 then
-      isRing = true
+    if (head + total + newest + oldest + shape) % 1 == 0 and newest >= 0 and newest <= total and oldest <= head and total < 9e15 and head < 9e15 and oldest > -9e15 then
       ring.length = length
-      if readSends(ring, value) then return 'late' end
-      if slots ~= n or of ~= width then
-        convert(ring, head, newest, of, slots, bucket)
-      else
+      if sender and length > 0 and findEntry(ring, value) then return 'late' end
+      if shape == width * 65536 + n then
+        isRing = true
         ring.head, ring.total, ring.newest, ring.oldest = head, total, newest, math.max(oldest, head + 1 - n)
         if bucket > head then advance(ring, bucket) elseif bucket < head then moveBack(ring, bucket) end
+      else
+        ring.counts, ring.isWhole, isRing = string.rep('\\0', 4 * n), true, true
+        convert(ring, head, newest, shape)
       end
     end
   end
-  if not isRing then clear(ring) end
+  if not isRing then ring.counts, ring.isWhole = string.rep('\\0', 4 * n), true end
   if hasDoubts then settleDoubts(ring) end
   for _ = 1, corrections do
     correct(ring, tonumber(ARGV[cursor]), tonumber(ARGV[cursor + 1]))
@@ -308,20 +333,7 @@ for i, ring in ipairs(windows) do
     local needed = waitFor(ring)
     if needed > wait then wait, refusedBy = needed, i - 1 end
   end
-  if isCounted or ring.isChanged then
-    local sends = withReceipt(ring, taken)
-    if #sends ~= ring.length then
-      load(ring)
-      if ring.total == 0 and taken > 0 then ring.total, ring.newest = taken, taken end -- it was of another length
-      ring.isWhole = true
-    end
-    local value = struct.pack('<dddddI2', ring.head, ring.total, ring.newest, ring.oldest, ring.width * 65536 + ring.n, #sends) .. sends
-    if ring.isWhole then
-      redis.call('SET', ring.key, value .. ring.counts, 'PX', ring.n * ring.width)
-    else
-      redis.call('SETRANGE', ring.key, 0, value)
-    end
-  end
+  if isCounted or ring.isChanged then write(ring, taken) end
   extras = extras .. ' ' .. extra
 end
 local first = windows[1]
@@ -363,6 +375,8 @@ export class RedisLimiter {
   readonly doubts: Doubts
   /** What a process has to correct at a counter; it counts as sent when it is taken. Replaced by {@link Accounts}. */
   drain: (key: string) => readonly number[] = () => none
+  /** About how many processes send, so that one read brings the list of their sends. */
+  senders: () => number = () => 1
   readonly #redis: TenancyRedis
   readonly #now: () => number
   readonly #sender = randomBytes(6).toString('base64url')
@@ -408,7 +422,7 @@ export class RedisLimiter {
       args.push(shape.width, shape.slots, limit, smoothing ? 1 : 0, lots, corrections.length / 2, ...corrections)
     }
     const carried = this.doubts.carriedBy(keys)
-    args.push(this.#sender, number, this.#known(number, carried), carried === undefined ? 0 : 1)
+    args.push(this.#sender, number, this.#known(number, carried), this.senders(), carried === undefined ? 0 : 1)
     if (carried !== undefined) for (const sends of carried) writeDoubts(args, sends)
     this.#inFlight.add(number)
     const sentAt = this.#now()
