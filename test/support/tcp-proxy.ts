@@ -19,7 +19,9 @@ export interface TcpProxy {
   delay (milliseconds: number): void
   /** From now on bytes vanish in both directions, on old connections and new ones; nobody is told. */
   blackHole (): void
-  /** Ends `blackHole()`. Bytes that vanished stay lost. */
+  /** From now on the server's answers vanish; what clients send arrives. */
+  loseAnswers (): void
+  /** Ends `blackHole()` and `loseAnswers()`. Bytes that vanished stay lost. */
   restore (): void
   /** Breaks every open connection with a reset. */
   cut (): void
@@ -33,6 +35,7 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
   let opened = 0
   let latency = 0
   let isBlackHole = false
+  let losesAnswers = false
 
   const server = createServer({ noDelay: true }, client => {
     opened++
@@ -42,13 +45,24 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
       if (hasAnswer) waits++
       hasAnswer = false
     })
-    link(upstream, client, () => { hasAnswer = true })
+    link(upstream, client, () => { hasAnswer = true }, () => losesAnswers)
   })
 
-  function link (from: Socket, to: Socket, seen: () => void): void {
+  function link (from: Socket, to: Socket, seen: () => void, isLost: () => boolean = () => false): void {
     sockets.add(from)
+    const waiting: (() => void)[] = []
+    let due = 0
+
+    // In order, also when the latency changes: TCP never reorders bytes.
+    const later = (work: () => void): void => {
+      const now = performance.now()
+      due = Math.max(now + latency, due)
+      if (waiting.length === 0 && latency === 0) return work()
+      waiting.push(work)
+      setTimeout(() => { waiting.shift()?.() }, due - now)
+    }
     from.on('data', chunk => {
-      if (isBlackHole) return
+      if (isBlackHole || isLost()) return
       seen()
       later(() => { to.write(chunk) })
     })
@@ -58,12 +72,6 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
       sockets.delete(from)
       later(() => { to.destroy() })
     })
-  }
-
-  // Timers of one length fire in the order in which they were set, so bytes keep theirs.
-  function later (work: () => void): void {
-    if (latency === 0) work()
-    else setTimeout(work, latency)
   }
 
   function cut (): void {
@@ -89,7 +97,8 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
     reset () { waits = 0 },
     delay (milliseconds) { latency = milliseconds },
     blackHole () { isBlackHole = true },
-    restore () { isBlackHole = false },
+    loseAnswers () { losesAnswers = true },
+    restore () { isBlackHole = losesAnswers = false },
     cut
   }
 }

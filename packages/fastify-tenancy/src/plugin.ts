@@ -22,7 +22,7 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
     await database.close()
     await redis?.close()
   })
-  redis = await openSharedRedis(options, database)
+  redis = await openSharedRedis(options, database, app.log)
   if (redis === undefined) app.log.warn('tenancy: no redis is configured, so look-ups, limits and cached values are kept in this process: run only one')
 
   // The life of a request, in this order: who is it, may it come in, what may it touch.
