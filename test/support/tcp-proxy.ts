@@ -21,6 +21,8 @@ export interface TcpProxy {
   blackHole (): void
   /** Ends `blackHole()`. Bytes that vanished stay lost. */
   restore (): void
+  /** Keeps what clients of the connections open now send, until the returned function is called. New connections pass. */
+  hold (): () => void
   /** Breaks every open connection with a reset. */
   cut (): void
 }
@@ -29,15 +31,19 @@ export interface TcpProxy {
 export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
   const { hostname, port: targetPort } = new URL(target)
   const sockets = new Set<Socket>()
+  const clients = new Set<Socket>()
   let waits = 0
   let opened = 0
   let latency = 0
   let isBlackHole = false
+  const held = new Map<Socket, (() => void)[]>()
 
   const server = createServer({ noDelay: true }, client => {
     opened++
     const upstream = connect({ host: hostname, port: Number(targetPort), noDelay: true })
     let hasAnswer = true
+    clients.add(client)
+    client.once('close', () => clients.delete(client))
     link(client, upstream, () => {
       if (hasAnswer) waits++
       hasAnswer = false
@@ -50,14 +56,21 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
     from.on('data', chunk => {
       if (isBlackHole) return
       seen()
-      later(() => { to.write(chunk) })
+      inTurn(from, () => { to.write(chunk) })
     })
-    from.on('end', () => { later(() => { to.end() }) })
+    from.on('end', () => { inTurn(from, () => { to.end() }) })
     from.on('error', () => { reset(to) })
     from.on('close', () => {
       sockets.delete(from)
-      later(() => { to.destroy() })
+      inTurn(from, () => { to.destroySoon() })
     })
+  }
+
+  // What was kept goes before what came later, the end of the connection included.
+  function inTurn (from: Socket, work: () => void): void {
+    const kept = held.get(from)
+    if (kept === undefined) later(work)
+    else kept.push(() => { later(work) })
   }
 
   // Timers of one length fire in the order in which they were set, so bytes keep theirs.
@@ -90,6 +103,13 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
     delay (milliseconds) { latency = milliseconds },
     blackHole () { isBlackHole = true },
     restore () { isBlackHole = false },
+    hold () {
+      for (const client of clients) held.set(client, [])
+      return () => {
+        for (const sends of held.values()) for (const send of sends) send()
+        held.clear()
+      }
+    },
     cut
   }
 }

@@ -3,7 +3,7 @@ import type pg from 'pg'
 
 import { DatabaseUnavailableError, IsolationBreachError, QueryRefusedError } from '../errors.ts'
 import { readStatement, rowTags } from '../statement.ts'
-import { cancelBackend } from './cancel.ts'
+import type { BackendStopper } from './cancel.ts'
 import { fenceError } from './fence-error.ts'
 import { Batch, UnjudgedError, type BatchEnd, type BatchListener, type Reply, type Unjudged, type WireStatement } from './batch.ts'
 import { isServerError } from './pg-internals.ts'
@@ -45,6 +45,7 @@ export interface LeaseSettings {
   /** False where a pooler stands between, that cannot hold prepared names. */
   readonly names: boolean
   readonly types: unknown
+  readonly stopper: BackendStopper
 }
 
 /**
@@ -148,13 +149,26 @@ export class Lease {
     this.#onReturn()
   }
 
-  /** Ends the connection at once, and has the server stop what runs on it. */
-  destroy (): void {
+  /**
+   * Fails what runs on the connection, stops it in the server, and then ends the connection. It counts as borrowed until
+   * its backend is idle.
+   *
+   * @param patience the longest to wait for that, in milliseconds; 0 where the connection answers nothing any more
+   */
+  destroy (patience: number = this.#borrower.deadline): void {
     if (this.#isReturned) return
     this.#isReturned = true
     this.#isSpoilt = true
+    if (!this.#session.isBusy) {
+      this.#end()
+      return
+    }
+    void this.#settings.stopper.stop(this.#session.client, patience).then(() => { this.#end() })
+    this.#session.abandon()
+  }
+
+  #end (): void {
     this.#client.release(true)
-    cancelBackend(this.#session.client)
     this.#session.client.connection.stream.destroy()
     this.#onReturn()
   }
@@ -225,7 +239,7 @@ export class Lease {
   async #judge ({ fields, rows }: Unjudged): Promise<void> {
     const { guard, deadline } = this.#borrower
     if (guard === undefined) return
-    this.#session.expect(deadline, () => this.destroy())
+    this.#session.expect(deadline, () => this.destroy(0))
     try {
       await guard.learn(fields, this.#session.client)
     } catch (error) {
@@ -260,7 +274,7 @@ export class Lease {
 
   #send (statements: readonly WireStatement[], { onPortion }: Pick<BatchListener, 'onPortion'> = {}, guard?: RowGuard): Promise<BatchEnd> {
     const session = this.#session
-    const destroy = (): void => this.destroy()
+    const destroy = (): void => this.destroy(0)
     let isOver = false
     return new Promise<BatchEnd>((resolve, reject) => {
       const batch = new Batch(statements, this.#settings.types, {

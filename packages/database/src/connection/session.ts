@@ -66,6 +66,16 @@ export class Session {
     this.#onOverdue = undefined
   }
 
+  /** Whether a batch is on its way. */
+  get isBusy (): boolean {
+    return this.#batch !== undefined
+  }
+
+  /** Fails the batch that is on its way; what the server still answers to it is dropped. */
+  abandon (): void {
+    this.#batch?.lost()
+  }
+
   /** Calls `onOverdue` in `patience` milliseconds, unless it is told to wait anew or `finish()` comes first. One timer serves all statements. */
   expect (patience: number, onOverdue: (() => void) | undefined): void {
     this.#onOverdue = onOverdue
