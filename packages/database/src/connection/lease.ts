@@ -8,6 +8,7 @@ import { fenceError } from './fence-error.ts'
 import { Batch, UnjudgedError, type BatchEnd, type BatchListener, type Reply, type Unjudged, type WireStatement } from './batch.ts'
 import { isServerError } from './pg-internals.ts'
 import { Portions } from './portions.ts'
+import { isReadOnlyError, noteAsked } from './read-only.ts'
 import { Session } from './session.ts'
 import { isForeign, type RowGuard } from './tripwire.ts'
 
@@ -38,6 +39,8 @@ export interface Borrower {
   readonly schema?: string
   /** The longest that one statement may go unanswered, in milliseconds: past the server's own timeout, the server or the way to it is gone. */
   readonly deadline: number
+  /** Whether its context makes each transaction read-only. @default false */
+  readonly isReadOnly?: boolean
 }
 
 /** How statements are prepared on a pool's connections. */
@@ -310,7 +313,10 @@ export class Lease {
     this.#isFresh = false
     this.#status = status
     if (error === undefined) return undefined
-    if (status !== undefined && isServerError(error)) return fenceError(error) ?? error
+    if (status !== undefined && isServerError(error)) {
+      if (isReadOnlyError(error)) this.#onReadOnly(error)
+      return fenceError(error) ?? error
+    }
     if (error instanceof IsolationBreachError) this.destroy()
     // Its connection is as good as before.
     if (error instanceof UnjudgedError) return error
@@ -319,6 +325,12 @@ export class Lease {
     const lost = new DatabaseUnavailableError(undefined, { cause: error })
     if (isUntouched && isFirst) untouched.add(lost)
     return lost
+  }
+
+  // After a failover the connection may lead to the old primary, which takes no writes any more: the next one may not.
+  #onReadOnly (error: pg.DatabaseError): void {
+    if (this.#borrower.isReadOnly || this.#begin.endsWith('read only')) noteAsked(error)
+    else this.#isSpoilt = true
   }
 
   async #inOrder<T> (work: () => Promise<T>): Promise<T> {
