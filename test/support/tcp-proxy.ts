@@ -23,6 +23,8 @@ export interface TcpProxy {
   restore (): void
   /** Keeps what clients of the connections open now send, until the returned function is called. New connections pass. */
   hold (): () => void
+  /** Changes what the server sends, chunk by chunk; undefined ends it. */
+  tamper (change: ((chunk: Buffer) => Buffer) | undefined): void
   /** Breaks every open connection with a reset. */
   cut (): void
 }
@@ -36,6 +38,7 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
   let opened = 0
   let latency = 0
   let isBlackHole = false
+  let tampered: ((chunk: Buffer) => Buffer) | undefined
   const held = new Map<Socket, (() => void)[]>()
 
   const server = createServer({ noDelay: true }, client => {
@@ -56,7 +59,7 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
     from.on('data', chunk => {
       if (isBlackHole) return
       seen()
-      inTurn(from, () => { to.write(chunk) })
+      inTurn(from, () => { to.write(tampered === undefined || clients.has(from) ? chunk : tampered(chunk)) })
     })
     from.on('end', () => { inTurn(from, () => { to.end() }) })
     from.on('error', () => { reset(to) })
@@ -103,6 +106,7 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
     delay (milliseconds) { latency = milliseconds },
     blackHole () { isBlackHole = true },
     restore () { isBlackHole = false },
+    tamper (change) { tampered = change },
     hold () {
       for (const client of clients) held.set(client, [])
       return () => {

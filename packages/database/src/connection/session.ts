@@ -1,6 +1,7 @@
 import type pg from 'pg'
 
 import type { Batch } from './batch.ts'
+import { guardClient } from './guarded-client.ts'
 import { wireClient, type WireClient } from './pg-internals.ts'
 
 const maxNames = 200
@@ -32,6 +33,7 @@ export class Session {
   static of (client: pg.ClientBase): Session {
     const old = sessions.get(client)
     if (old !== undefined) return old
+    guardClient(client)
     const session = new Session(wireClient(client))
     sessions.set(client, session)
     return session

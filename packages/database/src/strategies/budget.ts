@@ -1,8 +1,9 @@
 import { callbackify } from 'node:util'
 
-import pg from 'pg'
+import type pg from 'pg'
 
 import { Chain } from '../connection/chain.ts'
+import { GuardedClient } from '../connection/guarded-client.ts'
 import { openPool, type PoolSettings } from '../connection/open-pool.ts'
 import { isServerError, wireClient } from '../connection/pg-internals.ts'
 import { DatabaseBusyError } from '../errors.ts'
@@ -43,7 +44,7 @@ export class ConnectionBudget {
     const take = (): Promise<() => void> => this.#take()
     // The server takes fewer than the budget: whoever comes back finds the place of one that was idle.
     const evict = (): void => { this.#evict() }
-    return class extends pg.Client {
+    return class extends GuardedClient {
       constructor (config: pg.ClientConfig = {}) {
         super({ ...config, connectionTimeoutMillis: connectTimeout })
       }
