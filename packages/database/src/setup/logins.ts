@@ -102,7 +102,7 @@ async function revokeOthers (client: SqlClient, session: Session, others: readon
 
 // To the login and not to its group: the role that tenants' statements run as has no business in the registry.
 async function grantLookups (client: SqlClient, user: string, may: boolean): Promise<void> {
-  const functions = 'tenancy.tenant_by_slug(text), tenancy.tenant_by_domain(text), tenancy.tenant_by_id(text)'
+  const functions = 'tenancy.tenant_by_slug(text), tenancy.tenant_by_domain(text), tenancy.tenant_by_id(text), tenancy.changes_of(text[])'
   if (may) {
     await client.query(`grant usage on schema tenancy to ${quoteName(user)}; grant execute on function ${functions} to ${quoteName(user)}`)
   } else {
