@@ -23,6 +23,10 @@ export interface TcpProxy {
   loseAnswers (): void
   /** Ends `blackHole()` and `loseAnswers()`. Bytes that vanished stay lost. */
   restore (): void
+  /** Keeps what clients of the connections open now send, until the returned function is called. New connections pass. */
+  hold (): () => void
+  /** Changes what the server sends, chunk by chunk; undefined ends it. */
+  tamper (change: ((chunk: Buffer) => Buffer) | undefined): void
   /** Breaks every open connection with a reset. */
   cut (): void
 }
@@ -31,16 +35,21 @@ export interface TcpProxy {
 export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
   const { hostname, port: targetPort } = new URL(target)
   const sockets = new Set<Socket>()
+  const clients = new Set<Socket>()
   let waits = 0
   let opened = 0
   let latency = 0
   let isBlackHole = false
   let losesAnswers = false
+  let tampered: ((chunk: Buffer) => Buffer) | undefined
+  const held = new Map<Socket, (() => void)[]>()
 
   const server = createServer({ noDelay: true }, client => {
     opened++
     const upstream = connect({ host: hostname, port: Number(targetPort), noDelay: true })
     let hasAnswer = true
+    clients.add(client)
+    client.once('close', () => clients.delete(client))
     link(client, upstream, () => {
       if (hasAnswer) waits++
       hasAnswer = false
@@ -64,14 +73,21 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
     from.on('data', chunk => {
       if (isBlackHole || isLost()) return
       seen()
-      later(() => { to.write(chunk) })
+      inTurn(from, later, () => { to.write(tampered === undefined || clients.has(from) ? chunk : tampered(chunk)) })
     })
-    from.on('end', () => { later(() => { to.end() }) })
+    from.on('end', () => { inTurn(from, later, () => { to.end() }) })
     from.on('error', () => { reset(to) })
     from.on('close', () => {
       sockets.delete(from)
-      later(() => { to.destroy() })
+      inTurn(from, later, () => { to.destroySoon() })
     })
+  }
+
+  // What was kept goes before what came later, the end of the connection included.
+  function inTurn (from: Socket, later: (work: () => void) => void, work: () => void): void {
+    const kept = held.get(from)
+    if (kept === undefined) later(work)
+    else kept.push(() => { later(work) })
   }
 
   function cut (): void {
@@ -99,6 +115,14 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
     blackHole () { isBlackHole = true },
     loseAnswers () { losesAnswers = true },
     restore () { isBlackHole = losesAnswers = false },
+    tamper (change) { tampered = change },
+    hold () {
+      for (const client of clients) held.set(client, [])
+      return () => {
+        for (const sends of held.values()) for (const send of sends) send()
+        held.clear()
+      }
+    },
     cut
   }
 }

@@ -1,6 +1,7 @@
-import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
+import { defineError, toPublicError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
 
 import { isServerError } from './connection/pg-internals.ts'
+import { askedForReadOnly } from './connection/read-only.ts'
 import { DatabaseBusyError, DatabaseUnavailableError } from './errors.ts'
 
 /** 409: a unique or exclusion constraint, whoever holds the value. */
@@ -15,13 +16,14 @@ export const DatabaseRetryError: TenancyErrorConstructor = defineError('FST_TENA
 export const DatabaseError: TenancyErrorConstructor = defineError('FST_TENANCY_DATABASE_ERROR', 500, 'Internal Server Error')
 
 /**
- * The error that a client may see for one that was thrown: an error of the database becomes a generic one, with the
- * original as `cause` for the log. Names of constraints, tables and values stay inside; so does whether a value that is
- * taken is one's own or another tenant's. Every other error is returned as it is.
+ * Returns the error that a client may see for one that was thrown. An error of the database becomes a generic one, and an
+ * error of the suite gets the general sentence of its code; either has the original as `cause` for the log. Names of
+ * tables, constraints, functions and options stay inside, and whether a taken value is one's own or another tenant's.
+ * Every other error is returned as it is.
  */
 export function toHttpError (error: unknown): unknown {
-  if (!isServerError(error)) return error
-  const HttpError = forCode(error.code ?? '')
+  if (!isServerError(error)) return toPublicError(error)
+  const HttpError = askedForReadOnly(error) ? DatabaseError : forCode(error.code ?? '')
   return new HttpError(undefined, { cause: error })
 }
 
@@ -33,6 +35,8 @@ function forCode (code: string): TenancyErrorConstructor {
     case '22001': case '22003': case '22007': case '22008': case '22021': case '22P02': return DatabaseValueError
     case '25P03': case '40001': case '40P01': case '55P03': case '57014': return DatabaseRetryError
     case '53300': return DatabaseBusyError
-    default: return code.startsWith('08') || code.startsWith('57P') ? DatabaseUnavailableError : DatabaseError
+    // Read-only after a failover, and an error of the server's disk: another attempt may meet a server that works.
+    case '25006': case '58030': return DatabaseUnavailableError
+    default: return /^(?:08|53|57P)/.test(code) ? DatabaseUnavailableError : DatabaseError
   }
 }

@@ -1,6 +1,7 @@
 export type * from './augment.ts'
 export { default, tenantDatabase, type OpenDatabaseOptions } from './plugin.ts'
 export { defaultPoolSettings, isEmbedded, isEmbeddedPool, openPool, type PoolSettings } from './connection/open-pool.ts'
+export { GuardedClient } from './connection/guarded-client.ts'
 export { openDatabase, TenancyDatabase, type DatabaseHealth } from './database.ts'
 export { AuditFailedError, DatabaseBusyError, DatabaseUnavailableError, IsolationBreachError, QueryRefusedError } from './errors.ts'
 export { DatabaseConflictError, DatabaseConstraintError, DatabaseError, DatabaseRetryError, DatabaseValueError, toHttpError } from './http-error.ts'

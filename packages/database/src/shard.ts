@@ -1,7 +1,7 @@
 import { tenantRole, type Isolation, type Tenant } from '@fastify-tenancy/core'
 import type { CompiledQuery, QueryCompiler } from 'kysely'
 
-import type { Borrower, Lease, LeaseSettings, Query } from './connection/lease.ts'
+import type { Borrower, Lease, Query } from './connection/lease.ts'
 import { defaultPoolSettings, isEmbeddedPool } from './connection/open-pool.ts'
 import { ConnectionPool } from './connection/pool.ts'
 import { Session } from './connection/session.ts'
@@ -71,7 +71,7 @@ export class Shard {
   constructor (logins: ShardOptions, options: ResolvedDatabaseOptions, budget: ConnectionBudget, isDefault: boolean) {
     const { url, tenantRolesUrl } = logins
     const { pool: { max }, types, fairness } = options.database
-    const settings: LeaseSettings = { names: true, types }
+    const settings = { names: true, types }
     this.#options = options
     this.#logins = logins
     this.#isDefault = isDefault

@@ -3,11 +3,12 @@ import type pg from 'pg'
 
 import { DatabaseUnavailableError, IsolationBreachError, QueryRefusedError } from '../errors.ts'
 import { readStatement, rowTags } from '../statement.ts'
-import { cancelBackend } from './cancel.ts'
+import type { BackendStopper } from './cancel.ts'
 import { fenceError } from './fence-error.ts'
 import { Batch, UnjudgedError, type BatchEnd, type BatchListener, type Reply, type Unjudged, type WireStatement } from './batch.ts'
 import { isServerError } from './pg-internals.ts'
 import { Portions } from './portions.ts'
+import { isReadOnlyError, noteAsked } from './read-only.ts'
 import { Session } from './session.ts'
 import { isForeign, type RowGuard } from './tripwire.ts'
 
@@ -38,6 +39,8 @@ export interface Borrower {
   readonly schema?: string
   /** The longest that one statement may go unanswered, in milliseconds: past the server's own timeout, the server or the way to it is gone. */
   readonly deadline: number
+  /** Whether its context makes each transaction read-only. @default false */
+  readonly isReadOnly?: boolean
 }
 
 /** How statements are prepared on a pool's connections. */
@@ -45,6 +48,7 @@ export interface LeaseSettings {
   /** False where a pooler stands between, that cannot hold prepared names. */
   readonly names: boolean
   readonly types: unknown
+  readonly stopper: BackendStopper
 }
 
 /**
@@ -148,13 +152,26 @@ export class Lease {
     this.#onReturn()
   }
 
-  /** Ends the connection at once, and has the server stop what runs on it. */
-  destroy (): void {
+  /**
+   * Fails what runs on the connection, stops it in the server, and then ends the connection. It counts as borrowed until
+   * its backend is idle.
+   *
+   * @param patience the longest to wait for that, in milliseconds; 0 where the connection answers nothing any more
+   */
+  destroy (patience: number = this.#borrower.deadline): void {
     if (this.#isReturned) return
     this.#isReturned = true
     this.#isSpoilt = true
+    if (!this.#session.isBusy) {
+      this.#end()
+      return
+    }
+    void this.#settings.stopper.stop(this.#session.client, patience).then(() => { this.#end() })
+    this.#session.abandon()
+  }
+
+  #end (): void {
     this.#client.release(true)
-    cancelBackend(this.#session.client)
     this.#session.client.connection.stream.destroy()
     this.#onReturn()
   }
@@ -225,7 +242,7 @@ export class Lease {
   async #judge ({ fields, rows }: Unjudged): Promise<void> {
     const { guard, deadline } = this.#borrower
     if (guard === undefined) return
-    this.#session.expect(deadline, () => this.destroy())
+    this.#session.expect(deadline, () => this.destroy(0))
     try {
       await guard.learn(fields, this.#session.client)
     } catch (error) {
@@ -260,7 +277,7 @@ export class Lease {
 
   #send (statements: readonly WireStatement[], { onPortion }: Pick<BatchListener, 'onPortion'> = {}, guard?: RowGuard): Promise<BatchEnd> {
     const session = this.#session
-    const destroy = (): void => this.destroy()
+    const destroy = (): void => this.destroy(0)
     let isOver = false
     return new Promise<BatchEnd>((resolve, reject) => {
       const batch = new Batch(statements, this.#settings.types, {
@@ -296,7 +313,10 @@ export class Lease {
     this.#isFresh = false
     this.#status = status
     if (error === undefined) return undefined
-    if (status !== undefined && isServerError(error)) return fenceError(error) ?? error
+    if (status !== undefined && isServerError(error)) {
+      if (isReadOnlyError(error)) this.#onReadOnly(error)
+      return fenceError(error) ?? error
+    }
     if (error instanceof IsolationBreachError) this.destroy()
     // Its connection is as good as before.
     if (error instanceof UnjudgedError) return error
@@ -305,6 +325,12 @@ export class Lease {
     const lost = new DatabaseUnavailableError(undefined, { cause: error })
     if (isUntouched && isFirst) untouched.add(lost)
     return lost
+  }
+
+  // After a failover the connection may lead to the old primary, which takes no writes any more: the next one may not.
+  #onReadOnly (error: pg.DatabaseError): void {
+    if (this.#borrower.isReadOnly || this.#begin.endsWith('read only')) noteAsked(error)
+    else this.#isSpoilt = true
   }
 
   async #inOrder<T> (work: () => Promise<T>): Promise<T> {

@@ -1,3 +1,5 @@
+import type { Duplex } from 'node:stream'
+
 import pg from 'pg'
 
 /*
@@ -15,7 +17,9 @@ export interface Field {
 }
 
 export interface WireConnection {
-  readonly stream: { cork (): void, uncork (): void, destroy (error?: Error): void }
+  readonly stream: Duplex
+  /** Has the parser read what this stream brings. */
+  attachListeners (stream: Duplex): void
   parse (message: { text: string, name: string }): void
   bind (message: { portal: string, statement: string, values: readonly WireValue[] }): void
   describe (message: { type: 'P', name: string }): void

@@ -1,6 +1,7 @@
 import type pg from 'pg'
 
 import { DatabaseBusyError, DatabaseUnavailableError } from '../errors.ts'
+import { BackendStopper } from './cancel.ts'
 import { FairQueue, type FairQueueSettings } from './fair-queue.ts'
 import { Lease, type Borrower, type LeaseSettings } from './lease.ts'
 import { isServerError } from './pg-internals.ts'
@@ -14,18 +15,19 @@ export class ConnectionPool {
   readonly pool: pg.Pool
   readonly #isOwned: boolean
   #settings: LeaseSettings
+  readonly #stopper = new BackendStopper()
   readonly #queue: FairQueue
   // Those who wait for a connection or hold one.
   #users = 0
   #onUnused: (() => void) | undefined
 
   /** @param isOwned whether `close()` ends the pool: one that was passed in belongs to its caller. */
-  constructor (pool: pg.Pool, isOwned: boolean, settings: LeaseSettings, { share, ...fairness }: Fairness) {
+  constructor (pool: pg.Pool, isOwned: boolean, settings: Omit<LeaseSettings, 'stopper'>, { share, ...fairness }: Fairness) {
     const slots = pool.options.max ?? 10
     this.pool = pool
     this.#queue = new FairQueue({ slots, share: Math.max(1, Math.floor(slots * share)), ...fairness })
     this.#isOwned = isOwned
-    this.#settings = settings
+    this.#settings = { ...settings, stopper: this.#stopper }
     // A backend that dies while idle is reported here; without a listener it would end the process.
     pool.on('error', ignore)
     pool.on('connect', Session.of)
@@ -79,6 +81,7 @@ export class ConnectionPool {
 
   async close (): Promise<void> {
     this.#queue.close()
+    this.#stopper.close()
     this.pool.off('error', ignore)
     this.pool.off('connect', Session.of)
     if (!this.#isOwned) return

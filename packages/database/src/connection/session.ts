@@ -1,6 +1,7 @@
 import type pg from 'pg'
 
 import type { Batch } from './batch.ts'
+import { guardClient } from './guarded-client.ts'
 import { wireClient, type WireClient } from './pg-internals.ts'
 
 const maxNames = 200
@@ -32,6 +33,7 @@ export class Session {
   static of (client: pg.ClientBase): Session {
     const old = sessions.get(client)
     if (old !== undefined) return old
+    guardClient(client)
     const session = new Session(wireClient(client))
     sessions.set(client, session)
     return session
@@ -64,6 +66,16 @@ export class Session {
   finish (): void {
     this.#batch = undefined
     this.#onOverdue = undefined
+  }
+
+  /** Whether a batch is on its way. */
+  get isBusy (): boolean {
+    return this.#batch !== undefined
+  }
+
+  /** Fails the batch that is on its way; what the server still answers to it is dropped. */
+  abandon (): void {
+    this.#batch?.lost()
   }
 
   /** Calls `onOverdue` in `patience` milliseconds, unless it is told to wait anew or `finish()` comes first. One timer serves all statements. */

@@ -108,7 +108,7 @@ async function revokeOthers (client: SqlClient, session: Session, others: readon
   for (const { role } of rows) await client.query(`revoke ${quoteName(role)} from ${quoteName(user)}`)
 }
 
-const lookups = 'tenancy.tenant_by_slug(text), tenancy.tenant_by_domain(text), tenancy.tenant_by_id(text)'
+const lookups = 'tenancy.tenant_by_slug(text), tenancy.tenant_by_domain(text), tenancy.tenant_by_id(text), tenancy.changes_of(text[])'
 
 // To the login and not to its group: the role that tenants' statements run as has no business in the registry.
 async function grantLookups (client: SqlClient, user: string, may: boolean): Promise<void> {
@@ -125,7 +125,7 @@ async function closeLookups (client: SqlClient, roles: Roles, registry: string):
     select distinct holder.rolname::text as user
     from pg_catalog.pg_proc p cross join lateral pg_catalog.aclexplode(p.proacl) a join pg_catalog.pg_roles holder on holder.oid = a.grantee
     where p.pronamespace = pg_catalog.to_regnamespace('tenancy')::oid and p.proname = any($1) and a.grantee <> p.proowner
-      and holder.rolname <> all($2)`, [['tenant_by_slug', 'tenant_by_domain', 'tenant_by_id'], [roles.registry, roles.owner, registry]])
+      and holder.rolname <> all($2)`, [['tenant_by_slug', 'tenant_by_domain', 'tenant_by_id', 'changes_of'], [roles.registry, roles.owner, registry]])
   for (const { user } of rows) await client.query(`revoke execute on function ${lookups} from ${quoteName(user)}`)
 }
 

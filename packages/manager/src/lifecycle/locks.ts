@@ -1,6 +1,6 @@
 import { tenantConflict } from '@fastify-tenancy/core'
-import { isEmbeddedPool, SetupInvalidError, sqlState } from '@fastify-tenancy/database'
-import pg from 'pg'
+import { GuardedClient, isEmbeddedPool, SetupInvalidError, sqlState } from '@fastify-tenancy/database'
+import type pg from 'pg'
 
 import { connectError } from '../connect-error.ts'
 import { giveLock, takeLock } from './session-lock.ts'
@@ -82,7 +82,7 @@ export class Locks {
   }
 
   async #connect (): Promise<pg.Client> {
-    const client = new pg.Client(this.#pool().options)
+    const client = new GuardedClient(this.#pool().options)
     this.#newest = client
     // The end of one that was lost may be told when the next is there already, which keeps its locks.
     const forget = (): void => { if (this.#newest === client) this.#client = undefined }

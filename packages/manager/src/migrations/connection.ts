@@ -1,5 +1,5 @@
-import { isEmbeddedPool, type SqlClient } from '@fastify-tenancy/database'
-import pg from 'pg'
+import { GuardedClient, isEmbeddedPool, type SqlClient } from '@fastify-tenancy/database'
+import type pg from 'pg'
 
 import { connectError } from '../connect-error.ts'
 import type { TenantPool } from '../tenant-server.ts'
@@ -40,7 +40,7 @@ export class Connection {
   async #connect (url: string, shard: string | undefined): Promise<pg.Client> {
     if (this.#client !== undefined && this.#url === url) return this.#client
     await this.close()
-    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000, keepAlive: true, application_name: 'tenancy migrate' })
+    const client = new GuardedClient({ connectionString: url, connectionTimeoutMillis: 10_000, keepAlive: true, application_name: 'tenancy migrate' })
     // A lost connection fails the work on it; unheard, the event would end the process.
     client.on('error', () => { if (this.#client === client) this.#client = undefined })
     await client.connect().catch((error: unknown) => { throw connectError(error, { url, shard }) })
