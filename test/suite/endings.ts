@@ -22,13 +22,13 @@ interface Kind {
   readonly isForHooks?: boolean
   /** True where the status is below 400, and a transaction must be rolled back all the same. */
   readonly isFailure?: boolean
-  /** The status with a transaction, where it differs from the one without: see the kind. */
-  readonly transactionStatus?: number
 }
 
 const fail = (error: unknown): never => { throw error }
 const failing = async function * (chunks: readonly string[]): AsyncGenerator<string> {
   yield * chunks
+  // What was read is on its way by then.
+  if (chunks.length > 0) await new Promise(resolve => setImmediate(resolve))
   throw new Error('the source failed')
 }
 const webStream = (start: (controller: ReadableStreamDefaultController) => void): ReadableStream => new ReadableStream({ start })
@@ -68,10 +68,9 @@ export const kinds: Readonly<Record<string, Kind>> = {
   'a Response with a bad status': { make: () => new Response('conflict', { status: 409 }) },
   'a Response without a body': { make: () => new Response(null, { status: 202 }) },
   'a Response of an error': { make: () => Response.error() },
-  'a Response that was read': { make: consumed },
+  'a Response that was read': { make: consumed, isFailure: true },
   'a header that cannot be sent': { make: reply => { void reply.header('x-bad', 'a\nb'); return 'text' } },
   'a header that cannot be sent, and a stream': { make: reply => { void reply.header('x-bad', 'a\nb'); return Readable.from(['one']) } },
-  'a number of a Response': { make: () => Object.assign(new Response('x'), {}) },
   'a payload of no known type': { make: reply => { void reply.type('application/x-own'); return { a: 1 } } },
   'what cannot be serialized': { make: () => ({ a: 1n }) },
   'a trailer': { make: reply => { void reply.trailer('x-sum', (_reply, _payload, done) => { done(null, '1') }); return 'text' } },
@@ -79,7 +78,7 @@ export const kinds: Readonly<Record<string, Kind>> = {
   'an error with a status': { make: () => fail(Object.assign(new Error('teapot'), { statusCode: 418, code: 'TEA' })) },
   'an error with headers': { make: () => fail(Object.assign(new Error('later'), { statusCode: 503, headers: { 'retry-after': '7' } })) },
   'an error that is returned': { make: () => new Error('returned') },
-  'an error of another realm': { make: () => fail(foreignError) },
+  'an error of another realm': { make: () => fail(foreignError), isFailure: true },
   'a thrown object': { make: () => fail({ statusCode: 418, custom: true }), isFailure: true },
   'a thrown string': { make: () => fail('only text'), isFailure: true },
   'a thrown null': { make: () => fail(null), isFailure: true },
@@ -115,14 +114,25 @@ export async function endingRoutes (app: FastifyInstance, config: Config, write:
     app.get(pathOf(name, 'handler'), { config }, async (request, reply) => { await write(request); return kind.make(reply) })
     if (kind.isForHooks === false) continue
     const object = async (request: FastifyRequest): Promise<object> => { await write(request); return { of: 'the handler' } }
-    const make = async (_request: FastifyRequest, reply: FastifyReply): Promise<unknown> => kind.make(reply)
     app.get(pathOf(name, 'preHandler'), {
       config,
       preHandler: async (request, reply) => { await write(request); return reply.send(kind.make(reply)) }
     }, object)
-    app.get(pathOf(name, 'preSerialization'), { config, preSerialization: make }, object)
-    app.get(pathOf(name, 'onSend'), { config, onSend: make }, object)
-    app.get(pathOf(name, 'later onSend'), { config: { ...config, later: kind } }, object)
+    app.get(pathOf(name, 'preSerialization'), { config, preSerialization: inHook(kind, true) }, object)
+    app.get(pathOf(name, 'onSend'), { config, onSend: inHook(kind) }, object)
+    app.get(pathOf(name, 'later onSend'), { config: { ...config, later: kind } as Config }, object)
+  }
+}
+
+type Hook = (request: FastifyRequest, reply: FastifyReply, payload: unknown) => Promise<unknown>
+
+// What is no error is thrown once: when a hook throws it again with the reply for the first, Fastify fails itself.
+function inHook (kind: Kind, isOnce = kind.isFailure): Hook {
+  const made = new WeakSet<FastifyRequest>()
+  return async (request, reply, payload) => {
+    if (isOnce && made.has(request)) return payload
+    made.add(request)
+    return kind.make(reply)
   }
 }
 
@@ -130,7 +140,7 @@ export async function endingRoutes (app: FastifyInstance, config: Config, write:
 export const laterPlugin = fp(async (app: FastifyInstance) => {
   app.addHook('onRoute', route => {
     const { later } = route.config as unknown as { later?: Kind }
-    if (later !== undefined) route.onSend = [route.onSend ?? [], async (_request: FastifyRequest, reply: FastifyReply) => later.make(reply)].flat()
+    if (later !== undefined) route.onSend = [route.onSend ?? [], inHook(later)].flat()
   })
 })
 

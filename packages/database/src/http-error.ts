@@ -15,14 +15,48 @@ export const DatabaseRetryError: TenancyErrorConstructor = defineError('FST_TENA
 export const DatabaseError: TenancyErrorConstructor = defineError('FST_TENANCY_DATABASE_ERROR', 500, 'Internal Server Error')
 
 /**
- * The error that a client may see for one that was thrown: an error of the database becomes a generic one, with the
+ * The error that a client may see for one that was thrown. An error of the database becomes a generic one, with the
  * original as `cause` for the log. Names of constraints, tables and values stay inside; so does whether a value that is
- * taken is one's own or another tenant's. Every other error is returned as it is.
+ * taken is one's own or another tenant's.
+ *
+ * An error without a status of its own, whose `cause` is an error of the database, is one too: Drizzle, tRPC and GraphQL
+ * wrap errors so. Every other error is returned as it is.
  */
 export function toHttpError (error: unknown): unknown {
-  if (!isServerError(error)) return error
-  const HttpError = forCode(error.code ?? '')
+  const code = databaseCode(error)
+  if (code === undefined) return error
+  const HttpError = forCode(code)
   return new HttpError(undefined, { cause: error })
+}
+
+/** How deep a chain of causes is followed: wrappers of wrappers are two or three. */
+const deepest = 8
+
+function databaseCode (error: unknown): string | undefined {
+  let each = error
+  for (let depth = 0; depth < deepest && isErrorLike(each); depth++) {
+    // An error that names a status below 500 was made for the client, its text included.
+    const status = each.statusCode ?? each.status
+    const isDatabases = isServerError(each) || (typeof each.severity === 'string' && typeof each.code === 'string' && sqlState.test(each.code))
+    if (status !== undefined && (!isDatabases || Number(status) < 500)) return undefined
+    if (isDatabases) return String(each.code ?? '')
+    each = each.cause
+  }
+  return undefined
+}
+
+// Of another copy of pg, or another driver, an error is no instance of the class that we know.
+const sqlState = /^[0-9A-Z]{5}$/
+
+interface ErrorLike extends Error {
+  readonly code?: unknown
+  readonly severity?: unknown
+  readonly status?: unknown
+  readonly statusCode?: unknown
+}
+
+function isErrorLike (value: unknown): value is ErrorLike {
+  return typeof value === 'object' && value !== null && typeof (value as { message?: unknown }).message === 'string'
 }
 
 // https://www.postgresql.org/docs/current/errcodes-appendix.html
