@@ -20,8 +20,8 @@ interface Kind {
   make (reply: FastifyReply): unknown
   /** False for what only a handler can do. */
   readonly isForHooks?: boolean
-  /** True where the status is below 400, and a transaction must be rolled back all the same. */
-  readonly isFailure?: boolean
+  /** True for a throw of what Fastify does not know as an error. */
+  readonly isNoError?: boolean
 }
 
 const fail = (error: unknown): never => { throw error }
@@ -68,7 +68,7 @@ export const kinds: Readonly<Record<string, Kind>> = {
   'a Response with a bad status': { make: () => new Response('conflict', { status: 409 }) },
   'a Response without a body': { make: () => new Response(null, { status: 202 }) },
   'a Response of an error': { make: () => Response.error() },
-  'a Response that was read': { make: consumed, isFailure: true },
+  'a Response that was read': { make: consumed },
   'a header that cannot be sent': { make: reply => { void reply.header('x-bad', 'a\nb'); return 'text' } },
   'a header that cannot be sent, and a stream': { make: reply => { void reply.header('x-bad', 'a\nb'); return Readable.from(['one']) } },
   'a payload of no known type': { make: reply => { void reply.type('application/x-own'); return { a: 1 } } },
@@ -78,10 +78,10 @@ export const kinds: Readonly<Record<string, Kind>> = {
   'an error with a status': { make: () => fail(Object.assign(new Error('teapot'), { statusCode: 418, code: 'TEA' })) },
   'an error with headers': { make: () => fail(Object.assign(new Error('later'), { statusCode: 503, headers: { 'retry-after': '7' } })) },
   'an error that is returned': { make: () => new Error('returned') },
-  'an error of another realm': { make: () => fail(foreignError), isFailure: true },
-  'a thrown object': { make: () => fail({ statusCode: 418, custom: true }), isFailure: true },
-  'a thrown string': { make: () => fail('only text'), isFailure: true },
-  'a thrown null': { make: () => fail(null), isFailure: true },
+  'an error of another realm': { make: () => fail(foreignError), isNoError: true },
+  'a thrown object': { make: () => fail({ statusCode: 418, custom: true }), isNoError: true },
+  'a thrown string': { make: () => fail('only text'), isNoError: true },
+  'a thrown null': { make: () => fail(null), isNoError: true },
   'a frozen error': { make: () => fail(Object.freeze(new Error('frozen'))) },
   'an object that is sent, and nothing returned': { make: reply => sendOnly(reply, { a: 1 }), isForHooks: false },
   'an error that is sent, and nothing returned': { make: reply => sendOnly(reply, Object.assign(new Error('sent'), { statusCode: 409 })), isForHooks: false },
@@ -127,7 +127,7 @@ export async function endingRoutes (app: FastifyInstance, config: Config, write:
 type Hook = (request: FastifyRequest, reply: FastifyReply, payload: unknown) => Promise<unknown>
 
 // What is no error is thrown once: when a hook throws it again with the reply for the first, Fastify fails itself.
-function inHook (kind: Kind, isOnce = kind.isFailure): Hook {
+function inHook (kind: Kind, isOnce = kind.isNoError): Hook {
   const made = new WeakSet<FastifyRequest>()
   return async (request, reply, payload) => {
     if (isOnce && made.has(request)) return payload

@@ -17,7 +17,13 @@ export function rehearseHead (raw: FastifyReply['raw'], head: Head): void {
   const rehearsal = new ServerResponse(raw.req)
   if (raw.statusMessage !== undefined) rehearsal.statusMessage = raw.statusMessage
   for (const [name, value] of Object.entries(raw.getHeaders())) if (value !== undefined) rehearsal.setHeader(name, value)
-  Reflect.apply(rehearsal.writeHead, rehearsal, head)
+  try {
+    Reflect.apply(rehearsal.writeHead, rehearsal, head)
+  } catch (error) {
+    // It may be the reason, and Fastify would send it with the reply to the error, too.
+    raw.statusMessage = ''
+    throw error
+  }
 }
 
 function validate (name: string, value: OutgoingHttpHeaders[string]): void {

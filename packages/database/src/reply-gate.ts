@@ -161,6 +161,7 @@ export class ReplyGate {
     this.#state = 'open'
     this.#calls = []
     if (this.#raw.destroyed) return
+    this.#forgetPayload()
     const source = this.#source
     if (source === undefined || this.#isSourceOver || source.destroy === undefined) {
       void this.#reply.send(error)
@@ -169,6 +170,17 @@ export class ReplyGate {
     // Fastify listens to the stream and answers with its error.
     source.unpipe(this.#raw)
     source.destroy(error as Error)
+  }
+
+  // Fastify copies the headers of a stream to the response, and forgets their copies only on the reply. It gives the reply
+  // to an error a content-length, which must not meet trailers.
+  #forgetPayload (): void {
+    const reply = this.#reply
+    for (const name of ['content-type', 'content-length']) this.#raw.removeHeader(name)
+    const names = reply.getHeader('trailer')
+    if (typeof names !== 'string') return
+    for (const name of names.split(/[ ,]+/)) reply.removeTrailer(name)
+    reply.removeHeader('trailer').removeHeader('transfer-encoding')
   }
 
   #call (name: Replaced, args: readonly unknown[]): unknown {
