@@ -1,4 +1,4 @@
-import { ContextMissingError, currentScope, OptionInvalidError, RequestTenancy, runInScope, type Tenant } from '@fastify-tenancy/core'
+import { currentScope, OptionInvalidError, RequestTenancy, runInScope } from '@fastify-tenancy/core'
 import type { FastifyError, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 
@@ -26,7 +26,7 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
   app.decorateRequest(key, undefined)
   app.decorateRequest('tenancy', { getter (this: Tenanted) { return this[key] ?? outside } })
   app.decorateRequest('tenantSource', { getter (this: Tenanted) { return this[key]?.source } })
-  app.decorateRequest(options.decorators.tenant, { getter (this: Tenanted) { return tenantOf(this[key]) } })
+  app.decorateRequest(options.decorators.tenant, { getter (this: Tenanted) { return this[key]?.scope?.tenant } })
 
   let isLimited = false
   app.addHook('onReady', async () => {
@@ -76,8 +76,15 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
   if (options.claim !== undefined) {
     app.addHook('preHandler', (request: Tenanted, reply, done: Done) => {
       const tenancy = request[key] ?? outside
-      if (request.is404 && tenancy.route.mode !== 'off') proceed(admission.byClaim(request, reply, tenancy), tenancy, done, false)
-      else done()
+      if (!request.is404 || tenancy.route.mode === 'off') return done()
+      proceed(admission.byClaim(request, reply, tenancy), tenancy, () => {
+        // The refusal is not sent, and the host's tenant is not this client's.
+        if (tenancy.refusal !== undefined) {
+          tenancy.scope?.end()
+          tenancy.scope = undefined
+        }
+        done()
+      }, false)
     })
   }
 
@@ -114,12 +121,6 @@ function proceed (decision: Promise<void> | undefined, tenancy: RequestTenancy, 
 function detachSocket (request: Tenanted & { readonly ws?: unknown }): void {
   const tenancy = request[key]
   if (request.ws === true && tenancy?.scope !== undefined && tenancy.refusal === undefined) tenancy.detach()
-}
-
-function tenantOf (tenancy: RequestTenancy | undefined): Tenant | undefined {
-  if (tenancy === undefined) throw new ContextMissingError()
-  if (tenancy.refusal === undefined && tenancy.scope === undefined && tenancy.route.mode === 'optional') return undefined
-  return tenancy.requireScope().tenant
 }
 
 /**
