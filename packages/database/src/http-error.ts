@@ -19,12 +19,45 @@ export const DatabaseError: TenancyErrorConstructor = defineError('FST_TENANCY_D
  * Returns the error that a client may see for one that was thrown. An error of the database becomes a generic one, and an
  * error of the suite gets the general sentence of its code; either has the original as `cause` for the log. Names of
  * tables, constraints, functions and options stay inside, and whether a taken value is one's own or another tenant's.
- * Every other error is returned as it is.
+ *
+ * An error without a status of its own, whose `cause` is an error of the database, is one too: Drizzle, tRPC and GraphQL
+ * wrap errors so. Every other error is returned as it is.
  */
 export function toHttpError (error: unknown): unknown {
-  if (!isServerError(error)) return toPublicError(error)
-  const HttpError = askedForReadOnly(error) ? DatabaseError : forCode(error.code ?? '')
+  const failure = databaseError(error)
+  if (failure === undefined) return toPublicError(error)
+  const HttpError = askedForReadOnly(failure) ? DatabaseError : forCode(String(failure.code ?? ''))
   return new HttpError(undefined, { cause: error })
+}
+
+/** How deep a chain of causes is followed: wrappers of wrappers are two or three. */
+const deepest = 8
+
+function databaseError (error: unknown): ErrorLike | undefined {
+  let each = error
+  for (let depth = 0; depth < deepest && isErrorLike(each); depth++) {
+    // An error that names a status below 500 was made for the client, its text included.
+    const status = each.statusCode ?? each.status
+    const isDatabases = isServerError(each) || (typeof each.severity === 'string' && typeof each.code === 'string' && sqlState.test(each.code))
+    if (status !== undefined && (!isDatabases || Number(status) < 500)) return undefined
+    if (isDatabases) return each
+    each = each.cause
+  }
+  return undefined
+}
+
+// Of another copy of pg, or another driver, an error is no instance of the class that we know.
+const sqlState = /^[0-9A-Z]{5}$/
+
+interface ErrorLike extends Error {
+  readonly code?: unknown
+  readonly severity?: unknown
+  readonly status?: unknown
+  readonly statusCode?: unknown
+}
+
+function isErrorLike (value: unknown): value is ErrorLike {
+  return typeof value === 'object' && value !== null && typeof (value as { message?: unknown }).message === 'string'
 }
 
 // https://www.postgresql.org/docs/current/errcodes-appendix.html

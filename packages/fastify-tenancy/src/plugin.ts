@@ -40,7 +40,7 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
   database.onFenced = tenant => { resolver.doubt(tenant) }
   const cache = options.cache === undefined ? undefined : app.tenantCache
   const runs = new Runs({ database, cache, log: app.log, watch: resolver.watch })
-  closeInTime(app, runs, options.closeTimeout)
+  closeInTime(app, { runs, prolonged: resolver.prolonged }, options.closeTimeout)
   app.decorate('tenancy', new Tenancy({ resolver, registry, database, redis, runs }))
 }
 

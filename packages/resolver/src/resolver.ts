@@ -29,6 +29,8 @@ export interface ResolverHealth {
 
 /** Finds tenants through the cache, apart from any request: `app.tenantResolver`. */
 export class TenantResolver {
+  /** Scopes of requests that go on behind their replies: `waitUntil()`, `detach()`. */
+  readonly prolonged: Set<TenantScope> = new Set()
   readonly #lookup: TenantLookup
   readonly #announcer: Announcer
   readonly #local: LocalTier

@@ -103,14 +103,13 @@ export class Lease {
   async * stream (query: Query, size: number): AsyncIterableIterator<unknown[]> {
     const portions = new Portions()
     this.#streams++
-    const end = this.#inOrder(() => this.#runWithContext(query, size, { onPortion: rows => portions.onPortion(rows) }))
+    const end = this.#inOrder(() => this.#runWithContext(query, size, { onPortion: rows => portions.onPortion(rows) })).finally(() => { this.#streams-- })
     end.then(reply => portions.finish(reply.rows), (error: unknown) => portions.fail(error))
     try {
       yield * portions
     } finally {
       portions.cancel()
       await end.catch(() => {})
-      this.#streams--
     }
   }
 
@@ -137,9 +136,9 @@ export class Lease {
   }
 
   /** Sends `savepoint`, `release savepoint` or `rollback to savepoint`. No context: in a failed transaction it would fail too. */
-  control (text: string): Promise<void> {
+  control (...texts: readonly string[]): Promise<void> {
     return this.#inOrder(async () => {
-      await this.#send([...this.#beginning(), control(text)])
+      await this.#send([...this.#beginning(), ...texts.map(control)])
     })
   }
 

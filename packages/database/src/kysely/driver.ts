@@ -8,7 +8,7 @@ import type { Reply } from '../connection/batch.ts'
 import { IsolationBreachError } from '../errors.ts'
 
 /** What a driver asks of a scope: whether the work goes on. */
-export type WorkScope = Pick<TenantScope, 'assertOpen' | 'isClosed' | 'isAborted' | 'onClose'>
+export type WorkScope = Pick<TenantScope, 'assertOpen' | 'isClosed' | 'isAborted' | 'onClose'> & Partial<Pick<TenantScope, 'enter' | 'leave'>>
 
 /** What a tenant's driver needs: whose work it is, and how it gets a connection that speaks for that tenant. */
 export interface TenantDriverSettings {
@@ -42,7 +42,7 @@ export class TenantDriver implements Driver {
   }
 
   async #replace (lost: Lease): Promise<Lease> {
-    this.#leases.delete(lost)
+    this.#forget(lost)
     lost.release()
     const lease = await this.#borrow()
     lease.takeOver(lost)
@@ -59,7 +59,12 @@ export class TenantDriver implements Driver {
       throw new ScopeClosedError()
     }
     this.#leases.add(lease)
+    scope.enter?.()
     return lease
+  }
+
+  #forget (lease: Lease): void {
+    if (this.#leases.delete(lease)) this.#settings.scope.leave?.()
   }
 
   async #acquire (): Promise<Lease> {
@@ -72,8 +77,8 @@ export class TenantDriver implements Driver {
   }
 
   async releaseConnection (connection: TenantConnection): Promise<void> {
-    this.#leases.delete(connection.lease)
     connection.lease.release()
+    this.#forget(connection.lease)
   }
 
   async beginTransaction ({ lease }: TenantConnection, settings: TransactionSettings): Promise<void> {
