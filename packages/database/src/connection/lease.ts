@@ -15,6 +15,8 @@ import { isForeign, type RowGuard } from './tripwire.ts'
 export interface Query {
   readonly text: string
   readonly values: readonly unknown[]
+  /** Whether the statement is proved to change and read nothing of its session. Absent means that it may. */
+  readonly isHarmless?: boolean
 }
 
 /** What a connection runs before a statement of a tenant. */
