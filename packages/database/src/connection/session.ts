@@ -31,6 +31,8 @@ export class Session {
   /** Whether a lease has the connection. */
   #isLeased = false
   #idleTimer: NodeJS.Timeout | undefined
+  /** Whether the batch on its way resets the connection. */
+  #isResetting = false
   /** How many batches were sent. */
   #sent = 0
   #isDead = false
@@ -82,6 +84,7 @@ export class Session {
   /** The batch that was sent is over. */
   finish (): void {
     this.#batch = undefined
+    this.#isResetting = false
     this.#onOverdue = undefined
   }
 
@@ -154,6 +157,7 @@ export class Session {
 
   /** Records that the batch about to be sent resets the connection. */
   reset (): void {
+    this.#isResetting = true
     this.traces.clear()
     this.dropNames()
   }
@@ -172,8 +176,10 @@ export class Session {
   }
 
   #onParameterStatus = (message: { parameterName: string }): void => {
-    // A statement that was judged harmless changes none.
-    if (!followsContext.has(message.parameterName)) this.traces.touch()
+    if (followsContext.has(message.parameterName)) return
+    // A reset brings a changed setting back. Any other change is undone even before the owner's own next statement.
+    if (this.#isResetting) this.traces.touch()
+    else this.traces.addUnknown()
   }
 }
 
