@@ -67,7 +67,11 @@ export class Shard {
     this.#rows = new RowStrategy(options)
     this.#gate = options.database.requireMigration === undefined ? undefined : new MigrationGate(options.database.requireMigration)
     this.pool = new ConnectionPool(typeof url === 'string' ? budget.openPool(url, { ...defaultPoolSettings, max }) : url, typeof url === 'string', { types, reset }, fairness)
-    this.#tripwire = new Tripwire(this.pool.lookUps, (client, only) => readTenantColumns(client, this.#tables, only))
+    this.#tripwire = new Tripwire(this.pool.catalog, async (client, only) => {
+      // Once a minute, because an extension may come after the boot.
+      if (only === undefined) await this.pool.readResetRules(client)
+      return readTenantColumns(client, this.#tables, only)
+    })
   }
 
   /**
@@ -121,6 +125,7 @@ export class Shard {
       const findings = database.doctor === false || !needsInit ? [] : await checkBoot(client, {
         database: row.name, login: row.login, tables, signed: key !== undefined, context: rls.context, rewritten: isolation === 'row'
       })
+      await this.pool.reset(client)
       return { ...report, findings, warnings: [...bootWarnings(findings), ...await poolWarnings(client, isPooled, isImpossible)] }
     } finally {
       client.release()

@@ -10,7 +10,7 @@ import { isServerError } from './pg-internals.ts'
 import { Portions } from './portions.ts'
 import type { LeaseSettings } from './lease-settings.ts'
 import { checkBackend } from './pooler.ts'
-import { control, deallocateAll, discardSequences, resetStatements, undoText } from './reset.ts'
+import { catalogPath, control, deallocateAll, discardSequences, resetStatements, undoText } from './reset.ts'
 import { markUntouched, stalenessOf } from './retry.ts'
 import { Session } from './session.ts'
 import { isForeign, type RowGuard } from './tripwire.ts'
@@ -444,8 +444,6 @@ export class Lease {
     }
   }
 }
-
-const catalogPath = control("select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)")
 
 function returned (): Error {
   return new DatabaseUnavailableError('The connection was returned before this statement ran: await every statement of a transaction')

@@ -16,14 +16,13 @@ export type Fairness = Omit<FairQueueSettings, 'slots'>
 /** What a pool is opened with. */
 export type PoolUse = Pick<LeaseSettings, 'types' | 'reset'>
 
-/** The longest that a look-up may go unanswered, in milliseconds. */
-const lookUpDeadline = 30_000
-
 /** The connections of one login to one database. */
 export class ConnectionPool {
   readonly pool: pg.Pool
   /** Runs look-ups on these connections, apart from tenants' statements and without waiting for a turn. */
   readonly lookUps: SqlClient
+  /** The same for texts that read nothing but pg_catalog: the connection stays clean. */
+  readonly catalog: SqlClient
   /** Called when a statement found that the catalog changed. The statement is repeated once it has settled. */
   onCatalogChanged: (() => void | Promise<void>) | undefined
   readonly #isOwned: boolean
@@ -49,7 +48,8 @@ export class ConnectionPool {
         return this.onCatalogChanged?.()
       }
     }
-    this.lookUps = new LookUps(pool, this.#settings, lookUpDeadline)
+    this.lookUps = new LookUps(pool, this.#settings, 'anything')
+    this.catalog = new LookUps(pool, this.#settings, 'catalog')
     // A backend that dies while idle is reported here; without a listener it would end the process.
     pool.on('error', ignore)
     pool.on('connect', Session.of)
@@ -94,8 +94,13 @@ export class ConnectionPool {
   }
 
   /** Reads from the catalog what a reset of these connections has to do. */
-  async readResetRules (client: SqlClient = this.lookUps): Promise<ResetRules> {
+  async readResetRules (client: SqlClient = this.catalog): Promise<ResetRules> {
     return this.#settings.resetRules = await readResetRules(client)
+  }
+
+  /** Resets a connection that the boot used, so that the first statement on it needs none. */
+  async reset (client: pg.PoolClient): Promise<void> {
+    if (!this.isPooled) await Session.of(client).resetNow(this.#settings.resetRules)
   }
 
   /** Closes the pool as soon as nobody waits for a connection or holds one; whoever has it may still borrow until then. */

@@ -26,7 +26,7 @@ export class TenantPool {
     this.pool = pool
     // All of it is one tenant's: nothing is kept for others.
     this.#connections = new ConnectionPool(pool, isOwned, { types, reset }, { ...fairness, share: 1, spare: 0 })
-    this.#tripwire = new Tripwire(this.#connections.lookUps, (client, only) => readTenantColumns(client, tables, only))
+    this.#tripwire = new Tripwire(this.#connections.catalog, (client, only) => readTenantColumns(client, tables, only))
   }
 
   get isRetired (): boolean {
