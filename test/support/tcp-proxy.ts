@@ -13,6 +13,8 @@ export interface TcpProxy {
   readonly connections: number
   /** How many have been opened so far. */
   readonly opened: number
+  /** From now on keeps what clients send; the returned function gives all of it so far. */
+  record (): () => string
   /** Starts to count waits from 0. */
   reset (): void
   /** From now on each direction takes this many milliseconds; 0 ends it. */
@@ -43,6 +45,7 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
   let losesAnswers = false
   let tampered: ((chunk: Buffer) => Buffer) | undefined
   const held = new Map<Socket, (() => void)[]>()
+  let recorded: Buffer[] | undefined
 
   const server = createServer({ noDelay: true }, client => {
     opened++
@@ -50,14 +53,15 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
     let hasAnswer = true
     clients.add(client)
     client.once('close', () => clients.delete(client))
-    link(client, upstream, () => {
+    link(client, upstream, chunk => {
+      recorded?.push(chunk)
       if (hasAnswer) waits++
       hasAnswer = false
     })
     link(upstream, client, () => { hasAnswer = true }, () => losesAnswers)
   })
 
-  function link (from: Socket, to: Socket, seen: () => void, isLost: () => boolean = () => false): void {
+  function link (from: Socket, to: Socket, seen: (chunk: Buffer) => void, isLost: () => boolean = () => false): void {
     sockets.add(from)
     const waiting: (() => void)[] = []
     let due = 0
@@ -70,9 +74,9 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
       waiting.push(work)
       setTimeout(() => { waiting.shift()?.() }, due - now)
     }
-    from.on('data', chunk => {
+    from.on('data', (chunk: Buffer) => {
       if (isBlackHole || isLost()) return
-      seen()
+      seen(chunk)
       inTurn(from, later, () => { to.write(tampered === undefined || clients.has(from) ? chunk : tampered(chunk)) })
     })
     from.on('end', () => { inTurn(from, later, () => { to.end() }) })
@@ -110,6 +114,10 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
     get waits () { return waits },
     get connections () { return sockets.size / 2 },
     get opened () { return opened },
+    record () {
+      const chunks: Buffer[] = recorded = []
+      return () => Buffer.concat(chunks).toString('latin1')
+    },
     reset () { waits = 0 },
     delay (milliseconds) { latency = milliseconds },
     blackHole () { isBlackHole = true },

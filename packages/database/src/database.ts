@@ -19,6 +19,7 @@ import { TableRegistry } from './registry/table-registry.ts'
 import { SetupInvalidError } from './setup/errors.ts'
 import { readInstallation } from './setup/installation.ts'
 import { listTables } from './setup/list-tables.ts'
+import type { SqlClient } from './setup/sql-client.ts'
 import { Homes } from './strategies/homes.ts'
 import type { SystemAccessOptions, SystemWork } from './system/access.ts'
 import { System } from './system/system.ts'
@@ -57,6 +58,8 @@ export class TenancyDatabase {
   readonly #homes: Homes
   // Of its own where it can be: a tenant that holds every connection must not keep others from being found.
   readonly #registryPool: pg.Pool | undefined
+  /** On the pool above, or on the tenants' connections, which are reset first if a tenant touched them. */
+  readonly #lookUps: SqlClient
   /** On which changes of tenants are heard; undefined where the registry is not ours, or this process' alone. */
   readonly #heard: pg.Pool | undefined
   readonly #system: System
@@ -77,9 +80,11 @@ export class TenancyDatabase {
       : undefined
     this.#system = new System(options, this.#homes.default.pool, this.#homes.budget)
     const registryPool = this.#registryPool ?? this.#homes.default.pool.pool
-    if (options.registry instanceof TableRegistry) options.registry.connect(registryPool)
+    // On connections that tenants use as well, a look-up must not meet what they left.
+    const lookUps = this.#lookUps = this.#registryPool ?? this.#homes.default.pool.lookUps
+    if (options.registry instanceof TableRegistry) options.registry.connect(lookUps)
     this.#heard = options.registry === undefined && !isEmbeddedPool(registryPool) ? registryPool : undefined
-    this.registry = options.registry ?? postgresRegistry(registryPool, this.#heard && { listen: () => openListener(registryPool) })
+    this.registry = options.registry ?? postgresRegistry(lookUps, this.#heard && { listen: () => openListener(registryPool), onCatalog: () => this.forgetNames() })
   }
 
   /**
@@ -117,7 +122,7 @@ export class TenancyDatabase {
    * @throws FST_TENANCY_SETUP_INVALID where there is none, or the database is a copy of the one that it was made for
    */
   installation (): Promise<string> {
-    return readInstallation(this.#registryPool ?? this.#homes.default.pool.pool)
+    return readInstallation(this.#lookUps)
   }
 
   /**
@@ -156,6 +161,15 @@ export class TenancyDatabase {
     return this.#system.access(options, fn)
   }
 
+  /**
+   * Has every connection forget its prepared statements, because the catalog changed. Their parameters would keep the types
+   * that the columns had before.
+   */
+  forgetNames (): void {
+    this.#homes.forgetNames()
+    this.#system.forgetNames()
+  }
+
   health (): DatabaseHealth {
     const [homes, system] = [this.#homes, this.#system]
     return { status: this.#isEnded ? 'down' : 'ok', connections: homes.connections + system.connections, waiting: homes.waiting + system.waiting }
@@ -172,8 +186,7 @@ export class TenancyDatabase {
   // The options name the strategy of tenants without one; only the registry knows which tenants there are.
   async #withTenants (report: LevelReport): Promise<LevelReport> {
     if (report.level < 4 || this.#options.registry !== undefined) return report
-    const pool = this.#registryPool ?? this.#homes.default.pool.pool
-    const { rows: [row] } = await pool.query<{ shares: boolean }>(
+    const { rows: [row] } = await this.#lookUps.query<{ shares: boolean }>(
       'select exists (select from tenancy.tenants where isolation <> \'database\' and status <> \'deleted\') as shares')
     return row?.shares === true ? { ...report, level: 3, reasons: ['some tenants have no database of their own and share one login'] } : report
   }
@@ -182,7 +195,7 @@ export class TenancyDatabase {
   async #observe (): Promise<void> {
     const { queries } = this
     if (queries === undefined || this.#observers.length > 0) return
-    const { tenant, shared, global } = await listTables(this.#homes.default.pool.pool, this.#options.tables)
+    const { tenant, shared, global } = await listTables(this.#homes.default.pool.lookUps, this.#options.tables)
     queries.watchTables([...Object.keys(tenant), ...shared, ...global])
     for (const pool of this.#options.database.observe ?? []) this.#observers.push(observePool(pool, sql => queries.old(sql)))
   }

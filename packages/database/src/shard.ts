@@ -4,6 +4,8 @@ import type { CompiledQuery, QueryCompiler } from 'kysely'
 import type { Borrower, Lease, Query } from './connection/lease.ts'
 import { defaultPoolSettings, isEmbeddedPool } from './connection/open-pool.ts'
 import { ConnectionPool } from './connection/pool.ts'
+import { resetsBackends, unresetPooler } from './connection/pooler.ts'
+import { unresettable, type ResetRules } from './connection/reset.ts'
 import { Session } from './connection/session.ts'
 import { readTenantColumns, Tripwire } from './connection/tripwire.ts'
 import { rlsContext, type ContextSettings } from './context.ts'
@@ -16,6 +18,7 @@ import { assertInitialised, assertMayTakeRoles } from './setup/assert-initialise
 import { init } from './setup/init.ts'
 import { listTables } from './setup/list-tables.ts'
 import { rolesOf } from './setup/roles.ts'
+import type { SqlClient } from './setup/sql-client.ts'
 import type { ConnectionBudget } from './strategies/budget.ts'
 import { MigrationGate } from './strategies/migration-gate.ts'
 import type { ShardOptions } from './strategies/options.ts'
@@ -70,8 +73,8 @@ export class Shard {
 
   constructor (logins: ShardOptions, options: ResolvedDatabaseOptions, budget: ConnectionBudget, isDefault: boolean) {
     const { url, tenantRolesUrl } = logins
-    const { pool: { max }, types, fairness } = options.database
-    const settings = { names: true, types }
+    const { pool: { max }, types, reset, fairness } = options.database
+    const use = { types, reset }
     this.#options = options
     this.#logins = logins
     this.#isDefault = isDefault
@@ -79,9 +82,17 @@ export class Shard {
     this.#qualifier = new SchemaQualifier({ names: new Set(options.tables.shared), schema: options.tables.schema })
     this.#rows = new RowStrategy(options)
     this.#gate = options.database.requireMigration === undefined ? undefined : new MigrationGate(options.database.requireMigration)
-    this.pool = new ConnectionPool(typeof url === 'string' ? budget.openPool(url, { ...defaultPoolSettings, max }) : url, typeof url === 'string', settings, fairness)
-    this.#rolesPool = tenantRolesUrl === undefined ? undefined : new ConnectionPool(budget.openPool(tenantRolesUrl, { ...defaultPoolSettings, max }), true, settings, fairness)
-    this.#tripwire = new Tripwire(this.pool.pool, (client, only) => readTenantColumns(client, this.#tables, only))
+    const pool = typeof url === 'string' ? budget.openPool(url, { ...defaultPoolSettings, max }) : url
+    this.pool = new ConnectionPool(pool, typeof url === 'string', use, fairness)
+    if (tenantRolesUrl !== undefined) {
+      const rolesPool = budget.openPool(tenantRolesUrl, { ...defaultPoolSettings, max })
+      this.#rolesPool = new ConnectionPool(rolesPool, true, use, fairness)
+    }
+    this.#tripwire = new Tripwire(this.pool.catalog, async (client, only) => {
+      // Once a minute, because an extension may come after the boot.
+      if (only === undefined) await this.#readResetRules(client)
+      return readTenantColumns(client, this.#tables, only)
+    })
   }
 
   /**
@@ -111,7 +122,9 @@ export class Shard {
       // Behind a pooler the backend changes from one transaction to the next: a token must not be bound to its pid,
       // and a statement must not be named.
       const isDirect = row.pid === Session.of(client).client.processID
-      if (!isDirect && !isEmbeddedPool(this.pool.pool)) this.pool.forgoNames()
+      const isPooled = !isDirect && !isEmbeddedPool(this.pool.pool)
+      if (isPooled) this.pool.becomePooled()
+      const { isImpossible } = await this.#readResetRules(client)
       const sign = (isDirect: boolean): ContextSettings['sign'] => signer && ((tenant, pid) => signer.sign(tenant, isDirect ? pid : null))
       const { statementTimeout, lockTimeout, idleInTransaction, plans } = database
       const signer = key && new Signer(key)
@@ -135,13 +148,28 @@ export class Shard {
         signed: key !== undefined, context: rls.context, rewritten: isolation === 'row', hasRls: isolation === 'rls', functions: this.#options.row.functions
       })
       this.#uses?.end()
-      if (known !== undefined) this.#uses = new SigningUses(this.pool.pool, known)
+      if (known !== undefined) this.#uses = new SigningUses(this.pool.lookUps, known)
       await this.#uses?.note(client)
-      return { ...report, findings, warnings: [...bootWarnings(findings), ...(key === keys[0] ? [] : [earlier])] }
+      const warnings = [...bootWarnings(findings), ...(key === keys[0] ? [] : [earlier]), ...await poolWarnings(client, isPooled, isImpossible)]
+      await this.pool.reset(client)
+      return { ...report, findings, warnings }
     } finally {
       client.release()
       if (this.#context !== undefined) await this.#tripwire.refresh()
     }
+  }
+
+  /** Has every connection forget its prepared statements, because the catalog changed. */
+  forgetNames (): void {
+    this.pool.forgetNames()
+    this.#rolesPool?.forgetNames()
+  }
+
+  // Both logins reach the same database.
+  async #readResetRules (client: SqlClient): Promise<ResetRules> {
+    const rules = await this.pool.readResetRules(client)
+    this.#rolesPool?.setResetRules(rules)
+    return rules
   }
 
   get connections (): number {
@@ -198,9 +226,16 @@ async function bootRoles (pool: ConnectionPool, database: string): Promise<{ rea
     await assertMayTakeRoles(client, database)
     const { rows: [row] } = await client.query<{ pid: number }>('select pg_catalog.pg_backend_pid() as pid')
     const isDirect = row?.pid === Session.of(client).client.processID
-    if (!isDirect) pool.forgoNames()
+    if (!isDirect) pool.becomePooled()
+    await pool.reset(client)
     return { pool, isDirect }
   } finally {
     client.release()
   }
+}
+
+// Facts of the server that the operator can change, and that cost connections or leave a gap.
+async function poolWarnings (client: SqlClient, isPooled: boolean, isImpossible: boolean): Promise<string[]> {
+  const isUnreset = isPooled && await resetsBackends(client) === false
+  return [...(isUnreset ? [unresetPooler] : []), ...(isImpossible ? [unresettable] : [])]
 }

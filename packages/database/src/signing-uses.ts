@@ -1,5 +1,4 @@
-import type pg from 'pg'
-
+import type { SqlClient } from './setup/sql-client.ts'
 import { noteInterval } from './setup/sync-keys.ts'
 import type { SigningKey } from './token.ts'
 
@@ -12,18 +11,18 @@ import type { SigningKey } from './token.ts'
  * ```
  */
 export class SigningUses {
-  readonly #pool: pg.Pool
+  readonly #lookUps: SqlClient
   readonly #key: string
   readonly #timer: NodeJS.Timeout
 
-  constructor (pool: pg.Pool, { id }: SigningKey) {
-    this.#pool = pool
+  constructor (lookUps: SqlClient, { id }: SigningKey) {
+    this.#lookUps = lookUps
     this.#key = id
     this.#timer = setInterval(() => { void this.note() }, noteInterval).unref()
   }
 
   /** Best-effort: a note that is lost is followed by another. */
-  async note (on: Pick<pg.Pool, 'query'> = this.#pool): Promise<void> {
+  async note (on: SqlClient = this.#lookUps): Promise<void> {
     await on.query('select tenancy.note_signing($1)', [this.#key]).catch(() => {})
   }
 

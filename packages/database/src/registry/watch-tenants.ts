@@ -10,6 +10,9 @@ export type OpenListener = () => Promise<Pick<pg.Client, 'query' | 'on' | 'end'>
 
 type Listener = NonNullable<Awaited<ReturnType<OpenListener>>>
 
+/** The payload that says that a migration changed tables. A process that does not know it drops it. */
+export const catalogChange = 'catalog'
+
 /** Milliseconds between two signs of life, and until one is taken for missing: behind a lost route TCP alone waits for hours. */
 const pulse = { every: 10_000, within: 5_000 }
 
@@ -29,12 +32,14 @@ const backOff = (attempt: number): number => Math.min(100 * 2 ** (attempt - 1), 
  * changed: whether it has, and under which names it was known, is read from the database, for all messages of an interval at
  * once. `'all'` is passed on at a bounded rate. Every other message is dropped.
  *
+ * @param onCatalog called after a migration changed tables, and whenever one may have
  * @returns the function that ends it. Rejects when the first connection cannot be had.
  */
-export async function watchTenants (open: OpenListener, listener: (change: TenantChange | 'all') => void, { every, within }: Readonly<Record<'every' | 'within', number>> = pulse): Promise<() => Promise<void>> {
+export async function watchTenants (open: OpenListener, listener: (change: TenantChange | 'all') => void, { every, within }: Readonly<Record<'every' | 'within', number>> = pulse, onCatalog: () => void = () => {}): Promise<() => Promise<void>> {
   const ended = new AbortController()
   const log = new ChangeLog()
   const all = new Throttle(() => listener('all'), allRate)
+  const catalog = new Throttle(onCatalog, allRate)
   let client = await listen()
   if (client === undefined) return async () => {}
 
@@ -44,7 +49,10 @@ export async function watchTenants (open: OpenListener, listener: (change: Tenan
     // The end tells of the loss; unheard, the error would end the process.
     next.on('error', () => {})
     const feed = new ChangeFeed(next, log, { onChange: listener, onAll: () => { all.call() }, signal: ended.signal })
-    next.on('notification', ({ payload = '' }) => { feed.receive(payload) })
+    next.on('notification', ({ payload = '' }) => {
+      if (payload === catalogChange) catalog.call()
+      else feed.receive(payload)
+    })
     try {
       await next.query('listen tenancy')
     } catch (error) {
@@ -71,7 +79,10 @@ export async function watchTenants (open: OpenListener, listener: (change: Tenan
         await sleep(backOff(attempt), undefined, { signal: ended.signal, ref: false })
         client = await listen()
         if (ended.signal.aborted) await client?.end()
-        else listener('all')
+        else {
+          onCatalog()
+          listener('all')
+        }
         return
       } catch {
         // Ended, or not back yet: the loop's condition tells which.
@@ -82,6 +93,7 @@ export async function watchTenants (open: OpenListener, listener: (change: Tenan
   return async () => {
     ended.abort()
     all.stop()
+    catalog.stop()
     // A server that no longer answers does not answer a farewell either.
     await Promise.race([client?.end(), sleep(farewell, undefined, { ref: false })])
   }

@@ -71,6 +71,11 @@ export class Homes {
     return shards + (this.#databases?.waiting ?? 0)
   }
 
+  forgetNames (): void {
+    for (const shard of this.#shards.values()) shard.forgetNames()
+    this.#databases?.forgetNames()
+  }
+
   async close (): Promise<void> {
     await Promise.all([...Array.from(this.#shards.values(), shard => shard.close()), this.#databases?.close()])
   }

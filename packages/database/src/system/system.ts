@@ -54,6 +54,10 @@ export class System {
     return this.#pools.reduce((sum, { waiting }) => sum + waiting, 0)
   }
 
+  forgetNames (): void {
+    for (const pool of this.#pools) pool.forgetNames()
+  }
+
   /** Ends what is under way, and the pools. */
   async close (): Promise<void> {
     for (const scope of this.#scopes) scope.end()
@@ -61,8 +65,8 @@ export class System {
   }
 
   #open (url: string, max: number): ConnectionPool {
-    const { types, fairness } = this.#options.database
-    const pool = new ConnectionPool(this.#budget.openPool(url, { ...defaultPoolSettings, max }), true, { names: true, types }, fairness)
+    const { types, reset, fairness } = this.#options.database
+    const pool = new ConnectionPool(this.#budget.openPool(url, { ...defaultPoolSettings, max }), true, { types, reset }, fairness)
     this.#pools.push(pool)
     return pool
   }
