@@ -105,7 +105,9 @@ t.test('CON-09 SQL injected into a statement of signed rls takes no role of a te
     await sql`select set_config('role', ${role}, true)`.execute(trx)
   }), { code: '42501' }, 'in a transaction')
   t.match(await attack(dbOf(t, database, globex) as never, `select set_config('role', '${rolesOf(databaseOf(on.superUrl)).app}', true), query_to_xml('select body from public.notes', true, true, '')::text as found`), /^(?:42501|TN401)$/, 'nor the other way round')
-  t.equal((await on.manager.doctor()).level, 3)
+  const doctor = await on.manager.doctor({ probe: true })
+  t.equal(doctor.level, 3)
+  t.same(doctor.findings.filter(({ level }) => level !== 'info').map(({ id, object }) => `${id} ${object}`), [])
 })
 
 t.test('CON-09 control: on one login the same reads the schema, and neither the boot nor the doctor says level 3', async t => {
@@ -114,7 +116,10 @@ t.test('CON-09 control: on one login the same reads the schema, and neither the 
   const database = on.open()
   const report = await database.boot()
   t.match(report, { level: 2, reasons: [/tenantRolesUrl/] })
-  t.match(await on.manager.doctor(), { level: 2, reasons: [/tenantRolesUrl/] })
+  const doctor = await on.manager.doctor()
+  t.match(doctor, { level: 2, reasons: [/tenantRolesUrl/] })
+  t.match(doctor.findings.filter(({ id }) => id === 'D313'), [{ level: 'warning', fix: '-- give options.database.tenantRolesUrl, then run tenancy init' }])
+  t.ok((report.warnings ?? []).some(text => text.startsWith('D313 ')), 'the boot says it too')
   const role = tenantRole('globex', databaseOf(on.superUrl))
   for (const [name, text] of Object.entries(attacks(role))) {
     if (name !== 'by session authorization') t.match(await attack(dbOf(t, database, await tenantOf(on.manager, 'acme')) as never, text), /globex:1/, name)

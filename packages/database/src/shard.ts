@@ -132,7 +132,7 @@ export class Shard {
       // Where nothing of ours is set up, there is nothing to hold it against.
       const findings = database.doctor === false || !needsInit ? [] : await checkBoot(client, {
         database: row.name, login: row.login, logins: facts.logins, tables,
-        signed: key !== undefined, context: rls.context, rewritten: isolation === 'row', hasRls: isolation === 'rls', functions: this.#options.row.functions
+        signed: key !== undefined, context: rls.context, rewritten: isolation === 'row', hasRls: isolation === 'rls', functions: isolation === 'row' ? this.#options.row.functions : []
       })
       this.#uses?.end()
       if (known !== undefined) this.#uses = new SigningUses(this.pool.pool, known)
