@@ -45,6 +45,14 @@ t.test('CON-11 a login of the global tables that may become more is no level 2',
   t.match(await on.open().boot(), { level: 3 }, 'init takes it away')
 })
 
+t.test('CON-11 a shard has no global tables of its own, and needs no login for them', async t => {
+  const [on, eu] = [await build(t), await build(t)]
+  const shards = { eu: { url: eu.login('url'), tenantRolesUrl: eu.login('tenantRolesUrl'), systemUrl: eu.login('systemUrl'), ownerUrl: eu.login('ownerUrl') } }
+  t.match(await on.open([], { shards }).boot(), { level: 3 })
+  const { tenantRolesUrl: _, ...eurl } = shards.eu
+  t.match(await on.open([], { shards: { eu: eurl } }).boot(), { level: 2, reasons: [/^shard 'eu': .*tenantRolesUrl/] })
+})
+
 t.test('the look-ups of the registry are the registry login\'s alone, where there is one', async t => {
   const text = 'select tenancy.tenant_by_slug(\'the-acme\') as tenant'
   const asked = async (t: Test, url: string): Promise<unknown> => (await connect(t, url)).query(text).then(({ rows }) => (rows[0] as { tenant: string }).tenant.includes('acme'), (error: { code: string }) => error.code)
