@@ -3,7 +3,7 @@ import pg from 'pg'
 import { inCatalog, runFamily, type Finding } from './doctor/finding.ts'
 import { checkInput, type DoctorLogins } from './doctor/input.ts'
 import { loginChecks } from './doctor/login.ts'
-import type { ResolvedDatabaseOptions, ResolvedTables } from './options.ts'
+import type { ResolvedDatabaseOptions } from './options.ts'
 import { rolesOf } from './setup/roles.ts'
 import type { SqlClient } from './setup/sql-client.ts'
 import { hasOwnLogins } from './strategies/options.ts'
@@ -53,8 +53,9 @@ export interface ShardUrls {
  * Returns what the options say of the logins of one shard. A URL with the application's own user is no login of its own.
  *
  * @param user the application's.
+ * @param globalTables those of this shard: only the default one has any.
  */
-export function levelFacts (options: ResolvedDatabaseOptions, urls: ShardUrls, user: string, tables: ResolvedTables): LevelFacts & { readonly logins: DoctorLogins } {
+export function levelFacts (options: ResolvedDatabaseOptions, urls: ShardUrls, user: string, globalTables: readonly string[]): LevelFacts & { readonly logins: DoctorLogins } {
   const { database, isolation, rls } = options
   const other = (url: string | undefined): string | undefined => {
     const name = url === undefined ? undefined : userOf(url)
@@ -69,7 +70,7 @@ export function levelFacts (options: ResolvedDatabaseOptions, urls: ShardUrls, u
     hasTenantLogins: isolation === 'database' && hasOwnLogins(database.tenants),
     isRewritten: isolation === 'row',
     hasTenantRoles: isolation === 'schema' || (isolation === 'rls' && rls.context === 'role'),
-    hasGlobalTables: tables.global.length > 0,
+    hasGlobalTables: globalTables.length > 0,
     logins: { ...(tenantRoles !== undefined && { tenantRoles }), ...(global !== undefined && { global }), ...(registry !== undefined && { registry }) }
   }
 }

@@ -67,7 +67,7 @@ export class Shard {
   readonly #gate: MigrationGate | undefined
   #tables: ResolvedTables
   #name = ''
-  #context: ContextSettings | undefined
+  #own: Side | undefined
   #roles: Side | undefined
   #uses: SigningUses | undefined
 
@@ -128,7 +128,7 @@ export class Shard {
       const sign = (isDirect: boolean): ContextSettings['sign'] => signer && ((tenant, pid) => signer.sign(tenant, isDirect ? pid : null))
       const { statementTimeout, lockTimeout, idleInTransaction, plans } = database
       const signer = key && new Signer(key)
-      this.#context = {
+      const context: ContextSettings = {
         role: needsInit ? rolesOf(row.name).app : await rowRole(client, row.name),
         schema: tables.schema,
         statementTimeout,
@@ -138,14 +138,19 @@ export class Shard {
         sign: sign(isDirect),
         fence: await hasFences(client) ? { home: 'shared', epochs: new FenceEpochs() } : undefined
       }
+      this.#own = { pool: this.pool, context }
       const roles = this.#rolesPool && await bootRoles(this.#rolesPool, row.name)
-      this.#roles = roles && { pool: roles.pool, context: { ...this.#context, sign: sign(roles.isDirect) } }
-      const facts = levelFacts(this.#options, { ...this.#logins, registryUrl: database.registryUrl, ...(this.#isDefault && { globalUrl: database.globalUrl }) }, row.login, tables)
+      this.#roles = roles && { pool: roles.pool, context: { ...context, sign: sign(roles.isDirect) } }
+      const facts = levelFacts(this.#options, {
+        ...this.#logins,
+        registryUrl: database.registryUrl,
+        ...(this.#isDefault && { globalUrl: database.globalUrl })
+      }, row.login, this.#isDefault ? tables.global : [])
       const report = await reportLevel(client, facts)
       // Where nothing of ours is set up, there is nothing to hold it against.
       const findings = database.doctor === false || !needsInit ? [] : await checkBoot(client, {
         database: row.name, login: row.login, logins: facts.logins, tables,
-        signed: key !== undefined, context: rls.context, rewritten: isolation === 'row', hasRls: isolation === 'rls', functions: this.#options.row.functions
+        signed: key !== undefined, context: rls.context, rewritten: isolation === 'row', hasRls: isolation === 'rls', functions: isolation === 'row' ? this.#options.row.functions : []
       })
       this.#uses?.end()
       if (known !== undefined) this.#uses = new SigningUses(this.pool.lookUps, known)
@@ -155,7 +160,7 @@ export class Shard {
       return { ...report, findings, warnings }
     } finally {
       client.release()
-      if (this.#context !== undefined) await this.#tripwire.refresh()
+      if (this.#own !== undefined) await this.#tripwire.refresh()
     }
   }
 
@@ -187,10 +192,10 @@ export class Shard {
 
   /** Where a tenant's statements go. */
   home (tenant: Tenant, isolation: Isolation, statementTimeout: number): Home {
-    if (this.#context === undefined) throw new Error('the database was not booted: await boot() first')
+    if (this.#own === undefined) throw new Error('the database was not booted: await boot() first')
     const schema = isolation === 'schema' ? schemaOf(tenant) : undefined
     const hasRole = schema !== undefined || (isolation === 'rls' && this.#options.rls.context === 'role')
-    const { pool, context } = hasRole && this.#roles !== undefined ? this.#roles : { pool: this.pool, context: this.#context }
+    const { pool, context } = hasRole ? this.#roles ?? this.#own : this.#own
     const borrower: Borrower = {
       tenant: tenant.id,
       context: rlsContext(tenant, {

@@ -26,7 +26,7 @@ export interface DoctorInput extends PolicyMode {
   readonly logins?: DoctorLogins
   /** Whether tenants of strategy `rls` are served with the application's login. @default true */
   readonly hasRls?: boolean
-  /** Names of `options.row.functions`. @default none */
+  /** Names of `options.row.functions`, where the rewriting of queries alone keeps some tenants apart. @default none */
   readonly functions?: readonly string[]
   /** Whether only the rewriting of queries keeps tenants apart, so that tables need no policy. @default false */
   readonly rewritten?: boolean

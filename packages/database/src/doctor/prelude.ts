@@ -10,7 +10,7 @@
 /** SQL: the whole input. */
 export const given = '$1::jsonb'
 
-export const input: string = `input as materialized (select ${given} - '{tenant,sharedTables,globalTables,tenants,moving}'::text[] as o)`
+export const input: string = `input as materialized (select ${given} - '{tenant,sharedTables,globalTables,tenants,moving,functions}'::text[] as o)`
 
 /** SQL: whether a role is a tenant's of this database, made by us: in one of the two groups. */
 export function isTenantRole (role: string): string {

@@ -1,4 +1,4 @@
-import { largeObjects, signals, texts } from '../setup/harden.ts'
+import { counts, largeObjects, signals, statements, texts } from '../setup/harden.ts'
 import { named, type Family } from './finding.ts'
 import { prelude } from './prelude.ts'
 
@@ -27,7 +27,10 @@ export const privilegeChecks: Family = {
     D418: { level: 'info', meaning: 'injected SQL can end the statements and connections of other tenants' },
     D419: { level: 'info', meaning: 'large objects belong to the role that all tenants share, and no policy binds them' },
     D420: { level: 'warning', meaning: 'MAINTAIN lets a tenant lock the table against all others, and rebuild it' },
-    D421: { level: 'warning', meaning: 'the registry has a login of its own, and SQL of tenants can still look tenants up by their names' }
+    D421: { level: 'warning', meaning: 'the registry has a login of its own, and SQL of tenants can still look tenants up by their names' },
+    D422: { level: 'info', meaning: 'injected SQL that takes the login\'s own role reads the texts of other tenants\' statements, and what the session has prepared' },
+    D423: { level: 'info', meaning: 'injected SQL reads how many rows, changes and bytes the tables of all tenants have' },
+    D424: { level: 'info', meaning: 'no privilege hides the estimates of rows and pages in pg_class, nor which locks are held: they tell of all tenants together' }
   },
   text: `${prelude}
 faults as (
@@ -96,13 +99,16 @@ where p.pronamespace = to_regnamespace('tenancy')::oid and p.proname in ('tenant
   and o->>'registryLogin' is not null and reach.name <> quote_ident(o->>'registryLogin') group by p.oid
 union all
 select id, 'functions of database ' || quote_ident(current_database()), format('revoke execute on function %s from %s', string_agg(distinct 'pg_catalog.' || oid::regprocedure, ', '), string_agg(distinct grantee, ', '))
-  || case id when 'D418' then format('; grant execute on function %s to %I', string_agg(distinct 'pg_catalog.' || oid::regprocedure, ', '), o->>'owner') else '' end
+  || case when id in ('D418', 'D422', 'D423') then format('; grant execute on function %s to %I%s', string_agg(distinct 'pg_catalog.' || oid::regprocedure, ', '),
+    o->>'owner', case id when 'D418' then '' else ', pg_read_all_stats' end) else '' end
 from functions, input group by id, o
+union all
+select 'D424', 'statistics of database ' || quote_ident(current_database()), '-- use strategy database for tenants from whom this is to be hidden' where exists (select from listed where list = 'tenant')
 ) findings order by id, object`
 }
 
 // What `init --harden` takes from PUBLIC, but for set_config, which contexts are made with.
 function risks (): string {
-  const named = { D417: texts, D418: signals, D419: largeObjects }
+  const named = { D417: texts, D418: signals, D419: largeObjects, D422: statements, D423: counts }
   return Object.entries(named).flatMap(([id, names]) => names.map(name => `('${id}', '${name}')`)).join(', ')
 }

@@ -76,7 +76,8 @@ async function examine (context: ManagerContext, { shard, tenants, migrations, i
     if (session === undefined) throw new TypeError('the session has no user')
     const login = shards.user(shard) ?? session.user
     const tables = await listTables(client, listed)
-    const facts = levelFacts(application, { ...shards.logins(shard), registryUrl: application.database.registryUrl }, login, tables)
+    const urls = { ...shards.logins(shard), registryUrl: application.database.registryUrl }
+    const facts = levelFacts(application, urls, login, shard === 'default' ? tables.global : [])
     const findings = await checkCatalog(client, context, { shard, database: session.database, login, logins: facts.logins, tables, tenants, migrations })
     const level = await reportLevel(client, { ...facts, ...isolated(facts, tenants) }, login)
     if (isProbing) findings.push(...await probe(context, { client, shard, tables, tenants: tenants ?? [] }))
