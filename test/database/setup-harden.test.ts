@@ -22,6 +22,7 @@ const calls: Readonly<Record<string, string>> = {
   ts_stat: 'select * from ts_stat(\'select to_tsvector(1::text)\')',
   pg_cancel_backend: 'select pg_cancel_backend(0)',
   pg_terminate_backend: 'select pg_terminate_backend(0)',
+  pg_notify: 'select pg_notify(\'tenancy\', \'all\')',
   lo_create: 'select lo_create(0)',
   lo_from_bytea: 'select lo_from_bytea(0, \'\')',
   temporary: 'create temporary table mine (x int)',

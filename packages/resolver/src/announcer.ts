@@ -1,4 +1,4 @@
-import { invalidationChannel, type TenantChange, type TenantRegistry } from '@fastify-tenancy/core'
+import { invalidationChannel, Throttle, type TenantChange, type TenantRegistry } from '@fastify-tenancy/core'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
@@ -7,6 +7,9 @@ import type { RedisTier } from './redis-tier.ts'
 
 const message: v.GenericSchema<unknown, TenantChange> = v.object({ id: v.string(), slugs: v.array(v.string()), domains: v.array(v.string()) })
 
+/** How often a message that makes no sense has everything asked for again: any writer to Redis can publish one. */
+const senselessRate = { burst: 5, everyMs: 10_000 }
+
 /** Tells every process of a change, and hears of those that others made. */
 export class Announcer {
   readonly #lookup: TenantLookup
@@ -14,12 +17,14 @@ export class Announcer {
   readonly #redis: TenancyRedis | undefined
   readonly #shared: RedisTier | undefined
   readonly #stops: (() => Promise<void>)[] = []
+  readonly #senseless: Throttle
 
   constructor (lookup: TenantLookup, registry: TenantRegistry, redis: TenancyRedis | undefined, shared: RedisTier | undefined) {
     this.#lookup = lookup
     this.#registry = registry
     this.#redis = redis
     this.#shared = shared
+    this.#senseless = new Throttle(() => { lookup.distrust() }, senselessRate)
   }
 
   async start (): Promise<void> {
@@ -32,6 +37,7 @@ export class Announcer {
   }
 
   async stop (): Promise<void> {
+    this.#senseless.stop()
     await Promise.allSettled(this.#stops.splice(0).map(stop => stop()))
   }
 
@@ -50,7 +56,7 @@ export class Announcer {
 
   #hear (text: string): void {
     const change = parse(text)
-    if (change === undefined) this.#lookup.distrust()
+    if (change === undefined) this.#senseless.call()
     else this.#lookup.forget(change)
   }
 

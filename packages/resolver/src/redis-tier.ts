@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import * as v from 'valibot'
 
 import type { ResolvedResolverCache } from './options.ts'
-import { answers, type Question } from './question.ts'
+import { answers, isPlausible, type Question } from './question.ts'
 
 /** Counts up when the form of a record changes: a process of another version drops it and asks the registry. */
 const version = 2
@@ -106,7 +106,9 @@ export class RedisTier {
       ...change.slugs.map(value => ({ kind: 'slug', value } as const)),
       ...change.domains.map(value => ({ kind: 'domain', value } as const))
     ]
-    await Promise.all(questions.map(question => this.#redis.set(keyOf(question), newMark(), changeLife)))
+    // All keys first: where one cannot be made, no write of the others is left without a handler.
+    const keys = questions.filter(isPlausible).map(keyOf)
+    await Promise.all(keys.map(key => this.#redis.set(key, newMark(), changeLife)))
   }
 }
 

@@ -39,7 +39,7 @@ class PostgresRegistry implements TenantRegistry {
   constructor (client: SqlClient, idTypes: readonly TenantColumnType[], listen: OpenListener | undefined) {
     this.#client = client
     this.#idTypes = idTypes
-    if (listen !== undefined) this.watch = listener => watchTenants(listen, listener)
+    if (listen !== undefined) this.watch = listener => watchTenants(listen, listener, undefined, client)
   }
 
   // A name that breaks its rule is nobody's, and costs no look-up.

@@ -2,6 +2,7 @@ import { Throttle, type TenantChange } from '@fastify-tenancy/core'
 import type pg from 'pg'
 import { setTimeout as sleep } from 'node:timers/promises'
 
+import type { SqlClient } from '../setup/sql-client.ts'
 import { ChangeFeed } from './change-feed.ts'
 import { ChangeLog } from './change-log.ts'
 
@@ -29,9 +30,15 @@ const backOff = (attempt: number): number => Math.min(100 * 2 ** (attempt - 1), 
  * changed: whether it has, and under which names it was known, is read from the database, for all messages of an interval at
  * once. `'all'` is passed on at a bounded rate. Every other message is dropped.
  *
+ * @param reader where the database is read. @default the connection that listens
  * @returns the function that ends it. Rejects when the first connection cannot be had.
  */
-export async function watchTenants (open: OpenListener, listener: (change: TenantChange | 'all') => void, { every, within }: Readonly<Record<'every' | 'within', number>> = pulse): Promise<() => Promise<void>> {
+export async function watchTenants (
+  open: OpenListener,
+  listener: (change: TenantChange | 'all') => void,
+  { every, within }: Readonly<Record<'every' | 'within', number>> = pulse,
+  reader?: SqlClient
+): Promise<() => Promise<void>> {
   const ended = new AbortController()
   const log = new ChangeLog()
   const all = new Throttle(() => listener('all'), allRate)
@@ -43,7 +50,7 @@ export async function watchTenants (open: OpenListener, listener: (change: Tenan
     if (next === undefined) return undefined
     // The end tells of the loss; unheard, the error would end the process.
     next.on('error', () => {})
-    const feed = new ChangeFeed(next, log, { onChange: listener, onAll: () => { all.call() }, signal: ended.signal })
+    const feed = new ChangeFeed(reader ?? next, log, { onChange: listener, onAll: () => { all.call() }, signal: ended.signal })
     next.on('notification', ({ payload = '' }) => { feed.receive(payload) })
     try {
       await next.query('listen tenancy')
