@@ -1,4 +1,4 @@
-import { checkOptions, duration, instance, nonEmptyString, oneOf, positiveInteger } from '@fastify-tenancy/core'
+import { checkOptions, duration, instance, nonEmptyString, oneOf, positiveInteger, secretSchema } from '@fastify-tenancy/core'
 import { redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
@@ -13,6 +13,11 @@ export interface CacheSerializer {
 export interface CacheOptions {
   /** Where the values are. Without it they are in this process only. @default none */
   readonly redis?: RedisSource | undefined
+  /**
+   * Signs the values of `set` and `wrap` in Redis, so that what another writer puts there is a miss: 32 characters or more, or `[new, old]`
+   * while one replaces the other. All processes need the same. @default values are not signed
+   */
+  readonly secret?: string | readonly [string, string] | undefined
   /** How long a value lives unless its call says otherwise. @default '5m' */
   readonly ttl?: string
   /** The part of its life by which a value's life is shortened at random, so that what was stored together does not end together; 0 to 1. @default 0.1 */
@@ -42,6 +47,8 @@ export interface LocalCacheOptions {
 /** {@link CacheOptions} with defaults; durations in milliseconds. */
 export interface ResolvedCacheOptions {
   readonly redis?: RedisSource | undefined
+  /** The newest first; none where values are not signed. */
+  readonly secrets: readonly string[]
   readonly ttl: number
   readonly jitter: number
   readonly decorator: string
@@ -65,6 +72,7 @@ const serializer = v.pipe(
 
 const schema = v.strictObject({
   redis: v.optional(redisSchema),
+  secret: v.optional(secretSchema),
   ttl: v.optional(duration, '5m'),
   jitter: v.optional(part, 0.1),
   decorator: v.optional(nonEmptyString, 'cache'),
@@ -85,5 +93,6 @@ const schema = v.strictObject({
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function resolveCacheOptions (given: unknown, name = 'options'): ResolvedCacheOptions {
-  return checkOptions(schema, given ?? {}, name)
+  const { secret: secrets = [], ...options } = checkOptions(schema, given ?? {}, name)
+  return Object.freeze({ ...options, secrets })
 }

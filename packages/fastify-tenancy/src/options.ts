@@ -13,11 +13,11 @@ export interface TenancyOptions extends
   /** URL, ioredis client, Cluster or options. @default none: stores in this process, which therefore must be the only one */
   readonly redis?: RedisSource | undefined
   /** The rest of the resolver's options. @default {} */
-  readonly resolver?: Omit<TenantResolverOptions, 'baseDomain' | 'hosts' | 'routes' | 'registry' | 'redis' | 'decorators'>
+  readonly resolver?: Omit<TenantResolverOptions, 'baseDomain' | 'hosts' | 'routes' | 'registry' | 'redis' | 'secret' | 'decorators'>
   /** The path of the limits file, the limiter's options, or false for no limits. @default false */
   readonly rateLimit?: string | false | Omit<RateLimitOptions, 'redis'>
   /** The cache's options, or false for no cache. @default { ttl: '5m' } */
-  readonly cache?: false | Omit<CacheOptions, 'redis' | 'decorator'>
+  readonly cache?: false | Omit<CacheOptions, 'redis' | 'secret' | 'decorator'>
   /** How long requests and runs that are under way may go on while the application closes; then they are cut short. @default '10s' */
   readonly closeTimeout?: string
   /** Other names where these are taken. @default { tenant: 'tenant', db: 'db', cache: 'cache' } */
@@ -71,14 +71,17 @@ export function resolveTenancyOptions (given: unknown): ResolvedTenancyOptions {
   const { baseDomain, hosts, routes, database, isolation, rls, row, tables, registry, audit, redis, resolver, rateLimit, cache, closeTimeout, decorators } = checkOptions(schema, given)
 
   const resolvedDatabase = resolveDatabaseOptions(defined({ database, isolation, rls, row, tables, registry, audit, decorator: decorators.db }))
-  refuseMisplaced('resolver', resolver, { baseDomain: 'baseDomain', hosts: 'hosts', routes: 'routes', registry: 'registry', redis: 'redis', decorators: 'decorators' })
+  refuseMisplaced('resolver', resolver, { baseDomain: 'baseDomain', hosts: 'hosts', routes: 'routes', registry: 'registry', redis: 'redis', secret: 'rls.secret', decorators: 'decorators' })
   refuseMisplaced('rateLimit', rateLimit, { redis: 'redis' })
-  refuseMisplaced('cache', cache, { redis: 'redis', decorator: 'decorators.cache' })
-  const resolverOptions = defined({ ...resolver, baseDomain, hosts, routes, decorators: { tenant: decorators.tenant } })
+  refuseMisplaced('cache', cache, { redis: 'redis', secret: 'rls.secret', decorator: 'decorators.cache' })
+  // One secret for all that is signed: each use derives a key of its own.
+  const { secrets } = resolvedDatabase.rls
+  const secret = secrets.length === 1 ? secrets[0] : secrets.length === 2 ? secrets : undefined
+  const resolverOptions = defined({ ...resolver, secret, baseDomain, hosts, routes, decorators: { tenant: decorators.tenant } })
   renamed(['baseDomain', 'hosts', 'routes'], () => resolveResolverOptions({ ...resolverOptions, registry: anyRegistry }, 'options.resolver'))
   const rateLimitOptions = typeof rateLimit === 'string' ? { file: rateLimit } : rateLimit
   if (rateLimitOptions !== false) resolveRateLimitOptions(rateLimitOptions, 'options.rateLimit')
-  const cacheOptions = cache === false ? undefined : { ...cache, decorator: decorators.cache }
+  const cacheOptions = cache === false ? undefined : defined({ ...cache, secret, decorator: decorators.cache })
   if (cacheOptions !== undefined) resolveCacheOptions(cacheOptions, 'options.cache')
 
   return Object.freeze({
@@ -88,7 +91,7 @@ export function resolveTenancyOptions (given: unknown): ResolvedTenancyOptions {
     decorators,
     resolver: resolverOptions as ResolvedTenancyOptions['resolver'],
     rateLimit: rateLimitOptions === false ? undefined : rateLimitOptions as ResolvedTenancyOptions['rateLimit'],
-    cache: cacheOptions,
+    cache: cacheOptions as ResolvedTenancyOptions['cache'],
     closeTimeout
   })
 }

@@ -1,4 +1,4 @@
-import { createTenant, lookupKey, tenantStatuses, isolations, type TenantChange, type TenantRecord } from '@fastify-tenancy/core'
+import { createTenant, lookupKey, Seal, tenantStatuses, isolations, type TenantChange, type TenantRecord } from '@fastify-tenancy/core'
 import { defineScript, type TenancyRedis } from '@fastify-tenancy/redis'
 import { randomBytes } from 'node:crypto'
 import * as v from 'valibot'
@@ -57,7 +57,8 @@ export interface RedisAnswer {
 }
 
 /**
- * What all processes know, in Redis: `tenancy:slug:{acme}` holds a checked record of the tenant. Unknown names are never
+ * What all processes know, in Redis: `tenancy:slug:{acme}` holds a checked record of the tenant, signed where there is a secret:
+ * a record that is not genuine, or of another key, or past its end, is a miss. Unknown names are never
  * written, since anybody can make them up. Freshness is told by the wall clock, so processes' clocks should agree to seconds.
  */
 export class RedisTier {
@@ -68,16 +69,22 @@ export class RedisTier {
   /** Records that were not what they should be, and so were dropped. */
   dropped = 0
 
-  constructor (redis: TenancyRedis, options: ResolvedResolverCache) {
+  readonly #seal: Seal | undefined
+
+  /** @param secrets sign the records, the newest first. @default records are not signed */
+  constructor (redis: TenancyRedis, options: ResolvedResolverCache, secrets: readonly string[] = []) {
     this.#redis = redis
     this.#options = options
+    this.#seal = secrets.length === 0 ? undefined : new Seal(secrets, 'resolver record')
   }
 
   /** `GET tenancy:<kind>:{<value>}`. */
   async get (question: Question): Promise<RedisAnswer> {
-    const seen = await this.#redis.get(keyOf(question)) ?? ''
+    const key = keyOf(question)
+    const seen = await this.#redis.get(key) ?? ''
     if (seen === '' || isMark(seen)) return { tenant: undefined, isFresh: false, seen }
-    const record = read(seen, question)
+    const text = this.#seal === undefined ? seen : this.#seal.unwrap(key, seen)
+    const record = text === undefined ? undefined : read(text, question)
     if (record === undefined) this.dropped++
     return { tenant: record?.tenant, isFresh: record !== undefined && record.freshUntil > Date.now() && record.readAt >= this.#trustedFrom, seen }
   }
@@ -89,9 +96,12 @@ export class RedisTier {
    */
   async set (question: Question, tenant: TenantRecord, seen: string, readAt: number): Promise<void> {
     const { ttl, staleIfError, jitter } = this.#options
-    const freshUntil = Date.now() + ttl * (1 - jitter * Math.random())
+    const now = Date.now()
+    const freshUntil = now + ttl * (1 - jitter * Math.random())
+    const life = Math.ceil(Math.max(ttl, staleIfError))
+    const key = keyOf(question)
     const text = JSON.stringify({ v: version, kind: question.kind, value: question.value, readAt, freshUntil, tenant })
-    await this.#redis.run(store, [keyOf(question)], [seen, text, Math.ceil(Math.max(ttl, staleIfError))])
+    await this.#redis.run(store, [key], [seen, this.#seal?.wrap(key, text, now + life) ?? text, life])
   }
 
   /** Has every record asked for again: the registry may have changed without anybody's hearing of it. What is there stays for an outage. */
