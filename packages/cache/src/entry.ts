@@ -65,7 +65,7 @@ export function parseEntry (raw: string, epoch: string, seal: Seal | undefined, 
   const payload = raw.slice(end + 1)
   if (end === markLength) return seal === undefined ? plain(payload, false) : undefined
   const head = raw.slice(markLength, end)
-  if (head === 'n') return plain(payload, true)
+  if (head === 'n') return /^-?\d{1,16}$/.test(payload) ? plain(payload, true) : undefined
   const { tokens, sealed, header } = splitHead(head)
   if (seal !== undefined && !isGenuine(seal, sealed, key, header, payload)) return undefined
   return header === '' ? plain(payload, false) : tagged(payload, tokens, header)
