@@ -67,7 +67,7 @@ t.test('REG-08 a connection that died without a word is given up, and costs no c
     const client = new pg.Client({ connectionString: proxy.url, connectionTimeoutMillis: 100 })
     await client.connect()
     return client
-  }, change => heard.push(change), { every: 50, within: 50 })
+  }, change => heard.push(change), { pulse: { every: 50, within: 50 } })
   t.teardown(stop)
   await postgresRegistry(admin).insert({ id: 'a', slug: 'acme' })
   await until(() => heard.length === 1)

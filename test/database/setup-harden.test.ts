@@ -26,6 +26,7 @@ const calls: Readonly<Record<string, string>> = {
   pg_stat_get_activity: 'select query from pg_stat_activity',
   pg_relation_size: 'select pg_relation_size(\'pg_class\')',
   pg_stat_get_live_tuples: 'select pg_stat_get_live_tuples(0)',
+  pg_notify: 'select pg_notify(\'tenancy\', \'all\')',
   lo_create: 'select lo_create(0)',
   lo_from_bytea: 'select lo_from_bytea(0, \'\')',
   temporary: 'create temporary table mine (x int)',

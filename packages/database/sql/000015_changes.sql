@@ -43,7 +43,7 @@ drop function tenancy.announce();
 
 create trigger note_change after insert or update or delete on tenancy.tenants
 for each row execute function tenancy.note_change();
-create trigger note_change after insert or update or delete on tenancy.domains
+create trigger note_change after insert or update of tenant_id, domain, verified_at or delete on tenancy.domains
 for each row execute function tenancy.note_change();
 
 -- Of these tenants, or of all where `wanted` is null, those that have changed within an hour: their names of today, and each

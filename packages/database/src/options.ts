@@ -1,4 +1,4 @@
-import { bool, checkOptions, fn, instance, isolations, nonEmptyString, oneOf, OptionInvalidError, positiveInteger, timeout, type Isolation, type TenantRegistry } from '@fastify-tenancy/core'
+import { bool, checkOptions, fn, instance, isolations, nonEmptyString, oneOf, OptionInvalidError, positiveInteger, secretSchema, timeout, type Isolation, type TenantRegistry } from '@fastify-tenancy/core'
 import type { KyselyPlugin, LogConfig } from 'kysely'
 import type pg from 'pg'
 import * as v from 'valibot'
@@ -216,7 +216,6 @@ export interface ResolvedTables {
 }
 
 const names = v.array(nonEmptyString, 'must be a list of table names')
-const secret = v.pipe(v.string('must be a string of at least 32 characters'), v.minLength(32, 'must be a string of at least 32 characters'))
 
 const shareMessage = 'must be a number above 0 and at most 1'
 
@@ -264,7 +263,7 @@ const schema = v.strictObject({
   database: connection,
   isolation: v.optional(oneOf(...isolations), 'rls'),
   rls: v.optional(v.strictObject({
-    secret: v.optional(v.union([secret, v.strictTuple([secret, secret])], 'must be a string of at least 32 characters, or a pair of them')),
+    secret: v.optional(secretSchema),
     filter: v.optional(bool, false),
     context: v.optional(oneOf('setting', 'role'), 'setting')
   }), {}),
@@ -301,7 +300,7 @@ export function resolveDatabaseOptions (given: unknown, name = 'options'): Resol
   return Object.freeze({
     database: { url, ...rest, statementTimeout: timeouts.default, planTimeouts: timeouts.plans, tenantRolesUrl, globalUrl, registryUrl, systemUrl, ownerUrl, tenants, log, types, requireMigration, observe },
     isolation,
-    rls: { secrets: typeof rls.secret === 'string' ? [rls.secret] : rls.secret ?? [], filter: rls.filter, context: rls.context },
+    rls: { secrets: rls.secret ?? [], filter: rls.filter, context: rls.context },
     row,
     tables: resolveTables(tables, name),
     registry,

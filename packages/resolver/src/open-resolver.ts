@@ -18,7 +18,7 @@ export interface OpenResolver {
 export function openResolver (options: ResolvedResolverOptions, readHost: HostReader = readDirect): OpenResolver {
   const strategies = new Strategies(options, new HostPatterns(options.hosts), readHost)
   const redis = options.redis === undefined ? undefined : openRedis(options.redis, { namespace: options.namespace })
-  const resolver = new TenantResolver(options.registry, redis, options.cache, host => strategies.askHost(host))
+  const resolver = new TenantResolver(options.registry, redis, options.cache, host => strategies.askHost(host), undefined, options.secrets)
   return {
     resolver,
     strategies,

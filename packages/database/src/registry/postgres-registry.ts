@@ -41,7 +41,7 @@ class PostgresRegistry implements TenantRegistry {
   constructor (client: SqlClient, idTypes: readonly TenantColumnType[], listen: OpenListener | undefined, onCatalog: (() => void) | undefined) {
     this.#client = client
     this.#idTypes = idTypes
-    if (listen !== undefined) this.watch = listener => watchTenants(listen, listener, undefined, onCatalog)
+    if (listen !== undefined) this.watch = listener => watchTenants(listen, listener, { reader: client, ...(onCatalog && { onCatalog }) })
   }
 
   // A name that breaks its rule is nobody's, and costs no look-up.

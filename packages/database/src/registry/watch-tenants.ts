@@ -2,6 +2,7 @@ import { Throttle, type TenantChange } from '@fastify-tenancy/core'
 import type pg from 'pg'
 import { setTimeout as sleep } from 'node:timers/promises'
 
+import type { SqlClient } from '../setup/sql-client.ts'
 import { ChangeFeed } from './change-feed.ts'
 import { ChangeLog } from './change-log.ts'
 
@@ -21,6 +22,16 @@ const farewell = 1_000
 /** How often "all" is passed on: it has every tenant looked up again, and any session may send it. */
 const allRate = { burst: 5, everyMs: 10_000 }
 
+/** Options of {@link watchTenants}. */
+export interface WatchOptions {
+  /** Where the database is read. @default the connection that listens */
+  readonly reader?: SqlClient
+  /** Called after a migration changed tables, and whenever one may have. @default nothing is done */
+  readonly onCatalog?: () => void
+  /** Milliseconds between two signs of life, and until one is taken for missing. @default 10 s and 5 s */
+  readonly pulse?: Readonly<Record<'every' | 'within', number>>
+}
+
 /** The wait before the n-th attempt to connect again, in milliseconds: 100, 200, … up to 5 s, half of it random. */
 const backOff = (attempt: number): number => Math.min(100 * 2 ** (attempt - 1), 5_000) * (0.5 + Math.random() / 2)
 
@@ -32,10 +43,13 @@ const backOff = (attempt: number): number => Math.min(100 * 2 ** (attempt - 1), 
  * changed: whether it has, and under which names it was known, is read from the database, for all messages of an interval at
  * once. `'all'` is passed on at a bounded rate. Every other message is dropped.
  *
- * @param onCatalog called after a migration changed tables, and whenever one may have
  * @returns the function that ends it. Rejects when the first connection cannot be had.
  */
-export async function watchTenants (open: OpenListener, listener: (change: TenantChange | 'all') => void, { every, within }: Readonly<Record<'every' | 'within', number>> = pulse, onCatalog: () => void = () => {}): Promise<() => Promise<void>> {
+export async function watchTenants (
+  open: OpenListener,
+  listener: (change: TenantChange | 'all') => void,
+  { reader, onCatalog = () => {}, pulse: { every, within } = pulse }: WatchOptions = {}
+): Promise<() => Promise<void>> {
   const ended = new AbortController()
   const log = new ChangeLog()
   const all = new Throttle(() => listener('all'), allRate)
@@ -48,7 +62,7 @@ export async function watchTenants (open: OpenListener, listener: (change: Tenan
     if (next === undefined) return undefined
     // The end tells of the loss; unheard, the error would end the process.
     next.on('error', () => {})
-    const feed = new ChangeFeed(next, log, { onChange: listener, onAll: () => { all.call() }, signal: ended.signal })
+    const feed = new ChangeFeed(reader ?? next, log, { onChange: listener, onAll: () => { all.call() }, signal: ended.signal })
     next.on('notification', ({ payload = '' }) => {
       if (payload === catalogChange) catalog.call()
       else feed.receive(payload)

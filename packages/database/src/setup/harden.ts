@@ -9,6 +9,8 @@ import { quoteName, type SqlClient } from './sql-client.ts'
  */
 export const settings: readonly string[] = ['set_config']
 export const signals: readonly string[] = ['pg_cancel_backend', 'pg_terminate_backend']
+/** News of tenants come on a channel that any session may notify. */
+export const notices: readonly string[] = ['pg_notify']
 export const texts: readonly string[] = ['query_to_xml', 'query_to_xmlschema', 'query_to_xml_and_xmlschema', 'cursor_to_xml', 'cursor_to_xmlschema',
   'table_to_xml', 'table_to_xmlschema', 'table_to_xml_and_xmlschema', 'schema_to_xml', 'schema_to_xmlschema', 'schema_to_xml_and_xmlschema',
   'database_to_xml', 'database_to_xmlschema', 'database_to_xml_and_xmlschema', 'ts_stat', 'ts_rewrite']
@@ -61,7 +63,7 @@ export async function harden (client: SqlClient, session: Session, roles: Roles,
     if (open.ownsDatabase) await client.query(`revoke temporary on database ${database} from public; grant temporary on database ${database} to ${quoteName(roles.owner)}`)
     else left.push(`everybody may create temporary tables: the database's owner can run \`revoke temporary on database ${database} from public\``)
   }
-  const callable = (await findFunctions(client, [...settings, ...signals, ...texts, ...largeObjects, ...statements, ...counts])).filter(({ isPublic }) => isPublic)
+  const callable = (await findFunctions(client, [...settings, ...signals, ...notices, ...texts, ...largeObjects, ...statements, ...counts])).filter(({ isPublic }) => isPublic)
   const [ours, theirs] = [callable.filter(({ isOurs }) => isOurs), callable.filter(({ isOurs }) => !isOurs)]
   if (ours.length > 0) await client.query(`revoke execute on function ${ours.map(({ name }) => name).join(', ')} from public`)
   if (theirs.length > 0) {
@@ -70,13 +72,13 @@ export async function harden (client: SqlClient, session: Session, roles: Roles,
       const holders = holdersOf(base, roles, logins)
       return holders.length === 0 ? [] : `grant execute on function ${name} to ${holders.map(quoteName).join(', ')}; `
     })
-    left.push(`everybody may call set_config, query_to_xml, pg_cancel_backend, lo_create, pg_stat_get_activity, pg_relation_size and the like: only a superuser can run \`${grants.join('')}revoke execute on function ${theirs.map(({ name }) => name).join(', ')} from public\``)
+    left.push(`everybody may call set_config, query_to_xml, pg_cancel_backend, pg_notify, lo_create, pg_stat_get_activity, pg_relation_size and the like: only a superuser can run \`${grants.join('')}revoke execute on function ${theirs.map(({ name }) => name).join(', ')} from public\``)
   }
   return left
 }
 
 /**
- * Gives our own roles and logins what PUBLIC has not any more: set_config to all who carry a context, signals and the server's
+ * Gives our own roles and logins what PUBLIC has not any more: set_config to all who carry a context, signals, notices and the server's
  * statistics to the owner, statistics to its monitors too.
  * Nothing in a database that was not hardened.
  *
@@ -87,7 +89,7 @@ export async function harden (client: SqlClient, session: Session, roles: Roles,
  * @param isHardening whether PUBLIC loses them in this very run
  */
 export async function grantHardened (client: SqlClient, roles: Roles, logins: Logins, isHardening: boolean): Promise<void> {
-  for (const { name, base, isPublic, isOurs } of await findFunctions(client, [...settings, ...signals, ...statements, ...counts])) {
+  for (const { name, base, isPublic, isOurs } of await findFunctions(client, [...settings, ...signals, ...notices, ...statements, ...counts])) {
     if (isOurs && (!isPublic || isHardening)) await client.query(`grant execute on function ${name} to ${holdersOf(base, roles, logins).map(quoteName).join(', ')}`)
   }
 }
@@ -97,7 +99,7 @@ const monitor = 'pg_read_all_stats'
 
 // To the logins too, which inherit nothing: the context is set before they have become a role, and inside a transaction after it.
 function holdersOf (base: string, roles: Roles, logins: Logins): string[] {
-  if (signals.includes(base)) return [roles.owner]
+  if (signals.includes(base) || notices.includes(base)) return [roles.owner]
   if (statements.includes(base) || counts.includes(base)) return [roles.owner, monitor]
   if (!settings.includes(base)) return []
   const users = Object.values(logins as Record<string, { readonly user: string }>).map(({ user }) => user)

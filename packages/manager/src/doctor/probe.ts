@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { tenantRole } from '@fastify-tenancy/core'
 import { GuardedClient, quoteName, resolveTenantUrl, rolesOf, schemaOf, type ResolvedTables, type SqlClient } from '@fastify-tenancy/database'
 import { toFinding, type Finding, type FindingRow } from '@fastify-tenancy/database/doctor'
+import type pg from 'pg'
 
 import type { ManagerContext } from '../context.ts'
 import { Attacker, plain } from './attacker.ts'
