@@ -1,4 +1,5 @@
 import type { Tenant, TenantRegistry, TenantScope } from '@fastify-tenancy/core'
+import { Log } from 'kysely'
 import type pg from 'pg'
 
 import { reportBreach } from './breach.ts'
@@ -61,12 +62,14 @@ export class TenancyDatabase {
   readonly #system: System
   /** What notes the queries that break; undefined without `database.observe`. */
   readonly queries: ObservedQueries | undefined
+  readonly #log: Log | undefined
   readonly #observers: (() => void)[] = []
   #isEnded = false
 
   constructor (options: ResolvedDatabaseOptions) {
     const { url, registryUrl } = options.database
     this.#options = options
+    this.#log = options.database.log && new Log(options.database.log)
     this.#homes = new Homes(options)
     this.queries = options.database.observe === undefined ? undefined : new ObservedQueries()
     const registrySource = registryUrl ?? url
@@ -166,6 +169,7 @@ export class TenancyDatabase {
     const settings = {
       scope,
       acquire,
+      log: this.#log,
       onBreach: () => reportBreach(scope),
       onFenced: () => this.onFenced?.(scope.tenant),
       ...(queries !== undefined && { onFailure: (text: string, error: unknown) => queries.failed(text, error) }),

@@ -9,6 +9,7 @@ import { Batch, UnjudgedError, type BatchEnd, type BatchListener, type Reply, ty
 import { isServerError } from './pg-internals.ts'
 import { Portions } from './portions.ts'
 import { Session } from './session.ts'
+import { StreamClock } from './stream-clock.ts'
 import { isForeign, type RowGuard } from './tripwire.ts'
 
 /** A statement with its parameters, not yet bound to a connection. */
@@ -25,8 +26,11 @@ export interface Context extends Query {
   readonly onAnswer?: (value: string) => void
 }
 
-/** Makes the context of one statement; `isBegun` where its transaction has run statements before. */
-export type MakeContext = (client: { readonly processID: number | null }, isBegun: boolean) => Context
+/**
+ * Makes the context of one statement; `isBegun` where its transaction has run statements before. `isStream` where its rows
+ * are read in portions: the server's own timeout is off then, see {@link StreamClock}.
+ */
+export type MakeContext = (client: { readonly processID: number | null }, isBegun: boolean, isStream?: boolean) => Context
 
 /** Whom a connection is borrowed for. */
 export interface Borrower {
@@ -38,7 +42,12 @@ export interface Borrower {
   readonly schema?: string
   /** The longest that one statement may go unanswered, in milliseconds: past the server's own timeout, the server or the way to it is gone. */
   readonly deadline: number
+  /** The longest that the server may work on one statement, in milliseconds. */
+  readonly statementTimeout?: number
 }
+
+/** What a timer of Node's can wait for. */
+const longestTimeout = 2 ** 31 - 1
 
 /** How statements are prepared on a pool's connections. */
 export interface LeaseSettings {
@@ -98,8 +107,21 @@ export class Lease {
   /** Like `run`, with rows in portions of `size`, read as they are asked for. */
   async * stream (query: Query, size: number): AsyncIterableIterator<unknown[]> {
     const portions = new Portions()
+    const clock = new StreamClock(this.#borrower.statementTimeout ?? longestTimeout, () => this.#cancel())
+    const onPortion = async (rows: unknown[]): Promise<boolean> => {
+      clock.stop()
+      const isWanted = await portions.onPortion(rows)
+      clock.start()
+      return isWanted
+    }
     this.#streams++
-    const end = this.#inOrder(() => this.#runWithContext(query, size, { onPortion: rows => portions.onPortion(rows) })).finally(() => { this.#streams-- })
+    const end = this.#inOrder(() => {
+      clock.start()
+      return this.#runWithContext(query, size, { onPortion })
+    }).finally(() => {
+      clock.stop()
+      this.#streams--
+    })
     end.then(reply => portions.finish(reply.rows), (error: unknown) => portions.fail(error))
     try {
       yield * portions
@@ -132,9 +154,9 @@ export class Lease {
   }
 
   /** Sends `savepoint`, `release savepoint` or `rollback to savepoint`. No context: in a failed transaction it would fail too. */
-  control (...texts: readonly string[]): Promise<void> {
+  control (text: string): Promise<void> {
     return this.#inOrder(async () => {
-      await this.#send([...this.#beginning(), ...texts.map(control)])
+      await this.#send([...this.#beginning(), control(text)])
     })
   }
 
@@ -158,6 +180,12 @@ export class Lease {
     this.#onReturn()
   }
 
+  /** Has the server stop the statement that runs, and waits for its answer. The request may arrive late, so the connection is not used again. */
+  #cancel (): void {
+    this.#isSpoilt = true
+    cancelBackend(this.#session.client)
+  }
+
   async #endTransaction (how: 'commit' | 'rollback'): Promise<void> {
     // Ordered behind whatever was not awaited: that ran inside the transaction, or not at all.
     await this.#inOrder(async () => {
@@ -165,7 +193,7 @@ export class Lease {
       // Nothing was sent, or nothing is left to end.
       if (this.#pendingBegin !== undefined || this.#session.isDead) {
         this.#pendingBegin = undefined
-        if (this.#session.isDead && how === 'commit') throw new DatabaseUnavailableError()
+        if (this.#session.isDead && how === 'commit') throw this.#lost()
         return
       }
       const { tag } = await this.#send([control(how)])
@@ -180,7 +208,7 @@ export class Lease {
     if (!isAllowed) throw new QueryRefusedError(`A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, got ${keyword || 'no keyword'}: use the transaction methods of Kysely, and migrations for the rest`)
     if (takesSessionLock) throw new QueryRefusedError('A tenant\'s handle takes no lock of the session, which would outlive its statement: use pg_advisory_xact_lock() in a transaction')
     if (mayChangeSession) this.#isSpoilt = true
-    const context = this.#borrower.context(this.#session.client, this.#status !== 'I')
+    const context = this.#borrower.context(this.#session.client, this.#status !== 'I', portion > 0)
     const contextName = context.name
     // Without parameters a plan is always the generic one: such a statement is not worth a name.
     const statementName = query.values.length > 0 && name !== '' ? this.#nameHere(name) : ''
@@ -282,7 +310,7 @@ export class Lease {
         }
       })
       if (this.#isReturned) throw returned()
-      if (session.isDead) throw new DatabaseUnavailableError()
+      if (session.isDead) throw this.#lost()
       session.expect(this.#borrower.deadline, destroy)
       this.#pendingBegin = undefined
       session.send(batch)
@@ -300,10 +328,16 @@ export class Lease {
     // Its connection is as good as before.
     if (error instanceof UnjudgedError) return error
     this.#isSpoilt = true
-    if (status !== undefined) return error
+    if (status !== undefined || isIdleTimeout(error)) return error
     const lost = new DatabaseUnavailableError(undefined, { cause: error })
     if (isUntouched && isFirst) untouched.add(lost)
     return lost
+  }
+
+  /** Why nothing can be sent any more. */
+  #lost (): unknown {
+    const { fatal } = this.#session
+    return isIdleTimeout(fatal) ? fatal : new DatabaseUnavailableError(undefined, { cause: fatal })
   }
 
   async #inOrder<T> (work: () => Promise<T>): Promise<T> {
@@ -316,6 +350,11 @@ export class Lease {
       this.#queue.shift()?.()
     }
   }
+}
+
+// 25P03, 25P04: the server ended the connection because its transaction was idle, or open, for too long.
+function isIdleTimeout (error: unknown): boolean {
+  return isServerError(error) && (error.code === '25P03' || error.code === '25P04')
 }
 
 function control (text: string): WireStatement {

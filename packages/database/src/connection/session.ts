@@ -23,6 +23,7 @@ export class Session {
   #schemas = new Set<string>()
   #isChanged = false
   #isDead = false
+  #fatal: Error | undefined
   #batch: Batch | undefined
   #timer: NodeJS.Timeout | undefined
   #patience = 0
@@ -40,7 +41,10 @@ export class Session {
   private constructor (client: WireClient) {
     this.client = client
     // Without a listener of its own, a backend that dies while its client is checked out ends the process.
-    client.on('error', () => { this.#isDead = true })
+    client.on('error', (error: Error) => {
+      this.#isDead = true
+      this.#fatal ??= error
+    })
     client.connection.on('end', () => {
       this.#isDead = true
       clearTimeout(this.#timer)
@@ -80,6 +84,11 @@ export class Session {
 
   get isDead (): boolean {
     return this.#isDead
+  }
+
+  /** What the connection ended with, while no statement was under way. */
+  get fatal (): Error | undefined {
+    return this.#fatal
   }
 
   /** Whether a statement left a setting of the session changed, as far as the server reports those. */

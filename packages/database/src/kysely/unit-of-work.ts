@@ -83,10 +83,10 @@ export class UnitOfWork {
   /** Rolls back, and forgets the effects that waited for the commit. */
   async rollback (): Promise<void> {
     this.#state.rolledBack()
-    await this.#end(async ({ lease }) => {
+    await this.#end(async connection => {
       // A rollback would wait behind a stream, which may wait for a reader that is gone.
-      if (lease.isStreaming) lease.destroy()
-      else await lease.rollback()
+      if (connection.lease.isStreaming) connection.lease.destroy()
+      else await connection.rollback()
     })
   }
 
@@ -94,8 +94,8 @@ export class UnitOfWork {
   connection (acquire: () => Promise<TenantConnection>, release: (connection: TenantConnection) => Promise<void>): Promise<TenantConnection> {
     if (!this.isOpen) throw ended()
     this.#finish = release
-    this.#connection ??= acquire().then(connection => {
-      connection.lease.begin('')
+    this.#connection ??= acquire().then(async connection => {
+      await connection.begin()
       return connection
     }, (error: unknown) => {
       this.#connection = undefined
@@ -117,12 +117,12 @@ export class UnitOfWork {
   }
 
   /** @throws FST_TENANCY_QUERY_REFUSED while another transaction inside the unit is open */
-  async beginInner (owner: object, { lease }: TenantConnection): Promise<void> {
+  async beginInner (owner: object, connection: TenantConnection): Promise<void> {
     if (!this.isOpen) throw ended()
     if (this.#inner !== undefined) throw new QueryRefusedError(sideBySide)
     const inner = this.#inner = { name: `tenancy_${++this.#count}`, owner, hasOthers: false, ending: undefined }
     try {
-      await lease.control(`savepoint ${inner.name}`)
+      await connection.control(`savepoint ${inner.name}`)
     } catch (error) {
       this.#inner = undefined
       throw error
@@ -149,7 +149,7 @@ export class UnitOfWork {
 
   async #release (inner: Inner, connection: TenantConnection): Promise<void> {
     try {
-      await connection.lease.control(`release savepoint ${inner.name}`)
+      await connection.control(`release savepoint ${inner.name}`)
     } catch (error) {
       // 25P02: the transaction is aborted. PostgreSQL answers a commit of a whole one with ROLLBACK.
       if (!isServerError(error) || error.code !== '25P02') throw error
@@ -158,12 +158,14 @@ export class UnitOfWork {
     }
   }
 
-  async #undo (inner: Inner, { lease }: TenantConnection): Promise<void> {
-    await lease.control(`rollback to savepoint ${inner.name}`, `release savepoint ${inner.name}`)
+  async #undo (inner: Inner, connection: TenantConnection): Promise<void> {
+    await connection.control(`rollback to savepoint ${inner.name}`)
+    await connection.control(`release savepoint ${inner.name}`)
     if (inner.hasOthers) this.#lost = new QueryRefusedError(lostWrites)
   }
 
-  async #commitOn ({ lease }: TenantConnection): Promise<void> {
+  async #commitOn (connection: TenantConnection): Promise<void> {
+    const { lease } = connection
     if (lease.isStreaming) {
       lease.destroy()
       throw new ScopeClosedError(stillReading)
@@ -171,11 +173,11 @@ export class UnitOfWork {
     const inner = this.#inner
     if (inner?.hasOthers) this.#lost = new QueryRefusedError(lostWrites)
     if (this.#lost !== undefined) {
-      await lease.rollback()
+      await connection.rollback()
       throw this.#lost
     }
-    if (inner !== undefined) await lease.control(`rollback to savepoint ${inner.name}`)
-    await lease.commit()
+    if (inner !== undefined) await connection.control(`rollback to savepoint ${inner.name}`)
+    await connection.commit()
   }
 
   async #end (how: (connection: TenantConnection) => Promise<void>): Promise<void> {
