@@ -3,7 +3,7 @@ import { toHttpError } from '@fastify-tenancy/database'
 import { initTRPC, TRPCError } from '@trpc/server'
 import { fastifyTRPCPlugin } from '@trpc/server/adapters/fastify'
 import type { FastifyRequest } from 'fastify'
-import type { ExecutionResult } from 'graphql'
+import type { ExecutionResult, GraphQLError } from 'graphql'
 import { sql } from 'kysely'
 import mercurius from 'mercurius'
 import t from 'tap'
@@ -62,9 +62,9 @@ t.test('mercurius: an errorFormatter over toHttpError() shows nothing of the dat
         own: () => { throw new Error('own text') }
       }
     },
-    errorFormatter: (execution: ExecutionResult, context: unknown) => {
+    errorFormatter: (execution: ExecutionResult & { errors: readonly GraphQLError[] }, context: unknown) => {
       const { statusCode, response } = defaultErrorFormatter(execution, context as never)
-      const errors = (execution.errors ?? []).map((error, n) => {
+      const errors = execution.errors.map((error, n) => {
         const original = error.originalError ?? error
         const shown = toHttpError(original) as Error & { code?: string }
         return shown === original ? response.errors?.[n] : { message: shown.message, path: error.path, extensions: { code: shown.code } }
@@ -79,15 +79,16 @@ t.test('mercurius: an errorFormatter over toHttpError() shows nothing of the dat
   t.match((await ask('own')).body, 'own text')
 })
 
+const wrap = (make: (error: Error) => unknown) => async (request: FastifyRequest) => {
+  try {
+    return await fail(request)
+  } catch (error) {
+    throw make(error as Error)
+  }
+}
+
 t.test('END-01 a wrapper whose cause is an error of the database is shown as that one; an error with a status below 500 keeps its text', async t => {
   const app = await suite(t, on)
-  const wrap = (make: (error: Error) => unknown) => async (request: FastifyRequest) => {
-    try {
-      return await fail(request)
-    } catch (error) {
-      throw make(error as Error)
-    }
-  }
   app.get('/drizzle', wrap(error => new DrizzleQueryError(error)))
   app.get('/twice', wrap(error => new Error('outer', { cause: new DrizzleQueryError(error) })))
   app.get('/own', wrap(error => Object.assign(new DrizzleQueryError(error), { statusCode: 502 })))
