@@ -51,7 +51,7 @@ async function listen (t: Test, prepare: (app: FastifyInstance) => unknown, opti
   return { app, port }
 }
 
-const hostsOf = (app: FastifyInstance): string[] => app.addresses().map(each => typeof each === 'string' ? each : each.address).sort()
+const hostsOf = (app: FastifyInstance): string[] => app.addresses().map(each => typeof each === 'string' ? each : each.address).toSorted()
 
 const bodies = async (): Promise<string[]> => (await on.admin<{ body: string }>('select body from notes order by id')).map(({ body }) => body)
 const sleeping = async (): Promise<number> => (await on.admin('select from pg_stat_activity where datname = current_database() and query like \'%pg_sleep%\' and state = \'active\' and pid <> pg_backend_pid()')).length
@@ -76,7 +76,7 @@ t.test('END-07 work that waitUntil() holds is done before close() resolves, and 
   const { app, port } = await listen(t, app => {
     app.addHook('onClose', async () => { order.push('onClose') })
     app.get('/', async request => {
-      request.tenancy.waitUntil(insert(request, 'later').then(() => { order.push('work') }))
+      request.tenancy.waitUntil(insert(request, 'later').then(() => order.push('work')))
       return 'ok'
     })
   })
@@ -218,9 +218,8 @@ t.test('EDG-18 message handlers of a websocket have the connection’s tenant', 
     app.get('/socket', { websocket: true }, (socket, request) => {
       socket.on('message', message => {
         const scope = currentScope()
-        void insert(request, String(message)).then(() => {
-          socket.send(JSON.stringify([currentTenant()?.slug, toEnvelope().tenant, scope === currentScope()]))
-        })
+        void insert(request, String(message)).then(() =>
+          socket.send(JSON.stringify([currentTenant()?.slug, toEnvelope().tenant, scope === currentScope()])))
       })
     })
   })

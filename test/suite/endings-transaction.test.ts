@@ -144,8 +144,7 @@ t.test('END-04 a statement beside an inner transaction that commits is committed
 
 t.test('END-05 of an inner transaction that is open at the reply nothing is committed', async t => {
   let late: Promise<unknown> = Promise.resolve()
-  let go = (): void => {}
-  const replied = new Promise<void>(resolve => { go = resolve })
+  const { promise: replied, resolve: go } = Promise.withResolvers<void>()
   const { send, bodies } = await serve(t, async request => {
     const db = dbOf(request)
     await write(db, 'outer')

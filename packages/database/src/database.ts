@@ -1,4 +1,5 @@
 import type { Tenant, TenantRegistry, TenantScope } from '@fastify-tenancy/core'
+import { Log } from 'kysely'
 import type pg from 'pg'
 
 import { reportBreach } from './breach.ts'
@@ -65,6 +66,7 @@ export class TenancyDatabase {
   readonly #system: System
   /** What notes the queries that break; undefined without `database.observe`. */
   readonly queries: ObservedQueries | undefined
+  readonly #log: Log | undefined
   readonly #observers: (() => void)[] = []
   #booting: Promise<LevelReport> | undefined
   #isEnded = false
@@ -72,6 +74,7 @@ export class TenancyDatabase {
   constructor (options: ResolvedDatabaseOptions) {
     const { url, registryUrl } = options.database
     this.#options = options
+    this.#log = options.database.log && new Log(options.database.log)
     this.#homes = new Homes(options)
     this.queries = options.database.observe === undefined ? undefined : new ObservedQueries()
     const registrySource = registryUrl ?? url
@@ -207,6 +210,7 @@ export class TenancyDatabase {
     const settings = {
       scope,
       acquire,
+      log: this.#log,
       onBreach: () => reportBreach(scope),
       onFenced: () => this.onFenced?.(scope.tenant),
       ...(queries !== undefined && { onFailure: (text: string, error: unknown) => queries.failed(text, error) }),

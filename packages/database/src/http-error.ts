@@ -66,7 +66,7 @@ function forCode (code: string): TenancyErrorConstructor {
     case '23505': case '23P01': return DatabaseConflictError
     case '23502': case '23503': case '23514': return DatabaseConstraintError
     case '22001': case '22003': case '22007': case '22008': case '22021': case '22P02': return DatabaseValueError
-    case '25P03': case '40001': case '40P01': case '55P03': case '57014': return DatabaseRetryError
+    case '25P03': case '25P04': case '40001': case '40P01': case '55P03': case '57014': return DatabaseRetryError
     case '53300': return DatabaseBusyError
     // Read-only after a failover, and an error of the server's disk: another attempt may meet a server that works.
     case '25006': case '58030': return DatabaseUnavailableError

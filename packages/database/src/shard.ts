@@ -207,6 +207,7 @@ export class Shard {
       }),
       guard: this.#options.database.tripwire ? this.#tripwire.guard(tenant.id) : undefined,
       deadline: statementTimeout + grace,
+      statementTimeout,
       ...(schema !== undefined && { schema })
     }
     const compiler = schema === undefined

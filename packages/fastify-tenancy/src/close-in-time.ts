@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Http2Session } from 'node:http2'
 import type { Socket } from 'node:net'
+import { callbackify } from 'node:util'
 
 import { furtherServers } from './fastify-internals.ts'
 import type { Runs } from './runs.ts'
@@ -59,8 +60,8 @@ export function closeInTime (app: FastifyInstance, { runs, prolonged }: OpenWork
 
   const closeFurther = (): Promise<unknown> => Promise.all(furtherServers(app).map(server => new Promise<void>(resolve => { server.close(() => resolve()) })))
 
-  async function finish (): Promise<void> {
-    await ended
+  async function finish (further?: Promise<unknown>): Promise<void> {
+    await Promise.all([further, ended])
     while (prolonged.size > 0) {
       if (isLate) for (const scope of prolonged) scope.abort(new Error('the application is closing'))
       await Promise.all([...prolonged].map(scope => new Promise<void>(resolve => { scope.onClose(resolve) })))
@@ -71,7 +72,7 @@ export function closeInTime (app: FastifyInstance, { runs, prolonged }: OpenWork
   const close = app.server.close.bind(app.server)
   app.server.close = (callback?: (error?: Error) => void) => {
     const further = closeFurther()
-    return close(error => { void further.then(finish).then(() => callback?.(error)) })
+    return close(error => callbackify(() => finish(further))(() => callback?.(error)))
   }
 
   app.addHook('onClose', async () => {

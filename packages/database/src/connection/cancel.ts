@@ -61,6 +61,12 @@ export class BackendStopper {
   }
 }
 
+/** Sends one cancel request, best-effort. The connection must not be used again: the request may arrive late. */
+export function requestCancel (client: WireClient): void {
+  const request = cancelRequest(client)
+  if (request !== undefined) void send(request)
+}
+
 interface CancelRequest {
   readonly host: string
   readonly port: number

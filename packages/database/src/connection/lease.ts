@@ -3,6 +3,7 @@ import type pg from 'pg'
 
 import { DatabaseUnavailableError, IsolationBreachError, QueryRefusedError } from '../errors.ts'
 import { readStatement, rowTags } from '../statement.ts'
+import { requestCancel } from './cancel.ts'
 import { fenceError } from './fence-error.ts'
 import { Batch, UnjudgedError, type BatchEnd, type BatchListener, type Reply, type Tail, type Unjudged, type WireStatement } from './batch.ts'
 import { isServerError } from './pg-internals.ts'
@@ -13,6 +14,7 @@ import { catalogPath, control, deallocateAll, discardSequences, resetStatements,
 import { isReadOnlyError, noteAsked } from './read-only.ts'
 import { markUntouched, stalenessOf } from './retry.ts'
 import { Session } from './session.ts'
+import { StreamClock } from './stream-clock.ts'
 import { isForeign, type RowGuard } from './tripwire.ts'
 
 /** A statement with its parameters, not yet bound to a connection. */
@@ -31,8 +33,11 @@ export interface Context extends Query {
   readonly onAnswer?: (value: string) => void
 }
 
-/** Makes the context of one statement; `isBegun` where its transaction has run statements before. */
-export type MakeContext = (client: { readonly processID: number | null }, isBegun: boolean) => Context
+/**
+ * Makes the context of one statement; `isBegun` where its transaction has run statements before. `isStream` where its rows
+ * are read in portions: the server's own timeout is off then, see {@link StreamClock}.
+ */
+export type MakeContext = (client: { readonly processID: number | null }, isBegun: boolean, isStream?: boolean) => Context
 
 /** Whom a connection is borrowed for. */
 export interface Borrower {
@@ -48,7 +53,12 @@ export interface Borrower {
   readonly deadline: number
   /** Whether its context makes each transaction read-only. @default false */
   readonly isReadOnly?: boolean
+  /** The longest that the server may work on one statement, in milliseconds. */
+  readonly statementTimeout?: number
 }
+
+/** What a timer of Node's can wait for. */
+const longestTimeout = 2 ** 31 - 1
 
 /** The first statements of a batch. */
 interface Opening {
@@ -125,8 +135,21 @@ export class Lease {
   /** Like `run`, with rows in portions of `size`, read as they are asked for. */
   async * stream (query: Query, size: number): AsyncIterableIterator<unknown[]> {
     const portions = new Portions()
+    const clock = new StreamClock(this.#borrower.statementTimeout ?? longestTimeout, () => this.#cancel())
+    const onPortion = async (rows: unknown[]): Promise<boolean> => {
+      clock.stop()
+      const isWanted = await portions.onPortion(rows)
+      clock.start()
+      return isWanted
+    }
     this.#streams++
-    const end = this.#inOrder(() => this.#runWithContext(query, size, rows => portions.onPortion(rows))).finally(() => { this.#streams-- })
+    const end = this.#inOrder(() => {
+      clock.start()
+      return this.#runWithContext(query, size, onPortion)
+    }).finally(() => {
+      clock.stop()
+      this.#streams--
+    })
     end.then(reply => portions.finish(reply.rows), (error: unknown) => portions.fail(error))
     try {
       yield * portions
@@ -207,6 +230,12 @@ export class Lease {
     this.#hasRun = this.#seesOthers = this.#leavesTraces = false
   }
 
+  /** Has the server stop the statement that runs, and waits for its answer. The request may arrive late, so the connection is not used again. */
+  #cancel (): void {
+    this.#isSpoilt = true
+    requestCancel(this.#session.client)
+  }
+
   async #endTransaction (how: 'commit' | 'rollback'): Promise<void> {
     // Ordered behind whatever was not awaited: that ran inside the transaction, or not at all.
     await this.#inOrder(async () => {
@@ -216,7 +245,7 @@ export class Lease {
       if (!wasSent) return
       // The connection is lost, or its reset failed: no transaction is open.
       if (this.#session.isDead || this.#status === 'I' || this.#status === undefined) {
-        if (how === 'commit') throw new DatabaseUnavailableError()
+        if (how === 'commit') throw this.#lost()
         return
       }
       const tail = this.#leavesTraces ? this.#undoing(undefined) : undefined
@@ -252,7 +281,7 @@ export class Lease {
       const isFirst = isAlone || !this.#hasRun
       this.#session.follow(this.#settings.catalogVersion)
       const { statements, ...opening } = this.#open(isHarmless)
-      const context = this.#borrower.context?.(this.#session.client, this.#status !== 'I' && !this.#isBeginPending)
+      const context = this.#borrower.context?.(this.#session.client, this.#status !== 'I' && !this.#isBeginPending, portion > 0)
       const isAnew = opening.dropsNames
       if (context !== undefined) statements.push(this.#prepared(context, context.name, 0, isAnew))
       // Without parameters a plan is always the generic one: such a statement is not worth a name.
@@ -417,7 +446,7 @@ export class Lease {
         }
       })
       if (this.#isReturned) throw returned()
-      if (session.isDead) throw new DatabaseUnavailableError()
+      if (session.isDead) throw this.#lost()
       session.expect(deadline, destroy)
       // Recorded only now: a value that cannot be encoded must not take them from the statement after it.
       if (resetLength > 0) session.reset()
@@ -443,7 +472,7 @@ export class Lease {
   #assertWell ({ error, status, isUntouched, isResetError }: BatchEnd): void {
     if (error === undefined) return
     if (isResetError) throw markUntouched(new DatabaseUnavailableError(undefined, { cause: error }))
-    if (status !== undefined) throw fenceError(error) ?? error
+    if (status !== undefined || isIdleTimeout(error)) throw fenceError(error) ?? error
     const lost = new DatabaseUnavailableError(undefined, { cause: error })
     throw isUntouched && this.#ends === 1 ? markUntouched(lost) : lost
   }
@@ -452,6 +481,12 @@ export class Lease {
   #onReadOnly (error: pg.DatabaseError): void {
     if (this.#borrower.isReadOnly || this.#prelude[0]?.endsWith('read only') === true) noteAsked(error)
     else this.#isSpoilt = true
+  }
+
+  /** Why nothing can be sent any more. */
+  #lost (): unknown {
+    const { fatal } = this.#session
+    return isIdleTimeout(fatal) ? fatal : new DatabaseUnavailableError(undefined, { cause: fatal })
   }
 
   async #inOrder<T> (work: () => Promise<T>): Promise<T> {
@@ -464,6 +499,11 @@ export class Lease {
       this.#queue.shift()?.()
     }
   }
+}
+
+// 25P03, 25P04: the server ended the connection because its transaction was idle, or open, for too long.
+function isIdleTimeout (error: unknown): boolean {
+  return isServerError(error) && (error.code === '25P03' || error.code === '25P04')
 }
 
 function returned (): Error {

@@ -37,6 +37,7 @@ export class Session {
   /** How many batches were sent. */
   #sent = 0
   #isDead = false
+  #fatal: Error | undefined
   #batch: Batch | undefined
   #timer: NodeJS.Timeout | undefined
   #patience = 0
@@ -55,7 +56,10 @@ export class Session {
   private constructor (client: WireClient) {
     this.client = client
     // Without a listener of its own, a backend that dies while its client is checked out ends the process.
-    client.on('error', () => { this.#isDead = true })
+    client.on('error', (error: Error) => {
+      this.#isDead = true
+      this.#fatal ??= error
+    })
     client.connection.on('end', () => {
       this.#isDead = true
       clearTimeout(this.#timer)
@@ -114,6 +118,11 @@ export class Session {
 
   get isDead (): boolean {
     return this.#isDead
+  }
+
+  /** What the connection ended with, while no statement was under way. */
+  get fatal (): Error | undefined {
+    return this.#fatal
   }
 
   /** Whether this backend has read so many schemas that it is to be replaced. */

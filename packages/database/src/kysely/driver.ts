@@ -1,5 +1,5 @@
 import { ScopeClosedError, type TenantScope } from '@fastify-tenancy/core'
-import { validateTransactionSettings, type CompiledQuery, type DatabaseConnection, type Driver, type QueryResult, type TransactionSettings } from 'kysely'
+import { CompiledQuery, validateTransactionSettings, type DatabaseConnection, type Driver, type Log, type QueryResult, type TransactionSettings } from 'kysely'
 import pg from 'pg'
 
 import { isFenced } from '../connection/fence-error.ts'
@@ -20,6 +20,8 @@ export interface TenantDriverSettings {
   readonly onFenced?: () => void
   /** Told of each statement that failed. */
   readonly onFailure?: ((text: string, error: unknown) => void) | undefined
+  /** Kysely's log, for what it does not see: transaction control. */
+  readonly log?: Log | undefined
   acquire (): Promise<Lease>
   /** What is sent for a compiled query; throws where it may not run here. @default its own text and parameters */
   statementOf? (query: CompiledQuery): Query
@@ -84,19 +86,19 @@ export class TenantDriver implements Driver {
     this.#forget(connection.lease)
   }
 
-  async beginTransaction ({ lease }: TenantConnection, settings: TransactionSettings): Promise<void> {
+  async beginTransaction (connection: TenantConnection, settings: TransactionSettings): Promise<void> {
     validateTransactionSettings(settings)
     const level = settings.isolationLevel === undefined ? '' : ` isolation level ${settings.isolationLevel}`
     const access = settings.accessMode === undefined ? '' : ` ${settings.accessMode}`
-    lease.begin(level + access)
+    await connection.begin(level + access)
   }
 
-  async commitTransaction ({ lease }: TenantConnection): Promise<void> {
-    await lease.commit()
+  async commitTransaction (connection: TenantConnection): Promise<void> {
+    await connection.commit()
   }
 
-  async rollbackTransaction ({ lease }: TenantConnection): Promise<void> {
-    await lease.rollback()
+  async rollbackTransaction (connection: TenantConnection): Promise<void> {
+    await connection.rollback()
   }
 
   async savepoint (connection: TenantConnection, name: string): Promise<void> {
@@ -177,9 +179,37 @@ export class TenantConnection implements DatabaseConnection {
     this.lease.destroy()
   }
 
+  /** Begins a transaction with the next statement. */
+  async begin (characteristics = ''): Promise<void> {
+    await this.#logged(`begin${characteristics}`, async () => { this.lease.begin(characteristics) })
+  }
+
+  async commit (): Promise<void> {
+    await this.#logged('commit', () => this.lease.commit())
+  }
+
+  async rollback (): Promise<void> {
+    await this.#logged('rollback', () => this.lease.rollback())
+  }
+
   /** Sends `savepoint` or the like. */
   async control (...texts: readonly string[]): Promise<void> {
-    await this.#onAnother(() => this.lease.control(...texts))
+    await this.#logged(texts.join('; '), () => this.#onAnother(() => this.lease.control(...texts)))
+  }
+
+  // Kysely logs what runs through executeQuery.
+  async #logged (sql: string, work: () => Promise<void>): Promise<void> {
+    const { log } = this.#settings
+    if (log === undefined) return work()
+    const began = performance.now()
+    const event = () => ({ query: CompiledQuery.raw(sql), queryDurationMillis: performance.now() - began })
+    try {
+      await work()
+    } catch (error) {
+      await log.error(() => ({ level: 'error', error, ...event() }))
+      throw error
+    }
+    await log.query(() => ({ level: 'query', ...event() }))
   }
 
   #statementOf (query: CompiledQuery): Query {
@@ -227,6 +257,16 @@ export class TenantConnection implements DatabaseConnection {
     this.#settings.onFailure?.(text, error)
     if (error instanceof IsolationBreachError) this.#settings.onBreach?.()
     if (isFenced(error)) this.#settings.onFenced?.()
-    throw error
+    throw withCaller(error)
   }
+}
+
+/**
+ * Adds the caller to the stack of an error that came over the socket, as Kysely's own driver does. V8 knows which async
+ * functions wait here, so that only a failure costs a stack.
+ */
+function withCaller (error: unknown): unknown {
+  const callers = new Error().stack
+  if (error instanceof Error && error.stack !== undefined && callers !== undefined) error.stack += callers.slice(callers.indexOf('\n'))
+  return error
 }

@@ -69,7 +69,8 @@ export class UnitConnection implements DatabaseConnection {
 
   async executeQuery<R> (query: CompiledQuery): Promise<QueryResult<R>> {
     this.#unit.enter(this, query.sql)
-    return this.shared.executeQuery(query)
+    // Awaited here, so that the stack of an error names the callers of this function.
+    return await this.shared.executeQuery(query)
   }
 
   async * streamQuery<R> (query: CompiledQuery, chunkSize: number): AsyncIterableIterator<QueryResult<R>> {

@@ -83,10 +83,10 @@ export class UnitOfWork {
   /** Rolls back, and forgets the effects that waited for the commit. */
   async rollback (): Promise<void> {
     this.#state.rolledBack()
-    await this.#end(async ({ lease }) => {
+    await this.#end(async connection => {
       // A rollback would wait behind a stream, which may wait for a reader that is gone.
-      if (lease.isStreaming) lease.destroy()
-      else await lease.rollback()
+      if (connection.lease.isStreaming) connection.lease.destroy()
+      else await connection.rollback()
     })
   }
 
@@ -94,8 +94,8 @@ export class UnitOfWork {
   connection (acquire: () => Promise<TenantConnection>, release: (connection: TenantConnection) => Promise<void>): Promise<TenantConnection> {
     if (!this.isOpen) throw ended()
     this.#finish = release
-    this.#connection ??= acquire().then(connection => {
-      connection.lease.begin('')
+    this.#connection ??= acquire().then(async connection => {
+      await connection.begin()
       return connection
     }, (error: unknown) => {
       this.#connection = undefined
@@ -172,11 +172,11 @@ export class UnitOfWork {
     const inner = this.#inner
     if (inner?.hasOthers) this.#lost = new QueryRefusedError(lostWrites)
     if (this.#lost !== undefined) {
-      await lease.rollback()
+      await connection.rollback()
       throw this.#lost
     }
     if (inner !== undefined) await connection.control(`rollback to savepoint ${inner.name}`)
-    await connection.lease.commit()
+    await connection.commit()
   }
 
   async #end (how: (connection: TenantConnection) => Promise<void>): Promise<void> {

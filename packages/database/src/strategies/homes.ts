@@ -96,7 +96,8 @@ export class Homes {
         tenant: tenant.id,
         context,
         guard: tripwire ? pool.guard(tenant.id) : undefined,
-        deadline: statementTimeout + grace
+        deadline: statementTimeout + grace,
+        statementTimeout
       })),
       compiler: undefined
     }

@@ -52,7 +52,10 @@ export class RoleHandles {
   async #acquire (turn: string, isReadOnly: boolean): Promise<Lease> {
     const { database, tables } = this.#settings.options
     const context = systemContext({ ...database, role: await this.#roleName(), schema: tables.schema, isReadOnly })
-    return this.pool.acquire({ tenant: turn, context, guard: undefined, deadline: database.statementTimeout + grace, isReadOnly })
+    return this.pool.acquire({
+      tenant: turn, context, guard: undefined, isReadOnly,
+      deadline: database.statementTimeout + grace, statementTimeout: database.statementTimeout
+    })
   }
 
   #roleName (): Promise<string> {
