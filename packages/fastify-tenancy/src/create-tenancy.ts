@@ -34,7 +34,7 @@ export async function createTenancy (given: TenancyOptions, { log = silent }: St
   })
   const shared = redis === undefined ? {} : { redis }
   const registry = options.registry ?? database.registry
-  const { resolver, close: closeResolver } = openResolver(resolveResolverOptions({ ...options.resolver, ...shared, registry }, 'options.resolver'))
+  const { resolver, checkSlugs, close: closeResolver } = openResolver(resolveResolverOptions({ ...options.resolver, ...shared, registry }, 'options.resolver'))
   database.onFenced = tenant => { resolver.doubt(tenant) }
   const cache = options.cache && openCache(resolveCacheOptions({ ...options.cache, ...shared }, 'options.cache'), log)
   const runs = new Runs({ database, cache, log, watch: resolver.watch })
@@ -50,7 +50,8 @@ export async function createTenancy (given: TenancyOptions, { log = silent }: St
   try {
     const { level, reasons, warnings = [] } = await database.boot()
     log[level < 3 ? 'warn' : 'info']({ isolationLevel: `L${level}`, reasons }, `tenancy: isolation level L${level}`)
-    for (const warning of warnings) log.warn({}, `tenancy: ${warning}`)
+    const misfit = await checkSlugs()
+    for (const warning of [...warnings, ...(misfit === undefined ? [] : [misfit])]) log.warn({}, `tenancy: ${warning}`)
     await resolver.start()
     await cache?.start()
   } catch (error) {

@@ -110,7 +110,8 @@ export class Tenancy {
   /**
    * Whether a host is a tenant's, for servers that ask before they obtain a certificate.
    *
-   * @throws FST_TENANCY_REGISTRY_UNAVAILABLE
+   * @throws FST_TENANCY_HOST_INVALID for what is no text, FST_TENANCY_REGISTRY_UNAVAILABLE, and FST_TENANCY_RATE_LIMITED
+   * when more than 300 hosts in a minute were nobody's.
    */
   isKnownHost (host: string): Promise<boolean> {
     return this.#parts.resolver.isKnownHost(host)

@@ -1,4 +1,4 @@
-import type { Tenant, TenantChange, TenantRecord, TenantRef, TenantRegistry, TenantScope, TenantStatus } from '@fastify-tenancy/core'
+import { HostInvalidError, type Tenant, type TenantChange, type TenantRecord, type TenantRef, type TenantRegistry, type TenantScope, type TenantStatus } from '@fastify-tenancy/core'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 import { LRUCache } from 'lru-cache'
 
@@ -58,7 +58,7 @@ export class TenantResolver {
       turns: options.lock && redis !== undefined && this.#shared !== undefined ? new RegistryTurns(redis, this.#shared) : undefined,
       registry: this.#registry,
       budget: options.missesPerAddress === 'unlimited' ? undefined : new MissBudget(options.missesPerAddress, now)
-    }, this.#live.review)
+    }, this.#live.review, now)
     this.#announcer = new Announcer(this.#lookup, registry, redis, this.#shared)
   }
 
@@ -84,17 +84,21 @@ export class TenantResolver {
   /**
    * The tenant of a host with or without port, whatever its status; `undefined` for hosts that name nobody.
    *
-   * @throws FST_TENANCY_REGISTRY_UNAVAILABLE
+   * Such look-ups have a queue and a budget of their own: made-up hosts keep no request waiting.
+   *
+   * @throws FST_TENANCY_HOST_INVALID for what is no text, FST_TENANCY_REGISTRY_UNAVAILABLE, and FST_TENANCY_RATE_LIMITED
+   * when more than 300 hosts in a minute were nobody's.
    */
   async findHost (host: string): Promise<TenantRecord | undefined> {
+    if (typeof host !== 'string') throw new HostInvalidError('The host to look up must be a string')
     const question = this.#askHost(host)
-    return question && this.#lookup.find(question)
+    return question && this.#lookup.findHost(question)
   }
 
   /**
    * Whether a host is that of a tenant which is not deleted: for servers that ask before they obtain a certificate.
    *
-   * @throws FST_TENANCY_REGISTRY_UNAVAILABLE
+   * @throws as {@link findHost} does
    */
   async isKnownHost (host: string): Promise<boolean> {
     const tenant = await this.findHost(host)

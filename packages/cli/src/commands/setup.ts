@@ -60,5 +60,5 @@ export function printed ({ print = false, format }: PrintFlags): 'sql' | 'kysely
 
 function report (output: Output, done: string, { scripts, remarks }: SetupReport): void {
   for (const remark of remarks) output.log(remark)
-  output.result({ scripts, remarks }, () => scripts.length === 0 ? done : scripts.map(({ text }) => text).join('\n'))
+  output.result({ scripts, remarks }, () => scripts.length === 0 ? done : scripts.map(({ text }) => text).join('\n'), { script: true })
 }

@@ -1,4 +1,4 @@
-import { checkOptions, isolations, nonEmptyString, oneOf, positiveInteger } from '@fastify-tenancy/core'
+import { checkOptions, isolations, nameProblem, nonEmptyString, oneOf, planProblem, positiveInteger, settingsProblem, tenantBounds } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
 import type { CreateInput } from './create.ts'
@@ -7,24 +7,30 @@ import type { UpdateInput } from './update.ts'
 
 // What the calls of the manager are told: a name that nobody reads is a plan or a reason that was not set.
 
+const nameMessage = nameProblem('') ?? ''
+const planMessage = planProblem('') ?? ''
 const settingsMessage = 'must be an object of plain JSON values'
 // A copy as the registry will keep it: the caller's own is not to be frozen.
 const settings = v.pipe(
   v.custom<Readonly<Record<string, unknown>>>(given => typeof given === 'object' && given !== null && !Array.isArray(given) && jsonOf(given) !== undefined, settingsMessage),
-  v.transform(given => JSON.parse(jsonOf(given) ?? '{}') as Readonly<Record<string, unknown>>)
+  v.transform(given => JSON.parse(jsonOf(given) ?? '{}') as Readonly<Record<string, unknown>>),
+  v.check(given => settingsProblem(given) === undefined, 'must be at most 64 KiB of JSON')
 )
+
+const name = v.pipe(v.string(nameMessage), v.check(given => nameProblem(given) === undefined, nameMessage))
+const plan = v.pipe(v.string(planMessage), v.check(given => planProblem(given) === undefined, planMessage))
 
 // PostgreSQL has no text with it.
 const text = v.pipe(nonEmptyString, v.check(value => !value.includes('\0'), 'must not hold the character NUL'))
 
-const described = { name: v.optional(text), plan: v.optional(text), settings: v.optional(settings) }
+const described = { name: v.optional(name), plan: v.optional(plan), settings: v.optional(settings) }
 
 const createSchema = v.strictObject({
   ...described,
   // Their rules are those of the names, whoever breaks them.
   slug: v.custom<string>(() => true),
   id: v.optional(v.string('must be a string')),
-  domains: v.optional(v.array(v.string('must be a domain'), 'must be a list of domains')),
+  domains: v.optional(v.pipe(v.array(v.string('must be a domain'), 'must be a list of domains'), v.maxLength(tenantBounds.domains, 'must be at most 100 domains'))),
   isolation: v.optional(oneOf(...isolations)),
   shard: v.optional(nonEmptyString),
   database: v.optional(nonEmptyString)
