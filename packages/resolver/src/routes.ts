@@ -71,9 +71,9 @@ interface EarlierRoute {
 function earlierRoutes (app: FastifyInstance): EarlierRoute[] {
   const routes: EarlierRoute[] = []
   const parts: string[] = []
-  for (const line of app.printRoutes({ commonPrefix: false }).split('\n')) {
+  for (const line of app.printRoutes().split('\n')) {
     const [, margin = '', part = '', , methods] = /^((?:[│ ] {3})*)[├└]── (.*?)( \(([A-Z][A-Z, -]*)\)(?: \{.*)?)?$/.exec(line) ?? []
-    parts.splice(margin.length / 4, Infinity, part)
+    parts.splice(margin.length / 4, Infinity, part === '(empty root node)' ? '' : part)
     if (methods !== undefined) routes.push({ url: parts.join(''), methods })
   }
   return routes
