@@ -6,6 +6,7 @@ import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
 import { Runs, type TenancyLogger } from './runs.ts'
 import { openSharedRedis } from './shared-redis.ts'
 import { Tenancy } from './tenancy.ts'
+import { watchHealth } from './watch-health.ts'
 
 /** {@link Tenancy} without an application: whoever made it closes it. */
 export interface StandaloneTenancy extends Tenancy {
@@ -39,8 +40,13 @@ export async function createTenancy (given: TenancyOptions, { log = silent }: St
   const cache = options.cache && openCache(resolveCacheOptions({ ...options.cache, ...shared }, 'options.cache'), log)
   const runs = new Runs({ database, cache, log, watch: resolver.watch })
 
+  const suite = new Tenancy({ resolver, registry, database, redis, runs })
+  let unwatch: (() => void) | undefined
+
   // What was opened first is closed last: the others use it.
   const close = async (): Promise<void> => {
+    suite.beginClose()
+    unwatch?.()
     await runs.close(options.closeTimeout)
     await cache?.close()
     await closeResolver()
@@ -58,7 +64,8 @@ export async function createTenancy (given: TenancyOptions, { log = silent }: St
     await close()
     throw error
   }
-  return Object.assign(new Tenancy({ resolver, registry, database, redis, runs }), { close })
+  unwatch = watchHealth({ database, resolver, redis, hasOwnRegistry: options.registry !== undefined })
+  return Object.assign(suite, { close })
 }
 
 /** Gives the options back: they are typed where they are written, for a file that the application and the command share. */

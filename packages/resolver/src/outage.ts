@@ -11,7 +11,9 @@ export class Outage {
   /** When the last failure was that counts as one of the registry. */
   #failedAt = Number.NEGATIVE_INFINITY
   #askedAt = Number.NEGATIVE_INFINITY
-  #isOver = true
+  /** Whether the registry has answered since it failed. */
+  isOver = true
+  /** When it was last heard of: an answer or a failure. */
   heardAt: number
 
   /**
@@ -30,7 +32,7 @@ export class Outage {
 
   /** Called with each answer of the registry. */
   end (): void {
-    this.#isOver = true
+    this.isOver = true
     this.#failedAt = Number.NEGATIVE_INFINITY
     this.heardAt = this.#now()
   }
@@ -39,7 +41,7 @@ export class Outage {
   suspect (): void {
     const now = this.#now()
     this.heardAt = now
-    if (!this.#isOver) {
+    if (!this.isOver) {
       this.#failedAt = now
     } else if (now - this.#askedAt >= restAfterFailure) {
       this.#askedAt = now
@@ -49,7 +51,7 @@ export class Outage {
 
   async #confirm (): Promise<void> {
     if (!await this.#isConfirmed()) return
-    this.#isOver = false
+    this.isOver = false
     this.#failedAt = this.#now()
   }
 }

@@ -48,14 +48,15 @@ export class RegistryTier {
     return this.#outage.isOn
   }
 
-  /** When the registry was last heard of: an answer or a failure. Milliseconds of the tier's clock. */
-  get heardAt (): number {
-    return this.#outage.heardAt
+  /** Whether the registry has not answered since it failed. */
+  get isFailing (): boolean {
+    return !this.#outage.isOver
   }
 
-  /** Asks for a tenant that was found before, so that an outage is seen without traffic. Nothing where none was found. */
-  async probe (): Promise<void> {
-    if (this.#found !== undefined) await this.find(this.#found, 'known').catch(() => {})
+  /** Asks for a tenant that was found before, where nothing was heard for so many milliseconds: an outage is seen without traffic. */
+  probe (silence: number): void {
+    const isQuiet = this.#now() - this.#outage.heardAt >= silence
+    if (this.#found !== undefined && (isQuiet || this.isFailing)) this.find(this.#found, 'known').catch(() => {})
   }
 
   /** @throws FST_TENANCY_REGISTRY_UNAVAILABLE */

@@ -18,6 +18,8 @@ import { RegistryTurns } from './registry-turns.ts'
 export interface ResolverHealth {
   /** `'degraded'` while the registry or Redis fails: tenants that are remembered are served all the same. */
   readonly status: 'ok' | 'degraded'
+  /** Whether the registry answers. */
+  readonly registry: 'ok' | 'down'
   /** Tenants and unknown names that this process remembers. */
   readonly tenants: number
   readonly unknown: number
@@ -131,15 +133,22 @@ export class TenantResolver {
 
   health (): ResolverHealth {
     const { tenants, unknown } = this.#local.size
-    const isDegraded = this.#registry.isDown || (this.#redis !== undefined && this.#redis.health().status !== 'ok')
+    const isDown = this.#registry.isDown || this.#registry.isFailing
+    const isDegraded = isDown || (this.#redis !== undefined && this.#redis.health().status !== 'ok')
     return {
       status: isDegraded ? 'degraded' : 'ok',
+      registry: isDown ? 'down' : 'ok',
       tenants,
       unknown,
       registryReads: this.#registry.reads,
       registryFailures: this.#registry.failures,
       droppedRecords: this.#shared?.dropped ?? 0
     }
+  }
+
+  /** Asks the registry for a tenant that it knew, where nothing was heard of it for so many milliseconds: `health()` then tells of an outage without traffic. */
+  probeRegistry (silence: number): void {
+    this.#registry.probe(silence)
   }
 
   /** Begins to hear of changes. */
