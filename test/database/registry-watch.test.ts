@@ -9,6 +9,9 @@ import { connect } from '../support/sql.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/until.ts'
 
+/** A domain that is nearly as long as one may be. */
+const long = (n: number): string => `${`${'x'.repeat(60)}.`.repeat(3)}shop-${n}.${'y'.repeat(40)}.example`
+
 t.test('REG-08 every write is heard with all names that the tenant had or has, by whatever way it came, and a lost connection costs none', async t => {
   const url = await freshDatabase(t)
   const admin = await connect(t, url)
@@ -43,7 +46,6 @@ t.test('REG-08 every write is heard with all names that the tenant had or has, b
   await admin.query(`insert into tenancy.domains select 'a', 'claim-' || n || '.example' from generate_series(1, 40) n`)
   t.match(await next(() => admin.query('update tenancy.tenants set plan = \'pro\'')), { id: 'a', domains: [] }, 'EDG-16 a claim is no news')
   t.equal(heard.length, before + 1)
-  const long = (n: number): string => `${`${'x'.repeat(60)}.`.repeat(3)}shop-${n}.${'y'.repeat(40)}.example`
   await admin.query('insert into tenancy.domains select \'a\', name, now() from unnest($1::text[]) name', [Array.from({ length: 60 }, (_, n) => long(n))])
   await until(() => heard.slice(before).flatMap(change => change === 'all' ? [] : change.domains).includes(long(59)))
   await next(() => admin.query('update tenancy.tenants set plan = \'free\''))

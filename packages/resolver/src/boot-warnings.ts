@@ -16,7 +16,7 @@ export function warnOfEncapsulation (app: FastifyInstance): void {
  * and share its limits. Undefined where `trustProxy` is set.
  */
 export function forwardedForWarning (app: FastifyInstance): ((request: FastifyRequest) => void) | undefined {
-  if (Boolean(serverOptions(app)?.trustProxy)) return undefined
+  if (serverOptions(app)?.trustProxy) return undefined
   let isTold = false
   return ({ raw: { rawHeaders } }) => {
     if (isTold || !hasForwardedFor(rawHeaders)) return

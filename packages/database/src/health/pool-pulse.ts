@@ -35,11 +35,7 @@ export class PoolPulse {
       this.#heardBefore = this.#heard
       this.#status = 'ok'
     } else if (!this.#isAsking) {
-      this.#isAsking = true
-      void this.#ask().then(() => 'ok' as const, statusOf).then(status => {
-        this.#status = status
-        this.#isAsking = false
-      })
+      void this.#update()
     }
   }
 
@@ -49,6 +45,17 @@ export class PoolPulse {
 
   readonly #onRelease = (error: unknown): void => {
     if (!error) this.#heard++
+  }
+
+  async #update (): Promise<void> {
+    this.#isAsking = true
+    try {
+      await this.#ask()
+      this.#status = 'ok'
+    } catch (error) {
+      this.#status = statusOf(error)
+    }
+    this.#isAsking = false
   }
 
   /** On a connection that is idle, or else on one of its own: a pool whose connections are all at work says nothing of the server. */
