@@ -22,6 +22,10 @@ export function checkOptions<Output> (schema: v.GenericSchema<unknown, Output>, 
 
 /** The sentence for one issue of a schema. */
 export function explain (issue: v.BaseIssue<unknown>, name: string): string {
+  return printable(sentence(issue, name))
+}
+
+function sentence (issue: v.BaseIssue<unknown>, name: string): string {
   const where = [name, ...(issue.path ?? []).map(item => String(item.key))].join('.')
   if (issue.kind === 'schema' && issue.type === 'strict_object' && issue.expected === 'never') return `${where} is not a known option: remove it or mend its name`
   if (issue.kind === 'schema' && issue.received === 'undefined' && issue.type === 'strict_object') return `${where} is required`
@@ -34,7 +38,7 @@ function show (value: unknown, where: string): string {
   if (typeof value === 'string') {
     const isAddress = /(?:url|database|redis)$/i.test(where) && value !== ''
     if (/secret|password|token/i.test(where) || (isAddress && !/^[a-z+]+:\/\//i.test(value))) return `a string of ${value.length} characters`
-    return `'${printable(value.replace(/\/\/.*@/s, '//***@').replace(/\?.*/s, '?***').slice(0, 60))}'`
+    return `'${value.replace(/\/\/.*@/s, '//***@').replace(/\?.*/s, '?***').slice(0, 60)}'`
   }
   if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object'
   return typeof value === 'function' ? 'a function' : String(value)
