@@ -31,6 +31,9 @@ export interface InitOptions {
 // Which SQL files a database has: the comment on the schema, which every login can read.
 const comment = 'fastify-tenancy'
 
+/** The number of the newest SQL file of this version of the suite. */
+export const newestVersion: number = sqlFiles.at(-1)?.version ?? 0
+
 /** The number of the newest SQL file, from the comment on schema `tenancy`; undefined when the comment is not ours. */
 export function versionOf (schemaComment: string): number | undefined {
   const [name, version] = schemaComment.split(' ')

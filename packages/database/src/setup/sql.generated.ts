@@ -618,7 +618,7 @@ revoke all on function tenancy.record_change() from public;
 `
   },
   {
-    version: 10,
+    version: 16,
     name: 'installation',
     sql: `-- Which installation this database is: a name that every key and channel of Redis carries. A copy of the database is another
 -- installation, so the name counts only together with the server and the database that it was made for.
@@ -648,43 +648,6 @@ $$;
 
 revoke all on function tenancy.place(), tenancy.installation() from public;
 grant execute on function tenancy.installation() to :"registry";
-
--- News of a tenant names its proved domains, since only these lead to it. A claim is no news: it changes no answer.
--- A notification holds 8,000 bytes, so that many domains are told in several.
-create or replace function tenancy.announce() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp
-as $$
-declare
-  before jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) end;
-  after jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) end;
-  tenant text := coalesce(after, before) ->> case tg_table_name when 'tenants' then 'id' else 'tenant_id' end;
-  known_slugs json;
-  domain_part json;
-begin
-  if tg_table_name = 'domains' and coalesce(before ->> 'verified_at', after ->> 'verified_at') is null then
-    return null;
-  end if;
-  select coalesce(json_agg(distinct name), '[]') into known_slugs from (
-    select slug from tenancy.tenants where id = tenant union select before ->> 'slug' union select after ->> 'slug'
-  ) slugs (name) where name is not null;
-  -- 25 names of at most 253 bytes.
-  for domain_part in
-    with known (name) as (
-      select domain from tenancy.domains where tenant_id = tenant and verified_at is not null
-      union select before ->> 'domain' union select after ->> 'domain'
-    )
-    select json_agg(name order by name) from (
-      select name, (row_number() over (order by name) - 1) / 25 as part from known where name is not null
-    ) parts group by part
-  loop
-    perform pg_notify('tenancy', json_build_object('id', tenant, 'slugs', known_slugs, 'domains', domain_part)::text);
-  end loop;
-  if not found then
-    perform pg_notify('tenancy', json_build_object('id', tenant, 'slugs', known_slugs, 'domains', '[]'::json)::text);
-  end if;
-  return null;
-end
-$$;
 
 -- A tenant has at most 100 domains, claims included.
 create function tenancy.bound_domains() returns trigger
