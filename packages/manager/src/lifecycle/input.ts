@@ -7,8 +7,6 @@ import type { UpdateInput } from './update.ts'
 
 // What the calls of the manager are told: a name that nobody reads is a plan or a reason that was not set.
 
-const nameMessage = nameProblem('') ?? ''
-const planMessage = planProblem('') ?? ''
 const settingsMessage = 'must be an object of plain JSON values'
 // A copy as the registry will keep it: the caller's own is not to be frozen.
 const settings = v.pipe(
@@ -17,11 +15,11 @@ const settings = v.pipe(
   v.check(given => settingsProblem(given) === undefined, 'must be at most 64 KiB of JSON')
 )
 
-const name = v.pipe(v.string(nameMessage), v.check(given => nameProblem(given) === undefined, nameMessage))
-const plan = v.pipe(v.string(planMessage), v.check(given => planProblem(given) === undefined, planMessage))
-
 // PostgreSQL has no text with it.
 const text = v.pipe(nonEmptyString, v.check(value => !value.includes('\0'), 'must not hold the character NUL'))
+
+const name = v.pipe(text, v.check(given => nameProblem(given) === undefined, nameProblem('')))
+const plan = v.pipe(text, v.check(given => planProblem(given) === undefined, planProblem('')))
 
 const described = { name: v.optional(name), plan: v.optional(plan), settings: v.optional(settings) }
 
