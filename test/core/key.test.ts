@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
 
-import { addressKey, cacheChannel, invalidationChannel, lookupKey, processesKey, roleName, tenantIdentifier, tenantKey, type KeySpace } from '@fastify-tenancy/core'
+import { addressKey, cacheChannel, installationKey, installationProblem, invalidationChannel, lookupKey, processesKey, roleName, tenantIdentifier, tenantKey, tenantKeyPrefix, type KeySpace } from '@fastify-tenancy/core'
 
 const spaces: readonly KeySpace[] = ['cache', 'cache-epoch', 'cache-tag', 'limit', 'limit-client', 'limit-route', 'lock']
 
@@ -45,6 +45,20 @@ t.test('all keys of a tenant share one Cluster slot and no other part of a key c
     t.throws(() => lookupKey('slug', bad), TypeError)
     t.throws(() => addressKey(bad), TypeError)
   }
+})
+
+t.test('EDG-01 no key of one installation is a key of another, and the hash tag stays the tenant\'s', async t => {
+  const keys = [...spaces.map(space => tenantKey('acme', space, 'a:{b}')), lookupKey('slug', 'acme'), lookupKey('id', 'acme'), addressKey('192.0.2.1'), processesKey, invalidationChannel, cacheChannel]
+  const names = ['a', 'slug', 'a-b', 'acme', 'processes', '1f3a0c22-0000-4000-8000-000000000000']
+  const made = names.flatMap(name => keys.map(key => installationKey(name, key)))
+  t.equal(new Set([...made, ...keys]).size, made.length + keys.length)
+  for (const name of names) {
+    t.equal(installationProblem(name), undefined)
+    t.match(installationKey(name, tenantKey('acme', 'cache', '{x}')), new RegExp(`^tenancy:${name}:\\{acme\\}:cache:`))
+    t.ok(installationKey(name, tenantKey('acme', 'cache', 'x')).startsWith(installationKey(name, tenantKeyPrefix('acme'))))
+  }
+  for (const bad of ['', 'a:b', '{a}', 'a b', 'a*', 'x'.repeat(64), 'ä', 7, undefined]) t.ok(installationProblem(bad), String(bad))
+  t.throws(() => installationKey('a', 'greeting'), TypeError)
 })
 
 t.test('an id that looks like the hash of another does not get its identifier', async t => {

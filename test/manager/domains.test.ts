@@ -121,7 +121,7 @@ t.test('a function may answer in the place of DNS servers; wrong options are nam
   await world.admin('update tenancy.domains set token = \'part one of it, part two\'')
   t.match(await world.manager.domains.verify({ slug: 'acme' }, 'shop.com'), { status: 'verified' })
   t.same(asked, ['_tenancy.shop.com'])
-  for (const [more, message] of [[{ baseDomain: 'https://x' }, /options\.baseDomain must be a domain/], [{ hosts: ['example.com'] }, /options\.hosts must hold patterns/], [{ dns: { servers: [] } }, /options\.dns\.servers must name at least one/], [{ dns: { misses: 0 } }, /options\.dns\.misses must be a positive integer/]] as const) {
+  for (const [more, message] of [[{ baseDomain: 'https://x' }, /options\.baseDomain must be a domain/], [{ hosts: ['example.com'] }, /options\.hosts\.0 must be a host with one/], [{ dns: { servers: [] } }, /options\.dns\.servers must name at least one/], [{ dns: { misses: 0 } }, /options\.dns\.misses must be a positive integer/]] as const) {
     t.throws(() => world.another(more as never), { code: 'FST_TENANCY_OPTION_INVALID', message })
   }
 })

@@ -40,13 +40,13 @@ t.test('on a Cluster of three records are shared, changes are heard, and turns a
     return keys.flat().length === inputs.length ? keys.map(({ length }) => length) : undefined
   }, 20_000)
   const { reads } = registry
-  for (const { lookup } of [one, two]) lookup.distrust()
   await until(async () => {
     const before = registry.reads
-    for (const { slug } of inputs) await Promise.all([one.find({ slug }), two.find({ slug })])
-    return registry.reads === before
+    const three = await node()
+    for (const { slug } of inputs) await three.find({ slug })
+    return registry.reads - before < inputs.length
   })
-  t.ok(reads >= inputs.length && registry.reads - reads < inputs.length, 'what one has found, both take from Redis')
+  t.ok(reads >= inputs.length, 'what one has found, another takes from Redis')
   t.ok(sizes.every(size => size > 0), `the control: every node holds some (${sizes.join(', ')})`)
   t.ok((await Promise.all(admins.map(admin => admin.keys('*')))).flat().includes(`app:${lookupKey('slug', 's0')}`))
 

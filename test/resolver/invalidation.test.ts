@@ -1,5 +1,6 @@
 // How a change of a tenant reaches another real process.
 import { postgresRegistry } from '@fastify-tenancy/database'
+import { createManager } from '@fastify-tenancy/manager'
 import { openResolver, resolveResolverOptions, type TenantResolver } from '@fastify-tenancy/resolver'
 import { Redis, type RedisOptions } from 'ioredis'
 import pg from 'pg'
@@ -104,4 +105,31 @@ t.test('REG-08 through a pooler LISTEN hears nothing: that is said at boot, and 
   await setPlan('pooled')
   await heard
   t.equal((await on.admin("select from pg_stat_activity where datname = current_database() and query = 'listen tenancy'")).length, 0)
+})
+
+t.test('CHG-01 through a pooler, with Redis: what the manager does reaches every process by Redis', { skip: noRedis || noPgBouncer }, async t => {
+  const pooled = await pgBouncer(t, on.registryUrl)
+  const redis = freshRedisOptions()
+  const app = await served(t, { redis, resolver: { cache: long } }, { ...on, registryUrl: pooled })
+  t.match(app.log, /where LISTEN hears nothing/, 'control: it hears nothing of the database')
+  const manager = createManager({ database: { url: on.url, ownerUrl: on.ownerUrl }, tables: on.tables, rls: { secret: on.secret ?? '' }, redis })
+  t.teardown(() => manager.close())
+  const acme = { id: 'id-acme' }
+  const seen = async (part: string, change: () => Promise<unknown>): Promise<void> => {
+    const heard = app.tell('waitFor', host, part)
+    await change()
+    await heard
+    t.pass(part)
+  }
+  await seen('TENANT_SUSPENDED', () => manager.suspend(acme))
+  await seen('"slug":"acme"', () => manager.resume(acme))
+  await seen('"plan":"told"', () => manager.update(acme, { plan: 'told' }))
+  await seen('TENANT_UNKNOWN', () => manager.rename(acme, 'apex'))
+  await seen('"slug":"acme"', () => manager.rename(acme, 'acme'))
+  t.same(Object.keys(await app.tell('ask', 'newcomer.example.com', '/', 1)), ['404 {"statusCode":404,"code":"FST_TENANCY_TENANT_UNKNOWN","error":"Not Found","message":"There is no such tenant"}'])
+  const created = app.tell('waitFor', 'newcomer.example.com', '"slug":"newcomer"')
+  await manager.create({ slug: 'newcomer' })
+  await created
+  await seen('TENANT_UNKNOWN', () => manager.delete(acme))
+  await seen('"slug":"acme"', () => manager.resume(acme))
 })

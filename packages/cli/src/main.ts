@@ -1,4 +1,4 @@
-import { OptionInvalidError } from '@fastify-tenancy/core'
+import { OptionInvalidError, printable } from '@fastify-tenancy/core'
 import { CommanderError } from 'commander'
 import type { Readable, Writable } from 'node:stream'
 
@@ -38,12 +38,12 @@ export async function main (argv: readonly string[], streams: Streams = process)
 
 function report (error: unknown, streams: Streams, isJson: boolean): number {
   if (isJson) printError(error, streams)
-  streams.stderr.write(`${masker([])(`error: ${error instanceof Error ? error.message : String(error)}`)}\n`)
+  streams.stderr.write(`${masker([])(printable(`error: ${error instanceof Error ? error.message : String(error)}`, { breaks: true }))}\n`)
   return error instanceof OptionInvalidError || error instanceof UsageError ? exitCode.usage : exitCode.failed
 }
 
 /** The document of a command that has no result. */
 function printError (error: unknown, { stdout }: Streams): void {
   const { message, code } = error instanceof Error ? error as Error & { code?: string } : { message: String(error), code: undefined }
-  stdout.write(`${masker([])(JSON.stringify({ error: { ...(code !== undefined && { code }), message } }, null, 2))}\n`)
+  stdout.write(`${masker([])(printable(JSON.stringify({ error: { ...(code !== undefined && { code }), message } }, null, 2), { breaks: true }))}\n`)
 }

@@ -1,3 +1,4 @@
+import { printable } from '@fastify-tenancy/core'
 import Table from 'cli-table3'
 
 import { masker } from './mask.ts'
@@ -17,23 +18,28 @@ export class Output {
     this.#mask = masker(secrets)
   }
 
-  /** The result of the command: called once, when nothing more is logged. `text` makes what a person reads. */
-  result (value: unknown, text: () => string): void {
+  /**
+   * The result of the command: called once, when nothing more is logged. `text` makes what a person reads.
+   * Characters that act on a terminal are escaped, but in a script, which must stay what it is.
+   */
+  result (value: unknown, text: () => string, { script = false }: { readonly script?: boolean } = {}): void {
     this.#progress?.stop()
     const shown = this.json ? JSON.stringify(value, null, 2) : text()
-    if (shown !== '') this.#streams.stdout.write(`${this.#mask(shown)}\n`)
+    if (shown !== '') this.#streams.stdout.write(`${this.#mask(script && !this.json ? shown : printable(shown, { breaks: true }))}\n`)
   }
 
   /** A line for the person who waits. */
   log (line: string): void {
-    const masked = this.#mask(line)
-    if (this.#progress === undefined) this.#streams.stderr.write(`${masked}\n`)
-    else this.#progress.log(masked)
+    const shown = this.#mask(printable(line))
+    if (this.#progress === undefined) this.#streams.stderr.write(`${shown}\n`)
+    else this.#progress.log(shown)
   }
 
   /** Shows progress from now on. Lines are printed above its bars, and the result below them. */
   startProgress (): ProgressView {
-    this.#progress = showProgress(this.#streams.stderr, line => { this.#streams.stderr.write(`${this.#mask(line)}\n`) })
+    this.#progress = showProgress(this.#streams.stderr, line => {
+      this.#streams.stderr.write(`${this.#mask(printable(line))}\n`)
+    })
     return this.#progress
   }
 }
@@ -46,12 +52,12 @@ export function table (head: readonly string[], rows: readonly (readonly (string
     style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': 2 },
     chars: Object.fromEntries(['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right', 'left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid', 'middle'].map(part => [part, '']))
   })
-  for (const row of rows) shown.push([...row])
+  for (const row of rows) shown.push(row.map(cell => typeof cell === 'string' ? printable(cell) : cell))
   return shown.toString().replace(/ +$/gm, '')
 }
 
 /** Name and value, a line each. */
 export function fields (values: Readonly<Record<string, string | number>>): string {
   const width = Math.max(...Object.keys(values).map(name => name.length))
-  return Object.entries(values).map(([name, value]) => `${name.padEnd(width)}  ${value}`).join('\n')
+  return Object.entries(values).map(([name, value]) => `${name.padEnd(width)}  ${printable(String(value))}`).join('\n')
 }

@@ -1,3 +1,4 @@
+import { printable } from '@fastify-tenancy/core'
 import { Command } from 'commander'
 import { createRequire } from 'node:module'
 
@@ -29,7 +30,7 @@ export function buildProgram (runner: Runner): Command {
     .option('--yes', 'do not ask before what cannot be undone')
     .showHelpAfterError('(tenancy help shows all commands)')
     .exitOverride()
-    .configureOutput({ writeOut: text => { stdout.write(text) }, writeErr: text => { stderr.write(mask(text)) } })
+    .configureOutput({ writeOut: text => { stdout.write(text) }, writeErr: text => { stderr.write(mask(printable(text, { breaks: true }))) } })
   for (const add of [addSetupCommands, addTenantCommands, addDomainCommands, addEndCommands, addDataCommands, addMigrateCommands, addDoctorCommand, addLimitsCommand]) add(program, runner)
   return program
 }

@@ -1,12 +1,17 @@
+export { boundsProblem, nameProblem, planProblem, settingsProblem, tenantBounds } from './bounds.ts'
+export { normalDomain } from './domain.ts'
 export { fromEnvelope, toEnvelope, type TenantEnvelope } from './envelope.ts'
 export * from './errors.ts'
+export { parseHost } from './host.ts'
+export { HostPatterns, patternOf, slugPatternProblem, type Misreading } from './host-pattern.ts'
 export { idProblem } from './id.ts'
 export {
-  addressKey, cacheChannel, installationKey, installationProblem, invalidationChannel, lookupKey, lookupLockKey, processesKey, pulseKey, roleName,
+  addressKey, cacheChannel, installationKey, installationKeys, installationProblem, invalidationChannel, lookupKey, lookupLockKey, processesKey, pulseKey, roleName,
   tenantIdentifier, tenantKey, tenantKeyPrefix, tenantRole, unreadyDatabase, type KeySpace
 } from './key.ts'
 export { memoryRegistry } from './memory-registry.ts'
 export { bool, checkOptions, duration, explain, fn, instance, nonEmptyString, oneOf, positiveInteger, secretSchema, timeout } from './options.ts'
+export { printable } from './printable.ts'
 export type { Register } from './register.ts'
 export type { TenantChange, TenantChanges, TenantFilter, TenantRegistry } from './registry.ts'
 export { resolveRouteTenancy, type ResolvedRouteTenancy, type RouteTenancy, type TenancyMode } from './route.ts'

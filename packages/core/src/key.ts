@@ -51,8 +51,19 @@ export function tenantKeyPrefix (id: string): string {
  * @throws TypeError for a key that was not made here.
  */
 export function installationKey (installation: string, key: string): string {
-  if (!key.startsWith(`${prefix}:`)) throw new TypeError('a key of Redis must be made by core\'s key.ts')
-  return `${prefix}:${installation}${key.slice(prefix.length)}`
+  return installationKeys(installation)(key)
+}
+
+/** {@link installationKey} of one installation, for callers that make many. */
+export function installationKeys (installation: string): (key: string) => string {
+  const problem = installationProblem(installation)
+  if (problem !== undefined) throw new TypeError(`the name of an installation ${problem}`)
+  const start = `${prefix}:`
+  const head = `${prefix}:${installation}:`
+  return key => {
+    if (!key.startsWith(start)) throw new TypeError('a key of Redis must be made by core\'s key.ts')
+    return head + key.slice(start.length)
+  }
 }
 
 /** Says what is wrong with the name of an installation, in words that finish a sentence; undefined when nothing is. */

@@ -1,3 +1,5 @@
+import { boundsProblem } from './bounds.ts'
+import { normalDomain } from './domain.ts'
 import { TenantUnknownError, tenantConflict } from './errors.ts'
 import type { TenantChanges, TenantFilter, TenantRegistry } from './registry.ts'
 import { slugProblem } from './slug.ts'
@@ -17,6 +19,7 @@ class MemoryRegistry implements TenantRegistry {
 
   add (input: TenantInput): TenantRecord {
     const tenant = createTenant(input)
+    assertBounds(input)
     if (this.#byId.has(tenant.id)) throw tenantConflict('the id is taken')
     this.#put(tenant, undefined)
     return tenant
@@ -27,7 +30,7 @@ class MemoryRegistry implements TenantRegistry {
   }
 
   async findByDomain (domain: string): Promise<TenantRecord | undefined> {
-    return this.#byDomain.get(domain)
+    return this.#byDomain.get(normalDomain(domain))
   }
 
   async findById (id: string): Promise<TenantRecord | undefined> {
@@ -48,6 +51,7 @@ class MemoryRegistry implements TenantRegistry {
     const old = this.#byId.get(id)
     if (old === undefined) throw new TenantUnknownError()
     if (old.version !== expectedVersion) throw tenantConflict('the tenant was changed by somebody else: read it again')
+    assertBounds(changes)
     const tenant = createTenant({ ...old, ...changes, id, createdAt: old.createdAt, updatedAt: new Date(), version: old.version + 1 })
     this.#put(tenant, old)
     return tenant
@@ -70,6 +74,11 @@ class MemoryRegistry implements TenantRegistry {
     this.#bySlug.set(tenant.slug, tenant)
     for (const domain of tenant.domains) this.#byDomain.set(domain, tenant)
   }
+}
+
+function assertBounds (input: Parameters<typeof boundsProblem>[0]): void {
+  const problem = boundsProblem(input)
+  if (problem !== undefined) throw tenantConflict(problem)
 }
 
 function matches (tenant: TenantRecord, filter: TenantFilter): boolean {

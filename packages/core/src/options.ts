@@ -3,6 +3,7 @@ import * as v from 'valibot'
 
 import { OptionInvalidError } from './errors.ts'
 import { misplacedArray } from './misplaced-array.ts'
+import { printable } from './printable.ts'
 
 /**
  * Checks what a caller gave against a schema and returns it with defaults filled in, frozen; the caller's object stays as it was.
@@ -16,11 +17,15 @@ export function checkOptions<Output> (schema: v.GenericSchema<unknown, Output>, 
   if (misplaced !== undefined) throw new OptionInvalidError(`${[name, ...misplaced.path].join('.')} ${misplaced.message}, got an array`)
   const result = v.safeParse(schema, input, { abortEarly: true })
   if (!result.success) throw new OptionInvalidError(explain(result.issues[0], name))
-  return freezePlain(result.output)
+  return freezeOwn(result.output, plainPartsOf(input))
 }
 
 /** The sentence for one issue of a schema. */
 export function explain (issue: v.BaseIssue<unknown>, name: string): string {
+  return printable(sentence(issue, name))
+}
+
+function sentence (issue: v.BaseIssue<unknown>, name: string): string {
   const where = [name, ...(issue.path ?? []).map(item => String(item.key))].join('.')
   if (issue.kind === 'schema' && issue.type === 'strict_object' && issue.expected === 'never') return `${where} is not a known option: remove it or mend its name`
   if (issue.kind === 'schema' && issue.received === 'undefined' && issue.type === 'strict_object') return `${where} is required`
@@ -39,16 +44,25 @@ function show (value: unknown, where: string): string {
   return typeof value === 'function' ? 'a function' : String(value)
 }
 
-// What instance() let pass: the caller's, never frozen, even where it is a plain object with methods.
-const instances = new WeakSet<object>()
-
-// Instances (a client, a pool, a registry) are the caller's and stay as they are.
-function freezePlain<T> (value: T): T {
-  if (typeof value !== 'object' || value === null || Object.isFrozen(value) || instances.has(value)) return value
-  const prototype: unknown = Object.getPrototypeOf(value)
-  if (prototype !== Object.prototype && prototype !== Array.prototype && prototype !== null) return value
-  for (const inner of Object.values(value)) freezePlain(inner)
+// A schema may pass an object of the caller's on as it is: a registry, a client, a document. It may have state, and is never frozen.
+function freezeOwn<T> (value: T, callers: ReadonlySet<unknown>): T {
+  if (!isPlain(value) || Object.isFrozen(value) || callers.has(value)) return value
+  for (const inner of Object.values(value)) freezeOwn(inner, callers)
   return Object.freeze(value)
+}
+
+/** All plain objects and arrays that can be reached from here through such. */
+function plainPartsOf (value: unknown, found = new Set<unknown>()): ReadonlySet<unknown> {
+  if (!isPlain(value) || found.has(value)) return found
+  found.add(value)
+  for (const descriptor of Object.values(Object.getOwnPropertyDescriptors(value))) plainPartsOf(descriptor.value, found)
+  return found
+}
+
+function isPlain (value: unknown): value is object {
+  if (typeof value !== 'object' || value === null) return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === Array.prototype || prototype === null
 }
 
 const durationMessage = "must be a duration with a unit, such as '250ms', '30s' or '5m'"
@@ -105,9 +119,7 @@ export function fn<T extends (...args: never[]) => unknown> (): v.GenericSchema<
 export function instance<T> (what: string, ...methods: string[]): v.GenericSchema<T> {
   return v.custom<T>(value => {
     if (typeof value !== 'object' || value === null) return false
-    if (!methods.every(method => typeof (value as Record<string, unknown>)[method] === 'function')) return false
-    instances.add(value)
-    return true
+    return methods.every(method => typeof (value as Record<string, unknown>)[method] === 'function')
   }, `must be ${what}`)
 }
 

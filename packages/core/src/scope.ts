@@ -176,6 +176,11 @@ export class RequestTenancy {
   source: string | undefined
   /** Why this request will be refused. Stored instead of thrown, so that the limiter still counts the request. */
   refusal: Error | undefined
+  /**
+   * Whether the request's claim names the tenant of its host, as far as can be told before authentication. Set where claims are read.
+   * A request that is refused before its claim is checked must learn nothing of the tenant.
+   */
+  seemsToAgree: (() => boolean) | undefined
   /** Has a scope end with the connection instead of the reply; undefined where there is no connection. */
   readonly onDetach: ((scope: TenantScope) => TenantWork) | undefined
 

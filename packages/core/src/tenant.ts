@@ -1,3 +1,4 @@
+import { normalDomain } from './domain.ts'
 import { tenantConflict } from './errors.ts'
 import { idProblem } from './id.ts'
 import { slugProblem } from './slug.ts'
@@ -72,7 +73,7 @@ export function createTenant (input: TenantInput): TenantRecord {
     plan: input.plan ?? 'free',
     isolation: input.isolation ?? 'rls',
     placement: { ...(input.placement ?? { shard: 'default' }) },
-    domains: [...(input.domains ?? [])],
+    domains: (input.domains ?? []).map(normalDomain),
     settings: structuredClone(input.settings ?? {}),
     createdAt: new FrozenDate(input.createdAt ?? now),
     updatedAt: new FrozenDate(input.updatedAt ?? now),

@@ -5,6 +5,8 @@ import type pg from 'pg'
 import { reportBreach } from './breach.ts'
 import { defaultPoolSettings, isEmbedded, isEmbeddedPool, openPool } from './connection/open-pool.ts'
 import { bootRefusal } from './doctor/boot.ts'
+import type { ServerStatus } from './health/pool-pulse.ts'
+import { Pulses } from './health/pulses.ts'
 import { TenantDialect } from './kysely/dialect.ts'
 import { TenantDriver } from './kysely/driver.ts'
 import { TenantHandle } from './kysely/handle.ts'
@@ -28,7 +30,12 @@ import type { GlobalKysely, RequestDatabase, TenantKysely } from './types.ts'
 
 /** How the database does, from what was last seen. */
 export interface DatabaseHealth {
-  readonly status: 'ok' | 'down'
+  /** `'down'`: no shard answers. `'degraded'`: one of several does not, or a server takes no more connections. */
+  readonly status: ServerStatus
+  /** Each shard by name; `'default'` is that of `database.url`. */
+  readonly shards: Readonly<Record<string, ServerStatus>>
+  /** The server of the registry, where that is not a registry of the user's own. */
+  readonly registry: ServerStatus
   /** Connections of this process, and callers that wait for one. */
   readonly connections: number
   readonly waiting: number
@@ -68,6 +75,8 @@ export class TenancyDatabase {
   readonly queries: ObservedQueries | undefined
   readonly #log: Log | undefined
   readonly #observers: (() => void)[] = []
+  readonly #shardPulses: Pulses
+  readonly #registryPulse: Pulses | undefined
   #booting: Promise<LevelReport> | undefined
   #isEnded = false
 
@@ -86,6 +95,9 @@ export class TenancyDatabase {
     // On connections that tenants use as well, a look-up must not meet what they left.
     const lookUps = this.#lookUps = this.#registryPool ?? this.#homes.default.pool.lookUps
     if (options.registry instanceof TableRegistry) options.registry.connect(lookUps)
+    this.#shardPulses = new Pulses(this.#homes.pools)
+    const isOurs = options.registry === undefined || options.registry instanceof TableRegistry
+    this.#registryPulse = isOurs ? new Pulses([['registry', registryPool]]) : undefined
     this.#heard = options.registry === undefined && !isEmbeddedPool(registryPool) ? registryPool : undefined
     this.registry = options.registry ?? postgresRegistry(lookUps, this.#heard && { listen: () => openListener(registryPool), onCatalog: () => this.forgetNames() })
   }
@@ -173,15 +185,28 @@ export class TenancyDatabase {
     this.#system.forgetNames()
   }
 
+  /** Begins to look after the servers, also without traffic; {@link close} ends it. */
+  watchHealth (): void {
+    if (this.#isEnded) return
+    this.#shardPulses.start()
+    this.#registryPulse?.start()
+  }
+
+  /** From what was heard in the last seconds. */
   health (): DatabaseHealth {
     const [homes, system] = [this.#homes, this.#system]
-    return { status: this.#isEnded ? 'down' : 'ok', connections: homes.connections + system.connections, waiting: homes.waiting + system.waiting }
+    const shards = this.#shardPulses.status()
+    const states = Object.values(shards)
+    const status = this.#isEnded || states.every(state => state === 'down') ? 'down' : states.every(state => state === 'ok') ? 'ok' : 'degraded'
+    return { status, shards, registry: this.#registryPulse?.status()['registry'] ?? 'ok', connections: homes.connections + system.connections, waiting: homes.waiting + system.waiting }
   }
 
   /** Ends the pools that were opened here; one that was passed in stays open. */
   async close (): Promise<void> {
     if (this.#isEnded) return
     this.#isEnded = true
+    this.#shardPulses.stop()
+    this.#registryPulse?.stop()
     for (const end of this.#observers) end()
     await Promise.all([this.#system.close(), this.#homes.close(), this.#registryPool?.end()])
   }

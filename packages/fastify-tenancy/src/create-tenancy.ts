@@ -6,6 +6,7 @@ import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
 import { Runs, type TenancyLogger } from './runs.ts'
 import { openSharedRedis } from './shared-redis.ts'
 import { Tenancy } from './tenancy.ts'
+import { watchHealth } from './watch-health.ts'
 
 /** {@link Tenancy} without an application: whoever made it closes it. */
 export interface StandaloneTenancy extends Tenancy {
@@ -34,13 +35,18 @@ export async function createTenancy (given: TenancyOptions, { log = silent }: St
   })
   const shared = redis === undefined ? {} : { redis }
   const registry = options.registry ?? database.registry
-  const { resolver, close: closeResolver } = openResolver(resolveResolverOptions({ ...options.resolver, ...shared, registry }, 'options.resolver'))
+  const { resolver, checkSlugs, close: closeResolver } = openResolver(resolveResolverOptions({ ...options.resolver, ...shared, registry }, 'options.resolver'))
   database.onFenced = tenant => { resolver.doubt(tenant) }
   const cache = options.cache && openCache(resolveCacheOptions({ ...options.cache, ...shared }, 'options.cache'), log)
   const runs = new Runs({ database, cache, log, watch: resolver.watch })
 
+  const suite = new Tenancy({ resolver, registry, database, redis, runs })
+  let unwatch: (() => void) | undefined
+
   // What was opened first is closed last: the others use it.
   const close = async (): Promise<void> => {
+    suite.beginClose()
+    unwatch?.()
     await runs.close(options.closeTimeout)
     await cache?.close()
     await closeResolver()
@@ -50,14 +56,16 @@ export async function createTenancy (given: TenancyOptions, { log = silent }: St
   try {
     const { level, reasons, warnings = [] } = await database.boot()
     log[level < 3 ? 'warn' : 'info']({ isolationLevel: `L${level}`, reasons }, `tenancy: isolation level L${level}`)
-    for (const warning of warnings) log.warn({}, `tenancy: ${warning}`)
+    const misfit = await checkSlugs()
+    for (const warning of [...warnings, ...(misfit === undefined ? [] : [misfit])]) log.warn({}, `tenancy: ${warning}`)
     await resolver.start()
     await cache?.start()
   } catch (error) {
     await close()
     throw error
   }
-  return Object.assign(new Tenancy({ resolver, registry, database, redis, runs }), { close })
+  unwatch = watchHealth({ database, resolver, redis, hasOwnRegistry: options.registry !== undefined })
+  return Object.assign(suite, { close })
 }
 
 /** Gives the options back: they are typed where they are written, for a file that the application and the command share. */

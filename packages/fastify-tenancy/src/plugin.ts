@@ -12,6 +12,7 @@ import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
 import { Runs } from './runs.ts'
 import { openSharedRedis } from './shared-redis.ts'
 import { Tenancy } from './tenancy.ts'
+import { watchHealth } from './watch-health.ts'
 
 const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, given: TenancyOptions) => {
   const options = resolveTenancyOptions(given)
@@ -41,7 +42,13 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
   const cache = options.cache === undefined ? undefined : app.tenantCache
   const runs = new Runs({ database, cache, log: app.log, watch: resolver.watch })
   closeInTime(app, { runs, prolonged: resolver.prolonged }, options.closeTimeout)
-  app.decorate('tenancy', new Tenancy({ resolver, registry, database, redis, runs }))
+  const limits = options.rateLimit === undefined ? undefined : () => app.tenantRateLimit.health().file
+  const suite = new Tenancy({ resolver, registry, database, redis, runs, limits })
+  app.decorate('tenancy', suite)
+  let unwatch: (() => void) | undefined
+  app.addHook('onReady', async () => { unwatch = watchHealth({ database, resolver, redis, hasOwnRegistry: options.registry !== undefined }) })
+  app.addHook('preClose', async () => { suite.beginClose() })
+  app.addHook('onClose', async () => { unwatch?.() })
 }
 
 /**

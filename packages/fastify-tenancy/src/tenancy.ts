@@ -1,5 +1,6 @@
 import { fromEnvelope, resolveTenantRef, statusRefusal, TenantUnknownError, toEnvelope, type TenantRef, type TenantRegistry, type TenantWork } from '@fastify-tenancy/core'
-import type { DatabaseHealth, GlobalKysely, SystemAccessOptions, SystemWork, TenancyDatabase } from '@fastify-tenancy/database'
+import type { ServerStatus, DatabaseHealth, GlobalKysely, SystemAccessOptions, SystemWork, TenancyDatabase } from '@fastify-tenancy/database'
+import type { LimitsFileHealth } from '@fastify-tenancy/rate-limit'
 import type { RedisHealth, TenancyRedis } from '@fastify-tenancy/redis'
 import type { ResolverHealth, TenantResolver } from '@fastify-tenancy/resolver'
 
@@ -7,9 +8,16 @@ import { resolveForEachOptions, resolveRunOptions, type ForEachOptions, type Run
 import { forEach, type ForEachResult } from './for-each.ts'
 import type { Runs } from './runs.ts'
 
-/** How the parts of the suite do. */
+/** How the parts of the suite do, from what was seen in the last seconds. */
 export interface TenancyHealth {
+  /** `'down'`: no database answers. `'degraded'`: something else does not, and the rest is served. */
   readonly status: 'ok' | 'degraded' | 'down'
+  /** What is not well, by name: `'registry'`, `'shard eu'`, `'redis'`, `'limits file'`. */
+  readonly down: readonly string[]
+  readonly registry: ServerStatus
+  readonly shards: Readonly<Record<string, ServerStatus>>
+  /** Undefined where there is no limits file. */
+  readonly limits: LimitsFileHealth | undefined
   readonly resolver: ResolverHealth
   readonly database: DatabaseHealth
   /** Undefined where no redis is configured. */
@@ -23,11 +31,14 @@ export interface TenancyParts {
   readonly database: TenancyDatabase
   readonly redis: TenancyRedis | undefined
   readonly runs: Runs
+  /** Undefined where no limits are read from a file. */
+  readonly limits?: (() => LimitsFileHealth | undefined) | undefined
 }
 
 /** What the suite offers apart from requests: `app.tenancy`. */
 export class Tenancy {
   readonly #parts: TenancyParts
+  #isClosing = false
 
   constructor (parts: TenancyParts) {
     this.#parts = parts
@@ -110,20 +121,49 @@ export class Tenancy {
   /**
    * Whether a host is a tenant's, for servers that ask before they obtain a certificate.
    *
-   * @throws FST_TENANCY_REGISTRY_UNAVAILABLE
+   * @throws FST_TENANCY_HOST_INVALID for what is no text, FST_TENANCY_REGISTRY_UNAVAILABLE, and FST_TENANCY_RATE_LIMITED
+   * when more than 300 hosts in a minute were nobody's.
    */
   isKnownHost (host: string): Promise<boolean> {
     return this.#parts.resolver.isKnownHost(host)
   }
 
-  /** How the parts do, from what they last saw: it asks nobody. */
+  /**
+   * How the parts do, from what was seen in the last seconds: of the traffic, and of a question a second or two where there is none.
+   * The call itself asks nobody.
+   */
   health (): TenancyHealth {
     const resolver = this.#parts.resolver.health()
     const database = this.#parts.database.health()
     const redis = this.#parts.redis?.health()
-    const states = [resolver.status, database.status, redis?.status ?? 'ok']
-    // Without Redis the suite serves on, more slowly; without the database it does not.
-    const status = database.status === 'down' ? 'down' : states.every(state => state === 'ok') ? 'ok' : 'degraded'
-    return { status, resolver, database, redis }
+    const limits = this.#parts.limits?.()
+    const registry = resolver.registry === 'down' ? 'down' : database.registry
+    const down = [
+      ...(registry === 'ok' ? [] : ['registry']),
+      ...Object.entries(database.shards).filter(([, state]) => state !== 'ok').map(([name]) => `shard ${name}`),
+      ...(redis === undefined || redis.status === 'ok' ? [] : ['redis']),
+      ...(limits === undefined || limits.status === 'ok' ? [] : ['limits file'])
+    ]
+    // Without Redis the suite serves on, more slowly; without any database it does not.
+    const status = database.status === 'down' ? 'down' : down.length > 0 || resolver.status !== 'ok' ? 'degraded' : 'ok'
+    return { status, down, registry, shards: database.shards, limits, resolver, database, redis }
+  }
+
+  /** Whether the process itself is well, for a liveness probe: a restart mends no database, so that none counts here. */
+  isLive (): boolean {
+    return true
+  }
+
+  /**
+   * Whether requests should come here, for a readiness probe: not while the application closes, and not while no database answers.
+   * One shard of several takes no other tenant's service away.
+   */
+  isReady (): boolean {
+    return !this.#isClosing && this.health().status !== 'down'
+  }
+
+  /** Ends {@link isReady}. */
+  beginClose (): void {
+    this.#isClosing = true
   }
 }

@@ -4,7 +4,7 @@ import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy
 import * as v from 'valibot'
 
 import { adoptionSchema, type AdoptionOptions, type ResolvedAdoptionOptions } from './adopt/options.ts'
-import { basesOf, dnsSchema, type DomainsOptions, type ResolvedDomainsOptions } from './domains/options.ts'
+import { dnsSchema, patternsOf, type DomainsOptions, type ResolvedDomainsOptions } from './domains/options.ts'
 import { lifecycleSchema, type LifecycleOptions } from './lifecycle/options.ts'
 import type { LifecycleStep } from './lifecycle/user-steps.ts'
 import { migrationsSchema, type MigrationsOptions } from './migrations/options.ts'
@@ -87,7 +87,8 @@ const own = v.object({
 export function resolveManagerOptions (given: unknown, name = 'options'): ResolvedManagerOptions {
   const { lifecycle: { steps, wait: waitTimeout }, provision, seed, redis, namespace, progress, baseDomain, hosts, dns, ...mine } = checkOptions(own, given, name)
   const rest = Object.fromEntries(Object.entries(given as object).filter(([key]) => !(key in own.entries)))
-  const domains: ResolvedDomainsOptions = { bases: basesOf(baseDomain, hosts, name), ...dns }
+  const patterns = patternsOf(baseDomain, hosts, name)
+  const domains: ResolvedDomainsOptions = { patterns, bases: patterns.bases, ...dns }
   const application = resolveDatabaseOptions(rest, name)
   const { database, isolation, rls, tables } = application
   return Object.freeze({ application, database, rls, tables, isolation, steps, waitTimeout, domains, provision, seed, redis, namespace, progress, ...mine })

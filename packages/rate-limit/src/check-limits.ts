@@ -1,4 +1,4 @@
-import { explain, idProblem, OptionInvalidError, slugProblem } from '@fastify-tenancy/core'
+import { explain, idProblem, OptionInvalidError, printable, slugProblem } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
 import type { LimitFields, LimitsParts, Rpm } from './limits.ts'
@@ -39,7 +39,7 @@ export function checkLimits (input: unknown, root = 'options.limits', placeOf: (
     throw new OptionInvalidError(placeOf(whole) + explain(issue, [root, ...path].join('.')))
   }
   const fail = (path: KeyPath, problem: string): never => {
-    throw new OptionInvalidError(`${placeOf(path)}${[root, ...path].join('.')} ${problem}`)
+    throw new OptionInvalidError(printable(`${placeOf(path)}${[root, ...path].join('.')} ${problem}`))
   }
 
   const document = check(documentSchema, input, [])

@@ -30,7 +30,7 @@ export class Guard {
 
     const settle = (verdict: Verdict | undefined): void => {
       if (verdict !== undefined) {
-        sendHeaders(reply, this.#options.headers, subject, verdict)
+        if (!this.#isForStranger(request, verdict)) sendHeaders(reply, this.#options.headers, subject, verdict)
         if (verdict.wait > 0 && this.#isRefused(subject.quotas[verdict.refusedBy]?.name, verdict.wait, request, reply, done)) return leave?.()
       }
       end(reply, refusal, done)
@@ -38,6 +38,11 @@ export class Guard {
     const verdict = subject.quotas.length === 0 ? undefined : this.#limiter.take(subject.quotas, route.cost)
     if (verdict instanceof Promise) verdict.then(settle, (error: Error) => end(reply, error, done))
     else settle(verdict)
+  }
+
+  // A refusal here comes before the check of the claim, and its numbers are of the host's tenant.
+  #isForStranger ({ tenancy }: FastifyRequest, { wait }: Verdict): boolean {
+    return wait > 0 && this.#options.mode === 'enforce' && tenancy.seemsToAgree?.() === false
   }
 
   /** Sends 429, or only says in the log that it would. */

@@ -1,4 +1,4 @@
-import { installationKey } from '@fastify-tenancy/core'
+import { installationKeys } from '@fastify-tenancy/core'
 
 import type { RedisHealth, RedisState, TenancyRedis } from './port.ts'
 import type { RedisScript } from './script.ts'
@@ -8,12 +8,14 @@ export class NamespacedRedis implements TenancyRedis {
   readonly namespace: string
   readonly #inner: TenancyRedis
   readonly #isOwn: boolean
+  readonly #key: (key: string) => string
 
   /** @param isOwn whether {@link close} closes `inner`. */
   constructor (inner: TenancyRedis, namespace: string, isOwn: boolean) {
     this.#inner = inner
     this.namespace = namespace
     this.#isOwn = isOwn
+    this.#key = installationKeys(namespace)
   }
 
   get isAvailable (): boolean {
@@ -71,6 +73,4 @@ export class NamespacedRedis implements TenancyRedis {
   async close (): Promise<void> {
     if (this.#isOwn) await this.#inner.close()
   }
-
-  readonly #key = (key: string): string => installationKey(this.namespace, key)
 }

@@ -88,6 +88,12 @@ export class Admission {
     tenancy.scope = new TenantScope(tenant, request.log, scope => this.#watch(scope, statuses), this.#prolonged)
     tenancy.source = source
     tenancy.refusal = refusal
+    if (this.#claim !== undefined && source !== 'claim' && tenancy.route.agreement) tenancy.seemsToAgree = () => this.#seemsToAgree(request, tenant, tenancy.route)
+  }
+
+  #seemsToAgree (request: FastifyRequest, tenant: TenantRecord, route: ResolvedRouteTenancy): boolean {
+    const claim: unknown = caught(() => this.#claim?.(request))
+    return typeof claim === 'string' && claim !== '' && agrees(claim, tenant, route)
   }
 
   // The registry keeps ids and slugs apart, so a claim is the one or the other.

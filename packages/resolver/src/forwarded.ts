@@ -20,11 +20,17 @@ export function readForwarded (app: FastifyInstance): HostReader {
   const isTrusted = trustOf(app)
   return request => {
     const forwarded = request.headers['x-forwarded-host']
+    if (forwarded === undefined) return readHost(request.raw)
     const peer = request.raw.socket.remoteAddress
-    if (forwarded === undefined || peer === undefined || !isTrusted(peer, 0)) return readHost(request.raw)
+    if (peer === undefined ? !isUnixSocket(app) : !isTrusted(peer, 0)) return readHost(request.raw)
     const text = Array.isArray(forwarded) ? forwarded.join(',') : forwarded
     return text.slice(text.lastIndexOf(',') + 1).trim()
   }
+}
+
+// Who connects there has no address, and is the proxy: the file's permissions let no other in. A TCP socket has none once it is closed.
+function isUnixSocket (app: FastifyInstance): boolean {
+  return typeof app.server.address() === 'string'
 }
 
 function trustOf (app: FastifyInstance): (address: string, hop: number) => boolean {
@@ -37,8 +43,11 @@ function trustOf (app: FastifyInstance): (address: string, hop: number) => boole
 
 type Trust = boolean | number | string | string[] | ((address: string, hop: number) => boolean)
 
-// `app.initialConfig` leaves trustProxy out. Where this symbol is ever renamed, boot refuses, as it does without trustProxy.
-function serverOptions (app: FastifyInstance): { trustProxy?: Trust } | undefined {
+/**
+ * The options that the server was created with: `app.initialConfig` leaves trustProxy out.
+ * If this symbol is ever renamed, boot refuses, as it does without trustProxy.
+ */
+export function serverOptions (app: FastifyInstance): { trustProxy?: Trust } | undefined {
   for (let at: object | null = app; at !== null; at = Object.getPrototypeOf(at) as object | null) {
     const key = Object.getOwnPropertySymbols(at).find(symbol => symbol.description === 'fastify.options')
     if (key !== undefined) return (at as Record<symbol, { trustProxy?: Trust }>)[key]

@@ -1,7 +1,7 @@
 import type { TenantChange, TenantRecord } from '@fastify-tenancy/core'
 
 import type { Known, LocalTier } from './local-tier.ts'
-import type { MissBudget } from './miss-budget.ts'
+import { MissBudget } from './miss-budget.ts'
 import type { NameIndex } from './name-index.ts'
 import { isPlausible, localKey, type Question } from './question.ts'
 import type { RedisAnswer, RedisTier } from './redis-tier.ts'
@@ -21,6 +21,18 @@ export interface Tiers {
   readonly budget: MissBudget | undefined
 }
 
+/** In which lines a look-up stands: at first, and once its budget is spent. */
+interface Lines {
+  readonly first: Lane
+  readonly late: Lane
+}
+
+const clients: Lines = { first: 'new', late: 'late' }
+const hosts: Lines = { first: 'host', late: 'lateHost' }
+
+/** Look-ups of hosts that turn out to be nobody's that a server may cause in a minute. */
+const hostMisses = 300
+
 /** Look-ups of clients who have spent their budget that may wait at once. */
 const mostLate = 100
 
@@ -31,12 +43,14 @@ export class TenantLookup {
   readonly #flights = new Map<string, Promise<TenantRecord | undefined>>()
   /** Counts changes. A look-up that began before a change must not be remembered after it. */
   #generation = 0
-  #late = 0
+  readonly #late: Record<Lane, number> = { known: 0, new: 0, late: 0, host: 0, lateHost: 0 }
+  readonly #hostBudget: MissBudget
 
   /** @param onChange told of each change that is heard of, by the tenant's id; of none when some may have been missed. */
-  constructor (tiers: Tiers, onChange: (id?: string) => void) {
+  constructor (tiers: Tiers, onChange: (id?: string) => void, now: () => number = () => performance.now()) {
     this.#tiers = tiers
     this.#onChange = onChange
+    this.#hostBudget = new MissBudget(hostMisses, now)
   }
 
   /** What the process knows without asking anybody; `undefined` when it has to ask. */
@@ -58,15 +72,32 @@ export class TenantLookup {
     if (!isPlausible(question)) return undefined
     const known = this.peek(question)
     if (known !== undefined) return known ?? undefined
-    const { budget, local } = this.#tiers
+    const { budget } = this.#tiers
+    if (budget === undefined || ip === undefined) return this.#fly(localKey(question), question)
+    return this.#findOnBudget(question, clients, budget, ip)
+  }
+
+  /**
+   * {@link find} for a host that a server asks about before any request: in lines of its own and on a budget of its own, so that
+   * made-up hosts keep no request waiting.
+   *
+   * @throws FST_TENANCY_REGISTRY_UNAVAILABLE, and FST_TENANCY_RATE_LIMITED when too many hosts were nobody's.
+   */
+  async findHost (question: Question): Promise<TenantRecord | undefined> {
+    if (!isPlausible(question)) return undefined
+    const known = this.peek(question)
+    return known === undefined ? this.#findOnBudget(question, hosts, this.#hostBudget, undefined) : known ?? undefined
+  }
+
+  async #findOnBudget (question: Question, { first, late }: Lines, budget: MissBudget, ip: string | undefined): Promise<TenantRecord | undefined> {
     const key = localKey(question)
     // Who joins a look-up that is under way, or asks for a tenant that was there, costs the registry nothing new.
-    if (budget === undefined || ip === undefined || this.#flights.has(key) || local.getStale(key) !== undefined) return this.#fly(key, question)
+    if (this.#flights.has(flightOf(key, first)) || this.#tiers.local.getStale(key) !== undefined) return this.#fly(key, question, first)
     const giveBack = budget.spend(ip)
-    if (giveBack === undefined) return this.#findLate(key, question, () => budget.refusal(ip))
+    if (giveBack === undefined) return this.#findLate(key, question, late, () => budget.refusal(ip))
     let isMiss = false
     try {
-      const tenant = await this.#fly(key, question)
+      const tenant = await this.#fly(key, question, first)
       isMiss = tenant === undefined
       return tenant
     } finally {
@@ -102,19 +133,18 @@ export class TenantLookup {
   }
 
   /** For clients who have spent their budget: one after another, so that a tenant is found yet, and as few wait as hurt nobody. */
-  async #findLate (key: string, question: Question, refusal: () => Error): Promise<TenantRecord | undefined> {
-    if (this.#late >= mostLate) return await this.#findShared(question) ?? Promise.reject(refusal())
-    this.#late++
+  async #findLate (key: string, question: Question, lane: Lane, refusal: () => Error): Promise<TenantRecord | undefined> {
+    if (this.#late[lane] >= mostLate) return await this.#findShared(question) ?? Promise.reject(refusal())
+    this.#late[lane]++
     try {
-      return await this.#fly(key, question, 'late')
+      return await this.#fly(key, question, lane)
     } finally {
-      this.#late--
+      this.#late[lane]--
     }
   }
 
   #fly (key: string, question: Question, lane: Lane = 'new'): Promise<TenantRecord | undefined> {
-    // Nobody else is to stand in the line of those who are late.
-    const name = lane === 'late' ? `~${key}` : key
+    const name = flightOf(key, lane)
     const underWay = this.#flights.get(name)
     if (underWay !== undefined) return underWay
     const flight = this.#load(key, question, lane).finally(() => {
@@ -179,6 +209,11 @@ export class TenantLookup {
       if (endTurn !== undefined) void Promise.resolve(stored).then(endTurn).catch(() => {})
     }
   }
+}
+
+/** The name of a look-up that others may join. Nobody else is to stand in the line of those who are late, or of a server's questions. */
+function flightOf (key: string, lane: Lane): string {
+  return lane === 'new' || lane === 'known' ? key : `${lane}~${key}`
 }
 
 /** Clocks of processes may differ by more than they should: of one tenant's records the version tells which is older. */

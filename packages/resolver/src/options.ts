@@ -1,9 +1,7 @@
-import { bool, checkOptions, duration, fn, instance, nonEmptyString, oneOf, OptionInvalidError, positiveInteger, reservedSlugs, secretSchema, slugProblem, timeout, type TenantRegistry } from '@fastify-tenancy/core'
+import { bool, checkOptions, duration, fn, HostPatterns, instance, nonEmptyString, oneOf, OptionInvalidError, patternOf, positiveInteger, reservedSlugs, secretSchema, slugProblem, timeout, type TenantRegistry } from '@fastify-tenancy/core'
 import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import type { FastifyRequest } from 'fastify'
 import * as v from 'valibot'
-
-import { HostPatterns, patternOf } from './host-pattern.ts'
 
 /** How a function of the user's names a tenant. */
 export type StrategyAnswer = { readonly slug: string } | { readonly id: string } | { readonly domain: string } | undefined

@@ -1,15 +1,17 @@
-import { currentScope, OptionInvalidError, RequestTenancy, runInScope } from '@fastify-tenancy/core'
+import { currentScope, OptionInvalidError, RequestTenancy, runInScope, TenantMismatchError } from '@fastify-tenancy/core'
 import { assertNamespaced } from '@fastify-tenancy/redis'
 import type { FastifyError, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 
 import { Admission } from './admission.ts'
+import { forwardedForWarning, warnOfEncapsulation } from './boot-warnings.ts'
 import { DetachedScopes } from './detached.ts'
 import { readDirect, readForwarded } from './forwarded.ts'
 import { openResolver } from './open-resolver.ts'
 import { resolveResolverOptions, type TenantResolverOptions } from './options.ts'
 import { outside, refuseEarlierRoutes, resolveRoute, routeOf } from './routes.ts'
 import { runEventsInScope } from './socket-scope.ts'
+import { addVary } from './vary.ts'
 
 const key: unique symbol = Symbol('tenancy.request')
 
@@ -18,10 +20,10 @@ type Done = (error?: FastifyError) => void
 
 const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => {
   if (app.hasDecorator('tenantResolver')) throw new OptionInvalidError('the tenant resolver is registered twice: register it once, for the whole application')
-  refuseEarlierRoutes(app)
   const options = resolveResolverOptions(given)
+  refuseEarlierRoutes(app, options.routes)
   assertNamespaced(options)
-  const { resolver, strategies, close } = openResolver(options, options.trustForwardedHost ? readForwarded(app) : readDirect)
+  const { resolver, strategies, checkSlugs, close } = openResolver(options, options.trustForwardedHost ? readForwarded(app) : readDirect)
   const admission = new Admission(resolver, strategies, options)
   const detached = new DetachedScopes(resolver.watch, resolver.prolonged)
 
@@ -35,6 +37,8 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
   app.addHook('onReady', async () => {
     // The limiter counts a request before it sends the refusal; without a limiter we send it.
     isLimited = app.hasDecorator('tenantRateLimit')
+    const warning = await checkSlugs()
+    if (warning !== undefined) app.log.warn(`tenancy: ${warning}`)
     await resolver.start()
   })
   app.addHook('preClose', async () => { detached.end() })
@@ -46,7 +50,12 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
     if (options.claim !== undefined && off === undefined) route.preHandler = [route.preHandler ?? [], checkClaim].flat()
   })
 
+  if (options.strategies.includes('header')) addVary(app, options.header)
+  warnOfEncapsulation(app)
+  const heed = forwardedForWarning(app)
+
   app.addHook('onRequest', (request: Tenanted, reply, done: Done) => {
+    heed?.(request)
     const { route, off } = routeOf(request)
     const tenancy = request[key] = off ?? new RequestTenancy(route, scope => detached.detach(request, reply, scope))
     if (off !== undefined) done()
@@ -69,6 +78,7 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
   function checkClaim (request: Tenanted, reply: FastifyReply, done: Done): void {
     const tenancy = request[key] ?? outside
     proceed(admission.byClaim(request, reply, tenancy), tenancy, error => {
+      if (error instanceof TenantMismatchError) removeLimits(reply)
       detachSocket(request, reply)
       done(error)
     }, true)
@@ -139,6 +149,13 @@ function detachSocket (request: Tenanted & { readonly ws?: unknown }, { raw: { s
 // Whether Node handed the socket over, to a listener of the server's event 'upgrade'.
 function isUpgrade ({ raw }: FastifyRequest): boolean {
   return (raw as { readonly upgrade?: unknown }).upgrade === true
+}
+
+// What the limiter has said so far is of the host's tenant, and so not for a client of another one.
+function removeLimits (reply: FastifyReply): void {
+  for (const name of Object.keys(reply.getHeaders())) {
+    if (/^(?:x-)?ratelimit/.test(name)) reply.removeHeader(name)
+  }
 }
 
 /**

@@ -1,19 +1,20 @@
 import { createTenant, RegistryUnavailableError, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
 import pLimit, { type LimitFunction } from 'p-limit'
 
+import { Outage } from './outage.ts'
 import { answers, type Question } from './question.ts'
 
-/** Look-ups under way at once: of tenants that are known, of names that are not, and of those by clients who asked for too many such. */
-const atOnce = { known: 10, new: 10, late: 1 }
+/**
+ * Look-ups under way at once: of tenants that are known, of names that are not, and of those by clients who asked for too many such;
+ * then of hosts that a server asks about before it obtains a certificate, which must not keep requests waiting.
+ */
+const atOnce = { known: 10, new: 10, late: 1, host: 2, lateHost: 1 }
 
 /** In which line a look-up stands. */
 export type Lane = keyof typeof atOnce
 
 /** New names that may wait for a place: more are refused at once, so that a flood of them holds no memory. */
 const longestQueue = 1_000
-
-/** For how long after a failure tenants that are remembered are served without asking, in milliseconds. */
-const restAfterFailure = 1_000
 
 /**
  * The registry, with bounds: made-up names cannot take its connections from tenants that are known,
@@ -23,8 +24,12 @@ export class RegistryTier {
   readonly #registry: TenantRegistry
   readonly #now: () => number
   readonly #deadline: number
-  readonly #lanes: Readonly<Record<Lane, LimitFunction>> = { known: pLimit(atOnce.known), new: pLimit(atOnce.new), late: pLimit(atOnce.late) }
-  #failedAt = Number.NEGATIVE_INFINITY
+  readonly #lanes: Readonly<Record<Lane, LimitFunction>> = {
+    known: pLimit(atOnce.known), new: pLimit(atOnce.new), late: pLimit(atOnce.late), host: pLimit(atOnce.host), lateHost: pLimit(atOnce.lateHost)
+  }
+  readonly #outage: Outage
+  /** A tenant that was found: whether it can be found again tells an outage from a record that cannot be read. */
+  #found: Question | undefined
   reads = 0
   failures = 0
 
@@ -32,11 +37,26 @@ export class RegistryTier {
     this.#registry = registry
     this.#now = now
     this.#deadline = deadline
+    this.#outage = new Outage(now, async () => {
+      const found = this.#found
+      return found === undefined || this.#readIn(this.#lanes.known, found).then(() => false, () => true)
+    })
   }
 
-  /** Whether a look-up has just failed. */
+  /** Whether the registry has just failed, and not for one record alone. */
   get isDown (): boolean {
-    return this.#now() - this.#failedAt < restAfterFailure
+    return this.#outage.isOn
+  }
+
+  /** Whether the registry has not answered since it failed. */
+  get isFailing (): boolean {
+    return !this.#outage.isOver
+  }
+
+  /** Asks for a tenant that was found before, where nothing was heard for so many milliseconds: an outage is seen without traffic. */
+  probe (silence: number): void {
+    const isQuiet = this.#now() - this.#outage.heardAt >= silence
+    if (this.#found !== undefined && (isQuiet || this.isFailing)) this.find(this.#found, 'known').catch(() => {})
   }
 
   /** @throws FST_TENANCY_REGISTRY_UNAVAILABLE */
@@ -44,22 +64,24 @@ export class RegistryTier {
     const lane = this.#lanes[laneName]
     if (lane.pendingCount >= longestQueue) throw new RegistryUnavailableError()
     try {
-      const found = await this.#read(lane, question)
-      this.#failedAt = Number.NEGATIVE_INFINITY
+      const found = await this.#readIn(lane, question)
+      this.#outage.end()
       if (found === undefined) return undefined
       // A registry with a case-blind or padded column answers for other names than it was asked for.
       const tenant = createTenant(found)
-      return answers(tenant, question) ? tenant : undefined
+      if (!answers(tenant, question)) return undefined
+      this.#found = question
+      return tenant
     } catch (error) {
-      this.#failedAt = this.#now()
       this.failures++
+      this.#outage.suspect()
       throw new RegistryUnavailableError(undefined, { cause: error })
     }
   }
 
   // A caller does not wait for a place for ever. The place is kept for as long as the registry may be at work for it,
   // even if the caller has gone: else those who waited long would give it away, and more be under way than there are places.
-  #read (lane: LimitFunction, question: Question): Promise<TenantRecord | undefined> {
+  #readIn (lane: LimitFunction, question: Question): Promise<TenantRecord | undefined> {
     return within(this.#deadline, isOver => lane(async () => {
       if (isOver()) return undefined
       this.reads++

@@ -1,4 +1,4 @@
-import type { Tenant, TenantChange, TenantRecord, TenantRef, TenantRegistry, TenantScope, TenantStatus } from '@fastify-tenancy/core'
+import { HostInvalidError, type Tenant, type TenantChange, type TenantRecord, type TenantRef, type TenantRegistry, type TenantScope, type TenantStatus } from '@fastify-tenancy/core'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 import { LRUCache } from 'lru-cache'
 
@@ -18,6 +18,8 @@ import { RegistryTurns } from './registry-turns.ts'
 export interface ResolverHealth {
   /** `'degraded'` while the registry or Redis fails: tenants that are remembered are served all the same. */
   readonly status: 'ok' | 'degraded'
+  /** Whether the registry answers. */
+  readonly registry: 'ok' | 'down'
   /** Tenants and unknown names that this process remembers. */
   readonly tenants: number
   readonly unknown: number
@@ -63,7 +65,7 @@ export class TenantResolver {
       turns: options.lock && redis !== undefined && this.#shared !== undefined ? new RegistryTurns(redis, this.#shared) : undefined,
       registry: this.#registry,
       budget: options.missesPerAddress === 'unlimited' ? undefined : new MissBudget(options.missesPerAddress, now)
-    }, this.#live.review)
+    }, this.#live.review, now)
     this.#announcer = new Announcer(this.#lookup, registry, redis, this.#shared)
   }
 
@@ -89,17 +91,21 @@ export class TenantResolver {
   /**
    * The tenant of a host with or without port, whatever its status; `undefined` for hosts that name nobody.
    *
-   * @throws FST_TENANCY_REGISTRY_UNAVAILABLE
+   * Such look-ups have a queue and a budget of their own: made-up hosts keep no request waiting.
+   *
+   * @throws FST_TENANCY_HOST_INVALID for what is no text, FST_TENANCY_REGISTRY_UNAVAILABLE, and FST_TENANCY_RATE_LIMITED
+   * when more than 300 hosts in a minute were nobody's.
    */
   async findHost (host: string): Promise<TenantRecord | undefined> {
+    if (typeof host !== 'string') throw new HostInvalidError('The host to look up must be a string')
     const question = this.#askHost(host)
-    return question && this.#lookup.find(question)
+    return question && this.#lookup.findHost(question)
   }
 
   /**
    * Whether a host is that of a tenant which is not deleted: for servers that ask before they obtain a certificate.
    *
-   * @throws FST_TENANCY_REGISTRY_UNAVAILABLE
+   * @throws as {@link findHost} does
    */
   async isKnownHost (host: string): Promise<boolean> {
     const tenant = await this.findHost(host)
@@ -132,15 +138,22 @@ export class TenantResolver {
 
   health (): ResolverHealth {
     const { tenants, unknown } = this.#local.size
-    const isDegraded = this.#registry.isDown || (this.#redis !== undefined && this.#redis.health().status !== 'ok')
+    const isDown = this.#registry.isDown || this.#registry.isFailing
+    const isDegraded = isDown || (this.#redis !== undefined && this.#redis.health().status !== 'ok')
     return {
       status: isDegraded ? 'degraded' : 'ok',
+      registry: isDown ? 'down' : 'ok',
       tenants,
       unknown,
       registryReads: this.#registry.reads,
       registryFailures: this.#registry.failures,
       droppedRecords: this.#shared?.dropped ?? 0
     }
+  }
+
+  /** Asks the registry for a tenant that it knew, where nothing was heard of it for so many milliseconds: `health()` then tells of an outage without traffic. */
+  probeRegistry (silence: number): void {
+    this.#registry.probe(silence)
   }
 
   /** Begins to hear of changes. */

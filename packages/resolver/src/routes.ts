@@ -1,4 +1,4 @@
-import { OptionInvalidError, resolveRouteTenancy, RequestTenancy, type ResolvedRouteTenancy } from '@fastify-tenancy/core'
+import { OptionInvalidError, resolveRouteTenancy, RequestTenancy, type ResolvedRouteTenancy, type TenancyMode } from '@fastify-tenancy/core'
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 
 import type { ResolvedResolverOptions } from './options.ts'
@@ -24,9 +24,17 @@ const unmatched: RouteModes = modesOf(undefined)
 /** `request.tenancy` before our first hook. */
 export const outside: RequestTenancy = Object.freeze(new RequestTenancy(resolveRouteTenancy('off')))
 
+/** Of routes that were there before the suite: the boot has made sure that `routes.off` names each. */
+const earlier: RouteModes = modesOf('off')
+
 /** What a request's route says of tenants. */
 export function routeOf (request: FastifyRequest): RouteModes {
-  return (request.routeOptions.config as RouteConfig | undefined)?.[key] ?? unmatched
+  return (request.routeOptions.config as RouteConfig | undefined)?.[key] ?? (request.is404 ? unmatched : earlier)
+}
+
+/** The mode of a route that {@link resolveRoute} has seen. */
+export function resolvedModeOf (route: RouteOptions): TenancyMode | undefined {
+  return (route.config as RouteConfig | undefined)?.[key]?.route.mode
 }
 
 /**
@@ -43,14 +51,32 @@ export function resolveRoute (route: RouteOptions, patterns: ResolvedResolverOpt
 }
 
 /**
- * Refuses an application that has routes already: their `config.tenancy` was never checked, and those of earlier
- * plugins would be served without a tenant. Only the preflight route of a CORS plugin may be there.
+ * Refuses an application that has other routes already than those that `routes.off` names: their `config.tenancy` was never
+ * checked, and they would be served without a tenant. The preflight route of a CORS plugin may be there.
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */
-export function refuseEarlierRoutes (app: FastifyInstance): void {
-  const earlier = app.printRoutes({ commonPrefix: false }).split('\n').find(line => /\([A-Z][A-Z, -]*\)/.test(line) && !/ \*? ?\/?\* \(OPTIONS\)$/.test(line))
-  if (earlier !== undefined) throw new OptionInvalidError(`a route exists already (${earlier.replace(/^[^/*]*/, '')}): register the tenant resolver before all routes`)
+export function refuseEarlierRoutes (app: FastifyInstance, { off }: ResolvedResolverOptions['routes']): void {
+  const isFine = ({ url, methods }: EarlierRoute): boolean => off.some(pattern => fits(url, pattern)) || (methods === 'OPTIONS' && /^\/?\*$/.test(url))
+  const refused = earlierRoutes(app).find(route => !isFine(route))
+  if (refused !== undefined) throw new OptionInvalidError(`a route exists already (${refused.url} (${refused.methods})): register the tenant resolver before all routes, or name the route in routes.off`)
+}
+
+interface EarlierRoute {
+  readonly url: string
+  readonly methods: string
+}
+
+// Fastify lists its routes only as a drawing: a tree of parts of URLs, four characters of margin a level.
+function earlierRoutes (app: FastifyInstance): EarlierRoute[] {
+  const routes: EarlierRoute[] = []
+  const parts: string[] = []
+  for (const line of app.printRoutes().split('\n')) {
+    const [, margin = '', part = '', , methods] = /^((?:[│ ] {3})*)[├└]── (.*?)( \(([A-Z][A-Z, -]*)\)(?: \{.*)?)?$/.exec(line) ?? []
+    parts.splice(margin.length / 4, Infinity, part === '(empty root node)' ? '' : part)
+    if (methods !== undefined) routes.push({ url: parts.join(''), methods })
+  }
+  return routes
 }
 
 function modesOf (given: unknown, name?: string): RouteModes {

@@ -1,9 +1,7 @@
-import { HostInvalidError, idProblem, slugProblem, TenantMissingError, TenantUnknownError, type TenancyError } from '@fastify-tenancy/core'
+import { HostInvalidError, idProblem, parseHost, slugProblem, TenantMissingError, TenantUnknownError, type HostPatterns, type TenancyError } from '@fastify-tenancy/core'
 import type { FastifyRequest } from 'fastify'
 
 import type { HostReader } from './forwarded.ts'
-import type { HostPatterns } from './host-pattern.ts'
-import { parseHost } from './host.ts'
 import type { ResolvedResolverOptions, StrategyAnswer } from './options.ts'
 import type { Question } from './question.ts'
 

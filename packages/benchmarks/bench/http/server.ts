@@ -44,7 +44,7 @@ async function prepare (app: FastifyInstance): Promise<void> {
 
 async function suite (app: FastifyInstance, options: Partial<TenancyOptions>): Promise<void> {
   const registry = memoryRegistry(Array.from({ length: 10 }, (_, at) => ({ id: `id-${at}`, slug: `t${at}` })))
-  await app.register(tenancy, { baseDomain: 'example.com', database: BENCH_DATABASE, registry, tables: { tenant: ['items'] }, ...options })
+  await app.register(tenancy, { baseDomain: 'example.com', database: BENCH_DATABASE, registry, tables: { tenant: ['items'] }, ...(options.redis !== undefined && { namespace: 'bench' }), ...options })
 }
 
 function tenantOf (request: FastifyRequest): string {

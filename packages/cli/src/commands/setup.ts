@@ -75,6 +75,6 @@ function report (output: Output, done: string, { scripts, remarks, left }: Setup
   output.result({ scripts, remarks, left }, () => {
     if (scripts.length > 0) return scripts.map(({ text }) => text).join('\n')
     return isLeft ? `${done}, but for ${left.length === 1 ? 'one thing' : `${left.length} things`}: see above` : done
-  })
+  }, { script: scripts.length > 0 })
   return isLeft ? exitCode.failed : exitCode.done
 }

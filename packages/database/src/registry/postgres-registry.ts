@@ -1,4 +1,4 @@
-import { createTenant, idProblem, slugProblem, tenantConflict, TenantUnknownError, type TenantChanges, type TenantFilter, type TenantInput, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
+import { boundsProblem, createTenant, idProblem, slugProblem, tenantConflict, TenantUnknownError, type TenantChanges, type TenantFilter, type TenantInput, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
 
 import { findTenant } from '../queries/find-tenant.ts'
 import { insertTenant } from '../queries/insert-tenant.ts'
@@ -69,6 +69,7 @@ class PostgresRegistry implements TenantRegistry {
 
   async insert (input: TenantInput): Promise<TenantRecord> {
     const tenant = createTenant(input)
+    assertBounds(tenant)
     for (const type of this.#idTypes) await this.#checkIdType(tenant.id, type)
     const stamp = await insertTenant(this.#client, tenant).catch(refuse)
     return createTenant({ ...tenant, ...stamp })
@@ -77,6 +78,7 @@ class PostgresRegistry implements TenantRegistry {
   async update (id: string, expectedVersion: number, changes: TenantChanges): Promise<TenantRecord> {
     const old = await this.findById(id)
     if (old === undefined) throw new TenantUnknownError()
+    assertBounds(changes)
     const tenant = createTenant({ ...old, ...changes, id })
     const stamp = await updateTenant(this.#client, tenant, expectedVersion).catch(refuse)
     if (stamp === undefined) throw tenantConflict('the tenant was changed by somebody else: read it again')
@@ -92,6 +94,11 @@ class PostgresRegistry implements TenantRegistry {
       })
     if (row?.same !== true) throw tenantConflict(`the id must be written as a tenant column of type ${type} writes it`)
   }
+}
+
+function assertBounds (tenant: Parameters<typeof boundsProblem>[0]): void {
+  const problem = boundsProblem(tenant)
+  if (problem !== undefined) throw tenantConflict(problem)
 }
 
 const conflicts: Readonly<Record<string, string>> = {

@@ -1,4 +1,5 @@
 import type { Tenant } from '@fastify-tenancy/core'
+import type pg from 'pg'
 
 import { rlsContext } from '../context.ts'
 import { DatabaseUnavailableError } from '../errors.ts'
@@ -59,6 +60,11 @@ export class Homes {
     const shard = this.#shards.get(tenant.placement.shard)
     if (shard === undefined) throw misplaced(`the tenant's shard '${tenant.placement.shard}' is not among options.database.shards: name it there, or move the tenant`)
     return shard.home(tenant, isolation, statementTimeout)
+  }
+
+  /** The pools of the shards by name. */
+  get pools (): readonly (readonly [shard: string, pool: pg.Pool])[] {
+    return Array.from(this.#shards, ([name, shard]) => [name, shard.pool.pool] as const)
   }
 
   get connections (): number {

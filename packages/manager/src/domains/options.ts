@@ -1,4 +1,4 @@
-import { fn, nonEmptyString, OptionInvalidError, positiveInteger, timeout } from '@fastify-tenancy/core'
+import { fn, HostPatterns, nonEmptyString, patternOf, positiveInteger, timeout } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
 /** Answers the texts of a name's TXT records, each in its parts, as `resolveTxt` of node:dns does; rejects as that does. */
@@ -19,6 +19,7 @@ export interface DomainsOptions {
 
 /** {@link DomainsOptions} with defaults. */
 export interface ResolvedDomainsOptions {
+  readonly patterns: HostPatterns
   /** The domains that are the application's own. */
   readonly bases: readonly string[]
   readonly servers: readonly string[] | undefined
@@ -29,28 +30,18 @@ export interface ResolvedDomainsOptions {
 }
 
 /** `dns` */
-export const dnsSchema: v.GenericSchema<unknown, Omit<ResolvedDomainsOptions, 'bases'>> = v.pipe(v.strictObject({
+export const dnsSchema: v.GenericSchema<unknown, Omit<ResolvedDomainsOptions, 'bases' | 'patterns'>> = v.pipe(v.strictObject({
   servers: v.optional(v.pipe(v.array(nonEmptyString, 'must be a list of addresses'), v.minLength(1, 'must name at least one server'))),
   resolve: v.optional(fn<ResolveTxt>()),
   timeout: v.optional(timeout, '5s'),
   misses: v.optional(positiveInteger, 3)
 }, 'must be an object'), v.transform(({ servers, resolve, ...rest }) => ({ servers, resolve, ...rest })))
 
-const placeholder = /\{(?:tenant|any)\}/
-
 /**
- * The domains behind the placeholders of host patterns.
+ * The host patterns of the application.
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */
-export function basesOf (baseDomain: string | undefined, hosts: readonly string[], name: string): string[] {
-  const patterns = [...(baseDomain === undefined ? [] : [`{tenant}.${baseDomain}`]), ...hosts]
-  return patterns.map(pattern => {
-    const labels = pattern.toLowerCase().split('.')
-    const base = labels.slice(labels.findLastIndex(label => placeholder.test(label)) + 1).join('.')
-    if (!pattern.includes('{tenant}') || !/^[a-z0-9-]+(?:\.[a-z0-9-]+)*$/.test(base)) {
-      throw new OptionInvalidError(`${name}.${hosts.includes(pattern) ? 'hosts must hold patterns such as \'{tenant}.example.com\'' : 'baseDomain must be a domain such as \'example.com\''}, got '${pattern.slice(0, 60)}'`)
-    }
-    return base
-  })
+export function patternsOf (baseDomain: string | undefined, hosts: readonly string[], name: string): HostPatterns {
+  return new HostPatterns([...(baseDomain === undefined ? [] : [patternOf(baseDomain, name)]), ...hosts], name)
 }

@@ -1,4 +1,4 @@
-import { idProblem, slugProblem, TenantConflictError, tenantConflict, tenantIdentifier, type Isolation, type TenantInput, type TenantRecord } from '@fastify-tenancy/core'
+import { idProblem, TenantConflictError, tenantIdentifier, type Isolation, type TenantInput, type TenantRecord } from '@fastify-tenancy/core'
 import { forgetTenant, inTransaction, postgresRegistry, tenantColumnTypes } from '@fastify-tenancy/database'
 import { randomUUID } from 'node:crypto'
 
@@ -12,6 +12,7 @@ import { resolveCreateInput } from './input.ts'
 import { abandonOperation, openOperation } from './journal.ts'
 import { slugLock } from './locks.ts'
 import { runSteps, type Step } from './run-steps.ts'
+import { assertSlug } from './slug.ts'
 import { tellChange } from './tell.ts'
 import { userSteps } from './user-steps.ts'
 
@@ -33,8 +34,7 @@ export async function createTenant (context: ManagerContext, told: CreateInput):
   const { options, shards, locks } = context
   const given = resolveCreateInput(told, 'create')
   const input: ResolvedCreateInput = { ...given, isolation: given.isolation ?? options.isolation, shard: given.shard ?? 'default' }
-  const problem = slugProblem(input.slug, options.reserved)
-  if (problem !== undefined) throw tenantConflict(problem)
+  assertSlug(input.slug, options)
   shards.logins(input.shard)
   // Only one at a time: whoever finds a tenant here that is not ready knows that nobody is at work on it.
   return locks.hold(slugLock(input.slug), 'a tenant of this slug is being created at this moment', async () => {
@@ -95,6 +95,7 @@ async function leftOver ({ registry, shards }: ManagerContext, { id, slug, isola
 export async function insertTenant (context: ManagerContext, input: ResolvedCreateInput, status: 'active' | 'provisioning'): Promise<TenantRecord> {
   const { options, shards } = context
   const { id = randomUUID(), slug, isolation, shard, database, name, plan, settings, domains } = input
+  assertSlug(slug, options)
   const inserted = await withClient(shards.get('default'), async client => {
     // An id is a value of every tenant column, so the columns' types have a say.
     const idTypes = await tenantColumnTypes(client, options.tables)

@@ -1,4 +1,4 @@
-import { slugProblem, tenantConflict, type TenantRecord } from '@fastify-tenancy/core'
+import { tenantConflict, type TenantRecord } from '@fastify-tenancy/core'
 import { forgetTenant } from '@fastify-tenancy/database'
 import { createHash, randomUUID } from 'node:crypto'
 
@@ -11,6 +11,7 @@ import { abandonOperation, openOperation } from '../lifecycle/journal.ts'
 import { slugLock } from '../lifecycle/locks.ts'
 import { removeData, removeRole } from '../lifecycle/remove-home.ts'
 import { runSteps } from '../lifecycle/run-steps.ts'
+import { assertSlug } from '../lifecycle/slug.ts'
 import { userSteps } from '../lifecycle/user-steps.ts'
 import { migrateTenant } from '../migrations/migrate-tenant.ts'
 import { needsProvisioning, provisionTenant } from '../provision.ts'
@@ -30,8 +31,7 @@ export type ImportInput = CreateInput
 export async function importTenant (context: ManagerContext, folder: string, told: ImportInput): Promise<TenantRecord> {
   const { options, shards, locks } = context
   const given = resolveCreateInput(told, 'import')
-  const problem = slugProblem(given.slug, options.reserved)
-  if (problem !== undefined) throw tenantConflict(problem)
+  assertSlug(given.slug, options)
   shards.logins(given.shard ?? 'default')
   const source = await readExport(folder, ({ name, rows: total }, done) => options.progress?.({ operation: 'import', step: `check ${name}`, done, total }))
   // Only one at a time: whoever finds a tenant here that is not ready knows that nobody is at work on it.

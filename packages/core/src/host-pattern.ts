@@ -1,0 +1,156 @@
+import { OptionInvalidError } from './errors.ts'
+import { parseHost } from './host.ts'
+
+/*
+ * Host patterns: '{tenant}.example.com', '{tenant}--{any}.preview.dev'. What follows the labels with a placeholder is
+ * the pattern's base domain: the operator's own, so that no name at or below it is ever looked up as a custom domain.
+ */
+
+interface HostPattern {
+  /** As it was given. */
+  readonly text: string
+  /** How many characters before the base are no placeholder's: a pattern with more says more of a host. */
+  readonly literals: number
+  readonly base: string
+  /** '.example.com' where the pattern is '{tenant}' and the base alone: compared without a regular expression. */
+  readonly suffix: string | undefined
+  readonly form: RegExp
+}
+
+const placeholder = /\{(?:tenant|any)\}/
+
+/**
+ * The pattern that a base domain stands for: '{tenant}.example.com'.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID for what is no domain.
+ */
+export function patternOf (baseDomain: string, name: string): string {
+  if (parseHost(baseDomain) !== baseDomain.toLowerCase()) throw new OptionInvalidError(`${name}.baseDomain must be a domain without scheme and port, such as 'example.com', got '${baseDomain.slice(0, 60)}'`)
+  return `{tenant}.${baseDomain}`
+}
+
+/** How a slug would be taken for another one. */
+export interface Misreading {
+  /** The pattern that reads it so. */
+  readonly pattern: string
+  /** The slug that is read in its place. */
+  readonly as: string
+  /** The pattern that the host was made of. */
+  readonly of: string
+}
+
+/**
+ * The host patterns of an application. Where a host fits several, the pattern with the most literal characters before the base counts,
+ * and of equal ones the first: `{tenant}-pr-{any}.example.com` goes before `{tenant}.example.com`.
+ */
+export class HostPatterns {
+  readonly #patterns: readonly HostPattern[]
+  readonly #bases: ReadonlySet<string>
+
+  /** @throws FST_TENANCY_OPTION_INVALID for a pattern that is none. */
+  constructor (patterns: readonly string[], name = 'options') {
+    this.#patterns = patterns.map((pattern, at) => compile(pattern, `${name}.hosts.${at}`)).toSorted((a, b) => b.literals - a.literals)
+    this.#bases = new Set(this.#patterns.map(pattern => pattern.base))
+    const shadow = this.misreading(probe)
+    if (shadow !== undefined) throw new OptionInvalidError(`${name}.hosts must leave hosts for each pattern, and '${shadow.pattern}' takes every host of '${shadow.of}': remove one of them`)
+  }
+
+  /** The domains behind the placeholders: the application's own. */
+  get bases (): readonly string[] {
+    return [...this.#bases]
+  }
+
+  /** Whether every slug is read as itself. False where a pattern has more than `{tenant}` in a label. */
+  get isPlain (): boolean {
+    return this.#patterns.every(({ literals }) => literals === 0)
+  }
+
+  /** The pattern by which a host of this slug would lead to another slug, and so to another tenant. Undefined where there is none. */
+  misreading (slug: string): Misreading | undefined {
+    for (const pattern of this.#patterns) {
+      const read = this.#read(hostOf(pattern, slug))
+      if (read !== undefined && read.label !== slug) return { pattern: read.pattern.text, as: read.label, of: pattern.text }
+    }
+    return undefined
+  }
+
+  /**
+   * What stands in the place of `{tenant}`, whether it is a slug or not. Undefined for a base domain,
+   * and for every host that fits no pattern: also one with more labels.
+   */
+  labelOf (host: string): string | undefined {
+    return this.#read(host)?.label
+  }
+
+  /** Whether this is a base domain itself. */
+  isBase (host: string): boolean {
+    return this.#bases.has(host)
+  }
+
+  /** Whether this is a base domain or any name below one. */
+  covers (host: string): boolean {
+    if (this.#bases.has(host)) return true
+    for (const { base } of this.#patterns) {
+      if (host.length > base.length && host.endsWith(base) && host.charCodeAt(host.length - base.length - 1) === 46) return true
+    }
+    return false
+  }
+
+  #read (host: string): { readonly label: string, readonly pattern: HostPattern } | undefined {
+    if (this.#bases.has(host)) return undefined // it may fit another pattern: eu.example.com
+    for (const pattern of this.#patterns) {
+      const { suffix, form } = pattern
+      if (suffix !== undefined) {
+        if (!host.endsWith(suffix)) continue
+        const label = host.slice(0, -suffix.length)
+        if (!label.includes('.')) return { label, pattern }
+      } else {
+        const label = form.exec(host)?.groups?.['tenant']
+        if (label !== undefined) return { label, pattern }
+      }
+    }
+    return undefined
+  }
+}
+
+/** A slug that holds no separator of any pattern. */
+const probe = 'q'
+
+/** The first host that a pattern has for a slug. What stands for `{any}` does not change which part is the tenant's. */
+function hostOf ({ text }: HostPattern, slug: string): string {
+  return text.toLowerCase().replace('{tenant}', slug).replaceAll('{any}', 'z')
+}
+
+function compile (given: string, name: string): HostPattern {
+  const pattern = given.toLowerCase()
+  const labels = pattern.split('.')
+  const last = labels.findLastIndex(label => placeholder.test(label))
+  const base = labels.slice(last + 1).join('.')
+  const count = pattern.split('{tenant}').length - 1
+  if (count !== 1 || base === '' || parseHost(pattern.replaceAll(/\{(?:tenant|any)\}/g, 'a')) === undefined || parseHost(base) !== base) {
+    throw new OptionInvalidError(`${name} must be a host with one {tenant} before a base domain, such as '{tenant}.example.com', got '${given.slice(0, 60)}'`)
+  }
+  if (/\}\{/.test(pattern)) throw new OptionInvalidError(`${name} must have something between two placeholders, such as '{tenant}--{any}', got '${given.slice(0, 60)}'`)
+  return {
+    text: given,
+    literals: pattern.slice(0, pattern.length - base.length).replaceAll(/\{(?:tenant|any)\}|\./g, '').length,
+    base,
+    suffix: pattern === `{tenant}.${base}` ? `.${base}` : undefined,
+    form: new RegExp(`^${labels.map(expression).join('\\.')}$`)
+  }
+}
+
+// Which of two placeholders takes a separator that occurs twice must not depend on luck: {tenant} never does.
+// Before the separator it stops at the first, behind it starts after the last, since {any} is greedy.
+function expression (label: string): string {
+  return label
+    .replaceAll('-', '\\-')
+    .replace('{tenant}', '(?<tenant>[a-z0-9_\\-]+?)')
+    .replaceAll('{any}', '[a-z0-9_\\-]+')
+}
+
+/** Says why a slug cannot be a tenant's under these patterns, in words that finish a sentence; undefined when nothing is wrong. */
+export function slugPatternProblem (slug: string, patterns: HostPatterns): string | undefined {
+  const misreading = patterns.misreading(slug)
+  return misreading && `the host pattern '${misreading.pattern}' reads a host of the slug '${slug}' as that of '${misreading.as}': choose a slug without the text between its placeholders`
+}

@@ -1,0 +1,32 @@
+import type pg from 'pg'
+
+import { isEmbeddedPool } from '../connection/open-pool.ts'
+import { PoolPulse, type ServerStatus } from './pool-pulse.ts'
+
+/** How often the servers are looked after, in milliseconds. */
+const every = 1_000
+
+/** The pulses of several servers by name. An embedded database lives and dies with the process, and has none. */
+export class Pulses {
+  readonly #pulses: ReadonlyMap<string, PoolPulse>
+  readonly #names: readonly string[]
+  #timer: NodeJS.Timeout | undefined
+
+  constructor (pools: readonly (readonly [name: string, pool: pg.Pool])[]) {
+    this.#names = pools.map(([name]) => name)
+    this.#pulses = new Map(pools.filter(([, pool]) => !isEmbeddedPool(pool)).map(([name, pool]) => [name, new PoolPulse(pool)]))
+  }
+
+  start (): void {
+    this.#timer ??= setInterval(() => { for (const pulse of this.#pulses.values()) pulse.beat() }, every).unref()
+  }
+
+  stop (): void {
+    clearInterval(this.#timer)
+    for (const pulse of this.#pulses.values()) pulse.stop()
+  }
+
+  status (): Readonly<Record<string, ServerStatus>> {
+    return Object.fromEntries(this.#names.map(name => [name, this.#pulses.get(name)?.status ?? 'ok']))
+  }
+}
