@@ -8,6 +8,8 @@ import type { ShardPools } from './shard-pools.ts'
 export class ApplicationRedis {
   readonly #options: Pick<ResolvedManagerOptions, 'redis' | 'namespace'>
   readonly #shards: ShardPools
+  /** Whether Redis could not be told of the last change: the next one does not wait for it again. */
+  isAway = false
   #opening: Promise<TenancyRedis> | undefined
 
   constructor (options: Pick<ResolvedManagerOptions, 'redis' | 'namespace'>, shards: ShardPools) {

@@ -24,23 +24,25 @@ export async function tellChange (context: Pick<ManagerContext, 'redis' | 'optio
       slugs: [...new Set(tenants.map(({ slug }) => slug))],
       domains: [...new Set(tenants.flatMap(({ domains }) => domains))]
     }
-    await tellWithPatience(redis, change)
+    await tellWithPatience(redis, change, context.redis.isAway ? 0 : longestWait)
+    context.redis.isAway = false
   } catch (error) {
+    context.redis.isAway = true
     const why = error instanceof Error ? error.message : String(error)
     context.options.progress?.({ operation: 'tell', tenant: first.id, step: `Redis could not be told of the change (${why}): a process that does not listen to the database sees it once its copy has aged` })
   }
 }
 
 // Marks and messages are idempotent.
-async function tellWithPatience (redis: TenancyRedis, change: TenantChange): Promise<void> {
-  await redis.ready()
+async function tellWithPatience (redis: TenancyRedis, change: TenantChange, longest: number): Promise<void> {
+  if (longest > 0) await redis.ready()
   for (let wait = 100; ; wait *= 2) {
     try {
       await markChange(redis, change)
       await publishChange(redis, change)
       return
     } catch (error) {
-      if (wait > longestWait) throw error
+      if (wait > longest) throw error
       await sleep(wait)
     }
   }
