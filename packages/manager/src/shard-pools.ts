@@ -36,6 +36,13 @@ export class ShardPools {
     return { ...logins, registryUrl: shard === 'default' ? registryUrl : undefined }
   }
 
+  /** The URL of the manager's own connections to a shard; undefined where a pool was passed in, or the database is embedded. */
+  ownerUrl (shard: string): string | undefined {
+    const { url, ownerUrl } = this.logins(shard)
+    const source = ownerUrl ?? url
+    return typeof source === 'string' && !source.startsWith('pglite:') ? source : undefined
+  }
+
   /** The user as which the application connects to a shard; undefined where the driver decides. */
   user (shard: string): string | undefined {
     const { url: source } = this.logins(shard)
