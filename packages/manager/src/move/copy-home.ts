@@ -5,9 +5,11 @@ import type { Digest } from '../transfer/digester.ts'
 import { countRows, keyProblem } from '../transfer/fit.ts'
 import { emptyTables } from '../transfer/import-rows.ts'
 import { withHome } from '../transfer/home.ts'
+import { sequenceProblem, sourceSequences } from '../transfer/carry.ts'
 import { linesOf } from '../transfer/lines.ts'
 import { loadTables, type LineSource } from '../transfer/load.ts'
 import type { ManifestTable } from '../transfer/manifest.ts'
+import { readSequences } from '../transfer/sequences.ts'
 import { inSession } from '../transfer/session.ts'
 import { readTables, type TenantTable } from '../transfer/tables.ts'
 import { isServed } from './capture.ts'
@@ -15,7 +17,7 @@ import { MoveFailedError } from './errors.ts'
 import { followProblem, moveProblem } from './fit.ts'
 import { formOf } from './form.ts'
 import type { Move } from './moves.ts'
-import { readSequences, readSnapshot, streamed, withSides, type Side } from './sides.ts'
+import { readSnapshot, streamed, withSides, type Side } from './sides.ts'
 
 /** Checks, before anybody is locked out, that the rows can go where they are to go. */
 export async function assertMovable (context: ManagerContext, { source, target }: Move): Promise<void> {
@@ -25,13 +27,15 @@ export async function assertMovable (context: ManagerContext, { source, target }
     const tables = await readTables(client, home, listed)
     const sizes: (TenantTable & Pick<ManifestTable, 'rows'>)[] = []
     for (const table of tables) sizes.push({ ...table, rows: await countRows(client, home, tables, [table.name]) })
-    return { home, tables: sizes }
+    const sequences = sourceSequences(home, await readSequences(client, home, tables))
+    return { home, tables: sizes, sequences }
   }))
   await withHome(context, target, home => inSession(home, { shared: listed.schema, isSnapshot: true }, async client => {
     const tables = await readTables(client, home, listed)
     refuse(moveProblem(from, { home, tables }))
     if (isFollowed) refuse(await followProblem(client, from, { home, tables }))
     refuse(await keyProblem(client, home, from.tables, tables))
+    refuse(sequenceProblem(from.sequences, await readSequences(client, home, tables), home.isShared))
     if (home.isShared && await countRows(client, home, tables, tables.map(({ name }) => name)) > 0) refuse('rows of the tenant are in the tables that it is to move to already: look what they are, and remove them')
   }))
 }
@@ -58,7 +62,6 @@ export async function copyHome (context: ManagerContext, move: Move, signal?: Ab
     await loadTables(to.client, {
       home: to.home,
       tables: to.tables,
-      floors: await readSequences(from),
       sourceOf: table => sourceOf(from, table, from.client === to.client, (name, digest) => digests.set(name, digest)),
       onRows: (table, done) => {
         signal?.throwIfAborted()

@@ -7,12 +7,15 @@ import * as v from 'valibot'
 import type { ManagerContext } from '../context.ts'
 import { findTenant } from '../lifecycle/find.ts'
 import { assertStatus } from '../lifecycle/state.ts'
+import type { SourceSequence } from './carry.ts'
 import { Lines } from './copy.ts'
 import type { Digest } from './digester.ts'
 import { ExportRefusedError } from './errors.ts'
 import { isSameHome, withHome, type Home } from './home.ts'
 import { linesOf } from './lines.ts'
 import { createManifest, fileName, tablePath, type Manifest, type ManifestTable } from './manifest.ts'
+import { exportedSequences, sequenceFile } from './sequence-file.ts'
+import { readSequences } from './sequences.ts'
 import { inSession } from './session.ts'
 import { readTables } from './tables.ts'
 import { makeFolder } from './target-folder.ts'
@@ -65,8 +68,14 @@ async function exportRows ({ context, tenant, folder, signal }: Work, home: Home
       const digest = await writeLines(client, linesOf(home, tables, table), join(folder, tablePath(name)), report)
       done.push({ name, ...digest, order, columns: columns.map(({ name, type }) => ({ name, type })) })
     }
+    const sequences = await exportedSequences(client, home, tables, await readSequences(client, home, tables))
+    await writeFile(join(folder, sequenceFile), `${JSON.stringify(sequences.map(told), undefined, 2)}\n`, { flag: 'wx', flush: true })
     return { tables: done, migration: await readVersion(client, tenant) }
   })
+}
+
+function told ({ name, fills, step, last, isCalled, isNeeded }: SourceSequence): SourceSequence {
+  return { name, fills, step, last, isCalled, isNeeded }
 }
 
 async function writeLines (client: pg.PoolClient, query: string, path: string, report: (rows: number) => void): Promise<Digest> {

@@ -2,6 +2,8 @@ import { quoteName, sqlState } from '@fastify-tenancy/database'
 import type pg from 'pg'
 
 import type { ManagerContext } from '../context.ts'
+import { retried } from '../move/sides.ts'
+import { carrySequences, sequenceProblem } from './carry.ts'
 import { digestLines } from './copy.ts'
 import { Digester } from './digester.ts'
 import { ImportRefusedError } from './errors.ts'
@@ -11,6 +13,8 @@ import { linesOf } from './lines.ts'
 import { findForeignParent, loadTables } from './load.ts'
 import type { ManifestTable } from './manifest.ts'
 import { linesOfFile, type Export } from './read-export.ts'
+import { aheadProblem, rowPositions } from './sequence-file.ts'
+import { readSequences } from './sequences.ts'
 import { inSession } from './session.ts'
 import { readTables, type TenantTable } from './tables.ts'
 
@@ -19,12 +23,13 @@ import { readTables, type TenantTable } from './tables.ts'
  *
  * @throws FST_TENANCY_IMPORT_REFUSED
  */
-export async function assertFits (context: ManagerContext, home: Home, { manifest }: Export): Promise<void> {
+export async function assertFits (context: ManagerContext, home: Home, { manifest, sequences = [] }: Export): Promise<void> {
   const { tables: listed } = context.options
   await inSession(home, { shared: listed.schema, isSnapshot: true }, async client => {
     const tables = await readTables(client, home, listed)
     refuse(formProblem(manifest.tables, tables, manifest.migration))
     refuse(await keyProblem(client, home, manifest.tables, tables))
+    refuse(sequenceProblem(sequences, await readSequences(client, home, tables), home.isShared))
     if (await countRows(client, home, tables, tables.map(({ name }) => name)) > 0) refuse('rows of a tenant of this id are there already: import as another id')
   })
 }
@@ -39,20 +44,26 @@ export async function importRows (context: ManagerContext, home: Home, source: E
   const { manifest } = source
   const { tables: listed } = context.options
   const names = manifest.tables.map(({ name }) => name)
-  await inSession(home, { shared: listed.schema }, async client => {
+  const carried = await inSession(home, { shared: listed.schema }, async client => {
     const tables = await readTables(client, home, listed)
     refuse(formProblem(manifest.tables, tables, manifest.migration))
+    const sequences = await readSequences(client, home, tables)
+    refuse(sequenceProblem(source.sequences ?? [], sequences, home.isShared))
     const isThere = home.isShared && await countRows(client, home, tables, names) > 0
     if (!isThere) refuse(await keyProblem(client, home, manifest.tables, tables))
     if (!isThere) await write(context, client, { home, tables, source })
     const stranger = await findForeignParent(client, home, tables)
     if (stranger !== undefined) refuse(`a row of table '${stranger}' points at a row that is not in the export`)
     for (const table of manifest.tables) await assertSame(client, home, tables, table)
+    const told = source.sequences ?? await rowPositions(client, home, tables, sequences)
+    if (source.sequences === undefined && home.isShared) refuse(aheadProblem(told, sequences))
+    return { told, sequences }
   }).catch((error: unknown) => {
     const state = sqlState(error) ?? ''
     if (!state.startsWith('22') && !state.startsWith('23')) throw error
     throw new ImportRefusedError(`the rows do not fit the tables (${describe(error)}): export again, or mend what differs`, { cause: error })
   })
+  await retried(undefined, () => carrySequences(home, carried.told, carried.sequences, false))
 }
 
 async function write (context: ManagerContext, client: pg.PoolClient, { home, tables, source: { folder, manifest } }: { home: Home, tables: readonly TenantTable[], source: Export }): Promise<void> {

@@ -6,14 +6,18 @@ import { pipeline } from 'node:stream'
 import split from 'split2'
 import * as v from 'valibot'
 
+import type { SourceSequence } from './carry.ts'
 import { Digester } from './digester.ts'
 import { ImportRefusedError } from './errors.ts'
 import { manifestSchema, tablePath, type Manifest, type ManifestTable } from './manifest.ts'
+import { readSequenceFile } from './sequence-file.ts'
 
 /** An export on disk. */
 export interface Export {
   readonly folder: string
   readonly manifest: Manifest
+  /** How far its sequences were; undefined where it does not say. */
+  readonly sequences: readonly SourceSequence[] | undefined
 }
 
 /**
@@ -24,8 +28,9 @@ export interface Export {
  */
 export async function readExport (folder: string, onRows: (table: ManifestTable, rows: number) => void = () => {}): Promise<Export> {
   const manifest = await readManifest(folder)
+  const sequences = await readSequenceFile(folder)
   for (const table of manifest.tables) await checkLines(folder, table, rows => { onRows(table, rows) })
-  return { folder, manifest }
+  return { folder, manifest, sequences }
 }
 
 async function readManifest (folder: string): Promise<Manifest> {
