@@ -1,6 +1,8 @@
 export type * from './augment.ts'
 export { default, tenantDatabase, type OpenDatabaseOptions } from './plugin.ts'
 export { defaultPoolSettings, isEmbedded, isEmbeddedPool, openPool, type PoolSettings } from './connection/open-pool.ts'
+export { cancelBackend } from './connection/cancel.ts'
+export type { WireClient } from './connection/pg-internals.ts'
 export { openDatabase, TenancyDatabase, type DatabaseHealth } from './database.ts'
 export { AuditFailedError, DatabaseBusyError, DatabaseUnavailableError, IsolationBreachError, QueryRefusedError } from './errors.ts'
 export { DatabaseConflictError, DatabaseConstraintError, DatabaseError, DatabaseRetryError, DatabaseValueError, toHttpError } from './http-error.ts'

@@ -1,4 +1,4 @@
-import type { SqlClient } from '@fastify-tenancy/database'
+import { sqlState, type SqlClient } from '@fastify-tenancy/database'
 import { Kysely } from 'kysely'
 import { setImmediate } from 'node:timers/promises'
 
@@ -16,12 +16,21 @@ export class StepFailure extends Error {
   readonly isPartial: boolean
 
   constructor (migration: LoadedMigration, cause: unknown, isPartial = false) {
-    const error = cause instanceof Error ? cause : new Error(String(cause))
+    const error = explained(cause instanceof Error ? cause : new Error(String(cause)))
     super(error.message)
     this.migration = migration
     this.cause = error
     this.isPartial = isPartial
   }
+}
+
+// The server refuses to change the type of a column that a policy uses, and names the policy in the detail.
+function explained (error: Error): Error {
+  const detail = 'detail' in error && typeof error.detail === 'string' ? error.detail : ''
+  const [, policy] = /\b(tenancy_(?:tenant|system|legacy))\b/.exec(detail) ?? []
+  if (sqlState(error) !== '0A000' || policy === undefined) return error
+  const how = `drop that policy first, in the same migration (drop policy ${policy} on …): \`tenancy migrate\` makes it anew before the migration commits, and until then no row is to be seen`
+  return Object.assign(new Error(`${error.message} (${detail}): ${how}`, { cause: error }), { code: '0A000' })
 }
 
 export interface InPlace {

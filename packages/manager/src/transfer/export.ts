@@ -7,17 +7,18 @@ import * as v from 'valibot'
 import type { ManagerContext } from '../context.ts'
 import { findTenant } from '../lifecycle/find.ts'
 import { assertStatus } from '../lifecycle/state.ts'
-import type { SourceSequence } from './carry.ts'
 import { Lines } from './copy.ts'
 import type { Digest } from './digester.ts'
 import { ExportRefusedError } from './errors.ts'
 import { isSameHome, withHome, type Home } from './home.ts'
 import { linesOf } from './lines.ts'
 import { createManifest, fileName, tablePath, type Manifest, type ManifestTable } from './manifest.ts'
-import { exportedSequences, sequenceFile } from './sequence-file.ts'
+import { exportedSequences, objectFile } from './object-file.ts'
 import { readSequences } from './sequences.ts'
 import { inSession } from './session.ts'
 import { readTables } from './tables.ts'
+import { readTriggers } from './triggers.ts'
+import { wholeProblem } from './whole.ts'
 import { makeFolder } from './target-folder.ts'
 import { readVersion } from './version.ts'
 
@@ -61,6 +62,8 @@ async function exportRows ({ context, tenant, folder, signal }: Work, home: Home
   await mkdir(join(folder, 'tables'))
   return inSession(home, { shared: options.tables.schema, isSnapshot: true, ...(signal && { signal }) }, async client => {
     const tables = await readTables(client, home, options.tables)
+    const problem = await wholeProblem(client, home, tables, false)
+    if (problem !== undefined) throw new ExportRefusedError(problem)
     const done: ManifestTable[] = []
     for (const table of tables) {
       const { name, order, columns } = table
@@ -69,13 +72,10 @@ async function exportRows ({ context, tenant, folder, signal }: Work, home: Home
       done.push({ name, ...digest, order, columns: columns.map(({ name, type }) => ({ name, type })) })
     }
     const sequences = await exportedSequences(client, home, tables, await readSequences(client, home, tables))
-    await writeFile(join(folder, sequenceFile), `${JSON.stringify(sequences.map(told), undefined, 2)}\n`, { flag: 'wx', flush: true })
+    const triggers = (await readTriggers(client, home, tables, 'insert')).map(({ table, name }) => ({ table, name }))
+    await writeFile(join(folder, objectFile), `${JSON.stringify({ sequences, triggers }, undefined, 2)}\n`, { flag: 'wx', flush: true })
     return { tables: done, migration: await readVersion(client, tenant) }
   })
-}
-
-function told ({ name, fills, step, last, isCalled, isNeeded }: SourceSequence): SourceSequence {
-  return { name, fills, step, last, isCalled, isNeeded }
 }
 
 async function writeLines (client: pg.PoolClient, query: string, path: string, report: (rows: number) => void): Promise<Digest> {

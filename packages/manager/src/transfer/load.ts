@@ -64,7 +64,9 @@ export function insertFrom (home: Home, { name, columns, tenantColumn }: TenantT
     values.unshift(`${quoteText(home.tenant)}::${tenantColumn.type}`)
   }
   const from = record.length === 0 ? '' : `, pg_catalog.json_to_record(lines.line::json) r (${record.join(', ')})`
-  return `insert into ${quoteName(home.schema)}.${quoteName(name)} as t (${targets.join(', ')}) overriding system value select ${values.join(', ')} from ${lines} lines (line)${from}${suffix}`
+  const into = `insert into ${quoteName(home.schema)}.${quoteName(name)} as t`
+  // A table without any column has rows all the same.
+  return `${into}${targets.length === 0 ? '' : ` (${targets.join(', ')}) overriding system value`} select ${values.join(', ')} from ${lines} lines (line)${from}${suffix}`
 }
 
 async function stage (client: SqlClient, { name }: TenantTable, lines: AsyncIterable<string>, report: (rows: number) => void): Promise<string> {

@@ -6,18 +6,17 @@ import { pipeline } from 'node:stream'
 import split from 'split2'
 import * as v from 'valibot'
 
-import type { SourceSequence } from './carry.ts'
 import { Digester } from './digester.ts'
 import { ImportRefusedError } from './errors.ts'
 import { manifestSchema, tablePath, type Manifest, type ManifestTable } from './manifest.ts'
-import { readSequenceFile } from './sequence-file.ts'
+import { readObjectFile, type ExportObjects } from './object-file.ts'
 
 /** An export on disk. */
 export interface Export {
   readonly folder: string
   readonly manifest: Manifest
-  /** How far its sequences were; undefined where it does not say. */
-  readonly sequences: readonly SourceSequence[] | undefined
+  /** How far its sequences were, and which triggers there were; undefined where it does not say. */
+  readonly objects: ExportObjects | undefined
 }
 
 /**
@@ -28,9 +27,9 @@ export interface Export {
  */
 export async function readExport (folder: string, onRows: (table: ManifestTable, rows: number) => void = () => {}): Promise<Export> {
   const manifest = await readManifest(folder)
-  const sequences = await readSequenceFile(folder)
+  const objects = await readObjectFile(folder)
   for (const table of manifest.tables) await checkLines(folder, table, rows => { onRows(table, rows) })
-  return { folder, manifest, sequences }
+  return { folder, manifest, objects }
 }
 
 async function readManifest (folder: string): Promise<Manifest> {

@@ -8,20 +8,29 @@ import { ImportRefusedError } from './errors.ts'
 import type { Home } from './home.ts'
 import { isAhead, nextOf, type HomeSequence, type Position } from './sequences.ts'
 import { fromOf, rowsOf, type TenantTable } from './tables.ts'
+import type { UserTrigger } from './triggers.ts'
 
-/** The file of an export that says how far its sequences were. */
-export const sequenceFile = 'sequences.json'
+/** The file of an export that says how far its sequences were, and which triggers its tables had. */
+export const objectFile = 'objects.json'
+
+/** What an export knows of the objects beside its tables. */
+export interface ExportObjects {
+  readonly sequences: readonly SourceSequence[]
+  /** Of inserts: they ran for the exported rows. */
+  readonly triggers: readonly UserTrigger[]
+}
 
 const digits = v.pipe(v.string(), v.regex(/^-?\d{1,19}$/))
 const text = v.pipe(v.string(), v.minLength(1))
-const schema = v.array(v.strictObject({
+const sequence = v.strictObject({
   name: text,
   fills: v.array(v.strictObject({ table: text, column: text })),
   step: digits,
   last: digits,
   isCalled: v.boolean(),
   isNeeded: v.boolean()
-}))
+})
+const schema = v.strictObject({ sequences: v.array(sequence), triggers: v.array(v.strictObject({ table: text, name: text })) })
 
 /**
  * What an export says of sequences. Of one that other tenants draw from, only how far the tenant's own ids go: its position tells of the others.
@@ -65,20 +74,20 @@ function numberIn ({ columns }: TenantTable, column: string, isUp: boolean): str
 }
 
 /**
- * The sequences of an export; undefined for one of an earlier version, which does not say.
+ * The objects of an export; undefined for one of an earlier version, which does not say.
  *
  * @throws FST_TENANCY_IMPORT_REFUSED
  */
-export async function readSequenceFile (folder: string): Promise<SourceSequence[] | undefined> {
-  const found = await readFile(join(folder, sequenceFile), 'utf8').catch((cause: unknown) => {
+export async function readObjectFile (folder: string): Promise<ExportObjects | undefined> {
+  const found = await readFile(join(folder, objectFile), 'utf8').catch((cause: unknown) => {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined
-    throw new ImportRefusedError(`${sequenceFile} of the export cannot be read`, { cause })
+    throw new ImportRefusedError(`${objectFile} of the export cannot be read`, { cause })
   })
   if (found === undefined) return undefined
   try {
     return v.parse(schema, JSON.parse(found))
   } catch (cause) {
-    throw new ImportRefusedError(`${sequenceFile} is not as an export has it: export again`, { cause })
+    throw new ImportRefusedError(`${objectFile} is not as an export has it: export again`, { cause })
   }
 }
 
