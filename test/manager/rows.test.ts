@@ -49,13 +49,14 @@ async function travels (t: Test, on: House, id: string, change?: (schema: string
   }
 }
 
+const likeOurs = (isShared: boolean): string => `
+  create table "r" (${own(isShared)}id int not null, ${columns}, primary key (${key(isShared)}id));
+  create table "changed" (${own(isShared)}"line" text not null, "t" int not null, ${isShared ? '"parent" text, "r" text, ' : '"parent" text, "r" text, '}primary key (${key(isShared)}"line"), foreign key (${key(isShared)}"t") references "r" (${key(isShared)}id) on delete cascade);
+  create table "lines" (${own(isShared)}"next" text not null, "t" text, "c" int, "todo" int, primary key (${key(isShared)}"next"), unique (${key(isShared)}"c"), foreign key (${key(isShared)}"t") references "lines" on delete cascade);
+  create table "t" (${own(isShared)}"t" text, "row" text)`
+
 t.test('DAT-09 columns and tables that are named like anything in our own SQL', { buffered: true }, async t => {
-  const build = (isShared: boolean): string => `
-    create table "r" (${own(isShared)}id int not null, ${columns}, primary key (${key(isShared)}id));
-    create table "changed" (${own(isShared)}"line" text not null, "t" int not null, ${isShared ? '"parent" text, "r" text, ' : '"parent" text, "r" text, '}primary key (${key(isShared)}"line"), foreign key (${key(isShared)}"t") references "r" (${key(isShared)}id) on delete cascade);
-    create table "lines" (${own(isShared)}"next" text not null, "t" text, "c" int, "todo" int, primary key (${key(isShared)}"next"), unique (${key(isShared)}"c"), foreign key (${key(isShared)}"t") references "lines" on delete cascade);
-    create table "t" (${own(isShared)}"t" text, "row" text)`
-  const on = await house(t, { build, tables: { tenant: ['r', 'changed', 'lines', 't'], shared: ['countries'] } })
+  const on = await house(t, { build: likeOurs, tables: { tenant: ['r', 'changed', 'lines', 't'], shared: ['countries'] } })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await on.admin(`
@@ -81,12 +82,13 @@ t.test('DAT-09 columns and tables that are named like anything in our own SQL', 
   t.match(await on.admin(`select count(*)::int as n from "tenant_${id}"."changed"`), [{ n: 2 }])
 })
 
+const likeAdopted = (): string => `
+  create table organizations (id text primary key, ${columns});
+  create table "parent" ("r" int primary key, org text not null references organizations, "t" text, "parent" text, "changed" text, "child" text, "new" text);
+  create table "child" ("parent" int not null references "parent", "t" int primary key, "changed" text)`
+
 t.test('DAT-09 protect, and a backfill through a key, of tables and columns that are named like anything in our own SQL', { buffered: true }, async t => {
-  const build = (): string => `
-    create table organizations (id text primary key, ${columns});
-    create table "parent" ("r" int primary key, org text not null references organizations, "t" text, "parent" text, "changed" text, "child" text, "new" text);
-    create table "child" ("parent" int not null references "parent", "t" int primary key, "changed" text)`
-  const on = await house(t, { build, tables: { tenant: { organizations: 'id' }, shared: ['countries'] } })
+  const on = await house(t, { build: likeAdopted, tables: { tenant: { organizations: 'id' }, shared: ['countries'] } })
   await on.admin(`insert into organizations (id) values ('acme'), ('globex'); insert into "parent" values (1, 'acme'), (2, 'globex'); insert into "child" values (1, 10), (2, 20)`)
   const manager = on.another({ database: { url: on.superUrl }, tables: { tenant: { organizations: 'id', parent: 'tenant_id', child: 'tenant_id' }, shared: ['countries'] }, adoption: { backfill: {} } })
   await manager.protect({ stage: 'prepare' })
@@ -94,22 +96,24 @@ t.test('DAT-09 protect, and a backfill through a key, of tables and columns that
   t.same(await on.admin('select tenant_id from "child" order by 1'), [{ tenant_id: 'acme' }, { tenant_id: 'globex' }])
 })
 
+const narrow = (isShared: boolean): string => `
+  create table words (${own(isShared)}word text not null, primary key (${key(isShared)}word)); create table loose (${own(isShared)}r text);
+  ${isShared ? 'create table members (tenant_id text primary key)' : 'create table members ()'}`
+
 t.test('DAT-10 a table of one column, and one of the tenant column alone, go along', { buffered: true }, async t => {
-  const build = (isShared: boolean): string => `
-    create table words (${own(isShared)}word text not null, primary key (${key(isShared)}word)); create table loose (${own(isShared)}r text);
-    ${isShared ? 'create table members (tenant_id text primary key)' : 'create table members ()'}`
-  const on = await house(t, { build, tables: { tenant: ['words', 'loose', 'members'], shared: ['countries'] } })
+  const on = await house(t, { build: narrow, tables: { tenant: ['words', 'loose', 'members'], shared: ['countries'] } })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await on.admin(`insert into words values ('${id}', 'one'), ('${id}', 'two'); insert into loose values ('${id}', 'x'), ('${id}', 'x'), ('${id}', null); insert into members values ('${id}')`)
   await travels(t, on, id, schema => `insert into ${schema}.loose (r) select 'more' where '${schema}' <> 'public'`)
 })
 
+const inherited = (isShared: boolean): string => `
+  create table places (${own(isShared)}id int not null, name text, primary key (${key(isShared)}id));
+  create table capitals (state text, primary key (${key(isShared)}id)) inherits (places)`
+
 t.test('DAT-10 children by INHERITS go along where they are the tenant\'s tables, and are named before anything is copied where they are not', { buffered: true }, async t => {
-  const build = (isShared: boolean): string => `
-    create table places (${own(isShared)}id int not null, name text, primary key (${key(isShared)}id));
-    create table capitals (state text, primary key (${key(isShared)}id)) inherits (places)`
-  const on = await house(t, { build, tables: { tenant: ['places', 'capitals'], shared: ['countries'] } })
+  const on = await house(t, { build: inherited, tables: { tenant: ['places', 'capitals'], shared: ['countries'] } })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await on.admin(`insert into places values ('${id}', 1, 'Nijmegen'); insert into capitals values ('${id}', 2, 'Amsterdam', 'NL')`)
@@ -121,9 +125,10 @@ t.test('DAT-10 children by INHERITS go along where they are the tenant\'s tables
   t.match(await on.admin('select count(*)::int as n from places where tenant_id = $1', [id]), [{ n: 2 }])
 })
 
+const plainNotes = (isShared: boolean): string => `create table notes (${own(isShared)}id int not null, primary key (${key(isShared)}id))`
+
 t.test('DAT-10 partitions of a table elsewhere, and tables of another role, are named before anything is copied', { buffered: true }, async t => {
-  const build = (isShared: boolean): string => `create table notes (${own(isShared)}id int not null, primary key (${key(isShared)}id))`
-  const on = await house(t, { build, tables: { tenant: ['notes'], shared: ['countries'] } })
+  const on = await house(t, { build: plainNotes, tables: { tenant: ['notes'], shared: ['countries'] } })
   const id = unique(on, 'a')
   const { placement: { schema } } = await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
   await on.admin(`create table events (tenant text, n int) partition by list (tenant); create table "${schema}".events partition of events for values in ('acme'); insert into events values ('acme', 1)`)
@@ -137,9 +142,10 @@ t.test('DAT-10 partitions of a table elsewhere, and tables of another role, are 
   t.match(await on.manager.move({ id }, { isolation: 'database' }), { isolation: 'database' })
 })
 
+const partial = (isShared: boolean): string => `create table notes (${own(isShared)}id int not null, parent int, n int, primary key (${key(isShared)}id))`
+
 t.test('DAT-10 rows that break a constraint which is NOT VALID are named before anything is copied; one that none breaks is no hindrance', { buffered: true }, async t => {
-  const build = (isShared: boolean): string => `create table notes (${own(isShared)}id int not null, parent int, n int, primary key (${key(isShared)}id))`
-  const on = await house(t, { build, tables: { tenant: ['notes'], shared: ['countries'] } })
+  const on = await house(t, { build: partial, tables: { tenant: ['notes'], shared: ['countries'] } })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await on.admin(`insert into notes values ('${id}', 1, 99, -1), ('globex-1', 1, 98, -5)`)
@@ -177,12 +183,13 @@ t.test('DAT-10 triggers that audit or change inserts do not run for rows that ar
   t.match(await on.admin('select seen, (select count(*)::int from audit where id = 3 and tenant_id = $1) as audited from notes where id = 3 and tenant_id = $1', [id]), [{ seen: 1, audited: 1 }])
 })
 
+const softly = (isShared: boolean): string => `create table notes (${own(isShared)}id int not null, gone bool not null default false, primary key (${key(isShared)}id));
+  create function keep () returns trigger language plpgsql as $f$ begin
+    execute format('update %I.notes set gone = true where id = $1', tg_table_schema) using old.id; return null; end $f$;
+  create trigger soft before delete on notes for each row execute function keep()`
+
 t.test('DAT-10 a trigger that keeps deleted rows stops a purge and a confirmed move by its name', { buffered: true }, async t => {
-  const build = (isShared: boolean): string => `create table notes (${own(isShared)}id int not null, gone bool not null default false, primary key (${key(isShared)}id));
-    create function keep () returns trigger language plpgsql as $f$ begin
-      execute format('update %I.notes set gone = true where id = $1', tg_table_schema) using old.id; return null; end $f$;
-    create trigger soft before delete on notes for each row execute function keep()`
-  const on = await house(t, { build, tables: { tenant: ['notes'], shared: ['countries'] } })
+  const on = await house(t, { build: softly, tables: { tenant: ['notes'], shared: ['countries'] } })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await on.admin(`insert into notes values ('${id}', 1), ('${id}', 2)`)
@@ -197,9 +204,10 @@ t.test('DAT-10 a trigger that keeps deleted rows stops a purge and a confirmed m
   await t.rejects(on.manager.purge({ id: 'globex-1' }), { code: 'FST_TENANCY_TENANT_CONFLICT', message: /trigger soft on notes keeps them/ })
 })
 
+const busy = (isShared: boolean): string => `create type slow as (n int); create table notes (${own(isShared)}id int not null, primary key (${key(isShared)}id))`
+
 t.test('an export that is aborted before its first row cancels its statement in the server', { buffered: true }, async t => {
-  const build = (isShared: boolean): string => `create type slow as (n int); create table notes (${own(isShared)}id int not null, primary key (${key(isShared)}id))`
-  const on = await house(t, { build, tables: { tenant: ['notes'], shared: ['countries'] } })
+  const on = await house(t, { build: busy, tables: { tenant: ['notes'], shared: ['countries'] } })
   const id = unique(on, 'a')
   const { placement: { schema } } = await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
   await on.admin(`insert into "${schema}".notes select generate_series(1, 3)`)
@@ -221,13 +229,39 @@ t.test('an export that is aborted before its first row cancels its statement in 
   t.pass('the backend waits no more')
 })
 
+const childPolicies = (): string => 'create table projects (tenant_id text not null, id int primary key); create table tasks (project_id int not null references projects, n int)'
+
+const provider = (statements: string): { getMigrations (): Promise<Record<string, Migration>> } => ({ getMigrations: async () => ({ '001': { up: async db => { for (const text of statements.split(';')) await sql.raw(text).execute(db) } } }) })
+
 t.test('a type change of a column that the policies of child tables use says how it is done, and works that way', { buffered: true }, async t => {
-  const build = (): string => 'create table projects (tenant_id text not null, id int primary key); create table tasks (project_id int not null references projects, n int)'
-  const on = await house(t, { build, tables: { tenant: ['projects', 'tasks'], shared: ['countries'] } })
+  const on = await house(t, { build: childPolicies, tables: { tenant: ['projects', 'tasks'], shared: ['countries'] } })
   const change = 'alter table tasks alter project_id type bigint; alter table projects alter id type bigint'
-  const provider = (statements: string): { getMigrations (): Promise<Record<string, Migration>> } => ({ getMigrations: async () => ({ '001': { up: async db => { for (const text of statements.split(';')) await sql.raw(text).execute(db) } } }) })
   await t.rejects(on.another({ migrations: { shared: provider(change) } }).migrate(), { message: /policy tenancy_tenant on table tasks depends on .*drop that policy first, in the same migration \(drop policy tenancy_tenant on/ })
   await on.another({ migrations: { shared: provider(`drop policy tenancy_tenant on tasks; ${change}`) } }).migrate()
   t.same(await on.admin('select polname::text from pg_policy where polrelid = \'tasks\'::regclass order by 1'), [{ polname: 'tenancy_system' }, { polname: 'tenancy_tenant' }])
   t.same(await on.admin('select format_type(atttypid, null) as type from pg_attribute where attrelid = \'projects\'::regclass and attname = \'id\''), [{ type: 'bigint' }])
+})
+
+t.test('DAT-07 members of extensions are left alone by protect, and reported as nobody\'s by a migration', { buffered: true }, async t => {
+  const on = await house(t, { build: plainNotes, tables: { tenant: ['notes'], shared: ['countries'] } })
+  // A view and a sequence of an extension, as PostGIS has them in public, with what they are granted.
+  await on.admin(`create extension pg_stat_statements; create extension citext;
+    create table spatial_ref_sys (srid int primary key); grant select on spatial_ref_sys to public; create sequence spatial_seq; grant usage on sequence spatial_seq to public;
+    alter extension citext add table spatial_ref_sys; alter extension citext add sequence spatial_seq`)
+  const acls = (): Promise<unknown[]> => on.admin(`
+    select c.relname::text as name, c.relacl::text as acl, pg_get_userbyid(c.relowner)::text as owner, c.relrowsecurity as secured
+    from pg_class c join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e' where c.relkind in ('r', 'v', 'S') order by 1`)
+  const before = await acls()
+  t.match(before, [{ name: 'pg_stat_statements' }, { name: 'pg_stat_statements_info' }, { name: 'spatial_ref_sys' }, { name: 'spatial_seq' }])
+  await on.manager.protect()
+  t.same(await acls(), before)
+  const migrations = { shared: { getMigrations: async () => ({ '001': { up: async () => {} } }) } }
+  t.same((await on.another({ migrations }).migrate()).shared, [{ shard: 'default', applied: ['001'], unlisted: [], unprotected: [] }])
+  t.same(await acls(), before)
+  const listing = (list: 'shared' | 'global'): ReturnType<House['another']> => on.another({
+    database: { url: on.superUrl }, tables: { tenant: ['notes'], shared: ['countries', ...list === 'shared' ? ['spatial_ref_sys'] : []], global: list === 'global' ? ['spatial_ref_sys'] : [] }
+  })
+  await t.rejects(listing('global').protect(), { code: 'FST_TENANCY_SETUP_INVALID', message: /"spatial_ref_sys" is a part of extension 'citext'/ })
+  await listing('shared').protect()
+  t.match(await on.admin('select pg_get_userbyid(relowner)::text as owner, relacl::text as acl from pg_class where relname = \'spatial_ref_sys\''), [{ owner: 'postgres', acl: /=r\/postgres.*tenancy_app/ }])
 })

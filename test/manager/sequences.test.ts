@@ -128,8 +128,9 @@ t.test('DAT-06 what a sequence cannot carry over is refused by name before anyth
   t.match(await on.manager.move({ id }, { isolation: 'schema' }), { isolation: 'schema' }, 'control')
 })
 
+const bare = (isShared: boolean): string => `create sequence tickets; create table items (${isShared ? 'tenant_id text not null, ' : ''}id int not null, primary key (${isShared ? 'tenant_id, ' : ''}id))`
+
 t.test('DAT-06 a sequence that only the application calls goes along by its name, and is missed by its name', { buffered: true }, async t => {
-  const bare = (isShared: boolean): string => `create sequence tickets; create table items (${isShared ? 'tenant_id text not null, ' : ''}id int not null, primary key (${isShared ? 'tenant_id, ' : ''}id))`
   const on = await house(t, { build: bare, tables: { tenant: ['items'], shared: ['countries'] } })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id, isolation: 'schema' })

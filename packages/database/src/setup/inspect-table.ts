@@ -16,6 +16,8 @@ export interface TableFacts {
   /** Those of them that no table owns: their owner is not changed with a table's. */
   readonly looseSequences: readonly string[]
   readonly policies: readonly string[]
+  /** The extension that it is a member of. */
+  readonly extension: string | null
 }
 
 /** The tenant column of a table. */
@@ -54,21 +56,23 @@ const near = 'join pg_catalog.pg_class near on near.oid = drawn.seq and near.rel
 
 /** @throws FST_TENANCY_SETUP_INVALID when there is no such table, or it is something else. */
 export async function inspectTable (client: SqlClient, schema: string, table: string): Promise<TableFacts> {
-  const { rows: [row] } = await client.query<{ oid: number, relkind: string, relispartition: boolean, family: string[], sequences: string[], loose: string[], policies: string[] }>(`
+  const { rows: [row] } = await client.query<{ oid: number, relkind: string, relispartition: boolean, family: string[], sequences: string[], loose: string[], policies: string[], extension: string | null }>(`
     ${drawnFrom('select oid from pg_catalog.pg_class where relname = $2 and relnamespace = (select oid from pg_catalog.pg_namespace where nspname = $1)')}
     select c.oid::int8::int, c.relkind, c.relispartition,
       array(select ${nameOfRelation('tree.relid')} from pg_catalog.pg_partition_tree(c.oid) tree) as family,
       array(select ${nameOfRelation('drawn.seq')} from drawn ${near}) as sequences,
       array(select ${nameOfRelation('drawn.seq')} from drawn ${near} where not exists (select from pg_catalog.pg_depend d
         where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = drawn.seq and d.refclassid = 'pg_catalog.pg_class'::regclass and d.deptype in ('a', 'i'))) as loose,
-      array(select polname::text from pg_catalog.pg_policy where polrelid = c.oid order by polname) as policies
+      array(select polname::text from pg_catalog.pg_policy where polrelid = c.oid order by polname) as policies,
+      (select e.extname::text from pg_catalog.pg_depend d join pg_catalog.pg_extension e on e.oid = d.refobjid
+        where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.refclassid = 'pg_catalog.pg_extension'::regclass and d.deptype = 'e') as extension
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = $1 and c.relname = $2`, [schema, table])
   if (row === undefined) throw new SetupInvalidError(`there is no table '${table}' in schema '${schema}': create it first, or take it from options.tables`)
   if (row.relkind !== 'r' && row.relkind !== 'p') throw new SetupInvalidError(`'${table}' is not a table: options.tables may name tables only`)
   if (row.relispartition) throw new SetupInvalidError(`'${table}' is a partition: name the table that it is part of`)
   const name = `${quoteName(schema)}.${quoteName(table)}`
-  return { oid: row.oid, name, family: row.relkind === 'p' ? row.family : [name], sequences: row.sequences, looseSequences: row.loose, policies: row.policies }
+  return { oid: row.oid, name, family: row.relkind === 'p' ? row.family : [name], sequences: row.sequences, looseSequences: row.loose, policies: row.policies, extension: row.extension }
 }
 
 const types: Readonly<Record<string, TenantColumnType>> = { text: 'text', uuid: 'uuid', int4: 'int', int8: 'bigint' }

@@ -107,7 +107,8 @@ export async function grantTable (client: SqlClient, { schema, table, roles }: P
 /** One table that all tenants read: SELECT for the application's role and the one of tenants with a schema, and nothing more. */
 export async function protectShared (client: SqlClient, { schema, table, roles }: ProtectTableOptions): Promise<void> {
   const facts = await inspectTable(client, schema, table)
-  await takeOver(client, facts, roles)
+  // An extension keeps its tables; what it granted on them stays.
+  if (facts.extension === null) await takeOver(client, facts, roles)
   const { app, shared } = quotedRoles(roles)
   await client.query(`grant select on ${facts.name} to ${app}, ${shared}`)
 }

@@ -88,6 +88,8 @@ export async function inspectTables (client: SqlClient, { options: { tables: giv
       c.relrowsecurity and c.relforcerowsecurity and exists (select from pg_catalog.pg_policy where polrelid = c.oid) as protected
     from pg_catalog.pg_class c
     where c.relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident($1)) and c.relkind in ('r', 'p') and not c.relispartition
+      -- What an extension made is nobody's to list.
+      and (c.relname = any($2::text[] || $3::text[]) or not exists (select from pg_catalog.pg_depend where classid = 'pg_catalog.pg_class'::regclass and objid = c.oid and deptype = 'e'))
     order by c.relname`, [tables.schema, tenant, [...tables.shared, ...tables.global], columns])
   return {
     unlisted: rows.filter(row => !row.listed).map(({ name }) => name),
