@@ -19,7 +19,7 @@ export { assertInitialised, type InitialisedOptions } from './setup/assert-initi
 export { SetupInvalidError } from './setup/errors.ts'
 export { formatScript, type ScriptFormat, type ScriptInput } from './setup/format-script.ts'
 export { listTables } from './setup/list-tables.ts'
-export { init, type InitOptions } from './setup/init.ts'
+export { assertNotNewer, init, type InitOptions } from './setup/init.ts'
 export type { Login, Logins } from './setup/logins.ts'
 export { ensureTenantDatabase, grantTenantDatabase, type TenantDatabaseInput } from './setup/tenant-database.ts'
 export { ensureTenantRole } from './setup/tenant-role.ts'

@@ -1,5 +1,5 @@
 import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core'
-import { formatScript, init, quoteName, Script, type ScriptFormat, type SqlClient } from '@fastify-tenancy/database'
+import { assertNotNewer, formatScript, init, quoteName, Script, type ScriptFormat, type SqlClient } from '@fastify-tenancy/database'
 import * as v from 'valibot'
 
 import type { ManagerContext } from './context.ts'
@@ -68,6 +68,7 @@ export async function onShards (
   for (const shard of shards.names) {
     await connected(shards, shard, urls[shard], async live => {
       const told = (left: readonly string[]): void => { remarks.push(...left.map(remark => shard === 'default' ? remark : `shard ${shard}: ${remark}`)) }
+      await assertNotNewer(live)
       if (print === false) return told(await work(live, shard))
       const script = new Script(live)
       // What a script would set is not set here: expressions of the user's are read with the path that they will be run with.

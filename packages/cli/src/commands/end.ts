@@ -39,6 +39,15 @@ export function addEndCommands (program: Command, runner: Runner): void {
       output.result({ purged, failed: failures }, () => table(['tenant', 'rows removed'], purged.map(({ tenant, rows }) => [`id:${tenant.id}`, Object.values(rows).reduce((sum, count) => sum + count, 0)])))
       return failures.length > 0 ? exitCode.failed : exitCode.done
     }))
+
+  program.command('prune-audit').description('remove old entries of the audit, which nothing else can')
+    .requiredOption('--older-than <age>', 'how old, such as 365d')
+    .action(runner.action<[], { olderThan: string }>(async ({ manager, output, streams }, _, { olderThan, yes }) => {
+      if (!await confirm(streams, { what: `the removal of entries older than ${olderThan}`, name: 'audit', yes })) return exitCode.failed
+      const removed = await manager.pruneAudit({ olderThan })
+      output.result({ removed }, () => `${removed} entries of the audit were removed`)
+      return exitCode.done
+    }))
 }
 
 function obstacles ({ dependents = [], grants = [], grantsElsewhere = [] }: DeleteReport): string[] {

@@ -1,12 +1,11 @@
 import type { ResolvedTables } from '../options.ts'
 import { signToken, type SigningKey } from '../token.ts'
 import { SetupInvalidError } from './errors.ts'
-import { versionOf } from './init.ts'
+import { newestVersion, versionOf } from './init.ts'
 import { policyNames } from './policy.ts'
 import { rolesOf } from './roles.ts'
 import { inTransaction, sqlState, type SqlClient } from './sql-client.ts'
 import { legacyPolicy } from './tenant-table.ts'
-import { sqlFiles } from './sql.generated.ts'
 
 export interface InitialisedOptions {
   readonly tables: ResolvedTables
@@ -29,7 +28,7 @@ export async function assertInitialised (client: SqlClient, { tables, signed, co
     select pg_catalog.current_database()::text as database, pg_catalog.obj_description(pg_catalog.to_regnamespace('tenancy')::oid, 'pg_namespace') as comment`)
   const version = versionOf(state?.comment ?? '')
   if (state === undefined || version === undefined) throw new SetupInvalidError('the database is not initialised: run `tenancy init`')
-  if (version < sqlFiles.length) throw new SetupInvalidError(`the database was initialised by an older version (${version} of ${sqlFiles.length}): run \`tenancy init\``)
+  if (version < newestVersion) throw new SetupInvalidError(`the database was initialised by an older version (${version} of ${newestVersion}): run \`tenancy init\``)
   const { app } = rolesOf(state.database)
   await assertCanBecome(client, app)
   await assertProtected(client, tables, signed, context)

@@ -28,10 +28,25 @@ export interface InitOptions {
 // Which SQL files a database has: the comment on the schema, which every login can read.
 const comment = 'fastify-tenancy'
 
+/** The number of the newest SQL file of this version of the suite. */
+export const newestVersion: number = sqlFiles.at(-1)?.version ?? 0
+
 /** The number of the newest SQL file, from the comment on schema `tenancy`; undefined when the comment is not ours. */
 export function versionOf (schemaComment: string): number | undefined {
   const [name, version] = schemaComment.split(' ')
   return name === comment ? Number(version) : undefined
+}
+
+/**
+ * Refuses a database whose schema `tenancy` a newer version of the suite made: what this one would write there could be wrong.
+ *
+ * @throws FST_TENANCY_SETUP_INVALID
+ */
+export async function assertNotNewer (client: SqlClient): Promise<void> {
+  const { rows: [row] } = await client.query<{ comment: string | null }>('select pg_catalog.obj_description(pg_catalog.to_regnamespace(\'tenancy\')::oid, \'pg_namespace\') as comment')
+  const version = versionOf(row?.comment ?? '')
+  if (version === undefined || version <= newestVersion) return
+  throw new SetupInvalidError(`schema tenancy of this database is of version ${version}, and this version of the suite knows ${newestVersion}: use the newer version`)
 }
 
 /**
@@ -45,6 +60,7 @@ export function versionOf (schemaComment: string): number | undefined {
 export async function init (client: SqlClient, options: InitOptions = {}): Promise<readonly string[]> {
   const session = await readSession(client)
   const roles = rolesOf(session.database)
+  await assertNotNewer(client)
   return retried(() => inTransaction(client, async () => {
     // Two of one database wait for each other here. Roles belong to the server, and no lock spans its databases.
     await client.query('select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext(\'tenancy init\'))')
@@ -89,8 +105,8 @@ async function applyFiles (client: SqlClient, roles: Roles): Promise<void> {
     if (versions.has(version)) continue
     await client.query(withRoles(sql, roles))
     await client.query('insert into tenancy.migrations (version, name) values ($1, $2)', [version, name])
-    await client.query(`comment on schema tenancy is '${comment} ${version}'`)
   }
+  await client.query(`comment on schema tenancy is '${comment} ${newestVersion}'`)
   await client.query('set local role none')
 }
 

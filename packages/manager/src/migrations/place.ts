@@ -4,7 +4,7 @@ import { ensureLedger, grantGate, inTransaction, isEmbeddedPool, quoteName, quot
 import type { ManagerContext } from '../context.ts'
 import { tenantServer } from '../tenant-server.ts'
 import type { Source } from './connection.ts'
-import { sharedSet, type AppliedMigration } from './ledger.ts'
+import { becomeOwner, sharedSet, type AppliedMigration } from './ledger.ts'
 
 /** What a transaction of migrations begins with. */
 export interface HeadInput {
@@ -27,6 +27,8 @@ export interface Place {
   /** Whether `head` can take the tenant's lock by itself. */
   readonly hasRegistry: boolean
   head (input: HeadInput): string[]
+  /** What brings the session back to where the first migration began: path, role and settings. */
+  again (input: Pick<HeadInput, 'lockTimeout'>): string[]
   /** Makes the ledger where `init` does not. */
   prepare? (client: SqlClient): Promise<void>
 }
@@ -76,17 +78,27 @@ function place ({ isOwned = false, ...rest }: PlaceInput): Place {
   const { source, tenant, schema, hasRegistry } = rest
   return {
     ...rest,
+    again: ({ lockTimeout }) => [
+      ...(typeof source === 'string' ? ['reset all'] : []),
+      ...start(schema, lockTimeout),
+      becomeOwner,
+      `select pg_catalog.set_config('tenancy.migrating', ${quoteText(`tenant ${tenant}`)}, true)`
+    ],
     head: ({ seen, lockTimeout, isLocking }) => [
       // What an earlier tenant's migration left in the session. A pool that was passed in is left as its owner set it up.
       ...(typeof source === 'string' ? ['discard temp', 'reset all'] : []),
+      'reset role',
       'begin',
-      `set local search_path = ${quoteName(schema)}, pg_temp`,
-      `set local lock_timeout = ${lockTimeout}`,
+      ...start(schema, lockTimeout),
       `select tenancy.claim_migrations(${[
         quoteText(tenant), quoteText(schema), isOwned, seen.length, seen.length === 0 ? 'null' : quoteText(seen.at(-1)?.name ?? ''), isLocking && hasRegistry
       ].join(', ')})`
     ]
   }
+}
+
+function start (schema: string, lockTimeout: number): string[] {
+  return [`set local search_path = ${quoteName(schema)}, pg_temp`, `set local lock_timeout = ${lockTimeout}`]
 }
 
 async function prepareDatabase (client: SqlClient, login: string | undefined): Promise<void> {

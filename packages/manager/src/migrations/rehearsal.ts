@@ -118,7 +118,9 @@ async function runPart (client: SqlClient, { batch, trx, part: { schema, isNew =
   batch.add(`set local search_path = ${quoteName(schema)}, pg_temp`)
   const end = migrations.findIndex(({ isAlone }) => isAlone)
   const [tried, untried] = end < 0 ? [migrations, []] : [migrations.slice(0, end), migrations.slice(end)]
-  for (const migration of tried) {
+  for (const [index, migration] of tried.entries()) {
+    // An earlier one may have left another path or role.
+    if (index > 0) for (const text of [becomeOwner, `set local search_path = ${quoteName(schema)}, pg_temp`]) batch.add(text)
     try {
       await migration.migration.up(trx)
       await setImmediate()

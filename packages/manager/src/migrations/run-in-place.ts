@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises'
 
 import { Batch } from './batch.ts'
 import { MigrationDialect } from './dialect.ts'
-import { recordApplied, recordUndone, type AppliedMigration } from './ledger.ts'
+import { becomeOwner, recordApplied, recordUndone, type AppliedMigration } from './ledger.ts'
 import type { Place } from './place.ts'
 import type { LoadedMigration } from './read-migrations.ts'
 
@@ -75,16 +75,23 @@ export async function runInPlace (client: SqlClient, { place, direction, migrati
       if (start !== undefined) batch.add(start)
       for (const [index, migration] of migrations.entries()) {
         // Sent before the next one begins: the answer then tells which of them failed.
-        if (index > 0) await batch.flush()
+        if (index > 0) {
+          await batch.flush()
+          // An earlier one may have left another path, role or setting.
+          for (const text of place.again({ lockTimeout })) batch.add(text)
+        }
         current = migration
         await (direction === 'up' ? migration.migration.up(trx) : migration.migration.down?.(trx))
         // What nobody awaited is on its way by then: a schema change is kept back, and goes with the rest.
         await setImmediate()
         batch.assertIdle()
+        // Whatever role it left: the ledger is the owner's.
+        batch.add(becomeOwner)
         batch.add(direction === 'up' ? recordApplied(place.tenant, migration) : recordUndone(place.tenant, migration.name))
       }
       if (finish === undefined) return
       await batch.flush()
+      for (const text of place.again({ lockTimeout })) batch.add(text)
       batch.add('set local role none')
       await batch.flush()
       await finish(client)

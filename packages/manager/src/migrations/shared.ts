@@ -26,13 +26,13 @@ export async function migrateShared (context: ManagerContext, connection: Connec
   const { shard, pending, entry } = standing
   const place = sharedPlace(context, shard)
   if (pending.length === 0) return connection.use(place.source, async client => ({ shard, applied: [], ...await inspectTables(client, context) }))
-  const isFirst = entry.applied.length === 0
-  if (isFirst) await connection.use(place.source, client => takeOverHistory(client, context.options.tables.schema, migrations))
+  // At first, and whenever `kysely-ctl` has run since: what that has run would fail, or run twice.
+  const isNews = await connection.use(place.source, client => takeOverHistory(client, context.options.tables.schema, migrations))
   let report: SharedReport = { shard, applied: [], unlisted: [], unprotected: [] }
   try {
     const applied = await bringUp(connection, {
       place, migrations, lockTimeout, retries,
-      known: isFirst ? undefined : entry,
+      known: isNews ? undefined : entry,
       finish: async client => {
         await protectListed(client, context)
         report = { shard, applied: pending.map(({ name }) => name), ...await inspectTables(client, context) }

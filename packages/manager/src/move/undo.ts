@@ -7,6 +7,7 @@ import { findTenant, withTenant } from '../lifecycle/find.ts'
 import { abandonOperation, forgetSteps, openOperation } from '../lifecycle/journal.ts'
 import { assertHomeFree } from '../lifecycle/outside.ts'
 import { removeData, removeRole } from '../lifecycle/remove-home.ts'
+import { copyOwnLedger } from '../migrations/migrate-tenant.ts'
 import { withClient } from '../shard-pools.ts'
 import { hasServer } from '../tenant-server.ts'
 import type { Housed } from '../transfer/home.ts'
@@ -36,6 +37,8 @@ export async function undoMove (context: ManagerContext, ref: TenantRef): Promis
     const isOurs = isChecked || await isMarked(context, tenant, move.target)
     if (isOurs && move.target.isolation === 'schema') await assertHomeFree(context, move.target, keepsRole(context, move.target, move.source))
     if (isOurs) await removeCopy(context, tenant, move.target, move.source).catch(leaveOthers)
+    // The schema's ledger was in the place of that of the database, which is the tenant's again.
+    if (move.source.isolation === 'database' && context.options.migrations.tenant !== undefined) await copyOwnLedger(context, { ...tenant, ...move.source })
     await withClient(client, async client => {
       await forgetMove(client, tenant.id)
       await abandonOperation(client, tenant.id)
