@@ -12,6 +12,9 @@ const provider = (files: Record<string, (db: Kysely<unknown>) => Promise<unknown
 })
 const run = (text: string) => async (db: Kysely<unknown>): Promise<unknown> => sql.raw(text).execute(db)
 
+const look = (name: string): (db: Kysely<unknown>) => Promise<unknown> => run(`create table "${name}" as select current_user::text as role, current_setting('search_path') as path,
+  current_setting('lock_timeout') as wait, current_setting('row_security') as secure, '${name}'::text as name`)
+
 const leaves = {
   'a path': 'set search_path = public', 'a local path': 'set local search_path = public', 'a path by function': 'select set_config(\'search_path\', \'public\', false)',
   'a role': 'set role none', 'another role': 'set role OTHER', 'a local role': 'set local role none', 'a setting': 'set lock_timeout = \'1ms\'', 'a row_security': 'set row_security = off'
@@ -22,8 +25,6 @@ for (const isolation of ['schema', 'database', 'shared'] as const) {
     const other = `other_${databaseOf(on.superUrl)}`
     await on.admin(`create role ${other}; grant ${other} to "${new URL(loginUrl(on.superUrl, 'owner')).username}"`)
     t.teardown(async () => { await connect(t, on.superUrl.replace(/\/[^/]*$/, '/postgres')).then(client => client.query(`drop role if exists ${other}`)) })
-    const look = (name: string): (db: Kysely<unknown>) => Promise<unknown> => run(`create table "${name}" as select current_user::text as role, current_setting('search_path') as path,
-      current_setting('lock_timeout') as wait, current_setting('row_security') as secure, '${name}'::text as name`)
     const files = Object.entries(leaves).flatMap(([name, text], index) => [[`${index}a`, run(text.replace('OTHER', other))], [`${index}b`, look(name)]] as const)
     const set = provider({ '000': look('first'), ...Object.fromEntries(files) })
     const id = unique(on, 'a')

@@ -14,6 +14,7 @@ import { rowRole } from './row/role.ts'
 import { RowStrategy } from './row/strategy.ts'
 import { assertInitialised } from './setup/assert-initialised.ts'
 import { init } from './setup/init.ts'
+import { readExtensionSchemas } from './setup/extension-schemas.ts'
 import { listTables } from './setup/list-tables.ts'
 import { rolesOf } from './setup/roles.ts'
 import type { ConnectionBudget } from './strategies/budget.ts'
@@ -52,6 +53,7 @@ export class Shard {
   readonly #gate: MigrationGate | undefined
   #tables: ResolvedTables
   #name = ''
+  #extensions: readonly string[] = []
   #context: ContextSettings | undefined
 
   constructor (logins: ShardOptions, options: ResolvedDatabaseOptions, budget: ConnectionBudget) {
@@ -99,6 +101,7 @@ export class Shard {
       this.#context = {
         role: needsInit ? rolesOf(row.name).app : await rowRole(client, row.name),
         schema: tables.schema,
+        extensions: (this.#extensions = await readExtensionSchemas(client, tables.extensionSchemas)).filter(schema => schema !== tables.schema),
         statementTimeout,
         lockTimeout,
         idleInTransaction,
@@ -124,6 +127,14 @@ export class Shard {
     }
   }
 
+  /**
+   * The schemas of extensions that are on the path behind a schema of a tenant's own. One that holds readable tables is, too: what a name then means is
+   * for the tenant's role to allow, which reads the shared tables and nothing else there.
+   */
+  extensions (schema: string): readonly string[] {
+    return this.#extensions.filter(name => name !== schema)
+  }
+
   /** Where a tenant's statements go. */
   home (tenant: Tenant, isolation: Isolation, statementTimeout: number): Home {
     if (this.#context === undefined) throw new Error('the database was not booted: await boot() first')
@@ -136,7 +147,7 @@ export class Shard {
         statementTimeout,
         ...(hasRole && { role: tenantRole(tenant.id, this.#name) }),
         // Policies ask for a signature; the privileges of a schema's role do not.
-        ...(schema !== undefined && { schema, sign: undefined, fence: this.#context.fence && { ...this.#context.fence, home: 'schema' } })
+        ...(schema !== undefined && { extensions: this.extensions(schema), schema, sign: undefined, fence: this.#context.fence && { ...this.#context.fence, home: 'schema' } })
       }),
       guard: this.#options.database.tripwire ? this.#tripwire.guard(tenant.id) : undefined,
       deadline: statementTimeout + grace,

@@ -3,6 +3,7 @@ import { Kysely } from 'kysely'
 import { setImmediate } from 'node:timers/promises'
 
 import { Batch } from './batch.ts'
+import { borderCode, withNames } from './border.ts'
 import { MigrationDialect } from './dialect.ts'
 import { becomeOwner, recordApplied, recordUndone, type AppliedMigration } from './ledger.ts'
 import type { Place } from './place.ts'
@@ -85,6 +86,7 @@ export async function runInPlace (client: SqlClient, { place, direction, migrati
         // What nobody awaited is on its way by then: a schema change is kept back, and goes with the rest.
         await setImmediate()
         batch.assertIdle()
+        for (const text of place.border) batch.add(text)
         // Whatever role it left: the ledger is the owner's.
         batch.add(becomeOwner)
         batch.add(direction === 'up' ? recordApplied(place.tenant, migration) : recordUndone(place.tenant, migration.name))
@@ -98,6 +100,7 @@ export async function runInPlace (client: SqlClient, { place, direction, migrati
     })
   } catch (error) {
     if (current === undefined || isClaim(error)) throw error
+    if (error instanceof Error && sqlState(error) === borderCode) throw new StepFailure(current, await withNames(client, error))
     throw new StepFailure(current, error)
   }
 }
