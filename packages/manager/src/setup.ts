@@ -1,9 +1,10 @@
 import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core'
-import { assertNotNewer, formatScript, init, quoteName, Script, type ScriptFormat, type SqlClient } from '@fastify-tenancy/database'
+import { assertNotNewer, formatScript, init, isRestored, quoteName, Script, type ScriptFormat, type SqlClient } from '@fastify-tenancy/database'
 import * as v from 'valibot'
 
 import type { ManagerContext } from './context.ts'
 import { loginsOf } from './logins.ts'
+import { repairTenants } from './restored.ts'
 import { openManagerPool, withClient } from './shard-pools.ts'
 
 /** How {@link Manager.init} and {@link Manager.protect} work. */
@@ -49,13 +50,20 @@ const initSchema = v.strictObject({ ...setupEntries, tenantRoles: v.optional(boo
 export async function initShards (context: ManagerContext, given: InitInput): Promise<SetupReport> {
   const { tenantRoles, harden = false, ...input } = checkOptions(initSchema, given, 'init') as InitInput
   const { isolation, rls, tables } = context.options
-  return onShards(context, 'tenancy init', input, (client, shard) => init(client, {
-    logins: loginsOf(context.shards.logins(shard)),
-    tenantRoles: tenantRoles ?? (isolation === 'schema' || rls.context === 'role'),
-    harden,
-    schema: tables.schema,
-    ...(rls.secrets.length > 0 && { signingSecrets: rls.secrets })
-  }))
+  return onShards(context, 'tenancy init', input, async (client, shard) => {
+    const { rows: [row] } = await client.query<{ name: string }>('select pg_catalog.current_database()::text as name')
+    const restored = await isRestored(client, row?.name ?? '')
+    const remarks = await init(client, {
+      logins: loginsOf(context.shards.logins(shard)),
+      tenantRoles: tenantRoles ?? (isolation === 'schema' || rls.context === 'role'),
+      harden,
+      schema: tables.schema,
+      ...(rls.secrets.length > 0 && { signingSecrets: rls.secrets })
+    })
+    if (!restored) return remarks
+    if (client instanceof Script) return [...remarks, 'this database was restored, copied or renamed: when the script has run, run `tenancy init` for the roles of its tenants']
+    return [...remarks, ...await repairTenants(context, client, shard)]
+  })
 }
 
 /** Does the same work on every shard, or prints it. The work answers its remarks. */

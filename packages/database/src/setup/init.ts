@@ -4,6 +4,7 @@ import { signingKey } from '../token.ts'
 import { SetupInvalidError } from './errors.ts'
 import { grantHardened, harden } from './harden.ts'
 import { allowTenantRoles, ensureLogins, type Logins } from './logins.ts'
+import { rebind } from './rebind.ts'
 import { ensureRoles, grantRole, readSession, rolesOf, withRoles, type Roles, type Session } from './roles.ts'
 import { withholds } from './script.ts'
 import { inTransaction, quoteName, sqlState, type SqlClient } from './sql-client.ts'
@@ -54,7 +55,7 @@ export async function assertNotNewer (client: SqlClient): Promise<void> {
  * All or nothing: one transaction, tried again when another database's set-up touched the server-wide roles meanwhile.
  *
  * @param client one connection of a superuser, or of a login with CREATEROLE and CREATE on the database.
- * @returns a sentence for each thing that `harden` should have done and this login may not.
+ * @returns a sentence for each thing that it repaired in a restored database, and that `harden` should have done and this login may not.
  * @throws FST_TENANCY_SETUP_INVALID when the login may not do all this.
  */
 export async function init (client: SqlClient, options: InitOptions = {}): Promise<readonly string[]> {
@@ -66,6 +67,7 @@ export async function init (client: SqlClient, options: InitOptions = {}): Promi
     await client.query('select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext(\'tenancy init\'))')
     await ensureRoles(client, roles)
     await becomeOwner(client, session, roles)
+    const rebound = await rebind(client, session, roles)
     await openSchema(client, roles, options.schema ?? 'public')
     await applyFiles(client, roles)
     await ensureLogins(client, session, roles, options.logins ?? {})
@@ -73,7 +75,7 @@ export async function init (client: SqlClient, options: InitOptions = {}): Promi
     if (options.signingSecrets !== undefined) await syncKeys(client, roles, options.signingSecrets)
     const left = options.harden ? await harden(client, session, roles, options.logins ?? {}) : []
     await grantHardened(client, roles, options.logins ?? {}, options.harden ?? false)
-    return left
+    return [...rebound, ...left]
   }))
 }
 

@@ -35,10 +35,12 @@ export function assertBorder (schema: string): string {
   const body = `
 declare
   own oid := ${quoteText(quoteName(schema))}::pg_catalog.regnamespace;
-  newest bigint := current_setting('tenancy.newest_oid')::bigint;
+  newest bigint := nullif(current_setting('tenancy.newest_oid', true), '')::bigint;
   found text;
   gone text;
 begin
+  -- The migration ended the transaction that it ran in: record_migration() says so.
+  if newest is null then return; end if;
   select extname into found from pg_extension where oid::bigint > newest limit 1;
   if found is not null then
     raise exception using errcode = '${borderCode}', message = format(
