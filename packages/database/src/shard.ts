@@ -125,7 +125,7 @@ export class Shard {
       const findings = database.doctor === false || !needsInit ? [] : await checkBoot(client, {
         database: row.name, login: row.login, tables, signed: key !== undefined, context: rls.context, rewritten: isolation === 'row'
       })
-      await this.pool.reset(client)
+      await this.pool.settle(client)
       return { ...report, findings, warnings: [...bootWarnings(findings), ...await poolWarnings(client, isPooled, isImpossible)] }
     } finally {
       client.release()

@@ -51,10 +51,14 @@ export interface Borrower {
 /** The first statements of a batch. */
 interface Opening {
   readonly statements: WireStatement[]
+  /** How many of them make the connection fit; if one fails, nothing of the batch ran. */
   readonly resetLength: number
-  readonly dropsNames: boolean
+  readonly drops: 'nothing' | 'names' | 'everything'
+  readonly isCheck: boolean
   readonly tail: Tail | undefined
 }
+
+const nothing = { resetLength: 0, drops: 'nothing', isCheck: false, tail: undefined } as const
 
 interface Sending {
   readonly isHarmless: boolean
@@ -207,7 +211,7 @@ export class Lease {
       }
       const tail = this.#leavesTraces ? this.#undoing(undefined) : undefined
       const end = await this.#send({
-        statements: [control(tail === undefined ? how : `${how} and chain`)], resetLength: 0, dropsNames: false, tail
+        ...nothing, statements: [control(tail === undefined ? how : `${how} and chain`)], tail
       }, { isHarmless: true })
       this.#assertWell(end)
       if (how === 'commit' && end.tag !== 'COMMIT') throw new AbortedTransactionError()
@@ -239,7 +243,7 @@ export class Lease {
       this.#session.follow(this.#settings.catalogVersion)
       const { statements, ...opening } = this.#open(isHarmless)
       const context = this.#borrower.context?.(this.#session.client, this.#status !== 'I' && !this.#isBeginPending)
-      const isAnew = opening.dropsNames
+      const isAnew = opening.drops !== 'nothing'
       if (context !== undefined) statements.push(this.#prepared(context, context.name, 0, isAnew))
       // Without parameters a plan is always the generic one: such a statement is not worth a name.
       statements.push(this.#prepared(query, query.values.length > 0 && name !== '' ? this.#keyHere(name) : '', portion, isAnew))
@@ -303,7 +307,7 @@ export class Lease {
   // The statement before may have left a search path on which other operators come first.
   async #readCatalog<R> (text: string, values: readonly unknown[] = []): Promise<{ rows: R[], rowCount: number | null }> {
     const query = { text, values, name: '', isParsed: false, portion: 0 }
-    const end = await this.#send({ statements: [catalogPath, query], resetLength: 0, dropsNames: false, tail: undefined }, { isHarmless: true })
+    const end = await this.#send({ ...nothing, statements: [catalogPath, query] }, { isHarmless: true })
     this.#assertWell(end)
     return { rows: end.reply.rows as R[], rowCount: end.reply.rowCount }
   }
@@ -327,14 +331,14 @@ export class Lease {
   }
 
   #openDirect (isHarmless: boolean): Opening {
-    const { reset, resetRules } = this.#settings
+    const { reset, resetRules, roleSettings } = this.#settings
     const { traces } = this.#session
     const isOwn = traces.areOf(this.#borrower.tenant)
     // Within a transaction PostgreSQL refuses a reset. The two things that a clean connection shows are dropped instead.
     if (this.#isTransaction && !this.#isBeginPending) {
       const isHiding = this.#seesOthers && !isHarmless
       if (isHiding) this.#seesOthers = false
-      return { statements: isHiding ? [deallocateAll] : [], resetLength: 0, dropsNames: isHiding, tail: undefined }
+      return { ...nothing, statements: isHiding ? [deallocateAll] : [], drops: isHiding ? 'names' : 'nothing' }
     }
     const isReset = this.#status === 'I' && !isOwn && (reset === 'always' || traces.isTouched || !isHarmless)
     if (isReset && resetRules.isImpossible && traces.isTouched) {
@@ -342,25 +346,26 @@ export class Lease {
       throw markUntouched(new DatabaseUnavailableError())
     }
     const statements = isReset ? resetStatements(resetRules) : []
+    const isCheck = roleSettings !== undefined && this.#status === 'I' && !this.#session.isChecked
+    if (isCheck) statements.push(roleSettings.check)
     const resetLength = statements.length
     if (this.#isBeginPending) {
       statements.push(...this.#beginning())
       this.#seesOthers = !isOwn && !isReset
       if (this.#seesOthers) statements.push(discardSequences)
     }
-    return { statements, resetLength, dropsNames: isReset, tail: undefined }
+    return { statements, resetLength, drops: isReset ? 'everything' : 'nothing', isCheck, tail: undefined }
   }
 
   /** Behind a pooler a transaction may meet what a harmless statement of another owner left: the values of sequences. */
   #openPooled (isHarmless: boolean): Opening {
     const isUndone = !isHarmless || this.#settings.reset === 'always'
-    const opening = { resetLength: 0, dropsNames: false }
     if (this.#isTransaction) {
       if (isUndone) this.#leavesTraces = true
-      return { ...opening, statements: this.#isBeginPending ? [...this.#beginning(), this.#askBackend(), discardSequences] : [], tail: undefined }
+      return { ...nothing, statements: this.#isBeginPending ? [...this.#beginning(), this.#askBackend(), discardSequences] : [] }
     }
-    if (!isUndone) return { ...opening, statements: [], tail: undefined }
-    return { ...opening, statements: [control('begin'), this.#askBackend(), discardSequences], tail: this.#undoing('commit and chain') }
+    if (!isUndone) return { ...nothing, statements: [] }
+    return { ...nothing, statements: [control('begin'), this.#askBackend(), discardSequences], tail: this.#undoing('commit and chain') }
   }
 
   #beginning (): WireStatement[] {
@@ -378,7 +383,7 @@ export class Lease {
     return { commit, undo: resetRules.isImpossible ? undefined : undoText(resetRules) }
   }
 
-  #send ({ statements, resetLength, dropsNames, tail }: Opening, { isHarmless, onPortion, guard }: Sending): Promise<BatchEnd> {
+  #send ({ statements, resetLength, drops, isCheck, tail }: Opening, { isHarmless, onPortion, guard }: Sending): Promise<BatchEnd> {
     const [session, settings, { tenant, deadline }] = [this.#session, this.#settings, this.#borrower]
     const destroy = (): void => this.destroy()
     let isOver = false
@@ -399,15 +404,17 @@ export class Lease {
           isOver = true
           session.finish()
           this.#ended(end, tail)
-          resolve(end)
+          if (isCheck && end.isResetError) void this.#settings.roleSettings?.pin().catch(() => {}).then(() => resolve(end))
+          else resolve(end)
         }
       })
       if (this.#isReturned) throw returned()
       if (session.isDead) throw new DatabaseUnavailableError()
       session.expect(deadline, destroy)
       // Recorded only now: a value that cannot be encoded must not take them from the statement after it.
-      if (resetLength > 0) session.reset()
-      else if (dropsNames) session.dropNames()
+      if (drops === 'everything') session.reset()
+      else if (drops === 'names') session.dropNames()
+      if (isCheck) session.isChecked = true
       session.traces.add(tenant, isHarmless)
       this.#isBeginPending = false
       session.send(batch)

@@ -5,8 +5,10 @@ import { FairQueue, type FairQueueSettings } from './fair-queue.ts'
 import { Lease, type Borrower } from './lease.ts'
 import type { LeaseSettings } from './lease-settings.ts'
 import { LookUps } from './look-ups.ts'
+import { isEmbeddedPool } from './open-pool.ts'
 import { isServerError } from './pg-internals.ts'
 import { plainReset, readResetRules, type ResetRules } from './reset.ts'
+import { RoleSettings } from './role-settings.ts'
 import { Session } from './session.ts'
 import type { SqlClient } from '../setup/sql-client.ts'
 
@@ -41,6 +43,7 @@ export class ConnectionPool {
     this.#settings = {
       ...use,
       resetRules: plainReset,
+      roleSettings: undefined,
       isPooled: false,
       catalogVersion: 0,
       onStale: () => {
@@ -98,9 +101,14 @@ export class ConnectionPool {
     return this.#settings.resetRules = await readResetRules(client)
   }
 
-  /** Resets a connection that the boot used, so that the first statement on it needs none. */
-  async reset (client: pg.PoolClient): Promise<void> {
-    if (!this.isPooled) await Session.of(client).resetNow(this.#settings.resetRules)
+  /** Ends the boot on a direct connection: remembers the settings of its login, and resets it. */
+  async settle (client: pg.PoolClient): Promise<void> {
+    if (this.isPooled) return
+    const session = Session.of(client)
+    await session.resetNow(this.#settings.resetRules)
+    if (!this.#isOwned || isEmbeddedPool(this.pool)) return
+    this.#settings.roleSettings = await RoleSettings.read(this.pool, client)
+    session.isChecked = true
   }
 
   /** Closes the pool as soon as nobody waits for a connection or holds one; whoever has it may still borrow until then. */

@@ -76,6 +76,7 @@ export class RoleHandles {
       }
       if (row.pid !== Session.of(client).client.processID && !isEmbeddedPool(this.pool.pool)) this.pool.becomePooled()
       await this.pool.readResetRules(client)
+      await this.pool.settle(client)
       return name
     } finally {
       client.release()
