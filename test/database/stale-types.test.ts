@@ -52,12 +52,15 @@ async function table ({ from, to, using = `v::${to}` }: Change): Promise<{ name:
   return { name, type: from === 'mood' ? mood : to, change: async () => { await on.admin(change) } }
 }
 
+// Far from the server's zone, so that a value of the old type is another point of time.
+const url = `${on.url}?options=-c%20timezone%3DAsia/Tokyo`
+
 const insert = (db: Kysely<Tables>, name: string, value: unknown): Promise<unknown> => db.insertInto(name).values({ v: value }).execute()
 
 for (const change of [...silent, ...loud]) {
   t.test(`CON-06 ${change.from} becomes ${change.to}: once the change is announced, the same insert writes the right value`, async t => {
     const { name, type, change: alter } = await table(change)
-    const database = await open(t, on, { pool: { max: 1 } })
+    const database = await open(t, on, { url, pool: { max: 1 } })
     const { db } = handle(t, database, 'acme')
     let heard = 0
     const stop = await database.registry.watch?.(() => { heard++ })
@@ -72,6 +75,16 @@ for (const change of [...silent, ...loud]) {
     t.equal(row?.v, row?.wanted)
   })
 }
+
+t.test('control: unannounced, a parameter keeps the old type, and the value is wrong', async t => {
+  const { name, change: alter } = await table(silent[0] as Change)
+  const { db } = handle(t, await open(t, on, { url, pool: { max: 1 } }), 'acme')
+  await insert(db as never, name, at)
+  await alter()
+  await on.admin(`delete from ${name}`)
+  await insert(db as never, name, at)
+  t.same(await on.admin(`select v = $1::timestamptz as is_right from ${name}`, [at]), [{ is_right: false }])
+})
 
 for (const change of loud) {
   t.test(`CON-06 ${change.from} becomes ${change.to} by hand: the statement is parsed anew, alone and as the first of a transaction`, async t => {
