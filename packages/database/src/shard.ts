@@ -159,7 +159,7 @@ export class Shard {
       if (known !== undefined) this.#uses = new SigningUses(this.pool.lookUps, known)
       await this.#uses?.note(client)
       const warnings = [...bootWarnings(findings), ...(key === keys[0] ? [] : [earlier]), ...await poolWarnings(client, isPooled, isImpossible)]
-      await this.pool.reset(client)
+      await this.pool.settle(client)
       return { ...report, findings, warnings }
     } finally {
       client.release()
@@ -249,7 +249,7 @@ async function bootRoles (pool: ConnectionPool, database: string): Promise<{ rea
     const { rows: [row] } = await client.query<{ pid: number }>('select pg_catalog.pg_backend_pid() as pid')
     const isDirect = row?.pid === Session.of(client).client.processID
     if (!isDirect) pool.becomePooled()
-    await pool.reset(client)
+    await pool.settle(client)
     return { pool, isDirect }
   } finally {
     client.release()
