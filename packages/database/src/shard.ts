@@ -8,6 +8,11 @@ import { Session } from './connection/session.ts'
 import { readTenantColumns, Tripwire } from './connection/tripwire.ts'
 import { rlsContext, type ContextSettings } from './context.ts'
 import { bootWarnings, checkBoot } from './doctor/boot.ts'
+import type { DoctorInput } from './doctor/index.ts'
+import { HarmlessCatalog } from './harmless/catalog.ts'
+import type { Judge } from './harmless/judge.ts'
+import { JudgingCompiler } from './harmless/judging-compiler.ts'
+import { readOwnPolicies } from './harmless/own-policies.ts'
 import { reportLevel, type LevelReport } from './level.ts'
 import type { ResolvedDatabaseOptions, ResolvedTables } from './options.ts'
 import { rowRole } from './row/role.ts'
@@ -39,6 +44,8 @@ export interface Home {
 export interface HomeCompiler extends QueryCompiler {
   /** What is sent for a compiled query; throws where it may not run here. @default its own text and parameters */
   readonly statementOf?: (query: CompiledQuery) => Query
+  /** Whether a compiled query is proved to change and read nothing of its session. @default none is */
+  readonly isHarmless?: (query: CompiledQuery) => boolean
 }
 
 /** One database with shared tables and schemas of tenants, and the application's connections to it. */
@@ -50,6 +57,9 @@ export class Shard {
   readonly #rows: RowStrategy
   readonly #qualifier: SchemaQualifier
   readonly #gate: MigrationGate | undefined
+  readonly #harmless: HarmlessCatalog
+  readonly #compiler: JudgingCompiler
+  #doctorInput: DoctorInput | undefined
   #tables: ResolvedTables
   #name = ''
   #context: ContextSettings | undefined
@@ -62,9 +72,16 @@ export class Shard {
     this.#logins = logins
     this.#tables = options.tables
     this.#qualifier = new SchemaQualifier({ names: new Set(options.tables.shared), schema: options.tables.schema })
-    this.#rows = new RowStrategy(options)
     this.#gate = options.database.requireMigration === undefined ? undefined : new MigrationGate(options.database.requireMigration)
     this.pool = new ConnectionPool(typeof url === 'string' ? budget.openPool(url, { ...defaultPoolSettings, max }) : url, typeof url === 'string', settings, fairness)
+    this.#harmless = new HarmlessCatalog(this.pool.pool, {
+      schema: options.tables.schema,
+      tables: () => namesOf(this.#tables),
+      ownPolicies: async client => this.#doctorInput === undefined ? new Set() : readOwnPolicies(client, this.#doctorInput),
+      functions: options.row.functions
+    })
+    this.#compiler = new JudgingCompiler(() => this.#harmless.judge)
+    this.#rows = new RowStrategy(options, this.#harmless.judge)
     this.#tripwire = new Tripwire(this.pool.pool, (client, only) => readTenantColumns(client, this.#tables, only))
   }
 
@@ -114,14 +131,22 @@ export class Shard {
         hasTenantLogins: isolation === 'database' && hasOwnLogins(database.tenants)
       })
       // Where nothing of ours is set up, there is nothing to hold it against.
-      const findings = database.doctor === false || !needsInit ? [] : await checkBoot(client, {
-        database: row.name, login: row.login, tables, signed: key !== undefined, context: rls.context, rewritten: isolation === 'row'
-      })
+      const doctorInput: DoctorInput = { database: row.name, login: row.login, tables, signed: key !== undefined, context: rls.context, rewritten: isolation === 'row' }
+      this.#doctorInput = doctorInput
+      const findings = database.doctor === false || !needsInit ? [] : await checkBoot(client, doctorInput)
       return { ...report, findings, warnings: bootWarnings(findings) }
     } finally {
       client.release()
-      if (this.#context !== undefined) await this.#tripwire.refresh()
+      if (this.#context !== undefined) {
+        await this.#tripwire.refresh()
+        await this.#harmless.refresh()
+      }
     }
+  }
+
+  /** Judges statements on the schema of the tables that tenants share. */
+  get judge (): Judge {
+    return this.#harmless.judge
   }
 
   /** Where a tenant's statements go. */
@@ -143,8 +168,8 @@ export class Shard {
       ...(schema !== undefined && { schema })
     }
     const compiler = schema === undefined
-      ? this.#rows.compiler(tenant)
-      : new SchemaCompiler(schema, this.#qualifier)
+      ? this.#rows.compiler(tenant) ?? this.#compiler
+      : new SchemaCompiler(schema, this.#qualifier, this.#harmless.home(schema))
     const gate = this.#gate
     if (gate === undefined || schema === undefined) return { acquire: () => this.pool.acquire(borrower), compiler }
     return {
@@ -155,4 +180,8 @@ export class Shard {
       compiler
     }
   }
+}
+
+function namesOf ({ tenant, shared, global }: ResolvedTables): readonly string[] {
+  return [...Object.keys(tenant), ...shared, ...global]
 }

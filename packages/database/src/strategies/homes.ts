@@ -2,6 +2,8 @@ import type { Tenant } from '@fastify-tenancy/core'
 
 import { rlsContext } from '../context.ts'
 import { DatabaseUnavailableError } from '../errors.ts'
+import type { Judge } from '../harmless/judge.ts'
+import { JudgingCompiler } from '../harmless/judging-compiler.ts'
 import type { LevelReport } from '../level.ts'
 import type { ResolvedDatabaseOptions } from '../options.ts'
 import { SetupInvalidError } from '../setup/errors.ts'
@@ -86,14 +88,19 @@ export class Homes {
     const { database: { lockTimeout, idleInTransaction, plans, tripwire }, tables } = this.#options
     // No role to become: the login is the tenant's own, and all that it can reach is the tenant's.
     const context = rlsContext(tenant, { role: 'none', schema: tables.schema, statementTimeout, lockTimeout, idleInTransaction, plans, sign: undefined, fence: undefined })
+    // A query is compiled before its connection is borrowed: the first one's pool is not known yet.
+    let judge: Judge | undefined
     return {
-      acquire: () => databases.acquire(tenant, pool => ({
-        tenant: tenant.id,
-        context,
-        guard: tripwire ? pool.guard(tenant.id) : undefined,
-        deadline: statementTimeout + grace
-      })),
-      compiler: undefined
+      acquire: () => databases.acquire(tenant, pool => {
+        judge = pool.judge
+        return {
+          tenant: tenant.id,
+          context,
+          guard: tripwire ? pool.guard(tenant.id) : undefined,
+          deadline: statementTimeout + grace
+        }
+      }),
+      compiler: new JudgingCompiler(() => judge)
     }
   }
 }

@@ -5,6 +5,8 @@ import { closedDatabaseError } from '../connection/fence-error.ts'
 import { ConnectionPool } from '../connection/pool.ts'
 import { readTenantColumns, Tripwire } from '../connection/tripwire.ts'
 import { DatabaseUnavailableError } from '../errors.ts'
+import { HarmlessCatalog } from '../harmless/catalog.ts'
+import type { Judge } from '../harmless/judge.ts'
 import type { ResolvedDatabaseOptions } from '../options.ts'
 import { ConnectBreaker } from './connect-breaker.ts'
 import { MigrationGate } from './migration-gate.ts'
@@ -15,6 +17,7 @@ export class TenantPool {
   readonly #connections: ConnectionPool
   readonly #tripwire: Tripwire
   readonly #hasTripwire: boolean
+  readonly #harmless: HarmlessCatalog
   readonly #gate: MigrationGate | undefined
   #known: Promise<void> | undefined
   readonly #breaker = new ConnectBreaker()
@@ -26,7 +29,13 @@ export class TenantPool {
     this.pool = pool
     // All of it is one tenant's: nothing is kept for others.
     this.#connections = new ConnectionPool(pool, isOwned, { names: true, types }, { ...fairness, share: 1, spare: 0 })
+    this.#harmless = new HarmlessCatalog(pool, { schema: tables.schema, tables: () => undefined, ownPolicies: async () => new Set(), functions: [] })
     this.#tripwire = new Tripwire(pool, (client, only) => readTenantColumns(client, tables, only))
+  }
+
+  /** Judges the tenant's statements. The catalog is read when the first of them asks. */
+  get judge (): Judge {
+    return this.#harmless.judge
   }
 
   get isRetired (): boolean {

@@ -1,0 +1,84 @@
+import { LRUCache } from 'lru-cache'
+import type pg from 'pg'
+
+import { inCatalog } from '../doctor/index.ts'
+import type { SqlClient } from '../setup/sql-client.ts'
+import { Judge } from './judge.ts'
+import { FactsKeeper } from './keeper.ts'
+import { readBuiltInCalls, readFacts, type Answer, type Question } from './read-facts.ts'
+
+/** What one database is asked for. */
+export interface CatalogSettings {
+  /** The schema of the tables that tenants share, or of a tenant's own database. */
+  readonly schema: string
+  /** The names of the tables in it that may be harmless; undefined for all. */
+  readonly tables: () => readonly string[] | undefined
+  readonly ownPolicies: Question['ownPolicies']
+  readonly functions: readonly string[]
+}
+
+/** How many schemas of tenants are remembered. */
+const maxSchemas = 1_000
+
+/** What the catalog of one database says of harmless statements, schema by schema. */
+export class HarmlessCatalog {
+  /** Judges statements on the schema of the settings. */
+  readonly judge: Judge
+  readonly #pool: Pick<pg.Pool, 'connect'>
+  readonly #settings: CatalogSettings
+  readonly #main: FactsKeeper
+  readonly #homes = new LRUCache<string, { judge: Judge, keeper: FactsKeeper }>({ max: maxSchemas })
+  #builtInCalls: ReadonlySet<string> | undefined
+  // One reading at a time: they are in the background, and must not take the connections of statements.
+  #turn: Promise<unknown> = Promise.resolve()
+
+  /** @param pool where the catalog is read. */
+  constructor (pool: Pick<pg.Pool, 'connect'>, settings: CatalogSettings) {
+    this.#pool = pool
+    this.#settings = settings
+    this.#main = new FactsKeeper(() => this.#read(settings.schema, settings.tables(), settings.ownPolicies))
+    this.judge = new Judge(this.#main, settings.schema)
+  }
+
+  /** Reads the catalog now: at the boot, and when a migration was announced. Facts of tenants' schemas are read when they are next needed. */
+  async refresh (): Promise<void> {
+    this.#main.expire()
+    for (const { keeper } of this.#homes.values()) keeper.expire()
+    await this.#main.refresh()
+  }
+
+  /** Judges statements on a tenant's schema. Until its catalog was read, none is harmless. */
+  home (schema: string): Judge {
+    const known = this.#homes.get(schema)
+    if (known !== undefined) return known.judge
+    const keeper = new FactsKeeper(() => this.#read(schema, undefined, noPolicies))
+    const judge = new Judge(keeper, schema, this.#main, this.#settings.schema)
+    this.#homes.set(schema, { judge, keeper })
+    keeper.hurry()
+    return judge
+  }
+
+  async #read (schema: string, tables: readonly string[] | undefined, ownPolicies: Question['ownPolicies']): Promise<Answer> {
+    const turn = this.#turn.catch(() => {}).then(() => this.#readNow(schema, tables, ownPolicies))
+    this.#turn = turn
+    return turn
+  }
+
+  async #readNow (schema: string, tables: readonly string[] | undefined, ownPolicies: Question['ownPolicies']): Promise<Answer> {
+    const client = await this.#pool.connect()
+    let isBroken = true
+    try {
+      const answer = await inCatalog(client, async () => readFacts(client, {
+        schema, tables, ownPolicies, functions: this.#settings.functions, builtInCalls: this.#builtInCalls ??= await readBuiltInCalls(client)
+      }))
+      isBroken = false
+      return answer
+    } finally {
+      client.release(isBroken)
+    }
+  }
+}
+
+async function noPolicies (_client: SqlClient): Promise<ReadonlySet<string>> {
+  return new Set()
+}

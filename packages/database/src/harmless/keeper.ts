@@ -1,0 +1,78 @@
+import type { Facts } from './facts.ts'
+import type { Answer } from './read-facts.ts'
+
+/** How long facts count after their reading began, in milliseconds. The README states it. */
+export const freshnessMs = 60_000
+/** In which age facts are read again, in the background, so that a busy process never waits for fresh ones. */
+const refreshMs = 30_000
+/** The least time between two readings. */
+const restMs = 1_000
+
+/** The facts of one schema, read again when they age. */
+export class FactsKeeper {
+  readonly #read: () => Promise<Answer>
+  #answer: Answer | undefined
+  #readAt = -Infinity
+  #begunAt = -Infinity
+  #version = 0
+  #reading: Promise<void> | undefined
+  #expiries = 0
+
+  constructor (read: () => Promise<Answer>) {
+    this.#read = read
+  }
+
+  /** Grows with each change of what the catalog says. */
+  get version (): number {
+    return this.#version
+  }
+
+  /** What the catalog said last, however long ago; undefined where it was never read. */
+  get last (): Facts | undefined {
+    return this.#answer?.facts
+  }
+
+  /** Whether the facts still count. Has them read again where they age. */
+  get isFresh (): boolean {
+    const age = Date.now() - this.#readAt
+    if (age > refreshMs) this.hurry()
+    return age <= freshnessMs
+  }
+
+  /** Reads the catalog in the background, at most once a second. */
+  hurry (): void {
+    if (this.#reading !== undefined || Date.now() - this.#begunAt < restMs) return
+    this.refresh().catch(() => {}) // what is not read counts as harmful, and the next second is another try
+  }
+
+  /** Takes all facts for old, and reads the catalog. */
+  async refresh (): Promise<void> {
+    const before = this.#reading
+    // A reading that has begun may have looked before the change that this one is asked for.
+    const reading = (before ?? Promise.resolve()).catch(() => {}).then(() => this.#readNow())
+    this.#reading = reading
+    try {
+      await reading
+    } finally {
+      if (this.#reading === reading) this.#reading = undefined
+    }
+  }
+
+  /** Takes all facts for old until the catalog was read again. */
+  expire (): void {
+    this.#readAt = -Infinity
+    this.#expiries++
+  }
+
+  async #readNow (): Promise<void> {
+    const begunAt = this.#begunAt = Date.now()
+    const expiries = this.#expiries
+    const answer = await this.#read()
+    if (answer.signature !== this.#answer?.signature) {
+      this.#answer = answer
+      this.#version++
+    }
+    // What expired meanwhile may have been read before the change.
+    if (expiries === this.#expiries) this.#readAt = begunAt
+  }
+}

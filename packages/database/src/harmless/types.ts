@@ -1,0 +1,49 @@
+/** One type, as the catalog has it. */
+export interface TypeRow {
+  readonly oid: string
+  readonly isBuiltIn: boolean
+  /** pg_type.typtype */
+  readonly kind: string
+  /** The element of an array, the subtype of a range, the columns of a composite type. */
+  readonly parts: readonly string[]
+  readonly isCompiled: boolean
+}
+
+/** Which types run no code of a user's when values of them are read, written, compared or cast. */
+export class Types {
+  readonly #rows: ReadonlyMap<string, TypeRow>
+  readonly #tainted: ReadonlySet<string>
+  readonly #known = new Map<string, boolean>()
+
+  /** @param tainted the types on which a cast or an operator class runs code of a user's */
+  constructor (rows: Iterable<TypeRow>, tainted: ReadonlySet<string>) {
+    this.#rows = new Map(Array.from(rows, row => [row.oid, row]))
+    this.#tainted = tainted
+  }
+
+  isTainted (oid: string): boolean {
+    return this.#tainted.has(oid)
+  }
+
+  /** A type that was not read counts as harmful. */
+  isHarmless (oid: string): boolean {
+    const known = this.#known.get(oid)
+    if (known !== undefined) return known
+    // A composite type can contain an array of itself. What is harmful in it is found by the outer call.
+    this.#known.set(oid, true)
+    const isHarmless = this.#judge(oid)
+    this.#known.set(oid, isHarmless)
+    return isHarmless
+  }
+
+  #judge (oid: string): boolean {
+    const row = this.#rows.get(oid)
+    if (row === undefined || this.#tainted.has(oid)) return false
+    if (!kinds.has(row.kind) || (row.isBuiltIn && row.kind === 'c')) return false
+    if (!row.isBuiltIn && !row.isCompiled) return false
+    return row.parts.every(part => this.isHarmless(part))
+  }
+}
+
+// Base types, composites, enums, ranges and multiranges: no domain and no pseudo-type.
+const kinds: ReadonlySet<string> = new Set(['b', 'c', 'e', 'r', 'm'])
