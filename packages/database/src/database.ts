@@ -74,9 +74,11 @@ export class TenancyDatabase {
       : undefined
     this.#system = new System(options, this.#homes.default.pool, this.#homes.budget, this.#homes.default.judge)
     const registryPool = this.#registryPool ?? this.#homes.default.pool.pool
-    if (options.registry instanceof TableRegistry) options.registry.connect(registryPool)
+    // On connections that tenants use as well, a look-up must not meet what they left.
+    const lookUps = this.#registryPool ?? this.#homes.default.pool.lookUps
+    if (options.registry instanceof TableRegistry) options.registry.connect(lookUps)
     this.#heard = options.registry === undefined && !isEmbeddedPool(registryPool) ? registryPool : undefined
-    this.registry = options.registry ?? postgresRegistry(registryPool, this.#heard && { listen: () => openListener(registryPool) })
+    this.registry = options.registry ?? postgresRegistry(lookUps, this.#heard && { listen: () => openListener(registryPool) })
   }
 
   /**
@@ -153,7 +155,7 @@ export class TenancyDatabase {
   async #observe (): Promise<void> {
     const { queries } = this
     if (queries === undefined || this.#observers.length > 0) return
-    const { tenant, shared, global } = await listTables(this.#homes.default.pool.pool, this.#options.tables)
+    const { tenant, shared, global } = await listTables(this.#homes.default.pool.lookUps, this.#options.tables)
     queries.watchTables([...Object.keys(tenant), ...shared, ...global])
     for (const pool of this.#options.database.observe ?? []) this.#observers.push(observePool(pool, sql => queries.old(sql)))
   }

@@ -44,6 +44,11 @@ export interface DatabaseConnectionOptions {
   readonly idleInTransaction?: string
   /** `'custom'`: each statement is planned for its own tenant; `'shared'`: plans are kept, and shared by all tenants of a connection. @default 'custom' */
   readonly plans?: 'custom' | 'shared'
+  /**
+   * When a connection is reset between tenants. `'auto'`: unless everything that ran on it is proved harmless; `'always'`: at every
+   * change of tenant. @default 'auto'
+   */
+  readonly reset?: 'auto' | 'always'
   /** How tenants share the connections of a pool. */
   readonly fairness?: FairnessOptions
   /** Stops a row whose tenant column is another tenant's, whatever policies say. @default true */
@@ -163,6 +168,7 @@ export interface ResolvedDatabaseOptions {
     readonly lockTimeout: number
     readonly idleInTransaction: number
     readonly plans: 'custom' | 'shared'
+    readonly reset: 'auto' | 'always'
     /** Times in milliseconds. */
     readonly fairness: { readonly share: number, readonly maxWaiting: number, readonly maxWait: number }
     readonly tripwire: boolean
@@ -226,6 +232,7 @@ const connection = v.strictObject({
   lockTimeout: v.optional(timeout, '5s'),
   idleInTransaction: v.optional(timeout, '10s'),
   plans: v.optional(oneOf('custom', 'shared'), 'custom'),
+  reset: v.optional(oneOf('auto', 'always'), 'auto'),
   fairness: v.optional(v.strictObject({
     share: v.optional(v.pipe(v.number(shareMessage), v.gtValue(0, shareMessage), v.maxValue(1, shareMessage)), 0.5),
     maxWaiting: v.optional(positiveInteger, 100),

@@ -1,9 +1,11 @@
 import { tenantRole, type Isolation, type Tenant } from '@fastify-tenancy/core'
 import type { CompiledQuery, QueryCompiler } from 'kysely'
 
-import type { Borrower, Lease, LeaseSettings, Query } from './connection/lease.ts'
+import type { Borrower, Lease, Query } from './connection/lease.ts'
 import { defaultPoolSettings, isEmbeddedPool } from './connection/open-pool.ts'
 import { ConnectionPool } from './connection/pool.ts'
+import { resetsBackends, unresetPooler } from './connection/pooler.ts'
+import { unresettable } from './connection/reset.ts'
 import { Session } from './connection/session.ts'
 import { readTenantColumns, Tripwire } from './connection/tripwire.ts'
 import { rlsContext, type ContextSettings } from './context.ts'
@@ -21,6 +23,7 @@ import { assertInitialised } from './setup/assert-initialised.ts'
 import { init } from './setup/init.ts'
 import { listTables } from './setup/list-tables.ts'
 import { rolesOf } from './setup/roles.ts'
+import type { SqlClient } from './setup/sql-client.ts'
 import type { ConnectionBudget } from './strategies/budget.ts'
 import { MigrationGate } from './strategies/migration-gate.ts'
 import { hasOwnLogins, type ShardOptions } from './strategies/options.ts'
@@ -66,15 +69,14 @@ export class Shard {
 
   constructor (logins: ShardOptions, options: ResolvedDatabaseOptions, budget: ConnectionBudget) {
     const { url } = logins
-    const { pool: { max }, types, fairness } = options.database
-    const settings: LeaseSettings = { names: true, types }
+    const { pool: { max }, types, reset, fairness } = options.database
     this.#options = options
     this.#logins = logins
     this.#tables = options.tables
     this.#qualifier = new SchemaQualifier({ names: new Set(options.tables.shared), schema: options.tables.schema })
     this.#gate = options.database.requireMigration === undefined ? undefined : new MigrationGate(options.database.requireMigration)
-    this.pool = new ConnectionPool(typeof url === 'string' ? budget.openPool(url, { ...defaultPoolSettings, max }) : url, typeof url === 'string', settings, fairness)
-    this.#harmless = new HarmlessCatalog(this.pool.pool, {
+    this.pool = new ConnectionPool(typeof url === 'string' ? budget.openPool(url, { ...defaultPoolSettings, max }) : url, typeof url === 'string', { types, reset }, fairness)
+    this.#harmless = new HarmlessCatalog(this.pool, {
       schema: options.tables.schema,
       tables: () => namesOf(this.#tables),
       ownPolicies: async client => this.#doctorInput === undefined ? new Set() : readOwnPolicies(client, this.#doctorInput),
@@ -82,7 +84,7 @@ export class Shard {
     })
     this.#compiler = new JudgingCompiler(() => this.#harmless.judge)
     this.#rows = new RowStrategy(options, this.#harmless.judge)
-    this.#tripwire = new Tripwire(this.pool.pool, (client, only) => readTenantColumns(client, this.#tables, only))
+    this.#tripwire = new Tripwire(this.pool.catalog, (client, only) => readTenantColumns(client, this.#tables, only))
   }
 
   /**
@@ -110,7 +112,9 @@ export class Shard {
       // Behind a pooler the backend changes from one transaction to the next: a token must not be bound to its pid,
       // and a statement must not be named.
       const isDirect = row.pid === Session.of(client).client.processID
-      if (!isDirect && !isEmbeddedPool(this.pool.pool)) this.pool.forgoNames()
+      const isPooled = !isDirect && !isEmbeddedPool(this.pool.pool)
+      if (isPooled) this.pool.becomePooled()
+      const { isImpossible } = await this.pool.readResetRules(client)
       const { statementTimeout, lockTimeout, idleInTransaction, plans } = database
       const signer = key && new Signer(key)
       this.#context = {
@@ -134,8 +138,10 @@ export class Shard {
       const doctorInput: DoctorInput = { database: row.name, login: row.login, tables, signed: key !== undefined, context: rls.context, rewritten: isolation === 'row' }
       this.#doctorInput = doctorInput
       const findings = database.doctor === false || !needsInit ? [] : await checkBoot(client, doctorInput)
-      return { ...report, findings, warnings: bootWarnings(findings) }
+      return { ...report, findings, warnings: [...bootWarnings(findings), ...await poolWarnings(client, isPooled, isImpossible)] }
     } finally {
+      // These queries are the suite's own and left nothing: no reset is due before the first tenant.
+      Session.of(client).claim()
       client.release()
       if (this.#context !== undefined) {
         await this.#tripwire.refresh()
@@ -184,4 +190,10 @@ export class Shard {
 
 function namesOf ({ tenant, shared, global }: ResolvedTables): readonly string[] {
   return [...Object.keys(tenant), ...shared, ...global]
+}
+
+// Facts of the server that the operator can change, and that cost connections or leave a gap.
+async function poolWarnings (client: SqlClient, isPooled: boolean, isImpossible: boolean): Promise<string[]> {
+  const isUnreset = isPooled && await resetsBackends(client) === false
+  return [...(isUnreset ? [unresetPooler] : []), ...(isImpossible ? [unresettable] : [])]
 }

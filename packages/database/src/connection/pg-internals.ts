@@ -23,10 +23,14 @@ export interface WireConnection {
   close (message: { type: 'S' | 'P', name: string }): void
   flush (): void
   sync (): void
+  /** Sends a simple query. */
+  query (text: string): void
   sendCopyFail (reason: string): void
   on (event: string, listener: (message: never) => void): void
   prependListener (event: string, listener: (message: never) => void): void
   once (event: string, listener: () => void): void
+  /** What pg took for prepared, by name. */
+  parsedStatements: Record<string, string>
 }
 
 export interface WireClient extends pg.ClientBase {

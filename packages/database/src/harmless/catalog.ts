@@ -1,8 +1,9 @@
 import { LRUCache } from 'lru-cache'
-import type pg from 'pg'
 
-import { inCatalog } from '../doctor/index.ts'
+import type { LookUps } from '../connection/look-ups.ts'
+import type { MakeContext } from '../connection/lease.ts'
 import type { SqlClient } from '../setup/sql-client.ts'
+import { readStatement } from '../statement.ts'
 import { Judge } from './judge.ts'
 import { FactsKeeper } from './keeper.ts'
 import { readBuiltInCalls, readFacts, type Answer, type Question } from './read-facts.ts'
@@ -24,7 +25,7 @@ const maxSchemas = 1_000
 export class HarmlessCatalog {
   /** Judges statements on the schema of the settings. */
   readonly judge: Judge
-  readonly #pool: Pick<pg.Pool, 'connect'>
+  readonly #pool: { readonly catalog: LookUps }
   readonly #settings: CatalogSettings
   readonly #main: FactsKeeper
   readonly #homes = new LRUCache<string, { judge: Judge, keeper: FactsKeeper }>({ max: maxSchemas })
@@ -33,7 +34,7 @@ export class HarmlessCatalog {
   #turn: Promise<unknown> = Promise.resolve()
 
   /** @param pool where the catalog is read. */
-  constructor (pool: Pick<pg.Pool, 'connect'>, settings: CatalogSettings) {
+  constructor (pool: { readonly catalog: LookUps }, settings: CatalogSettings) {
     this.#pool = pool
     this.#settings = settings
     this.#main = new FactsKeeper(() => this.#read(settings.schema, settings.tables(), settings.ownPolicies))
@@ -64,17 +65,33 @@ export class HarmlessCatalog {
     return turn
   }
 
-  async #readNow (schema: string, tables: readonly string[] | undefined, ownPolicies: Question['ownPolicies']): Promise<Answer> {
-    const client = await this.#pool.connect()
-    let isBroken = true
-    try {
-      const answer = await inCatalog(client, async () => readFacts(client, {
-        schema, tables, ownPolicies, functions: this.#settings.functions, builtInCalls: this.#builtInCalls ??= await readBuiltInCalls(client)
-      }))
-      isBroken = false
-      return answer
-    } finally {
-      client.release(isBroken)
+  #readNow (schema: string, tables: readonly string[] | undefined, ownPolicies: Question['ownPolicies']): Promise<Answer> {
+    return this.#pool.catalog.transaction(context, async client => {
+      const json = asJson(client)
+      return readFacts(json, {
+        schema, tables, ownPolicies, functions: this.#settings.functions, builtInCalls: this.#builtInCalls ??= await readBuiltInCalls(json)
+      })
+    })
+  }
+}
+
+/*
+ * pg_temp comes last in the path: left out it would come first, and a temporary table could pose as a catalog. Compiling
+ * these queries would take longer than running them, and what the planner takes for few rows can be ten thousand.
+ */
+const text = `select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('jit', 'off', true),
+pg_catalog.set_config('enable_nestloop', 'off', true), pg_catalog.set_config('work_mem', '64MB', true),
+pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('statement_timeout', '20s', true)`
+const { name } = readStatement(text)
+const context: MakeContext = () => ({ text, name, values: [] })
+
+// As one text, whatever the pool's type parsers make of arrays and booleans.
+function asJson (client: SqlClient): SqlClient {
+  return {
+    async query<R> (question: string, values?: unknown[]) {
+      const { rows: [row] } = await client.query<{ rows: string | null }>(`select json_agg(answer)::text as rows from (${question}) answer`, values)
+      const rows = JSON.parse(row?.rows ?? '[]') as R[]
+      return { rows, rowCount: rows.length }
     }
   }
 }

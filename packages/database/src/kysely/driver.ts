@@ -3,7 +3,8 @@ import { validateTransactionSettings, type CompiledQuery, type DatabaseConnectio
 import pg from 'pg'
 
 import { isFenced } from '../connection/fence-error.ts'
-import { isUntouched, type Lease, type Query } from '../connection/lease.ts'
+import type { Lease, Query } from '../connection/lease.ts'
+import { isUntouched } from '../connection/retry.ts'
 import type { Reply } from '../connection/batch.ts'
 import { IsolationBreachError } from '../errors.ts'
 
@@ -93,16 +94,16 @@ export class TenantDriver implements Driver {
     await lease.rollback()
   }
 
-  async savepoint ({ lease }: TenantConnection, name: string): Promise<void> {
-    await lease.control(`savepoint ${pg.escapeIdentifier(name)}`)
+  async savepoint (connection: TenantConnection, name: string): Promise<void> {
+    await connection.control(`savepoint ${pg.escapeIdentifier(name)}`)
   }
 
-  async rollbackToSavepoint ({ lease }: TenantConnection, name: string): Promise<void> {
-    await lease.control(`rollback to savepoint ${pg.escapeIdentifier(name)}`)
+  async rollbackToSavepoint (connection: TenantConnection, name: string): Promise<void> {
+    await connection.control(`rollback to savepoint ${pg.escapeIdentifier(name)}`)
   }
 
-  async releaseSavepoint ({ lease }: TenantConnection, name: string): Promise<void> {
-    await lease.control(`release savepoint ${pg.escapeIdentifier(name)}`)
+  async releaseSavepoint (connection: TenantConnection, name: string): Promise<void> {
+    await connection.control(`release savepoint ${pg.escapeIdentifier(name)}`)
   }
 
   async destroy (): Promise<void> {
@@ -117,6 +118,9 @@ export class TenantDriver implements Driver {
     }
   }
 }
+
+/** How many connections of a pool may turn out unfit before a statement gives up. */
+const maxMoves = 20
 
 /** One borrowed connection, as Kysely sees it. */
 export class TenantConnection implements DatabaseConnection {
@@ -168,33 +172,48 @@ export class TenantConnection implements DatabaseConnection {
     this.lease.destroy()
   }
 
-  #statementOf (query: CompiledQuery): Query {
-    const { statementOf } = this.#settings
-    return statementOf === undefined ? { text: query.sql, values: query.parameters } : statementOf(query)
+  /** Sends `savepoint` or the like. */
+  async control (text: string): Promise<void> {
+    await this.#onAnother(() => this.lease.control(text))
   }
 
-  async #run (statement: Query): Promise<Reply> {
-    try {
-      return await this.lease.run(statement)
-    } catch (error) {
-      await this.#moveFrom(error)
-      return this.lease.run(statement)
-    }
+  #statementOf (query: CompiledQuery): Query {
+    const { statementOf, isHarmless } = this.#settings
+    if (statementOf === undefined) return { text: query.sql, values: query.parameters, isHarmless: isHarmless?.(query) === true }
+    const statement = statementOf(query)
+    return isHarmless === undefined ? statement : { text: statement.text, values: statement.values, isHarmless: isHarmless(query) }
+  }
+
+  #run (statement: Query): Promise<Reply> {
+    return this.#onAnother(() => this.lease.run(statement))
   }
 
   async * #portions (statement: Query, size: number): AsyncIterableIterator<unknown[]> {
-    try {
-      yield * this.lease.stream(statement, size)
-    } catch (error) {
-      await this.#moveFrom(error)
-      // Nobody had looked at the statement, so that no portion of it has come.
-      yield * this.lease.stream(statement, size)
+    for (let moves = 0; ; moves++) {
+      try {
+        yield * this.lease.stream(statement, size)
+        return
+      } catch (error) {
+        // The statement did not run, so no portion of it has come.
+        await this.#moveFrom(error, moves)
+      }
     }
   }
 
-  // Once: the pool may hold a connection whose end has not been noticed, and then another that is alive.
-  async #moveFrom (error: unknown): Promise<void> {
-    if (!isUntouched(error)) throw error
+  /** Runs `work`, and repeats it on another connection while the one at hand cannot serve it. */
+  async #onAnother<T> (work: () => Promise<T>): Promise<T> {
+    for (let moves = 0; ; moves++) {
+      try {
+        return await work()
+      } catch (error) {
+        await this.#moveFrom(error, moves)
+      }
+    }
+  }
+
+  // Each move closes a connection of the pool, so a few moves meet a new one.
+  async #moveFrom (error: unknown, moves: number): Promise<void> {
+    if (!isUntouched(error) || moves === maxMoves) throw error
     this.lease = await this.#replace(this.lease)
   }
 

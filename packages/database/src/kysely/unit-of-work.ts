@@ -94,22 +94,22 @@ export class UnitDriver extends TenantDriver {
   // The connection is the unit's until its end.
   override async releaseConnection (): Promise<void> {}
 
-  override async beginTransaction ({ lease }: TenantConnection, { isolationLevel, accessMode }: TransactionSettings): Promise<void> {
+  override async beginTransaction (connection: TenantConnection, { isolationLevel, accessMode }: TransactionSettings): Promise<void> {
     if (isolationLevel !== undefined || accessMode !== undefined) {
       throw new TypeError('this request is one transaction already, so that one inside it takes no isolation level or access mode')
     }
     const name = `tenancy_${++this.#count}`
-    await lease.control(`savepoint ${name}`)
+    await connection.control(`savepoint ${name}`)
     this.#savepoints.push(name)
   }
 
-  override async commitTransaction ({ lease }: TenantConnection): Promise<void> {
-    await lease.control(`release savepoint ${this.#savepoints.pop() ?? ''}`)
+  override async commitTransaction (connection: TenantConnection): Promise<void> {
+    await connection.control(`release savepoint ${this.#savepoints.pop() ?? ''}`)
   }
 
-  override async rollbackTransaction ({ lease }: TenantConnection): Promise<void> {
+  override async rollbackTransaction (connection: TenantConnection): Promise<void> {
     const name = this.#savepoints.pop() ?? ''
-    await lease.control(`rollback to savepoint ${name}`)
-    await lease.control(`release savepoint ${name}`)
+    await connection.control(`rollback to savepoint ${name}`)
+    await connection.control(`release savepoint ${name}`)
   }
 }

@@ -23,14 +23,14 @@ export class TenantPool {
   readonly #breaker = new ConnectBreaker()
   #retirement: Promise<void> | undefined
 
-  constructor (pool: pg.Pool, isOwned: boolean, { database: { types, fairness, tripwire, requireMigration }, tables }: ResolvedDatabaseOptions) {
+  constructor (pool: pg.Pool, isOwned: boolean, { database: { types, reset, fairness, tripwire, requireMigration }, tables }: ResolvedDatabaseOptions) {
     this.#gate = requireMigration === undefined ? undefined : new MigrationGate(requireMigration)
     this.#hasTripwire = tripwire && Object.keys(tables.tenant).length > 0
     this.pool = pool
     // All of it is one tenant's: nothing is kept for others.
-    this.#connections = new ConnectionPool(pool, isOwned, { names: true, types }, { ...fairness, share: 1, spare: 0 })
-    this.#harmless = new HarmlessCatalog(pool, { schema: tables.schema, tables: () => undefined, ownPolicies: async () => new Set(), functions: [] })
-    this.#tripwire = new Tripwire(pool, (client, only) => readTenantColumns(client, tables, only))
+    this.#connections = new ConnectionPool(pool, isOwned, { types, reset }, { ...fairness, share: 1, spare: 0 })
+    this.#harmless = new HarmlessCatalog(this.#connections, { schema: tables.schema, tables: () => undefined, ownPolicies: async () => new Set(), functions: [] })
+    this.#tripwire = new Tripwire(this.#connections.catalog, (client, only) => readTenantColumns(client, tables, only))
   }
 
   /** Judges the tenant's statements. The catalog is read when the first of them asks. */

@@ -64,8 +64,8 @@ export class System {
   }
 
   #open (url: string, max: number): ConnectionPool {
-    const { types, fairness } = this.#options.database
-    const pool = new ConnectionPool(this.#budget.openPool(url, { ...defaultPoolSettings, max }), true, { names: true, types }, fairness)
+    const { types, reset, fairness } = this.#options.database
+    const pool = new ConnectionPool(this.#budget.openPool(url, { ...defaultPoolSettings, max }), true, { types, reset }, fairness)
     this.#pools.push(pool)
     return pool
   }
