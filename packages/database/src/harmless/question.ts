@@ -62,10 +62,14 @@ select t.oid::text, t.typnamespace = 11 and t.oid < 16384 as "isBuiltIn", t.typt
   ) as "isCompiled"
 from pg_type t where t.oid = any($1::oid[])`
 
-/** Types on which a cast, an operator class or an operator family runs code of a user's. */
+/*
+ * Types on which a cast, an operator class or an operator family runs code of a user's. Of a cast between a type of the
+ * server's own and another, only the other counts: no expression meets the cast without it.
+ */
 export const taintedTypes: string = `
 select distinct type::text as oid, type < 16384 as "isBuiltIn" from (
-  select unnest(array[castsource, casttarget]) as type from pg_cast join pg_proc p on p.oid = castfunc where pg_cast.oid >= 16384 and not ${isCompiled('p.prolang')}
+  select type from pg_cast join pg_proc p on p.oid = castfunc cross join unnest(array[castsource, casttarget]) of_cast (type)
+    where pg_cast.oid >= 16384 and not ${isCompiled('p.prolang')} and (type >= 16384 or greatest(castsource, casttarget) < 16384)
   union all select unnest(array[opcintype, amoplefttype, amoprighttype]) from pg_amop o
     join pg_operator on pg_operator.oid = amopopr join pg_proc p on p.oid = oprcode join pg_opclass on opcfamily = amopfamily
     where o.oid >= 16384 and not ${isCompiled('p.prolang')}

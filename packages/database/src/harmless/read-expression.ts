@@ -7,7 +7,6 @@ import { isDataType } from '../row/operators.ts'
 import { has, joined, jsonArray, jsonBuild, jsonObject, plain, rawText } from '../row/raw.ts'
 import { value } from '../row/value.ts'
 import { operatorsOf } from './names.ts'
-import { readSubquery } from './read-select.ts'
 import { refer, unreadable, type Scope } from './reading.ts'
 
 /** Notes what an expression names. The kinds of nodes and their properties are those of the grammar of strategy `row`. */
@@ -30,7 +29,7 @@ export function readExpression (node: OperationNode, scope: Scope): void {
     case 'CastNode': return cast(node as CastNode, scope)
     case 'JSONReferenceNode': return jsonReference(node as JSONReferenceNode, scope)
     case 'JSONPathNode': return path(node as JSONPathNode, scope)
-    case 'SelectQueryNode': return void readSubquery(node, scope)
+    case 'SelectQueryNode': return void scope.grammar.subquery(node, scope)
     case 'RawNode': return raw(node as RawNode, scope)
     // An argument of a call: count(*), and to_json("notes") for whole rows.
     case 'SelectionNode': return readSelection((node as SelectionNode).selection, scope)
@@ -236,8 +235,8 @@ function raw (node: RawNode, scope: Scope): void {
   const { functions } = scope.reading
   if (first !== undefined && parameters.length === 1) {
     if (has(texts, ['', '']) && plain.has(first.kind)) return readExpression(first, scope)
-    if (has(texts, jsonArray)) return functions.add('json_agg'), void readSubquery(first, scope)
-    if (has(texts, jsonObject)) return functions.add('to_json'), void readSubquery(first, scope)
+    if (has(texts, jsonArray)) return functions.add('json_agg'), void scope.grammar.subquery(first, scope)
+    if (has(texts, jsonObject)) return functions.add('to_json'), void scope.grammar.subquery(first, scope)
     if (has(texts, jsonBuild) && first.kind === 'RawNode') return functions.add('json_build_object'), all(joined(first as RawNode), scope)
   }
   if (has(texts, ['merge_action()']) && parameters.length === 0) return

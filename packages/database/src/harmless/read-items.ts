@@ -5,8 +5,7 @@ import { onTrue } from '../row/raw.ts'
 import type { Use } from './facts.ts'
 import { columnsOfFunction, harmlessFunctions } from './names.ts'
 import { identifier, readCall, readExpression } from './read-expression.ts'
-import { readSubquery, systemColumns } from './read-select.ts'
-import { unreadable, type Item, type Scope, type Shape } from './reading.ts'
+import { systemColumns, unreadable, type Item, type Scope, type Shape } from './reading.ts'
 
 const joinProperties = properties('joinType', 'table', 'on')
 const onProperties = properties('on')
@@ -57,7 +56,7 @@ function readItem (node: OperationNode, scope: Scope, items: readonly Item[], is
   switch (inner.kind) {
     case 'TableNode': return sourceItem(inner as TableNode, name, scope)
     case 'SelectQueryNode':
-    case 'ParensNode': return { name, ...readSubquery(inner, isLateral ? inside : scope) }
+    case 'ParensNode': return { name, ...scope.grammar.subquery(inner, isLateral ? inside : scope) }
     case 'FunctionNode': return readCall(inner as FunctionNode, inside), { name, ...shapeOfCall(inner as FunctionNode, name, scope) }
     default: return unreadable(inner.kind)
   }

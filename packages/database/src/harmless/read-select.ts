@@ -1,12 +1,13 @@
-import type { AliasNode, FetchNode, OperationNode, ParensNode, ReferenceNode, SelectQueryNode, SelectionNode } from 'kysely'
+import type { FetchNode, OperationNode, ParensNode, SelectQueryNode, SelectionNode } from 'kysely'
 
 import { only, properties } from '../row/checks.ts'
 import { rawText } from '../row/raw.ts'
 import { value } from '../row/value.ts'
-import { columnName, identifier, readExpression, readOrderBy, readSelection, readWhere } from './read-expression.ts'
+import { readExpression, readOrderBy, readSelection, readWhere } from './read-expression.ts'
 import { readItems } from './read-items.ts'
+import { shapeOf } from './read-shape.ts'
 import { readNames } from './read-with.ts'
-import { unreadable, type Item, type Scope, type Shape } from './reading.ts'
+import { unreadable, type Scope, type Shape } from './reading.ts'
 
 const known = properties('from', 'selections', 'distinctOn', 'joins', 'groupBy', 'orderBy', 'where', 'frontModifiers', 'endModifiers', 'limit', 'offset', 'with', 'having', 'setOperations', 'fetch')
 const fromProperties = properties('froms')
@@ -64,33 +65,6 @@ export function readSelections (nodes: readonly SelectionNode[] | undefined, sco
     readSelection(node.selection, scope)
   }
 }
-
-/** The columns that a list of a SELECT or a RETURNING makes, as far as their names can be told. */
-export function shapeOf (nodes: readonly SelectionNode[] | undefined, items: readonly Item[]): Shape {
-  const columns = new Set<string>()
-  let isComplete = true
-  const take = (from: readonly Item[]): void => {
-    if (from.length === 0) isComplete = false
-    for (const item of from) {
-      for (const column of item.columns) if (!systemColumns.has(column)) columns.add(column)
-      if (!item.isComplete || item.possible !== undefined) isComplete = false
-    }
-  }
-  for (const { selection } of nodes ?? []) {
-    if (selection.kind === 'SelectAllNode') take(items)
-    else if (selection.kind === 'AliasNode') columns.add(identifier((selection as AliasNode).alias))
-    else if (selection.kind === 'ReferenceNode') {
-      const { column, table } = selection as ReferenceNode
-      if (column.kind === 'SelectAllNode') take(table === undefined ? items : items.filter(({ name }) => name === identifier(table.table.identifier)))
-      else columns.add(columnName(column))
-    } else if ((selection as OperationNode).kind === 'ColumnNode') columns.add(columnName(selection))
-    else isComplete = false
-  }
-  return { columns, isComplete }
-}
-
-/** The columns that every table has and `*` leaves out. */
-export const systemColumns: ReadonlySet<string> = new Set(['tableoid', 'ctid', 'xmin', 'xmax', 'cmin', 'cmax'])
 
 function readGroups ({ groupBy, having }: SelectQueryNode, scope: Scope): void {
   if (groupBy !== undefined) only(groupBy, itemsProperties)

@@ -4,9 +4,10 @@ import { only, properties } from '../row/checks.ts'
 import { rawText } from '../row/raw.ts'
 import { columnName, identifier, readExpression, readWhere } from './read-expression.ts'
 import { readItems, readTarget } from './read-items.ts'
-import { readSelect, readSelections, readSubquery, shapeOf } from './read-select.ts'
+import { readSelect, readSelections, readSubquery } from './read-select.ts'
+import { shapeOf } from './read-shape.ts'
 import { readNames } from './read-with.ts'
-import { Reading, unreadable, type Columns, type Item, type Scope, type Shape } from './reading.ts'
+import { Reading, unreadable, type Columns, type Grammar, type Item, type Scope, type Shape } from './reading.ts'
 
 /**
  * What a complete statement names.
@@ -15,9 +16,11 @@ import { Reading, unreadable, type Columns, type Item, type Scope, type Shape } 
  */
 export function read (node: OperationNode, columns: Columns): Reading {
   const reading = new Reading()
-  readStatement(node, { columns, reading, items: [], outer: undefined, names: new Map() })
+  readStatement(node, { grammar, columns, reading, items: [], outer: undefined, names: new Map() })
   return reading
 }
+
+const grammar: Grammar = { subquery: readSubquery, statement: readStatement }
 
 /** Notes what a statement or a body of WITH names, and returns the columns of its rows. */
 export function readStatement (node: OperationNode, scope: Scope): Shape {

@@ -3,8 +3,7 @@ import type { CommonTableExpressionNode, OperationNode, ParensNode, SelectQueryN
 import { only, properties } from '../row/checks.ts'
 import { columnName, identifier } from './read-expression.ts'
 import { readItems } from './read-items.ts'
-import { shapeOf } from './read-select.ts'
-import { readStatement } from './read-statement.ts'
+import { shapeOf } from './read-shape.ts'
 import { Reading, unreadable, type Scope, type Shape } from './reading.ts'
 
 const withProperties = properties('expressions', 'recursive')
@@ -22,7 +21,7 @@ export function readNames (node: WithNode | undefined, outer: Scope): Scope {
   if (node.recursive === true) for (const one of node.expressions) names.set(nameOf(one), { columns: new Set(), isComplete: false })
   if (node.recursive === true) for (const one of node.expressions) names.set(nameOf(one), named(one, firstBranch(one.expression, inBody())))
   for (const one of node.expressions) {
-    const shape = readStatement(one.expression, inBody())
+    const shape = scope.grammar.statement(one.expression, inBody())
     names.set(nameOf(one), named(one, shape))
   }
   return { ...scope, names }

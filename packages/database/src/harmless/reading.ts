@@ -1,3 +1,5 @@
+import type { OperationNode } from 'kysely'
+
 import type { Use } from './facts.ts'
 
 /** The columns of an item of FROM, or of what a statement returns. */
@@ -42,8 +44,16 @@ export class Reading {
   readonly possible: Set<string> = new Set()
 }
 
+/** The places of a statement that stand inside others. Handed down with the scope, since each holds the rest. */
+export interface Grammar {
+  subquery (node: OperationNode, scope: Scope): Shape
+  /** The body of a WITH: a SELECT, or a statement that writes. */
+  statement (node: OperationNode, scope: Scope): Shape
+}
+
 /** What is visible at one place of a statement. Never changed. */
 export interface Scope {
+  readonly grammar: Grammar
   readonly columns: Columns
   readonly reading: Reading
   readonly items: readonly Item[]
@@ -54,6 +64,9 @@ export interface Scope {
   /** Whether the place sees some of `items` only, as ON does: then an item of the same name further out may be meant. */
   readonly isPartial?: boolean
 }
+
+/** The columns that every table has and `*` leaves out. */
+export const systemColumns: ReadonlySet<string> = new Set(['tableoid', 'ctid', 'xmin', 'xmax', 'cmin', 'cmax'])
 
 /** Thrown for a statement with nodes that are not known. */
 export class UnreadableError extends Error {}
