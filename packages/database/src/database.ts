@@ -78,7 +78,7 @@ export class TenancyDatabase {
     const lookUps = this.#registryPool ?? this.#homes.default.pool.lookUps
     if (options.registry instanceof TableRegistry) options.registry.connect(lookUps)
     this.#heard = options.registry === undefined && !isEmbeddedPool(registryPool) ? registryPool : undefined
-    this.registry = options.registry ?? postgresRegistry(lookUps, this.#heard && { listen: () => openListener(registryPool) })
+    this.registry = options.registry ?? postgresRegistry(lookUps, this.#heard && { listen: () => openListener(registryPool), onCatalog: () => this.forgetNames() })
   }
 
   /**
@@ -136,6 +136,15 @@ export class TenancyDatabase {
    */
   asSystem<T> (options: SystemAccessOptions, fn: (work: SystemWork) => T | Promise<T>): Promise<T> {
     return this.#system.access(options, fn)
+  }
+
+  /**
+   * Has every connection forget its prepared statements, because the catalog changed. Their parameters would keep the types
+   * that the columns had before.
+   */
+  forgetNames (): void {
+    this.#homes.forgetNames()
+    this.#system.forgetNames()
   }
 
   health (): DatabaseHealth {

@@ -10,6 +10,9 @@ type Listener = NonNullable<Awaited<ReturnType<OpenListener>>>
 
 const change = v.object({ id: v.string(), slugs: v.array(v.string()), domains: v.array(v.string()) })
 
+/** The payload that says that a migration changed tables. A process that does not know it takes it for a change of any tenant. */
+export const catalogChange = 'catalog'
+
 /** Milliseconds between two signs of life, and until one is taken for missing: behind a lost route TCP alone waits for hours. */
 const pulse = { every: 10_000, within: 5_000 }
 
@@ -22,9 +25,10 @@ const backOff = (attempt: number): number => Math.min(100 * 2 ** (attempt - 1), 
  * `LISTEN tenancy` on a connection of its own, opened again whenever it is lost. While it was away anything may have changed,
  * so each new connection begins with `'all'`.
  *
+ * @param onCatalog called after a migration changed tables, and whenever one may have
  * @returns the function that ends it. Rejects when the first connection cannot be had.
  */
-export async function watchTenants (open: OpenListener, listener: (change: TenantChange | 'all') => void, { every, within }: Readonly<Record<'every' | 'within', number>> = pulse): Promise<() => Promise<void>> {
+export async function watchTenants (open: OpenListener, listener: (change: TenantChange | 'all') => void, { every, within }: Readonly<Record<'every' | 'within', number>> = pulse, onCatalog: () => void = () => {}): Promise<() => Promise<void>> {
   const ended = new AbortController()
   let client = await listen()
   if (client === undefined) return async () => {}
@@ -34,7 +38,10 @@ export async function watchTenants (open: OpenListener, listener: (change: Tenan
     if (next === undefined) return undefined
     // The end tells of the loss; unheard, the error would end the process.
     next.on('error', () => {})
-    next.on('notification', ({ payload }) => listener(readChange(payload)))
+    next.on('notification', ({ payload }) => {
+      if (payload === catalogChange) onCatalog()
+      else listener(readChange(payload))
+    })
     try {
       await next.query('listen tenancy')
     } catch (error) {
@@ -61,7 +68,10 @@ export async function watchTenants (open: OpenListener, listener: (change: Tenan
         await sleep(backOff(attempt), undefined, { signal: ended.signal, ref: false })
         client = await listen()
         if (ended.signal.aborted) await client?.end()
-        else listener('all')
+        else {
+          onCatalog()
+          listener('all')
+        }
         return
       } catch {
         // Ended, or not back yet: the loop's condition tells which.

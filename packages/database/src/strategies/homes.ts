@@ -73,6 +73,11 @@ export class Homes {
     return shards + (this.#databases?.waiting ?? 0)
   }
 
+  forgetNames (): void {
+    for (const { pool } of this.#shards.values()) pool.forgetNames()
+    this.#databases?.forgetNames()
+  }
+
   async close (): Promise<void> {
     await Promise.all([...Array.from(this.#shards.values(), shard => shard.pool.close()), this.#databases?.close()])
   }

@@ -81,6 +81,10 @@ export class TenantPool {
     }
   }
 
+  forgetNames (): void {
+    this.#connections.forgetNames()
+  }
+
   /** Stops what a wrong URL would show: rows that say they are another tenant's. */
   guard (tenant: string): ReturnType<Tripwire['guard']> {
     return this.#tripwire.guard(tenant)

@@ -57,6 +57,10 @@ export class System {
     return this.#pools.reduce((sum, { waiting }) => sum + waiting, 0)
   }
 
+  forgetNames (): void {
+    for (const pool of this.#pools) pool.forgetNames()
+  }
+
   /** Ends what is under way, and the pools. */
   async close (): Promise<void> {
     for (const scope of this.#scopes) scope.end()

@@ -1,6 +1,7 @@
 import { TenantConflictError, type TenantRecord } from '@fastify-tenancy/core'
 
 import type { ManagerContext } from '../context.ts'
+import type { CatalogAnnouncer } from './announce.ts'
 import { Connection } from './connection.ts'
 import { MigrationInvalidError } from './errors.ts'
 import { migrateOne } from './migrate-tenant.ts'
@@ -16,7 +17,7 @@ const ownConnections = 3
  * One round after the other, until a look finds nobody who came meanwhile and is behind. Who is in somebody else's hands, such as
  * those of a move, has another turn when all others are done.
  */
-export async function migrateTenants (context: ManagerContext, first: readonly TenantStanding[], sets: Sets, input: ResolvedMigrateInput, failures: MigrationFailure[]): Promise<TenantsReport> {
+export async function migrateTenants (context: ManagerContext, first: readonly TenantStanding[], sets: Sets, input: ResolvedMigrateInput & { readonly announcer: CatalogAnnouncer }, failures: MigrationFailure[]): Promise<TenantsReport> {
   const { options: { database: { budget }, progress } } = context
   const report = tally()
   if (sets.tenant === undefined) return report
@@ -39,6 +40,7 @@ export async function migrateTenants (context: ManagerContext, first: readonly T
         const { tenant, entry } = standing
         const one = { tenant, migrations, lockTimeout, retries, isLocking: true, known: tenant.isolation === 'database' ? undefined : entry }
         const { end, failure } = await tryOne(context, connections[worker] as Connection, one)
+        if (end === 'migrated' || end === 'failed') await input.announcer.changed()
         const isPostponed = failure?.error instanceof TenantConflictError && !waited.has(standing)
         if (isPostponed) postponed.add(standing)
         else {

@@ -1,4 +1,5 @@
 import type { ManagerContext } from '../context.ts'
+import { CatalogAnnouncer } from './announce.ts'
 import { Connection } from './connection.ts'
 import { check, type Checked } from './check.ts'
 import { migrationFailed } from './errors.ts'
@@ -13,29 +14,36 @@ export async function migrate (context: ManagerContext, given: MigrateInput): Pr
   const input = resolveMigrateInput(given)
   const sets = await readSets(context, input.set)
   const connection = new Connection()
+  const announcer = new CatalogAnnouncer(context)
   try {
     const listed = sets.tenant === undefined ? [] : await listMeant(context, input)
     const plan = await makePlan(context, connection, sets, listed)
     assertSound(plan)
     if (input.dryRun) return planned(plan)
     if (input.check) return checked(await check(context, connection, { ...input, plan, sets }), plan)
-    const shared = await migrateShards(context, connection, plan, sets, input)
+    const shared = await migrateShards(context, connection, plan, sets, { ...input, announcer })
     await connection.close()
     const failures: MigrationFailure[] = []
-    const tenants = await migrateTenants(context, plan.tenants, sets, input, failures)
+    const tenants = await migrateTenants(context, plan.tenants, sets, { ...input, announcer }, failures)
     return finished({ shared, tenants, failures, unrehearsed: [] })
   } finally {
     await connection.close()
+    // What failed half-way may have changed tables, too.
+    await announcer.flush()
   }
 }
 
-async function migrateShards (context: ManagerContext, connection: Connection, { shared }: Plan, sets: Sets, { lockTimeout, retries }: ResolvedMigrateInput): Promise<SharedReport[]> {
+async function migrateShards (context: ManagerContext, connection: Connection, { shared }: Plan, sets: Sets, { lockTimeout, retries, announcer }: ResolvedMigrateInput & { readonly announcer: CatalogAnnouncer }): Promise<SharedReport[]> {
   const reports: SharedReport[] = []
   for (const standing of shared) {
     const { shard, pending } = standing
     try {
-      reports.push(await migrateShared(context, connection, { standing, migrations: sets.shared ?? [], lockTimeout, retries }))
+      const report = await migrateShared(context, connection, { standing, migrations: sets.shared ?? [], lockTimeout, retries })
+      reports.push(report)
+      if (report.applied.length > 0) await announcer.changed()
     } catch (error) {
+      // A migration that runs alone may have changed tables before it failed.
+      await announcer.changed()
       const failure = failureOf(shard, undefined, error)
       const what = pending.some(({ isAlone }) => isAlone) ? 'what ran before it stays' : `nothing of shard '${shard}' was changed`
       throw migrationFailed(`${sentence(failure)}: ${what}`, { shared: reports, tenants: tally(), failures: [failure], unrehearsed: [] }, failure.error)
