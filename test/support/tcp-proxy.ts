@@ -13,6 +13,8 @@ export interface TcpProxy {
   readonly connections: number
   /** How many have been opened so far. */
   readonly opened: number
+  /** From now on counts how often clients send these bytes; the returned function answers the number so far. */
+  count (text: string): () => number
   /** Starts to count waits from 0. */
   reset (): void
   /** From now on each direction takes this many milliseconds; 0 ends it. */
@@ -33,6 +35,7 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
   let opened = 0
   let latency = 0
   let isBlackHole = false
+  const counters = new Set<(chunk: Buffer, from: Socket) => void>()
 
   const server = createServer({ noDelay: true }, client => {
     opened++
@@ -49,6 +52,7 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
     sockets.add(from)
     from.on('data', chunk => {
       if (isBlackHole) return
+      for (const counter of counters) counter(chunk, from)
       seen()
       later(() => { to.write(chunk) })
     })
@@ -86,6 +90,17 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
     get waits () { return waits },
     get connections () { return sockets.size / 2 },
     get opened () { return opened },
+    count (text) {
+      // Each direction of each connection by itself: a text may lie across two chunks.
+      const tails = new Map<Socket, string>()
+      let found = 0
+      counters.add((chunk, from) => {
+        const all = (tails.get(from) ?? '') + chunk.toString('latin1')
+        found += all.split(text).length - 1
+        tails.set(from, all.slice(all.length - text.length + 1))
+      })
+      return () => found
+    },
     reset () { waits = 0 },
     delay (milliseconds) { latency = milliseconds },
     blackHole () { isBlackHole = true },

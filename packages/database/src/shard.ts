@@ -82,6 +82,7 @@ export class Shard {
       ownPolicies: async client => this.#doctorInput === undefined ? new Set() : readOwnPolicies(client, this.#doctorInput),
       functions: options.row.functions
     })
+    this.pool.onCatalogChanged = () => this.#harmless.expire()
     this.#compiler = new JudgingCompiler(() => this.#harmless.judge)
     this.#rows = new RowStrategy(options, this.#harmless.judge)
     this.#tripwire = new Tripwire(this.pool.catalog, (client, only) => readTenantColumns(client, this.#tables, only))
@@ -148,6 +149,12 @@ export class Shard {
         await this.#harmless.refresh()
       }
     }
+  }
+
+  /** Takes what is known of the catalog for old: the prepared statements of every connection, and which statements are harmless. */
+  forgetNames (): void {
+    this.pool.forgetNames()
+    this.#harmless.expire()
   }
 
   /** Judges statements on the schema of the tables that tenants share. */

@@ -41,11 +41,16 @@ export class HarmlessCatalog {
     this.judge = new Judge(this.#main, settings.schema)
   }
 
-  /** Reads the catalog now: at the boot, and when a migration was announced. Facts of tenants' schemas are read when they are next needed. */
+  /** Reads the catalog now, at the boot. */
   async refresh (): Promise<void> {
+    await this.#main.refresh()
+  }
+
+  /** Takes all facts for old, because the catalog changed. They are read again in the background, those of tenants' schemas when they are needed. */
+  expire (): void {
     this.#main.expire()
     for (const { keeper } of this.#homes.values()) keeper.expire()
-    await this.#main.refresh()
+    if (this.#main.last !== undefined) this.#main.hurry()
   }
 
   /** Judges statements on a tenant's schema. Until its catalog was read, none is harmless. */

@@ -45,7 +45,7 @@ export class FactsKeeper {
     this.refresh().catch(() => {}) // what is not read counts as harmful, and the next second is another try
   }
 
-  /** Takes all facts for old, and reads the catalog. */
+  /** Reads the catalog. */
   async refresh (): Promise<void> {
     const before = this.#reading
     // A reading that has begun may have looked before the change that this one is asked for.

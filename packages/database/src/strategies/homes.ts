@@ -74,7 +74,7 @@ export class Homes {
   }
 
   forgetNames (): void {
-    for (const { pool } of this.#shards.values()) pool.forgetNames()
+    for (const shard of this.#shards.values()) shard.forgetNames()
     this.#databases?.forgetNames()
   }
 

@@ -30,6 +30,7 @@ export class TenantPool {
     // All of it is one tenant's: nothing is kept for others.
     this.#connections = new ConnectionPool(pool, isOwned, { types, reset }, { ...fairness, share: 1, spare: 0 })
     this.#harmless = new HarmlessCatalog(this.#connections, { schema: tables.schema, tables: () => undefined, ownPolicies: async () => new Set(), functions: [] })
+    this.#connections.onCatalogChanged = () => this.#harmless.expire()
     this.#tripwire = new Tripwire(this.#connections.catalog, (client, only) => readTenantColumns(client, tables, only))
   }
 
@@ -83,6 +84,7 @@ export class TenantPool {
 
   forgetNames (): void {
     this.#connections.forgetNames()
+    this.#harmless.expire()
   }
 
   /** Stops what a wrong URL would show: rows that say they are another tenant's. */
