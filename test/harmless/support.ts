@@ -61,7 +61,7 @@ export async function server (t: Test): Promise<Server> {
     await pool.close()
   })
   const judge = async (name: string): Promise<Judged> => {
-    const catalog = new HarmlessCatalog(pool, { schema: name, tables: () => undefined, ownPolicies: async () => new Set(), functions: [] })
+    const catalog = new HarmlessCatalog(pool, { schema: name, tables: () => undefined, ownPolicies: async () => new Set(), functions: [], hasEpoch: () => false })
     await catalog.refresh()
     const compiler = new JudgingCompiler(() => catalog.judge)
     const db: Db = new Kysely({

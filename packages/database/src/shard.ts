@@ -80,7 +80,8 @@ export class Shard {
       schema: options.tables.schema,
       tables: () => namesOf(this.#tables),
       ownPolicies: async client => this.#doctorInput === undefined ? new Set() : readOwnPolicies(client, this.#doctorInput),
-      functions: options.row.functions
+      functions: options.row.functions,
+      hasEpoch: () => this.#context?.fence !== undefined
     })
     this.pool.onCatalogChanged = () => this.#harmless.expire()
     this.#compiler = new JudgingCompiler(() => this.#harmless.judge)
@@ -126,7 +127,8 @@ export class Shard {
         idleInTransaction,
         plans,
         sign: signer && ((tenant, pid) => signer.sign(tenant, isDirect ? pid : null)),
-        fence: await hasFences(client) ? { home: 'shared', epochs: new FenceEpochs() } : undefined
+        fence: await hasFences(client) ? { home: 'shared', epochs: new FenceEpochs() } : undefined,
+        catalogEpoch: () => this.#harmless.epoch
       }
       const report = await reportLevel(client, {
         hasRegistryLogin: database.registryUrl !== undefined,

@@ -16,6 +16,14 @@ export interface CatalogSettings {
   readonly tables: () => readonly string[] | undefined
   readonly ownPolicies: Question['ownPolicies']
   readonly functions: readonly string[]
+  /** Whether the database keeps an epoch of its catalog that this login may read. */
+  readonly hasEpoch: () => boolean
+}
+
+/** The connections of one database, as far as the catalog needs them. */
+export interface CatalogPool {
+  readonly catalog: Pick<LookUps, 'query' | 'transaction'>
+  forgetNames (): void
 }
 
 /** How many schemas of tenants are remembered. */
@@ -25,7 +33,7 @@ const maxSchemas = 1_000
 export class HarmlessCatalog {
   /** Judges statements on the schema of the settings. */
   readonly judge: Judge
-  readonly #pool: { readonly catalog: LookUps }
+  readonly #pool: CatalogPool
   readonly #settings: CatalogSettings
   readonly #main: FactsKeeper
   readonly #homes = new LRUCache<string, { judge: Judge, keeper: FactsKeeper }>({ max: maxSchemas })
@@ -34,11 +42,16 @@ export class HarmlessCatalog {
   #turn: Promise<unknown> = Promise.resolve()
 
   /** @param pool where the catalog is read. */
-  constructor (pool: { readonly catalog: LookUps }, settings: CatalogSettings) {
+  constructor (pool: CatalogPool, settings: CatalogSettings) {
     this.#pool = pool
     this.#settings = settings
-    this.#main = new FactsKeeper(() => this.#read(settings.schema, settings.tables(), settings.ownPolicies))
+    this.#main = new FactsKeeper(() => this.#read(settings.schema, settings.tables(), settings.ownPolicies), () => pool.forgetNames())
     this.judge = new Judge(this.#main, settings.schema)
+  }
+
+  /** The epoch of the catalog that this process knows; '' where it knows none. */
+  get epoch (): string {
+    return this.#main.epoch
   }
 
   /** Reads the catalog now, at the boot. */
@@ -57,7 +70,7 @@ export class HarmlessCatalog {
   home (schema: string): Judge {
     const known = this.#homes.get(schema)
     if (known !== undefined) return known.judge
-    const keeper = new FactsKeeper(() => this.#read(schema, undefined, noPolicies))
+    const keeper = new FactsKeeper(() => this.#read(schema, undefined, noPolicies), () => this.#pool.forgetNames())
     const judge = new Judge(keeper, schema, this.#main, this.#settings.schema)
     this.#homes.set(schema, { judge, keeper })
     keeper.hurry()
@@ -70,12 +83,16 @@ export class HarmlessCatalog {
     return turn
   }
 
-  #readNow (schema: string, tables: readonly string[] | undefined, ownPolicies: Question['ownPolicies']): Promise<Answer> {
-    return this.#pool.catalog.transaction(context, async client => {
+  async #readNow (schema: string, tables: readonly string[] | undefined, ownPolicies: Question['ownPolicies']): Promise<Answer> {
+    const { catalog } = this.#pool
+    // Before the facts: an epoch must not stand for a change that they do not show.
+    const epoch = this.#settings.hasEpoch() ? await readEpoch(catalog) : ''
+    return catalog.transaction(context, async client => {
       const json = asJson(client)
-      return readFacts(json, {
+      const facts = await readFacts(json, {
         schema, tables, ownPolicies, functions: this.#settings.functions, builtInCalls: this.#builtInCalls ??= await readBuiltInCalls(json)
       })
+      return { ...facts, epoch }
     })
   }
 }
@@ -99,6 +116,11 @@ function asJson (client: SqlClient): SqlClient {
       return { rows, rowCount: rows.length }
     }
   }
+}
+
+async function readEpoch (client: Pick<SqlClient, 'query'>): Promise<string> {
+  const { rows: [row] } = await client.query<{ epoch: string }>('select tenancy.current_catalog_epoch() as epoch')
+  return row?.epoch ?? ''
 }
 
 async function noPolicies (_client: SqlClient): Promise<ReadonlySet<string>> {

@@ -50,7 +50,8 @@ export class Judge {
 
   /** Whether a compiled query changes and reads nothing of its session. Anything that no compiler of ours made may. */
   isHarmless (query: CompiledQuery): boolean {
-    if (!JudgedQuery.isOwn(query) || !this.#isFresh) return false
+    const isFresh = this.#isFresh
+    if (!isFresh || !JudgedQuery.isOwn(query)) return false
     return query.verdict(this).isHarmless
   }
 

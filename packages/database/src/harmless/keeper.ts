@@ -11,20 +11,29 @@ const restMs = 1_000
 /** The facts of one schema, read again when they age. */
 export class FactsKeeper {
   readonly #read: () => Promise<Answer>
+  readonly #onChange: () => void
   #answer: Answer | undefined
   #readAt = -Infinity
   #begunAt = -Infinity
   #version = 0
   #reading: Promise<void> | undefined
   #expiries = 0
+  #isLapsed = true
 
-  constructor (read: () => Promise<Answer>) {
+  /** @param onChange called when the catalog may say something else than before: it does, or was not read for too long. */
+  constructor (read: () => Promise<Answer>, onChange: () => void) {
     this.#read = read
+    this.#onChange = onChange
   }
 
   /** Grows with each change of what the catalog says. */
   get version (): number {
     return this.#version
+  }
+
+  /** The epoch of the catalog that the facts belong to; '' where that is not known, or they do not count. */
+  get epoch (): string {
+    return this.#readAt === -Infinity ? '' : this.#answer?.epoch ?? ''
   }
 
   /** What the catalog said last, however long ago; undefined where it was never read. */
@@ -36,7 +45,10 @@ export class FactsKeeper {
   get isFresh (): boolean {
     const age = Date.now() - this.#readAt
     if (age > refreshMs) this.hurry()
-    return age <= freshnessMs
+    if (age <= freshnessMs) return true
+    if (!this.#isLapsed) this.#onChange()
+    this.#isLapsed = true
+    return false
   }
 
   /** Reads the catalog in the background, at most once a second. */
@@ -68,11 +80,15 @@ export class FactsKeeper {
     const begunAt = this.#begunAt = Date.now()
     const expiries = this.#expiries
     const answer = await this.#read()
-    if (answer.signature !== this.#answer?.signature) {
-      this.#answer = answer
-      this.#version++
-    }
+    const before = this.#answer
+    const isSame = answer.signature === before?.signature
+    // Equal facts stay the same object: what was judged by them stands.
+    this.#answer = isSame && before !== undefined ? { ...before, epoch: answer.epoch } : answer
+    if (!isSame) this.#version++
+    if (before !== undefined && (!isSame || before.epoch !== answer.epoch)) this.#onChange()
     // What expired meanwhile may have been read before the change.
-    if (expiries === this.#expiries) this.#readAt = begunAt
+    if (expiries !== this.#expiries) return
+    this.#readAt = begunAt
+    this.#isLapsed = false
   }
 }

@@ -20,12 +20,14 @@ export interface Question {
 
 /** Facts, and a text that is the same for the same facts. */
 export interface Answer {
+  /** The epoch of the catalog in which they were read, or an earlier one; '' where it keeps none. */
+  readonly epoch: string
   readonly facts: Facts
   readonly signature: string
 }
 
 /** Reads the facts of a schema. To be called in a read-only transaction of one snapshot, with pg_catalog as the only schema on the path. */
-export async function readFacts (client: SqlClient, { schema, tables, ownPolicies, functions: listed, builtInCalls }: Question): Promise<Answer> {
+export async function readFacts (client: SqlClient, { schema, tables, ownPolicies, functions: listed, builtInCalls }: Question): Promise<Omit<Answer, 'epoch'>> {
   const graph = await readGraph(client, schema, tables)
   const ids = graph.relations.map(({ oid }) => oid)
   const all = async <R>(text: string, ...values: unknown[]): Promise<R[]> => (await client.query<R>(text, values)).rows

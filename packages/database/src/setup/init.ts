@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 import { signingKey } from '../token.ts'
+import { ensureCatalogEpoch } from './catalog-epoch.ts'
 import { SetupInvalidError } from './errors.ts'
 import { grantHardened, harden } from './harden.ts'
 import { allowTenantRoles, ensureLogins, type Logins } from './logins.ts'
@@ -52,6 +53,7 @@ export async function init (client: SqlClient, options: InitOptions = {}): Promi
     await becomeOwner(client, session, roles)
     await openSchema(client, roles, options.schema ?? 'public')
     await applyFiles(client, roles)
+    if (session.superuser) await ensureCatalogEpoch(client)
     await ensureLogins(client, session, roles, options.logins ?? {})
     if (options.tenantRoles) await allowTenantRoles(client, session, roles, options.logins?.owner?.user)
     if (options.signingSecrets !== undefined) await syncKeys(client, roles, options.signingSecrets)

@@ -114,5 +114,5 @@ async function grantLookups (client: SqlClient, user: string, may: boolean): Pro
 async function grantContext (client: SqlClient, user: string): Promise<void> {
   await client.query(`
     grant usage on schema tenancy to ${quoteName(user)};
-    grant execute on function tenancy.current_fence_epoch(), tenancy.pass_fence(text, text, text), tenancy.has_migration(text, text) to ${quoteName(user)}`)
+    grant execute on function tenancy.current_fence_epoch(), tenancy.current_catalog_epoch(), tenancy.current_epoch(), tenancy.pass_fence(text, text, text), tenancy.has_migration(text, text) to ${quoteName(user)}`)
 }
