@@ -37,9 +37,12 @@ const changes: Readonly<Record<string, string>> = {
 // A harmless statement of the query builder, which costs no reset and shows what the setting holds.
 const prepare = 'alter table notes add seen text default current_setting(\'some.thing\', true), add v varchar'
 
+async function add (db: Kysely<Rows>, more: object = {}): Promise<unknown> {
+  return db.insertInto('notes').values({ body: 'x', ...more }).returning('seen' as 'body').executeTakeFirst()
+}
+
 async function seenAfter (t: Test, change: string, isHeard: boolean): Promise<unknown> {
   const { on, acme, globex } = await twoTenants(t, prepare)
-  const add = async (db: Kysely<Rows>, more: object = {}): Promise<unknown> => (await db.insertInto('notes').values({ body: 'x', ...more }).returning('seen' as 'body').executeTakeFirst())
   for (const db of [acme, globex, acme, globex]) await add(db)
   if (!isHeard) await on.admin('alter event trigger tenancy_catalog disable')
   await on.admin(change)
