@@ -246,8 +246,11 @@ function item (name: string, alias: string): never {
   return call as never
 }
 
+function from (name: string, column: string, alias = 't'): Compilable {
+  return db.selectFrom(item(name, alias)).select(`${alias}.${column}` as never)
+}
+
 t.test('CON-10: a column of a function in FROM that is none of its columns is refused', async t => {
-  const from = (name: string, column: string, alias = 't'): Compilable => db.selectFrom(item(name, alias)).select(`${alias}.${column}` as never)
   refused(t, {
     'a file': [() => from('lower', 'pg_read_file'), /'pg_read_file' of 't'/],
     'a text that is run': [() => from('concat', 'ts_stat'), /'ts_stat' of 't'/],
