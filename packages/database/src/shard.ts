@@ -86,7 +86,11 @@ export class Shard {
     this.pool.onCatalogChanged = () => this.#harmless.expire()
     this.#compiler = new JudgingCompiler(() => this.#harmless.judge)
     this.#rows = new RowStrategy(options, this.#harmless.judge)
-    this.#tripwire = new Tripwire(this.pool.catalog, (client, only) => readTenantColumns(client, this.#tables, only))
+    this.#tripwire = new Tripwire(this.pool.catalog, async (client, only) => {
+      // Once a minute, because an extension may come after the boot.
+      if (only === undefined) await this.pool.readResetRules(client)
+      return readTenantColumns(client, this.#tables, only)
+    })
   }
 
   /**
@@ -141,6 +145,7 @@ export class Shard {
       const doctorInput: DoctorInput = { database: row.name, login: row.login, tables, signed: key !== undefined, context: rls.context, rewritten: isolation === 'row' }
       this.#doctorInput = doctorInput
       const findings = database.doctor === false || !needsInit ? [] : await checkBoot(client, doctorInput)
+      await this.pool.settle(client)
       return { ...report, findings, warnings: [...bootWarnings(findings), ...await poolWarnings(client, isPooled, isImpossible)] }
     } finally {
       // These queries are the suite's own and left nothing: no reset is due before the first tenant.

@@ -1,20 +1,18 @@
 import type pg from 'pg'
 
 import type { SqlClient } from '../setup/sql-client.ts'
-import { Lease, type Borrower, type MakeContext } from './lease.ts'
+import { Lease, type Borrower, type Context, type MakeContext } from './lease.ts'
 import type { LeaseSettings } from './lease-settings.ts'
 import { isUntouched } from './retry.ts'
+import { catalogPath } from './reset.ts'
 
 /** A tenant's id has no colon. */
 const owner = 'look-up:'
 
-/** How look-ups are run. */
-export interface LookUpSettings {
-  /** The longest that one may go unanswered, in milliseconds. */
-  readonly deadline: number
-  /** Whether every text is the suite's own and names nothing but pg_catalog: it changes and reads nothing of its session. */
-  readonly isHarmless: boolean
-}
+/** The longest that a look-up may go unanswered, in milliseconds. */
+const deadline = 30_000
+
+const catalogContext: Context = { ...catalogPath, name: '' }
 
 /**
  * Runs the suite's own look-ups on connections that tenants use, too. A look-up is an owner like a tenant: a connection
@@ -26,11 +24,12 @@ export class LookUps implements SqlClient {
   readonly #borrower: Borrower
   readonly #isHarmless: boolean
 
-  constructor (pool: pg.Pool, settings: LeaseSettings, { deadline, isHarmless }: LookUpSettings) {
+  /** @param reads `'catalog'` for texts of ours that read nothing but pg_catalog, and so are harmless */
+  constructor (pool: pg.Pool, settings: LeaseSettings, reads: 'catalog' | 'anything') {
     this.#pool = pool
     this.#settings = settings
-    this.#borrower = { tenant: owner, context: undefined, guard: undefined, deadline }
-    this.#isHarmless = isHarmless
+    this.#isHarmless = reads === 'catalog'
+    this.#borrower = { tenant: owner, context: this.#isHarmless ? () => catalogContext : undefined, guard: undefined, deadline }
   }
 
   query<R> (text: string, values: unknown[] = []): Promise<{ rows: R[], rowCount: number | null }> {

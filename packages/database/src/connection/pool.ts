@@ -5,8 +5,10 @@ import { FairQueue, type FairQueueSettings } from './fair-queue.ts'
 import { Lease, type Borrower } from './lease.ts'
 import type { LeaseSettings } from './lease-settings.ts'
 import { LookUps } from './look-ups.ts'
+import { isEmbeddedPool } from './open-pool.ts'
 import { isServerError } from './pg-internals.ts'
 import { plainReset, readResetRules, type ResetRules } from './reset.ts'
+import { RoleSettings } from './role-settings.ts'
 import { Session } from './session.ts'
 import type { SqlClient } from '../setup/sql-client.ts'
 
@@ -16,15 +18,12 @@ export type Fairness = Omit<FairQueueSettings, 'slots'>
 /** What a pool is opened with. */
 export type PoolUse = Pick<LeaseSettings, 'types' | 'reset'>
 
-/** The longest that a look-up may go unanswered, in milliseconds. */
-const lookUpDeadline = 30_000
-
 /** The connections of one login to one database. */
 export class ConnectionPool {
   readonly pool: pg.Pool
   /** Runs look-ups on these connections, apart from tenants' statements and without waiting for a turn. */
   readonly lookUps: SqlClient
-  /** Reads pg_catalog on these connections, by texts of the suite's own that leave nothing. */
+  /** The same for texts that read nothing but pg_catalog: the connection stays clean. */
   readonly catalog: LookUps
   /** Called when a statement found that the catalog changed. The statement is repeated once it has settled. */
   onCatalogChanged: (() => void | Promise<void>) | undefined
@@ -44,6 +43,7 @@ export class ConnectionPool {
     this.#settings = {
       ...use,
       resetRules: plainReset,
+      roleSettings: undefined,
       isPooled: false,
       catalogVersion: 0,
       onStale: () => {
@@ -51,8 +51,8 @@ export class ConnectionPool {
         return this.onCatalogChanged?.()
       }
     }
-    this.lookUps = new LookUps(pool, this.#settings, { deadline: lookUpDeadline, isHarmless: false })
-    this.catalog = new LookUps(pool, this.#settings, { deadline: lookUpDeadline, isHarmless: true })
+    this.lookUps = new LookUps(pool, this.#settings, 'anything')
+    this.catalog = new LookUps(pool, this.#settings, 'catalog')
     // A backend that dies while idle is reported here; without a listener it would end the process.
     pool.on('error', ignore)
     pool.on('connect', Session.of)
@@ -99,6 +99,16 @@ export class ConnectionPool {
   /** Reads from the catalog what a reset of these connections has to do. */
   async readResetRules (client: SqlClient = this.catalog): Promise<ResetRules> {
     return this.#settings.resetRules = await readResetRules(client)
+  }
+
+  /** Ends the boot on a direct connection: remembers the settings of its login, and resets it. */
+  async settle (client: pg.PoolClient): Promise<void> {
+    if (this.isPooled) return
+    const session = Session.of(client)
+    await session.resetNow(this.#settings.resetRules)
+    if (!this.#isOwned || isEmbeddedPool(this.pool)) return
+    this.#settings.roleSettings = await RoleSettings.read(this.pool, client)
+    session.isChecked = true
   }
 
   /** Closes the pool as soon as nobody waits for a connection or holds one; whoever has it may still borrow until then. */

@@ -24,6 +24,8 @@ export function control (text: string): WireStatement {
 
 const discardAll = control('discard all')
 export const discardSequences: WireStatement = control('discard sequences')
+/** Goes before a read of the catalog, so that no operator or function of another schema comes first. */
+export const catalogPath: WireStatement = control("select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)")
 export const deallocateAll: WireStatement = control('deallocate all')
 
 /**

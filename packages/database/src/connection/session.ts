@@ -24,6 +24,8 @@ export class Session {
   readonly client: WireClient
   readonly names: Names = new Names()
   readonly traces: Traces = new Traces()
+  /** Whether the settings of the login were compared with those at the boot. */
+  isChecked = false
   #schemas = new Set<string>()
   #catalogVersion = 0
   /** Whether the pool handed the connection out and no lease has taken it yet. */
@@ -135,6 +137,14 @@ export class Session {
     this.#idleTimer.refresh()
   }
 
+  /** Resets the connection at once, in waits of its own. */
+  async resetNow (rules: ResetRules): Promise<void> {
+    for (const { text, values } of resetStatements(rules)) await this.client.query(text, [...values])
+    this.#isUnclaimed = false
+    this.reset()
+    this.#isResetting = false
+  }
+
   // A session lock or a LISTEN must not last as long as the pool keeps the connection. If a statement comes meanwhile, pg
   // sends it behind the reset; then this reset counts for nothing.
   async #resetIdle (rules: ResetRules): Promise<void> {
@@ -145,6 +155,7 @@ export class Session {
         await this.client.query(text, [...values])
       }
       if (this.#sent === sent) this.reset()
+      this.#isResetting = false
     } catch {
       // The next owner's reset fails as well, and its statement runs on another connection.
     }

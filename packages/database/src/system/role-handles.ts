@@ -82,6 +82,7 @@ export class RoleHandles {
       }
       if (row.pid !== Session.of(client).client.processID && !isEmbeddedPool(this.pool.pool)) this.pool.becomePooled()
       await this.pool.readResetRules(client)
+      await this.pool.settle(client)
       return name
     } finally {
       client.release()
