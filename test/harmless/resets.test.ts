@@ -14,8 +14,9 @@ interface Wire {
 async function wire (t: Test): Promise<Wire> {
   const on = await provision(t)
   const proxy = await tcpProxy(t, on.url)
-  const sent = proxy.record()
   const database = await open(t, { ...on, url: proxy.url }, { pool: { max: 1 }, registryUrl: on.registryUrl })
+  // The boot resets the connection that it used itself.
+  const sent = proxy.record()
   const handles = new Map<string, Kysely<Rows>>()
   return {
     on,
