@@ -165,3 +165,26 @@ t.test('a cast between types of the server\'s own makes everything touching', as
   const again = await on.judge('own')
   t.ok(again.isHarmless(select(again.db)), 'control')
 })
+
+t.test('a policy that reads another table runs the policies of that table', async t => {
+  const on = await server(t)
+  await on.schema('own', `
+    alter table children enable row level security; create policy ours on children using (exists (select from parents where parents.id = parent_id));
+    alter table parents enable row level security; create policy ours on parents using (true)`)
+  const children = (db: Db): Compilable => db.selectFrom('children').selectAll()
+  const clean = await on.judge('own', ['ours'])
+  t.ok(clean.isHarmless(children(clean.db)), 'control')
+  await on.client.query('create policy act on own.parents using (own.evil() = \'x\')')
+  const touched = await on.judge('own', ['ours'])
+  t.notOk(touched.isHarmless(children(touched.db)))
+})
+
+t.test('a type that contains itself is as harmful as its other parts', async t => {
+  const on = await server(t)
+  const { db, isHarmless } = await on.schema('own', `
+    create domain act as text; create type whole as (a int); alter type whole add attribute b whole[]; alter type whole add attribute c act;
+    create table extra (id int, value whole[])`)
+  t.notOk(isHarmless(extra(db)))
+  const clean = await on.schema('clean', 'create type whole as (a int); alter type whole add attribute b whole[]; create table extra (id int, value whole[])')
+  t.ok(clean.isHarmless(extra(clean.db)), 'control')
+})

@@ -47,8 +47,8 @@ export interface Server {
   readonly client: pg.Client
   /** Makes a schema with the clean tables, and then runs `sql` in it. */
   schema (name: string, sql?: string): Promise<Judged>
-  /** Judges a schema that is there. */
-  judge (name: string): Promise<Judged>
+  /** Judges a schema that is there, in which the policies of these names count as those that protect made. */
+  judge (name: string, own?: readonly string[]): Promise<Judged>
 }
 
 export async function server (t: Test): Promise<Server> {
@@ -60,8 +60,10 @@ export async function server (t: Test): Promise<Server> {
     await client.end()
     await pool.close()
   })
-  const judge = async (name: string): Promise<Judged> => {
-    const catalog = new HarmlessCatalog(pool, { schema: name, tables: () => undefined, ownPolicies: async () => new Set(), functions: [], hasEpoch: () => false })
+  const judge = async (name: string, own: readonly string[] = []): Promise<Judged> => {
+    const { rows } = await client.query<{ oid: string }>('select oid::text from pg_policy where polname = any($1)', [own])
+    const policies = new Set(rows.map(({ oid }) => oid))
+    const catalog = new HarmlessCatalog(pool, { schema: name, tables: () => undefined, ownPolicies: async () => policies, functions: [], others: () => [], hasEpoch: () => false })
     await catalog.refresh()
     const compiler = new JudgingCompiler(() => catalog.judge)
     const db: Db = new Kysely({

@@ -81,6 +81,7 @@ export class Shard {
       tables: () => namesOf(this.#tables),
       ownPolicies: async client => this.#doctorInput === undefined ? new Set() : readOwnPolicies(client, this.#doctorInput),
       functions: options.row.functions,
+      others: () => [],
       hasEpoch: () => this.#context?.fence !== undefined
     })
     this.pool.onCatalogChanged = () => this.#harmless.expire()

@@ -38,7 +38,7 @@ t.test(`CON-10, CON-23: of ${queries} random queries exactly those are refused o
   const pool = new ConnectionPool(new pg.Pool({ connectionString: url, max: 1 }), true, { types: undefined, reset: 'auto' }, { share: 1, spare: 0, maxWaiting: 10, maxWait: 5_000 })
   t.teardown(() => pool.close())
   const policies = new Set((await client.query<{ oid: string }>('select oid::text from pg_policy')).rows.map(({ oid }) => oid))
-  const catalog = new HarmlessCatalog(pool, { schema: 'public', tables: () => undefined, ownPolicies: async () => policies, functions: [], hasEpoch: () => false })
+  const catalog = new HarmlessCatalog(pool, { schema: 'public', tables: () => undefined, ownPolicies: async () => policies, functions: [], others: () => [], hasEpoch: () => false })
   await catalog.refresh()
   const judging = new JudgingCompiler(() => catalog.judge)
   const seed = randomInt(2 ** 31)

@@ -16,6 +16,8 @@ export interface CatalogSettings {
   readonly tables: () => readonly string[] | undefined
   readonly ownPolicies: Question['ownPolicies']
   readonly functions: readonly string[]
+  /** The schemas on the path of statements behind the one of their tables. */
+  readonly others: () => readonly string[]
   /** Whether the database keeps an epoch of its catalog that this login may read. */
   readonly hasEpoch: () => boolean
 }
@@ -36,7 +38,10 @@ export class HarmlessCatalog {
   readonly #pool: CatalogPool
   readonly #settings: CatalogSettings
   readonly #main: FactsKeeper
-  readonly #homes = new LRUCache<string, { judge: Judge, keeper: FactsKeeper }>({ max: maxSchemas })
+  readonly #homes = new LRUCache<string, Judge>({ max: maxSchemas })
+  /** Counts the times at which all facts became old; the second those of tenants' schemas. */
+  #generation = 0
+  #homeGeneration = 0
   #builtInCalls: ReadonlySet<string> | undefined
   // One reading at a time: they are in the background, and must not take the connections of statements.
   #turn: Promise<unknown> = Promise.resolve()
@@ -45,8 +50,15 @@ export class HarmlessCatalog {
   constructor (pool: CatalogPool, settings: CatalogSettings) {
     this.#pool = pool
     this.#settings = settings
-    this.#main = new FactsKeeper(() => this.#read(settings.schema, settings.tables(), settings.ownPolicies), () => pool.forgetNames())
-    this.judge = new Judge(this.#main, settings.schema)
+    this.#main = new FactsKeeper({
+      read: () => this.#read(settings.schema, settings.tables(), settings.ownPolicies),
+      generation: () => this.#generation,
+      // The epoch that is known from now on must not stand for facts of schemas that were read before it.
+      onChange: () => this.#changed(),
+      // Parameters of prepared statements may have types that their columns have no more.
+      onLapse: () => pool.forgetNames()
+    })
+    this.judge = new Judge({ own: this.#main, schema: settings.schema, others: settings.others })
   }
 
   /** The epoch of the catalog that this process knows; '' where it knows none. */
@@ -61,20 +73,29 @@ export class HarmlessCatalog {
 
   /** Takes all facts for old, because the catalog changed. They are read again in the background, those of tenants' schemas when they are needed. */
   expire (): void {
-    this.#main.expire()
-    for (const { keeper } of this.#homes.values()) keeper.expire()
+    this.#generation++
+    this.#homeGeneration++
     if (this.#main.last !== undefined) this.#main.hurry()
   }
 
   /** Judges statements on a tenant's schema. Until its catalog was read, none is harmless. */
   home (schema: string): Judge {
     const known = this.#homes.get(schema)
-    if (known !== undefined) return known.judge
-    const keeper = new FactsKeeper(() => this.#read(schema, undefined, noPolicies), () => this.#pool.forgetNames())
-    const judge = new Judge(keeper, schema, this.#main, this.#settings.schema)
-    this.#homes.set(schema, { judge, keeper })
+    if (known !== undefined) return known
+    const keeper = new FactsKeeper({
+      read: () => this.#read(schema, undefined, noPolicies),
+      generation: () => this.#homeGeneration,
+      onChange: () => this.#pool.forgetNames()
+    })
+    const judge = new Judge({ own: keeper, schema, shared: this.#main, sharedSchema: this.#settings.schema, others: this.#settings.others })
+    this.#homes.set(schema, judge)
     keeper.hurry()
     return judge
+  }
+
+  #changed (): void {
+    this.#homeGeneration++
+    this.#pool.forgetNames()
   }
 
   async #read (schema: string, tables: readonly string[] | undefined, ownPolicies: Question['ownPolicies']): Promise<Answer> {

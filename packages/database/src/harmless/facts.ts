@@ -38,6 +38,8 @@ export interface Edges {
   readonly family: ReadonlyMap<string, readonly string[]>
   /** The tables that its foreign keys refer to. */
   readonly parents: ReadonlyMap<string, readonly string[]>
+  /** The tables that its policies read. */
+  readonly read: ReadonlyMap<string, readonly string[]>
   /** The tables whose foreign keys refer to it. */
   readonly children: ReadonlyMap<string, readonly { readonly child: string, readonly acts: boolean }[]>
 }
@@ -137,6 +139,7 @@ export class Facts {
       const relation = this.#relations.get(oid)
       if (relation === undefined || !relation.isReadable || (use !== 'read' && !relation.isWritable)) return false
       go(this.#edges.family.get(oid), use)
+      go(this.#edges.read.get(oid), 'read')
       if (use === 'read') continue
       go(this.#edges.parents.get(oid), 'read')
       if (use === 'insert') continue

@@ -20,26 +20,36 @@ export interface Verdict {
   readonly version: number
 }
 
-/** How many texts are remembered, and the longest of them: lists of each length are a text of their own. */
+/** How many texts are remembered, their length together, and the longest of them: lists of each length are a text of their own. */
 const max = 5_000
+const maxSize = 5_000_000
 const longestKept = 10_000
+
+/** What a judge knows the catalog from. */
+export interface JudgeParts {
+  /** The facts of `schema`. */
+  readonly own: FactsKeeper
+  readonly schema: string
+  /** The facts of the schema of shared tables. @default `own` */
+  readonly shared?: FactsKeeper
+  /** @default `schema` */
+  readonly sharedSchema?: string
+  /** The schemas on the path behind `schema`. */
+  readonly others: () => readonly string[]
+}
 
 /** Judges the statements of handles that find their tables in one schema. */
 export class Judge {
   readonly #own: FactsKeeper
   readonly #shared: FactsKeeper
   readonly #columns: Columns
-  readonly #path: readonly string[]
-  readonly #verdicts = new LRUCache<string, Verdict>({ max })
+  readonly #others: () => readonly string[]
+  readonly #verdicts = new LRUCache<string, Verdict>({ max, maxSize, sizeCalculation: (_, text) => text.length + 1 })
 
-  /**
-   * @param own the facts of `schema`
-   * @param shared those of the schema of shared tables, `sharedSchema`; the same as `own` where tables of all tenants are in it
-   */
-  constructor (own: FactsKeeper, schema: string, shared: FactsKeeper = own, sharedSchema: string = schema) {
+  constructor ({ own, schema, shared = own, sharedSchema = schema, others }: JudgeParts) {
     this.#own = own
     this.#shared = shared
-    this.#path = ['pg_catalog', schema]
+    this.#others = others
     const factsOf = (name: string): Facts | undefined => name === schema ? own.last : name === sharedSchema ? shared.last : undefined
     this.#columns = {
       schema,
@@ -72,6 +82,10 @@ export class Judge {
   /** Reads the catalog soon: a statement names what it did not show. */
   hurry (): void {
     this.#own.hurry()
+  }
+
+  get #path (): readonly string[] {
+    return ['pg_catalog', this.#columns.schema, ...this.#others()]
   }
 
   get #isFresh (): boolean {
@@ -111,10 +125,11 @@ export class Judge {
 
   #allows ({ uses, functions, operators }: Reading, facts: Facts): boolean {
     const shared = this.#shared.last
+    const path = this.#path
     return !facts.isTainted && uses.every(({ schema, table, use, isQualified }) => {
       const of = schema === this.#columns.schema ? facts : shared
       return of?.isHarmlessUse(schema, table, use) === true && (isQualified || !facts.isHidden(schema, table))
-    }) && [...functions].every(name => harmlessFunctions.has(name) && facts.isHarmlessFunction(name, this.#path)) &&
-      [...operators].every(name => facts.isHarmlessOperator(name, this.#path))
+    }) && [...functions].every(name => harmlessFunctions.has(name) && facts.isHarmlessFunction(name, path)) &&
+      [...operators].every(name => facts.isHarmlessOperator(name, path))
   }
 }

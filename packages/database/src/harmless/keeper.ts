@@ -8,22 +8,31 @@ const refreshMs = 30_000
 /** The least time between two readings. */
 const restMs = 1_000
 
+/** What a keeper works with. */
+export interface KeeperParts {
+  readonly read: () => Promise<Answer>
+  /** Grows when all facts become old, whatever their age. */
+  readonly generation: () => number
+  /** Called when the catalog says something else than before. */
+  readonly onChange: () => void
+  /** Called when the facts have become old, once. */
+  readonly onLapse?: () => void
+}
+
 /** The facts of one schema, read again when they age. */
 export class FactsKeeper {
-  readonly #read: () => Promise<Answer>
-  readonly #onChange: () => void
+  readonly #parts: KeeperParts
   #answer: Answer | undefined
+  /** When the reading of the facts began, and in which generation. */
   #readAt = -Infinity
+  #readIn = -1
   #begunAt = -Infinity
   #version = 0
   #reading: Promise<void> | undefined
-  #expiries = 0
   #isLapsed = true
 
-  /** @param onChange called when the catalog may say something else than before: it does, or was not read for too long. */
-  constructor (read: () => Promise<Answer>, onChange: () => void) {
-    this.#read = read
-    this.#onChange = onChange
+  constructor (parts: KeeperParts) {
+    this.#parts = parts
   }
 
   /** Grows with each change of what the catalog says. */
@@ -31,9 +40,9 @@ export class FactsKeeper {
     return this.#version
   }
 
-  /** The epoch of the catalog that the facts belong to; '' where that is not known, or they do not count. */
+  /** The epoch of the catalog that the facts belong to; '' where that is not known, or they are old. */
   get epoch (): string {
-    return this.#readAt === -Infinity ? '' : this.#answer?.epoch ?? ''
+    return this.#isCurrent ? this.#answer?.epoch ?? '' : ''
   }
 
   /** What the catalog said last, however long ago; undefined where it was never read. */
@@ -43,10 +52,10 @@ export class FactsKeeper {
 
   /** Whether the facts still count. Has them read again where they age. */
   get isFresh (): boolean {
-    const age = Date.now() - this.#readAt
+    const age = this.#isCurrent ? Date.now() - this.#readAt : Infinity
     if (age > refreshMs) this.hurry()
     if (age <= freshnessMs) return true
-    if (!this.#isLapsed) this.#onChange()
+    if (!this.#isLapsed) this.#parts.onLapse?.()
     this.#isLapsed = true
     return false
   }
@@ -59,9 +68,8 @@ export class FactsKeeper {
 
   /** Reads the catalog. */
   async refresh (): Promise<void> {
-    const before = this.#reading
     // A reading that has begun may have looked before the change that this one is asked for.
-    const reading = (before ?? Promise.resolve()).catch(() => {}).then(() => this.#readNow())
+    const reading = (this.#reading ?? Promise.resolve()).catch(() => {}).then(() => this.#readNow())
     this.#reading = reading
     try {
       await reading
@@ -70,25 +78,23 @@ export class FactsKeeper {
     }
   }
 
-  /** Takes all facts for old until the catalog was read again. */
-  expire (): void {
-    this.#readAt = -Infinity
-    this.#expiries++
+  get #isCurrent (): boolean {
+    return this.#readIn === this.#parts.generation()
   }
 
   async #readNow (): Promise<void> {
     const begunAt = this.#begunAt = Date.now()
-    const expiries = this.#expiries
-    const answer = await this.#read()
+    const generation = this.#parts.generation()
+    const answer = await this.#parts.read()
     const before = this.#answer
     const isSame = answer.signature === before?.signature
     // Equal facts stay the same object: what was judged by them stands.
     this.#answer = isSame && before !== undefined ? { ...before, epoch: answer.epoch } : answer
     if (!isSame) this.#version++
-    if (before !== undefined && (!isSame || before.epoch !== answer.epoch)) this.#onChange()
-    // What expired meanwhile may have been read before the change.
-    if (expiries !== this.#expiries) return
+    if (before !== undefined && (!isSame || before.epoch !== answer.epoch)) this.#parts.onChange()
     this.#readAt = begunAt
+    // What became old meanwhile may have been read before the change.
+    this.#readIn = generation
     this.#isLapsed = false
   }
 }

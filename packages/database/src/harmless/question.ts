@@ -44,7 +44,11 @@ export const inheritance: string = `
 select inhrelid::text as child, inhparent::text as parent, relispartition as "isPartition"
 from pg_inherits join pg_class on pg_class.oid = inhrelid where inhparent = any($1::oid[]) or (relispartition and inhrelid = any($1::oid[]))`
 
-export const policies: string = 'select oid::text, polrelid::text as relation from pg_policy where polrelid = any($1::oid[])'
+/** Policies, and the tables that their sub-queries read. */
+export const policies: string = `
+select oid::text, polrelid::text as relation, array(
+  select distinct found[1] from regexp_matches(concat(polqual::text, polwithcheck::text), ' :relid (\\d+)', 'g') found
+) as reads from pg_policy where polrelid = any($1::oid[])`
 
 /** What each type is made of. A type of the server's own is as it is; one of a user's needs functions in C or internal. */
 export const types: string = `

@@ -1,5 +1,5 @@
 import type { SqlClient } from '../setup/sql-client.ts'
-import { Facts, nameKey, type NameRow, type Relation, type RelationRow } from './facts.ts'
+import { Facts, nameKey, type Edges, type NameRow, type Relation, type RelationRow } from './facts.ts'
 import { lookedUpFunctions, lookedUpOperators } from './names.ts'
 import * as question from './question.ts'
 import { readExpressions, type ExpressionRow } from './read-expressions.ts'
@@ -33,7 +33,7 @@ export async function readFacts (client: SqlClient, { schema, tables, ownPolicie
   const all = async <R>(text: string, ...values: unknown[]): Promise<R[]> => (await client.query<R>(text, values)).rows
   const columns = await all<ColumnsRow>(question.columns, ids)
   const expressions = await readExpressions(client, await all<ExpressionRow>(question.expressions, ids))
-  const policies = await all<{ oid: string, relation: string }>(question.policies, ids)
+  const policies = await all<PolicyRow>(question.policies, ids)
   const own = policies.length === 0 ? new Set<string>() : await ownPolicies(client)
   const tainted = await all<{ oid: string, isBuiltIn: boolean }>(question.taintedTypes)
   const types = await readTypes(client, [...columns.flatMap(row => row.types), ...expressions.types])
@@ -59,7 +59,7 @@ export async function readFacts (client: SqlClient, { schema, tables, ownPolicie
     facts: new Facts({
       relations,
       names: new Map(graph.relations.map(row => [nameKey(row.schema, row.name), row.oid])),
-      edges: graph.edges,
+      edges: { ...graph.edges, read: new Map([...Map.groupBy(policies, ({ relation }) => relation)].map(([relation, rows]) => [relation, rows.flatMap(({ reads }) => reads)])) },
       functions,
       operators,
       calls: new Map([...calls.map((row): [string, ReadonlySet<string>] => [row.schema, new Set(row.names)]), ['pg_catalog', builtInCalls]]),
@@ -75,6 +75,12 @@ export async function readFacts (client: SqlClient, { schema, tables, ownPolicie
 export async function readBuiltInCalls (client: SqlClient): Promise<ReadonlySet<string>> {
   const { rows } = await client.query<{ names: string[] }>(question.calls, [true])
   return new Set(rows.flatMap(({ names }) => names))
+}
+
+interface PolicyRow {
+  readonly oid: string
+  readonly relation: string
+  readonly reads: readonly string[]
 }
 
 interface ColumnsRow {
@@ -97,7 +103,7 @@ interface InheritanceRow {
 
 interface Graph {
   readonly relations: readonly RelationRow[]
-  readonly edges: ConstructorParameters<typeof Facts>[0]['edges']
+  readonly edges: Omit<Edges, 'read'>
   readonly rows: readonly unknown[]
 }
 

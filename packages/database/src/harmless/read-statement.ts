@@ -156,6 +156,9 @@ function updates (nodes: readonly ColumnUpdateNode[] | undefined, scope: Scope):
 function returning (node: ReturningNode | undefined, scope: Scope): Shape {
   if (node === undefined) return { columns: new Set(), isComplete: true }
   only(node, returningProperties)
-  readSelections(node.selections, scope)
+  // From PostgreSQL 18 on the row before and after the change. Before, these names are an error.
+  const [target] = scope.items
+  const versions = target === undefined ? [] : ['old', 'new'].filter(name => !scope.items.some(item => item.name === name)).map(name => ({ ...target, name }))
+  readSelections(node.selections, { ...scope, items: [...scope.items, ...versions] })
   return shapeOf(node.selections, scope.items)
 }

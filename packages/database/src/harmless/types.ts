@@ -25,23 +25,28 @@ export class Types {
     return this.#tainted.has(oid)
   }
 
-  /** A type that was not read counts as harmful. */
+  /** Whether a type and everything that it is made of runs none. A type that was not read counts as harmful. */
   isHarmless (oid: string): boolean {
     const known = this.#known.get(oid)
     if (known !== undefined) return known
-    // A composite type can contain an array of itself. What is harmful in it is found by the outer call.
-    this.#known.set(oid, true)
-    const isHarmless = this.#judge(oid)
+    // A composite type can contain an array of itself, so each is looked at once.
+    const seen = new Set([oid])
+    let isHarmless = true
+    for (const one of seen) {
+      const row = this.#rows.get(one)
+      if (row === undefined || !this.#isHarmlessAlone(row)) {
+        isHarmless = false
+        break
+      }
+      for (const part of row.parts) seen.add(part)
+    }
     this.#known.set(oid, isHarmless)
     return isHarmless
   }
 
-  #judge (oid: string): boolean {
-    const row = this.#rows.get(oid)
-    if (row === undefined || this.#tainted.has(oid)) return false
-    if (!kinds.has(row.kind) || (row.isBuiltIn && row.kind === 'c')) return false
-    if (!row.isBuiltIn && !row.isCompiled) return false
-    return row.parts.every(part => this.isHarmless(part))
+  #isHarmlessAlone ({ oid, kind, isBuiltIn, isCompiled }: TypeRow): boolean {
+    if (this.#tainted.has(oid) || !kinds.has(kind)) return false
+    return isBuiltIn ? kind !== 'c' : isCompiled
   }
 }
 

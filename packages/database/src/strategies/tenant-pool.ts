@@ -29,7 +29,7 @@ export class TenantPool {
     this.pool = pool
     // All of it is one tenant's: nothing is kept for others.
     this.#connections = new ConnectionPool(pool, isOwned, { types, reset }, { ...fairness, share: 1, spare: 0 })
-    this.#harmless = new HarmlessCatalog(this.#connections, { schema: tables.schema, tables: () => undefined, ownPolicies: async () => new Set(), functions: [], hasEpoch: () => false })
+    this.#harmless = new HarmlessCatalog(this.#connections, { schema: tables.schema, tables: () => undefined, ownPolicies: async () => new Set(), functions: [], others: () => [], hasEpoch: () => false })
     this.#connections.onCatalogChanged = () => this.#harmless.expire()
     this.#tripwire = new Tripwire(this.#connections.catalog, (client, only) => readTenantColumns(client, tables, only))
   }
