@@ -29,7 +29,7 @@ export class Types {
   isHarmless (oid: string): boolean {
     const known = this.#known.get(oid)
     if (known !== undefined) return known
-    // A composite type can contain an array of itself, so each is looked at once.
+    // Equal parts are looked at once.
     const seen = new Set([oid])
     let isHarmless = true
     for (const one of seen) {
