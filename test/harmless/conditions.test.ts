@@ -5,6 +5,7 @@ import t from 'tap'
 import { server, statements, type Db } from './support.ts'
 
 const { select, insert, update, delete: remove, part } = statements
+const children = (db: Db): Compilable => db.selectFrom('children').selectAll()
 const extra = (db: Db): Compilable => db.selectFrom('extra').selectAll()
 
 interface Case {
@@ -171,7 +172,6 @@ t.test('a policy that reads another table runs the policies of that table', asyn
   await on.schema('own', `
     alter table children enable row level security; create policy ours on children using (exists (select from parents where parents.id = parent_id));
     alter table parents enable row level security; create policy ours on parents using (true)`)
-  const children = (db: Db): Compilable => db.selectFrom('children').selectAll()
   const clean = await on.judge('own', ['ours'])
   t.ok(clean.isHarmless(children(clean.db)), 'control')
   await on.client.query('create policy act on own.parents using (own.evil() = \'x\')')

@@ -20,9 +20,12 @@ export type { Borrower, Context, MakeContext, Query } from './borrower.ts'
 
 interface Sending {
   readonly isHarmless: boolean
-  readonly onPortion?: BatchListener['onPortion']
-  readonly guard?: RowGuard | undefined
+  readonly onPortion: BatchListener['onPortion']
+  readonly guard: RowGuard | undefined
 }
+
+/** For statements of the driver's own. */
+const ours: Sending = { isHarmless: true, onPortion: undefined, guard: undefined }
 
 /**
  * One connection, borrowed for one owner. Every statement goes out with the owner's context before it, in one batch.
@@ -110,8 +113,9 @@ export class Lease {
   /** Sends `savepoint`, `release savepoint` or `rollback to savepoint`. No context: in a failed transaction it would fail too. */
   control (text: string): Promise<void> {
     return this.#inOrder(async () => {
-      const { statements, ...opening } = this.#openings.savepoint(text, this.#status)
-      this.#assertWell(await this.#send({ ...opening, statements: [...statements, control(text)] }, { isHarmless: true }))
+      const opening = this.#openings.savepoint(text, this.#status)
+      opening.statements.push(control(text))
+      this.#assertWell(await this.#send(opening, ours))
     })
   }
 
@@ -141,7 +145,7 @@ export class Lease {
     await this.#inOrder(async () => {
       const ending = this.#openings.end(how, this.#status)
       if (ending === undefined) return
-      const end = await this.#send(ending, { isHarmless: true })
+      const end = await this.#send(ending, ours)
       this.#assertWell(end)
       if (how === 'commit') assertCommitted(end)
     })
@@ -158,11 +162,9 @@ export class Lease {
     let isDelivered = false
     const sending: Omit<Sending, 'isHarmless'> = {
       guard: this.#borrower.guard,
-      ...(onPortion && {
-        onPortion: rows => {
-          isDelivered = true
-          return onPortion(rows)
-        }
+      onPortion: onPortion && (rows => {
+        isDelivered = true
+        return onPortion(rows)
       })
     }
     for (let isAgain = false; ; isAgain = true) {
@@ -170,13 +172,14 @@ export class Lease {
       // What made the first attempt fail may also have changed what the statement does.
       const isHarmless = query.isHarmless === true && !isAgain
       this.#session.follow(this.#settings.catalogVersion)
-      const { statements, ...opening } = this.#openings.open(isHarmless, this.#status)
+      const opening = this.#openings.open(isHarmless, this.#status)
+      const { statements } = opening
       const context = this.#borrower.context?.(this.#session.client, this.#status !== 'I' && !this.#openings.isBeginPending)
       const isAnew = opening.drops !== 'nothing'
       if (context !== undefined) statements.push(this.#prepared(context, context.name, 0, isAnew))
       // Without parameters a plan is always the generic one: such a statement is not worth a name.
       statements.push(this.#prepared(query, query.values.length > 0 && name !== '' ? this.#keyHere(name) : '', portion, isAnew))
-      const end = await this.#send({ ...opening, statements }, { ...sending, isHarmless })
+      const end = await this.#send(opening, { ...sending, isHarmless })
       const staleness = stalenessOf(end)
       if (staleness === undefined) {
         this.#openings.hasRun = true
@@ -236,7 +239,7 @@ export class Lease {
   // The statement before may have left a search path on which other operators come first.
   async #readCatalog<R> (text: string, values: readonly unknown[] = []): Promise<{ rows: R[], rowCount: number | null }> {
     const query = { text, values, name: '', isParsed: false, portion: 0 }
-    const end = await this.#send({ ...nothing, statements: [catalogPath, query] }, { isHarmless: true })
+    const end = await this.#send({ ...nothing, statements: [catalogPath, query] }, ours)
     this.#assertWell(end)
     return { rows: end.reply.rows as R[], rowCount: end.reply.rowCount }
   }
@@ -254,12 +257,14 @@ export class Lease {
     return { text, values, name: known ?? names.make(), key, isParsed: known !== undefined, portion }
   }
 
-  #send ({ statements, resetLength, drops, isCheck, tail }: Opening, { isHarmless, onPortion, guard }: Sending): Promise<BatchEnd> {
-    const [session, settings, { tenant, deadline }] = [this.#session, this.#settings, this.#borrower]
+  #send (opening: Opening, { isHarmless, onPortion, guard }: Sending): Promise<BatchEnd> {
+    const { drops, isCheck } = opening
+    const { tenant, deadline } = this.#borrower
+    const session = this.#session
     const destroy = (): void => this.destroy()
     let isOver = false
     return new Promise<BatchEnd>(resolve => {
-      const batch = new Batch({ statements, resetLength, tail }, settings.types, {
+      const batch = new Batch(opening, this.#settings.types, {
         takeClosing: () => session.names.takeClosing(),
         // Pauses the reply deadline while the application consumes a portion. It restarts with the next request for one.
         ...(onPortion && { onPortion: async (rows: unknown[]) => {
@@ -274,7 +279,7 @@ export class Lease {
         onEnd: end => {
           isOver = true
           session.finish()
-          this.#ended(end, tail)
+          this.#ended(end, opening.tail)
           if (isCheck && end.isResetError) void this.#settings.roleSettings?.pin().catch(() => {}).then(() => resolve(end))
           else resolve(end)
         }

@@ -30,6 +30,7 @@ export class ConnectionPool {
   readonly #isOwned: boolean
   readonly #settings: { -readonly [K in keyof LeaseSettings]: LeaseSettings[K] }
   readonly #queue: FairQueue
+  #isSettled = false
   // Those who wait for a connection or hold one.
   #users = 0
   #onUnused: (() => void) | undefined
@@ -101,8 +102,14 @@ export class ConnectionPool {
     return this.#settings.resetRules = await readResetRules(client)
   }
 
+  /** Whether the pool's boot has ended. */
+  get isSettled (): boolean {
+    return this.#isSettled
+  }
+
   /** Ends the boot on a direct connection: remembers the settings of its login, and resets it. */
   async settle (client: pg.PoolClient): Promise<void> {
+    this.#isSettled = true
     if (this.isPooled) return
     const session = Session.of(client)
     await session.resetNow(this.#settings.resetRules)
