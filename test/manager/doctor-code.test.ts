@@ -39,6 +39,7 @@ t.test('CLI-06 RLS-06 RLS-10 keys, views and functions that policies do not bind
     { name: 'a LEAKPROOF function', finds: ['D209 function public.peek(pg_catalog.text)'], plant: 'create function peek(text) returns bool language plpgsql leakproof stable as \'begin return true; end\'', after: 'drop function peek(text)' },
     { name: 'a foreign table', finds: ['D210 foreign table public.far'], plant: 'create foreign data wrapper nowhere; create server nowhere foreign data wrapper nowhere; create foreign table far (x int) server nowhere; grant select on far to {app}', after: 'drop foreign data wrapper nowhere cascade' },
     { name: 'a rule on a tenant table', finds: ['D211 rule copy on public.notes'], plant: 'create table copies (id int, title text); create rule copy as on insert to notes do also insert into copies select id, title from notes', after: 'drop table copies' },
+    { name: 'no event trigger', finds: ['D605 database {database}'], plant: 'alter event trigger tenancy_catalog disable', mend: 'alter event trigger tenancy_catalog enable always' },
     { name: 'a publication of all tables', finds: ['D602 publication everything'], plant: 'create publication everything for all tables' }
   ])
 })

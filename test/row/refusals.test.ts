@@ -239,3 +239,34 @@ t.test('a node that changes while it is read is read once', async t => {
   const forged = { ...node, from: { kind: 'FromNode', froms: [{ kind: 'TableNode', table: { kind: 'SchemableIdentifierNode', identifier: name } }] } }
   t.notMatch(new RowCompiler(scopeOf()).compileQuery(forged as unknown as RootOperationNode, { queryId: 'x' }).sql, /from "public"\."secrets"(?! where)/)
 })
+
+// Kysely has no type for a function in FROM that is no expression of a table.
+function item (name: string, alias: string): never {
+  const call = (eb: { fn: (name: string, args: unknown[]) => { as (alias: string): never }, val: (value: unknown) => unknown }): never => eb.fn(name, [eb.val('/etc/passwd')]).as(alias)
+  return call as never
+}
+
+function from (name: string, column: string, alias = 't'): Compilable {
+  return db.selectFrom(item(name, alias)).select(`${alias}.${column}` as never)
+}
+
+t.test('CON-10: a column of a function in FROM that is none of its columns is refused', async t => {
+  refused(t, {
+    'a file': [() => from('lower', 'pg_read_file'), /'pg_read_file' of 't'/],
+    'a text that is run': [() => from('concat', 'ts_stat'), /'ts_stat' of 't'/],
+    'of rows': [() => from('string_to_table', 'query_to_xml'), /'query_to_xml' of 't'/],
+    'of unnest()': [() => from('unnest', 'pg_sleep'), /'pg_sleep' of 't'/],
+    'the alias of a function with a name for its value': [() => from('jsonb_array_elements', 't'), /'t' of 't'/],
+    'in WHERE': [() => db.selectFrom(item('lower', 't')).select('t.t' as never).where('t.pg_read_file' as never, '=', 'x' as never), /'pg_read_file'/],
+    'in ORDER BY': [() => db.selectFrom(item('lower', 't')).select('t.t' as never).orderBy('t.pg_read_file' as never), /'pg_read_file'/],
+    'beside a table': [() => db.selectFrom(['notes', item('lower', 't')]).select(['notes.id', 't.pg_ls_dir'] as never), /'pg_ls_dir'/],
+    'as an argument': [() => db.selectFrom(item('lower', 't')).select(eb => eb.fn<string>('upper', ['t.pg_read_file' as never]).as('u')), /'pg_read_file'/],
+    'in a sub-query': [() => db.selectFrom(item('lower', 't')).select(eb => eb.selectFrom('notes').select('t.pg_read_file' as never).as('s')), /'pg_read_file'/],
+    'of a sub-query': [() => db.selectFrom(eb => eb.selectFrom('notes').select('title').as('s')).select('s.pg_read_file' as never), /'pg_read_file' of 's'/],
+    'of a name of WITH': [() => db.with('c', q => q.selectFrom('notes').select('title')).selectFrom('c').select('c.pg_read_file' as never), /'pg_read_file' of 'c'/],
+    'behind a lateral join': [() => db.selectFrom(item('lower', 't')).innerJoinLateral(eb => eb.selectFrom('notes').select('t.pg_read_file' as never).as('l'), join => join.onTrue()).selectAll(), /'pg_read_file' of 't'/]
+  })
+  t.equal(text(from('lower', 't')), 'select "t"."t" from lower("/etc/passwd") as "t"', 'control: the column that it has')
+  t.equal(text(from('jsonb_array_elements', 'value')), 'select "t"."value" from jsonb_array_elements("/etc/passwd") as "t"')
+  t.equal(text(from('unnest', 't')), 'select "t"."t" from unnest("/etc/passwd") as "t"')
+})

@@ -21,6 +21,8 @@ export interface ContextSettings {
   readonly sign: ((tenant: string, backend: number | null) => string) | undefined
   /** Which of the tenant's fences lock this out, and since when they are known not to; undefined in a database that has none. */
   readonly fence: { readonly home: FenceHome, readonly epochs: FenceEpochs } | undefined
+  /** The epoch of the catalog that this process knows; '' where it knows none. A statement that begins a transaction in a later one fails with TN410. */
+  readonly catalogEpoch?: () => string
 }
 
 /** Where a tenant's rows are in a database that it shares: in tables of all, or in a schema of its own. */
@@ -39,7 +41,7 @@ export type FenceHome = 'shared' | 'schema'
  *
  * num_nonnulls: settings that come back as text are a third of what the answer would weigh.
  */
-const pass = (home: FenceHome): string => `case when tenancy.current_fence_epoch() operator(pg_catalog.=) $8 then $8 else tenancy.pass_fence($2, '${home}', $9) end
+const pass = (home: FenceHome): string => `case when tenancy.current_epoch() operator(pg_catalog.=) $8 then $8 else tenancy.pass_fence($2, '${home}', $9) end
 , `
 const settings = `pg_catalog.set_config('tenancy.tenant', $2, true)
 , pg_catalog.set_config('role', $1, true)
@@ -67,7 +69,7 @@ const texts = { none: textsOf('', '$8'), shared: textsOf(pass('shared'), '$10'),
  * The context of strategy `rls`: role and tenant for the policies, and every setting that a statement depends on.
  *
  * ```sql
- * select case when tenancy.current_fence_epoch() = '6fb0…' then '6fb0…' else tenancy.pass_fence('7f3c…', 'shared', '') end,
+ * select case when tenancy.current_epoch() = '6fb0…' then '6fb0…' else tenancy.pass_fence('7f3c…', 'shared', '') end,
  *        num_nonnulls(set_config('tenancy.tenant', '7f3c…', true), set_config('role', 'tenancy_app_1f3a0c22', true),
  *        set_config('search_path', '"public", pg_temp', true), set_config('row_security', 'on', true), …)
  * ```
@@ -75,7 +77,7 @@ const texts = { none: textsOf('', '$8'), shared: textsOf(pass('shared'), '$10'),
 export function rlsContext (tenant: Pick<Tenant, 'id' | 'status'>, settings: ContextSettings): MakeContext {
   // Refused here and not left to the policy: an empty setting reads like one that was never set.
   if (tenant.id === '') throw new TypeError('a tenant id must not be empty')
-  const { fence, sign } = settings
+  const { fence, sign, catalogEpoch = none } = settings
   const { plain, signed } = texts[fence?.home ?? 'none']
   const values = [
     settings.role,
@@ -97,10 +99,14 @@ export function rlsContext (tenant: Pick<Tenant, 'id' | 'status'>, settings: Con
   return ({ processID }, isBegun, isStream) => {
     // A session hears of changes when a transaction begins, and not always within it: there, each statement looks.
     const epoch = isBegun ? null : fence.epochs.of(passage)
+    // Behind statements of its transaction a statement cannot be sent again.
+    const catalog = isBegun ? '' : catalogEpoch()
     return {
       ...text,
-      values: [...(isStream ? streamed : values), epoch, known, ...token(processID)],
+      values: [...(isStream ? streamed : values), epoch, catalog === '' ? known : `${known} ${catalog}`, ...token(processID)],
       onAnswer: seen => { if (seen !== epoch) fence.epochs.learn(passage, seen) }
     }
   }
 }
+
+const none = (): string => ''

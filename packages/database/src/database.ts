@@ -90,7 +90,7 @@ export class TenancyDatabase {
     this.#registryPool = typeof registrySource === 'string' && !isEmbedded(registrySource)
       ? openPool(registrySource, { ...defaultPoolSettings, max: registryConnections })
       : undefined
-    this.#system = new System(options, this.#homes.default.pool, this.#homes.budget)
+    this.#system = new System(options, this.#homes.default.pool, this.#homes.budget, this.#homes.default.judge)
     const registryPool = this.#registryPool ?? this.#homes.default.pool.pool
     // On connections that tenants use as well, a look-up must not meet what they left.
     const lookUps = this.#lookUps = this.#registryPool ?? this.#homes.default.pool.lookUps
@@ -239,7 +239,8 @@ export class TenancyDatabase {
       onBreach: () => reportBreach(scope),
       onFenced: () => this.onFenced?.(scope.tenant),
       ...(queries !== undefined && { onFailure: (text: string, error: unknown) => queries.failed(text, error) }),
-      ...(compiler?.statementOf !== undefined && { statementOf: compiler.statementOf })
+      ...(compiler?.statementOf !== undefined && { statementOf: compiler.statementOf }),
+      ...(compiler?.isHarmless !== undefined && { isHarmless: compiler.isHarmless })
     }
     const driver = scope.transaction === undefined ? new TenantDriver(settings) : new UnitDriver(settings, this.unitOfWork(scope))
     return new TenantHandle<RequestDatabase>({

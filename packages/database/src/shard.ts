@@ -10,6 +10,11 @@ import { Session } from './connection/session.ts'
 import { readTenantColumns, Tripwire } from './connection/tripwire.ts'
 import { rlsContext, type ContextSettings } from './context.ts'
 import { bootWarnings, checkBoot } from './doctor/boot.ts'
+import type { DoctorInput } from './doctor/index.ts'
+import { HarmlessCatalog } from './harmless/catalog.ts'
+import type { Judge } from './harmless/judge.ts'
+import { JudgingCompiler } from './harmless/judging-compiler.ts'
+import { readOwnPolicies } from './harmless/own-policies.ts'
 import { levelFacts, reportLevel, type LevelReport } from './level.ts'
 import type { ResolvedDatabaseOptions, ResolvedTables } from './options.ts'
 import { rowRole } from './row/role.ts'
@@ -46,6 +51,8 @@ export interface Home {
 export interface HomeCompiler extends QueryCompiler {
   /** What is sent for a compiled query; throws where it may not run here. @default its own text and parameters */
   readonly statementOf?: (query: CompiledQuery) => Query
+  /** Whether a compiled query is proved to change and read nothing of its session. @default none is */
+  readonly isHarmless?: (query: CompiledQuery) => boolean
 }
 
 /** The connections of one login, and the context that statements of tenants get there. */
@@ -66,6 +73,9 @@ export class Shard {
   readonly #rows: RowStrategy
   readonly #qualifier: SchemaQualifier
   readonly #gate: MigrationGate | undefined
+  readonly #harmless: HarmlessCatalog
+  readonly #compiler: JudgingCompiler
+  #doctorInput: DoctorInput | undefined
   #tables: ResolvedTables
   #name = ''
   #own: Side | undefined
@@ -82,7 +92,6 @@ export class Shard {
     this.#isDefault = isDefault
     this.#tables = options.tables
     this.#qualifier = new SchemaQualifier({ names: new Set(options.tables.shared), schema: options.tables.schema })
-    this.#rows = new RowStrategy(options)
     this.#gate = options.database.requireMigration === undefined ? undefined : new MigrationGate(options.database.requireMigration)
     const pool = typeof url === 'string' ? budget.openPool(url, { ...defaultPoolSettings, max }) : url
     this.pool = new ConnectionPool(pool, typeof url === 'string', use, fairness)
@@ -90,6 +99,21 @@ export class Shard {
       const rolesPool = budget.openPool(tenantRolesUrl, { ...defaultPoolSettings, max })
       this.#rolesPool = new ConnectionPool(rolesPool, true, use, fairness)
     }
+    this.#harmless = new HarmlessCatalog({
+      catalog: this.pool.catalog,
+      forgetNames: () => this.#forgetPrepared()
+    }, {
+      schema: options.tables.schema,
+      tables: () => namesOf(this.#tables),
+      ownPolicies: async client => this.#doctorInput === undefined ? new Set() : readOwnPolicies(client, this.#doctorInput),
+      functions: options.row.functions,
+      others: () => this.#extensions,
+      hasEpoch: () => this.#own?.context.fence !== undefined
+    })
+    this.pool.onCatalogChanged = () => this.#harmless.expire()
+    if (this.#rolesPool !== undefined) this.#rolesPool.onCatalogChanged = this.pool.onCatalogChanged
+    this.#compiler = new JudgingCompiler(() => this.#harmless.judge)
+    this.#rows = new RowStrategy(options, this.#harmless.judge)
     this.#tripwire = new Tripwire(this.pool.catalog, async (client, only) => {
       // Once a minute, because an extension may come after the boot.
       if (only === undefined) await this.#readResetRules(client)
@@ -139,7 +163,8 @@ export class Shard {
         idleInTransaction,
         plans,
         sign: sign(isDirect),
-        fence: await hasFences(client) ? { home: 'shared', epochs: new FenceEpochs() } : undefined
+        fence: await hasFences(client) ? { home: 'shared', epochs: new FenceEpochs() } : undefined,
+        catalogEpoch: () => this.#harmless.epoch
       }
       this.#own = { pool: this.pool, context }
       const roles = this.#rolesPool && await bootRoles(this.#rolesPool, row.name)
@@ -151,10 +176,13 @@ export class Shard {
       }, row.login, this.#isDefault ? tables.global : [])
       const report = await reportLevel(client, facts)
       // Where nothing of ours is set up, there is nothing to hold it against.
-      const findings = database.doctor === false || !needsInit ? [] : await checkBoot(client, {
+      const doctorInput: DoctorInput = {
         database: row.name, login: row.login, logins: facts.logins, tables,
-        signed: key !== undefined, context: rls.context, rewritten: isolation === 'row', hasRls: isolation === 'rls', functions: isolation === 'row' ? this.#options.row.functions : []
-      })
+        signed: key !== undefined, context: rls.context, rewritten: isolation === 'row', hasRls: isolation === 'rls',
+        functions: isolation === 'row' ? this.#options.row.functions : []
+      }
+      this.#doctorInput = doctorInput
+      const findings = database.doctor === false || !needsInit ? [] : await checkBoot(client, doctorInput)
       this.#uses?.end()
       if (known !== undefined) this.#uses = new SigningUses(this.pool.lookUps, known)
       await this.#uses?.note(client)
@@ -162,15 +190,30 @@ export class Shard {
       await this.pool.settle(client)
       return { ...report, findings, warnings }
     } finally {
+      // These queries are the suite's own and left nothing: no reset is due before the first tenant.
+      Session.of(client).claim()
       client.release()
-      if (this.#own !== undefined) await this.#tripwire.refresh()
+      if (this.#own !== undefined) {
+        await this.#tripwire.refresh()
+        await this.#harmless.refresh()
+      }
     }
   }
 
-  /** Has every connection forget its prepared statements, because the catalog changed. */
+  /** Takes what is known of the catalog for old: the prepared statements of every connection, and which statements are harmless. */
   forgetNames (): void {
+    this.#forgetPrepared()
+    this.#harmless.expire()
+  }
+
+  #forgetPrepared (): void {
     this.pool.forgetNames()
     this.#rolesPool?.forgetNames()
+  }
+
+  /** Judges statements on the schema of the tables that tenants share. */
+  get judge (): Judge {
+    return this.#harmless.judge
   }
 
   // Both logins reach the same database.
@@ -227,8 +270,8 @@ export class Shard {
       ...(schema !== undefined && { schema })
     }
     const compiler = schema === undefined
-      ? this.#rows.compiler(tenant)
-      : new SchemaCompiler(schema, this.#qualifier)
+      ? this.#rows.compiler(tenant) ?? this.#compiler
+      : new SchemaCompiler(schema, this.#qualifier, this.#harmless.home(schema))
     const gate = this.#gate
     if (gate === undefined || schema === undefined) return { acquire: () => pool.acquire(borrower), compiler }
     return {
@@ -254,6 +297,10 @@ async function bootRoles (pool: ConnectionPool, database: string): Promise<{ rea
   } finally {
     client.release()
   }
+}
+
+function namesOf ({ tenant, shared, global }: ResolvedTables): readonly string[] {
+  return [...Object.keys(tenant), ...shared, ...global]
 }
 
 // Facts of the server that the operator can change, and that cost connections or leave a gap.

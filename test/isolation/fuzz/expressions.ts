@@ -14,6 +14,7 @@ export interface Reach {
 
 /** A column of a type; undefined where there is none in reach. */
 export function column ({ random, relations }: Pick<Reach, 'random' | 'relations'>, type: Type): string | undefined {
+  if (random.hostile.length > 0 && relations.length > 0 && random.chance(0.04)) return `${random.pick(relations).alias}.${random.pick(random.hostile)}`
   const names = relations.flatMap(relation => relation[type].map(name => `${relation.alias}.${name}`))
   return names.length === 0 ? undefined : random.pick(names)
 }

@@ -3,10 +3,13 @@ export class Random {
   #state: number
   /** The names of the constructs that were chosen. */
   readonly used: Set<string>
+  /** Names that now and then stand in the place of a column's. @default none */
+  readonly hostile: readonly string[]
 
-  constructor (seed: number, used: Set<string> = new Set()) {
+  constructor (seed: number, used: Set<string> = new Set(), hostile: readonly string[] = []) {
     this.#state = seed >>> 0
     this.used = used
+    this.hostile = hostile
   }
 
   next (): number {

@@ -131,8 +131,22 @@ export class Selects {
       const types = this.shape()
       return { relation: { alias, ...named(types) }, make: () => this.select(this.#inside, types, { ...place, outer: [] }, depth - 1).as(alias) }
     }
+    if (this.random.chance(0.12)) return this.#call()
     const { item, relation } = this.table(place)
     return { relation, make: () => item }
+  }
+
+  // A function in FROM: its value is named like the item, or as the function says.
+  #call (): { relation: Relation, make: () => unknown } {
+    const alias = `f${this.#aliases++}`
+    const [columnsOf, call] = this.random.choose<[Columns, (eb: Expressions) => Expression]>({
+      'generate_series in FROM': () => [{ int: [alias], text: [] }, eb => eb.fn('generate_series', [eb.lit(1), eb.lit(3)])],
+      'string_to_table in FROM': () => [{ int: [], text: [alias] }, eb => eb.fn('string_to_table', [eb.cast(eb.val('t0,t1b'), 'text'), eb.cast(eb.val(','), 'text')])],
+      'unnest in FROM': () => [{ int: [], text: [alias] }, eb => eb.fn('unnest', [eb.fn('string_to_array', [eb.cast(eb.val('l1,l2c'), 'text'), eb.cast(eb.val(','), 'text')])])],
+      'elements of JSON in FROM': () => [{ int: [], text: ['value'] }, eb => eb.fn('jsonb_array_elements_text', [eb.cast(eb.val('["t0", "s1"]'), 'jsonb')])],
+      'pairs of JSON in FROM': () => [{ int: [], text: ['key', 'value'] }, eb => eb.fn('jsonb_each_text', [eb.cast(eb.val('{"t0": "l1"}'), 'jsonb')])]
+    })
+    return { relation: { alias, ...columnsOf }, make: () => (eb: Expressions) => call(eb).as(alias) }
   }
 
   // Only the chain of the last item of FROM is in reach of an ON.

@@ -10,11 +10,11 @@ export interface Plan {
   build (creator: unknown): Query
 }
 
-/** The statement of a seed. */
-export function plan (seed: number, tenant: string, version: number, used: Set<string>): Plan {
+/** The statement of a seed. `hostile` are names that now and then stand in the place of a column's. */
+export function plan (seed: number, tenant: string, version: number, used: Set<string>, hostile: readonly string[] = []): Plan {
   return {
     build (creator) {
-      const random = new Random(seed, used)
+      const random = new Random(seed, used, hostile)
       const selects = new Selects(random, creator as Creator)
       return statement(creator as Creator, selects, new Writes(selects, tenant, version))
     }

@@ -90,7 +90,7 @@ async function provision (serverUrl: string, name: string): Promise<BenchDatabas
     if (name === 'plain') await ensureTenantSchema(client, { id, schema: tenantIdentifier(id), login: login.user, build: async inSchema => { await inSchema.query(own) } })
   }
   await client.query(`create role ${hand.user} login password '${hand.password}'; alter table bare_items owner to ${hand.user};
-    grant usage on schema tenancy to ${hand.user}; grant execute on function tenancy.current_fence_epoch(), tenancy.pass_fence(text, text, text) to ${hand.user}`)
+    grant usage on schema tenancy to ${hand.user}; grant execute on function tenancy.current_fence_epoch(), tenancy.current_catalog_epoch(), tenancy.current_epoch(), tenancy.pass_fence(text, text, text) to ${hand.user}`)
   await client.query('vacuum analyze')
   await client.end()
   const urlOf = ({ user, password }: { user: string, password: string }): string => Object.assign(new URL(superUrl), { username: user, password }).href

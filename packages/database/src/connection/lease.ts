@@ -196,10 +196,8 @@ export class Lease {
     const isAlone = !this.#openings.isTransaction
     // The undo of an earlier statement failed, so its transaction is still open.
     if (isAlone && this.#status !== 'I') throw markUntouched(new DatabaseUnavailableError())
-    const isHarmless = query.isHarmless === true
     let isDelivered = false
-    const sending: Sending = {
-      isHarmless,
+    const sending: Omit<Sending, 'isHarmless'> = {
       guard: this.#borrower.guard,
       onPortion: onPortion && (rows => {
         isDelivered = true
@@ -208,6 +206,8 @@ export class Lease {
     }
     for (let isAgain = false; ; isAgain = true) {
       const isFirst = isAlone || !this.#openings.hasRun
+      // What made the first attempt fail may also have changed what the statement does.
+      const isHarmless = query.isHarmless === true && !isAgain
       this.#session.follow(this.#settings.catalogVersion)
       const opening = this.#openings.open(isHarmless, this.#status)
       const { statements } = opening
@@ -217,7 +217,7 @@ export class Lease {
       if (context !== undefined) statements.push(this.#prepared(context, context.name, 0, isAnew))
       // Without parameters a plan is always the generic one: such a statement is not worth a name.
       statements.push(this.#prepared(query, query.values.length > 0 && name !== '' ? this.#keyHere(name) : '', portion, isAnew))
-      const end = await this.#send(opening, sending)
+      const end = await this.#send(opening, { ...sending, isHarmless })
       const staleness = stalenessOf(end)
       if (staleness === undefined) {
         this.#openings.hasRun = true

@@ -1,7 +1,7 @@
 import type pg from 'pg'
 
 import type { SqlClient } from '../setup/sql-client.ts'
-import { Lease, type Borrower, type Context } from './lease.ts'
+import { Lease, type Borrower, type Context, type MakeContext } from './lease.ts'
 import type { LeaseSettings } from './lease-settings.ts'
 import { isUntouched } from './retry.ts'
 import { catalogPath } from './reset.ts'
@@ -32,18 +32,36 @@ export class LookUps implements SqlClient {
     this.#borrower = { tenant: owner, context: this.#isHarmless ? () => catalogContext : undefined, guard: undefined, deadline }
   }
 
-  async query<R> (text: string, values: unknown[] = []): Promise<{ rows: R[], rowCount: number | null }> {
-    // Each attempt that fails this way closes a connection of the pool.
+  query<R> (text: string, values: unknown[] = []): Promise<{ rows: R[], rowCount: number | null }> {
+    return this.#borrow(this.#borrower, lease => this.#run(lease, text, values))
+  }
+
+  /** Runs `work` on one snapshot, which writes nothing. `context` goes before each of its statements. */
+  transaction<T> (context: MakeContext, work: (client: SqlClient) => Promise<T>): Promise<T> {
+    return this.#borrow({ ...this.#borrower, context }, async lease => {
+      lease.begin(' isolation level repeatable read read only')
+      const result = await work({ query: (text, values = []) => this.#run(lease, text, values) })
+      await lease.commit()
+      return result
+    })
+  }
+
+  // Each attempt that fails this way closes a connection of the pool.
+  async #borrow<T> (borrower: Borrower, work: (lease: Lease) => Promise<T>): Promise<T> {
     for (let attempt = 0; ; attempt++) {
-      const lease = new Lease(await this.#pool.connect(), this.#borrower, this.#settings, () => {})
+      const lease = new Lease(await this.#pool.connect(), borrower, this.#settings, () => {})
       try {
-        const { rows, rowCount } = await lease.run({ text, values, isHarmless: this.#isHarmless })
-        return { rows: rows as R[], rowCount }
+        return await work(lease)
       } catch (error) {
         if (!isUntouched(error) || attempt > (this.#pool.options.max ?? 10)) throw error
       } finally {
         lease.release()
       }
     }
+  }
+
+  async #run<R> (lease: Lease, text: string, values: unknown[]): Promise<{ rows: R[], rowCount: number | null }> {
+    const { rows, rowCount } = await lease.run({ text, values, isHarmless: this.#isHarmless })
+    return { rows: rows as R[], rowCount }
   }
 }

@@ -25,7 +25,7 @@ export class ConnectionPool {
   /** Runs look-ups on these connections, apart from tenants' statements and without waiting for a turn. */
   readonly lookUps: SqlClient
   /** The same for texts that read nothing but pg_catalog: the connection stays clean. */
-  readonly catalog: SqlClient
+  readonly catalog: LookUps
   /** Called when a statement found that the catalog changed. The statement is repeated once it has settled. */
   onCatalogChanged: (() => void | Promise<void>) | undefined
   readonly #isOwned: boolean

@@ -200,11 +200,15 @@ export class Session {
     this.client.connection.parsedStatements = {}
   }
 
-  /** Forgets the prepared names if the pool learned of a change of the catalog since they were made. */
+  /**
+   * Forgets the prepared names if the pool learned of a change of the catalog since they were made. What ran between the
+   * change and now was judged by the catalog before it.
+   */
   follow (catalogVersion: number): void {
     if (catalogVersion === this.#catalogVersion) return
     this.#catalogVersion = catalogVersion
     this.names.forget()
+    this.traces.doubt()
   }
 
   #onParameterStatus = (message: { parameterName: string }): void => {

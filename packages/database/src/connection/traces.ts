@@ -35,6 +35,11 @@ export class Traces {
     this.#isTouched = true
   }
 
+  /** Records that statements which seemed harmless may not have been. */
+  doubt (): void {
+    if (this.#owner !== undefined) this.#isTouched = true
+  }
+
   /** Records that other code used the connection, in ways that the driver did not see. */
   addUnknown (): void {
     // No owner has this name, so every owner needs a reset.

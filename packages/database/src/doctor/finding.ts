@@ -65,9 +65,10 @@ export async function runFamily (client: SqlClient, { text }: Family, input: obj
 /** Does what reads the catalog in a transaction that writes nothing, where no name can mean anything but the server's own. */
 export async function inCatalog<T> (client: SqlClient, work: () => Promise<T>): Promise<T> {
   return inTransaction(client, async () => {
+    // pg_temp last: left out it would come first, and a temporary table that an earlier borrower made could pose as a catalog.
     // A few large joins whose sizes the planner cannot know: compiling them would take longer than running them, and what it
     // takes for few rows and puts into a nested loop can be ten thousand.
-    await client.query('set transaction isolation level repeatable read read only; set local search_path = pg_catalog; set local jit = off; set local enable_nestloop = off; set local work_mem = \'64MB\'; set local lock_timeout = \'5s\'; set local statement_timeout = \'1min\'')
+    await client.query('set transaction isolation level repeatable read read only; set local search_path = pg_catalog, pg_temp; set local jit = off; set local enable_nestloop = off; set local work_mem = \'64MB\'; set local lock_timeout = \'5s\'; set local statement_timeout = \'1min\'')
     return work()
   })
 }

@@ -214,9 +214,9 @@ export class TenantConnection implements DatabaseConnection {
 
   #statementOf (query: CompiledQuery): Query {
     const { statementOf, isHarmless } = this.#settings
-    if (statementOf === undefined) return { text: query.sql, values: query.parameters, isHarmless: isHarmless?.(query) === true }
-    const statement = statementOf(query)
-    return isHarmless === undefined ? statement : { text: statement.text, values: statement.values, isHarmless: isHarmless(query) }
+    const { text, values } = statementOf === undefined ? { text: query.sql, values: query.parameters } : statementOf(query)
+    // Asked when it is sent: it may wait for its turn while the catalog is read anew.
+    return { text, values, get isHarmless () { return isHarmless?.(query) === true } }
   }
 
   #run (statement: Query): Promise<Reply> {

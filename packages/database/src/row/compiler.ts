@@ -1,6 +1,9 @@
 import { PostgresQueryCompiler, type CompiledQuery, type OperationNode, type QueryCompiler, type RootOperationNode, type ValueNode } from 'kysely'
 
 import type { Query } from '../connection/lease.ts'
+import type { Judge } from '../harmless/judge.ts'
+import { JudgedQuery } from '../harmless/judged-query.ts'
+import { checkColumns } from './check-columns.ts'
 import { refuse } from './refuse.ts'
 import { rewrite } from './rewrite.ts'
 import type { Scope } from './scope.ts'
@@ -13,15 +16,19 @@ import type { TenantValue } from './tenant-value.ts'
 export class RowCompiler implements QueryCompiler {
   readonly #scope: Scope
   readonly #printer: Printer
+  readonly #judge: Judge | undefined
 
-  constructor (scope: Scope) {
+  /** @param judge knows the columns of tables; without it only those of functions in FROM are known. */
+  constructor (scope: Scope, judge?: Judge) {
     this.#scope = scope
+    this.#judge = judge
     this.#printer = new Printer(scope.tenant)
   }
 
   compileQuery (node: RootOperationNode, queryId: CompiledQuery['queryId']): CompiledQuery {
-    const { query, sql, parameters } = this.#printer.compileQuery(rewrite(node, this.#scope), queryId)
-    return new RowQuery(this, { query, queryId, sql, parameters })
+    const query = new RowQuery(this, this.#printer.compileQuery(rewrite(node, this.#scope), queryId))
+    checkColumns(query, this.#scope, this.#judge)
+    return query
   }
 
   /**
@@ -31,24 +38,21 @@ export class RowCompiler implements QueryCompiler {
    */
   readonly statementOf = (query: CompiledQuery): Query =>
     RowQuery.statementOf(query, this) ?? refuse('a compiled query that it did not compile itself', 'it may be another tenant\'s, or changed', 'build and execute the query with this handle')
+
+  /** Whether a query is proved to change and read nothing of its session. */
+  readonly isHarmless = (query: CompiledQuery): boolean => this.#judge?.isHarmless(query) === true
 }
 
 /** A compiled query that knows who compiled it. What runs is its own copy, which nobody who holds the query can reach. */
-class RowQuery implements CompiledQuery {
-  readonly query: RootOperationNode
-  readonly queryId: CompiledQuery['queryId']
-  readonly sql: string
-  readonly parameters: readonly unknown[]
+class RowQuery extends JudgedQuery {
   readonly #compiler: RowCompiler
   readonly #statement: Query
 
-  constructor (compiler: RowCompiler, { query, queryId, sql, parameters }: CompiledQuery) {
-    this.query = query
-    this.queryId = queryId
-    this.sql = sql
-    this.parameters = Object.freeze(parameters)
+  constructor (compiler: RowCompiler, query: CompiledQuery) {
+    super(query)
+    Object.freeze(query.parameters)
     this.#compiler = compiler
-    this.#statement = { text: sql, values: parameters }
+    this.#statement = { text: query.sql, values: query.parameters }
     Object.freeze(this)
   }
 

@@ -8,9 +8,9 @@ import type { Scope } from './scope.ts'
  * Kysely's own helpers are raw SQL round checked nodes. Those are known by their text, which is compared whole;
  * what stands inside goes through the grammar like anything else. Any other raw SQL is refused.
  */
-const jsonArray = ["(select coalesce(json_agg(agg), '[]') from ", ' as agg)']
-const jsonObject = ['(select to_json(obj) from ', ' as obj)']
-const jsonBuild = ['json_build_object(', ')']
+export const jsonArray: readonly string[] = ["(select coalesce(json_agg(agg), '[]') from ", ' as agg)']
+export const jsonObject: readonly string[] = ['(select to_json(obj) from ', ' as obj)']
+export const jsonBuild: readonly string[] = ['json_build_object(', ')']
 
 /** A raw fragment in the place of an expression. */
 export function raw (node: RawNode, scope: Scope): OperationNode {
@@ -27,7 +27,8 @@ export function raw (node: RawNode, scope: Scope): OperationNode {
   return refuse('raw SQL (sql``, sql.raw, sql.table, sql.id, sql.join)', 'the tables that it reads cannot be seen', 'write it with Kysely\'s builders, such as eb.fn(\'lower\', [\'name\']), eb.ref() and eb.cast(), or run it through a tenant of strategy rls')
 }
 
-const plain: ReadonlySet<string> = new Set(['ValueNode', 'ReferenceNode', 'RawNode'])
+/** The nodes that `sql.val()`, `sql.lit()` and `sql.ref()` put between empty texts. */
+export const plain: ReadonlySet<string> = new Set(['ValueNode', 'ReferenceNode', 'RawNode'])
 
 /** The text of a raw fragment that has no nodes in it. */
 export function rawText (node: OperationNode): string | undefined {
@@ -41,12 +42,13 @@ export function onTrue (node: OperationNode): OperationNode | undefined {
   return rawText(node) === 'true' ? valueNode(true, true) : undefined
 }
 
-// sql.join(): the items, with a separator between each two.
-function joined ({ sqlFragments, parameters }: RawNode): OperationNode[] {
+/** The items of `sql.join()`, which has a separator between each two. */
+export function joined ({ sqlFragments, parameters }: RawNode): OperationNode[] {
   const isList = sqlFragments.every(text => text === '') && parameters.every((node, index) => index % 2 === 0 || rawText(node) === ', ')
   return isList ? parameters.filter((_, index) => index % 2 === 0) : refuse('raw SQL in jsonBuildObject()', 'it can hold any SQL', 'give expressions')
 }
 
-function has (texts: readonly string[], expected: readonly string[]): boolean {
+/** Whether a fragment has exactly these texts. */
+export function has (texts: readonly string[], expected: readonly string[]): boolean {
   return texts.length === expected.length && expected.every((text, index) => texts[index] === text)
 }

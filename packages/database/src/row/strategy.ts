@@ -1,5 +1,6 @@
 import type { Tenant } from '@fastify-tenancy/core'
 
+import type { Judge } from '../harmless/judge.ts'
 import type { ResolvedDatabaseOptions, ResolvedTables } from '../options.ts'
 import type { SqlClient } from '../setup/sql-client.ts'
 import { RowCompiler } from './compiler.ts'
@@ -14,10 +15,12 @@ import { tenantValue } from './tenant-value.ts'
 export class RowStrategy {
   readonly #options: ResolvedDatabaseOptions
   readonly #functions: ReadonlySet<string>
+  readonly #judge: Judge
   #tables: RowTables | undefined
 
-  constructor (options: ResolvedDatabaseOptions) {
+  constructor (options: ResolvedDatabaseOptions, judge: Judge) {
     this.#options = options
+    this.#judge = judge
     this.#functions = new Set([...defaultFunctions, ...options.row.functions])
   }
 
@@ -33,6 +36,6 @@ export class RowStrategy {
     const isRewritten = tenant.isolation === 'row' || (tenant.isolation === 'rls' && (filter || isolation === 'row'))
     if (!isRewritten) return undefined
     if (this.#tables === undefined) throw new Error('the database was not booted: await boot() first')
-    return new RowCompiler(rootScope({ tenant: tenantValue(tenant.id), tables: this.#tables, functions: this.#functions, grammar }))
+    return new RowCompiler(rootScope({ tenant: tenantValue(tenant.id), tables: this.#tables, functions: this.#functions, grammar }), this.#judge)
   }
 }

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
+import { ensureCatalogEpoch } from './catalog-epoch.ts'
 import { SetupInvalidError } from './errors.ts'
 import { grantHardened, harden } from './harden.ts'
 import { ensureInstallation } from './installation.ts'
@@ -79,6 +80,7 @@ export async function init (client: SqlClient, options: InitOptions = {}): Promi
     const rebound = await rebind(client, session, roles)
     await openSchema(client, roles, options.schema ?? 'public')
     await applyFiles(client, roles)
+    if (session.superuser) await ensureCatalogEpoch(client)
     await ensureLogins(client, session, roles, options.logins ?? {})
     if (options.tenantRoles) await allowTenantRoles(client, session, roles, options.logins?.owner?.user)
     const left = await grantTenantRoles(client, session, roles, options.logins ?? {})

@@ -3,6 +3,8 @@ import type pg from 'pg'
 
 import { rlsContext } from '../context.ts'
 import { DatabaseUnavailableError } from '../errors.ts'
+import type { Judge } from '../harmless/judge.ts'
+import { JudgingCompiler } from '../harmless/judging-compiler.ts'
 import type { LevelReport } from '../level.ts'
 import type { ResolvedDatabaseOptions } from '../options.ts'
 import { SetupInvalidError } from '../setup/errors.ts'
@@ -31,7 +33,10 @@ export class Homes {
       ['default', this.default],
       ...Object.entries(database.shards).map(([name, shard]) => [name, new Shard(shard, options, budget, false)] as const)
     ])
-    this.#databases = database.tenants && new TenantDatabases(options, database.tenants, budget)
+    this.#databases = database.tenants && new TenantDatabases(options, database.tenants, {
+      budget,
+      extensions: () => this.default.extensions(options.tables.schema)
+    })
   }
 
   /** Checks every shard. The level is the lowest; its reasons say of which shard. */
@@ -96,16 +101,24 @@ export class Homes {
     if (databases === undefined) throw misplaced('the tenant has a database of its own, and options.database.tenants does not say where: give it')
     const { database: { lockTimeout, idleInTransaction, plans, tripwire }, tables } = this.#options
     // No role to become: the login is the tenant's own, and all that it can reach is the tenant's.
-    const context = rlsContext(tenant, { role: 'none', schema: tables.schema, extensions: this.default.extensions(tables.schema), statementTimeout, lockTimeout, idleInTransaction, plans, sign: undefined, fence: undefined })
+    const context = rlsContext(tenant, {
+      role: 'none', schema: tables.schema, extensions: this.default.extensions(tables.schema),
+      statementTimeout, lockTimeout, idleInTransaction, plans, sign: undefined, fence: undefined
+    })
+    // A query is compiled before its connection is borrowed: the first one's pool is not known yet.
+    let judge: Judge | undefined
     return {
-      acquire: () => databases.acquire(tenant, pool => ({
-        tenant: tenant.id,
-        context,
-        guard: tripwire ? pool.guard(tenant.id) : undefined,
-        deadline: statementTimeout + grace,
-        statementTimeout
-      })),
-      compiler: undefined
+      acquire: () => databases.acquire(tenant, pool => {
+        judge = pool.judge
+        return {
+          tenant: tenant.id,
+          context,
+          guard: tripwire ? pool.guard(tenant.id) : undefined,
+          deadline: statementTimeout + grace,
+          statementTimeout
+        }
+      }),
+      compiler: new JudgingCompiler(() => judge)
     }
   }
 }

@@ -1,14 +1,16 @@
-import { PostgresQueryCompiler, type CompiledQuery, type RootOperationNode } from 'kysely'
+import type { CompiledQuery, RootOperationNode } from 'kysely'
 
+import type { Judge } from '../harmless/judge.ts'
+import { JudgingCompiler } from '../harmless/judging-compiler.ts'
 import type { SchemaQualifier } from './qualifier.ts'
 
 /** Compiles the queries of one tenant of strategy `schema`: each table with its schema, after all plugins. */
-export class SchemaCompiler extends PostgresQueryCompiler {
+export class SchemaCompiler extends JudgingCompiler {
   readonly #schema: string
   readonly #qualifier: SchemaQualifier
 
-  constructor (schema: string, qualifier: SchemaQualifier) {
-    super()
+  constructor (schema: string, qualifier: SchemaQualifier, judge: Judge) {
+    super(() => judge)
     this.#schema = schema
     this.#qualifier = qualifier
   }

@@ -12,6 +12,13 @@ import { databaseNameOf } from './placement.ts'
 import { resolveTenantUrl } from './tenant-url.ts'
 import { TenantPool } from './tenant-pool.ts'
 
+/** What tenants' databases have in common with the shards. */
+interface SharedParts {
+  readonly budget: ConnectionBudget
+  /** The schemas of extensions, by the default shard. */
+  readonly extensions: () => readonly string[]
+}
+
 /**
  * The databases of tenants that have one of their own: a small pool for each that is in use, the least recently used
  * closed for the next. A pool is never closed under anybody: it leaves the list, and ends when its last user has.
@@ -19,15 +26,15 @@ import { TenantPool } from './tenant-pool.ts'
 export class TenantDatabases {
   readonly #options: ResolvedDatabaseOptions
   readonly #tenants: ResolvedTenantsOptions
-  readonly #budget: ConnectionBudget
+  readonly #shared: SharedParts
   readonly #pools: LRUCache<string, Promise<TenantPool>>
   // Those that have left the list and have not ended yet, too.
   readonly #live = new Map<TenantPool, string>()
 
-  constructor (options: ResolvedDatabaseOptions, tenants: ResolvedTenantsOptions, budget: ConnectionBudget) {
+  constructor (options: ResolvedDatabaseOptions, tenants: ResolvedTenantsOptions, shared: SharedParts) {
     this.#options = options
     this.#tenants = tenants
-    this.#budget = budget
+    this.#shared = shared
     this.#pools = new LRUCache({
       max: tenants.maxPools,
       ttl: tenants.idle,
@@ -84,19 +91,19 @@ export class TenantDatabases {
     const isOwned = typeof source === 'string'
     // An embedded database is its folder's only process: the one that was evicted must be gone first.
     if (isOwned && isEmbedded(source)) await Promise.all(Array.from(this.#live, ([pool, old]) => old === key && pool.retire()))
-    const pool = new TenantPool(isOwned ? this.#openPool(source) : source, isOwned, this.#options)
+    const pool = new TenantPool(isOwned ? this.#openPool(source) : source, isOwned, this.#options, this.#shared.extensions)
     this.#live.set(pool, key)
     return pool
   }
 
   #openPool (url: string): pg.Pool {
     const { connectTimeout, pool: { max }, idle } = this.#tenants
-    return this.#budget.openPool(url, { max, idleTimeout: idle, acquireTimeout: connectTimeout })
+    return this.#shared.budget.openPool(url, { max, idleTimeout: idle, acquireTimeout: connectTimeout })
   }
 
   async #retire (pool: TenantPool): Promise<void> {
     await pool.retire()
-    this.#budget.forget(pool.pool)
+    this.#shared.budget.forget(pool.pool)
     this.#live.delete(pool)
   }
 }

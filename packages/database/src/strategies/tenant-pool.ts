@@ -5,6 +5,8 @@ import { closedDatabaseError } from '../connection/fence-error.ts'
 import { ConnectionPool } from '../connection/pool.ts'
 import { readTenantColumns, Tripwire } from '../connection/tripwire.ts'
 import { DatabaseUnavailableError } from '../errors.ts'
+import { HarmlessCatalog } from '../harmless/catalog.ts'
+import type { Judge } from '../harmless/judge.ts'
 import type { ResolvedDatabaseOptions } from '../options.ts'
 import { ConnectBreaker } from './connect-breaker.ts'
 import { MigrationGate } from './migration-gate.ts'
@@ -15,18 +17,35 @@ export class TenantPool {
   readonly #connections: ConnectionPool
   readonly #tripwire: Tripwire
   readonly #hasTripwire: boolean
+  readonly #harmless: HarmlessCatalog
   readonly #gate: MigrationGate | undefined
   #known: Promise<void> | undefined
   readonly #breaker = new ConnectBreaker()
   #retirement: Promise<void> | undefined
 
-  constructor (pool: pg.Pool, isOwned: boolean, { database: { types, reset, fairness, tripwire, requireMigration }, tables }: ResolvedDatabaseOptions) {
+  /** @param extensions the schemas of extensions that are on the path of the tenant's statements. */
+  constructor (pool: pg.Pool, isOwned: boolean, options: ResolvedDatabaseOptions, extensions: () => readonly string[]) {
+    const { database: { types, reset, fairness, tripwire, requireMigration }, tables } = options
     this.#gate = requireMigration === undefined ? undefined : new MigrationGate(requireMigration)
     this.#hasTripwire = tripwire && Object.keys(tables.tenant).length > 0
     this.pool = pool
     // All of it is one tenant's: nothing is kept for others.
     this.#connections = new ConnectionPool(pool, isOwned, { types, reset }, { ...fairness, share: 1, spare: 0 })
+    this.#harmless = new HarmlessCatalog(this.#connections, {
+      schema: tables.schema,
+      tables: () => undefined,
+      ownPolicies: async () => new Set(),
+      functions: [],
+      others: extensions,
+      hasEpoch: () => false
+    })
+    this.#connections.onCatalogChanged = () => this.#harmless.expire()
     this.#tripwire = new Tripwire(this.#connections.catalog, (client, only) => readTenantColumns(client, tables, only))
+  }
+
+  /** Judges the tenant's statements. The catalog is read when the first of them asks. */
+  get judge (): Judge {
+    return this.#harmless.judge
   }
 
   get isRetired (): boolean {
@@ -74,6 +93,7 @@ export class TenantPool {
 
   forgetNames (): void {
     this.#connections.forgetNames()
+    this.#harmless.expire()
   }
 
   /** Stops what a wrong URL would show: rows that say they are another tenant's. */

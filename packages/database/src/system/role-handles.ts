@@ -9,6 +9,8 @@ import { DatabaseBusyError, DatabaseUnavailableError, QueryRefusedError } from '
 import { TenantDialect } from '../kysely/dialect.ts'
 import { TenantDriver } from '../kysely/driver.ts'
 import { TenantHandle } from '../kysely/handle.ts'
+import type { Judge } from '../harmless/judge.ts'
+import { JudgingCompiler } from '../harmless/judging-compiler.ts'
 import type { ResolvedDatabaseOptions } from '../options.ts'
 import { SetupInvalidError } from '../setup/errors.ts'
 import { rolesOf } from '../setup/roles.ts'
@@ -22,6 +24,8 @@ export interface RoleSettings {
   /** `'options.database.systemUrl'` */
   readonly source: string
   readonly options: ResolvedDatabaseOptions
+  /** Judges the statements. @default none is harmless */
+  readonly judge?: Judge
 }
 
 /** Kysely handles on one login, whose statements run as a role of the suite's own and for no tenant. */
@@ -41,9 +45,11 @@ export class RoleHandles {
     const { plugins, log } = this.#settings.options.database
     // No tenant's id has a colon: each handle waits for connections in a turn of its own.
     const turn = `${this.#settings.role}:${++this.#count}`
-    const driver = new TenantDriver({ scope, acquire: () => this.#acquire(turn, isReadOnly), statementOf })
+    const { judge } = this.#settings
+    const compiler = judge && new JudgingCompiler(() => judge)
+    const driver = new TenantDriver({ scope, acquire: () => this.#acquire(turn, isReadOnly), statementOf, isHarmless: compiler?.isHarmless })
     return new TenantHandle<Database>({
-      dialect: new TenantDialect(driver),
+      dialect: new TenantDialect(driver, compiler),
       plugins: [...plugins],
       ...(log !== undefined && { log })
     })

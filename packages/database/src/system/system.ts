@@ -1,5 +1,6 @@
 import { defaultPoolSettings } from '../connection/open-pool.ts'
 import { ConnectionPool } from '../connection/pool.ts'
+import type { Judge } from '../harmless/judge.ts'
 import type { ResolvedDatabaseOptions } from '../options.ts'
 import type { ConnectionBudget } from '../strategies/budget.ts'
 import type { GlobalDatabase, GlobalKysely } from '../types.ts'
@@ -21,8 +22,11 @@ export class System {
   readonly #pools: ConnectionPool[] = []
   readonly #shards: ReadonlyMap<string, RoleHandles>
 
-  /** @param shared the application's connections, on which the global tables are worked on where there is no login for them. */
-  constructor (options: ResolvedDatabaseOptions, shared: ConnectionPool, budget: ConnectionBudget) {
+  /**
+   * @param shared the application's connections, on which the global tables are worked on where there is no login for them.
+   * @param judge of the statements on the global tables
+   */
+  constructor (options: ResolvedDatabaseOptions, shared: ConnectionPool, budget: ConnectionBudget, judge: Judge) {
     const { globalUrl, systemUrl, shards, pool: { max } } = options.database
     this.#options = options
     this.#budget = budget
@@ -32,7 +36,7 @@ export class System {
     const login = globalUrl ?? systemUrl
     const forGlobal = login === undefined ? shared : this.#open(login, max)
     const source = globalUrl !== undefined ? 'options.database.globalUrl' : systemUrl === undefined ? 'options.database.url' : systemUrlOf('default')
-    this.global = new RoleHandles(forGlobal, { role: 'global', source, options }).open<GlobalDatabase>(this.#globalScope, false)
+    this.global = new RoleHandles(forGlobal, { role: 'global', source, options, judge }).open<GlobalDatabase>(this.#globalScope, false)
   }
 
   async access<T> (access: SystemAccessOptions, fn: (work: SystemWork) => T | Promise<T>): Promise<T> {

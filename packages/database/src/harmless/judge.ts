@@ -1,0 +1,135 @@
+import { LRUCache } from 'lru-cache'
+import type { CompiledQuery, RootOperationNode } from 'kysely'
+
+import type { Facts } from './facts.ts'
+import { JudgedQuery } from './judged-query.ts'
+import type { FactsKeeper } from './keeper.ts'
+import { harmlessFunctions } from './names.ts'
+import { read } from './read-statement.ts'
+import type { Columns, Reading, UnknownColumn } from './reading.ts'
+
+/** What is known of one text. */
+export interface Verdict {
+  readonly isHarmless: boolean
+  /** False where a node is not known, so that nothing else is. */
+  readonly isReadable: boolean
+  /** A reference `item.column` that is no column. */
+  readonly unknown: UnknownColumn | undefined
+  /** Whether PostgreSQL would take it for a call of a function, or a cast to a type. */
+  readonly isCall: boolean
+  readonly version: number
+}
+
+/** How many texts are remembered, their length together, and the longest of them: lists of each length are a text of their own. */
+const max = 5_000
+const maxSize = 5_000_000
+const longestKept = 10_000
+
+/** What a judge knows the catalog from. */
+export interface JudgeParts {
+  /** The facts of `schema`. */
+  readonly own: FactsKeeper
+  readonly schema: string
+  /** The facts of the schema of shared tables. @default `own` */
+  readonly shared?: FactsKeeper
+  /** @default `schema` */
+  readonly sharedSchema?: string
+  /** The schemas on the path behind `schema`. */
+  readonly others: () => readonly string[]
+}
+
+/** Judges the statements of handles that find their tables in one schema. */
+export class Judge {
+  readonly #own: FactsKeeper
+  readonly #shared: FactsKeeper
+  readonly #columns: Columns
+  readonly #others: () => readonly string[]
+  readonly #verdicts = new LRUCache<string, Verdict>({ max, maxSize, sizeCalculation: (_, text) => text.length + 1 })
+
+  constructor ({ own, schema, shared = own, sharedSchema = schema, others }: JudgeParts) {
+    this.#own = own
+    this.#shared = shared
+    this.#others = others
+    const factsOf = (name: string): Facts | undefined => name === schema ? own.last : name === sharedSchema ? shared.last : undefined
+    this.#columns = {
+      schema,
+      of: (name, table) => factsOf(name)?.columns(name, table),
+      results: name => own.last?.results(name) ?? []
+    }
+  }
+
+  /** Whether a compiled query changes and reads nothing of its session. Anything that no compiler of ours made may. */
+  isHarmless (query: CompiledQuery): boolean {
+    const isFresh = this.#isFresh
+    if (!isFresh || !JudgedQuery.isOwn(query)) return false
+    return query.verdict(this).isHarmless
+  }
+
+  /** Whether a verdict is still what {@link verdict} would say. */
+  isCurrent (verdict: Verdict): boolean {
+    return verdict.version === this.#version
+  }
+
+  /** What is known of a text that a compiler made from these nodes. */
+  verdict (sql: string, node: RootOperationNode): Verdict {
+    const known = this.#verdicts.get(sql)
+    if (known?.version === this.#version) return known
+    const verdict = this.#judge(node)
+    if (sql.length <= longestKept) this.#verdicts.set(sql, verdict)
+    return verdict
+  }
+
+  /** Reads the catalog soon: a statement names what it did not show. */
+  hurry (): void {
+    this.#own.hurry()
+  }
+
+  get #path (): readonly string[] {
+    return ['pg_catalog', this.#columns.schema, ...this.#others()]
+  }
+
+  get #isFresh (): boolean {
+    // Both are asked, so that both are read again in time.
+    const isOwnFresh = this.#own.isFresh
+    return this.#shared.isFresh && isOwnFresh
+  }
+
+  // Both only grow, so that no two pairs have one sum.
+  get #version (): number {
+    return this.#own === this.#shared ? this.#own.version : this.#own.version + this.#shared.version
+  }
+
+  #judge (node: RootOperationNode): Verdict {
+    const version = this.#version
+    const facts = this.#own.last
+    try {
+      const reading = read(node, this.#columns)
+      const unknown = reading.unknown.find(({ isCertain }) => isCertain) ?? reading.unknown[0]
+      const call = facts && [...reading.possible].find(name => this.#isUserCall(name, facts))
+      return {
+        isReadable: true,
+        isHarmless: facts !== undefined && unknown === undefined && call === undefined && this.#allows(reading, facts),
+        unknown: unknown ?? (call === undefined ? undefined : { item: call, column: call, isCertain: true }),
+        isCall: call !== undefined || (unknown !== undefined && facts?.isCall(unknown.column, this.#path) === true),
+        version
+      }
+    } catch {
+      // Nodes that are not known: raw SQL most of all.
+      return { isReadable: false, isHarmless: false, unknown: undefined, isCall: false, version }
+    }
+  }
+
+  #isUserCall (name: string, facts: Facts): boolean {
+    return facts.isCall(name, this.#path.slice(1))
+  }
+
+  #allows ({ uses, functions, operators }: Reading, facts: Facts): boolean {
+    const shared = this.#shared.last
+    const path = this.#path
+    return !facts.isTainted && uses.every(({ schema, table, use, isQualified }) => {
+      const of = schema === this.#columns.schema ? facts : shared
+      return of?.isHarmlessUse(schema, table, use) === true && (isQualified || !facts.isHidden(schema, table))
+    }) && [...functions].every(name => harmlessFunctions.has(name) && facts.isHarmlessFunction(name, path)) &&
+      [...operators].every(name => facts.isHarmlessOperator(name, path))
+  }
+}

@@ -1,0 +1,244 @@
+import type { AggregateFunctionNode, AliasNode, AndNode, BinaryOperationNode, CaseNode, CastNode, ColumnNode, DataTypeNode, FunctionNode, IdentifierNode, JSONOperatorChainNode, JSONPathNode, JSONReferenceNode, OperationNode, OperatorNode, OrderByNode, OverNode, ParensNode, PartitionByNode, RawNode, ReferenceNode, SelectionNode, TableNode, TupleNode, UnaryOperationNode, ValueListNode, WhereNode } from 'kysely'
+
+import { nameOf, only, properties } from '../row/checks.ts'
+import { jsonPath } from '../row/json.ts'
+import { isPlainName } from '../row/names.ts'
+import { isDataType } from '../row/operators.ts'
+import { has, joined, jsonArray, jsonBuild, jsonObject, plain, rawText } from '../row/raw.ts'
+import { value } from '../row/value.ts'
+import { operatorsOf } from './names.ts'
+import { refer, unreadable, type Scope } from './reading.ts'
+
+/** Notes what an expression names. The kinds of nodes and their properties are those of the grammar of strategy `row`. */
+export function readExpression (node: OperationNode, scope: Scope): void {
+  switch (node.kind) {
+    case 'ReferenceNode': return reference(node as ReferenceNode, scope)
+    case 'ColumnNode': return void columnName(node as ColumnNode)
+    case 'ValueNode': return void value(node)
+    case 'PrimitiveValueListNode': return only(node, listProperties)
+    case 'ValueListNode':
+    case 'TupleNode': return list(node as ValueListNode | TupleNode, scope)
+    case 'ParensNode': return only(node, parensProperties), readExpression((node as ParensNode).node, scope)
+    case 'AndNode':
+    case 'OrNode': return only(node, bothProperties), all([(node as AndNode).left, (node as AndNode).right], scope)
+    case 'BinaryOperationNode': return binary(node as BinaryOperationNode, scope)
+    case 'UnaryOperationNode': return only(node, unaryProperties), operator((node as UnaryOperationNode).operator, scope), readExpression((node as UnaryOperationNode).operand, scope)
+    case 'FunctionNode': return readCall(node as FunctionNode, scope)
+    case 'AggregateFunctionNode': return aggregate(node as AggregateFunctionNode, scope)
+    case 'CaseNode': return cases(node as CaseNode, scope)
+    case 'CastNode': return cast(node as CastNode, scope)
+    case 'JSONReferenceNode': return jsonReference(node as JSONReferenceNode, scope)
+    case 'JSONPathNode': return path(node as JSONPathNode, scope)
+    case 'SelectQueryNode': return void scope.grammar.subquery(node, scope)
+    case 'RawNode': return raw(node as RawNode, scope)
+    // An argument of a call: count(*), and to_json("notes") for whole rows.
+    case 'SelectionNode': return readSelection((node as SelectionNode).selection, scope)
+    case 'TableNode': return rowOrColumn(node as TableNode, scope)
+    default: return unreadable(node.kind)
+  }
+}
+
+/** Notes what one item of a SELECT or a RETURNING names. */
+export function readSelection (node: OperationNode, scope: Scope): void {
+  if (node.kind === 'SelectAllNode') return
+  if (node.kind !== 'AliasNode') return readExpression(node, scope)
+  only(node, aliasProperties)
+  const { node: inner, alias } = node as AliasNode
+  identifier(alias)
+  readExpression(inner, scope)
+}
+
+/** Notes what ORDER BY names. */
+export function readOrderBy (node: OrderByNode | undefined, scope: Scope): void {
+  if (node === undefined) return
+  only(node, itemsProperties)
+  for (const item of node.items) {
+    only(item, orderProperties)
+    const { direction, collation } = item
+    if (direction !== undefined && !['asc', 'desc'].includes(rawText(direction) ?? '')) unreadable('a direction')
+    if (collation !== undefined) identifier(collation.collation)
+    readExpression(item.orderBy, scope)
+  }
+}
+
+/** Notes what WHERE names. */
+export function readWhere (node: WhereNode | undefined, scope: Scope): void {
+  if (node === undefined) return
+  only(node, whereProperties)
+  readExpression(node.where, scope)
+}
+
+/** Notes a call that is no aggregate: the only kind that may stand in FROM. */
+export function readCall (node: FunctionNode, scope: Scope): void {
+  only(node, callProperties)
+  callee(node.func, scope)
+  all(node.arguments, scope)
+}
+
+/** The name that an identifier holds. */
+export function identifier (node: OperationNode | undefined): string {
+  return node?.kind === 'IdentifierNode' ? nameOf(node as IdentifierNode) : unreadable('a name')
+}
+
+/** The name of a column. */
+export function columnName (node: OperationNode): string {
+  if (node.kind !== 'ColumnNode') return unreadable('a column')
+  only(node, columnProperties)
+  return identifier((node as ColumnNode).column)
+}
+
+const listProperties = properties('values')
+const parensProperties = properties('node')
+const bothProperties = properties('left', 'right')
+const binaryProperties = properties('leftOperand', 'operator', 'rightOperand')
+const unaryProperties = properties('operator', 'operand')
+const operatorProperties = properties('operator')
+const aliasProperties = properties('node', 'alias')
+const itemsProperties = properties('items')
+const orderProperties = properties('orderBy', 'direction', 'nulls', 'collation')
+const whereProperties = properties('where')
+const callProperties = properties('func', 'arguments')
+const columnProperties = properties('column')
+const referenceProperties = properties('table', 'column')
+const tableProperties = properties('table')
+const aggregateProperties = properties('func', 'aggregated', 'distinct', 'orderBy', 'withinGroup', 'filter', 'over')
+const overProperties = properties('orderBy', 'partitionBy')
+const partitionProperties = properties('partitionBy')
+const caseProperties = properties('value', 'when', 'else')
+const whenProperties = properties('condition', 'result')
+const castProperties = properties('expression', 'dataType')
+const dataTypeProperties = properties('dataType')
+const jsonProperties = properties('reference', 'traversal')
+const chainProperties = properties('operator', 'values')
+
+function all (nodes: readonly OperationNode[], scope: Scope): void {
+  for (const node of nodes) readExpression(node, scope)
+}
+
+function list (node: ValueListNode | TupleNode, scope: Scope): void {
+  only(node, listProperties)
+  all(node.values, scope)
+}
+
+function reference (node: ReferenceNode, scope: Scope): void {
+  only(node, referenceProperties)
+  const { table, column } = node
+  const item = table && itemName(table, scope)
+  if (column.kind === 'SelectAllNode') return
+  const name = columnName(column)
+  // A name without its item is never a call: PostgreSQL takes it for a column, or for a whole row.
+  if (item !== undefined) refer(item, name, scope)
+}
+
+/** The item that the table of a column reference means. */
+function itemName (node: TableNode, { columns }: Scope): string {
+  only(node, tableProperties)
+  const { schema, identifier: name } = node.table
+  if (schema !== undefined && identifier(schema) !== columns.schema) unreadable('a schema')
+  return identifier(name)
+}
+
+// jsonAgg('pet.name') makes the column of an item look like a table in a schema.
+function rowOrColumn (node: TableNode, scope: Scope): void {
+  only(node, tableProperties)
+  const { schema, identifier: name } = node.table
+  if (schema === undefined) identifier(name)
+  else refer(identifier(schema), identifier(name), scope)
+}
+
+function binary (node: BinaryOperationNode, scope: Scope): void {
+  only(node, binaryProperties)
+  operator(node.operator, scope)
+  all([node.leftOperand, node.rightOperand], scope)
+}
+
+function operator (node: OperationNode, { reading }: Scope): void {
+  if (node.kind !== 'OperatorNode') return unreadable('an operator')
+  only(node, operatorProperties)
+  for (const name of operatorsOf.get((node as OperatorNode).operator) ?? unreadable('an operator')) reading.operators.add(name)
+}
+
+function callee (name: unknown, { reading }: Scope): void {
+  // Kysely prints it as it is.
+  if (typeof name !== 'string' || !isPlainName(name.toLowerCase())) return unreadable('a function')
+  const text = name.toLowerCase()
+  reading.functions.add(text)
+  if (text === 'nullif') reading.operators.add('=')
+}
+
+function aggregate (node: AggregateFunctionNode, scope: Scope): void {
+  only(node, aggregateProperties)
+  callee(node.func, scope)
+  all(node.aggregated, scope)
+  readOrderBy(node.orderBy, scope)
+  readOrderBy(node.withinGroup, scope)
+  readWhere(node.filter, scope)
+  if (node.over !== undefined) over(node.over, scope)
+}
+
+function over (node: OverNode, scope: Scope): void {
+  only(node, overProperties)
+  readOrderBy(node.orderBy, scope)
+  if (node.partitionBy !== undefined) partitionBy(node.partitionBy, scope)
+}
+
+function partitionBy (node: PartitionByNode, scope: Scope): void {
+  only(node, itemsProperties)
+  for (const item of node.items) {
+    only(item, partitionProperties)
+    readExpression(item.partitionBy, scope)
+  }
+}
+
+function cases (node: CaseNode, scope: Scope): void {
+  only(node, caseProperties)
+  if (node.value !== undefined) {
+    scope.reading.operators.add('=')
+    readExpression(node.value, scope)
+  }
+  for (const when of node.when ?? []) {
+    only(when, whenProperties)
+    readExpression(when.condition, scope)
+    if (when.result !== undefined) readExpression(when.result, scope)
+  }
+  if (node.else !== undefined) readExpression(node.else, scope)
+}
+
+function cast (node: CastNode, scope: Scope): void {
+  only(node, castProperties)
+  const { dataType, expression } = node
+  if (dataType.kind !== 'DataTypeNode') return unreadable('a type')
+  only(dataType, dataTypeProperties)
+  if (!isDataType((dataType as DataTypeNode).dataType)) return unreadable('a type')
+  readExpression(expression, scope)
+}
+
+function jsonReference (node: JSONReferenceNode, scope: Scope): void {
+  only(node, jsonProperties)
+  readExpression(node.reference, scope)
+  if (node.traversal.kind === 'JSONPathNode') return path(node.traversal, scope)
+  const chain: JSONOperatorChainNode = node.traversal
+  only(chain, chainProperties)
+  operator(chain.operator, scope)
+  for (const one of chain.values) value(one)
+}
+
+function path (node: JSONPathNode, scope: Scope): void {
+  const { inOperator } = jsonPath(node)
+  if (inOperator !== undefined) operator(inOperator, scope)
+}
+
+// Kysely's own helpers, as strategy row knows them.
+function raw (node: RawNode, scope: Scope): void {
+  const { sqlFragments: texts, parameters } = node
+  const [first] = parameters
+  const { functions } = scope.reading
+  if (first !== undefined && parameters.length === 1) {
+    if (has(texts, ['', '']) && plain.has(first.kind)) return readExpression(first, scope)
+    if (has(texts, jsonArray)) return functions.add('json_agg'), void scope.grammar.subquery(first, scope)
+    if (has(texts, jsonObject)) return functions.add('to_json'), void scope.grammar.subquery(first, scope)
+    if (has(texts, jsonBuild) && first.kind === 'RawNode') return functions.add('json_build_object'), all(joined(first as RawNode), scope)
+  }
+  if (has(texts, ['merge_action()']) && parameters.length === 0) return
+  return unreadable('raw SQL')
+}

@@ -1,0 +1,28 @@
+import type { AliasNode, OperationNode, ReferenceNode, SelectionNode } from 'kysely'
+
+import { columnName, identifier } from './read-expression.ts'
+import { systemColumns, type Item, type Shape } from './reading.ts'
+
+/** The columns that a list of a SELECT or a RETURNING makes, as far as their names can be told. */
+export function shapeOf (nodes: readonly SelectionNode[] | undefined, items: readonly Item[]): Shape {
+  const columns = new Set<string>()
+  let isComplete = true
+  const take = (from: readonly Item[]): void => {
+    if (from.length === 0) isComplete = false
+    for (const item of from) {
+      for (const column of item.columns) if (!systemColumns.has(column)) columns.add(column)
+      if (!item.isComplete || item.possible !== undefined) isComplete = false
+    }
+  }
+  for (const { selection } of nodes ?? []) {
+    if (selection.kind === 'SelectAllNode') take(items)
+    else if (selection.kind === 'AliasNode') columns.add(identifier((selection as AliasNode).alias))
+    else if (selection.kind === 'ReferenceNode') {
+      const { column, table } = selection as ReferenceNode
+      if (column.kind === 'SelectAllNode') take(table === undefined ? items : items.filter(({ name }) => name === identifier(table.table.identifier)))
+      else columns.add(columnName(column))
+    } else if ((selection as OperationNode).kind === 'ColumnNode') columns.add(columnName(selection))
+    else isComplete = false
+  }
+  return { columns, isComplete }
+}

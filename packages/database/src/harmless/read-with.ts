@@ -1,0 +1,50 @@
+import type { CommonTableExpressionNode, OperationNode, ParensNode, SelectQueryNode, WithNode } from 'kysely'
+
+import { only, properties } from '../row/checks.ts'
+import { columnName, identifier } from './read-expression.ts'
+import { readItems } from './read-items.ts'
+import { shapeOf } from './read-shape.ts'
+import { Reading, unreadable, type Scope, type Shape } from './reading.ts'
+
+const withProperties = properties('expressions', 'recursive')
+const known = properties('name', 'materialized', 'expression')
+const nameProperties = properties('table', 'columns')
+
+/** Notes what the bodies of a WITH name. Returns the scope in which its names are visible, without items. */
+export function readNames (node: WithNode | undefined, outer: Scope): Scope {
+  const scope: Scope = { ...outer, items: [], outer, isPartial: false }
+  if (node === undefined) return scope
+  only(node, withProperties)
+  const names = new Map(outer.names)
+  const inBody = (): Scope => ({ ...scope, names: new Map(names) })
+  // Under RECURSIVE every body sees all names, its own too. What its first branch returns is what it returns.
+  if (node.recursive === true) for (const one of node.expressions) names.set(nameOf(one), { columns: new Set(), isComplete: false })
+  if (node.recursive === true) for (const one of node.expressions) names.set(nameOf(one), named(one, firstBranch(one.expression, inBody())))
+  for (const one of node.expressions) {
+    const shape = scope.grammar.statement(one.expression, inBody())
+    names.set(nameOf(one), named(one, shape))
+  }
+  return { ...scope, names }
+}
+
+function nameOf (node: CommonTableExpressionNode): string {
+  only(node, known)
+  only(node.name, nameProperties)
+  const { schema, identifier: name } = node.name.table.table
+  if (schema !== undefined) unreadable('a schema of a name of WITH')
+  if (node.materialized !== undefined && typeof node.materialized !== 'boolean') unreadable('materialized')
+  return identifier(name)
+}
+
+// A list of names stands for the first columns; what comes behind keeps its own, and may have any of them.
+function named ({ name: { columns } }: CommonTableExpressionNode, shape: Shape): Shape {
+  return columns === undefined ? shape : { columns: new Set(columns.map(columnName)), isComplete: false }
+}
+
+// Into a reading of its own: it is read once more, with its name known.
+function firstBranch (node: OperationNode, scope: Scope): Shape {
+  if (node.kind === 'ParensNode') return firstBranch((node as ParensNode).node, scope)
+  if (node.kind !== 'SelectQueryNode') return { columns: new Set(), isComplete: false }
+  const { from, joins, selections } = node as SelectQueryNode
+  return shapeOf(selections, readItems(from?.froms ?? [], joins, { ...scope, reading: new Reading() }, []))
+}
