@@ -2,8 +2,9 @@ import { Script } from './script.ts'
 import type { SqlClient } from './sql-client.ts'
 
 /**
- * Waits until no other set-up works on this database, and keeps others waiting until the end of the transaction. No tenant
- * can take this lock: it is a row of `tenancy.locks`. To be called by a member of the owner role.
+ * Waits until no other set-up works on this database, and keeps others waiting until the end of the
+ * transaction. No tenant can take this lock: it is a row of `tenancy.locks`. To be called by a
+ * member of the owner role.
  */
 export async function lockSetup (client: SqlClient): Promise<void> {
   const { rows: [row] } = await client.query<{ there: boolean }>(`
@@ -14,8 +15,8 @@ export async function lockSetup (client: SqlClient): Promise<void> {
   else if (!(client instanceof Script)) await client.query(firstLock)
 }
 
-// Before the table of locks is made, for two who make it at once. SQL of a tenant may hold this one, so the wait has an end;
-// then the second of the two gets an error that is retried.
+// Before the table of locks is made, for two who make it at once. SQL of a tenant may hold this
+// one, so the wait has an end; then the second of the two gets an error that is retried.
 const firstLock = `do $$
 declare
   timeout text := current_setting('lock_timeout');
