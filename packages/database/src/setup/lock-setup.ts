@@ -7,12 +7,14 @@ import type { SqlClient } from './sql-client.ts'
  * member of the owner role.
  */
 export async function lockSetup (client: SqlClient): Promise<void> {
+  // What is printed runs later, as one transaction of its own.
+  if (client instanceof Script) return
   const { rows: [row] } = await client.query<{ there: boolean }>(`
     select exists (
       select from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
       where n.nspname = 'tenancy' and p.proname = 'await_lock') as there`)
   if (row?.there === true) await client.query("select tenancy.await_lock('tenancy init')")
-  else if (!(client instanceof Script)) await client.query(firstLock)
+  else await client.query(firstLock)
 }
 
 // Before the table of locks is made, for two who make it at once. SQL of a tenant may hold this
