@@ -29,7 +29,8 @@ export async function build (t: Test, without: readonly Login[] = [], rls: objec
   const superUrl = await freshDatabase(t)
   const admin = await connect(t, superUrl)
   await admin.query('create table notes (tenant_id text not null, body text); create table people (id int primary key, name text)')
-  const login: Built['login'] = name => loginUrl(superUrl, name.replace('Url', '').toLowerCase())
+  // A password that PgBouncer's list of users takes as it is.
+  const login: Built['login'] = name => Object.assign(new URL(loginUrl(superUrl, name.replace('Url', '').toLowerCase())), { password: 'secret' }).href
   const optionsOf = (without: readonly Login[]): ManagerOptions => {
     const optional = (['tenantRolesUrl', 'globalUrl', 'registryUrl'] as const).filter(name => !without.includes(name))
     const urls = Object.fromEntries(optional.map(name => [name, login(name)]))

@@ -4,6 +4,7 @@ import { rolesOf, type LevelReport } from '@fastify-tenancy/database'
 import { sql, type Kysely } from 'kysely'
 import t from 'tap'
 
+import { noPgBouncer, pgBouncer } from '../support/pgbouncer.ts'
 import { databaseOf } from '../support/sql.ts'
 import { build, dbOf, tenantOf } from './logins-world.ts'
 
@@ -105,4 +106,16 @@ t.test('CON-09 with a role per tenant the login of url takes none of them', asyn
     t.same(await acme.selectFrom('notes').select('body').execute(), [{ body: 'acme:1' }])
     await acme.transaction().execute(async trx => { t.same(await trx.selectFrom('notes').select('body').execute(), [{ body: 'acme:1' }]) })
   }
+})
+
+t.test('CON-09 the login of tenants\' roles may lead through a pooler where the other does not', { skip: noPgBouncer }, async t => {
+  const on = await build(t, [], { context: 'role' })
+  const database = on.open([], { tenantRolesUrl: await pgBouncer(t, on.login('tenantRolesUrl')) })
+  t.match(await database.boot(), { level: 3 })
+  const [acme, globex] = [await tenantOf(on.manager, 'acme'), await tenantOf(on.manager, 'globex')]
+  await Promise.all(Array.from({ length: 20 }, async (_, n) => {
+    const [tenant, own] = n % 2 === 0 ? [acme, 'acme:1'] : [globex, 'globex:1']
+    t.same(await dbOf(t, database, tenant).selectFrom('notes').select('body').where('body', '<>', String(n)).execute(), [{ body: own }])
+  }))
+  t.equal(await attack(dbOf(t, database, acme) as never, `select set_config('role', '${rolesOf(databaseOf(on.superUrl)).system}', true) as found`), '42501')
 })

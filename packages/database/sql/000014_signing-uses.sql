@@ -1,6 +1,7 @@
 -- Which keys running processes sign with, so that `tenancy init` takes none away under them.
 
--- One row for a key, and none for a key that is not known: callers decide when it was used, and not how large this gets.
+-- One row for a key, and none for a key that is not known: callers decide when it was used, and not
+-- how large this gets.
 create table tenancy.signing_uses (
   key_id text primary key,
   used_at timestamptz not null default now()

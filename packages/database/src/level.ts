@@ -50,7 +50,8 @@ export interface ShardUrls {
 }
 
 /**
- * Returns what the options say of the logins of one shard. A URL with the application's own user is no login of its own.
+ * Returns what the options say of the logins of one shard. A URL with the application's own user is
+ * no login of its own.
  *
  * @param user the application's.
  * @param globalTables those of this shard: only the default one has any.
@@ -81,12 +82,13 @@ function userOf (url: string): string {
 }
 
 /**
- * What the application's login could do if its SQL were the attacker's:
- * L0 everything · L1 only what the role of tenants' statements may · L2 and the registry, work across tenants, the global tables and
- * migrations have logins of their own · L3 and the context is signed, and no login for it may become the role of a tenant · L4 a login
- * per tenant.
+ * What the application's login could do if its SQL were the attacker's: L0 everything · L1 only
+ * what the role of tenants' statements may · L2 and the registry, work across tenants, the global
+ * tables and migrations have logins of their own · L3 and the context is signed, and no login for
+ * it may become the role of a tenant · L4 a login per tenant.
  *
- * Looks at who the logins are and at what they may become, since one injected `set_config('role', …)` becomes it.
+ * Looks at who the logins are and at what they may become, since one injected `set_config('role',
+ * …)` becomes it.
  *
  * @param login the application's. @default the one of the client's session
  */

@@ -3,8 +3,8 @@ import { noteInterval } from './setup/sync-keys.ts'
 import type { SigningKey } from './token.ts'
 
 /**
- * Tells the database every ten minutes which key this process signs with, so that `tenancy init --drop-old-secrets` does not
- * take the key away under it.
+ * Tells the database every ten minutes which key this process signs with, so that `tenancy init
+ * --drop-old-secrets` does not take the key away under it.
  *
  * ```sql
  * select tenancy.note_signing('5d1f0c2b9a7e4f63')

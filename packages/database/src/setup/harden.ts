@@ -94,7 +94,7 @@ export async function grantHardened (client: SqlClient, roles: Roles, logins: Lo
   }
 }
 
-// The server's own role for whoever watches it: a member of pg_monitor is a member of this.
+// The server's own role for monitors. A member of pg_monitor is a member of this role.
 const monitor = 'pg_read_all_stats'
 
 // To the logins too, which inherit nothing: the context is set before they have become a role, and inside a transaction after it.

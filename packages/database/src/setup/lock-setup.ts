@@ -2,20 +2,23 @@ import { Script } from './script.ts'
 import type { SqlClient } from './sql-client.ts'
 
 /**
- * Waits until no other set-up works on this database, and keeps others waiting until the end of the transaction. No tenant
- * can take this lock: it is a row of `tenancy.locks`. To be called by a member of the owner role.
+ * Waits until no other set-up works on this database, and keeps others waiting until the end of the
+ * transaction. No tenant can take this lock: it is a row of `tenancy.locks`. To be called by a
+ * member of the owner role.
  */
 export async function lockSetup (client: SqlClient): Promise<void> {
+  // What is printed runs later, as one transaction of its own.
+  if (client instanceof Script) return
   const { rows: [row] } = await client.query<{ there: boolean }>(`
     select exists (
       select from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
       where n.nspname = 'tenancy' and p.proname = 'await_lock') as there`)
   if (row?.there === true) await client.query("select tenancy.await_lock('tenancy init')")
-  else if (!(client instanceof Script)) await client.query(firstLock)
+  else await client.query(firstLock)
 }
 
-// Before the table of locks is made, for two who make it at once. SQL of a tenant may hold this one, so the wait has an end;
-// then the second of the two gets an error that is retried.
+// Before the table of locks is made, for two who make it at once. SQL of a tenant may hold this
+// one, so the wait has an end; then the second of the two gets an error that is retried.
 const firstLock = `do $$
 declare
   timeout text := current_setting('lock_timeout');

@@ -663,14 +663,15 @@ grant execute on function tenancy.current_catalog_epoch(), tenancy.current_epoch
   {
     version: 13,
     name: 'locks',
-    sql: `-- Locks of managers, of migrations and of set-up. An advisory lock would not do: a tenant's SQL can take any that it can name.
--- These are rows of a table on which no role of a tenant has a privilege. A tenant's own database has the same, made from this
--- very text: it names no role.
+    sql: `-- Locks of managers, of migrations and of set-up. An advisory lock would not do: a tenant's SQL can
+-- take any that it can name. These are rows of a table on which no role of a tenant has a
+-- privilege. A tenant's own database has the same, made from this very text: it names no role.
 
 create table tenancy.locks (
   name text collate "C" primary key,
-  -- The backend that holds it, and a random key of which that backend holds the advisory lock. A session that ends frees its
-  -- key, and so the lock. Another backend that takes the key changes nothing: both must agree.
+  -- The backend that holds it, and a random key of which that backend holds the advisory lock. A
+  -- session that ends frees its key, and so the lock. Another backend that takes the key changes
+  -- nothing: both must agree.
   pid int not null,
   key bigint not null
 );
@@ -685,8 +686,9 @@ as $$
       and held.classid::bigint = $2 >> 32 and held.objid::bigint = $2 & 4294967295)
 $$;
 
--- Takes a lock of the session, which holds until give_lock() or its end. False where another session has it, or a transaction
--- that does not end within a second. \`key\` is a random number from 0 to 2^62.
+-- Takes a lock of the session, which holds until give_lock() or its end. False where another
+-- session has it, or a transaction that does not end within a second. \`key\` is a random number from
+-- 0 to 2^62.
 create function tenancy.take_lock(wanted text, own_key bigint) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '1s'
 as $$
@@ -712,15 +714,17 @@ begin
 end
 $$;
 
--- Takes a lock of the transaction, and waits for another transaction that has it. False where a session has it, unless that is
--- this one. The row is not there for others to see: who wants the same name waits for the end of the transaction that made it.
+-- Takes a lock of the transaction, and waits for another transaction that has it. False where a
+-- session has it, unless that is this one. The row is not there for others to see: who wants the
+-- same name waits for the end of the transaction that made it.
 create function tenancy.await_lock(wanted text) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   holder int;
 begin
-  -- Looked at first: the insert would lock the row of a session that has it, so that the session could not give it back.
+  -- Looked at first: the insert would lock the row of a session that has it, so that the session
+  -- could not give it back.
   select held.pid into holder from tenancy.locks held where held.name = wanted and tenancy.is_locked(held.pid, held.key);
   if found then return holder = pg_backend_pid(); end if;
   insert into tenancy.locks as held (name, pid, key) values (wanted, 0, 0)
@@ -766,7 +770,8 @@ begin
   if owned and obj_description(place, 'pg_namespace') is distinct from 'fastify-tenancy: tenant ' || tenant then
     raise exception using errcode = 'TN404', message = 'the tenant''s schema is not there';
   end if;
-  -- A schema that is not to be had would be passed over in silence, and the tables made in the next of the search path.
+  -- A schema that is not to be had would be passed over in silence, and the tables made in the next
+  -- of the search path.
   if place is null or not has_schema_privilege(place, 'usage') or not has_schema_privilege(place, 'create') then
     raise exception using errcode = 'insufficient_privilege',
       message = format('the schema %I is not there, or the owner of the tables may not use it: grant usage, create on schema %I to %I', own_schema, own_schema, current_user);
@@ -790,7 +795,8 @@ revoke all on function tenancy.is_locked(int, bigint), tenancy.take_lock(text, b
     name: 'signing-uses',
     sql: `-- Which keys running processes sign with, so that \`tenancy init\` takes none away under them.
 
--- One row for a key, and none for a key that is not known: callers decide when it was used, and not how large this gets.
+-- One row for a key, and none for a key that is not known: callers decide when it was used, and not
+-- how large this gets.
 create table tenancy.signing_uses (
   key_id text primary key,
   used_at timestamptz not null default now()

@@ -21,8 +21,8 @@ interface Stray {
 const chunk = 100
 
 /**
- * Lets the login of `tenantRolesUrl` (or the application's, where there is none) become the role of every tenant of this
- * database, and takes those roles from the other logins. Idempotent.
+ * Lets the login of `tenantRolesUrl` (or the application's, where there is none) become the role of
+ * every tenant of this database, and takes those roles from the other logins. Idempotent.
  *
  * ```sql
  * grant "tenant_7f3c_1f3a0c22", … to "app_roles" with inherit false, set true;
@@ -31,7 +31,9 @@ const chunk = 100
  *
  * @returns a sentence about the roles that this login may not grant.
  */
-export async function grantTenantRoles (client: SqlClient, session: Session, roles: Roles, logins: Logins): Promise<string[]> {
+export async function grantTenantRoles (
+  client: SqlClient, session: Session, roles: Roles, logins: Logins
+): Promise<string[]> {
   const user = (logins.tenantRoles ?? logins.app)?.user
   if (user === undefined) return []
   const found = await readTenantRoles(client, roles, user, strangersOf(logins, session, user))
@@ -42,23 +44,31 @@ export async function grantTenantRoles (client: SqlClient, session: Session, rol
   for (let from = 0; from < missing.length; from += chunk) {
     await client.query(`grant ${missing.slice(from, from + chunk).join(', ')} to ${quoteName(user)}${options}`)
   }
-  for (const { role, strays } of ours) for (const stray of strays) await revokeRole(client, session, role, stray)
+  for (const { role, strays } of ours) {
+    for (const stray of strays) await revokeRole(client, session, role, stray)
+  }
   if (ours.length === open.length) return []
-  return [`the roles of ${open.length - ours.length} tenants were not granted to the login ${quoteName(user)}: run \`tenancy init\` as a superuser, or as the login that made them`]
+  return [`the roles of ${open.length - ours.length} tenants were not granted to the login ${quoteName(user)}:`
+    + ' run `tenancy init` as a superuser, or as the login that made them']
 }
 
 // The owner's login made the roles, and a superuser becomes every role without a grant.
 function strangersOf ({ app, global, registry, system, owner }: Logins, session: Session, user: string): string[] {
   const kept = [user, owner?.user, session.user]
-  return [app, global, registry, system].flatMap(login => login === undefined || kept.includes(login.user) ? [] : [login.user])
+  return [app, global, registry, system].flatMap(login => login === undefined ? [] : [login.user])
+    .filter(name => !kept.includes(name))
 }
 
-async function revokeRole (client: SqlClient, session: Session, role: string, { user, grantor }: Stray): Promise<void> {
+async function revokeRole (
+  client: SqlClient, session: Session, role: string, { user, grantor }: Stray
+): Promise<void> {
   const by = session.grantsOptions ? ` granted by ${quoteName(grantor)}` : ''
   await client.query(`revoke ${quoteName(role)} from ${quoteName(user)}${by}`)
 }
 
-async function readTenantRoles (client: SqlClient, roles: Roles, user: string, strangers: readonly string[]): Promise<readonly TenantRole[]> {
+async function readTenantRoles (
+  client: SqlClient, roles: Roles, user: string, strangers: readonly string[]
+): Promise<readonly TenantRole[]> {
   const { rows } = await client.query<TenantRole>(`
     select r.rolname::text as role,
       coalesce(login.rolsuper, false) or exists (

@@ -23,9 +23,10 @@ export interface Held {
 }
 
 /**
- * Locks by name between all managers of one database: rows of `tenancy.locks`, which no tenant may touch. They are valid as long
- * as the session lives that took them: one connection of their own, so that work under a lock needs none of the pool's for it, and
- * a killed process frees them. Not through a pooler that shares connections.
+ * Locks by name between all managers of one database: rows of `tenancy.locks`, which no tenant may
+ * touch. They are valid as long as the session lives that took them: one connection of their own,
+ * so that work under a lock needs none of the pool's for it, and a killed process frees them. Not
+ * through a pooler that shares connections.
  *
  * ```sql
  * select tenancy.take_lock('tenancy tenant 7f3c…', 2305843009213693951)
@@ -84,7 +85,8 @@ export class Locks {
   async #connect (): Promise<pg.Client> {
     const client = new GuardedClient(this.#pool().options)
     this.#newest = client
-    // The end of one that was lost may be told when the next is there already, which keeps its locks.
+    // The end of one that was lost may be told when the next is there already, which keeps its
+    // locks.
     const forget = (): void => { if (this.#newest === client) this.#client = undefined }
     client.on('error', forget)
     client.on('end', forget)
