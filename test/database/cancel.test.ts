@@ -50,12 +50,12 @@ t.test('CON-13 150 statements are aborted after 2 to 13 ms: never more backends 
   const on = await provision(t)
   const proxy = await tcpProxy(t, on.url)
   const database = await open(t, { ...on, url: proxy.url }, patient)
-  let isOver = false
+  const over = new AbortController()
   let most = 0
-  const watch = (async () => { while (!isOver) most = Math.max(most, await atWork(on)) })()
+  const watch = (async () => { while (!over.signal.aborted) most = Math.max(most, await atWork(on)) })()
   // Statements are held up again and again; cancel requests, on connections of their own, are not.
   const disturb = (async () => {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       const letGo = proxy.hold()
       await pause(7)
       letGo()
@@ -72,7 +72,7 @@ t.test('CON-13 150 statements are aborted after 2 to 13 ms: never more backends 
     }
   })
   await Promise.all(workers)
-  isOver = true
+  over.abort()
   await Promise.all([watch, disturb])
   t.ok(most <= max, `${most} at work, the pool has ${max}`)
   await until(async () => await atWork(on) === 0)

@@ -76,10 +76,15 @@ export class TenantScope {
 
   /** Keeps the scope open until `promise` has settled, past the end of its request. Its failure is logged. */
   waitUntil (promise: Promise<unknown>): void {
-    this.assertOpen()
+    const fail = (error: unknown): void => this.log.error({ err: error }, 'work prolonged with waitUntil() failed')
+    if (this.#isClosed) {
+      // The caller gets an error and drops the promise, whose own failure would end the process.
+      promise.catch(fail)
+      throw new ScopeClosedError()
+    }
     const release = this.hold()
     promise.then(release, (error: unknown) => {
-      this.log.error({ err: error }, 'work prolonged with waitUntil() failed')
+      fail(error)
       release()
     })
   }
@@ -183,6 +188,8 @@ export class RequestTenancy {
 
   /** Keeps `request.db` and `request.cache` open past the reply, until `promise` has settled. */
   waitUntil (promise: Promise<unknown>): void {
+    // As in a scope that has ended: without a tenant nothing waits for the promise.
+    if (this.refusal !== undefined || this.scope === undefined) promise.catch(() => {})
     this.requireScope().waitUntil(promise)
   }
 

@@ -37,15 +37,18 @@ export class BackendStopper {
       void send(request)
       return
     }
-    const { promise: idle, resolve } = Promise.withResolvers<void>()
-    const timer = setTimeout(resolve, this.#isClosing ? Math.min(patience, farewellMs) : patience)
     const stopped = new AbortController()
+    const { promise: idle, resolve: settle } = Promise.withResolvers<void>()
+    const resolve = (): void => {
+      stopped.abort()
+      settle()
+    }
+    const timer = setTimeout(resolve, this.#isClosing ? Math.min(patience, farewellMs) : patience)
     this.#pending.add(resolve)
     client.connection.once('readyForQuery', resolve)
     client.connection.once('end', resolve)
     // A statement whose rows are read in chunks has no Sync yet. A second Sync is answered by a second ReadyForQuery.
     client.connection.sync()
-    void idle.then(() => { stopped.abort() })
     for (let attempt = 0; !stopped.signal.aborted; attempt++) {
       await Promise.race([send(request), idle])
       await Promise.race([sleep(backOffMs(attempt), undefined, { signal: stopped.signal }).catch(() => {}), idle])

@@ -166,7 +166,8 @@ export class Lease {
       this.#end()
       return
     }
-    void this.#settings.stopper.stop(this.#session.client, patience).then(() => { this.#end() })
+    const end = (): void => { this.#end() }
+    this.#settings.stopper.stop(this.#session.client, patience).then(end, end)
     this.#session.abandon()
   }
 
