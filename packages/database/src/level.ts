@@ -45,10 +45,12 @@ export async function reportLevel (client: SqlClient, facts: LevelFacts, login?:
     ...(facts.hasOwnerLogin ? [] : ['migrations have no login of their own: give database.ownerUrl'])
   ]
   if (shared.length > 0) return { level: 1, reasons: shared }
-  if (!facts.isSigned) return { level: 2, reasons: ['the context is not signed, so injected SQL can name another tenant: give rls.secret'] }
+  if (!facts.isSigned) return { level: 2, reasons: ['the context is not signed, so injected SQL can name another tenant: give rls.secret', unsignedRedis] }
   if (facts.hasTenantLogins !== true) return { level: 3, reasons: ['all tenants share one login'] }
   return { level: 4, reasons: [] }
 }
+
+const unsignedRedis = 'where redis is used, records and values there are not signed either, so a writer to redis can have a host served as another tenant and change cached values: give rls.secret'
 
 // Checks of the login that are no privileges of its own.
 const others = ['D310', 'D311', 'D312']

@@ -6,6 +6,7 @@ import { openResolver, resolveResolverOptions } from '@fastify-tenancy/resolver'
 import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
 import { Runs, type TenancyLogger } from './runs.ts'
 import { Tenancy } from './tenancy.ts'
+import { unsignedRedis } from './unsigned-redis.ts'
 
 /** {@link Tenancy} without an application: whoever made it closes it. */
 export interface StandaloneTenancy extends Tenancy {
@@ -47,6 +48,7 @@ export async function createTenancy (given: TenancyOptions, { log = silent }: St
   try {
     const { level, reasons, warnings = [] } = await database.boot()
     log[level < 3 ? 'warn' : 'info']({ isolationLevel: `L${level}`, reasons }, `tenancy: isolation level L${level}`)
+    if (redis !== undefined && options.database.rls.secrets.length === 0) log.warn({}, `tenancy: ${unsignedRedis}`)
     for (const warning of warnings) log.warn({}, `tenancy: ${warning}`)
     await resolver.start()
     await cache?.start()
