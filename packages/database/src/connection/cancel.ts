@@ -1,7 +1,10 @@
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
+import type pg from 'pg'
+
 import type { WireClient } from './pg-internals.ts'
+import type { Session } from './session.ts'
 
 const cancelRequestCode = 80_877_102
 
@@ -23,6 +26,21 @@ const backOffMs = (attempt: number): number => Math.min(10 * 2 ** attempt, 1_000
 export class BackendStopper {
   readonly #pending = new Set<() => void>()
   #isClosing = false
+
+  /** Fails the batch that is on its way, and closes the connection as soon as its backend is idle. It counts as borrowed until then. */
+  end (client: pg.PoolClient, session: Session, patience: number, onReturn: () => void): void {
+    const close = (): void => {
+      client.release(true)
+      session.client.connection.stream.destroy()
+      onReturn()
+    }
+    if (!session.isBusy) {
+      close()
+      return
+    }
+    this.stop(session.client, patience).then(close, close)
+    session.abandon()
+  }
 
   /**
    * Resolves when the backend is idle, its connection has ended, or after `patience` milliseconds. Never rejects.
@@ -88,8 +106,8 @@ function send ({ host, port, message }: CancelRequest): Promise<void> {
     socket.setTimeout(requestMs, () => socket.destroy())
     socket.on('error', () => socket.destroy())
     socket.on('close', () => { resolve() })
-    // Without a reader the end of the connection is not seen.
+    // The server closes. PgBouncer takes an end of ours for a client that has gone, and drops the request.
     socket.resume()
-    socket.end(message)
+    socket.write(message)
   })
 }

@@ -8,7 +8,7 @@ import { fenceError } from './fence-error.ts'
 import { Batch, UnjudgedError, type BatchEnd, type BatchListener, type Reply, type Unjudged, type WireStatement } from './batch.ts'
 import { isServerError } from './pg-internals.ts'
 import { Portions } from './portions.ts'
-import { isReadOnlyError, noteAsked } from './read-only.ts'
+import { isFailover } from './read-only.ts'
 import { Session } from './session.ts'
 import { isForeign, type RowGuard } from './tripwire.ts'
 
@@ -152,29 +152,12 @@ export class Lease {
     this.#onReturn()
   }
 
-  /**
-   * Fails what runs on the connection, stops it in the server, and then ends the connection. It counts as borrowed until
-   * its backend is idle.
-   *
-   * @param patience the longest to wait for that, in milliseconds; 0 where the connection answers nothing any more
-   */
+  /** Fails what runs on the connection and ends it, see {@link BackendStopper}. `patience`: 0 where it answers nothing any more. */
   destroy (patience: number = this.#borrower.deadline): void {
     if (this.#isReturned) return
     this.#isReturned = true
     this.#isSpoilt = true
-    if (!this.#session.isBusy) {
-      this.#end()
-      return
-    }
-    const end = (): void => { this.#end() }
-    this.#settings.stopper.stop(this.#session.client, patience).then(end, end)
-    this.#session.abandon()
-  }
-
-  #end (): void {
-    this.#client.release(true)
-    this.#session.client.connection.stream.destroy()
-    this.#onReturn()
+    this.#settings.stopper.end(this.#client, this.#session, patience, this.#onReturn)
   }
 
   async #endTransaction (how: 'commit' | 'rollback'): Promise<void> {
@@ -315,7 +298,7 @@ export class Lease {
     this.#status = status
     if (error === undefined) return undefined
     if (status !== undefined && isServerError(error)) {
-      if (isReadOnlyError(error)) this.#onReadOnly(error)
+      this.#isSpoilt ||= isFailover(error, this.#borrower.isReadOnly === true || this.#begin.endsWith('read only'))
       return fenceError(error) ?? error
     }
     if (error instanceof IsolationBreachError) this.destroy()
@@ -326,12 +309,6 @@ export class Lease {
     const lost = new DatabaseUnavailableError(undefined, { cause: error })
     if (isUntouched && isFirst) untouched.add(lost)
     return lost
-  }
-
-  // After a failover the connection may lead to the old primary, which takes no writes any more: the next one may not.
-  #onReadOnly (error: pg.DatabaseError): void {
-    if (this.#borrower.isReadOnly || this.#begin.endsWith('read only')) noteAsked(error)
-    else this.#isSpoilt = true
   }
 
   async #inOrder<T> (work: () => Promise<T>): Promise<T> {
