@@ -38,16 +38,16 @@ export class BackendStopper {
       close()
       return
     }
-    this.stop(session.client, patience).then(close, close)
-    session.abandon()
+    this.#stop(session.client, patience, session.abandon()).then(close, close)
   }
 
   /**
    * Resolves when the backend is idle, its connection has ended, or after `patience` milliseconds. Never rejects.
    *
    * @param patience 0 for a connection that answers nothing any more: one request is sent, and not waited for.
+   * @param idle settles when the server has answered all that was sent.
    */
-  async stop (client: WireClient, patience: number): Promise<void> {
+  async #stop (client: WireClient, patience: number, idle: Promise<void>): Promise<void> {
     const request = cancelRequest(client)
     // PGlite has no backend to ask, and a connection that failed to start has no key.
     if (request === undefined) return
@@ -56,20 +56,18 @@ export class BackendStopper {
       return
     }
     const stopped = new AbortController()
-    const { promise: idle, resolve: settle } = Promise.withResolvers<void>()
+    const { promise: over, resolve: settle } = Promise.withResolvers<void>()
     const resolve = (): void => {
       stopped.abort()
       settle()
     }
     const timer = setTimeout(resolve, this.#isClosing ? Math.min(patience, farewellMs) : patience)
     this.#pending.add(resolve)
-    client.connection.once('readyForQuery', resolve)
+    idle.then(resolve, resolve)
     client.connection.once('end', resolve)
-    // A statement whose rows are read in chunks has no Sync yet. A second Sync is answered by a second ReadyForQuery.
-    client.connection.sync()
     for (let attempt = 0; !stopped.signal.aborted; attempt++) {
-      await Promise.race([send(request), idle])
-      await Promise.race([sleep(backOffMs(attempt), undefined, { signal: stopped.signal }).catch(() => {}), idle])
+      await Promise.race([send(request), over])
+      await Promise.race([sleep(backOffMs(attempt), undefined, { signal: stopped.signal }).catch(() => {}), over])
     }
     clearTimeout(timer)
     this.#pending.delete(resolve)
