@@ -56,6 +56,11 @@ async function redisUrl (): Promise<string | undefined> {
   return undefined
 }
 
+/** Has every process of the run note what it does not handle, where it would otherwise be lost: see note-deaths.mjs. */
+function strict (options = ''): string {
+  return `${options} --unhandled-rejections=strict --import=${new URL('note-deaths.mjs', import.meta.url).href}`.trim()
+}
+
 /** tap's exit code says more than failed tests do: coverage below its floor, a file that crashed, none found. */
 async function runTap (): Promise<Summary & { status: number }> {
   const redis = await redisUrl()
@@ -66,7 +71,7 @@ async function runTap (): Promise<Summary & { status: number }> {
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,
     // Every file and every process of theirs loads the same sources: compiled once, that is a third of what they cost.
-    env: { NODE_COMPILE_CACHE: join(folder, 'compiled'), ...process.env, TEST_DATABASE_URL: database, ...(redis && { TEST_REDIS_URL: redis }) }
+    env: { NODE_COMPILE_CACHE: join(folder, 'compiled'), ...process.env, NODE_OPTIONS: strict(process.env.NODE_OPTIONS), TEST_DATABASE_URL: database, ...(redis && { TEST_REDIS_URL: redis }) }
   })
   const closed = once(tap, 'close') as Promise<[number | null]>
   const summary = await terse(createInterface({ input: tap.stdout }), line => { console.log(line) })

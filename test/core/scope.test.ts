@@ -148,3 +148,16 @@ t.test("what a request without a tenant is asked for throws its refusal, or says
   tenancy.refusal = new TenantUnknownError()
   t.throws(() => tenancy.requireScope(), { code: 'FST_TENANCY_TENANT_UNKNOWN' }, 'a refusal comes before the scope')
 })
+
+t.test('waitUntil() of a scope that has ended refuses, and the failure of its promise ends no process', async t => {
+  const failures: unknown[] = []
+  const scope = new TenantScope(createTenant({ id: 'a', slug: 'acme' }), { info () {}, warn () {}, error: (fields: object) => { failures.push(fields) } })
+  scope.end()
+  const work = Promise.reject(new Error('late'))
+  t.throws(() => scope.waitUntil(work), { code: 'FST_TENANCY_SCOPE_CLOSED' })
+  await new Promise(setImmediate)
+  t.match(failures, [{ err: { message: 'late' } }])
+  const outside = new RequestTenancy(resolveRouteTenancy({}), undefined)
+  t.throws(() => outside.waitUntil(Promise.reject(new Error('lost'))), { code: 'FST_TENANCY_CONTEXT_MISSING' })
+  await new Promise(setImmediate)
+})

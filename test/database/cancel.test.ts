@@ -2,6 +2,7 @@
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 
+import { noPgBouncer, pgBouncer } from '../support/pgbouncer.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
 import { handle, open, provision, type Provisioned } from '../support/tenants.ts'
 import { until } from '../support/until.ts'
@@ -50,12 +51,12 @@ t.test('CON-13 150 statements are aborted after 2 to 13 ms: never more backends 
   const on = await provision(t)
   const proxy = await tcpProxy(t, on.url)
   const database = await open(t, { ...on, url: proxy.url }, patient)
-  let isOver = false
+  const over = new AbortController()
   let most = 0
-  const watch = (async () => { while (!isOver) most = Math.max(most, await atWork(on)) })()
+  const watch = (async () => { while (!over.signal.aborted) most = Math.max(most, await atWork(on)) })()
   // Statements are held up again and again; cancel requests, on connections of their own, are not.
   const disturb = (async () => {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       const letGo = proxy.hold()
       await pause(7)
       letGo()
@@ -72,7 +73,7 @@ t.test('CON-13 150 statements are aborted after 2 to 13 ms: never more backends 
     }
   })
   await Promise.all(workers)
-  isOver = true
+  over.abort()
   await Promise.all([watch, disturb])
   t.ok(most <= max, `${most} at work, the pool has ${max}`)
   await until(async () => await atWork(on) === 0)
@@ -113,6 +114,17 @@ const ways: Record<string, (t: Test, on: Provisioned) => Promise<unknown>> = {
     ended.abort()
     return work
   },
+  'a stream that stands between two chunks': async (t, on) => {
+    const database = await open(t, on, patient)
+    const { scope, db } = handle(t, database, 'acme')
+    await on.admin("insert into notes (tenant_id, body) select 'acme', 'pg_sleep ' || n from generate_series(1, 50) n")
+    // Its text names what the other cases wait for.
+    const rows = db.selectFrom('notes').select('body').where('body', 'like', 'pg_sleep%').stream(1)
+    await rows.next()
+    await rows.next()
+    scope.abort()
+    for await (const _ of rows) continue
+  },
   'an application that closes': async (t, on) => {
     const database = await open(t, on, patient)
     const { scope, db } = handle(t, database, 'acme')
@@ -124,6 +136,20 @@ const ways: Record<string, (t: Test, on: Provisioned) => Promise<unknown>> = {
     return work
   }
 }
+
+t.test('CON-13 through PgBouncer a statement is cancelled too', { skip: noPgBouncer }, async t => {
+  const on = await provision(t)
+  const database = await open(t, { ...on, url: await pgBouncer(t, on.url) }, patient)
+  for (let round = 0; round < 10; round++) {
+    const { scope, db } = handle(t, database, 'acme')
+    const failed = t.rejects(sleep.execute(db))
+    await pause(round * 2)
+    scope.abort()
+    await failed
+  }
+  await until(async () => await atWork(on) === 0)
+  t.same(await handle(t, database, 'acme').db.selectFrom('notes').selectAll().execute(), [])
+})
 
 async function anyAtWork (on: Provisioned): Promise<boolean> {
   const found = await on.admin(`

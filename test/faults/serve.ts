@@ -29,7 +29,7 @@ const none: Answer = { status: 0, body: '', retryAfter: undefined }
 
 /** Starts server.ts on a provisioned database; killed when the test ends. */
 export async function serve (t: Test, on: Provisioned, env: Record<string, string> = {}): Promise<Server> {
-  const child = fork('test/faults/server.ts', { execArgv: ['--conditions=@fastify-tenancy/source'], env: { PATH: process.env.PATH, DATABASE_URL: on.url, SECRET: testSecret, ...env }, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  const child = fork('test/faults/server.ts', { execArgv: ['--conditions=@fastify-tenancy/source'], env: { PATH: process.env.PATH, NODE_OPTIONS: process.env.NODE_OPTIONS, TENANCY_TEST_DEATHS: process.env.TENANCY_TEST_DEATHS, DATABASE_URL: on.url, SECRET: testSecret, ...env }, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   t.teardown(() => child.kill('SIGKILL'))
   let running = 0
   let port = 0

@@ -8,7 +8,7 @@ import { resolveResolverOptions } from '../../packages/resolver/src/options.ts'
 import { TenantResolver } from '../../packages/resolver/src/resolver.ts'
 import { freshRedisOptions, noRedis } from '../support/fresh.ts'
 import { dbOf, suite } from '../support/suite.ts'
-import { provision } from '../support/tenants.ts'
+import { provision, testSecret } from '../support/tenants.ts'
 import { until } from '../support/until.ts'
 import { CountingRegistry } from './app.ts'
 
@@ -156,6 +156,18 @@ t.test('with Redis', { skip: noRedis }, async t => {
     const [entry = ''] = await redis.keys(`${source.keyPrefix}*:cache:kk`)
     t.match(await redis.get(entry), /~[\w-]{43}\d{13}\n"loaded"$/)
   })
+})
+
+t.test('EDG-02 without a secret the boot says what a writer to Redis can do', { skip: noRedis }, async t => {
+  const bootOf = async (secret: string | false): Promise<string> => {
+    const on = await provision(t, { secret })
+    const lines: string[] = []
+    const app = await suite(t, on, { redis: freshRedisOptions(), logStream: { write: line => { lines.push(line) } } })
+    await app.ready()
+    return lines.join('')
+  }
+  t.match(await bootOf(false), /in redis are not signed: a writer to it can have a host served as another tenant/)
+  t.notMatch(await bootOf(testSecret), /in redis are not signed/)
 })
 
 t.test('the secret has one place in the suite, and a form', async t => {

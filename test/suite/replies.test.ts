@@ -37,11 +37,12 @@ t.test('a retry-after of its own is kept', async t => {
   t.same((toHttpError(thrown) as core.TenancyError).headers, { 'retry-after': '42' })
 })
 
+function statusOf (code: string): unknown[] {
+  const { statusCode, headers } = toHttpError(Object.assign(new pg.DatabaseError('secret_table', 1, 'error'), { code })) as core.TenancyError
+  return [statusCode, headers?.['retry-after']]
+}
+
 t.test('errors of the server: out of resources and of its disk are 503 with retry-after', async t => {
-  const statusOf = (code: string): unknown[] => {
-    const { statusCode, headers } = toHttpError(Object.assign(new pg.DatabaseError('secret_table', 1, 'error'), { code })) as core.TenancyError
-    return [statusCode, headers?.['retry-after']]
-  }
   for (const code of ['53000', '53100', '53200', '53300', '53400', '58030', '25006', '08006', '57P01', '57P03']) t.same(statusOf(code), [503, '1'], code)
   for (const code of ['58000', '58P01', '25001', '25P02', '42P01', 'XX000']) t.same(statusOf(code), [500, undefined], code)
 })

@@ -83,11 +83,18 @@ export class TenantScope {
 
   /** Keeps the scope open until `promise` has settled, past the end of its request. Its failure is logged. */
   waitUntil (promise: Promise<unknown>): void {
-    this.assertOpen()
-    const release = this.hold()
-    promise.then(release, (error: unknown) => {
+    const fail = (error: unknown): void => {
       // What was cut short fails, and is no failure of its own.
       this.log[this.isAborted ? 'info' : 'error']({ err: error }, 'work prolonged with waitUntil() failed')
+    }
+    if (this.#isClosed) {
+      // The caller gets an error and drops the promise, whose own failure would end the process.
+      promise.catch(fail)
+      throw new ScopeClosedError()
+    }
+    const release = this.hold()
+    promise.then(release, (error: unknown) => {
+      fail(error)
       release()
     })
   }
@@ -218,6 +225,8 @@ export class RequestTenancy {
 
   /** Keeps `request.db` and `request.cache` open past the reply, until `promise` has settled. */
   waitUntil (promise: Promise<unknown>): void {
+    // As in a scope that has ended: without a tenant nothing waits for the promise.
+    if (this.refusal !== undefined || this.scope === undefined) promise.catch(() => {})
     this.requireScope().waitUntil(promise)
   }
 

@@ -1,4 +1,4 @@
--- What the channel `tenancy` is worth: any session may notify it. So it carries the id of a tenant that has changed, and the
+-- Every session may notify the channel `tenancy`. So it carries the id of a tenant that has changed, and the
 -- listener reads here whether that is so, and which names are concerned.
 
 -- Each change of a tenant, for a day. Names: those before and after it.

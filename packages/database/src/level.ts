@@ -114,8 +114,10 @@ function missingLogins ({ hasRegistryLogin, hasSystemLogin, hasOwnerLogin, hasGl
   ]
 }
 
+const unsignedRedis = 'where redis is used, records and values there are not signed either, so a writer to redis can have a host served as another tenant and change cached values: give rls.secret'
+
 function unsigned ({ isSigned, isRewritten = false }: LevelFacts): string[] {
-  if (!isSigned) return ['the context is not signed, so injected SQL can name another tenant: give rls.secret']
+  if (!isSigned) return ['the context is not signed, so injected SQL can name another tenant: give rls.secret', unsignedRedis]
   return isRewritten ? ['no policy asks for the signature where isolation is \'row\': use isolation \'rls\''] : []
 }
 

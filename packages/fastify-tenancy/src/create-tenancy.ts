@@ -6,6 +6,7 @@ import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
 import { Runs, type TenancyLogger } from './runs.ts'
 import { openSharedRedis } from './shared-redis.ts'
 import { Tenancy } from './tenancy.ts'
+import { unsignedRedis } from './unsigned-redis.ts'
 import { watchHealth } from './watch-health.ts'
 
 /** {@link Tenancy} without an application: whoever made it closes it. */
@@ -56,6 +57,7 @@ export async function createTenancy (given: TenancyOptions, { log = silent }: St
   try {
     const { level, reasons, warnings = [] } = await database.boot()
     log[level < 3 ? 'warn' : 'info']({ isolationLevel: `L${level}`, reasons }, `tenancy: isolation level L${level}`)
+    if (redis !== undefined && options.database.rls.secrets.length === 0) log.warn({}, `tenancy: ${unsignedRedis}`)
     const misfit = await checkSlugs()
     for (const warning of [...warnings, ...(misfit === undefined ? [] : [misfit])]) log.warn({}, `tenancy: ${warning}`)
     await resolver.start()

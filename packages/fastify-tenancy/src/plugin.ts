@@ -12,6 +12,7 @@ import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
 import { Runs } from './runs.ts'
 import { openSharedRedis } from './shared-redis.ts'
 import { Tenancy } from './tenancy.ts'
+import { unsignedRedis } from './unsigned-redis.ts'
 import { watchHealth } from './watch-health.ts'
 
 const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, given: TenancyOptions) => {
@@ -25,6 +26,7 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
   })
   redis = await openSharedRedis(options, database, app.log)
   if (redis === undefined) app.log.warn('tenancy: no redis is configured, so look-ups, limits and cached values are kept in this process: run only one')
+  if (redis !== undefined && options.database.rls.secrets.length === 0) app.log.warn(`tenancy: ${unsignedRedis}`)
 
   // The life of a request, in this order: who is it, may it come in, what may it touch.
   const shared = redis === undefined ? {} : { redis }

@@ -291,6 +291,12 @@ export class Batch {
     if (this.#ready++ === this.#tailQueries.length) this.#end(status)
   }
 
+  /** Nothing waits for it any more. It has one Sync, as ever: a pooler would hand the answer to a second one to its next client. */
+  abandon (): void {
+    if (this.#isSent) this.#sync()
+    this.lost()
+  }
+
   /** The connection ended. */
   lost (): void {
     this.#error ??= new Error('Connection terminated unexpectedly')

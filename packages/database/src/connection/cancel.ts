@@ -1,7 +1,10 @@
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
+import type pg from 'pg'
+
 import type { WireClient } from './pg-internals.ts'
+import type { Session } from './session.ts'
 
 const cancelRequestCode = 80_877_102
 
@@ -24,12 +27,27 @@ export class BackendStopper {
   readonly #pending = new Set<() => void>()
   #isClosing = false
 
+  /** Fails the batch that is on its way, and closes the connection as soon as its backend is idle. It counts as borrowed until then. */
+  end (client: pg.PoolClient, session: Session, patience: number, onReturn: () => void): void {
+    const close = (): void => {
+      client.release(true)
+      session.client.connection.stream.destroy()
+      onReturn()
+    }
+    if (!session.isBusy) {
+      close()
+      return
+    }
+    this.#stop(session.client, patience, session.abandon()).then(close, close)
+  }
+
   /**
    * Resolves when the backend is idle, its connection has ended, or after `patience` milliseconds. Never rejects.
    *
    * @param patience 0 for a connection that answers nothing any more: one request is sent, and not waited for.
+   * @param idle settles when the server has answered all that was sent.
    */
-  async stop (client: WireClient, patience: number): Promise<void> {
+  async #stop (client: WireClient, patience: number, idle: Promise<void>): Promise<void> {
     const request = cancelRequest(client)
     // PGlite has no backend to ask, and a connection that failed to start has no key.
     if (request === undefined) return
@@ -37,18 +55,19 @@ export class BackendStopper {
       void send(request)
       return
     }
-    const { promise: idle, resolve } = Promise.withResolvers<void>()
-    const timer = setTimeout(resolve, this.#isClosing ? Math.min(patience, farewellMs) : patience)
     const stopped = new AbortController()
+    const { promise: over, resolve: settle } = Promise.withResolvers<void>()
+    const resolve = (): void => {
+      stopped.abort()
+      settle()
+    }
+    const timer = setTimeout(resolve, this.#isClosing ? Math.min(patience, farewellMs) : patience)
     this.#pending.add(resolve)
-    client.connection.once('readyForQuery', resolve)
+    idle.then(resolve, resolve)
     client.connection.once('end', resolve)
-    // A statement whose rows are read in chunks has no Sync yet. A second Sync is answered by a second ReadyForQuery.
-    client.connection.sync()
-    void idle.then(() => { stopped.abort() })
     for (let attempt = 0; !stopped.signal.aborted; attempt++) {
-      await Promise.race([send(request), idle])
-      await Promise.race([sleep(backOffMs(attempt), undefined, { signal: stopped.signal }).catch(() => {}), idle])
+      await Promise.race([send(request), over])
+      await Promise.race([sleep(backOffMs(attempt), undefined, { signal: stopped.signal }).catch(() => {}), over])
     }
     clearTimeout(timer)
     this.#pending.delete(resolve)
@@ -91,8 +110,8 @@ function send ({ host, port, message }: CancelRequest): Promise<void> {
     socket.setTimeout(requestMs, () => socket.destroy())
     socket.on('error', () => socket.destroy())
     socket.on('close', () => { resolve() })
-    // Without a reader the end of the connection is not seen.
+    // The server closes. PgBouncer takes an end of ours for a client that has gone, and drops the request.
     socket.resume()
-    socket.end(message)
+    socket.write(message)
   })
 }

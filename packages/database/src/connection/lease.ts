@@ -13,7 +13,7 @@ import { checkBackend } from './pooler.ts'
 import { lostConnection, isIdleTimeout } from './lost.ts'
 import { assertCommitted, nothing, Openings, type Opening } from './openings.ts'
 import { catalogPath, control } from './reset.ts'
-import { isReadOnlyError, noteAsked } from './read-only.ts'
+import { isFailover } from './read-only.ts'
 import { isUntouched, markUntouched, stalenessOf } from './retry.ts'
 import { Session } from './session.ts'
 import { StreamClock } from './stream-clock.ts'
@@ -147,28 +147,12 @@ export class Lease {
     this.#onReturn()
   }
 
-  /**
-   * Fails what runs on the connection, stops it in the server, and then ends the connection. It counts as borrowed until
-   * its backend is idle.
-   *
-   * @param patience the longest to wait for that, in milliseconds; 0 where the connection answers nothing any more
-   */
+  /** Fails what runs on the connection and ends it, see {@link BackendStopper}. `patience`: 0 where it answers nothing any more. */
   destroy (patience: number = this.#borrower.deadline): void {
     if (this.#isReturned) return
     this.#isReturned = true
     this.#isSpoilt = true
-    if (!this.#session.isBusy) {
-      this.#end()
-      return
-    }
-    void this.#settings.stopper.stop(this.#session.client, patience).then(() => { this.#end() })
-    this.#session.abandon()
-  }
-
-  #end (): void {
-    this.#client.release(true)
-    this.#session.client.connection.stream.destroy()
-    this.#onReturn()
+    this.#settings.stopper.end(this.#client, this.#session, patience, this.#onReturn)
   }
 
   /** Has the server stop the statement that runs, and waits for its answer. The request may arrive late, so the connection is not used again. */
@@ -341,7 +325,10 @@ export class Lease {
     this.#status = status
     const isUndone = tail?.undo !== undefined && status !== undefined
     if (isUndone && !checkBackend(this.#openings.backend, undoAnswer, this.#borrower.tenant)) this.#isSpoilt = true
-    if (status !== undefined && isServerError(error) && isReadOnlyError(error)) this.#onReadOnly(error)
+    if (status !== undefined && isServerError(error)) {
+      const hasAsked = this.#borrower.isReadOnly === true || this.#openings.begun?.endsWith('read only') === true
+      this.#isSpoilt ||= isFailover(error, hasAsked)
+    }
     if (error instanceof IsolationBreachError) this.destroy()
     const isHarmed = error !== undefined && !(error instanceof UnjudgedError) && (status === undefined || !isServerError(error) || isResetError)
     if (isHarmed) this.#isSpoilt = true
@@ -354,12 +341,6 @@ export class Lease {
     if (status !== undefined || isIdleTimeout(error)) throw fenceError(error) ?? error
     const lost = new DatabaseUnavailableError(undefined, { cause: error })
     throw isUntouched && this.#ends === 1 ? markUntouched(lost) : lost
-  }
-
-  // After a failover the connection may lead to the old primary, which takes no writes any more: the next one may not.
-  #onReadOnly (error: pg.DatabaseError): void {
-    if (this.#borrower.isReadOnly || this.#openings.begun?.endsWith('read only') === true) noteAsked(error)
-    else this.#isSpoilt = true
   }
 
   async #inOrder<T> (work: () => Promise<T>): Promise<T> {

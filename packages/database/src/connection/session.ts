@@ -101,9 +101,15 @@ export class Session {
     return this.#batch !== undefined
   }
 
-  /** Fails the batch that is on its way; what the server still answers to it is dropped. */
-  abandon (): void {
-    this.#batch?.lost()
+  /**
+   * Fails the batch that is on its way; what the server still answers to it is dropped.
+   *
+   * @returns when the server has answered all of it, and is idle.
+   */
+  abandon (): Promise<void> {
+    const idle = new Promise<void>(resolve => { this.client.connection.once('readyForQuery', resolve) })
+    this.#batch?.abandon()
+    return idle
   }
 
   /** Calls `onOverdue` in `patience` milliseconds, unless it is told to wait anew or `finish()` comes first. One timer serves all statements. */

@@ -820,7 +820,7 @@ revoke all on function tenancy.note_signing(text) from public;
   {
     version: 15,
     name: 'changes',
-    sql: `-- What the channel \`tenancy\` is worth: any session may notify it. So it carries the id of a tenant that has changed, and the
+    sql: `-- Every session may notify the channel \`tenancy\`. So it carries the id of a tenant that has changed, and the
 -- listener reads here whether that is so, and which names are concerned.
 
 -- Each change of a tenant, for a day. Names: those before and after it.

@@ -1,0 +1,32 @@
+// Loaded by every process of a test run through NODE_OPTIONS. A test file fails if a promise without a handler or an
+// exception that was not caught came up in it, or in any process that it started: also where a listener swallows it, or
+// where a child had done its work by then.
+import { randomUUID } from 'node:crypto'
+import { appendFileSync, existsSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { isMainThread } from 'node:worker_threads'
+
+const variable = 'TENANCY_TEST_DEATHS'
+const isTestFile = /\.test\.[cm]?[jt]s$/.test(process.argv[1] ?? '')
+
+// A worker's error reaches the process that started it, which may handle it.
+if (isMainThread) {
+  if (isTestFile) process.env[variable] = join(tmpdir(), `deaths-${randomUUID()}`)
+  const record = process.env[variable]
+  if (record !== undefined) {
+    process.on('uncaughtExceptionMonitor', (error, origin) => {
+      const text = error instanceof Error ? error.stack : String(error)
+      appendFileSync(record, `${origin} in ${process.argv.slice(1, 2).join(' ')}: ${text}\n`)
+    })
+    if (isTestFile) process.on('exit', () => { report(record) })
+  }
+}
+
+function report (record) {
+  if (!existsSync(record)) return
+  const text = readFileSync(record, 'utf8')
+  rmSync(record)
+  console.error(`Not handled, in this test file or a process of it:\n${text}`)
+  process.exitCode = process.exitCode || 1
+}
