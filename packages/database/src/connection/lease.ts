@@ -6,8 +6,10 @@ import { readStatement, rowTags } from '../statement.ts'
 import { cancelBackend } from './cancel.ts'
 import { fenceError } from './fence-error.ts'
 import { Batch, UnjudgedError, type BatchEnd, type BatchListener, type Reply, type Unjudged, type WireStatement } from './batch.ts'
+import { isIdleTimeout, lostError } from './lost-error.ts'
 import { isServerError } from './pg-internals.ts'
 import { Portions } from './portions.ts'
+import { isStaleName, markUntouched } from './retry.ts'
 import { Session } from './session.ts'
 import { StreamClock } from './stream-clock.ts'
 import { isForeign, type RowGuard } from './tripwire.ts'
@@ -45,9 +47,6 @@ export interface Borrower {
   /** The longest that the server may work on one statement, in milliseconds. */
   readonly statementTimeout?: number
 }
-
-/** What a timer of Node's can wait for. */
-const longestTimeout = 2 ** 31 - 1
 
 /** How statements are prepared on a pool's connections. */
 export interface LeaseSettings {
@@ -107,17 +106,15 @@ export class Lease {
   /** Like `run`, with rows in portions of `size`, read as they are asked for. */
   async * stream (query: Query, size: number): AsyncIterableIterator<unknown[]> {
     const portions = new Portions()
-    const clock = new StreamClock(this.#borrower.statementTimeout ?? longestTimeout, () => this.#cancel())
-    const onPortion = async (rows: unknown[]): Promise<boolean> => {
-      clock.stop()
-      const isWanted = await portions.onPortion(rows)
-      clock.start()
-      return isWanted
-    }
+    const clock = new StreamClock(this.#borrower.statementTimeout, () => {
+      // The request to cancel may arrive late, so the connection is not used again.
+      this.#isSpoilt = true
+      cancelBackend(this.#session.client)
+    })
     this.#streams++
     const end = this.#inOrder(() => {
       clock.start()
-      return this.#runWithContext(query, size, { onPortion })
+      return this.#runWithContext(query, size, { onPortion: clock.pausing(rows => portions.onPortion(rows)) })
     }).finally(() => {
       clock.stop()
       this.#streams--
@@ -180,12 +177,6 @@ export class Lease {
     this.#onReturn()
   }
 
-  /** Has the server stop the statement that runs, and waits for its answer. The request may arrive late, so the connection is not used again. */
-  #cancel (): void {
-    this.#isSpoilt = true
-    cancelBackend(this.#session.client)
-  }
-
   async #endTransaction (how: 'commit' | 'rollback'): Promise<void> {
     // Ordered behind whatever was not awaited: that ran inside the transaction, or not at all.
     await this.#inOrder(async () => {
@@ -193,7 +184,7 @@ export class Lease {
       // Nothing was sent, or nothing is left to end.
       if (this.#pendingBegin !== undefined || this.#session.isDead) {
         this.#pendingBegin = undefined
-        if (this.#session.isDead && how === 'commit') throw this.#lost()
+        if (this.#session.isDead && how === 'commit') throw lostError(this.#session.fatal)
         return
       }
       const { tag } = await this.#send([control(how)])
@@ -310,7 +301,7 @@ export class Lease {
         }
       })
       if (this.#isReturned) throw returned()
-      if (session.isDead) throw this.#lost()
+      if (session.isDead) throw lostError(session.fatal)
       session.expect(this.#borrower.deadline, destroy)
       this.#pendingBegin = undefined
       session.send(batch)
@@ -330,14 +321,8 @@ export class Lease {
     this.#isSpoilt = true
     if (status !== undefined || isIdleTimeout(error)) return error
     const lost = new DatabaseUnavailableError(undefined, { cause: error })
-    if (isUntouched && isFirst) untouched.add(lost)
+    if (isUntouched && isFirst) markUntouched(lost)
     return lost
-  }
-
-  /** Why nothing can be sent any more. */
-  #lost (): unknown {
-    const { fatal } = this.#session
-    return isIdleTimeout(fatal) ? fatal : new DatabaseUnavailableError(undefined, { cause: fatal })
   }
 
   async #inOrder<T> (work: () => Promise<T>): Promise<T> {
@@ -352,11 +337,6 @@ export class Lease {
   }
 }
 
-// 25P03, 25P04: the server ended the connection because its transaction was idle, or open, for too long.
-function isIdleTimeout (error: unknown): boolean {
-  return isServerError(error) && (error.code === '25P03' || error.code === '25P04')
-}
-
 function control (text: string): WireStatement {
   return { text, values: [], name: '', isParsed: false, portion: 0 }
 }
@@ -367,18 +347,4 @@ const forgetSequences = control('discard sequences')
 
 function returned (): Error {
   return new DatabaseUnavailableError('The connection was returned before this statement ran: await every statement of a transaction')
-}
-
-/** A table changed under a prepared plan, the server lost the name (26000), or it has it already (42P05). */
-function isStaleName (error: unknown): boolean {
-  if (!isServerError(error)) return false
-  return error.code === '26000' || error.code === '42P05' || (error.code === '0A000' && error.routine === 'RevalidateCachedQuery')
-}
-
-// A mark and no class: @fastify/error's instanceof goes by the code, which both would share.
-const untouched = new WeakSet<object>()
-
-/** Whether a statement failed because its connection had ended in the pool, and nobody looked at it: it may run on another. */
-export function isUntouched (error: unknown): boolean {
-  return typeof error === 'object' && error !== null && untouched.has(error)
 }

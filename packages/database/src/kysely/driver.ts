@@ -3,7 +3,8 @@ import { CompiledQuery, validateTransactionSettings, type DatabaseConnection, ty
 import pg from 'pg'
 
 import { isFenced } from '../connection/fence-error.ts'
-import { isUntouched, type Lease, type Query } from '../connection/lease.ts'
+import type { Lease, Query } from '../connection/lease.ts'
+import { isUntouched } from '../connection/retry.ts'
 import type { Reply } from '../connection/batch.ts'
 import { IsolationBreachError } from '../errors.ts'
 
