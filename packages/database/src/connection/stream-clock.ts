@@ -2,9 +2,9 @@
 const longestTimeout = 2 ** 31 - 1
 
 /**
- * Adds up how long the server works on a statement whose rows are read in portions, and calls `onOverdue` once when
- * that exceeds `timeout` milliseconds. The time in which the application works on a portion does not count:
- * PostgreSQL's own `statement_timeout` would go on then.
+ * Adds up how long the server works on a statement whose rows are read in portions, and calls `onOverdue`
+ * once when that exceeds `timeout` milliseconds. The time in which the application works on a portion does
+ * not count: PostgreSQL's own `statement_timeout` would go on then.
  */
 export class StreamClock {
   readonly #onOverdue: () => void
