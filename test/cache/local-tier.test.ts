@@ -104,6 +104,7 @@ for (const what of ['set', 'flush'] as const) {
       set: (key, value, ttl) => port.set(key, value, ttl),
       del: (...keys) => port.del(...keys),
       run: (script, keys, args) => port.run(script, keys, args),
+      removeAll: prefix => port.removeAll(prefix),
       publish: (channel, message) => port.publish(channel, message),
       subscribe: (channel, onMessage, onGap) => port.subscribe(channel, message => {
         onMessage(message)
@@ -111,6 +112,7 @@ for (const what of ['set', 'flush'] as const) {
       }, onGap),
       ready: () => port.ready(),
       health: () => port.health(),
+      state: () => port.state(),
       close: () => port.close()
     }
     const cache = cacheOf(await app(t, { redis: slow, local: { ttl: '10m' } }), 'acme')

@@ -37,7 +37,7 @@ const resolver = fp(async (app: FastifyInstance) => {
 export async function appWith (options: CacheOptions = {}): Promise<FastifyInstance> {
   const app = Fastify()
   await app.register(resolver)
-  await app.register(tenantCache, options)
+  await app.register(tenantCache, { ...(options.redis !== undefined && { namespace: 'test' }), ...options })
   return app
 }
 

@@ -76,7 +76,7 @@ t.test('a change that fails after the commit is logged and keeps no other from b
   const raw = new Redis(redis)
   t.teardown(() => { raw.disconnect() })
   await cacheOf(app, 'acme').set('k', 1)
-  await raw.lpush('tenancy:{acme}:cache:kbroken', 'no entry of ours')
+  await raw.lpush('tenancy:test:{acme}:cache:kbroken', 'no entry of ours')
   await cache.delete('broken')
   await cache.set('k', 2)
   await transaction.committed()

@@ -43,9 +43,9 @@ t.test('a stranger\'s login can do none of it in a hardened database, and all of
   }
   const manager = createManager({ database: url, tables })
   t.teardown(() => manager.close())
-  t.same(await manager.init({ harden: true }), { scripts: [], remarks: [] })
-  t.same(await manager.init({ harden: true }), { scripts: [], remarks: [] }, 'and again')
-  t.same(await manager.init(), { scripts: [], remarks: [] }, 'and without')
+  t.same(await manager.init({ harden: true }), { scripts: [], remarks: [], left: [] })
+  t.same(await manager.init({ harden: true }), { scripts: [], remarks: [], left: [] }, 'and again')
+  t.same(await manager.init(), { scripts: [], remarks: [], left: [] }, 'and without')
   for (const [name, text] of Object.entries(calls)) await t.rejects(client.query(text), { code: '42501' }, name)
 })
 
@@ -71,8 +71,10 @@ for (const context of ['setting', 'role'] as const) {
     const superUrl = await freshDatabase(t)
     const admin = await connect(t, superUrl)
     await admin.query(ddl)
-    const [url, registryUrl, systemUrl, ownerUrl] = ['app', 'registry', 'system', 'owner'].map(use => loginUrl(superUrl, use)) as [string, string, string, string]
-    const options = { database: { url, registryUrl, systemUrl, ownerUrl, requireLevel: 3 as const }, rls: { secret, context }, tables }
+    const login = (use: string): string => loginUrl(superUrl, use)
+    const [url, registryUrl, systemUrl, ownerUrl] = [login('app'), login('registry'), login('system'), login('owner')]
+    const separate = { tenantRolesUrl: login('roles'), globalUrl: login('global') }
+    const options = { database: { url, registryUrl, systemUrl, ownerUrl, ...separate, requireLevel: 3 as const }, rls: { secret, context }, tables }
     const manager = createManager({ ...options, provision: async ({ client }) => { await client.query('create table notes (id serial primary key, body text not null)') } })
     t.teardown(() => manager.close())
     await manager.init({ url: superUrl, harden: true, tenantRoles: true })

@@ -162,5 +162,5 @@ t.test('two processes start on one empty database at once, and share it', { skip
   t.same((await two?.('globex.localhost', 'GET', '/projects'))?.body, { projects: [] })
   const client = new Redis(redis.url)
   t.teardown(() => client.disconnect())
-  for (const key of await client.keys('*')) t.match(key, /^tenancy:(?:processes$|[a-z-]*:?\{)/, 'every key is the suite\'s, and a tenant\'s is in its hash tag')
+  for (const key of await client.keys('*')) t.match(key, /^tenancy:[0-9a-f-]{36}:(?:processes$|[a-z-]*:?\{)/, 'every key is the suite\'s, and a tenant\'s is in its hash tag')
 })

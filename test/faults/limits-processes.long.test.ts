@@ -107,7 +107,7 @@ async function haveMet (t: Test, url: string): Promise<void> {
   raw.on('error', () => {})
   const [seconds, micros] = await raw.time()
   const now = Number(seconds) * 1_000 + Number(micros) / 1_000
-  for (const precision of precisions) await until(async () => await raw.zcount(`${precision}:tenancy:processes`, now, '+inf') === 3, 10_000)
+  for (const precision of precisions) await until(async () => await raw.zcount(`${precision}:tenancy:test:processes`, now, '+inf') === 3, 10_000)
   raw.disconnect()
 }
 

@@ -143,7 +143,7 @@ t.test('a database that nobody has initialised is examined too', async t => {
 })
 
 t.test('every check is found somewhere in these tests', async t => {
-  const files = ['doctor', 'doctor-tables', 'doctor-code', 'doctor-privileges', 'doctor-login', 'doctor-probe']
+  const files = ['doctor', 'doctor-tables', 'doctor-code', 'doctor-privileges', 'doctor-login', 'doctor-probe', 'shard-down']
   const texts = await Promise.all(files.map(file => readFile(new URL(`${file}.test.ts`, import.meta.url), 'utf8')))
   for (const id of Object.keys({ ...catalogChecks, ...probeChecks })) t.ok(texts.some(text => new RegExp(`\\b${id}\\b`).test(text)), id)
 })

@@ -1,6 +1,6 @@
 // What a purge leaves of a tenant, by strategy: nothing, and of the others everything.
 import { createTenancy } from 'fastify-tenancy'
-import { tenantKey } from '@fastify-tenancy/core'
+import { installationKey, tenantKey } from '@fastify-tenancy/core'
 import type { DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import t from 'tap'
 
@@ -170,12 +170,14 @@ t.test('LIF-06 of a deleted tenant nothing reaches a new one of its slug: rows, 
   const tenancy = await createTenancy({ baseDomain: 'example.com', database: world.options.database as DatabaseConnectionOptions, tables, redis })
   t.teardown(() => tenancy.close())
   await tenancy.run({ slug: 'acme' }, ({ cache }) => cache.set('greeting', 'old'))
-  await redis.set(tenantKey(acme.id, 'limit', 'minute'), 'x')
-  t.ok(await redis.get(tenantKey(acme.id, 'cache-epoch')))
+  const [row] = await admin<{ id: string }>('select id from tenancy.installation()')
+  const keyOf = (...key: Parameters<typeof tenantKey>): string => installationKey(row?.id ?? '', tenantKey(...key))
+  await redis.set(keyOf(acme.id, 'limit', 'minute'), 'x')
+  t.ok(await redis.get(keyOf(acme.id, 'cache-epoch')))
   const old = world.handle(await world.open(), acme)
   await manager.delete({ slug: 'acme' })
   await manager.purge({ id: acme.id })
-  t.same(await redis.mget(tenantKey(acme.id, 'cache-epoch'), tenantKey(acme.id, 'limit', 'minute')), [null, null])
+  t.same(await redis.mget(keyOf(acme.id, 'cache-epoch'), keyOf(acme.id, 'limit', 'minute'), keyOf(acme.id, 'cache', 'kgreeting')), [null, null, null])
   await admin('update tenancy.names set free_at = now() where name = \'acme\'')
   const next = await manager.create({ slug: 'acme' })
   t.not(next.id, acme.id)

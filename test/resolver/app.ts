@@ -73,7 +73,8 @@ export async function start (t: Test, options: Partial<TenantResolverOptions> = 
   const app = Fastify(server)
   t.teardown(() => app.close())
   const hosts = options.hosts ?? options.strategies ? {} : { baseDomain: 'example.com' }
-  await app.register(tenantResolver, { ...hosts, ...options, registry })
+  const named = options.redis === undefined ? {} : { namespace: 'test' }
+  await app.register(tenantResolver, { ...hosts, ...named, ...options, registry })
   app.get('/', request => ({ slug: request.tenant.slug, source: request.tenantSource }))
   routes(app)
   await app.ready()

@@ -32,7 +32,7 @@ async function served (t: Test, options: Parameters<typeof suiteProcesses>[3], g
 
 /** A resolver of this process, with a registry that nobody is told of. */
 async function teller (t: Test, redis: RedisOptions | string): Promise<TenantResolver> {
-  const { resolver, close } = openResolver(resolveResolverOptions({ registry: new CountingPostgresRegistry(pool), baseDomain: 'example.com', redis }))
+  const { resolver, close } = openResolver(resolveResolverOptions({ registry: new CountingPostgresRegistry(pool), baseDomain: 'example.com', redis, namespace: 'test' }))
   t.teardown(close)
   await resolver.start()
   return resolver

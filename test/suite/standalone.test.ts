@@ -72,7 +72,7 @@ t.test('close() waits for a run that is under way', async t => {
 
 t.test('two processes over one Redis share cached values, and one hears of the other’s invalidation', { skip: noRedis }, async t => {
   const redis = freshRedisOptions()
-  const [first, second] = await Promise.all([createTenancy({ ...options, redis }), createTenancy({ ...options, redis })])
+  const [first, second] = await Promise.all([createTenancy({ ...options, redis, namespace: 'test' }), createTenancy({ ...options, redis, namespace: 'test' })])
   t.teardown(() => Promise.all([first.close(), second.close()]))
   await first.run({ slug: 'acme' }, ({ cache }) => cache.set('k', 'from the first'))
   t.equal(await second.run({ slug: 'acme' }, ({ cache }) => cache.get('k')), 'from the first')

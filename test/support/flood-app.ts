@@ -64,6 +64,7 @@ await app.register(tenancy, {
   database: { url, registryUrl },
   registry: counting,
   redis,
+  namespace: 'test',
   tables: { tenant: [table] },
   rateLimit: { limits: { default: { rpm: 10_000_000 } } },
   ...(secret !== undefined && { rls: { secret } })

@@ -14,7 +14,7 @@ async function start (precision: 'exact' | 'leased'): Promise<number> {
   await app.register(stubResolver(tenants))
   await app.register(rateLimit, {
     precision,
-    redis: { host: '127.0.0.1', port, keyPrefix: `${precision}:` },
+    redis: { host: '127.0.0.1', port, keyPrefix: `${precision}:`, namespace: 'test' },
     limits: { tenants: Object.fromEntries(Object.entries(limits).map(([slug, rpm]) => [slug, { rpm }])) }
   })
   app.get('/', async () => ({}))

@@ -28,7 +28,7 @@ async function start (): Promise<FastifyInstance> {
     baseDomain: 'example.com',
     database: { url, registryUrl },
     tables: { tenant: ['notes'], shared: ['countries'] },
-    ...(isCounted && { registry: new CountingPostgresRegistry(pool) }),
+    ...(isCounted && { registry: new CountingPostgresRegistry(pool), namespace: 'test' }),
     ...(secret !== undefined && { rls: { secret } })
   })
   app.get('/', async request => ({ slug: request.tenant.slug, plan: request.tenant.plan }))

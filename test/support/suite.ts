@@ -28,6 +28,7 @@ export async function suite (t: Test, on: Provisioned, { database = {}, logStrea
     database: { url: on.url, ...database },
     tables: on.tables,
     registry: memoryRegistry(tenants),
+    ...(options.redis !== undefined && { namespace: 'test' }),
     ...(on.secret !== undefined && { rls: { secret: on.secret } }),
     ...options
   })

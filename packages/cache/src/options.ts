@@ -1,5 +1,5 @@
 import { checkOptions, duration, instance, nonEmptyString, oneOf, positiveInteger } from '@fastify-tenancy/core'
-import { redisSchema, type RedisSource } from '@fastify-tenancy/redis'
+import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
 /** How values become text and come back. `JSON` is one. Neither method may depend on the tenant. */
@@ -13,6 +13,8 @@ export interface CacheSerializer {
 export interface CacheOptions {
   /** Where the values are. Without it they are in this process only. @default none */
   readonly redis?: RedisSource | undefined
+  /** What keys and channels of Redis carry, so that two applications never meet there. Required with `redis`, unless that has one. */
+  readonly namespace?: string | undefined
   /** How long a value lives unless its call says otherwise. @default '5m' */
   readonly ttl?: string
   /** The part of its life by which a value's life is shortened at random, so that what was stored together does not end together; 0 to 1. @default 0.1 */
@@ -42,6 +44,7 @@ export interface LocalCacheOptions {
 /** {@link CacheOptions} with defaults; durations in milliseconds. */
 export interface ResolvedCacheOptions {
   readonly redis?: RedisSource | undefined
+  readonly namespace?: string | undefined
   readonly ttl: number
   readonly jitter: number
   readonly decorator: string
@@ -65,6 +68,7 @@ const serializer = v.pipe(
 
 const schema = v.strictObject({
   redis: v.optional(redisSchema),
+  namespace: v.optional(namespaceSchema),
   ttl: v.optional(duration, '5m'),
   jitter: v.optional(part, 0.1),
   decorator: v.optional(nonEmptyString, 'cache'),

@@ -1,4 +1,5 @@
 import type { RequestTenancy } from '@fastify-tenancy/core'
+import { assertNamespaced } from '@fastify-tenancy/redis'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 
@@ -8,6 +9,7 @@ import { resolveCacheOptions, type CacheOptions } from './options.ts'
 
 async function plugin (app: FastifyInstance, given: CacheOptions): Promise<void> {
   const options = resolveCacheOptions(given)
+  assertNamespaced(options)
   const caches = openCache(options, app.log)
 
   const { forScope, health } = caches

@@ -2,12 +2,14 @@ import Table from 'cli-table3'
 
 import { masker } from './mask.ts'
 import type { Streams } from './main.ts'
+import { showProgress, type ProgressView } from './progress.ts'
 
 /** What a command prints: its result on stdout, as text for people or one JSON document; all else on stderr. Secrets are masked in both. */
 export class Output {
   readonly json: boolean
   readonly #streams: Streams
   readonly #mask: (text: string) => string
+  #progress: ProgressView | undefined
 
   constructor (streams: Streams, { json, secrets = [] }: { readonly json: boolean, readonly secrets?: readonly string[] }) {
     this.json = json
@@ -15,15 +17,24 @@ export class Output {
     this.#mask = masker(secrets)
   }
 
-  /** The result of the command: called once. `text` makes what a person reads. */
+  /** The result of the command: called once, when nothing more is logged. `text` makes what a person reads. */
   result (value: unknown, text: () => string): void {
+    this.#progress?.stop()
     const shown = this.json ? JSON.stringify(value, null, 2) : text()
     if (shown !== '') this.#streams.stdout.write(`${this.#mask(shown)}\n`)
   }
 
   /** A line for the person who waits. */
   log (line: string): void {
-    this.#streams.stderr.write(`${this.#mask(line)}\n`)
+    const masked = this.#mask(line)
+    if (this.#progress === undefined) this.#streams.stderr.write(`${masked}\n`)
+    else this.#progress.log(masked)
+  }
+
+  /** Shows progress from now on. Lines are printed above its bars, and the result below them. */
+  startProgress (): ProgressView {
+    this.#progress = showProgress(this.#streams.stderr, line => { this.#streams.stderr.write(`${this.#mask(line)}\n`) })
+    return this.#progress
   }
 }
 

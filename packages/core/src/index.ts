@@ -1,7 +1,10 @@
 export { fromEnvelope, toEnvelope, type TenantEnvelope } from './envelope.ts'
 export * from './errors.ts'
 export { idProblem } from './id.ts'
-export { addressKey, cacheChannel, invalidationChannel, lookupKey, lookupLockKey, processesKey, roleName, tenantIdentifier, tenantKey, tenantRole, unreadyDatabase, type KeySpace } from './key.ts'
+export {
+  addressKey, cacheChannel, installationKey, installationProblem, invalidationChannel, lookupKey, lookupLockKey, processesKey, pulseKey, roleName,
+  tenantIdentifier, tenantKey, tenantKeyPrefix, tenantRole, unreadyDatabase, type KeySpace
+} from './key.ts'
 export { memoryRegistry } from './memory-registry.ts'
 export { bool, checkOptions, duration, explain, fn, instance, nonEmptyString, oneOf, positiveInteger, timeout } from './options.ts'
 export type { Register } from './register.ts'
@@ -13,4 +16,5 @@ export { reservedSlugs, slugProblem } from './slug.ts'
 export { statusRefusal } from './status.ts'
 export { createTenant, isolations, tenantStatuses, type Isolation, type Placement, type Tenant, type TenantInput, type TenantRecord, type TenantRef, type TenantStatus } from './tenant.ts'
 export { resolveTenantRef } from './tenant-ref.ts'
+export { Throttle, type ThrottleSettings } from './throttle.ts'
 export { tenantWork, type HandleMaker, type TenantWork } from './work.ts'

@@ -38,6 +38,31 @@ export function addressKey (address: string, rest = ''): string {
   return `${prefix}:address:{${hashTag(address)}}:${rest}`
 }
 
+/** What all keys of one tenant begin with: `tenancy:{<id>}:`. */
+export function tenantKeyPrefix (id: string): string {
+  assertId(id)
+  return `${prefix}:{${id}}:`
+}
+
+/**
+ * Puts a key or channel of this file into one installation: `tenancy:{<id>}:cache:k` becomes `tenancy:<installation>:{<id>}:cache:k`.
+ * The alphabet of an installation's id has no colon and no brace: no two installations share a key, and hash tags stay what they are.
+ *
+ * @throws TypeError for a key that was not made here.
+ */
+export function installationKey (installation: string, key: string): string {
+  if (!key.startsWith(`${prefix}:`)) throw new TypeError('a key of Redis must be made by core\'s key.ts')
+  return `${prefix}:${installation}${key.slice(prefix.length)}`
+}
+
+/** Says what is wrong with the name of an installation, in words that finish a sentence; undefined when nothing is. */
+export function installationProblem (name: unknown): string | undefined {
+  return typeof name === 'string' && idProblem(name) === undefined ? undefined : 'must be 1 to 63 of A-Z, a-z, 0-9, _ and -'
+}
+
+/** The Redis key that is read to see whether Redis answers. Nothing is stored there. */
+export const pulseKey: string = `${prefix}:pulse`
+
 /** The Redis key under which the processes that share limits are counted. */
 export const processesKey: string = `${prefix}:processes`
 

@@ -8,11 +8,10 @@ export const target: URL = new URL('../src/setup/sql.generated.ts', import.meta.
 /** The text of the generated module. */
 export function embedSql (): string {
   const files = readdirSync(folder).filter(name => /^\d{6}_[a-z-]+\.sql$/.test(name)).toSorted()
-  const entries = files.map((file, index) => {
+  const entries = files.map(file => {
     const [, version, name] = /^(\d{6})_(.+)\.sql$/.exec(file) ?? []
-    if (Number(version) !== index + 1) throw new Error(`${file}: SQL files are numbered without gaps`)
     const sql = readFileSync(new URL(file, folder), 'utf8').replace(/[\\`]|\$\{/g, '\\$&')
-    return `  {\n    version: ${index + 1},\n    name: '${name}',\n    sql: \`${sql}\`\n  }`
+    return `  {\n    version: ${Number(version)},\n    name: '${name}',\n    sql: \`${sql}\`\n  }`
   })
   return `// Made by scripts/embed-sql.ts from sql/*.sql: edit those, then run \`npm run embed-sql\`.
 

@@ -18,7 +18,9 @@ import { observePool } from './observe/observe-pool.ts'
 import { postgresRegistry } from './registry/postgres-registry.ts'
 import { TableRegistry } from './registry/table-registry.ts'
 import { SetupInvalidError } from './setup/errors.ts'
+import { readInstallation } from './setup/installation.ts'
 import { listTables } from './setup/list-tables.ts'
+import type { SqlClient } from './setup/sql-client.ts'
 import { Homes } from './strategies/homes.ts'
 import type { SystemAccessOptions, SystemWork } from './system/access.ts'
 import { System } from './system/system.ts'
@@ -57,6 +59,8 @@ export class TenancyDatabase {
   readonly #homes: Homes
   // Of its own where it can be: a tenant that holds every connection must not keep others from being found.
   readonly #registryPool: pg.Pool | undefined
+  /** On the pool above, or on the tenants' connections, which are reset first if a tenant touched them. */
+  readonly #lookUps: SqlClient
   /** On which changes of tenants are heard; undefined where the registry is not ours, or this process' alone. */
   readonly #heard: pg.Pool | undefined
   readonly #system: System
@@ -64,6 +68,7 @@ export class TenancyDatabase {
   readonly queries: ObservedQueries | undefined
   readonly #log: Log | undefined
   readonly #observers: (() => void)[] = []
+  #booting: Promise<LevelReport> | undefined
   #isEnded = false
 
   constructor (options: ResolvedDatabaseOptions) {
@@ -78,20 +83,30 @@ export class TenancyDatabase {
       : undefined
     this.#system = new System(options, this.#homes.default.pool, this.#homes.budget)
     const registryPool = this.#registryPool ?? this.#homes.default.pool.pool
-    if (options.registry instanceof TableRegistry) options.registry.connect(registryPool)
+    // On connections that tenants use as well, a look-up must not meet what they left.
+    const lookUps = this.#lookUps = this.#registryPool ?? this.#homes.default.pool.lookUps
+    if (options.registry instanceof TableRegistry) options.registry.connect(lookUps)
     this.#heard = options.registry === undefined && !isEmbeddedPool(registryPool) ? registryPool : undefined
-    this.registry = options.registry ?? postgresRegistry(registryPool, this.#heard && { listen: () => openListener(registryPool) })
+    this.registry = options.registry ?? postgresRegistry(lookUps, this.#heard && { listen: () => openListener(registryPool), onCatalog: () => this.forgetNames() })
   }
 
   /**
-   * Connects, and checks that the database is as this version needs it.
+   * Connects, and checks that the database is as this version needs it: once, however often it is called.
    *
    * @throws FST_TENANCY_SETUP_INVALID that says what to run, where the database is not initialised, below `requireLevel`, or lets
    * tenants see each other while `doctor` is `'refuse'`
    */
-  async boot (): Promise<LevelReport> {
+  boot (): Promise<LevelReport> {
+    this.#booting ??= this.#boot().catch((error: unknown) => {
+      this.#booting = undefined
+      throw error
+    })
+    return this.#booting
+  }
+
+  async #boot (): Promise<LevelReport> {
     const { requireLevel, doctor } = this.#options.database
-    const report = await this.#homes.boot()
+    const report = await this.#withTenants(await this.#homes.boot())
     if (report.level < requireLevel) {
       throw new SetupInvalidError(`the database reaches level L${report.level}, and options.database.requireLevel asks for L${requireLevel}: ${report.reasons.join('; ')}`)
     }
@@ -102,6 +117,15 @@ export class TenancyDatabase {
     const { isolation, rls } = this.#options
     const isOpen = process.env.NODE_ENV === 'production' && isolation === 'rls' && rls.secrets.length === 0
     return { ...report, warnings: [...report.warnings ?? [], ...(isHeard ? [] : [unheard]), ...(isOpen ? [unsigned] : [])] }
+  }
+
+  /**
+   * The id of this installation, for the keys of Redis. With PGlite it is there once {@link boot} has resolved.
+   *
+   * @throws FST_TENANCY_SETUP_INVALID where there is none, or the database is a copy of the one that it was made for
+   */
+  installation (): Promise<string> {
+    return readInstallation(this.#lookUps)
   }
 
   /**
@@ -140,6 +164,15 @@ export class TenancyDatabase {
     return this.#system.access(options, fn)
   }
 
+  /**
+   * Has every connection forget its prepared statements, because the catalog changed. Their parameters would keep the types
+   * that the columns had before.
+   */
+  forgetNames (): void {
+    this.#homes.forgetNames()
+    this.#system.forgetNames()
+  }
+
   health (): DatabaseHealth {
     const [homes, system] = [this.#homes, this.#system]
     return { status: this.#isEnded ? 'down' : 'ok', connections: homes.connections + system.connections, waiting: homes.waiting + system.waiting }
@@ -153,11 +186,19 @@ export class TenancyDatabase {
     await Promise.all([this.#system.close(), this.#homes.close(), this.#registryPool?.end()])
   }
 
+  // The options name the strategy of tenants without one; only the registry knows which tenants there are.
+  async #withTenants (report: LevelReport): Promise<LevelReport> {
+    if (report.level < 4 || this.#options.registry !== undefined) return report
+    const { rows: [row] } = await this.#lookUps.query<{ shares: boolean }>(
+      'select exists (select from tenancy.tenants where isolation <> \'database\' and status <> \'deleted\') as shares')
+    return row?.shares === true ? { ...report, level: 3, reasons: ['some tenants have no database of their own and share one login'] } : report
+  }
+
   // Which tables there are may be for the catalog to say.
   async #observe (): Promise<void> {
     const { queries } = this
     if (queries === undefined || this.#observers.length > 0) return
-    const { tenant, shared, global } = await listTables(this.#homes.default.pool.pool, this.#options.tables)
+    const { tenant, shared, global } = await listTables(this.#homes.default.pool.lookUps, this.#options.tables)
     queries.watchTables([...Object.keys(tenant), ...shared, ...global])
     for (const pool of this.#options.database.observe ?? []) this.#observers.push(observePool(pool, sql => queries.old(sql)))
   }

@@ -1,10 +1,10 @@
 import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
 import { openDatabase } from '@fastify-tenancy/database'
-import { openRedis } from '@fastify-tenancy/redis'
 import { openResolver, resolveResolverOptions } from '@fastify-tenancy/resolver'
 
 import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
 import { Runs, type TenancyLogger } from './runs.ts'
+import { openSharedRedis } from './shared-redis.ts'
 import { Tenancy } from './tenancy.ts'
 
 /** {@link Tenancy} without an application: whoever made it closes it. */
@@ -27,9 +27,12 @@ export interface StandaloneOptions {
  */
 export async function createTenancy (given: TenancyOptions, { log = silent }: StandaloneOptions = {}): Promise<StandaloneTenancy> {
   const options = resolveTenancyOptions(given)
-  const redis = options.redis === undefined ? undefined : openRedis(options.redis)
-  const shared = redis === undefined ? {} : { redis }
   const database = openDatabase(options.database)
+  const redis = await openSharedRedis(options, database, log).catch(async (error: unknown) => {
+    await database.close()
+    throw error
+  })
+  const shared = redis === undefined ? {} : { redis }
   const registry = options.registry ?? database.registry
   const { resolver, close: closeResolver } = openResolver(resolveResolverOptions({ ...options.resolver, ...shared, registry }, 'options.resolver'))
   database.onFenced = tenant => { resolver.doubt(tenant) }

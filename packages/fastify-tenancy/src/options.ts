@@ -2,7 +2,7 @@ import { resolveCacheOptions, type CacheOptions } from '@fastify-tenancy/cache'
 import { checkOptions, nonEmptyString, OptionInvalidError, timeout, type TenantRegistry } from '@fastify-tenancy/core'
 import { resolveDatabaseOptions, type ResolvedDatabaseOptions, type TenantDatabaseOptions } from '@fastify-tenancy/database'
 import { resolveRateLimitOptions, type RateLimitOptions } from '@fastify-tenancy/rate-limit'
-import { redisSchema, type RedisSource } from '@fastify-tenancy/redis'
+import { assertNamespaced, namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import { resolveResolverOptions, type TenantResolverOptions } from '@fastify-tenancy/resolver'
 import * as v from 'valibot'
 
@@ -12,12 +12,17 @@ export interface TenancyOptions extends
   Pick<TenantResolverOptions, 'baseDomain' | 'hosts' | 'routes'> {
   /** URL, ioredis client, Cluster or options. @default none: stores in this process, which therefore must be the only one */
   readonly redis?: RedisSource | undefined
+  /**
+   * What keys and channels of Redis carry, so that two applications never meet there. Required with `redis` and a registry of your own.
+   * @default the installation id, which `tenancy init` makes and the database keeps
+   */
+  readonly namespace?: string | undefined
   /** The rest of the resolver's options. @default {} */
-  readonly resolver?: Omit<TenantResolverOptions, 'baseDomain' | 'hosts' | 'routes' | 'registry' | 'redis' | 'decorators'>
+  readonly resolver?: Omit<TenantResolverOptions, 'baseDomain' | 'hosts' | 'routes' | 'registry' | 'redis' | 'namespace' | 'decorators'>
   /** The path of the limits file, the limiter's options, or false for no limits. @default false */
-  readonly rateLimit?: string | false | Omit<RateLimitOptions, 'redis'>
+  readonly rateLimit?: string | false | Omit<RateLimitOptions, 'redis' | 'namespace'>
   /** The cache's options, or false for no cache. @default { ttl: '5m' } */
-  readonly cache?: false | Omit<CacheOptions, 'redis' | 'decorator'>
+  readonly cache?: false | Omit<CacheOptions, 'redis' | 'namespace' | 'decorator'>
   /** How long requests and runs that are under way may go on while the application closes; then they are cut short. @default '10s' */
   readonly closeTimeout?: string
   /** Other names where these are taken. @default { tenant: 'tenant', db: 'db', cache: 'cache' } */
@@ -27,6 +32,8 @@ export interface TenancyOptions extends
 /** What each plugin is registered with; undefined where it is off. */
 export interface ResolvedTenancyOptions {
   readonly redis: RedisSource | undefined
+  /** Undefined: the installation id of the database. */
+  readonly namespace: string | undefined
   readonly registry: TenantRegistry | undefined
   readonly database: ResolvedDatabaseOptions
   readonly decorators: { readonly tenant: string, readonly db: string, readonly cache: string }
@@ -51,6 +58,7 @@ const schema = v.strictObject({
   registry: v.optional(v.unknown()),
   audit: v.optional(v.unknown()),
   redis: v.optional(redisSchema),
+  namespace: v.optional(namespaceSchema),
   resolver: v.optional(part, {}),
   rateLimit: v.optional(v.union([v.literal(false), nonEmptyString, part], 'must be the path of a limits file, an object, or false'), false),
   cache: v.optional(v.union([v.literal(false), part], 'must be an object or false'), {}),
@@ -68,12 +76,14 @@ const schema = v.strictObject({
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function resolveTenancyOptions (given: unknown): ResolvedTenancyOptions {
-  const { baseDomain, hosts, routes, database, isolation, rls, row, tables, registry, audit, redis, resolver, rateLimit, cache, closeTimeout, decorators } = checkOptions(schema, given)
+  const { baseDomain, hosts, routes, database, isolation, rls, row, tables, registry, audit, redis, namespace, resolver, rateLimit, cache, closeTimeout, decorators } = checkOptions(schema, given)
 
   const resolvedDatabase = resolveDatabaseOptions(defined({ database, isolation, rls, row, tables, registry, audit, decorator: decorators.db }))
-  refuseMisplaced('resolver', resolver, { baseDomain: 'baseDomain', hosts: 'hosts', routes: 'routes', registry: 'registry', redis: 'redis', decorators: 'decorators' })
-  refuseMisplaced('rateLimit', rateLimit, { redis: 'redis' })
-  refuseMisplaced('cache', cache, { redis: 'redis', decorator: 'decorators.cache' })
+  refuseMisplaced('resolver', resolver, { baseDomain: 'baseDomain', hosts: 'hosts', routes: 'routes', registry: 'registry', redis: 'redis', namespace: 'namespace', decorators: 'decorators' })
+  refuseMisplaced('rateLimit', rateLimit, { redis: 'redis', namespace: 'namespace' })
+  refuseMisplaced('cache', cache, { redis: 'redis', namespace: 'namespace', decorator: 'decorators.cache' })
+  // Our own registry keeps an id in its database. One that is not ours has none that two applications could not share.
+  if (registry !== undefined) assertNamespaced({ redis, namespace })
   const resolverOptions = defined({ ...resolver, baseDomain, hosts, routes, decorators: { tenant: decorators.tenant } })
   renamed(['baseDomain', 'hosts', 'routes'], () => resolveResolverOptions({ ...resolverOptions, registry: anyRegistry }, 'options.resolver'))
   const rateLimitOptions = typeof rateLimit === 'string' ? { file: rateLimit } : rateLimit
@@ -83,6 +93,7 @@ export function resolveTenancyOptions (given: unknown): ResolvedTenancyOptions {
 
   return Object.freeze({
     redis,
+    namespace,
     registry: resolvedDatabase.registry,
     database: resolvedDatabase,
     decorators,

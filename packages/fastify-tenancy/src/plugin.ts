@@ -1,7 +1,7 @@
 import { tenantCache } from '@fastify-tenancy/cache'
 import { openDatabase, tenantDatabase } from '@fastify-tenancy/database'
 import { tenantRateLimit } from '@fastify-tenancy/rate-limit'
-import { openRedis } from '@fastify-tenancy/redis'
+import type { TenancyRedis } from '@fastify-tenancy/redis'
 import { tenantResolver } from '@fastify-tenancy/resolver'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
@@ -10,17 +10,19 @@ import { closeInTime } from './close-in-time.ts'
 import { mapErrors } from './map-errors.ts'
 import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
 import { Runs } from './runs.ts'
+import { openSharedRedis } from './shared-redis.ts'
 import { Tenancy } from './tenancy.ts'
 
 const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, given: TenancyOptions) => {
   const options = resolveTenancyOptions(given)
-  const redis = options.redis === undefined ? undefined : openRedis(options.redis)
   const database = openDatabase(options.database)
+  let redis: TenancyRedis | undefined
   // Hooks of one app run last to first: what is opened first is closed when everything else has stopped using it.
   app.addHook('onClose', async () => {
     await database.close()
     await redis?.close()
   })
+  redis = await openSharedRedis(options, database, app.log)
   if (redis === undefined) app.log.warn('tenancy: no redis is configured, so look-ups, limits and cached values are kept in this process: run only one')
 
   // The life of a request, in this order: who is it, may it come in, what may it touch.

@@ -1,6 +1,6 @@
 import type { TenantRegistry } from '@fastify-tenancy/core'
-import type { TenancyRedis } from '@fastify-tenancy/redis'
 
+import type { ApplicationRedis } from './application-redis.ts'
 import type { Locks } from './lifecycle/locks.ts'
 import type { ResolvedManagerOptions } from './options.ts'
 import type { ApplicationDatabase } from './seed.ts'
@@ -14,6 +14,5 @@ export interface ManagerContext {
   readonly registry: TenantRegistry
   readonly locks: Locks
   readonly application: ApplicationDatabase
-  /** The application's Redis, opened at its first use. */
-  readonly redis: TenancyRedis | undefined
+  readonly redis: ApplicationRedis
 }

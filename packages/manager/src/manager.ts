@@ -1,8 +1,8 @@
 import { resolveTenantRef, type TenantFilter, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
 import { postgresRegistry } from '@fastify-tenancy/database'
-import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
 
 import { listObserved, protectShards, type ObservedTable, type ProtectInput } from './adopt/protect.ts'
+import { ApplicationRedis } from './application-redis.ts'
 import type { ManagerContext } from './context.ts'
 import { doctor, type DoctorInput } from './doctor/doctor.ts'
 import type { DoctorReport } from './doctor/report.ts'
@@ -13,6 +13,7 @@ import { Locks } from './lifecycle/locks.ts'
 import { purgeDue, purgeTenant, type PurgeDueReport, type PurgeReport } from './lifecycle/purge.ts'
 import { renameTenant } from './lifecycle/rename.ts'
 import { resumeTenant, suspendTenant, type SuspendInput } from './lifecycle/suspend.ts'
+import { listUnfinished, type UnfinishedWork } from './lifecycle/unfinished.ts'
 import { updateTenant, type UpdateInput } from './lifecycle/update.ts'
 import { migrate } from './migrations/migrate.ts'
 import { migrateDown, type MigrateDownInput } from './migrations/migrate-down.ts'
@@ -27,6 +28,7 @@ import { resolveManagerOptions, type ManagerOptions, type ResolvedManagerOptions
 import { initShards, type InitInput, type SetupReport } from './setup.ts'
 import { ApplicationDatabase } from './seed.ts'
 import { ShardPools } from './shard-pools.ts'
+import { restoreTenant, type RestoreInput, type RestoreReport } from './restore/restore.ts'
 import { exportTenant, type ExportInput } from './transfer/export.ts'
 import { importTenant, type ImportInput } from './transfer/import.ts'
 import type { Manifest } from './transfer/manifest.ts'
@@ -44,20 +46,15 @@ export function createManager (options: ManagerOptions): Manager {
 /** Sets databases up and takes tenants through their lives. Made by {@link createManager}. */
 export class Manager {
   readonly #context: ManagerContext
-  #redis: TenancyRedis | undefined
   /** The custom domains of tenants. */
   readonly domains: Domains
 
   constructor (options: ResolvedManagerOptions) {
     const shards = new ShardPools(options.database)
-    const redis = (): TenancyRedis | undefined => {
-      if (options.redis !== undefined) this.#redis ??= openRedis(options.redis, { name: 'fastify-tenancy:manager' })
-      return this.#redis
-    }
     this.#context = {
-      get redis () { return redis() },
       options,
       shards,
+      redis: new ApplicationRedis(options, shards),
       registry: postgresRegistry(shards.get('default')),
       locks: new Locks(() => shards.get('default')),
       application: new ApplicationDatabase(options.application, shards)
@@ -177,6 +174,11 @@ export class Manager {
     return 'id' in ref ? registry.findById(ref.id) : registry.findBySlug(ref.slug)
   }
 
+  /** The tenants whose move is not confirmed, or whose deletion is not purged, by id. */
+  async unfinished (): Promise<readonly UnfinishedWork[]> {
+    return listUnfinished(this.#context)
+  }
+
   /** All tenants, by id. */
   list (filter?: TenantFilter): AsyncIterable<TenantRecord> {
     return this.#context.registry.list(filter)
@@ -236,6 +238,19 @@ export class Manager {
   }
 
   /**
+   * Makes a tenant's rows what they are in an export of this tenant, or in a restored copy of its database, in place. The tenant is
+   * locked out meanwhile (503 with `retry-after`). Equal rows stay untouched, and each table is compared with the checksum of
+   * the source. What fails is taken back as a whole; the same call takes up a restore that was cut short.
+   *
+   * @throws FST_TENANCY_RESTORE_REFUSED for another tenant's rows, another migration level, and rows outside the tenant's tables that
+   * refer to rows which would go; nothing is changed then
+   * @throws FST_TENANCY_TENANT_CONFLICT when other work on the tenant is not finished
+   */
+  async restore (ref: TenantRef, input: RestoreInput): Promise<RestoreReport> {
+    return restoreTenant(this.#context, ref, input)
+  }
+
+  /**
    * Moves a tenant to another strategy or shard; the same call takes up a move that was cut short. Its rows are copied while it is served, and
    * what has changed since while nobody can write: from the lock to the switch its requests get 503 with `retry-after`, for `pause` at most.
    * The old copy stays, locked, until {@link confirmMove}.
@@ -271,7 +286,7 @@ export class Manager {
   async close (): Promise<void> {
     await this.#context.locks.close()
     await this.#context.application.close()
+    await this.#context.redis.close()
     await this.#context.shards.close()
-    if (this.#redis !== this.#context.options.redis) await this.#redis?.close()
   }
 }

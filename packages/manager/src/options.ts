@@ -1,6 +1,6 @@
 import { checkOptions, fn, nonEmptyString, reservedSlugs, type Isolation } from '@fastify-tenancy/core'
 import { resolveDatabaseOptions, type ResolvedDatabaseOptions, type TenantDatabaseOptions } from '@fastify-tenancy/database'
-import { redisSchema, type RedisSource } from '@fastify-tenancy/redis'
+import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
 import { adoptionSchema, type AdoptionOptions, type ResolvedAdoptionOptions } from './adopt/options.ts'
@@ -13,7 +13,7 @@ import type { Provision } from './provision.ts'
 import type { Seed } from './seed.ts'
 
 /** Options of {@link createManager}: what the application itself is given. */
-export interface ManagerOptions extends Pick<TenantDatabaseOptions, 'database' | 'isolation' | 'rls' | 'tables'>, DomainsOptions {
+export interface ManagerOptions extends Pick<TenantDatabaseOptions, 'database' | 'isolation' | 'rls' | 'row' | 'tables'>, DomainsOptions {
   /** Labels that no tenant may take. @default reservedSlugs of core */
   readonly reserved?: readonly string[]
   /**
@@ -28,8 +28,13 @@ export interface ManagerOptions extends Pick<TenantDatabaseOptions, 'database' |
    */
   readonly seed?: Seed
   readonly lifecycle?: LifecycleOptions
-  /** The application's Redis: what it keeps of a tenant goes with the tenant. URL, ioredis client, Cluster or options. @default none */
+  /**
+   * The application's Redis: every change is told through it, and what it keeps of a tenant goes with the tenant.
+   * URL, ioredis client, Cluster or options. @default none
+   */
   readonly redis?: RedisSource | undefined
+  /** The application's `namespace`, where it has one. @default the installation id, which `init` makes and the database keeps */
+  readonly namespace?: string | undefined
   /** The application's own migrations, in two sets. @default none */
   readonly migrations?: MigrationsOptions
   /** How a database that had data before it had tenants is taken over. @default nothing is filled in for any table, and there is no old code */
@@ -50,6 +55,7 @@ export interface ResolvedManagerOptions extends Pick<ResolvedDatabaseOptions, 'd
   /** In milliseconds. */
   readonly waitTimeout: number
   readonly redis: RedisSource | undefined
+  readonly namespace: string | undefined
   readonly migrations: MigrationsOptions
   readonly adoption: ResolvedAdoptionOptions
   readonly progress: OnProgress | undefined
@@ -63,6 +69,7 @@ const own = v.object({
   seed: v.optional(fn<Seed>()),
   lifecycle: v.optional(lifecycleSchema, {}),
   redis: v.optional(redisSchema),
+  namespace: v.optional(namespaceSchema),
   migrations: v.optional(migrationsSchema, {}),
   adoption: v.optional(adoptionSchema, {}),
   progress: v.optional(fn<OnProgress>()),
@@ -78,10 +85,10 @@ const own = v.object({
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function resolveManagerOptions (given: unknown, name = 'options'): ResolvedManagerOptions {
-  const { lifecycle: { steps, wait: waitTimeout }, provision, seed, redis, progress, baseDomain, hosts, dns, ...mine } = checkOptions(own, given, name)
+  const { lifecycle: { steps, wait: waitTimeout }, provision, seed, redis, namespace, progress, baseDomain, hosts, dns, ...mine } = checkOptions(own, given, name)
   const rest = Object.fromEntries(Object.entries(given as object).filter(([key]) => !(key in own.entries)))
   const domains: ResolvedDomainsOptions = { bases: basesOf(baseDomain, hosts, name), ...dns }
   const application = resolveDatabaseOptions(rest, name)
   const { database, isolation, rls, tables } = application
-  return Object.freeze({ application, database, rls, tables, isolation, steps, waitTimeout, domains, provision, seed, redis, progress, ...mine })
+  return Object.freeze({ application, database, rls, tables, isolation, steps, waitTimeout, domains, provision, seed, redis, namespace, progress, ...mine })
 }

@@ -1,5 +1,5 @@
 import { checkOptions, nonEmptyString, oneOf, bool } from '@fastify-tenancy/core'
-import { redisSchema, type RedisSource } from '@fastify-tenancy/redis'
+import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
 import { checkLimits } from './check-limits.ts'
@@ -15,6 +15,8 @@ export interface RateLimitOptions {
   readonly limits?: LimitsDocument
   /** Where processes count together. Without it each counts alone. A client passed in is never closed. */
   readonly redis?: RedisSource | undefined
+  /** What keys of Redis carry, so that two applications never meet there. Required with `redis`, unless that has one. */
+  readonly namespace?: string | undefined
   /** `'report'` counts and logs what it would refuse, and refuses nothing. @default 'enforce' */
   readonly mode?: 'enforce' | 'report'
   /** Counts the oldest second by the part inside the window: fits bursts better, up to 4 % over. @default false */
@@ -38,6 +40,7 @@ export interface ResolvedRateLimitOptions {
   readonly file: string | undefined
   readonly limits: Limits | undefined
   readonly redis: RedisSource | undefined
+  readonly namespace: string | undefined
   readonly mode: 'enforce' | 'report'
   readonly smoothing: boolean
   readonly precision: Precision
@@ -56,6 +59,7 @@ export function resolveRateLimitOptions (given: unknown, name: string = 'options
       file: v.optional(nonEmptyString),
       limits: v.optional(v.pipe(v.unknown(), v.transform(document => new Limits(checkLimits(document, `${name}.limits`))))),
       redis: v.optional(redisSchema),
+      namespace: v.optional(namespaceSchema),
       mode: v.optional(oneOf('enforce', 'report'), 'enforce'),
       smoothing: v.optional(bool, false),
       precision: v.optional(oneOf('exact', 'leased'), 'exact'),
@@ -64,6 +68,6 @@ export function resolveRateLimitOptions (given: unknown, name: string = 'options
     }, 'must be the path of the limits file or an object'),
     v.check(({ file, limits }) => (file === undefined) !== (limits === undefined), 'must have either file or limits')
   )
-  const { file, limits, redis, ...rest } = checkOptions(schema, typeof given === 'string' ? { file: given } : given, name)
-  return Object.freeze({ ...rest, file, limits, redis })
+  const { file, limits, redis, namespace, ...rest } = checkOptions(schema, typeof given === 'string' ? { file: given } : given, name)
+  return Object.freeze({ ...rest, file, limits, redis, namespace })
 }

@@ -1,5 +1,5 @@
 import type { Tenant } from '@fastify-tenancy/core'
-import { openRedis } from '@fastify-tenancy/redis'
+import { assertNamespaced, openRedis } from '@fastify-tenancy/redis'
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 
@@ -37,6 +37,7 @@ type Counted = FastifyRequest & { [counted]?: boolean }
  */
 export const tenantRateLimit: FastifyPluginAsync<RateLimitOptions> = fp(async (app, given) => {
   const options = resolveRateLimitOptions(given)
+  assertNamespaced(options)
   const { subjects, file } = await openLimits(app, options)
   const limiter = await openLimiter(app, options)
 
@@ -90,7 +91,7 @@ async function openLimits (app: FastifyInstance, options: ResolvedRateLimitOptio
 
 async function openLimiter (app: FastifyInstance, options: ResolvedRateLimitOptions): Promise<Limiter> {
   if (options.redis === undefined) return new LocalLimiter()
-  const redis = openRedis(options.redis)
+  const redis = openRedis(options.redis, { namespace: options.namespace, log: app.log })
   const isOurs = redis !== options.redis
   await redis.ready()
   const census = new Census(redis)

@@ -1,11 +1,14 @@
+import { installationProblem, OptionInvalidError, type ScopeLogger } from '@fastify-tenancy/core'
 import type { Cluster, Redis } from 'ioredis'
 
 import { Breaker } from './breaker.ts'
 import { openClient, withErrorListener } from './client.ts'
 import { Deadlines, withDeadline, type Deadline } from './deadline.ts'
 import { RedisUnavailableError } from './errors.ts'
+import { NamespacedRedis } from './namespaced.ts'
 import { isClient, isTenancyRedis, resolveRedisSource, type RedisSource } from './options.ts'
-import type { RedisHealth, TenancyRedis } from './port.ts'
+import type { RedisHealth, RedisState, TenancyRedis } from './port.ts'
+import { isReply, judge, reasonOf } from './reply.ts'
 import type { RedisScript } from './script.ts'
 import { inOneSlot, slotGroups } from './slots.ts'
 import { Subscriber } from './subscriber.ts'
@@ -17,21 +20,62 @@ const defaultTimeout = 100
 const defaultSilence = 5_000
 /** Milliseconds after somebody first waits for it within which the first connection is waited for, by whoever does. */
 const readyWithin = 2_000
+/** Milliseconds for which a refused command shows in `state()`. */
+const shownFor = 10_000
+
+const silent: ScopeLogger = { info () {}, warn () {}, error () {} }
+
+/** Options of {@link openRedis}. */
+export interface OpenRedisOptions {
+  /** Shown in `CLIENT LIST`. @default 'fastify-tenancy' */
+  readonly name?: string
+  /** The name of the installation that every key and channel then carries: 1 to 63 of `A-Z a-z 0-9 _ -`. @default none */
+  readonly namespace?: string | undefined
+  /** Gets one line when Redis refuses the login or a channel. Refused commands reject instead. @default nothing is logged */
+  readonly log?: ScopeLogger
+}
 
 /**
  * Opens a Redis, or adopts one that is open, within the suite's bounds. Connecting goes on in the background.
- * What was opened here is closed by `close()`; a client that was passed in never is, nor is a port that was passed in:
- * that one is returned as it is and belongs to whoever opened it.
+ * `close()` closes what was opened here. It never closes a client or a port that was passed in.
+ * A port is returned as it is, unless it gets a namespace here.
  *
- * @param options.name shown in `CLIENT LIST`. @default 'fastify-tenancy'
  * @throws FST_TENANCY_OPTION_INVALID
  */
-export function openRedis (source: RedisSource, options: { readonly name?: string } = {}): TenancyRedis {
+export function openRedis (source: RedisSource, options: OpenRedisOptions = {}): TenancyRedis {
   const given = resolveRedisSource(source)
-  if (isTenancyRedis(given)) return given
-  if (isClient(given)) return new BoundedRedis(withErrorListener(given), false)
+  const namespace = namespaceOf(given, options.namespace)
+  if (isTenancyRedis(given)) return namespace === given.namespace || namespace === undefined ? given : new NamespacedRedis(given, namespace, false)
+  const opened = openBounded(given, options)
+  return namespace === undefined ? opened : new NamespacedRedis(opened, namespace, true)
+}
+
+/**
+ * Refuses a plugin's `redis` without a namespace, given beside it or in it: two applications would share their keys.
+ *
+ * @param name how the caller knows its options, for the message.
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
+export function assertNamespaced ({ redis, namespace }: { readonly redis?: RedisSource | undefined, readonly namespace?: string | undefined }, name = 'options'): void {
+  if (redis === undefined || namespaceOf(redis, namespace) !== undefined) return
+  throw new OptionInvalidError(`${name}.redis needs a namespace, because another application may use the same Redis: set ${name}.namespace to a name of this application's own, such as 'shop-production'`)
+}
+
+/** @throws FST_TENANCY_OPTION_INVALID for two different namespaces, and for one that cannot be part of a key. */
+function namespaceOf (source: RedisSource, beside: string | undefined): string | undefined {
+  const inside: unknown = typeof source === 'object' && !isClient(source) ? source.namespace : undefined
+  if (inside !== undefined && beside !== undefined && inside !== beside) throw new OptionInvalidError(`redis has the namespace '${String(inside).slice(0, 63)}' already: leave out the other one`)
+  const namespace = beside ?? inside
+  const problem = namespace === undefined ? undefined : installationProblem(namespace)
+  if (problem !== undefined) throw new OptionInvalidError(`the namespace of redis ${problem}`)
+  return namespace as string | undefined
+}
+
+function openBounded (given: Exclude<RedisSource, TenancyRedis>, options: OpenRedisOptions): TenancyRedis {
+  const log = options.log ?? silent
+  if (isClient(given)) return new BoundedRedis(withErrorListener(given), false, log)
   const { commandTimeout, socketTimeout = defaultSilence } = typeof given === 'string' ? {} : given
-  return new BoundedRedis(openClient(given, options.name ?? 'fastify-tenancy'), true, commandTimeout, socketTimeout)
+  return new BoundedRedis(openClient(given, options.name ?? 'fastify-tenancy'), true, log, commandTimeout, socketTimeout)
 }
 
 class BoundedRedis implements TenancyRedis {
@@ -48,15 +92,31 @@ class BoundedRedis implements TenancyRedis {
   readonly #prefix: string
   readonly #subscriber: Subscriber
   #readyBy: number | undefined
+  readonly #log: ScopeLogger
+  /** Why the connection was lost or refused; undefined while it is open. */
+  #lost: string | undefined
+  /** Reasons of refused logins that were logged since the connection was last open. */
+  readonly #logged = new Set<string>()
+  /** The last failure that the breaker counted, and the last refused command. */
+  #failure = 'unreachable'
+  #refusal: { readonly reason: string, readonly until: number } | undefined
 
-  constructor (client: Redis | Cluster, isOwn: boolean, timeout = defaultTimeout, silence = defaultSilence) {
+  constructor (client: Redis | Cluster, isOwn: boolean, log: ScopeLogger, timeout = defaultTimeout, silence = defaultSilence) {
     this.#client = client
     this.#isOwn = isOwn
     this.#timeout = timeout
     this.#silence = silence
     this.#deadlines = new Deadlines(timeout)
     this.#prefix = client.options.keyPrefix ?? ''
-    this.#subscriber = new Subscriber(client, this.#prefix, () => client.status === 'ready' ? readyWithin : this.#patience)
+    this.#log = log
+    this.#subscriber = new Subscriber(client, this.#prefix, () => client.status === 'ready' ? readyWithin : this.#patience, {
+      refused: (channel, error) => {
+        const text = 'Redis refuses this login the channel: messages of other processes are missed; allow the channel to the login'
+        log.warn({ channel, reason: reasonOf(error), error: error.message }, text)
+      },
+      accepted: channel => { log.info({ channel }, 'Redis allows this login the channel again') }
+    })
+    client.on('error', (error: Error) => { this.#connectionFailed(error) }).on('ready', () => { this.#connected() })
     if (isOwn) client.on('connect', () => { this.#awaitSignOfLife(silence) }).on('ready', this.#heard).on('close', this.#heard)
     if (client.status === 'wait') client.connect().catch(() => {}) // made with lazyConnect
   }
@@ -97,6 +157,13 @@ class BoundedRedis implements TenancyRedis {
     )
   }
 
+  async removeAll (prefix: string): Promise<number> {
+    // Keys of other nodes than the tenant's are not found there.
+    const nodes = this.#client.isCluster ? (this.#client as Cluster).nodes('master') : [this.#client as Redis]
+    const counts = await Promise.all(nodes.map(node => this.#removeFrom(node, prefix)))
+    return counts.reduce((sum, count) => sum + count, 0)
+  }
+
   async publish (channel: string, message: string): Promise<void> {
     await this.#send(client => client.publish(this.#prefix + channel, message))
   }
@@ -120,9 +187,20 @@ class BoundedRedis implements TenancyRedis {
   }
 
   health (): RedisHealth {
+    const { status, breaker } = this.state()
+    return { status, breaker }
+  }
+
+  state (): RedisState {
     const breaker = this.#breaker.state
-    const isUp = this.#client.status === 'ready' && breaker !== 'open'
-    return { status: !isUp ? 'down' : this.#breaker.isShaken ? 'degraded' : 'ok', breaker }
+    const messages = this.#subscriber.state
+    const found = (status: RedisState['status'], reason: string | undefined): RedisState => ({ status, breaker, reason, messages })
+    const refusal = this.#refusal !== undefined && performance.now() < this.#refusal.until ? this.#refusal.reason : undefined
+    if (this.#client.status !== 'ready') return found('down', this.#lost ?? refusal ?? 'unreachable')
+    if (breaker === 'open') return found('down', this.#failure)
+    if (this.#breaker.isShaken) return found('degraded', this.#failure)
+    if (refusal !== undefined) return found('degraded', refusal)
+    return messages === 'missed' ? found('degraded', this.#subscriber.reason) : found('ok', undefined)
   }
 
   async close (): Promise<void> {
@@ -145,6 +223,19 @@ class BoundedRedis implements TenancyRedis {
       for (const [at, key] of group.entries()) found.set(key, values[at] ?? null)
     }))
     return keys.map(key => found.get(key) ?? null)
+  }
+
+  async #removeFrom (node: Redis, prefix: string): Promise<number> {
+    const glob = `${(this.#prefix + prefix).replace(/[\\*?[\]^-]/g, String.raw`\$&`)}*`
+    let removed = 0
+    let cursor = '0'
+    do {
+      const [next, found] = await this.#send(() => node.scan(cursor, 'MATCH', glob, 'COUNT', 1_000))
+      // The client puts its own prefix before them again.
+      for (const group of slotGroups(found.map(key => key.slice(this.#prefix.length)))) removed += await this.#send(client => client.unlink(...group))
+      cursor = next
+    } while (cursor !== '0')
+    return removed
   }
 
   /**
@@ -216,22 +307,33 @@ class BoundedRedis implements TenancyRedis {
     this.#silent = undefined
   }
 
-  /** What the caller is told of a failure, which the breaker counts unless Redis itself refused the command. */
+  /** The error for the caller of a command that failed. The breaker counts the failure unless Redis answered the command. */
   #failed (error: unknown): unknown {
-    if (isReply(error) && !isOutage(error)) {
+    const judgement = isReply(error) ? judge(error) : 'outage'
+    if (judgement === 'outage') {
+      this.#failure = reasonOf(error)
+      this.#breaker.fail()
+    } else {
       this.#breaker.succeed()
-      return error
     }
-    this.#breaker.fail()
+    if (judgement === 'mistake') return error
+    if (judgement === 'refusal') this.#refusal = { reason: reasonOf(error), until: performance.now() + shownFor }
     return new RedisUnavailableError(undefined, { cause: error })
   }
-}
 
-function isReply (error: unknown): error is Error {
-  return error instanceof Error && error.name === 'ReplyError'
-}
+  #connectionFailed (error: Error): void {
+    this.#lost = reasonOf(error)
+    const reply = isReply(error) ? error : (error as { readonly lastNodeError?: unknown }).lastNodeError
+    if (!isReply(reply) || judge(reply) === 'outage' || this.#logged.has(this.#lost)) return
+    this.#logged.add(this.#lost)
+    const text = 'Redis refuses the login: mend the user name, the password or the rights in the option redis'
+    this.#log.warn({ reason: this.#lost, error: reply.message }, text)
+  }
 
-/** Replies that say "not now" instead of "not so". */
-function isOutage (error: Error): boolean {
-  return /^(?:READONLY|LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS|MISCONF|OOM|BUSY)\b/.test(error.message)
+  /** A new connection may be to another server, and has the rights of a new login. */
+  #connected (): void {
+    this.#lost = undefined
+    this.#refusal = undefined
+    this.#logged.clear()
+  }
 }

@@ -1,4 +1,4 @@
-import { checkOptions } from '@fastify-tenancy/core'
+import { checkOptions, installationProblem } from '@fastify-tenancy/core'
 import type { Cluster, Redis, RedisOptions } from 'ioredis'
 import * as v from 'valibot'
 
@@ -8,16 +8,29 @@ import type { TenancyRedis } from './port.ts'
  * What names a Redis: a URL (`redis://…`, `rediss://…`), an ioredis client or Cluster (used as it is, never closed),
  * ioredis options (Sentinel too), or what {@link openRedis} returned.
  */
-export type RedisSource = string | Redis | Cluster | RedisOptions | TenancyRedis
+export type RedisSource = string | Redis | Cluster | OwnRedisOptions | TenancyRedis
+
+/** ioredis options, with what only we read. */
+export interface OwnRedisOptions extends RedisOptions {
+  /** A `redis://` or `rediss://` URL in the place of `host` and `port`. */
+  readonly url?: string
+  /** The name of the installation that every key and channel carries. */
+  readonly namespace?: string
+}
 
 const message = 'must be a redis:// or rediss:// URL, an ioredis client or Cluster, or ioredis options'
 
 /** The check of a {@link RedisSource}, for the `redis` option of other packages. Options are copied, clients are not. */
 export const redisSchema: v.GenericSchema<unknown, RedisSource> = v.pipe(
   v.custom<RedisSource>(isSource, message),
+  v.check(hasOwnUrl, 'must have a url that is a redis:// or rediss:// URL, where it has one'),
   v.check(hasPlace, 'must have a host that is a non-empty string, a port from 1 to 65535 and a db of 0 or more, where it has them'),
   v.transform(source => isPlain(source) ? copy(source) : source)
 )
+
+/** The check of the `namespace` option of other packages. */
+export const namespaceSchema: v.GenericSchema<string> = v.pipe(
+  v.string('must be 1 to 63 of A-Z, a-z, 0-9, _ and -'), v.check(name => installationProblem(name) === undefined, 'must be 1 to 63 of A-Z, a-z, 0-9, _ and -'))
 
 /**
  * Checks a {@link RedisSource} given outside a larger options object.
@@ -41,6 +54,13 @@ export function isTenancyRedis (source: unknown): source is TenancyRedis {
 function isSource (source: unknown): boolean {
   if (typeof source === 'string') return isRedisUrl(source)
   return isClient(source) || isTenancyRedis(source) || isPlain(source)
+}
+
+// ioredis would ignore it, and connect to the local machine.
+function hasOwnUrl (source: RedisSource): boolean {
+  if (!isPlain(source)) return true
+  const { url } = source as { readonly url?: unknown }
+  return url === undefined || (typeof url === 'string' && isRedisUrl(url))
 }
 
 // What ioredis would take for its default, or try for ever; its other options are its own to check.

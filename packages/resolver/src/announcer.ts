@@ -1,11 +1,15 @@
 import { invalidationChannel, type TenantChange, type TenantRegistry } from '@fastify-tenancy/core'
-import type { TenancyRedis } from '@fastify-tenancy/redis'
+import { publishChange, type TenancyRedis } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
 import type { TenantLookup } from './lookup.ts'
 import type { RedisTier } from './redis-tier.ts'
 
 const message: v.GenericSchema<unknown, TenantChange> = v.object({ id: v.string(), slugs: v.array(v.string()), domains: v.array(v.string()) })
+
+/** Marks that are written later, and after how many milliseconds. */
+const mostUnmarked = 1_000
+const retryAfter = 1_000
 
 /** Tells every process of a change, and hears of those that others made. */
 export class Announcer {
@@ -14,6 +18,10 @@ export class Announcer {
   readonly #redis: TenancyRedis | undefined
   readonly #shared: RedisTier | undefined
   readonly #stops: (() => Promise<void>)[] = []
+  /** Changes whose marks could not be written, by tenant: a process that starts later would take the older records for true. */
+  readonly #unmarked = new Map<string, TenantChange>()
+  #retry: NodeJS.Timeout | undefined
+  #isStopped = false
 
   constructor (lookup: TenantLookup, registry: TenantRegistry, redis: TenancyRedis | undefined, shared: RedisTier | undefined) {
     this.#lookup = lookup
@@ -32,6 +40,9 @@ export class Announcer {
   }
 
   async stop (): Promise<void> {
+    clearTimeout(this.#retry)
+    this.#unmarked.clear()
+    this.#isStopped = true
     await Promise.allSettled(this.#stops.splice(0).map(stop => stop()))
   }
 
@@ -45,7 +56,7 @@ export class Announcer {
     if (this.#shared === undefined) return
     await this.#shared.forget(change)
     this.#lookup.forget(change) // what was read from Redis before the marks were there
-    await this.#redis?.publish(invalidationChannel, JSON.stringify({ id: change.id, slugs: change.slugs, domains: change.domains }))
+    if (this.#redis !== undefined) await publishChange(this.#redis, change)
   }
 
   #hear (text: string): void {
@@ -57,13 +68,32 @@ export class Announcer {
   /** A registry tells every process of writes that went past the suite. Whoever hears of one clears Redis too: doing it twice does no harm. */
   notice (change: TenantChange | 'all'): void {
     if (change === 'all') {
-      this.#shared?.distrust()
       this.#lookup.distrust()
       return
     }
     this.#lookup.forget(change)
-    this.#shared?.forget(change).catch(() => {})
+    this.#mark(change)
   }
+
+  #mark (change: TenantChange): void {
+    this.#shared?.forget(change).catch(() => {
+      const earlier = this.#unmarked.get(change.id)
+      if (this.#isStopped || (earlier === undefined && this.#unmarked.size >= mostUnmarked)) return
+      this.#unmarked.set(change.id, earlier === undefined ? change : merged(earlier, change))
+      this.#retry ??= setTimeout(() => { this.#markAgain() }, retryAfter).unref()
+    })
+  }
+
+  #markAgain (): void {
+    this.#retry = undefined
+    const changes = [...this.#unmarked.values()]
+    this.#unmarked.clear()
+    for (const change of changes) this.#mark(change)
+  }
+}
+
+function merged (one: TenantChange, other: TenantChange): TenantChange {
+  return { id: one.id, slugs: [...new Set([...one.slugs, ...other.slugs])], domains: [...new Set([...one.domains, ...other.domains])] }
 }
 
 function parse (text: string): TenantChange | undefined {

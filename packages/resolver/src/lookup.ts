@@ -78,6 +78,7 @@ export class TenantLookup {
   forget (change: TenantChange): void {
     this.#overtake()
     this.#tiers.local.forget(change)
+    this.#tiers.redis?.receive(change)
     this.#tiers.index?.add(change)
     this.#onChange(change.id)
   }
@@ -86,6 +87,7 @@ export class TenantLookup {
   distrust (): void {
     this.#overtake()
     this.#tiers.local.distrust()
+    this.#tiers.redis?.distrust()
     this.#tiers.index?.distrust()
     this.#onChange()
   }
@@ -146,8 +148,9 @@ export class TenantLookup {
   }
 
   /** The answer of Redis where that is fresh, or else of the registry, remembered unless a change overtook it. */
-  async #answer (key: string, question: Question, shared: RedisAnswer | undefined, isCurrent: () => boolean, lane: Lane, endTurn?: () => Promise<void>): Promise<TenantRecord | undefined> {
+  async #answer (key: string, question: Question, found: RedisAnswer | undefined, isCurrent: () => boolean, lane: Lane, endTurn?: () => Promise<void>): Promise<TenantRecord | undefined> {
     const { local, redis, registry } = this.#tiers
+    const shared = withoutOlder(found, local.peek(key))
     if (shared?.isFresh) {
       if (isCurrent()) local.set(question, shared.tenant as TenantRecord)
       return shared.tenant
@@ -176,4 +179,10 @@ export class TenantLookup {
       if (endTurn !== undefined) void Promise.resolve(stored).then(endTurn).catch(() => {})
     }
   }
+}
+
+/** Clocks of processes may differ by more than they should: of one tenant's records the version tells which is older. */
+function withoutOlder (found: RedisAnswer | undefined, known: TenantRecord | undefined): RedisAnswer | undefined {
+  const isOlder = found?.tenant !== undefined && known?.id === found.tenant.id && found.tenant.version < known.version
+  return found === undefined || !isOlder ? found : { tenant: undefined, isFresh: false, seen: found.seen }
 }

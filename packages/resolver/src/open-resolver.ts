@@ -17,7 +17,7 @@ export interface OpenResolver {
 /** Makes the resolver of checked options; `resolver.start()` has it hear of changes. */
 export function openResolver (options: ResolvedResolverOptions, readHost: HostReader = readDirect): OpenResolver {
   const strategies = new Strategies(options, new HostPatterns(options.hosts), readHost)
-  const redis = options.redis === undefined ? undefined : openRedis(options.redis)
+  const redis = options.redis === undefined ? undefined : openRedis(options.redis, { namespace: options.namespace })
   const resolver = new TenantResolver(options.registry, redis, options.cache, host => strategies.askHost(host))
   return {
     resolver,

@@ -1,5 +1,5 @@
 import { bool, checkOptions, duration, fn, instance, nonEmptyString, oneOf, OptionInvalidError, positiveInteger, reservedSlugs, slugProblem, timeout, type TenantRegistry } from '@fastify-tenancy/core'
-import { redisSchema, type RedisSource } from '@fastify-tenancy/redis'
+import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import type { FastifyRequest } from 'fastify'
 import * as v from 'valibot'
 
@@ -48,6 +48,8 @@ export interface TenantResolverOptions {
   readonly cache?: ResolverCacheOptions
   /** URL, ioredis client, Cluster or options, or what `openRedis()` returned. Without it each process caches for itself. */
   readonly redis?: RedisSource | undefined
+  /** What keys and channels of Redis carry, so that two applications never meet there. Required with `redis`, unless that has one. */
+  readonly namespace?: string | undefined
   /** URL patterns of routes whose `config` you do not own: `'/documentation/*'`. A route's own `config.tenancy` goes first. */
   readonly routes?: { readonly off?: readonly string[], readonly optional?: readonly string[] }
   /** Another name of `request.tenant`. @default { tenant: 'tenant' } */
@@ -96,6 +98,7 @@ export interface ResolvedResolverOptions {
   readonly trustForwardedHost: boolean
   readonly cache: ResolvedResolverCache
   readonly redis: RedisSource | undefined
+  readonly namespace: string | undefined
   readonly routes: { readonly off: readonly string[], readonly optional: readonly string[] }
   readonly decorators: { readonly tenant: string }
 }
@@ -134,6 +137,7 @@ const schema = v.strictObject({
     missesPerAddress: v.optional(v.union([positiveInteger, v.literal('unlimited')], "must be a positive integer or 'unlimited'"), 300)
   }, 'must be an object'), {}),
   redis: v.optional(redisSchema),
+  namespace: v.optional(namespaceSchema),
   routes: v.optional(v.strictObject({ off: v.optional(urlPatterns, []), optional: v.optional(urlPatterns, []) }, 'must be an object'), {}),
   decorators: v.optional(v.strictObject({ tenant: v.optional(nonEmptyString, 'tenant') }, 'must be an object'), {})
 }, 'must be an object')
@@ -165,5 +169,5 @@ export function resolveResolverOptions (given: unknown, name = 'options'): Resol
   const twice = options.routes.off.find(pattern => options.routes.optional.includes(pattern))
   if (twice !== undefined) throw new OptionInvalidError(`${name}.routes names '${twice}' as off and as optional: leave it in one`)
   if (new Set(strategies).size !== strategies.length) throw new OptionInvalidError(`${name}.strategies must name each strategy once`)
-  return Object.freeze({ claim: undefined, createIfMissing: undefined, redis: undefined, ...options, fallback, hosts: Object.freeze(hosts) })
+  return Object.freeze({ claim: undefined, createIfMissing: undefined, redis: undefined, namespace: undefined, ...options, fallback, hosts: Object.freeze(hosts) })
 }

@@ -1,4 +1,5 @@
 import { currentScope, OptionInvalidError, RequestTenancy, runInScope } from '@fastify-tenancy/core'
+import { assertNamespaced } from '@fastify-tenancy/redis'
 import type { FastifyError, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 
@@ -19,6 +20,7 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
   if (app.hasDecorator('tenantResolver')) throw new OptionInvalidError('the tenant resolver is registered twice: register it once, for the whole application')
   refuseEarlierRoutes(app)
   const options = resolveResolverOptions(given)
+  assertNamespaced(options)
   const { resolver, strategies, close } = openResolver(options, options.trustForwardedHost ? readForwarded(app) : readDirect)
   const admission = new Admission(resolver, strategies, options)
   const detached = new DetachedScopes(resolver.watch, resolver.prolonged)

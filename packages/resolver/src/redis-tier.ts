@@ -1,19 +1,16 @@
 import { createTenant, lookupKey, tenantStatuses, isolations, type TenantChange, type TenantRecord } from '@fastify-tenancy/core'
-import { defineScript, type TenancyRedis } from '@fastify-tenancy/redis'
-import { randomBytes } from 'node:crypto'
+import { defineScript, isMark, markChange, type TenancyRedis } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
 import type { ResolvedResolverCache } from './options.ts'
 import { answers, type Question } from './question.ts'
+import { ReceivedChanges } from './received-changes.ts'
 
 /** Counts up when the form of a record changes: a process of another version drops it and asks the registry. */
 const version = 2
 
 /** By how much the clocks of processes may differ, in milliseconds. */
 const skew = 2_000
-
-/** How long a change keeps older reads from being written back, in milliseconds: longer than any look-up may take. */
-const changeLife = 60_000
 
 const date = v.pipe(v.string(), v.isoTimestamp(), v.transform(text => new Date(text)))
 
@@ -65,12 +62,14 @@ export class RedisTier {
   readonly #options: ResolvedResolverCache
   /** Records that were read from the registry before this are not fresh: it may have changed since, without a word. */
   #trustedFrom = 0
+  readonly #received: ReceivedChanges
   /** Records that were not what they should be, and so were dropped. */
   dropped = 0
 
   constructor (redis: TenancyRedis, options: ResolvedResolverCache) {
     this.#redis = redis
     this.#options = options
+    this.#received = new ReceivedChanges(options.max, lifeOf(options))
   }
 
   /** `GET tenancy:<kind>:{<value>}`. */
@@ -79,7 +78,9 @@ export class RedisTier {
     if (seen === '' || isMark(seen)) return { tenant: undefined, isFresh: false, seen }
     const record = read(seen, question)
     if (record === undefined) this.dropped++
-    return { tenant: record?.tenant, isFresh: record !== undefined && record.freshUntil > Date.now() && record.readAt >= this.#trustedFrom, seen }
+    // Neither fresh, nor for an outage: this process has received a change since.
+    if (record === undefined || this.#received.isAfter(record.readAt, question)) return { tenant: undefined, isFresh: false, seen }
+    return { tenant: record.tenant, isFresh: record.freshUntil > Date.now() && record.readAt >= this.#trustedFrom, seen }
   }
 
   /**
@@ -88,10 +89,10 @@ export class RedisTier {
    * @param readAt when the registry was asked.
    */
   async set (question: Question, tenant: TenantRecord, seen: string, readAt: number): Promise<void> {
-    const { ttl, staleIfError, jitter } = this.#options
+    const { ttl, jitter } = this.#options
     const freshUntil = Date.now() + ttl * (1 - jitter * Math.random())
     const text = JSON.stringify({ v: version, kind: question.kind, value: question.value, readAt, freshUntil, tenant })
-    await this.#redis.run(store, [keyOf(question)], [seen, text, Math.ceil(Math.max(ttl, staleIfError))])
+    await this.#redis.run(store, [keyOf(question)], [seen, text, Math.ceil(lifeOf(this.#options))])
   }
 
   /** Has every record asked for again: the registry may have changed without anybody's hearing of it. What is there stays for an outage. */
@@ -99,27 +100,23 @@ export class RedisTier {
     this.#trustedFrom = Date.now() + skew
   }
 
+  /** Has no record of a tenant believed that is older than a change which this process has just received. */
+  receive (change: TenantChange): void {
+    this.#received.add(change)
+  }
+
   /** Puts a mark in the place of each record of a tenant: `SET … PX 60000`. */
   async forget (change: TenantChange): Promise<void> {
-    const questions: Question[] = [
-      { kind: 'id', value: change.id },
-      ...change.slugs.map(value => ({ kind: 'slug', value } as const)),
-      ...change.domains.map(value => ({ kind: 'domain', value } as const))
-    ]
-    await Promise.all(questions.map(question => this.#redis.set(keyOf(question), newMark(), changeLife)))
+    await markChange(this.#redis, change)
   }
+}
+
+function lifeOf ({ ttl, staleIfError }: ResolvedResolverCache): number {
+  return Math.max(ttl, staleIfError)
 }
 
 function keyOf ({ kind, value }: Question): string {
   return lookupKey(kind, value)
-}
-
-function newMark (): string {
-  return `-${randomBytes(8).toString('base64url')}`
-}
-
-function isMark (text: string): boolean {
-  return text.startsWith('-')
 }
 
 function read (text: string, question: Question): { tenant: TenantRecord, readAt: number, freshUntil: number } | undefined {

@@ -1,5 +1,5 @@
 export { inCatalog, named, runChecks, toFinding, type Check, type Family, type Finding, type FindingLevel, type FindingRow } from './finding.ts'
-export { checkInput, type DoctorInput } from './input.ts'
+export { checkInput, type DoctorInput, type DoctorLogins } from './input.ts'
 export { loginChecks } from './login.ts'
 export { given, prelude } from './prelude.ts'
 export { privilegeChecks } from './privileges.ts'

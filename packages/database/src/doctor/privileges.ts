@@ -25,7 +25,9 @@ export const privilegeChecks: Family = {
     D416: { level: 'info', meaning: 'contexts are not signed, so that injected SQL can name another tenant' },
     D417: { level: 'info', meaning: 'functions that run a text as a query make one injected expression as good as a statement' },
     D418: { level: 'info', meaning: 'injected SQL can end the statements and connections of other tenants' },
-    D419: { level: 'info', meaning: 'large objects belong to the role that all tenants share, and no policy binds them' }
+    D419: { level: 'info', meaning: 'large objects belong to the role that all tenants share, and no policy binds them' },
+    D420: { level: 'warning', meaning: 'MAINTAIN lets a tenant lock the table against all others, and rebuild it' },
+    D421: { level: 'warning', meaning: 'the registry has a login of its own, and SQL of tenants can still look tenants up by their names' }
   },
   text: `${prelude}
 faults as (
@@ -36,12 +38,13 @@ faults as (
     when privilege = 'TRUNCATE' then 'D402'
     when privilege = 'REFERENCES' then 'D403'
     when privilege = 'TRIGGER' then 'D404'
+    when privilege = 'MAINTAIN' then 'D420'
     when privilege not in (${reading}) then null
     when relkind not in ('r', 'p') then null
     when list in ('none', 'global') then 'D405'
     when list = 'partition' then 'D407'
     when list = 'shared' and privilege <> 'SELECT' then 'D406'
-    when g.grantee = 'public' or g.grantee = quote_ident(o->>'login') then 'D401' end as id
+    when g.grantee in ('public', quote_ident(o->>'login'), quote_ident(o->>'rolesLogin')) then 'D401' end as id
   from grants g, input
 ),
 defaults as (
@@ -86,6 +89,11 @@ select case privilege when 'CREATE' then 'D414' else 'D415' end, ${named('pg_dat
 from databases, input where privilege in ('CREATE', 'TEMPORARY') group by oid, datname, privilege, o
 union all
 select 'D416', 'options.rls.secret', '-- give rls.secret, then run tenancy init and tenancy protect' from input where not (o->>'signed')::bool and exists (select from listed where list = 'tenant')
+union all
+select 'D421', ${named('pg_proc', 'p.oid')}, format('revoke execute on function %s from %s', p.oid::regprocedure, string_agg(distinct reach.name, ', '))
+from input cross join pg_proc p cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a join reach on reach.oid = a.grantee
+where p.pronamespace = to_regnamespace('tenancy')::oid and p.proname in ('tenant_by_slug', 'tenant_by_domain', 'tenant_by_id')
+  and o->>'registryLogin' is not null and reach.name <> quote_ident(o->>'registryLogin') group by p.oid
 union all
 select id, 'functions of database ' || quote_ident(current_database()), format('revoke execute on function %s from %s', string_agg(distinct 'pg_catalog.' || oid::regprocedure, ', '), string_agg(distinct grantee, ', '))
   || case id when 'D418' then format('; grant execute on function %s to %I', string_agg(distinct 'pg_catalog.' || oid::regprocedure, ', '), o->>'owner') else '' end

@@ -1,6 +1,5 @@
-import { versionOf } from '../setup/init.ts'
+import { newestVersion, versionOf } from '../setup/init.ts'
 import type { SqlClient } from '../setup/sql-client.ts'
-import { sqlFiles } from '../setup/sql.generated.ts'
 import type { Check, FindingRow } from './finding.ts'
 
 export const setupChecks: Readonly<Record<string, Check>> = {
@@ -11,7 +10,7 @@ export const setupChecks: Readonly<Record<string, Check>> = {
 export async function checkSetup (client: SqlClient): Promise<FindingRow | undefined> {
   const { rows: [row] } = await client.query<{ comment: string | null }>('select pg_catalog.obj_description(pg_catalog.to_regnamespace(\'tenancy\')::oid, \'pg_namespace\') as comment')
   const version = versionOf(row?.comment ?? '')
-  if (version !== undefined && version >= sqlFiles.length) return undefined
-  const says = version === undefined ? 'the database is not initialised' : `the database was initialised by an older version (${version} of ${sqlFiles.length})`
+  if (version !== undefined && version >= newestVersion) return undefined
+  const says = version === undefined ? 'the database is not initialised' : `the database was initialised by an older version (${version} of ${newestVersion})`
   return { id: 'D604', object: 'schema tenancy', fix: '-- tenancy init', says }
 }

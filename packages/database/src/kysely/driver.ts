@@ -25,6 +25,8 @@ export interface TenantDriverSettings {
   acquire (): Promise<Lease>
   /** What is sent for a compiled query; throws where it may not run here. @default its own text and parameters */
   statementOf? (query: CompiledQuery): Query
+  /** Whether a compiled query is proved to change and read nothing of its session. @default none is */
+  readonly isHarmless?: ((query: CompiledQuery) => boolean) | undefined
 }
 
 /** Kysely's driver for one scope: every connection it borrows speaks for the scope's tenant, and none outlives the scope. */
@@ -124,6 +126,9 @@ export class TenantDriver implements Driver {
   }
 }
 
+/** How many connections of a pool may turn out unfit before a statement gives up. */
+const maxMoves = 20
+
 /** One borrowed connection, as Kysely sees it. */
 export class TenantConnection implements DatabaseConnection {
   lease: Lease
@@ -188,8 +193,8 @@ export class TenantConnection implements DatabaseConnection {
   }
 
   /** Sends `savepoint` or the like. */
-  async control (text: string): Promise<void> {
-    await this.#logged(text, () => this.lease.control(text))
+  async control (...texts: readonly string[]): Promise<void> {
+    await this.#logged(texts.join('; '), () => this.#onAnother(() => this.lease.control(...texts)))
   }
 
   // Kysely logs what runs through executeQuery.
@@ -208,32 +213,42 @@ export class TenantConnection implements DatabaseConnection {
   }
 
   #statementOf (query: CompiledQuery): Query {
-    const { statementOf } = this.#settings
-    return statementOf === undefined ? { text: query.sql, values: query.parameters } : statementOf(query)
+    const { statementOf, isHarmless } = this.#settings
+    if (statementOf === undefined) return { text: query.sql, values: query.parameters, isHarmless: isHarmless?.(query) === true }
+    const statement = statementOf(query)
+    return isHarmless === undefined ? statement : { text: statement.text, values: statement.values, isHarmless: isHarmless(query) }
   }
 
-  async #run (statement: Query): Promise<Reply> {
-    try {
-      return await this.lease.run(statement)
-    } catch (error) {
-      await this.#moveFrom(error)
-      return this.lease.run(statement)
-    }
+  #run (statement: Query): Promise<Reply> {
+    return this.#onAnother(() => this.lease.run(statement))
   }
 
   async * #portions (statement: Query, size: number): AsyncIterableIterator<unknown[]> {
-    try {
-      yield * this.lease.stream(statement, size)
-    } catch (error) {
-      await this.#moveFrom(error)
-      // Nobody had looked at the statement, so that no portion of it has come.
-      yield * this.lease.stream(statement, size)
+    for (let moves = 0; ; moves++) {
+      try {
+        yield * this.lease.stream(statement, size)
+        return
+      } catch (error) {
+        // The statement did not run, so no portion of it has come.
+        await this.#moveFrom(error, moves)
+      }
     }
   }
 
-  // Once: the pool may hold a connection whose end has not been noticed, and then another that is alive.
-  async #moveFrom (error: unknown): Promise<void> {
-    if (!isUntouched(error)) throw error
+  /** Runs `work`, and repeats it on another connection while the one at hand cannot serve it. */
+  async #onAnother<T> (work: () => Promise<T>): Promise<T> {
+    for (let moves = 0; ; moves++) {
+      try {
+        return await work()
+      } catch (error) {
+        await this.#moveFrom(error, moves)
+      }
+    }
+  }
+
+  // Each move closes a connection of the pool, so a few moves meet a new one.
+  async #moveFrom (error: unknown, moves: number): Promise<void> {
+    if (!isUntouched(error) || moves === maxMoves) throw error
     this.lease = await this.#replace(this.lease)
   }
 

@@ -164,8 +164,7 @@ export class UnitOfWork {
   }
 
   async #undo (inner: Inner, connection: TenantConnection): Promise<void> {
-    await connection.control(`rollback to savepoint ${inner.name}`)
-    await connection.control(`release savepoint ${inner.name}`)
+    await connection.control(`rollback to savepoint ${inner.name}`, `release savepoint ${inner.name}`)
     if (inner.hasOthers) this.#lost = new QueryRefusedError(lostWrites)
   }
 

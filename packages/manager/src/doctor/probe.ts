@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto'
 
 import { tenantRole } from '@fastify-tenancy/core'
-import { quoteName, resolveTenantUrl, rolesOf, schemaOf, type ResolvedTables, type SqlClient } from '@fastify-tenancy/database'
+import { GuardedClient, quoteName, resolveTenantUrl, rolesOf, schemaOf, type ResolvedTables, type SqlClient } from '@fastify-tenancy/database'
 import { toFinding, type Finding, type FindingRow } from '@fastify-tenancy/database/doctor'
-import pg from 'pg'
 
 import type { ManagerContext } from '../context.ts'
 import { Attacker, plain } from './attacker.ts'
@@ -40,7 +39,7 @@ async function connected ({ shards }: ManagerContext, { client, shard }: ProbeIn
   if (shards.get(shard) === url || (typeof url === 'string' && url.startsWith('pglite:'))) return work(client)
   const source = typeof url === 'string' ? url : url.options.connectionString
   if (source === undefined) return work(client)
-  const own = new pg.Client({ connectionString: source, application_name: 'tenancy doctor' })
+  const own = new GuardedClient({ connectionString: source, application_name: 'tenancy doctor' })
   own.on('error', () => {})
   try {
     await own.connect()
@@ -117,7 +116,7 @@ async function tryDatabases ({ registry, options: { database: { tenants: setting
 }
 
 async function enterDatabase (login: URL, { pathname, host }: URL): Promise<FindingRow[]> {
-  const client = new pg.Client({ connectionString: Object.assign(login, { pathname, host }).href })
+  const client = new GuardedClient({ connectionString: Object.assign(login, { pathname, host }).href })
   client.on('error', () => {})
   try {
     await client.connect()

@@ -1,5 +1,5 @@
 import { tenantConflict, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
-import { inTransaction, type SqlClient } from '@fastify-tenancy/database'
+import { inTransaction, sqlState, type SqlClient } from '@fastify-tenancy/database'
 import { randomBytes } from 'node:crypto'
 import { domainToASCII } from 'node:url'
 
@@ -7,6 +7,7 @@ import type { ManagerContext } from '../context.ts'
 import { audit } from '../lifecycle/audit.ts'
 import { findTenant } from '../lifecycle/find.ts'
 import { assertStatus } from '../lifecycle/state.ts'
+import { tellDomain } from '../lifecycle/tell.ts'
 import { withClient } from '../shard-pools.ts'
 import { askProof, recordName } from './dns.ts'
 import { DomainUnverifiedError } from './errors.ts'
@@ -48,8 +49,8 @@ export class Domains {
    * Claims a domain for a tenant. Nothing leads there before {@link verify} has seen the record that the answer names.
    * Again answers the same.
    *
-   * @throws FST_TENANCY_TENANT_CONFLICT for a name at or below the application's own, an IP address, a public suffix, and
-   * what another tenant has proved
+   * @throws FST_TENANCY_TENANT_CONFLICT for a name at or below the application's own, an IP address, a public suffix,
+   * what another tenant has proved, and the 101st domain of a tenant
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async add (ref: TenantRef, given: string): Promise<TenantDomain & { readonly record: DomainRecord }> {
@@ -57,7 +58,7 @@ export class Domains {
     const { id } = await this.#tenant(ref)
     return this.#write(async client => {
       if (await isTaken(client, id, domain)) throw tenantConflict('the domain is taken')
-      const { isNew, token } = await insertClaim(client, id, domain, randomBytes(24).toString('base64url'))
+      const { isNew, token } = await insertClaim(client, id, domain, randomBytes(24).toString('base64url')).catch(refuseTooMany)
       if (isNew) await audit(client, id, 'domain.add', { domain })
       return { ...await this.#read(client, id, domain), record: recordOf(domain, token) }
     })
@@ -80,12 +81,14 @@ export class Domains {
       if (proof === 'unanswered') throw new DomainUnverifiedError(`the DNS did not answer for ${recordName(domain)}: try again later`)
       if (proof === 'missing') throw new DomainUnverifiedError(`the DNS shows no TXT record ${recordName(domain)} of the value ${token}: add it, and try again when it is published`)
     }
-    return this.#write(async client => {
+    const verified = await this.#write(async client => {
       const { status } = await this.#find(client, id, domain)
       await markVerified(client, id, domain)
       if (status !== 'verified') await audit(client, id, 'domain.verify', { domain })
       return this.#read(client, id, domain)
     })
+    await tellDomain(this.#context, id, domain)
+    return verified
   }
 
   /**
@@ -101,6 +104,7 @@ export class Domains {
     await this.#write(async client => {
       if (await deleteDomain(client, id, domain)) await audit(client, id, 'domain.remove', { domain })
     })
+    await tellDomain(this.#context, id, domain)
   }
 
   /** The domains of one tenant, or of all, by name; claims and those that lapsed, too. */
@@ -136,6 +140,11 @@ export class Domains {
   async #read (client: SqlClient, tenant: string, domain: string): Promise<TenantDomain> {
     return toPublic(await this.#find(client, tenant, domain))
   }
+}
+
+function refuseTooMany (error: unknown): never {
+  if (sqlState(error) === '23514' && (error as { constraint?: unknown }).constraint === 'domains_bound') throw tenantConflict('the tenant has 100 domains, claims included, which is the most: remove one first')
+  throw error
 }
 
 function toPublic ({ token, ...rest }: StoredDomain): TenantDomain {

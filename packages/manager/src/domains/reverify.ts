@@ -3,6 +3,7 @@ import { inTransaction } from '@fastify-tenancy/database'
 
 import type { ManagerContext } from '../context.ts'
 import { audit } from '../lifecycle/audit.ts'
+import { tellDomain } from '../lifecycle/tell.ts'
 import { withClient } from '../shard-pools.ts'
 import { askProof, type Proof } from './dns.ts'
 import { markLapsed, markMissed, markSeen, markVerified, readDomains, type StoredDomain } from './store.ts'
@@ -39,8 +40,13 @@ export async function reverifyDomains (context: ManagerContext): Promise<readonl
   return checks
 }
 
-async function apply ({ options: { domains: { misses } }, shards }: ManagerContext, { tenant, domain, status }: StoredDomain, proof: Proof): Promise<DomainCheck['state']> {
-  if (proof === 'unanswered') return 'unanswered'
+async function apply (context: ManagerContext, stored: StoredDomain, proof: Proof): Promise<DomainCheck['state']> {
+  const state = proof === 'unanswered' ? proof : await write(context, stored, proof)
+  if (state === 'restored' || state === 'lapsed') await tellDomain(context, stored.tenant, stored.domain)
+  return state
+}
+
+async function write ({ options: { domains: { misses } }, shards }: ManagerContext, { tenant, domain, status }: StoredDomain, proof: Exclude<Proof, 'unanswered'>): Promise<DomainCheck['state']> {
   return withClient(shards.get('default'), client => inTransaction(client, async () => {
     if (proof === 'shown' && status === 'verified') {
       await markSeen(client, tenant, domain)

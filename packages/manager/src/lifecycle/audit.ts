@@ -3,6 +3,7 @@ import { inTransaction, postgresRegistry, type SqlClient } from '@fastify-tenanc
 
 import type { ManagerContext } from '../context.ts'
 import { withClient } from '../shard-pools.ts'
+import { tellChange } from './tell.ts'
 
 /** Writes down what was done to a tenant; the login is the actor. Never a secret. */
 export async function audit (client: SqlClient, tenant: string, action: string, details: object = {}): Promise<void> {
@@ -10,16 +11,18 @@ export async function audit (client: SqlClient, tenant: string, action: string, 
 }
 
 /**
- * Changes a tenant's record if it is still as it was read, and writes that down, both or neither.
+ * Changes a tenant's record if it is still as it was read, and writes that down, both or neither. Then every process is told.
  *
  * @param also more to write in the same transaction
  * @throws FST_TENANCY_TENANT_CONFLICT when somebody else has changed it since
  */
-export async function changeTenant ({ shards }: ManagerContext, { id, version }: TenantRecord, changes: TenantChanges, action: string, details: object = {}, also?: (client: SqlClient) => Promise<unknown>): Promise<TenantRecord> {
-  return withClient(shards.get('default'), client => inTransaction(client, async () => {
-    const tenant = await postgresRegistry(client).update(id, version, changes)
-    await audit(client, id, action, details)
+export async function changeTenant (context: ManagerContext, old: TenantRecord, changes: TenantChanges, action: string, details: object = {}, also?: (client: SqlClient) => Promise<unknown>): Promise<TenantRecord> {
+  const changed = await withClient(context.shards.get('default'), client => inTransaction(client, async () => {
+    const tenant = await postgresRegistry(client).update(old.id, old.version, changes)
+    await audit(client, old.id, action, details)
     await also?.(client)
     return tenant
   }))
+  await tellChange(context, old, changed)
+  return changed
 }

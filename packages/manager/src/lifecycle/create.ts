@@ -12,6 +12,7 @@ import { resolveCreateInput } from './input.ts'
 import { abandonOperation, openOperation } from './journal.ts'
 import { slugLock } from './locks.ts'
 import { runSteps, type Step } from './run-steps.ts'
+import { tellChange } from './tell.ts'
 import { userSteps } from './user-steps.ts'
 
 /** What {@link Manager.create} makes a tenant from. */
@@ -91,9 +92,10 @@ async function leftOver ({ registry, shards }: ManagerContext, { id, slug, isola
   return operation?.kind === 'create' ? old : undefined
 }
 
-export async function insertTenant ({ options, shards }: ManagerContext, input: ResolvedCreateInput, status: 'active' | 'provisioning'): Promise<TenantRecord> {
+export async function insertTenant (context: ManagerContext, input: ResolvedCreateInput, status: 'active' | 'provisioning'): Promise<TenantRecord> {
+  const { options, shards } = context
   const { id = randomUUID(), slug, isolation, shard, database, name, plan, settings, domains } = input
-  return withClient(shards.get('default'), async client => {
+  const inserted = await withClient(shards.get('default'), async client => {
     // An id is a value of every tenant column, so the columns' types have a say.
     const idTypes = await tenantColumnTypes(client, options.tables)
     return inTransaction(client, async () => {
@@ -117,6 +119,9 @@ export async function insertTenant ({ options, shards }: ManagerContext, input: 
       return tenant
     })
   })
+  // A process may remember that the name is nobody's.
+  await tellChange(context, inserted)
+  return inserted
 }
 
 async function forget ({ shards }: ManagerContext, id: string): Promise<void> {

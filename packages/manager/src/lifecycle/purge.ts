@@ -1,4 +1,4 @@
-import { tenantConflict, tenantIdentifier, tenantKey, tenantRole, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { tenantConflict, tenantIdentifier, tenantKey, tenantKeyPrefix, tenantRole, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
 import { schemaOf, type SqlClient } from '@fastify-tenancy/database'
 
 import type { ManagerContext } from '../context.ts'
@@ -14,6 +14,7 @@ import { openOperation } from './journal.ts'
 import { removeData, removeGlobalRows, removeRole } from './remove-home.ts'
 import { runSteps, type Step } from './run-steps.ts'
 import { assertStatus } from './state.ts'
+import { tellChange } from './tell.ts'
 import { userSteps } from './user-steps.ts'
 
 /** What a purge removed. */
@@ -95,10 +96,13 @@ async function wait ({ options: { waitTimeout: timeout }, shards }: ManagerConte
   if (isolation !== 'database') await waitForOlder(shards.get(placement.shard), { timeout })
 }
 
-/** The cache's epoch, without which every value is a miss, and the counts of the limits. The rest ends by itself: an id is never given again. */
-async function removeKeys ({ redis }: ManagerContext, { id }: TenantRecord): Promise<void> {
+/** First the cache's epoch, without which no value is found; then every key of the tenant, and every process' record of it. */
+async function removeKeys (context: ManagerContext, tenant: TenantRecord): Promise<void> {
+  const redis = await context.redis.get()
   await redis?.ready()
-  await redis?.del(tenantKey(id, 'cache-epoch'), tenantKey(id, 'limit', 'minute'), tenantKey(id, 'limit', 'second'), tenantKey(id, 'limit-client'))
+  await redis?.del(tenantKey(tenant.id, 'cache-epoch'))
+  await redis?.removeAll(tenantKeyPrefix(tenant.id))
+  await tellChange(context, tenant)
 }
 
 /** Proves that nothing is left. */

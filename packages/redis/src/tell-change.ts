@@ -1,0 +1,39 @@
+import { invalidationChannel, lookupKey, type TenantChange } from '@fastify-tenancy/core'
+import { randomBytes } from 'node:crypto'
+
+import type { TenancyRedis } from './port.ts'
+
+/** How long a mark keeps older reads from being written back, in milliseconds: longer than any look-up may take. */
+const markLife = 60_000
+
+/**
+ * Puts a mark in the place of each record of a tenant: `SET … PX 60000`. A look-up that began before cannot be stored over it.
+ *
+ * @throws FST_TENANCY_REDIS_UNAVAILABLE
+ */
+export async function markChange (redis: TenancyRedis, { id, slugs, domains }: TenantChange): Promise<void> {
+  const keys = [
+    lookupKey('id', id),
+    ...slugs.map(slug => lookupKey('slug', slug)),
+    ...domains.map(domain => lookupKey('domain', domain))
+  ]
+  await Promise.all(keys.map(key => redis.set(key, newMark(), markLife)))
+}
+
+/**
+ * Tells every process of a change that has been marked: `PUBLISH tenancy:<installation>:invalidate`.
+ *
+ * @throws FST_TENANCY_REDIS_UNAVAILABLE
+ */
+export async function publishChange (redis: TenancyRedis, { id, slugs, domains }: TenantChange): Promise<void> {
+  await redis.publish(invalidationChannel, JSON.stringify({ id, slugs, domains }))
+}
+
+/** Whether Redis holds a mark in the place of a record. */
+export function isMark (text: string): boolean {
+  return text.startsWith('-')
+}
+
+function newMark (): string {
+  return `-${randomBytes(8).toString('base64url')}`
+}
