@@ -34,8 +34,8 @@ t.test('database.log reports begin, commit, rollback and savepoints', async t =>
   const lines: string[] = []
   const log = ({ level, query }: LogEvent): void => { lines.push(`${level} ${query.sql.split(' ').slice(0, 3).join(' ')}`) }
   const { db } = handle(t, await open(t, on, { log }), 'acme')
-  await db.transaction().setIsolationLevel('serializable').execute(async trx => { await trx.insertInto('notes').values({ body: 'one' }).execute() })
-  t.same(lines.splice(0), ['query begin isolation level', 'query insert into "notes"', 'query commit'])
+  await db.transaction().execute(async trx => { await trx.insertInto('notes').values({ body: 'one' }).execute() })
+  t.same(lines.splice(0), ['query begin', 'query insert into "notes"', 'query commit'])
   const trx = await db.startTransaction().execute()
   await (await trx.savepoint('here').execute()).rollbackToSavepoint('here').execute()
   await trx.rollback().execute()
@@ -60,7 +60,7 @@ t.test('database.log reports the transaction of a request, and those inside it',
   for (const url of ['/', '/fails']) await app.inject({ url, headers: { host: 'acme.example.com' } })
   t.same(lines, [
     'query begin', 'query savepoint tenancy_1', 'query select "id" from', 'query release savepoint tenancy_1',
-    'query savepoint tenancy_2', 'query rollback to savepoint', 'query release savepoint tenancy_2', 'query commit',
+    'query savepoint tenancy_2', 'query rollback to savepoint', 'query commit',
     'query begin', 'query select "id" from', 'query rollback'
   ])
 })

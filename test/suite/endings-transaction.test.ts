@@ -120,7 +120,7 @@ t.test('END-04 what another statement wrote while an inner transaction was open 
     }).catch(() => {})
     return 'fine'
   })
-  t.match(await send(), { status: 500, body: /wrote through its handle/ })
+  t.match(await send(), { status: 500, body: /FST_TENANCY_QUERY_REFUSED/ })
   t.same(await bodies(), [])
 })
 
@@ -211,7 +211,7 @@ t.test('END-03 a reply that streams the transaction’s own rows: few are sent, 
   })
   t.match(await send(), { status: 200, body: 'written' })
   await on.admin("insert into notes (tenant_id, id, body) select 'id-acme', n, 'many' from generate_series(100, 900) n")
-  t.match(await send(), { status: 500, body: /Read all rows before you reply/ })
+  t.match(await send(), { status: 500, body: /FST_TENANCY_SCOPE_CLOSED/ })
   t.equal((await bodies()).filter(body => body === 'written').length, 1)
   t.equal((await app.inject({ url: '/', headers: { host: 'acme.example.com' } })).statusCode, 500, 'the pool of one connection serves on')
 })

@@ -5,8 +5,8 @@ import { ServerResponse, validateHeaderName, validateHeaderValue, type OutgoingH
 export type Head = readonly [status: number, ...rest: readonly unknown[]]
 
 /**
- * Throws what `writeHead` of this response would throw, and sends nothing: a header with a line break must be an error
- * before the transaction is committed.
+ * Throws what `writeHead` of this response would throw, and sends nothing: a header with a line break must
+ * be an error before the transaction is committed.
  */
 export function rehearseHead (raw: FastifyReply['raw'], head: Head): void {
   if (!(raw instanceof ServerResponse)) {
@@ -33,5 +33,8 @@ function validate (name: string, value: OutgoingHttpHeaders[string]): void {
 }
 
 // HTTP/2 takes one value of these: https://nodejs.org/api/http2.html#headers-object
-const single = new Set(['access-control-allow-credentials', 'access-control-max-age', 'age', 'content-encoding', 'content-language', 'content-length', 'content-location',
-  'content-md5', 'content-range', 'content-type', 'date', 'etag', 'expires', 'last-modified', 'location', 'retry-after', 'strict-transport-security', 'x-content-type-options'])
+const single = new Set([
+  'access-control-allow-credentials', 'access-control-max-age', 'age', 'content-encoding', 'content-language',
+  'content-length', 'content-location', 'content-md5', 'content-range', 'content-type', 'date', 'etag', 'expires',
+  'last-modified', 'location', 'retry-after', 'strict-transport-security', 'x-content-type-options'
+])

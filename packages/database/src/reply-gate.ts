@@ -12,19 +12,22 @@ type Call = readonly ['write' | 'end' | 'flushHeaders', readonly unknown[]]
 type Replaced = 'writeHead' | 'write' | 'end' | 'flushHeaders' | 'destroy'
 
 /**
- * Stands between Fastify and the response of a request that is one transaction. The first byte that is to leave ends
- * the transaction: everything that can still change the reply has run by then. It waits here, with all that follows it.
- * If the commit fails, nothing has left, and Fastify answers with that error.
+ * Stands between Fastify and the response of a request that is one transaction. The first byte that is to
+ * leave ends the transaction: everything that can still change the reply has run by then. It waits here,
+ * with all that follows it. If the commit fails, nothing has left, and Fastify answers with that error.
  *
- * The methods are replaced on the response itself: a hook, in whichever order, comes before Fastify's own checks of
- * status, headers and payload. See DECISIONS.md.
+ * The methods are replaced on the response itself: a hook, in whichever order, comes before Fastify's own
+ * checks of status, headers and payload. See DECISIONS.md.
  */
 export class ReplyGate {
   readonly #reply: FastifyReply
   readonly #raw: Raw
   readonly #unit: UnitOfWork
   readonly #own: Readonly<Record<Replaced, (...args: readonly never[]) => unknown>>
-  /** `waiting` for the first byte; `held` until this turn's code has run; `settling` while the transaction ends. */
+  /**
+   * `waiting` for the first byte; `held` until this turn's code has run; `settling` while the transaction
+   * ends.
+   */
   #state: 'waiting' | 'held' | 'settling' | 'open' = 'waiting'
   #head: Head | undefined
   #calls: Call[] = []
@@ -39,8 +42,8 @@ export class ReplyGate {
     this.#reply = reply
     this.#raw = raw
     this.#unit = unit
-    this.#own = { writeHead: raw.writeHead, write: raw.write, end: raw.end, flushHeaders: raw.flushHeaders, destroy: raw.destroy }
-    const { setHeader } = raw
+    const { writeHead, write, end, flushHeaders, destroy, setHeader } = raw
+    this.#own = { writeHead, write, end, flushHeaders, destroy }
     const sent = getterOf(raw, 'headersSent')
     const ended = getterOf(raw, 'writableEnded')
     Object.defineProperties(raw, {
@@ -57,9 +60,10 @@ export class ReplyGate {
         return raw
       })
     })
-    raw.once('pipe', (source: Source) => {
+    raw.on('pipe', (source: Source) => {
       this.#source = source
-      finished(source, { writable: false }, () => { this.#isSourceOver = true })
+      this.#isSourceOver = false
+      finished(source, { writable: false }, () => { this.#isSourceOver ||= this.#source === source })
     })
   }
 
@@ -79,7 +83,7 @@ export class ReplyGate {
 
   #writeHead (head: Head): unknown {
     if (this.#isPassing()) return this.#call('writeHead', head)
-    if (this.#isPromised) throw Object.assign(new Error('Cannot write headers after they are sent to the client'), { code: 'ERR_HTTP_HEADERS_SENT' })
+    if (this.#isPromised) throw headersSent()
     rehearseHead(this.#raw, head)
     this.#head = head
     return this.#raw
@@ -91,7 +95,8 @@ export class ReplyGate {
     this.#isEnded ||= call[0] === 'end'
     if (this.#state === 'waiting') {
       this.#state = 'held'
-      // Behind the code that is running: what throws after the first write, as a trailer can, is an error in time.
+      // Behind the code that is running: what throws after the first write, as a trailer can, is an error
+      // in time.
       queueMicrotask(() => { if (this.#state === 'held') void this.#settle() })
     }
     return call[0] === 'end' ? this.#raw : false
@@ -103,14 +108,17 @@ export class ReplyGate {
     return this.#raw
   }
 
-  // No event may come for long, and the client waits for the head. Fastify copies the headers of a stream to the response
-  // one by one, and then begins to read it.
+  // No event may come for long, and the client waits for the head. Fastify copies the headers of a stream
+  // to the response one by one, and then begins to read it.
   #beginEvents (): void {
     if (this.#state !== 'waiting' || this.#raw.destroyed) return
     if (Object.keys(this.#reply.getHeaders()).every(name => this.#raw.hasHeader(name))) this.#send(['flushHeaders', []])
   }
 
-  /** Whether nothing is in the way of a call: the transaction has ended, was never begun, or is not this reply's. */
+  /**
+   * Whether nothing is in the way of a call: the transaction has ended, was never begun, or is not this
+   * reply's.
+   */
   #isPassing (): boolean {
     if (this.#state !== 'waiting') return this.#state === 'open'
     // A hijacked reply is not Fastify's, and its transaction is rolled back with the scope.
@@ -147,7 +155,8 @@ export class ReplyGate {
       if (this.#head !== undefined) this.#call('writeHead', this.#head)
       let isFree = true
       for (const [name, args] of this.#calls.splice(0)) isFree = this.#call(name, args) !== false
-      // The socket writes what it was given at the end of this turn: a client is to see the head of a reply that is cut.
+      // The socket writes what it was given at the end of this turn: a client is to see the head of a reply
+      // that is cut.
       const destroyed = this.#destroyed
       if (destroyed !== undefined) setImmediate(() => this.#call('destroy', destroyed))
       else if (isFree && !this.#isEnded) this.#raw.emit('drain')
@@ -172,8 +181,8 @@ export class ReplyGate {
     source.destroy(error as Error)
   }
 
-  // Fastify copies the headers of a stream to the response, and forgets their copies only on the reply. It gives the reply
-  // to an error a content-length, which must not meet trailers.
+  // Fastify copies the headers of a stream to the response, and forgets their copies only on the reply. It
+  // gives the reply to an error a content-length, which must not meet trailers.
   #forgetPayload (): void {
     const reply = this.#reply
     for (const name of ['content-type', 'content-length']) this.#raw.removeHeader(name)
@@ -186,6 +195,11 @@ export class ReplyGate {
   #call (name: Replaced, args: readonly unknown[]): unknown {
     return Reflect.apply(this.#own[name], this.#raw, args)
   }
+}
+
+// As Node's own, which Fastify knows by its code.
+function headersSent (): Error {
+  return Object.assign(new Error('Cannot write headers after they are sent to the client'), { code: 'ERR_HTTP_HEADERS_SENT' })
 }
 
 function method (value: (...args: never[]) => unknown): PropertyDescriptor {

@@ -15,13 +15,16 @@ export interface OpenWork {
   readonly prolonged: ReadonlySet<TenantScope>
 }
 
-/** How often connections that became idle are closed, in milliseconds. Node closes those that are idle when the close begins. */
+/**
+ * How often connections that became idle are closed, in milliseconds. Node closes those that are idle when
+ * the close begins.
+ */
 const idleInterval = 50
 
 /**
- * Has the application's close wait for all work: requests on every address, runs, and scopes that outlive their replies.
- * Node would wait as long as they take. After `timeout` milliseconds connections are closed, as by clients that have gone:
- * scopes are aborted, queries cancelled, transactions rolled back.
+ * Has the application's close wait for all work: requests on every address, runs, and scopes that outlive
+ * their replies. Node would wait as long as they take. After `timeout` milliseconds connections are closed,
+ * as by clients that have gone: scopes are aborted, queries cancelled, transactions rolled back.
  */
 export function closeInTime (app: FastifyInstance, { runs, prolonged }: OpenWork, timeout: number): void {
   // Upgraded sockets are no longer the server's, and an HTTP/2 server does not know its sessions.
@@ -68,7 +71,8 @@ export function closeInTime (app: FastifyInstance, { runs, prolonged }: OpenWork
     }
   }
 
-  // Fastify runs the onClose hooks when its server has closed: what the application ends there is in use until then.
+  // Fastify runs the onClose hooks when its server has closed: what the application ends there is in use
+  // until then.
   const close = app.server.close.bind(app.server)
   app.server.close = (callback?: (error?: Error) => void) => {
     const further = closeFurther()

@@ -2,8 +2,8 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import type { Server } from 'node:http'
 
 /*
- * What Fastify keeps to itself and the suite builds on, in one place, so that a new version of Fastify is checked
- * against one file. Each is found by the description of its symbol.
+ * What Fastify keeps to itself and the suite builds on, in one place, so that a new version of Fastify is
+ * checked against one file. Each is found by the description of its symbol.
  */
 
 /** An error handler; the one that it falls back to is its prototype. */
@@ -15,8 +15,9 @@ interface HandlerLink {
 export type ErrorHandler = (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => unknown
 
 /**
- * Puts `wrap(handler)` in the place of Fastify's own error handler. It runs where that one would: behind the error handlers
- * of routes and plugins, whenever those were or will be set, and without counting as one of them.
+ * Puts `wrap(handler)` in the place of Fastify's own error handler. It runs where that one would: behind
+ * the error handlers of routes and plugins, whenever those were or will be set, and without counting as one
+ * of them.
  */
 export function wrapDefaultErrorHandler (app: FastifyInstance, wrap: (handler: ErrorHandler) => ErrorHandler): void {
   const key = symbolOf(app, 'fastify.errorHandler')

@@ -5,8 +5,9 @@ import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify'
 import { wrapDefaultErrorHandler } from './fastify-internals.ts'
 
 /**
- * Has Fastify's own error handler see `toHttpError(error)`, so that a reply holds nothing of the database's text.
- * All else reaches it as it was thrown, and error handlers of the application get every error as it was thrown.
+ * Has Fastify's own error handler see `toHttpError(error)`, so that a reply holds nothing of the database's
+ * text. All else reaches it as it was thrown, and error handlers of the application get every error as it
+ * was thrown.
  */
 export function mapErrors (app: FastifyInstance): void {
   const answered = new WeakSet<FastifyRequest>()
@@ -17,8 +18,8 @@ export function mapErrors (app: FastifyInstance): void {
     request.log.info({ err: error }, 'the client has gone before its reply')
     return reply.code(clientClosedRequest).send()
   })
-  // An onSend hook that fails again with the reply for its first failure goes past the error handlers: there the error itself
-  // is made what a client may see. A callback, because every 429 comes through here.
+  // An onSend hook that fails again with the reply for its first failure goes past the error handlers:
+  // there the error itself is made what a client may see. A callback, because every 429 comes through here.
   app.addHook('onError', (request, _reply, error, done) => {
     if (answered.has(request)) disguise(request, error)
     done()

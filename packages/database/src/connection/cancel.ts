@@ -80,8 +80,8 @@ export class BackendStopper {
   }
 }
 
-/** Sends one cancel request, best-effort. The connection must not be used again: the request may arrive late. */
-export function requestCancel (client: WireClient): void {
+/** Asks once that the statement on a connection be stopped. The request may arrive late, so the connection must not be used again. */
+export function cancelStatement (client: WireClient): void {
   const request = cancelRequest(client)
   if (request !== undefined) void send(request)
 }

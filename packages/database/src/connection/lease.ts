@@ -3,14 +3,14 @@ import type pg from 'pg'
 import { DatabaseUnavailableError, IsolationBreachError, QueryRefusedError } from '../errors.ts'
 import { readStatement, rowTags } from '../statement.ts'
 import type { Borrower, Context, Query } from './borrower.ts'
-import { requestCancel } from './cancel.ts'
+import { cancelStatement } from './cancel.ts'
 import { fenceError } from './fence-error.ts'
 import { Batch, UnjudgedError, type BatchEnd, type BatchListener, type Reply, type Tail, type Unjudged, type WireStatement } from './batch.ts'
 import { isServerError } from './pg-internals.ts'
 import { Portions } from './portions.ts'
 import type { LeaseSettings } from './lease-settings.ts'
+import { isIdleTimeout, lostError } from './lost-error.ts'
 import { checkBackend } from './pooler.ts'
-import { lostConnection, isIdleTimeout } from './lost.ts'
 import { assertCommitted, nothing, Openings, type Opening } from './openings.ts'
 import { catalogPath, control } from './reset.ts'
 import { isFailover } from './read-only.ts'
@@ -18,9 +18,6 @@ import { isUntouched, markUntouched, stalenessOf } from './retry.ts'
 import { Session } from './session.ts'
 import { StreamClock } from './stream-clock.ts'
 import { isForeign, type RowGuard } from './tripwire.ts'
-
-/** What a timer of Node's can wait for. */
-const longestTimeout = 2 ** 31 - 1
 
 export type { Borrower, Context, MakeContext, Query } from './borrower.ts'
 
@@ -83,17 +80,15 @@ export class Lease {
   /** Like `run`, with rows in portions of `size`, read as they are asked for. */
   async * stream (query: Query, size: number): AsyncIterableIterator<unknown[]> {
     const portions = new Portions()
-    const clock = new StreamClock(this.#borrower.statementTimeout ?? longestTimeout, () => this.#cancel())
-    const onPortion = async (rows: unknown[]): Promise<boolean> => {
-      clock.stop()
-      const isWanted = await portions.onPortion(rows)
-      clock.start()
-      return isWanted
-    }
+    const clock = new StreamClock(this.#borrower.statementTimeout, () => {
+      // A request to cancel may arrive late, so the connection is not used again.
+      this.#isSpoilt = true
+      cancelStatement(this.#session.client)
+    })
     this.#streams++
     const end = this.#inOrder(() => {
       clock.start()
-      return this.#runWithContext(query, size, onPortion)
+      return this.#runWithContext(query, size, clock.pausing(rows => portions.onPortion(rows)))
     }).finally(() => {
       clock.stop()
       this.#streams--
@@ -153,12 +148,6 @@ export class Lease {
     this.#isReturned = true
     this.#isSpoilt = true
     this.#settings.stopper.end(this.#client, this.#session, patience, this.#onReturn)
-  }
-
-  /** Has the server stop the statement that runs, and waits for its answer. The request may arrive late, so the connection is not used again. */
-  #cancel (): void {
-    this.#isSpoilt = true
-    requestCancel(this.#session.client)
   }
 
   async #endTransaction (how: 'commit' | 'rollback'): Promise<void> {
@@ -307,7 +296,7 @@ export class Lease {
         }
       })
       if (this.#isReturned) throw returned()
-      if (session.isDead) throw lostConnection(session)
+      if (session.isDead) throw lostError(session.fatal)
       session.expect(deadline, destroy)
       // Recorded only now: a value that cannot be encoded must not take them from the statement after it.
       if (drops === 'everything') session.reset()

@@ -3,7 +3,7 @@ import { AbortedTransactionError } from 'kysely'
 import { DatabaseUnavailableError } from '../errors.ts'
 import type { BatchEnd, Tail, WireStatement } from './batch.ts'
 import type { LeaseSettings } from './lease-settings.ts'
-import { lostConnection } from './lost.ts'
+import { lostError } from './lost-error.ts'
 import { control, deallocateAll, discardSequences, resetStatements, undoText } from './reset.ts'
 import { markUntouched } from './retry.ts'
 import type { Session } from './session.ts'
@@ -86,7 +86,7 @@ export class Openings {
     if (!wasSent) return undefined
     // The connection is lost, or its reset failed.
     if (this.#session.isDead || status === 'I' || status === undefined) {
-      if (how === 'commit') throw lostConnection(this.#session)
+      if (how === 'commit') throw lostError(this.#session.fatal)
       return undefined
     }
     const tail = this.#leavesTraces ? this.#undoing(undefined) : undefined

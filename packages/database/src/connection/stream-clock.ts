@@ -1,7 +1,10 @@
+/** The longest that a timer of Node's waits, in milliseconds. */
+const longestTimeout = 2 ** 31 - 1
+
 /**
- * Adds up how long the server works on a statement whose rows are read in portions, and calls `onOverdue` once when
- * that exceeds `timeout` milliseconds. The time in which the application works on a portion does not count:
- * PostgreSQL's own `statement_timeout` would go on then.
+ * Adds up how long the server works on a statement whose rows are read in portions, and calls `onOverdue`
+ * once when that exceeds `timeout` milliseconds. The time in which the application works on a portion does
+ * not count: PostgreSQL's own `statement_timeout` would go on then.
  */
 export class StreamClock {
   readonly #onOverdue: () => void
@@ -9,8 +12,9 @@ export class StreamClock {
   #since = 0
   #timer: NodeJS.Timeout | undefined
 
-  constructor (timeout: number, onOverdue: () => void) {
-    this.#left = timeout
+  /** @param timeout undefined for none */
+  constructor (timeout: number | undefined, onOverdue: () => void) {
+    this.#left = timeout ?? longestTimeout
     this.#onOverdue = onOverdue
   }
 
@@ -27,5 +31,15 @@ export class StreamClock {
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.#left = Math.max(1, this.#left - (performance.now() - this.#since))
+  }
+
+  /** `work` on a portion, with the clock stopped meanwhile. */
+  pausing<T> (work: (rows: unknown[]) => Promise<T>): (rows: unknown[]) => Promise<T> {
+    return async rows => {
+      this.stop()
+      const result = await work(rows)
+      this.start()
+      return result
+    }
   }
 }

@@ -3,7 +3,9 @@ import type { CompiledQuery, DatabaseConnection, Driver, QueryResult, Transactio
 import { TenantDriver, type TenantConnection, type TenantDriverSettings } from './driver.ts'
 import type { UnitOfWork } from './unit-of-work.ts'
 
-/** The driver of a {@link UnitOfWork}: one connection for everything, and a savepoint for each transaction. */
+/**
+ * The driver of a {@link UnitOfWork}: one connection for everything, and a savepoint for each transaction.
+ */
 export class UnitDriver implements Driver {
   readonly #driver: TenantDriver
   readonly #unit: UnitOfWork
@@ -56,7 +58,10 @@ export class UnitDriver implements Driver {
   }
 }
 
-/** What Kysely acquires from a {@link UnitDriver}: one for each statement outside an inner transaction, and one for each of those. */
+/**
+ * What Kysely acquires from a {@link UnitDriver}: one for each statement outside an inner transaction, and
+ * one for each of those.
+ */
 export class UnitConnection implements DatabaseConnection {
   /** The unit's one connection. */
   readonly shared: TenantConnection

@@ -18,8 +18,9 @@ interface Inner {
 }
 
 /**
- * All statements of a scope in one transaction, begun by the first of them. A transaction inside it is a savepoint,
- * so that `db.transaction()` keeps its meaning. Only one may be open at a time, because savepoints nest.
+ * All statements of a scope in one transaction, begun by the first of them. A transaction inside it is a
+ * savepoint, so that `db.transaction()` keeps its meaning. Only one may be open at a time, because
+ * savepoints nest.
  */
 export class UnitOfWork {
   readonly #scope: TenantScope
@@ -66,8 +67,9 @@ export class UnitOfWork {
   /**
    * Commits, and then lets the effects that waited for it happen. Nothing is sent where no statement was.
    *
-   * @throws FST_TENANCY_DATABASE_UNAVAILABLE if the answer to the commit was lost; Kysely's AbortedTransactionError
-   * if a statement had failed and its error was caught. PostgreSQL rolled back then.
+   * @throws FST_TENANCY_DATABASE_UNAVAILABLE if the answer to the commit was lost; Kysely's
+   * AbortedTransactionError if a statement had failed and its error was caught. PostgreSQL rolled back
+   * then.
    */
   async commit (): Promise<void> {
     try {
@@ -129,7 +131,10 @@ export class UnitOfWork {
     }
   }
 
-  /** @throws Kysely's AbortedTransactionError if a statement of it had failed, and its error was caught: it is rolled back */
+  /**
+   * @throws Kysely's AbortedTransactionError if a statement of it had failed, and its error was caught: it
+   * is rolled back
+   */
   async commitInner (owner: object, connection: TenantConnection): Promise<void> {
     if (!this.isOpen) throw ended()
     await this.#endInner(owner, inner => this.#release(inner, connection))
