@@ -12,6 +12,7 @@ import { appWith, cacheOf, scopeOf } from './stub.ts'
 const stores: { name: string, skip: string | false, options: () => CacheOptions }[] = [
   { name: 'memory', skip: false, options: () => ({}) },
   { name: 'Redis', skip: noRedis, options: () => ({ redis: freshRedisOptions() }) },
+  { name: 'Redis, signed', skip: noRedis, options: () => ({ redis: freshRedisOptions(), secret: 'a secret of the tests, 32 characters and more' }) },
   { name: 'Redis and local tier', skip: noRedis, options: () => ({ redis: freshRedisOptions(), local: {} }) }
 ]
 

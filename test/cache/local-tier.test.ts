@@ -112,6 +112,7 @@ for (const what of ['set', 'flush'] as const) {
       }, onGap),
       ready: () => port.ready(),
       health: () => port.health(),
+      state: () => port.state(),
       close: () => port.close()
     }
     const cache = cacheOf(await app(t, { redis: slow, local: { ttl: '10m' } }), 'acme')

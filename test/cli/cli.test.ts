@@ -10,7 +10,7 @@ import { folder, run, runBinary } from './command.ts'
 const secret = 'a secret of the tests that is long enough'
 
 const url = await freshDatabase(t)
-const cwd = folder(t, { 'tenancy.config.json': JSON.stringify({ baseDomain: 'example.com', database: url, rls: { secret }, tables: { tenant: ['notes'] }, rateLimit: './limits.json', cache: false }) })
+const cwd = folder(t, { 'limits.json': '{ "plans": { "free": {}, "pro": {} } }', 'tenancy.config.json': JSON.stringify({ baseDomain: 'example.com', database: url, rls: { secret }, tables: { tenant: ['notes'] }, rateLimit: './limits.json', cache: false }) })
 const admin = await connect(t, url)
 const initialised = await run(cwd, 'init')
 await admin.query('create table notes (tenant_id text not null, id serial, body text, primary key (tenant_id, id))')

@@ -40,7 +40,13 @@ t.test('INJ-20 whatever the login can do or become beyond tenants\' roles takes 
   const roles = rolesOf(databaseOf(url))
   const suffix = user.slice(-9)
   await admin.query(`create role "tenant_a${suffix}" nologin; grant "${roles.app}" to "tenant_a${suffix}"; grant "tenant_a${suffix}" to "${user}"; create role "tenant_z${suffix}" nologin`)
-  t.equal((await reportLevel(client, { ...logins, isSigned: true })).level, 3, 'a tenant\'s role is no hole')
+  const separate = { ...logins, isSigned: true }
+  t.match(await reportLevel(client, separate), { level: 2, reasons: [/may become the roles of tenants.*tenantRolesUrl/] }, 'CON-09 a tenant\'s role is for another login')
+  t.match(await reportLevel(client, { ...separate, logins: { tenantRoles: 'postgres' } }), { level: 1, reasons: [/superuser/] })
+  await admin.query(`revoke "tenant_a${suffix}" from "${user}"`)
+  t.equal((await reportLevel(client, separate)).level, 2, 'it is still there, so another login must take it')
+  await admin.query(`drop role "tenant_a${suffix}"`)
+  t.equal((await reportLevel(client, separate)).level, 3)
 
   const holes: [string, string, RegExp][] = [
     [`alter role "${user}" bypassrls`, `alter role "${user}" nobypassrls`, /BYPASSRLS/],

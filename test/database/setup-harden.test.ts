@@ -22,6 +22,11 @@ const calls: Readonly<Record<string, string>> = {
   ts_stat: 'select * from ts_stat(\'select to_tsvector(1::text)\')',
   pg_cancel_backend: 'select pg_cancel_backend(0)',
   pg_terminate_backend: 'select pg_terminate_backend(0)',
+  pg_prepared_statement: 'select * from pg_prepared_statements',
+  pg_stat_get_activity: 'select query from pg_stat_activity',
+  pg_relation_size: 'select pg_relation_size(\'pg_class\')',
+  pg_stat_get_live_tuples: 'select pg_stat_get_live_tuples(0)',
+  pg_notify: 'select pg_notify(\'tenancy\', \'all\')',
   lo_create: 'select lo_create(0)',
   lo_from_bytea: 'select lo_from_bytea(0, \'\')',
   temporary: 'create temporary table mine (x int)',
@@ -43,9 +48,9 @@ t.test('a stranger\'s login can do none of it in a hardened database, and all of
   }
   const manager = createManager({ database: url, tables })
   t.teardown(() => manager.close())
-  t.same(await manager.init({ harden: true }), { scripts: [], remarks: [] })
-  t.same(await manager.init({ harden: true }), { scripts: [], remarks: [] }, 'and again')
-  t.same(await manager.init(), { scripts: [], remarks: [] }, 'and without')
+  t.same(await manager.init({ harden: true }), { scripts: [], remarks: [], left: [] })
+  t.same(await manager.init({ harden: true }), { scripts: [], remarks: [], left: [] }, 'and again')
+  t.same(await manager.init(), { scripts: [], remarks: [], left: [] }, 'and without')
   for (const [name, text] of Object.entries(calls)) await t.rejects(client.query(text), { code: '42501' }, name)
 })
 
@@ -71,8 +76,10 @@ for (const context of ['setting', 'role'] as const) {
     const superUrl = await freshDatabase(t)
     const admin = await connect(t, superUrl)
     await admin.query(ddl)
-    const [url, registryUrl, systemUrl, ownerUrl] = ['app', 'registry', 'system', 'owner'].map(use => loginUrl(superUrl, use)) as [string, string, string, string]
-    const options = { database: { url, registryUrl, systemUrl, ownerUrl, requireLevel: 3 as const }, rls: { secret, context }, tables }
+    const login = (use: string): string => loginUrl(superUrl, use)
+    const [url, registryUrl, systemUrl, ownerUrl] = [login('app'), login('registry'), login('system'), login('owner')]
+    const separate = { tenantRolesUrl: login('roles'), globalUrl: login('global') }
+    const options = { database: { url, registryUrl, systemUrl, ownerUrl, ...separate, requireLevel: 3 as const }, rls: { secret, context }, tables }
     const manager = createManager({ ...options, provision: async ({ client }) => { await client.query('create table notes (id serial primary key, body text not null)') } })
     t.teardown(() => manager.close())
     await manager.init({ url: superUrl, harden: true, tenantRoles: true })
@@ -124,3 +131,42 @@ for (const context of ['setting', 'role'] as const) {
     })
   })
 }
+
+/** What statistics and lists of the server tell. */
+const told: Readonly<Record<string, string>> = {
+  prepared: 'select * from pg_prepared_statements',
+  'prepared, by the function': 'select * from pg_prepared_statement()',
+  cursors: 'select * from pg_cursors',
+  activity: 'select query from pg_stat_activity',
+  'activity, by the function': 'select query from pg_stat_get_activity(null)',
+  'the text of one backend': 'select pg_stat_get_backend_activity(1)',
+  rows: 'select n_live_tup from pg_stat_user_tables',
+  'rows, by the function': 'select pg_stat_get_live_tuples(\'notes\'::regclass)',
+  scans: 'select idx_scan from pg_stat_user_indexes',
+  size: 'select pg_relation_size(\'notes\')',
+  'size of a fork': 'select pg_relation_size(\'notes\', \'fsm\')',
+  'size with its indexes': 'select pg_total_relation_size(\'notes\')'
+}
+
+t.test('CON-15 hardening closes the lists of statements and of counts to every login, and leaves them to monitors and to the owner', async t => {
+  const url = await freshDatabase(t)
+  const admin = await connect(t, url)
+  await admin.query(ddl)
+  const logins = ['app', 'owner', 'stranger'].map(use => loginUrl(url, use)) as [string, string, string]
+  const { user, password } = loginOf(logins[2])
+  await admin.query(`create role "${user}" login password '${password}'`)
+  const manager = createManager({ database: { url: logins[0], ownerUrl: logins[1] }, tables })
+  t.teardown(() => manager.close())
+  await manager.init({ url })
+  const [app, owner, stranger] = [await connect(t, logins[0]), await connect(t, logins[1]), await connect(t, logins[2])]
+  for (const [name, text] of Object.entries(told)) await t.resolves(app.query(text), `${name}: before`)
+  t.ok((await manager.doctor()).findings.filter(({ id }) => id === 'D422' || id === 'D423').length === 2)
+  t.same((await manager.init({ url, harden: true })).remarks, [])
+  for (const [name, text] of Object.entries(told)) {
+    for (const client of [app, stranger]) await t.rejects(client.query(text), { code: '42501' }, name)
+    await t.resolves(owner.query(text), `${name}: the owner`)
+  }
+  t.same((await manager.doctor()).findings.filter(({ id }) => id === 'D422' || id === 'D423'), [])
+  await admin.query(`grant pg_monitor to "${user}"`)
+  for (const [name, text] of Object.entries(told)) await t.resolves(stranger.query(text), `${name}: a monitor`)
+})

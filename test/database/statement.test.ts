@@ -14,11 +14,15 @@ t.test('CPY-01 INJ-22 only statements on rows are allowed, whatever stands befor
   }
 })
 
-t.test('a text that may change its session is known by its words', async t => {
-  for (const text of ['select set_config($1, $2, false)', 'update pg_catalog.pg_settings set setting = $1 where name = $2', 'select PG_ADVISORY_LOCK(1)', 'select pg_try_advisory_lock(1)', 'select query_to_xml($1, true, true, \'\')', 'select U&"set\\005fconfig"(\'a\', \'b\', false)', 'select * from ts_stat($1)', 'select dblink_exec($1)']) {
-    t.ok(readStatement(text).mayChangeSession, text)
+t.test('CON-04 SELECT … INTO is known by the place of its INTO', async t => {
+  for (const text of ['select * into t from notes', 'select 1 INTO temp t', 'with x as (select 1) select * into x2 from x', 'select 1/**/into t', 'select 1 --\ninto t', "select '''' into t",
+    "select E'\\'' into t", 'select $$ $$ into t', 'select "a"into t', '(select 1 into t)', 'select 1 as into into t']) {
+    t.ok(readStatement(text).makesTable, text)
   }
-  for (const text of ['select hello_world from solo_items', 'select advisory_id from notes', 'select "u" & 1 from t']) t.notOk(readStatement(text).mayChangeSession, text)
+  for (const text of ['insert into t values (1)', 'INSERT  /* a */ INTO t select 1', 'with x as (insert into t values (1) returning *) select * from x', 'merge into t using u on true when matched then do nothing',
+    "select 'a into b'", 'select "into" from t', 'select t.into from t', 'select 1 as into', 'select $a$ into $a$', '-- into\nselect 1', '/* select /* into */ into */ select 1', "select E'\\' into '"]) {
+    t.notOk(readStatement(text).makesTable, text)
+  }
 })
 
 t.test('a text has one name, and another text another', async t => {

@@ -45,10 +45,12 @@ for (const [name, open] of engines) {
       for (const each of [key, newKey]) t.equal(await verify(signToken({ key: each, tenant: 'acme' })), 'acme')
       await init(client, {}) // leaves the keys alone
       for (const each of [key, newKey]) t.equal(await verify(signToken({ key: each, tenant: 'acme' })), 'acme')
-      await init(client, { signingSecrets: [newer] })
+      t.match(await init(client, { signingSecrets: [newer] }), [/goes on accepting an earlier secret.*tenancy init --drop-old-secrets/])
+      for (const each of [key, newKey]) t.equal(await verify(signToken({ key: each, tenant: 'acme' })), 'acme', 'CON-18 an earlier secret stays until it is dropped')
+      t.same(await init(client, { signingSecrets: [newer], dropOldSecrets: true }), [])
       await t.rejects(verify(signToken({ key, tenant: 'acme' })), refusedBecause('no known key signed it'))
       t.equal(await verify(signToken({ key: newKey, tenant: 'acme' })), 'acme')
-      await init(client, { signingSecrets: [secret] })
+      await init(client, { signingSecrets: [secret], dropOldSecrets: true })
     })
 
     await t.test('INJ-10 a token that is missing, malformed, forged, truncated or of another backend is refused', async t => {

@@ -21,7 +21,7 @@ for (const [name, options] of Object.entries(worlds)) {
     await on.admin('set row_security = off; insert into notes (tenant_id, title) select (\'0190f2a4-0000-7000-8000-00000000000\' || n)::uuid, \'t\' from generate_series(1, 2) n')
     const report = await on.manager.doctor({ probe: true })
     t.same(names(report, ['error', 'warning']), [])
-    t.same(names(report, ['info']).filter(text => !/^(?:D41[5-9]|P09|P10|P11) /.test(text)), [], 'and no remark but what --harden or a signature would change')
+    t.same(names(report, ['info']).filter(text => !/^(?:D41[5-9]|D42[2-4]|P09|P10|P11) /.test(text)), [], 'and no remark but what --harden or a signature would change')
     t.equal(report.findings.some(({ id }) => id === 'P10'), name === 'a plain context', 'the probe does what the documentation says of a context without a signature')
     t.equal(report.findings.some(({ id }) => id === 'P11'), name === 'a schema per tenant')
   })

@@ -1,4 +1,4 @@
-// A database as `init` and `protect` leave it, with four logins, for the doctor to find nothing in; and holes to plant.
+// A database as `init` and `protect` leave it, with a login for each use, for the doctor to find nothing in; and holes to plant.
 import { rolesOf, type Roles } from '@fastify-tenancy/database'
 import { createManager, type DoctorReport, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'
 import type pg from 'pg'
@@ -43,7 +43,7 @@ export async function doctorWorld (t: Test, more: Partial<ManagerOptions> = {}):
   const given = typeof more.database === 'object' ? more.database : {}
   const options: ManagerOptions = {
     rls: { secret }, tables, ...more,
-    database: { url: url('app'), registryUrl: url('registry'), systemUrl: url('system'), ownerUrl: url('owner'), ...given }
+    database: { url: url('app'), registryUrl: url('registry'), systemUrl: url('system'), ownerUrl: url('owner'), tenantRolesUrl: url('roles'), globalUrl: url('global'), ...given }
   }
   const manager = createManager(options)
   t.teardown(() => manager.close())

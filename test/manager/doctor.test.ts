@@ -96,7 +96,7 @@ t.test('schemas that are missing, lack a table, are nobody\'s or at a version th
     drop schema tenant_id_globex cascade;
     delete from tenancy.migration_ledger where tenant_id = 'id_hooli';
     insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) values ('id_initech', '003', 'x', now())`)
-  await on.admin(fill(`revoke "tenant_id_stark{suffix}" from {login} granted by ${on.app.replace('_app_', '_owner_')}; create schema tenant_gone; comment on schema tenant_gone is 'fastify-tenancy: tenant gone'`, on))
+  await on.admin(fill(`revoke "tenant_id_stark{suffix}" from login_roles{suffix} granted by ${on.app.replace('_app_', '_owner_')}; create schema tenant_gone; comment on schema tenant_gone is 'fastify-tenancy: tenant gone'`, on))
   t.same(await on.found('error', 'warning', 'info').then(found => found.filter(text => text.startsWith('D5'))), [
     'D501 schema tenant_id_globex of tenant id_globex',
     'D504 schema tenant_id_hooli',
@@ -143,7 +143,7 @@ t.test('a database that nobody has initialised is examined too', async t => {
 })
 
 t.test('every check is found somewhere in these tests', async t => {
-  const files = ['doctor', 'doctor-tables', 'doctor-code', 'doctor-privileges', 'doctor-login', 'doctor-probe']
+  const files = ['doctor', 'doctor-tables', 'doctor-code', 'doctor-privileges', 'doctor-login', 'doctor-probe', 'doctor-depth', 'shard-down', '../strategies/logins', '../strategies/logins-global']
   const texts = await Promise.all(files.map(file => readFile(new URL(`${file}.test.ts`, import.meta.url), 'utf8')))
   for (const id of Object.keys({ ...catalogChecks, ...probeChecks })) t.ok(texts.some(text => new RegExp(`\\b${id}\\b`).test(text)), id)
 })

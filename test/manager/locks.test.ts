@@ -1,11 +1,19 @@
 // The connection that holds the locks of tenants: what its loss means for whoever comes next.
+import { init } from '@fastify-tenancy/database'
 import { Socket } from 'node:net'
 import pg from 'pg'
-import t from 'tap'
+import t, { type Test } from 'tap'
 
 import { Locks } from '../../packages/manager/src/lifecycle/locks.ts'
 import { freshDatabase } from '../support/fresh.ts'
 import { noPgBouncer, pgBouncer } from '../support/pgbouncer.ts'
+import { connect } from '../support/sql.ts'
+
+async function initialised (t: Test): Promise<string> {
+  const url = await freshDatabase(t)
+  await init(await connect(t, url))
+  return url
+}
 
 t.test('LIF-02 the late end of a lost connection takes no lock from the next one', async t => {
   const sockets: Socket[] = []
@@ -14,7 +22,7 @@ t.test('LIF-02 the late end of a lost connection takes no lock from the next one
     sockets.push(socket)
     return socket
   }
-  const pool = new pg.Pool({ connectionString: await freshDatabase(t), stream } as pg.PoolConfig)
+  const pool = new pg.Pool({ connectionString: await initialised(t), stream } as pg.PoolConfig)
   const locks = new Locks(() => pool)
   t.teardown(async () => {
     await locks.close()
@@ -34,7 +42,7 @@ t.test('LIF-02 the late end of a lost connection takes no lock from the next one
 })
 
 t.test('LIF-02 behind a pooler, where two managers may share a session, nobody gets a lock', { skip: noPgBouncer }, async t => {
-  const pooled = await pgBouncer(t, await freshDatabase(t))
+  const pooled = await pgBouncer(t, await initialised(t))
   const pool = new pg.Pool({ connectionString: pooled })
   const [one, two] = [new Locks(() => pool), new Locks(() => pool)]
   t.teardown(async () => {
@@ -51,7 +59,7 @@ t.test('LIF-02 behind a pooler, where two managers may share a session, nobody g
 })
 
 t.test('a pooler that gives each connection a session of its own does no harm', { skip: noPgBouncer }, async t => {
-  const pooled = await pgBouncer(t, await freshDatabase(t), 'session')
+  const pooled = await pgBouncer(t, await initialised(t), 'session')
   const pool = new pg.Pool({ connectionString: pooled })
   const locks = new Locks(() => pool)
   t.teardown(async () => {

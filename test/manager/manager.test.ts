@@ -120,7 +120,11 @@ t.test('a wrong option is named', async t => {
 t.test('a server that is down is an error, and a lost connection does not end the process', async t => {
   const manager = createManager({ database: 'postgres://nobody@127.0.0.1:1/none' })
   t.teardown(() => manager.close())
-  await t.rejects(manager.init(), { code: 'ECONNREFUSED' })
+  await t.rejects(manager.init(), {
+    code: 'FST_TENANCY_DATABASE_UNAVAILABLE',
+    message: /shard 'default', database 'none' on 127\.0\.0\.1:1 cannot be reached as login 'nobody'/,
+    cause: { code: 'ECONNREFUSED' }
+  })
   const url = await freshDatabase(t)
   const other = createManager({ database: url })
   t.teardown(() => other.close())

@@ -64,7 +64,7 @@ t.test('MIG-06 it waits for locks a bounded time, and is tried again, when what 
   write('tenant', '002_index', index, undefined, alone)
   const writer = await connect(t, superUrl)
   await writer.query('begin; insert into tenant_t0001.notes (body) values (\'a\')')
-  t.match(await failure(another().migrate({ lockTimeout: '50ms', retries: 1 })), { message: /^migration '002_index' of tenant t0001 failed: canceling statement due to lock timeout; it left the INVALID index tenant_t0001\.notes_body, which the next attempt drops$/ })
+  t.match(await failure(another().migrate({ lockTimeout: '50ms', retries: 1 })), { message: /^migration '002_index' of tenant st0001 failed: canceling statement due to lock timeout; it left the INVALID index tenant_t0001\.notes_body, which the next attempt drops$/ })
   t.same(await indexes(admin), [{ name: 'tenant_t0001.notes_body', valid: false }])
   t.match(await ledger(admin), [{ applied: false, error: /lock timeout/ }])
   const migrated = manager.migrate({ lockTimeout: '50ms', retries: 20 })
@@ -83,7 +83,7 @@ t.test('MIG-06 what has run of it is not repeated by itself: it is tried again o
   write('tenant', '002_more', 'await sql`set work_mem = \'8MB\'`.execute(db); await sql`insert into lines values (1)`.execute(db); await sql`alter table notes add color text`.execute(db)', undefined, alone)
   const writer = await connect(t, superUrl)
   await writer.query('begin; insert into tenant_t0001.notes (body) values (\'a\')')
-  t.match(await failure(another().migrate({ lockTimeout: '20ms', retries: 3 })), { message: /^migration '002_more' of tenant t0001 failed: canceling statement due to lock timeout; what it had committed by then stays, and is run again by the next call$/ })
+  t.match(await failure(another().migrate({ lockTimeout: '20ms', retries: 3 })), { message: /^migration '002_more' of tenant st0001 failed: canceling statement due to lock timeout; what it had committed by then stays, and is run again by the next call$/ })
   t.same(await admin('select n from tenant_t0001.lines'), [{ n: 1 }])
   t.match(await admin('select error from tenancy.migration_ledger where name = \'002_more\''), [{ error: /what it had committed by then stays/ }])
   await writer.query('commit')
@@ -133,7 +133,7 @@ t.test('MIG-03 a runner that is killed in the middle of it is known of: nothing 
 
   t.match(await manager.status(), { tenants: [{ failure: { migration: '002_index', error: 'was begun outside a transaction, and has not ended' } }, {}] })
   const error = await failure(manager.migrate({ continue: true })) as Error
-  t.match(error.message, /^migration '002_index' of tenant t0001 failed: migration '002_index' was begun outside a transaction at .*Z, and whoever ran it is gone: nobody knows what it has done\. There is the INVALID index tenant_t0001\.notes_body: drop index concurrently tenant_t0001\.notes_body\./)
+  t.match(error.message, /^migration '002_index' of tenant st0001 failed: migration '002_index' was begun outside a transaction at .*Z, and whoever ran it is gone: nobody knows what it has done\. There is the INVALID index tenant_t0001\.notes_body: drop index concurrently tenant_t0001\.notes_body\./)
   t.match(await ledger(admin), [{ tenant_id: 't0001', applied: false, error: null }, { tenant_id: 't0002', applied: true }], 'the others go on')
   const [, drop, again, taken] = /: (drop index concurrently \S+)\. Look.*run again: (delete .*); or take it for run: (update .*)$/.exec(error.message) ?? []
   const owner = await connect(t, (options.database as { ownerUrl: string }).ownerUrl)

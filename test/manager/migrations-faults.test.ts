@@ -122,7 +122,7 @@ t.test('MIG-06 a migration behind a long transaction waits a bounded time and is
   await naive.query('rollback')
   await reader.query('set statement_timeout = 0')
 
-  t.match(await failure(manager.migrate({ lockTimeout: '100ms', retries: 0 })), { message: /^migration '002_color' of tenant t0001 failed: canceling statement due to lock timeout/ })
+  t.match(await failure(manager.migrate({ lockTimeout: '100ms', retries: 0 })), { message: /^migration '002_color' of tenant st0001 failed: canceling statement due to lock timeout/ })
   t.equal(attempts, 1)
   t.match((await manager.status()).tenants, [{ failure: { migration: '002_color', error: /lock timeout/ } }])
   const running = manager.migrate({ lockTimeout: '100ms', retries: 20 })

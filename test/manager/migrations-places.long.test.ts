@@ -93,9 +93,9 @@ t.test('the shared set runs once on each shard, and schemas where they are', asy
   await second.query('alter schema "tenant_a-gone" rename to gone')
   t.match(await manager.migrate(), { tenants: { migrated: 2, failed: 0 } })
   write('tenant', '004_more', 'await sql`create table even_more ()`.execute(db)')
-  await first.query('select pg_advisory_lock(hashtextextended(\'tenancy tenant a-there\', 0)), pg_advisory_lock(hashtextextended(\'tenancy tenant a-here\', 0))')
+  await first.query('select tenancy.take_lock(\'tenancy tenant a-there\', 1), tenancy.take_lock(\'tenancy tenant a-here\', 2)')
   const report = { report: { failures: [{ tenant: 'a-here', error: { code: 'FST_TENANCY_TENANT_CONFLICT' } }, { tenant: 'a-there', error: { code: 'FST_TENANCY_TENANT_CONFLICT' } }] } }
   t.match(await failure(manager.migrate({ continue: true, retries: 1, jobs: 1 })), report, 'a manager is at work on them')
-  await first.query('select pg_advisory_unlock_all()')
+  await first.query('select tenancy.give_lock(\'tenancy tenant a-there\', 1), tenancy.give_lock(\'tenancy tenant a-here\', 2)')
   t.match(await manager.migrate(), { tenants: { migrated: 2 } })
 })

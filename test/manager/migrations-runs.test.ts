@@ -87,7 +87,7 @@ t.test('a tenant in another manager\'s hands is waited for until all others are 
   await schemas(4)
   write('tenant', '001_notes', notes)
   const other = await connect(t, superUrl)
-  const lock = 'select pg_advisory_lock(hashtextextended(\'tenancy tenant t0001\', 0))'
+  const lock = 'select tenancy.take_lock(\'tenancy tenant t0001\', 1)'
   await other.query(lock)
   const steps: string[] = []
   let unlocked: Promise<unknown> | undefined
@@ -95,7 +95,7 @@ t.test('a tenant in another manager\'s hands is waited for until all others are 
     progress ({ tenant, step }) {
       if (tenant === undefined) return
       steps.push(`${tenant} ${step}`)
-      if (tenant === 't0004') unlocked = other.query('select pg_advisory_unlock_all()')
+      if (tenant === 't0004') unlocked = other.query('select tenancy.give_lock(\'tenancy tenant t0001\', 1)')
     }
   })
   t.match(await manager.migrate({ jobs: 1, retries: 1 }), { tenants: { migrated: 4, failed: 0 } })

@@ -17,7 +17,7 @@ t.test('MIG-01 a failure at 437 of 1000 leaves 436 done, is reported, and the ne
   await admin(`create table tenant_${bad}.notes ()`)
   t.match(await failure(manager.migrate({ jobs: 1 })), {
     code: 'FST_TENANCY_MIGRATION_FAILED',
-    message: `migration '001_notes' of tenant ${bad} failed: relation "notes" already exists; of the others ${all - failing} were not begun`,
+    message: `migration '001_notes' of tenant s${bad} failed: relation "notes" already exists; of the others ${all - failing} were not begun`,
     report: { tenants: { migrated: failing - 1, current: 0, failed: 1, left: all - failing }, failures: [{ tenant: bad, migration: '001_notes', shard: 'default' }] }
   })
   const done = 'select count(*)::int as n, max(tenant_id) as last from tenancy.migration_ledger where applied_at is not null'

@@ -103,7 +103,7 @@ t.test('a tenant over its limit costs Redis nothing', { skip: noRedis }, async t
       runs++
       return real.run(...all)
     },
-    removeAll: prefix => real.removeAll(prefix), publish: (...all) => real.publish(...all), subscribe: (...all) => real.subscribe(...all), ready: () => real.ready(), health: () => real.health(), close: () => real.close()
+    removeAll: prefix => real.removeAll(prefix), publish: (...all) => real.publish(...all), subscribe: (...all) => real.subscribe(...all), ready: () => real.ready(), health: () => real.health(), state: () => real.state(), close: () => real.close()
   }
   const app = await startApp(t, { limits: { default: { rpm: 2, perClient: 1 }, tenants: { globex: { rpm: 2 } } }, redis: counted }, {
     routes: app => app.get('/free', { config: { tenancy: { cost: 0 } } }, async () => ({}))

@@ -1,5 +1,5 @@
 import userRateLimit from '@fastify/rate-limit'
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 
 import rateLimit, { type RateLimitOptions } from '@fastify-tenancy/rate-limit'
@@ -65,6 +65,34 @@ for (const [where, skip, store] of stores) {
     })
   })
 }
+
+t.test('END-01 functions of config.rateLimit receive the route’s own key, and errorResponseBuilder makes the reply', async t => {
+  const seen: unknown[] = []
+  const note = (name: string) => (_request: unknown, key: unknown): void => { seen.push([name, key]) }
+  const functions = {
+    max: (_request: unknown, key: unknown) => { seen.push(['max', key]); return 1 },
+    timeWindow: (_request: unknown, key: unknown) => { seen.push(['timeWindow', key]); return 60_000 },
+    allowList: (_request: unknown, key: unknown) => { seen.push(['allowList', key]); return key === 'staff' },
+    onExceeding: note('onExceeding'),
+    onExceeded: note('onExceeded'),
+    errorResponseBuilder: (_request: unknown, { max, statusCode }: { max: number, statusCode: number }) => ({ statusCode, own: 'text', max })
+  }
+  const app = await startApp(t, { limits: {} }, {
+    routes: app => {
+      app.get('/keyed', { config: { rateLimit: { ...functions, groupId: 'g', keyGenerator: (request: FastifyRequest) => String(request.headers['x-user']) } } }, async () => ({}))
+      app.get('/plain', { config: { rateLimit: functions } }, async () => ({}))
+    }
+  })
+  t.equal((await get(app, 'acme', '/keyed', { 'x-user': 'ann' })).status, 200)
+  t.same(seen.splice(0), [['allowList', 'ann'], ['max', 'ann'], ['timeWindow', 'ann'], ['onExceeding', 'ann']])
+  t.match(await get(app, 'acme', '/keyed', { 'x-user': 'ann' }), { status: 429, body: { statusCode: 429, own: 'text', max: 1 } })
+  t.same(seen.splice(0).at(-1), ['onExceeded', 'ann'])
+  t.equal((await get(app, 'acme', '/keyed', { 'x-user': 'staff' })).status, 200)
+  t.equal((await get(app, 'acme', '/keyed', { 'x-user': 'staff' })).status, 200)
+  t.same(seen.splice(0), [['allowList', 'staff'], ['allowList', 'staff']])
+  t.equal((await get(app, 'acme', '/plain')).status, 200)
+  t.equal((seen[0] as unknown[])[1], '127.0.0.1', 'without a key of its own a route has the address, as it does by itself')
+})
 
 t.test('mode report lets a route pass too', async t => {
   const app = await startApp(t, { limits: {}, mode: 'report' }, { routes: app => app.get('/login', { config: { rateLimit: { max: 1 } } }, async () => ({})) })

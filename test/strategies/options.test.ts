@@ -73,4 +73,6 @@ t.test('level 4: each tenant has a login of its own', async t => {
   }
   t.equal(await levelOf('postgres://{database}:pw@localhost/{database}'), 4)
   t.equal(await levelOf('postgres://everybody:pw@localhost/{database}'), 3)
+  await manager.create({ slug: 'shared', isolation: 'rls' })
+  t.equal(await levelOf('postgres://{database}:pw@localhost/{database}'), 3, 'a tenant of another strategy has none')
 })

@@ -205,10 +205,10 @@ t.test('global is the tables that no tenant sees, and no others', async t => {
   await t.rejects(users.selectFrom('users').selectAll().execute(), { code: 'FST_TENANCY_SCOPE_CLOSED' })
 })
 
-t.test('the application’s login may not become the role of the global tables: without systemUrl it is refused', async t => {
+t.test('the application’s login may not become the role of the global tables: without globalUrl it is refused', async t => {
   const app = await start(t, { database: {} })
   const users = app.tenancy.global as unknown as Kysely<AllRows>
-  await t.rejects(users.selectFrom('users').selectAll().execute(), { code: 'FST_TENANCY_SETUP_INVALID', message: /systemUrl/ })
+  await t.rejects(users.selectFrom('users').selectAll().execute(), { code: 'FST_TENANCY_SETUP_INVALID', message: /give options.database.globalUrl/ })
   await t.rejects(app.tenancy.run({ slug: 'acme' }, ({ db }) => (db as unknown as Kysely<AllRows>).selectFrom('users').selectAll().execute()), { code: '42501' }, 'and no tenant sees them')
 })
 

@@ -12,8 +12,15 @@ import { until } from './until.ts'
 /** Why tests that need PgBouncer are skipped; false where there is one. */
 export const noPgBouncer: string | false = spawnSync('pgbouncer', ['--version']).status === 0 ? false : 'needs pgbouncer on PATH'
 
-/** The URL of `target` through a PgBouncer of two backends; stopped when the test ends. `mode` says for how long one is a client's. */
-export async function pgBouncer (t: Test, target: string, mode: 'transaction' | 'session' = 'transaction'): Promise<string> {
+export interface PgBouncerSettings {
+  /** How many backends it has. @default 2 */
+  readonly size?: number
+  /** More lines of its configuration. */
+  readonly lines?: string
+}
+
+/** The URL of `target` through a PgBouncer; stopped when the test ends. `mode` says for how long one backend is a client's. */
+export async function pgBouncer (t: Test, target: string, mode: 'transaction' | 'session' = 'transaction', { size = 2, lines = '' }: PgBouncerSettings = {}): Promise<string> {
   const folder = temporaryFolder()
   const { hostname, port: serverPort, username, password, pathname } = new URL(target)
   const port = await freePort()
@@ -27,7 +34,8 @@ listen_port = ${port}
 auth_type = plain
 auth_file = ${join(folder, 'users.txt')}
 pool_mode = ${mode}
-default_pool_size = 2
+default_pool_size = ${size}
+${lines}
 `)
   chmodSync(ini, 0o644)
   const child = spawn('pgbouncer', [...(process.getuid?.() === 0 ? ['-u', 'nobody'] : []), ini], { stdio: 'ignore' })

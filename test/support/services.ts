@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -43,6 +43,8 @@ export interface PostgresService extends Service {
   crash (): Promise<void>
   /** Starts it again. */
   start (): Promise<void>
+  /** Restarts it as a standby without a primary: it serves reads only, until `pg_promote()`. */
+  demote (): Promise<void>
 }
 
 /** Starts a server of PostgreSQL 18. */
@@ -70,15 +72,26 @@ export async function startPostgresVersion (
   })
   await postgres.initialise()
   await postgres.start()
+  async function halt (signal: 'SIGQUIT' | 'SIGINT'): Promise<void> {
+    const pid = Number(readFileSync(join(folder, 'pg/postmaster.pid'), 'utf8').split('\n', 1)[0])
+    process.kill(pid, signal)
+    await until(() => !existsSync(join(folder, 'pg/postmaster.pid')), 20_000)
+  }
   return {
     url: `postgres://postgres:postgres@127.0.0.1:${port}/postgres`,
     port,
-    async crash () {
-      const pid = Number(readFileSync(join(folder, 'pg/postmaster.pid'), 'utf8').split('\n', 1)[0])
-      process.kill(pid, 'SIGQUIT')
-      await until(() => !existsSync(join(folder, 'pg/postmaster.pid')), 20_000)
-    },
+    crash: () => halt('SIGQUIT'),
     start: () => postgres.start(),
+    async demote () {
+      await halt('SIGINT')
+      const { uid, gid } = statSync(join(folder, 'pg/PG_VERSION'))
+      writeFileSync(join(folder, 'pg/standby.signal'), '')
+      // The server runs as the owner of the folder.
+      chownSync(join(folder, 'pg/standby.signal'), uid, gid)
+      // The library waits for a line that a standby does not write.
+      postgres.start().catch(() => {})
+      await listening(port)
+    },
     async stop () {
       await postgres.stop()
       rmSync(folder, { recursive: true, force: true })

@@ -13,14 +13,22 @@ export interface TcpProxy {
   readonly connections: number
   /** How many have been opened so far. */
   readonly opened: number
+  /** From now on keeps what clients send; the returned function gives all of it so far. */
+  record (): () => string
   /** Starts to count waits from 0. */
   reset (): void
   /** From now on each direction takes this many milliseconds; 0 ends it. */
   delay (milliseconds: number): void
   /** From now on bytes vanish in both directions, on old connections and new ones; nobody is told. */
   blackHole (): void
-  /** Ends `blackHole()`. Bytes that vanished stay lost. */
+  /** From now on the server's answers vanish; what clients send arrives. */
+  loseAnswers (): void
+  /** Ends `blackHole()` and `loseAnswers()`. Bytes that vanished stay lost. */
   restore (): void
+  /** Keeps what clients of the connections open now send, until the returned function is called. New connections pass. */
+  hold (): () => void
+  /** Changes what the server sends, chunk by chunk; undefined ends it. */
+  tamper (change: ((chunk: Buffer) => Buffer) | undefined): void
   /** Breaks every open connection with a reset. */
   cut (): void
 }
@@ -29,41 +37,61 @@ export interface TcpProxy {
 export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
   const { hostname, port: targetPort } = new URL(target)
   const sockets = new Set<Socket>()
+  const clients = new Set<Socket>()
   let waits = 0
   let opened = 0
   let latency = 0
   let isBlackHole = false
+  let losesAnswers = false
+  let tampered: ((chunk: Buffer) => Buffer) | undefined
+  const held = new Map<Socket, (() => void)[]>()
+  let recorded: Buffer[] | undefined
 
   const server = createServer({ noDelay: true }, client => {
     opened++
     const upstream = connect({ host: hostname, port: Number(targetPort), noDelay: true })
     let hasAnswer = true
-    link(client, upstream, () => {
+    clients.add(client)
+    client.once('close', () => clients.delete(client))
+    link(client, upstream, chunk => {
+      recorded?.push(chunk)
       if (hasAnswer) waits++
       hasAnswer = false
     })
-    link(upstream, client, () => { hasAnswer = true })
+    link(upstream, client, () => { hasAnswer = true }, () => losesAnswers)
   })
 
-  function link (from: Socket, to: Socket, seen: () => void): void {
+  function link (from: Socket, to: Socket, seen: (chunk: Buffer) => void, isLost: () => boolean = () => false): void {
     sockets.add(from)
-    from.on('data', chunk => {
-      if (isBlackHole) return
-      seen()
-      later(() => { to.write(chunk) })
+    const waiting: (() => void)[] = []
+    let due = 0
+
+    // In order, also when the latency changes: TCP never reorders bytes.
+    const later = (work: () => void): void => {
+      const now = performance.now()
+      due = Math.max(now + latency, due)
+      if (waiting.length === 0 && latency === 0) return work()
+      waiting.push(work)
+      setTimeout(() => { waiting.shift()?.() }, due - now)
+    }
+    from.on('data', (chunk: Buffer) => {
+      if (isBlackHole || isLost()) return
+      seen(chunk)
+      inTurn(from, later, () => { to.write(tampered === undefined || clients.has(from) ? chunk : tampered(chunk)) })
     })
-    from.on('end', () => { later(() => { to.end() }) })
+    from.on('end', () => { inTurn(from, later, () => { to.end() }) })
     from.on('error', () => { reset(to) })
     from.on('close', () => {
       sockets.delete(from)
-      later(() => { to.destroy() })
+      inTurn(from, later, () => { to.destroySoon() })
     })
   }
 
-  // Timers of one length fire in the order in which they were set, so bytes keep theirs.
-  function later (work: () => void): void {
-    if (latency === 0) work()
-    else setTimeout(work, latency)
+  // What was kept goes before what came later, the end of the connection included.
+  function inTurn (from: Socket, later: (work: () => void) => void, work: () => void): void {
+    const kept = held.get(from)
+    if (kept === undefined) later(work)
+    else kept.push(() => { later(work) })
   }
 
   function cut (): void {
@@ -86,10 +114,23 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
     get waits () { return waits },
     get connections () { return sockets.size / 2 },
     get opened () { return opened },
+    record () {
+      const chunks: Buffer[] = recorded = []
+      return () => Buffer.concat(chunks).toString('latin1')
+    },
     reset () { waits = 0 },
     delay (milliseconds) { latency = milliseconds },
     blackHole () { isBlackHole = true },
-    restore () { isBlackHole = false },
+    loseAnswers () { losesAnswers = true },
+    restore () { isBlackHole = losesAnswers = false },
+    tamper (change) { tampered = change },
+    hold () {
+      for (const client of clients) held.set(client, [])
+      return () => {
+        for (const sends of held.values()) for (const send of sends) send()
+        held.clear()
+      }
+    },
     cut
   }
 }

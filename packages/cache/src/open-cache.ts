@@ -35,8 +35,8 @@ const silent: ScopeLogger = { info () {}, warn () {}, error () {} }
 
 /** Opens the store of checked options. An outage of Redis is told to `log`, once. */
 export function openCache (options: ResolvedCacheOptions, log: ScopeLogger = silent): OpenCache {
-  const redis = options.redis === undefined ? undefined : openRedis(options.redis, { name: 'fastify-tenancy:cache', namespace: options.namespace })
-  const remote = redis && new RedisStore(redis, log)
+  const redis = options.redis === undefined ? undefined : openRedis(options.redis, { name: 'fastify-tenancy:cache', namespace: options.namespace, log })
+  const remote = redis && new RedisStore(redis, log, options.secrets)
   const local = redis !== undefined && remote !== undefined && options.local !== false ? new LocalTier(remote, redis, options.local) : undefined
   const store = local ?? remote ?? new MemoryStore(options.maxBytes)
   let stopListening: (() => Promise<void>) | undefined

@@ -1,4 +1,4 @@
-import { checkOptions, duration, instance, nonEmptyString, oneOf, positiveInteger } from '@fastify-tenancy/core'
+import { checkOptions, duration, instance, nonEmptyString, oneOf, positiveInteger, secretSchema } from '@fastify-tenancy/core'
 import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
@@ -15,6 +15,11 @@ export interface CacheOptions {
   readonly redis?: RedisSource | undefined
   /** What keys and channels of Redis carry, so that two applications never meet there. Required with `redis`, unless that has one. */
   readonly namespace?: string | undefined
+  /**
+   * Signs the values of `set` and `wrap` in Redis, so that what another writer puts there is a miss: 32 characters or more, or `[new, old]`
+   * while one replaces the other. All processes need the same. @default values are not signed
+   */
+  readonly secret?: string | readonly [string, string] | undefined
   /** How long a value lives unless its call says otherwise. @default '5m' */
   readonly ttl?: string
   /** The part of its life by which a value's life is shortened at random, so that what was stored together does not end together; 0 to 1. @default 0.1 */
@@ -45,6 +50,8 @@ export interface LocalCacheOptions {
 export interface ResolvedCacheOptions {
   readonly redis?: RedisSource | undefined
   readonly namespace?: string | undefined
+  /** The newest first; none where values are not signed. */
+  readonly secrets: readonly string[]
   readonly ttl: number
   readonly jitter: number
   readonly decorator: string
@@ -69,6 +76,7 @@ const serializer = v.pipe(
 const schema = v.strictObject({
   redis: v.optional(redisSchema),
   namespace: v.optional(namespaceSchema),
+  secret: v.optional(secretSchema),
   ttl: v.optional(duration, '5m'),
   jitter: v.optional(part, 0.1),
   decorator: v.optional(nonEmptyString, 'cache'),
@@ -89,5 +97,6 @@ const schema = v.strictObject({
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function resolveCacheOptions (given: unknown, name = 'options'): ResolvedCacheOptions {
-  return checkOptions(schema, given ?? {}, name)
+  const { secret: secrets = [], ...options } = checkOptions(schema, given ?? {}, name)
+  return Object.freeze({ ...options, secrets })
 }

@@ -1,5 +1,5 @@
 import type { ScopeLogger } from '@fastify-tenancy/core'
-import { RedisUnavailableError } from '@fastify-tenancy/redis'
+import { isReply, RedisUnavailableError } from '@fastify-tenancy/redis'
 
 import { isCrossSlot } from './gathered-reads.ts'
 
@@ -10,23 +10,34 @@ import { isCrossSlot } from './gathered-reads.ts'
 export class Outage {
   readonly #log: ScopeLogger
   #isOn = false
-  readonly #told = new Set<string>()
+  readonly #kinds = new Set<string>()
 
   constructor (log: ScopeLogger) {
     this.#log = log
   }
 
-  /** Resolves or rejects as the work does. */
+  /**
+   * Resolves or rejects as the work does. An error reply of Redis rejects as FST_TENANCY_REDIS_UNAVAILABLE,
+   * so that no reply to a client shows its text.
+   */
   async watch<T> (work: Promise<T>): Promise<T> {
     try {
       const result = await work
       if (this.#isOn) this.#end()
       return result
     } catch (error) {
-      if (!(error instanceof RedisUnavailableError)) this.#tell(error)
-      else if (!this.#isOn) this.#begin(error)
-      throw error
+      throw this.#told(error)
     }
+  }
+
+  /** Logs the error where it is new, and returns the one for the caller. */
+  #told (error: unknown): unknown {
+    if (isCrossSlot(error)) return error // GatheredReads asks again, tenant by tenant
+    const reply = error instanceof RedisUnavailableError ? error.cause : error
+    // Redis answers in this case, so the cache is not in an outage that the next good answer would end.
+    if (isReply(reply)) this.#tell(reply)
+    else if (error instanceof RedisUnavailableError && !this.#isOn) this.#begin(error)
+    return isReply(error) ? new RedisUnavailableError(undefined, { cause: error }) : error
   }
 
   #begin (error: Error): void {
@@ -34,15 +45,12 @@ export class Outage {
     this.#log.warn({ err: error }, 'the cache cannot reach Redis: until it can, values are loaded anew, and changes that wait for a commit are lost')
   }
 
-  #tell (error: unknown): void {
-    // Mended where it comes up, and not heard of again.
-    if (isCrossSlot(error)) return
-    const text = error instanceof Error ? error.message : String(error)
-    const [kind = ''] = text.split(' ', 1)
-    if (this.#told.has(kind)) return
-    this.#told.add(kind)
-    // Not the error itself: ioredis hangs the command on it, with keys and values.
-    this.#log.warn({ error: text }, 'Redis refuses what the cache asks of it; values are loaded anew, and this is not said again')
+  #tell ({ message }: Error): void {
+    const [kind = ''] = message.split(' ', 1)
+    if (this.#kinds.has(kind)) return
+    this.#kinds.add(kind)
+    // Only the text: ioredis attaches the command, with keys and values, to the error.
+    this.#log.warn({ error: message }, 'Redis refuses what the cache asks of it; values are loaded anew, and this is not said again')
   }
 
   #end (): void {

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 
-import { tenantKey, type KeySpace, type ScopeLogger } from '@fastify-tenancy/core'
+import { Seal, tenantKey, type KeySpace, type ScopeLogger } from '@fastify-tenancy/core'
 import { takeLock, type TenancyRedis } from '@fastify-tenancy/redis'
 
-import { entryHeader, entryId, markLength, noTags, parseEntry, token, type Entry } from './entry.ts'
+import { entryId, markLength, noTags, parseEntry, sealedHeader, token, type Entry } from './entry.ts'
 import { CacheValueError } from './errors.ts'
 import { GatheredReads, type TenantKeys } from './gathered-reads.ts'
 import { begin } from './lua/begin.ts'
@@ -19,14 +19,26 @@ const tokenLife = 86_400_000
 const removalLife = 60_000
 const longestKey = 512
 
+/** What one command has found of one tenant: the names that it asked for, and what each holds. */
+interface FoundEntries {
+  readonly tenant: string
+  readonly epoch: string | undefined
+  readonly names: readonly string[]
+  readonly found: readonly (string | null)[]
+}
+
 /** Values in Redis. Every key of a tenant has its hash tag, so that each method is one command also on a Cluster. */
 export class RedisStore implements CacheStore {
   readonly #redis: TenancyRedis
   readonly #outage: Outage
   readonly #reads: GatheredReads
 
-  constructor (redis: TenancyRedis, log: ScopeLogger) {
+  readonly #seal: Seal | undefined
+
+  /** @param secrets sign the values of `set` and `wrap`, the newest first. @default values are not signed */
+  constructor (redis: TenancyRedis, log: ScopeLogger, secrets: readonly string[] = []) {
     this.#redis = redis
+    this.#seal = secrets.length === 0 ? undefined : new Seal(secrets, 'cached value')
     // On a Cluster their keys live on different nodes, and one that is down must not cost the others their reads.
     this.#reads = new GatheredReads(wanted => this.#read(wanted), !redis.isCluster)
     this.#outage = new Outage(log)
@@ -50,9 +62,10 @@ export class RedisStore implements CacheStore {
   }
 
   async write (tenant: string, key: string, value: CacheWrite, stamp?: Stamp): Promise<boolean> {
-    const { payload, ttl, staleAt, tags } = value
+    const { payload, ttl, tags } = value
+    const header = sealedHeader(this.#seal, redisKey(tenant, 'cache', key), value)
     const expected = stamp === undefined ? [] : [stamp.epoch, stamp.mark, ...stamp.tags]
-    const stored = await this.#outage.watch(this.#redis.run(write, entryKeys(tenant, key, tags), [token(), tokenLife, ttl, entryId(), entryHeader(staleAt, tags), payload, ...expected]))
+    const stored = await this.#outage.watch(this.#redis.run(write, entryKeys(tenant, key, tags), [token(), tokenLife, ttl, entryId(), header, payload, ...expected]))
     return stored === 1
   }
 
@@ -91,13 +104,13 @@ export class RedisStore implements CacheStore {
     let at = 0
     for (const { tenant, keys } of wanted) {
       const epoch = found[at++] ?? undefined
-      this.#understand(tenant, epoch, found, at, at += keys.length, reads)
+      this.#understand({ tenant, epoch, names, found }, at, at += keys.length, reads)
     }
     return reads
   }
 
   /** What a tenant's entries say, `from` to `to`. None is read under another epoch than its tenant's, so that one tenant's can never pass for another's. */
-  #understand (tenant: string, epoch: string | undefined, found: readonly (string | null)[], from: number, to: number, reads: (CacheRead | Promise<CacheRead>)[]): void {
+  #understand ({ tenant, epoch, names, found }: FoundEntries, from: number, to: number, reads: (CacheRead | Promise<CacheRead>)[]): void {
     const tagged: [number, Entry][] = []
     // A plain loop: this runs for every read.
     for (let at = from; at < to; at++) {
@@ -107,7 +120,7 @@ export class RedisStore implements CacheStore {
         continue
       }
       const stamp = { epoch, mark: raw?.slice(0, markLength) ?? '', tags: noTags }
-      const entry = raw == null ? undefined : parseEntry(raw, epoch)
+      const entry = raw == null ? undefined : parseEntry(raw, epoch, this.#seal, names[at] as string)
       if (entry !== undefined && entry.tags.length > 0) tagged.push([reads.length, entry])
       reads.push(entry === undefined ? miss(stamp) : { payload: entry.payload, staleAt: entry.staleAt, isCounter: entry.isCounter, stamp })
     }

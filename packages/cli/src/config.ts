@@ -11,6 +11,10 @@ export interface CommandConfig {
   readonly manager: ManagerOptions
   /** What must never be printed. */
   readonly secrets: readonly string[]
+  /** The limits file, as an absolute path; undefined where the configuration names none. */
+  readonly limitsFile: string | undefined
+  /** What the person should know of how flags and file were read. */
+  readonly remarks: readonly string[]
 }
 
 /** The flags that say where the configuration is. */
@@ -28,39 +32,68 @@ interface SuiteOptions extends Partial<Record<Exclude<(typeof handedOn)[number],
   readonly redis?: unknown
   readonly rls?: { readonly secret?: string | readonly string[] }
   readonly resolver?: { readonly reserved?: readonly string[] }
+  readonly rateLimit?: unknown
 }
 
-const handedOn = ['isolation', 'rls', 'tables', 'baseDomain', 'hosts', 'namespace'] as const
+const handedOn = ['isolation', 'rls', 'row', 'tables', 'baseDomain', 'hosts', 'namespace'] as const
 
 // All options of the suite. What is misspelt would be an empty list of tables here, and refused by the application only.
-const known: readonly string[] = [...handedOn, 'database', 'redis', 'resolver', 'row', 'registry', 'audit', 'rateLimit', 'cache', 'routes', 'closeTimeout', 'decorators']
+const known: readonly string[] = [...handedOn, 'database', 'redis', 'resolver', 'registry', 'audit', 'rateLimit', 'cache', 'routes', 'closeTimeout', 'decorators']
 
 /**
- * Reads `tenancy.config.{ts,js,json}`: its default export is what the application is given (`defineTenancy({ … })`), its export
- * `manager` what the manager alone needs (migrations, lifecycle steps, …). In JSON that is the key `manager`. `--database-url` and
- * `--redis-url` come before the file's own, and do without a file: then every table with a column `tenant_id` is a tenant's.
+ * Reads `tenancy.config.{ts,js,json}`. Its default export is what the application is given (`defineTenancy({ … })`).
+ * Its export `manager` is what the manager alone needs (migrations, lifecycle steps, …); in JSON that is the key `manager`.
  *
- * @throws FST_TENANCY_OPTION_INVALID when there is no configuration, it cannot be loaded, exports nothing, or has an option that the application has not
+ * `--database-url` replaces every database of the file: the other logins, the shards and the tenants' own databases.
+ * It also replaces the file's Redis, which belongs to the file's databases: `--redis-url` names another one.
+ * Without a file, every table with a column `tenant_id` is a tenant table.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID when there is no configuration, it cannot be loaded, exports nothing,
+ * has an unknown option, or cannot be used with `--database-url`
  */
 export async function loadConfig ({ config, databaseUrl, redisUrl }: ConfigFlags, folder: string): Promise<CommandConfig> {
-  const file = config ?? (databaseUrl === undefined || names.some(name => existsSync(resolve(folder, name))) ? findFile(folder) : undefined)
+  const isFileWanted = databaseUrl === undefined || names.some(name => existsSync(resolve(folder, name)))
+  const file = config ?? (isFileWanted ? findFile(folder) : undefined)
   const { options, manager } = file === undefined
     ? { options: { tables: { tenant: 'auto' } }, manager: {} }
     : await readConfig(resolve(folder, file))
   const unknown = Object.keys(options).find(name => !known.includes(name))
   if (unknown !== undefined) throw new OptionInvalidError(`options.${unknown} is not a known option: remove it or mend its name`)
   const { database, redis, rls, resolver } = options
-  const given = {
+  const read: Record<string, unknown> = {
     ...Object.fromEntries(handedOn.map(name => [name, options[name]])),
-    database: databaseUrl === undefined ? database : { ...(isPlain(database) ? database : {}), url: databaseUrl },
-    redis: redisUrl ?? redis,
+    database,
+    redis,
     reserved: resolver?.reserved,
     ...manager
   }
+  const wanted = databaseUrl === undefined ? read : { ...read, ...onlyDatabase(read, databaseUrl), redis: undefined }
+  if (redisUrl !== undefined) wanted.redis = redisUrl
   return {
-    manager: Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as unknown as ManagerOptions,
-    secrets: rls?.secret === undefined ? [] : [rls.secret].flat()
+    manager: Object.fromEntries(Object.entries(wanted).filter(([, value]) => value !== undefined)) as unknown as ManagerOptions,
+    secrets: rls?.secret === undefined ? [] : [rls.secret].flat(),
+    limitsFile: limitsFileOf(options.rateLimit, folder),
+    remarks: read.redis !== undefined && wanted.redis === undefined
+      ? ['the Redis of the configuration is not used, because --database-url names another database: name its Redis with --redis-url']
+      : []
   }
+}
+
+function limitsFileOf (rateLimit: unknown, folder: string): string | undefined {
+  const file = isPlain(rateLimit) ? rateLimit.file : rateLimit
+  return typeof file === 'string' ? resolve(folder, file) : undefined
+}
+
+// What behaves alike on every database. What names a database, a login or a pool is left out.
+const kept = ['pool', 'plugins', 'types', 'statementTimeout', 'lockTimeout', 'idleInTransaction', 'allowEmbedded'] as const
+
+/** The database option that reaches the database of `--database-url` and no other. */
+function onlyDatabase ({ database, isolation }: Record<string, unknown>, url: string): { readonly database: object } {
+  if (isolation === 'database') {
+    throw new OptionInvalidError('--database-url names one database, and the configuration keeps each tenant in a database of its own: name a configuration with --config instead')
+  }
+  const settings = isPlain(database) ? database : {}
+  return { database: { ...Object.fromEntries(kept.map(name => [name, settings[name]]).filter(([, value]) => value !== undefined)), url } }
 }
 
 function findFile (folder: string): string {

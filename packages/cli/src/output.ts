@@ -3,12 +3,14 @@ import Table from 'cli-table3'
 
 import { masker } from './mask.ts'
 import type { Streams } from './main.ts'
+import { showProgress, type ProgressView } from './progress.ts'
 
 /** What a command prints: its result on stdout, as text for people or one JSON document; all else on stderr. Secrets are masked in both. */
 export class Output {
   readonly json: boolean
   readonly #streams: Streams
   readonly #mask: (text: string) => string
+  #progress: ProgressView | undefined
 
   constructor (streams: Streams, { json, secrets = [] }: { readonly json: boolean, readonly secrets?: readonly string[] }) {
     this.json = json
@@ -17,17 +19,28 @@ export class Output {
   }
 
   /**
-   * The result of the command: called once. `text` makes what a person reads.
+   * The result of the command: called once, when nothing more is logged. `text` makes what a person reads.
    * Characters that act on a terminal are escaped, but in a script, which must stay what it is.
    */
   result (value: unknown, text: () => string, { script = false }: { readonly script?: boolean } = {}): void {
+    this.#progress?.stop()
     const shown = this.json ? JSON.stringify(value, null, 2) : text()
     if (shown !== '') this.#streams.stdout.write(`${this.#mask(script && !this.json ? shown : printable(shown, { breaks: true }))}\n`)
   }
 
   /** A line for the person who waits. */
   log (line: string): void {
-    this.#streams.stderr.write(`${this.#mask(printable(line))}\n`)
+    const shown = this.#mask(printable(line))
+    if (this.#progress === undefined) this.#streams.stderr.write(`${shown}\n`)
+    else this.#progress.log(shown)
+  }
+
+  /** Shows progress from now on. Lines are printed above its bars, and the result below them. */
+  startProgress (): ProgressView {
+    this.#progress = showProgress(this.#streams.stderr, line => {
+      this.#streams.stderr.write(`${this.#mask(printable(line))}\n`)
+    })
+    return this.#progress
   }
 }
 

@@ -1,5 +1,6 @@
 import { printable } from '@fastify-tenancy/core'
 import { Command } from 'commander'
+import { createRequire } from 'node:module'
 
 import { addDataCommands } from './commands/data.ts'
 import { addDoctorCommand } from './commands/doctor.ts'
@@ -12,6 +13,8 @@ import { addTenantCommands } from './commands/tenant.ts'
 import { masker } from './mask.ts'
 import type { Runner } from './runner.ts'
 
+const { version } = createRequire(import.meta.url)('@fastify-tenancy/cli/package.json') as { version: string }
+
 /** The whole command line, as commander has it. */
 export function buildProgram (runner: Runner): Command {
   const { stdout, stderr } = runner.streams
@@ -19,6 +22,7 @@ export function buildProgram (runner: Runner): Command {
   const mask = masker([])
   const program = new Command('tenancy')
     .description('Tenants, migrations and the doctor of a fastify-tenancy application')
+    .version(version, '--version', 'print the version')
     .option('--config <file>', 'the configuration (default: tenancy.config.{ts,js,json} in this folder)')
     .option('--database-url <url>', 'the database, instead of the configuration\'s own')
     .option('--redis-url <url>', 'Redis, instead of the configuration\'s own')

@@ -2,53 +2,113 @@ import type { Progress } from '@fastify-tenancy/manager'
 import { MultiBar, type SingleBar } from 'cli-progress'
 import type { Writable } from 'node:stream'
 
-/** How often a line is written without a terminal, in milliseconds, where there is more to say than that. */
-const linesEvery = 1_000
-
-/** Shows the progress of long work: a bar for all and one a worker at a terminal, plain lines elsewhere. */
-export function showProgress (stream: Writable & { readonly isTTY?: boolean }, log: (line: string) => void): { show (event: Progress): void, stop (): void } {
-  return stream.isTTY === true ? showBars(stream) : showLines(log)
+/** Shows how far long work is, until `stop()`. */
+export interface ProgressView {
+  show (event: Progress): void
+  /** Prints a line that stays, above the bars where there are some. */
+  log (line: string): void
+  /** Ends the bars, so that what is printed afterwards stands below them. Idempotent. */
+  stop (): void
 }
 
-function showBars (stream: Writable): { show (event: Progress): void, stop (): void } {
+/** Where progress is shown. `columns` is the width of a terminal. */
+type ProgressStream = Writable & { readonly isTTY?: boolean, readonly columns?: number }
+
+/** Shows bars at a terminal, one for all and one a worker; elsewhere at most one line a second with counts. */
+export function showProgress (stream: ProgressStream, print: (line: string) => void): ProgressView {
+  return stream.isTTY === true ? showBars(stream, print) : showLines(print)
+}
+
+const narrowest = 40
+
+function showBars (stream: ProgressStream, print: (line: string) => void): ProgressView {
+  const columns = Math.max(narrowest, stream.columns ?? 80)
+  const barsize = Math.max(8, Math.min(40, Math.floor(columns / 4)))
+  const nameOf = names()
   const bars = new MultiBar({
     stream: stream as NodeJS.WritableStream,
-    format: '{name} {bar} {value}/{total} · {rate}/s · {left} left · {what}',
+    barsize,
+    // A line that wraps would move the bars below it: each is cut to the width of the terminal.
+    format: (_, { value, total, progress }, { name, rest }: { name: string, rest: string }) => {
+      const done = Math.round(progress * barsize)
+      return `${name} ${'█'.repeat(done)}${'░'.repeat(barsize - done)} ${value}/${total}${rest}`.slice(0, columns - 1)
+    },
     hideCursor: true,
     clearOnComplete: false
   })
   const byWorker = new Map<number | 'all', SingleBar>()
   const started = performance.now()
+  let isStopped = false
   const bar = (worker: number | 'all', total: number): SingleBar => {
     const known = byWorker.get(worker)
-    if (known !== undefined) return known
-    const made = bars.create(total, 0, { name: worker === 'all' ? 'all' : `worker ${worker}`, rate: '0', left: '?', what: '' })
+    if (known !== undefined) {
+      known.setTotal(total)
+      return known
+    }
+    const made = bars.create(total, 0, { name: worker === 'all' ? 'all' : `worker ${worker}`, rest: '' })
     byWorker.set(worker, made)
     return made
   }
   return {
-    show ({ operation, tenant, worker, step, done = 0, total = 0 }) {
+    show (event) {
+      if (isStopped) return
+      const { worker, done = 0, total = 0 } = event
       const rate = done / Math.max((performance.now() - started) / 1_000, 0.001)
       const left = rate > 0 ? `${Math.ceil((total - done) / rate)} s` : '?'
-      const what = [operation, tenant, step].filter(Boolean).join(' ')
-      if (total > 0) bar('all', total).update(done, { rate: rate.toFixed(1), left, what })
-      if (worker !== undefined) bar(worker, total).increment(1, { rate: '', left: '', what })
+      const what = [event.operation, nameOf(event), event.step].filter(Boolean).join(' ')
+      if (total > 0) bar('all', total).update(done, { rest: ` · ${rate.toFixed(1)}/s · ${left} left · ${what}` })
+      if (worker !== undefined) bar(worker, total).increment(1, { rest: ` · ${what}` })
     },
-    stop: () => { bars.stop() }
+    log (line) {
+      if (isStopped || byWorker.size === 0) return print(line)
+      bars.log(`${line}\n`)
+    },
+    stop () {
+      if (isStopped) return
+      isStopped = true
+      bars.stop()
+    }
   }
 }
 
-function showLines (log: (line: string) => void): { show (event: Progress): void, stop (): void } {
-  let last = -linesEvery
+/** The least time between two lines, in milliseconds. */
+const lineIntervalMs = 1_000
+
+function showLines (print: (line: string) => void): ProgressView {
+  const nameOf = names()
+  let last = -lineIntervalMs
+  let held: string | undefined
   return {
-    show ({ operation, tenant, worker, step, done, total }) {
+    show (event) {
+      const { operation, worker, step, done, total } = event
+      const count = done === undefined ? '' : total === undefined ? ` ${done}` : ` ${done}/${total}`
+      const line = [`${operation}${count}`, worker === undefined ? undefined : `worker ${worker}`, nameOf(event), step]
+        .filter(Boolean).join(' · ')
       const now = performance.now()
-      // Of a thousand alike one a second is enough; single steps and the end are always told.
-      if (total !== undefined && done !== total && now - last < linesEvery) return
+      // Single steps and the end are always printed; of a count that grows, one line a second is enough.
+      const isCount = done !== undefined && done !== total
+      if (isCount && now - last < lineIntervalMs) {
+        held = line
+        return
+      }
       last = now
-      const place = total === undefined ? '' : ` ${done ?? 0}/${total}`
-      log([`${operation}${place}`, worker === undefined ? undefined : `worker ${worker}`, tenant, step].filter(Boolean).join(' · '))
+      held = undefined
+      print(line)
     },
-    stop () {}
+    log: print,
+    stop () {
+      if (held !== undefined) print(held)
+      held = undefined
+    }
+  }
+}
+
+/** Names tenants by their slugs, which people type; by their ids where no event has told the slug. */
+function names (): (event: Progress) => string | undefined {
+  const slugs = new Map<string, string>()
+  return ({ tenant, slug }) => {
+    if (tenant === undefined) return undefined
+    if (slug !== undefined) slugs.set(tenant, slug)
+    return slugs.get(tenant) ?? tenant
   }
 }

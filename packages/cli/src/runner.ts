@@ -5,7 +5,6 @@ import { once } from 'node:events'
 import { loadConfig, type ConfigFlags } from './config.ts'
 import type { Streams } from './main.ts'
 import { Output } from './output.ts'
-import { showProgress } from './progress.ts'
 
 export const exitCode = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const
 
@@ -14,6 +13,8 @@ export interface Session {
   readonly manager: Manager
   readonly output: Output
   readonly streams: Streams
+  /** The limits file of the configuration. */
+  readonly limitsFile: string | undefined
   /** Aborts at SIGINT. */
   readonly signal: AbortSignal
 }
@@ -41,9 +42,10 @@ export class Runner {
     return async (...given) => {
       const command = given.at(-1) as Command
       const flags = command.optsWithGlobals<F & CommonFlags>()
-      const { manager: options, secrets } = await loadConfig(flags, this.streams.cwd())
+      const { manager: options, secrets, remarks, limitsFile } = await loadConfig(flags, this.streams.cwd())
       const output = new Output(this.streams, { json: flags.json === true, secrets })
-      const progress = showProgress(this.streams.stderr, line => { output.log(line) })
+      for (const remark of remarks) output.log(remark)
+      const progress = output.startProgress()
       const manager = createManager({ ...options, progress: progress.show })
       const interrupt = new AbortController()
       // What was begun is recorded step by step. The second one ends the process at once.
@@ -53,7 +55,7 @@ export class Runner {
       }
       process.once('SIGINT', onInterrupt)
       try {
-        this.exitCode = await untilAborted(work({ manager, output, streams: this.streams, signal: interrupt.signal }, command.processedArgs as unknown as A, flags), interrupt.signal) ?? exitCode.done
+        this.exitCode = await untilAborted(work({ manager, output, limitsFile, streams: this.streams, signal: interrupt.signal }, command.processedArgs as unknown as A, flags), interrupt.signal) ?? exitCode.done
       } finally {
         process.removeListener('SIGINT', onInterrupt)
         progress.stop()

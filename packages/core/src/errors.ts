@@ -16,14 +16,21 @@ export interface TenancyError extends FastifyError {
   readonly headers?: Readonly<Record<string, string>>
 }
 
+/** What a reply says of the errors of one constructor, whatever their own text. */
+const publicTexts = new WeakMap<object, string>()
+
+/** What a reply says where the code's own sentence is advice for developers. */
+const internal = 'Internal Server Error'
+
 /**
  * Makes the constructor of one code's errors, for a package's own `errors.ts`.
  *
  * @param retryAfter whole seconds, for what may succeed later.
+ * @param publicText what a reply says, see {@link toPublicError}. @default the message
  */
-export function defineError (code: string, statusCode: number, message: string, retryAfter?: number): TenancyErrorConstructor {
+export function defineError (code: string, statusCode: number, message: string, retryAfter?: number, publicText: string = message): TenancyErrorConstructor {
   const Base = createError(code, '%s', statusCode)
-  return class extends Base {
+  const Constructor = class extends Base {
     retryAfter?: number
     constructor (text: string = message, options?: { cause?: unknown }) {
       super(text)
@@ -35,10 +42,27 @@ export function defineError (code: string, statusCode: number, message: string, 
       return this.retryAfter === undefined ? undefined : { 'retry-after': String(this.retryAfter) }
     }
   } as unknown as TenancyErrorConstructor
+  publicTexts.set(Constructor, publicText)
+  return Constructor
+}
+
+/**
+ * Returns what a client may see of an error of the suite: the same code and status with the code's general sentence, and
+ * the error itself as `cause` for the log. Texts for developers name tables, functions and options. Every other error is
+ * returned as it is, and so is an error that has the general sentence already.
+ */
+export function toPublicError<T> (error: T): T | TenancyError {
+  if (!(error instanceof Error)) return error
+  const text = publicTexts.get(error.constructor)
+  // The text of a 429 is its seconds, and a flood of them has to be cheap.
+  if (text === undefined || error.message === text || error instanceof RateLimitedError) return error
+  const { retryAfter } = error as Partial<TenancyError>
+  const shown = new (error.constructor as TenancyErrorConstructor)(text, { cause: error })
+  return retryAfter === undefined ? shown : Object.assign(shown, { retryAfter })
 }
 
 /** 500, at registration: an option is wrong. The message names it, what was expected and what came. */
-export const OptionInvalidError: TenancyErrorConstructor = defineError('FST_TENANCY_OPTION_INVALID', 500, 'an option is invalid')
+export const OptionInvalidError: TenancyErrorConstructor = defineError('FST_TENANCY_OPTION_INVALID', 500, 'an option is invalid', undefined, internal)
 /** 400: the host is malformed, over-long, duplicate or ambiguous, or an IP literal. */
 export const HostInvalidError: TenancyErrorConstructor = defineError('FST_TENANCY_HOST_INVALID', 400, 'The host of this request is not valid')
 /** 400: no strategy named a tenant: the base domain itself, or a reserved label. */
@@ -58,9 +82,9 @@ export const RegistryUnavailableError: TenancyErrorConstructor = defineError('FS
 /** 429: the tenant, the client or the route is over its limit. */
 export const RateLimitedError: TenancyErrorConstructor = defineError('FST_TENANCY_RATE_LIMITED', 429, 'Rate limit exceeded')
 /** 500: a handle was used after its request or run had ended. */
-export const ScopeClosedError: TenancyErrorConstructor = defineError('FST_TENANCY_SCOPE_CLOSED', 500, 'This tenant handle was used after its request or run had ended: await all work, or prolong it with request.tenancy.waitUntil()')
+export const ScopeClosedError: TenancyErrorConstructor = defineError('FST_TENANCY_SCOPE_CLOSED', 500, 'This tenant handle was used after its request or run had ended: await all work, or prolong it with request.tenancy.waitUntil()', undefined, internal)
 /** 500: a tenant handle was touched where there is no tenant. */
-export const ContextMissingError: TenancyErrorConstructor = defineError('FST_TENANCY_CONTEXT_MISSING', 500, 'There is no tenant here: the route is optional or off for tenancy, or the code runs outside a request')
+export const ContextMissingError: TenancyErrorConstructor = defineError('FST_TENANCY_CONTEXT_MISSING', 500, 'There is no tenant here: the route is optional or off for tenancy, or the code runs outside a request', undefined, internal)
 
 /** A {@link TenantConflictError} that says why. */
 export function tenantConflict (why: string): TenancyError {

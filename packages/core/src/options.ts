@@ -99,6 +99,14 @@ export const positiveInteger: v.GenericSchema<number> = v.pipe(
 /** A string of at least one character. */
 export const nonEmptyString: v.GenericSchema<string> = v.pipe(v.string('must be a non-empty string'), v.minLength(1, 'must be a non-empty string'))
 
+const secret = v.pipe(v.string('must be a string of at least 32 characters'), v.minLength(32, 'must be a string of at least 32 characters'))
+
+/** A secret of 32 characters and more, or `[new, old]` while one replaces the other: a list, the newest first. */
+export const secretSchema: v.GenericSchema<string | readonly [string, string], readonly string[]> = v.pipe(
+  v.union([secret, v.strictTuple([secret, secret])], 'must be a string of at least 32 characters, or a pair of them'),
+  v.transform((given): readonly string[] => typeof given === 'string' ? [given] : given)
+)
+
 /** `true` or `false`. */
 export const bool: v.GenericSchema<boolean> = v.boolean('must be true or false')
 

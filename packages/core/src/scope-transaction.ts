@@ -17,6 +17,11 @@ export class ScopeTransaction {
     return this.#isRollbackOnly
   }
 
+  /** Whether something waits for the commit. */
+  get hasEffects (): boolean {
+    return this.#effects.length > 0
+  }
+
   /** Has the end of the work roll back, whatever it answers. */
   rollbackOnly (): void {
     this.#isRollbackOnly = true

@@ -26,16 +26,23 @@ export class TenantScope {
   #handles: Map<symbol, unknown> | undefined
   #closers: (() => void)[] | undefined
   #holds = 0
+  #busy = 0
+  #isRetired = false
   #isEnding = false
   #isClosed = false
 
   readonly #onListen: ((scope: TenantScope) => void) | undefined
+  readonly #held: Set<TenantScope> | undefined
 
-  /** @param onListen called once, when somebody first reads {@link signal}: only then need anybody watch the tenant. */
-  constructor (tenant: Tenant, log: ScopeLogger, onListen?: (scope: TenantScope) => void) {
+  /**
+   * @param onListen called once, when {@link signal} is first read: only then need the tenant be watched
+   * @param held has this scope from its first {@link hold} to its end
+   */
+  constructor (tenant: Tenant, log: ScopeLogger, onListen?: (scope: TenantScope) => void, held?: Set<TenantScope>) {
     this.tenant = tenant
     this.log = log
     this.#onListen = onListen
+    this.#held = held
   }
 
   /** Aborted when the work should stop: the client has gone, or the tenant was suspended, deleted or moved. */
@@ -79,7 +86,8 @@ export class TenantScope {
     this.assertOpen()
     const release = this.hold()
     promise.then(release, (error: unknown) => {
-      this.log.error({ err: error }, 'work prolonged with waitUntil() failed')
+      // What was cut short fails, and is no failure of its own.
+      this.log[this.isAborted ? 'info' : 'error']({ err: error }, 'work prolonged with waitUntil() failed')
       release()
     })
   }
@@ -87,6 +95,7 @@ export class TenantScope {
   /** Keeps the scope open until the returned function is called. */
   hold (): () => void {
     this.#holds++
+    if (!this.#isClosed) this.#held?.add(this)
     let isHeld = true
     return () => {
       if (!isHeld) return
@@ -110,9 +119,30 @@ export class TenantScope {
     this.#close()
   }
 
+  /** Counts a connection that is borrowed: {@link retire} waits for it. */
+  enter (): void {
+    this.#busy++
+  }
+
+  /** A connection that was counted is back. */
+  leave (): void {
+    this.#busy--
+    if (this.#isRetired && this.#busy === 0) this.#close()
+  }
+
+  /** Aborts the signal at once, and ends the scope when no statement or transaction is under way. */
+  retire (reason: unknown): void {
+    if (this.#isClosed) return
+    this.#isRetired = true
+    this.#controller ??= new AbortController()
+    this.#controller.abort(reason)
+    if (this.#busy === 0) this.#close()
+  }
+
   #close (): void {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#held?.delete(this)
     for (const closer of this.#closers ?? []) closer()
     this.#closers = undefined
     this.#handles = undefined

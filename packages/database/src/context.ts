@@ -86,16 +86,18 @@ export function rlsContext (tenant: Pick<Tenant, 'id' | 'status'>, settings: Con
   ]
   const token = (backend: number | null): string[] => sign === undefined ? [] : [sign(tenant.id, backend)]
   const text = sign === undefined ? plain : signed
-  if (fence === undefined) return ({ processID }) => ({ ...text, values: [...values, ...token(processID)] })
+  // A stream's timeout is counted by its connection.
+  const streamed = values.with(3, '0')
+  if (fence === undefined) return ({ processID }, _isBegun, isStream) => ({ ...text, values: [...(isStream ? streamed : values), ...token(processID)] })
   const known = tenant.status === 'suspended' ? 'suspended' : ''
   // Who knows of a suspension passes where others do not.
   const passage = `${fence.home} ${known} ${tenant.id}`
-  return ({ processID }, isBegun) => {
+  return ({ processID }, isBegun, isStream) => {
     // A session hears of changes when a transaction begins, and not always within it: there, each statement looks.
     const epoch = isBegun ? null : fence.epochs.of(passage)
     return {
       ...text,
-      values: [...values, epoch, known, ...token(processID)],
+      values: [...(isStream ? streamed : values), epoch, known, ...token(processID)],
       onAnswer: seen => { if (seen !== epoch) fence.epochs.learn(passage, seen) }
     }
   }

@@ -1,4 +1,5 @@
 import type { Tenant, TenantRegistry, TenantScope } from '@fastify-tenancy/core'
+import { Log } from 'kysely'
 import type pg from 'pg'
 
 import { reportBreach } from './breach.ts'
@@ -9,7 +10,8 @@ import { Pulses } from './health/pulses.ts'
 import { TenantDialect } from './kysely/dialect.ts'
 import { TenantDriver } from './kysely/driver.ts'
 import { TenantHandle } from './kysely/handle.ts'
-import { UnitDriver, UnitOfWork } from './kysely/unit-of-work.ts'
+import { UnitDriver } from './kysely/unit-driver.ts'
+import { UnitOfWork } from './kysely/unit-of-work.ts'
 import type { LevelReport } from './level.ts'
 import type { ResolvedDatabaseOptions } from './options.ts'
 import { canListen, openListener } from './registry/open-listener.ts'
@@ -20,6 +22,7 @@ import { TableRegistry } from './registry/table-registry.ts'
 import { SetupInvalidError } from './setup/errors.ts'
 import { readInstallation } from './setup/installation.ts'
 import { listTables } from './setup/list-tables.ts'
+import type { SqlClient } from './setup/sql-client.ts'
 import { Homes } from './strategies/homes.ts'
 import type { SystemAccessOptions, SystemWork } from './system/access.ts'
 import { System } from './system/system.ts'
@@ -63,11 +66,14 @@ export class TenancyDatabase {
   readonly #homes: Homes
   // Of its own where it can be: a tenant that holds every connection must not keep others from being found.
   readonly #registryPool: pg.Pool | undefined
+  /** On the pool above, or on the tenants' connections, which are reset first if a tenant touched them. */
+  readonly #lookUps: SqlClient
   /** On which changes of tenants are heard; undefined where the registry is not ours, or this process' alone. */
   readonly #heard: pg.Pool | undefined
   readonly #system: System
   /** What notes the queries that break; undefined without `database.observe`. */
   readonly queries: ObservedQueries | undefined
+  readonly #log: Log | undefined
   readonly #observers: (() => void)[] = []
   readonly #shardPulses: Pulses
   readonly #registryPulse: Pulses | undefined
@@ -77,6 +83,7 @@ export class TenancyDatabase {
   constructor (options: ResolvedDatabaseOptions) {
     const { url, registryUrl } = options.database
     this.#options = options
+    this.#log = options.database.log && new Log(options.database.log)
     this.#homes = new Homes(options)
     this.queries = options.database.observe === undefined ? undefined : new ObservedQueries()
     const registrySource = registryUrl ?? url
@@ -85,12 +92,14 @@ export class TenancyDatabase {
       : undefined
     this.#system = new System(options, this.#homes.default.pool, this.#homes.budget)
     const registryPool = this.#registryPool ?? this.#homes.default.pool.pool
-    if (options.registry instanceof TableRegistry) options.registry.connect(registryPool)
+    // On connections that tenants use as well, a look-up must not meet what they left.
+    const lookUps = this.#lookUps = this.#registryPool ?? this.#homes.default.pool.lookUps
+    if (options.registry instanceof TableRegistry) options.registry.connect(lookUps)
     this.#shardPulses = new Pulses(this.#homes.pools)
     const isOurs = options.registry === undefined || options.registry instanceof TableRegistry
     this.#registryPulse = isOurs ? new Pulses([['registry', registryPool]]) : undefined
     this.#heard = options.registry === undefined && !isEmbeddedPool(registryPool) ? registryPool : undefined
-    this.registry = options.registry ?? postgresRegistry(registryPool, this.#heard && { listen: () => openListener(registryPool) })
+    this.registry = options.registry ?? postgresRegistry(lookUps, this.#heard && { listen: () => openListener(registryPool), onCatalog: () => this.forgetNames() })
   }
 
   /**
@@ -109,7 +118,7 @@ export class TenancyDatabase {
 
   async #boot (): Promise<LevelReport> {
     const { requireLevel, doctor } = this.#options.database
-    const report = await this.#homes.boot()
+    const report = await this.#withTenants(await this.#homes.boot())
     if (report.level < requireLevel) {
       throw new SetupInvalidError(`the database reaches level L${report.level}, and options.database.requireLevel asks for L${requireLevel}: ${report.reasons.join('; ')}`)
     }
@@ -128,7 +137,7 @@ export class TenancyDatabase {
    * @throws FST_TENANCY_SETUP_INVALID where there is none, or the database is a copy of the one that it was made for
    */
   installation (): Promise<string> {
-    return readInstallation(this.#registryPool ?? this.#homes.default.pool.pool)
+    return readInstallation(this.#lookUps)
   }
 
   /**
@@ -167,6 +176,15 @@ export class TenancyDatabase {
     return this.#system.access(options, fn)
   }
 
+  /**
+   * Has every connection forget its prepared statements, because the catalog changed. Their parameters would keep the types
+   * that the columns had before.
+   */
+  forgetNames (): void {
+    this.#homes.forgetNames()
+    this.#system.forgetNames()
+  }
+
   /** Begins to look after the servers, also without traffic; {@link close} ends it. */
   watchHealth (): void {
     if (this.#isEnded) return
@@ -193,11 +211,19 @@ export class TenancyDatabase {
     await Promise.all([this.#system.close(), this.#homes.close(), this.#registryPool?.end()])
   }
 
+  // The options name the strategy of tenants without one; only the registry knows which tenants there are.
+  async #withTenants (report: LevelReport): Promise<LevelReport> {
+    if (report.level < 4 || this.#options.registry !== undefined) return report
+    const { rows: [row] } = await this.#lookUps.query<{ shares: boolean }>(
+      'select exists (select from tenancy.tenants where isolation <> \'database\' and status <> \'deleted\') as shares')
+    return row?.shares === true ? { ...report, level: 3, reasons: ['some tenants have no database of their own and share one login'] } : report
+  }
+
   // Which tables there are may be for the catalog to say.
   async #observe (): Promise<void> {
     const { queries } = this
     if (queries === undefined || this.#observers.length > 0) return
-    const { tenant, shared, global } = await listTables(this.#homes.default.pool.pool, this.#options.tables)
+    const { tenant, shared, global } = await listTables(this.#homes.default.pool.lookUps, this.#options.tables)
     queries.watchTables([...Object.keys(tenant), ...shared, ...global])
     for (const pool of this.#options.database.observe ?? []) this.#observers.push(observePool(pool, sql => queries.old(sql)))
   }
@@ -209,6 +235,7 @@ export class TenancyDatabase {
     const settings = {
       scope,
       acquire,
+      log: this.#log,
       onBreach: () => reportBreach(scope),
       onFenced: () => this.onFenced?.(scope.tenant),
       ...(queries !== undefined && { onFailure: (text: string, error: unknown) => queries.failed(text, error) }),

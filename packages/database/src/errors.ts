@@ -9,4 +9,4 @@ export const IsolationBreachError: TenancyErrorConstructor = defineError('FST_TE
 /** 500: a query cannot be proved to stay within the tenant. It was not sent, or its connection was destroyed. */
 export const QueryRefusedError: TenancyErrorConstructor = defineError('FST_TENANCY_QUERY_REFUSED', 500, 'The query was refused')
 /** 500: the audit did not take the event of work across tenants, and so nothing was done. */
-export const AuditFailedError: TenancyErrorConstructor = defineError('FST_TENANCY_AUDIT_FAILED', 500, 'The work across tenants was not begun: the audit did not take its event')
+export const AuditFailedError: TenancyErrorConstructor = defineError('FST_TENANCY_AUDIT_FAILED', 500, 'The work across tenants was not begun: the audit did not take its event', undefined, 'Internal Server Error')

@@ -1,6 +1,7 @@
-import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
+import { defineError, toPublicError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
 
 import { isServerError } from './connection/pg-internals.ts'
+import { askedForReadOnly } from './connection/read-only.ts'
 import { DatabaseBusyError, DatabaseUnavailableError } from './errors.ts'
 
 /** 409: a unique or exclusion constraint, whoever holds the value. */
@@ -15,14 +16,48 @@ export const DatabaseRetryError: TenancyErrorConstructor = defineError('FST_TENA
 export const DatabaseError: TenancyErrorConstructor = defineError('FST_TENANCY_DATABASE_ERROR', 500, 'Internal Server Error')
 
 /**
- * The error that a client may see for one that was thrown: an error of the database becomes a generic one, with the
- * original as `cause` for the log. Names of constraints, tables and values stay inside; so does whether a value that is
- * taken is one's own or another tenant's. Every other error is returned as it is.
+ * Returns the error that a client may see for one that was thrown. An error of the database becomes a generic one, and an
+ * error of the suite gets the general sentence of its code; either has the original as `cause` for the log. Names of
+ * tables, constraints, functions and options stay inside, and whether a taken value is one's own or another tenant's.
+ *
+ * An error without a status of its own, whose `cause` is an error of the database, is one too: Drizzle, tRPC and GraphQL
+ * wrap errors so. Every other error is returned as it is.
  */
 export function toHttpError (error: unknown): unknown {
-  if (!isServerError(error)) return error
-  const HttpError = forCode(error.code ?? '')
+  const failure = databaseError(error)
+  if (failure === undefined) return toPublicError(error)
+  const HttpError = askedForReadOnly(failure) ? DatabaseError : forCode(String(failure.code ?? ''))
   return new HttpError(undefined, { cause: error })
+}
+
+/** How deep a chain of causes is followed: wrappers of wrappers are two or three. */
+const deepest = 8
+
+function databaseError (error: unknown): ErrorLike | undefined {
+  let each = error
+  for (let depth = 0; depth < deepest && isErrorLike(each); depth++) {
+    // An error that names a status below 500 was made for the client, its text included.
+    const status = each.statusCode ?? each.status
+    const isDatabases = isServerError(each) || (typeof each.severity === 'string' && typeof each.code === 'string' && sqlState.test(each.code))
+    if (status !== undefined && (!isDatabases || Number(status) < 500)) return undefined
+    if (isDatabases) return each
+    each = each.cause
+  }
+  return undefined
+}
+
+// Of another copy of pg, or another driver, an error is no instance of the class that we know.
+const sqlState = /^[0-9A-Z]{5}$/
+
+interface ErrorLike extends Error {
+  readonly code?: unknown
+  readonly severity?: unknown
+  readonly status?: unknown
+  readonly statusCode?: unknown
+}
+
+function isErrorLike (value: unknown): value is ErrorLike {
+  return typeof value === 'object' && value !== null && typeof (value as { message?: unknown }).message === 'string'
 }
 
 // https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -31,8 +66,10 @@ function forCode (code: string): TenancyErrorConstructor {
     case '23505': case '23P01': return DatabaseConflictError
     case '23502': case '23503': case '23514': return DatabaseConstraintError
     case '22001': case '22003': case '22007': case '22008': case '22021': case '22P02': return DatabaseValueError
-    case '25P03': case '40001': case '40P01': case '55P03': case '57014': return DatabaseRetryError
+    case '25P03': case '25P04': case '40001': case '40P01': case '55P03': case '57014': return DatabaseRetryError
     case '53300': return DatabaseBusyError
-    default: return code.startsWith('08') || code.startsWith('57P') ? DatabaseUnavailableError : DatabaseError
+    // Read-only after a failover, and an error of the server's disk: another attempt may meet a server that works.
+    case '25006': case '58030': return DatabaseUnavailableError
+    default: return /^(?:08|53|57P)/.test(code) ? DatabaseUnavailableError : DatabaseError
   }
 }

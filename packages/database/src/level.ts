@@ -1,7 +1,12 @@
+import pg from 'pg'
+
 import { inCatalog, runFamily, type Finding } from './doctor/finding.ts'
-import { checkInput } from './doctor/input.ts'
+import { checkInput, type DoctorLogins } from './doctor/input.ts'
 import { loginChecks } from './doctor/login.ts'
+import type { ResolvedDatabaseOptions } from './options.ts'
+import { rolesOf } from './setup/roles.ts'
 import type { SqlClient } from './setup/sql-client.ts'
+import { hasOwnLogins } from './strategies/options.ts'
 
 /** How far the parts of the application are kept apart: see {@link reportLevel}. */
 export type Level = 0 | 1 | 2 | 3 | 4
@@ -25,38 +30,140 @@ export interface LevelFacts {
   readonly isSigned: boolean
   /** A login of each tenant's own. @default false */
   readonly hasTenantLogins?: boolean
+  /** Whether queries are rewritten instead of policies asking for a signature. @default false */
+  readonly isRewritten?: boolean
+  /** Whether the options give tenants roles of their own. Those that exist are found in the server. @default false */
+  readonly hasTenantRoles?: boolean
+  /** Whether there are global tables. @default false */
+  readonly hasGlobalTables?: boolean
+  /** The logins for tenants' roles and for the global tables, where they are not the application's. @default none */
+  readonly logins?: DoctorLogins
+}
+
+/** The URLs of one shard. */
+export interface ShardUrls {
+  readonly tenantRolesUrl?: string | undefined
+  readonly globalUrl?: string | undefined
+  readonly registryUrl?: string | undefined
+  readonly systemUrl?: string | undefined
+  readonly ownerUrl?: string | undefined
+}
+
+/**
+ * Returns what the options say of the logins of one shard. A URL with the application's own user is no login of its own.
+ *
+ * @param user the application's.
+ * @param globalTables those of this shard: only the default one has any.
+ */
+export function levelFacts (options: ResolvedDatabaseOptions, urls: ShardUrls, user: string, globalTables: readonly string[]): LevelFacts & { readonly logins: DoctorLogins } {
+  const { database, isolation, rls } = options
+  const other = (url: string | undefined): string | undefined => {
+    const name = url === undefined ? undefined : userOf(url)
+    return name === user ? undefined : name
+  }
+  const [tenantRoles, global, registry] = [other(urls.tenantRolesUrl), other(urls.globalUrl), other(urls.registryUrl)]
+  return {
+    hasRegistryLogin: registry !== undefined,
+    hasSystemLogin: other(urls.systemUrl) !== undefined,
+    hasOwnerLogin: other(urls.ownerUrl) !== undefined,
+    isSigned: rls.secrets.length > 0,
+    hasTenantLogins: isolation === 'database' && hasOwnLogins(database.tenants),
+    isRewritten: isolation === 'row',
+    hasTenantRoles: isolation === 'schema' || (isolation === 'rls' && rls.context === 'role'),
+    hasGlobalTables: globalTables.length > 0,
+    logins: { ...(tenantRoles !== undefined && { tenantRoles }), ...(global !== undefined && { global }), ...(registry !== undefined && { registry }) }
+  }
+}
+
+// As the driver would take it: a URL may leave the user to the environment.
+function userOf (url: string): string {
+  return new pg.Client({ connectionString: url }).user ?? ''
 }
 
 /**
  * What the application's login could do if its SQL were the attacker's:
- * L0 everything · L1 only what the role of tenants' statements may · L2 and the registry, work across tenants and migrations
- * have logins of their own · L3 and the context is signed · L4 a login per tenant.
+ * L0 everything · L1 only what the role of tenants' statements may · L2 and the registry, work across tenants, the global tables and
+ * migrations have logins of their own · L3 and the context is signed, and no login for it may become the role of a tenant · L4 a login
+ * per tenant.
  *
- * Looks at who the login is and at what it may become, since one injected `set_config('role', …)` becomes it.
+ * Looks at who the logins are and at what they may become, since one injected `set_config('role', …)` becomes it.
  *
  * @param login the application's. @default the one of the client's session
  */
 export async function reportLevel (client: SqlClient, facts: LevelFacts, login?: string): Promise<LevelReport> {
-  const privileges = await privilegesOf(client, login)
-  if (privileges.length > 0) return { level: 0, reasons: privileges }
-  const shared = [
-    ...(facts.hasRegistryLogin ? [] : ['tenants are looked up with the login of database.url: give database.registryUrl']),
-    ...(facts.hasSystemLogin ? [] : ['work across tenants has no login of its own: give database.systemUrl']),
-    ...(facts.hasOwnerLogin ? [] : ['migrations have no login of their own: give database.ownerUrl'])
-  ]
+  const { own, others, tenantRoles } = await privilegesOf(client, facts, login)
+  if (own.length > 0) return { level: 0, reasons: own }
+  const shared = [...missingLogins(facts), ...others]
   if (shared.length > 0) return { level: 1, reasons: shared }
-  if (!facts.isSigned) return { level: 2, reasons: ['the context is not signed, so injected SQL can name another tenant: give rls.secret'] }
+  const reachable = [...unsigned(facts), ...takenRoles(facts, tenantRoles)]
+  if (reachable.length > 0) return { level: 2, reasons: reachable }
   if (facts.hasTenantLogins !== true) return { level: 3, reasons: ['all tenants share one login'] }
   return { level: 4, reasons: [] }
 }
 
-// Checks of the login that are no privileges of its own.
-const others = ['D310', 'D311', 'D312']
+function missingLogins ({ hasRegistryLogin, hasSystemLogin, hasOwnerLogin, hasGlobalTables = false, logins = {} }: LevelFacts): string[] {
+  return [
+    ...(hasRegistryLogin ? [] : ['tenants are looked up with the login of database.url: give database.registryUrl']),
+    ...(hasSystemLogin ? [] : ['work across tenants has no login of its own: give database.systemUrl']),
+    ...(hasOwnerLogin ? [] : ['migrations have no login of their own: give database.ownerUrl']),
+    ...(hasGlobalTables && logins.global === undefined
+      ? ['statements on the global tables run with a login that may become more than their role: give database.globalUrl']
+      : [])
+  ]
+}
 
-async function privilegesOf (client: SqlClient, login: string | undefined): Promise<string[]> {
+function unsigned ({ isSigned, isRewritten = false }: LevelFacts): string[] {
+  if (!isSigned) return ['the context is not signed, so injected SQL can name another tenant: give rls.secret']
+  return isRewritten ? ['no policy asks for the signature where isolation is \'row\': use isolation \'rls\''] : []
+}
+
+function takenRoles ({ hasTenantRoles = false, logins = {} }: LevelFacts, { existing, taken }: TenantRoles): string[] {
+  if (logins.tenantRoles === undefined) {
+    return hasTenantRoles || existing > 0
+      ? ['the login of database.url may become the roles of tenants, so injected SQL can take one: give database.tenantRolesUrl']
+      : []
+  }
+  return taken > 0
+    ? [`the login of database.url may still become the roles of ${taken} tenants: run \`tenancy init\` with database.tenantRolesUrl`]
+    : []
+}
+
+// Checks of the logins that are no privileges of their own.
+const ignored = ['D310', 'D311', 'D312', 'D313', 'D314']
+
+interface Privileges {
+  /** Of the application's login. */
+  readonly own: readonly string[]
+  /** Of the logins for tenants' roles and for the global tables. */
+  readonly others: readonly string[]
+  readonly tenantRoles: TenantRoles
+}
+
+/** How many roles of tenants this database has, and how many of them the application's login may become. */
+interface TenantRoles {
+  readonly existing: number
+  readonly taken: number
+}
+
+async function privilegesOf (client: SqlClient, { logins = {}, isSigned }: LevelFacts, login: string | undefined): Promise<Privileges> {
   const { rows: [session] } = await client.query<{ user: string, database: string }>('select session_user::text as user, pg_catalog.current_database()::text as database')
   if (session === undefined) throw new TypeError('the session has no user')
-  const input = checkInput({ database: session.database, login: login ?? session.user, signed: false, tables: { tenant: {}, shared: [], global: [], schema: 'public' } })
-  const rows = await inCatalog(client, () => runFamily(client, loginChecks, input))
-  return rows.filter(({ id }) => !others.includes(id)).slice(0, 20).map(({ says }) => says ?? '')
+  const user = login ?? session.user
+  const { app, shared } = rolesOf(session.database)
+  const input = checkInput({ database: session.database, login: user, logins, signed: isSigned, tables: { tenant: {}, shared: [], global: [], schema: 'public' } })
+  return inCatalog(client, async () => {
+    const rows = (await runFamily(client, loginChecks, input)).filter(({ id }) => !ignored.includes(id))
+    const says = (isOwn: boolean): string[] => rows.filter(({ use }) => (use === 'app') === isOwn).slice(0, 20).map(({ says }) => says ?? '')
+    return { own: says(true), others: says(false), tenantRoles: await countTenantRoles(client, user, [app, shared]) }
+  })
+}
+
+async function countTenantRoles (client: SqlClient, login: string, groups: readonly string[]): Promise<TenantRoles> {
+  const { rows: [row] } = await client.query<TenantRoles>(`
+    select count(*)::int as existing, (count(*) filter (where pg_has_role(login.oid, r.oid,
+      case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)))::int as taken
+    from pg_roles r join pg_roles login on login.rolname = $1
+    where r.rolname ~ '^tenanth?_' and exists (
+      select from pg_auth_members m join pg_roles g on g.oid = m.roleid where m.member = r.oid and g.rolname = any($2))`, [login, groups])
+  return row ?? { existing: 0, taken: 0 }
 }

@@ -1,4 +1,4 @@
-import { bool, checkOptions, fn, instance, isolations, nonEmptyString, oneOf, OptionInvalidError, positiveInteger, timeout, type Isolation, type TenantRegistry } from '@fastify-tenancy/core'
+import { bool, checkOptions, fn, instance, isolations, nonEmptyString, oneOf, OptionInvalidError, positiveInteger, secretSchema, timeout, type Isolation, type TenantRegistry } from '@fastify-tenancy/core'
 import type { KyselyPlugin, LogConfig } from 'kysely'
 import type pg from 'pg'
 import * as v from 'valibot'
@@ -16,9 +16,19 @@ export interface DatabaseConnectionOptions {
    * variable of the environment may be, stops the boot.
    */
   readonly url: string | pg.Pool | undefined
+  /**
+   * The login that may become the roles of tenants: those of strategy `schema`, and all tenants where `rls.context` is `'role'`.
+   * SQL injected into another tenant's statement then cannot take such a role. @default the one of `url`
+   */
+  readonly tenantRolesUrl?: string | undefined
+  /**
+   * The login of the global tables (`app.tenancy.global`), which may become `tenancy_global` and nothing else.
+   * @default the one of `systemUrl`, or of `url` where there is none
+   */
+  readonly globalUrl?: string | undefined
   /** The login that looks tenants up. @default the one of `url` */
   readonly registryUrl?: string | undefined
-  /** The login of work across tenants, and of the global tables. @default none: asSystem() is refused, and the global tables are worked on with the login of `url`, where that may */
+  /** The login of work across tenants. @default none: asSystem() is refused */
   readonly systemUrl?: string | undefined
   /** The login of migrations and of the manager; the plugin never connects with it. */
   readonly ownerUrl?: string | undefined
@@ -44,6 +54,11 @@ export interface DatabaseConnectionOptions {
   readonly idleInTransaction?: string
   /** `'custom'`: each statement is planned for its own tenant; `'shared'`: plans are kept, and shared by all tenants of a connection. @default 'custom' */
   readonly plans?: 'custom' | 'shared'
+  /**
+   * When a connection is reset between tenants. `'auto'`: unless everything that ran on it is proved harmless; `'always'`: at every
+   * change of tenant. @default 'auto'
+   */
+  readonly reset?: 'auto' | 'always'
   /** How tenants share the connections of a pool. */
   readonly fairness?: FairnessOptions
   /** Stops a row whose tenant column is another tenant's, whatever policies say. @default true */
@@ -146,6 +161,8 @@ export interface TenantDatabaseOptions {
 export interface ResolvedDatabaseOptions {
   readonly database: {
     readonly url: string | pg.Pool
+    readonly tenantRolesUrl: string | undefined
+    readonly globalUrl: string | undefined
     readonly registryUrl: string | undefined
     readonly systemUrl: string | undefined
     readonly ownerUrl: string | undefined
@@ -163,6 +180,7 @@ export interface ResolvedDatabaseOptions {
     readonly lockTimeout: number
     readonly idleInTransaction: number
     readonly plans: 'custom' | 'shared'
+    readonly reset: 'auto' | 'always'
     /** Times in milliseconds. */
     readonly fairness: { readonly share: number, readonly maxWaiting: number, readonly maxWait: number }
     readonly tripwire: boolean
@@ -198,7 +216,6 @@ export interface ResolvedTables {
 }
 
 const names = v.array(nonEmptyString, 'must be a list of table names')
-const secret = v.pipe(v.string('must be a string of at least 32 characters'), v.minLength(32, 'must be a string of at least 32 characters'))
 
 const shareMessage = 'must be a number above 0 and at most 1'
 
@@ -212,6 +229,8 @@ const statementTimeout = v.lazy(given =>
 
 const connection = v.strictObject({
   url: source,
+  tenantRolesUrl: v.optional(serverUrl),
+  globalUrl: v.optional(serverUrl),
   registryUrl: v.optional(serverUrl),
   systemUrl: v.optional(serverUrl),
   ownerUrl: v.optional(serverUrl),
@@ -226,6 +245,7 @@ const connection = v.strictObject({
   lockTimeout: v.optional(timeout, '5s'),
   idleInTransaction: v.optional(timeout, '10s'),
   plans: v.optional(oneOf('custom', 'shared'), 'custom'),
+  reset: v.optional(oneOf('auto', 'always'), 'auto'),
   fairness: v.optional(v.strictObject({
     share: v.optional(v.pipe(v.number(shareMessage), v.gtValue(0, shareMessage), v.maxValue(1, shareMessage)), 0.5),
     maxWaiting: v.optional(positiveInteger, 100),
@@ -243,7 +263,7 @@ const schema = v.strictObject({
   database: connection,
   isolation: v.optional(oneOf(...isolations), 'rls'),
   rls: v.optional(v.strictObject({
-    secret: v.optional(v.union([secret, v.strictTuple([secret, secret])], 'must be a string of at least 32 characters, or a pair of them')),
+    secret: v.optional(secretSchema),
     filter: v.optional(bool, false),
     context: v.optional(oneOf('setting', 'role'), 'setting')
   }), {}),
@@ -268,7 +288,7 @@ const schema = v.strictObject({
  */
 export function resolveDatabaseOptions (given: unknown, name = 'options'): ResolvedDatabaseOptions {
   const { database, isolation, rls, row, tables, registry, audit, decorator } = checkOptions(schema, withDatabaseObject(given), name)
-  const { url, registryUrl, systemUrl, ownerUrl, tenants, log, types, requireMigration, observe, statementTimeout: timeouts, ...rest } = database
+  const { url, tenantRolesUrl, globalUrl, registryUrl, systemUrl, ownerUrl, tenants, log, types, requireMigration, observe, statementTimeout: timeouts, ...rest } = database
   const isEmbeddedHere = typeof url === 'string' ? isEmbedded(url) : isEmbeddedPool(url)
   if (isEmbeddedHere && process.env.NODE_ENV === 'production' && !rest.allowEmbedded) {
     throw new OptionInvalidError(`${name}.database must be a postgres:// URL under NODE_ENV=production, got an embedded PGlite: set ${name}.database.allowEmbedded where that is meant`)
@@ -278,9 +298,9 @@ export function resolveDatabaseOptions (given: unknown, name = 'options'): Resol
   }
   if ('default' in rest.shards) throw new OptionInvalidError(`${name}.database.shards must not name 'default': that is ${name}.database.url`)
   return Object.freeze({
-    database: { url, ...rest, statementTimeout: timeouts.default, planTimeouts: timeouts.plans, registryUrl, systemUrl, ownerUrl, tenants, log, types, requireMigration, observe },
+    database: { url, ...rest, statementTimeout: timeouts.default, planTimeouts: timeouts.plans, tenantRolesUrl, globalUrl, registryUrl, systemUrl, ownerUrl, tenants, log, types, requireMigration, observe },
     isolation,
-    rls: { secrets: typeof rls.secret === 'string' ? [rls.secret] : rls.secret ?? [], filter: rls.filter, context: rls.context },
+    rls: { secrets: rls.secret ?? [], filter: rls.filter, context: rls.context },
     row,
     tables: resolveTables(tables, name),
     registry,

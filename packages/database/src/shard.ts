@@ -1,32 +1,38 @@
 import { tenantRole, type Isolation, type Tenant } from '@fastify-tenancy/core'
 import type { CompiledQuery, QueryCompiler } from 'kysely'
 
-import type { Borrower, Lease, LeaseSettings, Query } from './connection/lease.ts'
+import type { Borrower, Lease, Query } from './connection/lease.ts'
 import { defaultPoolSettings, isEmbeddedPool } from './connection/open-pool.ts'
 import { ConnectionPool } from './connection/pool.ts'
+import { resetsBackends, unresetPooler } from './connection/pooler.ts'
+import { unresettable, type ResetRules } from './connection/reset.ts'
 import { Session } from './connection/session.ts'
 import { readTenantColumns, Tripwire } from './connection/tripwire.ts'
 import { rlsContext, type ContextSettings } from './context.ts'
 import { bootWarnings, checkBoot } from './doctor/boot.ts'
-import { reportLevel, type LevelReport } from './level.ts'
+import { levelFacts, reportLevel, type LevelReport } from './level.ts'
 import type { ResolvedDatabaseOptions, ResolvedTables } from './options.ts'
 import { rowRole } from './row/role.ts'
 import { RowStrategy } from './row/strategy.ts'
-import { assertInitialised } from './setup/assert-initialised.ts'
+import { assertInitialised, assertMayTakeRoles } from './setup/assert-initialised.ts'
 import { init } from './setup/init.ts'
 import { listTables } from './setup/list-tables.ts'
 import { rolesOf } from './setup/roles.ts'
+import type { SqlClient } from './setup/sql-client.ts'
 import type { ConnectionBudget } from './strategies/budget.ts'
 import { MigrationGate } from './strategies/migration-gate.ts'
-import { hasOwnLogins, type ShardOptions } from './strategies/options.ts'
+import type { ShardOptions } from './strategies/options.ts'
 import { schemaOf } from './strategies/placement.ts'
 import { FenceEpochs, hasFences } from './strategies/fences.ts'
 import { SchemaQualifier } from './strategies/qualifier.ts'
 import { SchemaCompiler } from './strategies/schema-compiler.ts'
+import { SigningUses } from './signing-uses.ts'
 import { Signer, signingKey } from './token.ts'
 
 /** How long past the server's own timeout an answer may take, in milliseconds, before the connection is given up. */
 export const grace = 5_000
+
+const earlier = 'the database does not know the first secret of options.rls.secret yet, so this process signs with the second: run `tenancy init`, then start it again'
 
 /** Where one tenant's statements go, by its isolation. */
 export interface Home {
@@ -41,31 +47,52 @@ export interface HomeCompiler extends QueryCompiler {
   readonly statementOf?: (query: CompiledQuery) => Query
 }
 
+/** The connections of one login, and the context that statements of tenants get there. */
+interface Side {
+  readonly pool: ConnectionPool
+  readonly context: ContextSettings
+}
+
 /** One database with shared tables and schemas of tenants, and the application's connections to it. */
 export class Shard {
   readonly pool: ConnectionPool
+  /** The connections of `tenantRolesUrl`; undefined where the login of `url` takes the roles of tenants. */
+  readonly #rolesPool: ConnectionPool | undefined
   readonly #options: ResolvedDatabaseOptions
   readonly #logins: ShardOptions
+  readonly #isDefault: boolean
   readonly #tripwire: Tripwire
   readonly #rows: RowStrategy
   readonly #qualifier: SchemaQualifier
   readonly #gate: MigrationGate | undefined
   #tables: ResolvedTables
   #name = ''
-  #context: ContextSettings | undefined
+  #own: Side | undefined
+  #roles: Side | undefined
+  #uses: SigningUses | undefined
 
-  constructor (logins: ShardOptions, options: ResolvedDatabaseOptions, budget: ConnectionBudget) {
-    const { url } = logins
-    const { pool: { max }, types, fairness } = options.database
-    const settings: LeaseSettings = { names: true, types }
+  constructor (logins: ShardOptions, options: ResolvedDatabaseOptions, budget: ConnectionBudget, isDefault: boolean) {
+    const { url, tenantRolesUrl } = logins
+    const { pool: { max }, types, reset, fairness } = options.database
+    const use = { types, reset }
     this.#options = options
     this.#logins = logins
+    this.#isDefault = isDefault
     this.#tables = options.tables
     this.#qualifier = new SchemaQualifier({ names: new Set(options.tables.shared), schema: options.tables.schema })
     this.#rows = new RowStrategy(options)
     this.#gate = options.database.requireMigration === undefined ? undefined : new MigrationGate(options.database.requireMigration)
-    this.pool = new ConnectionPool(typeof url === 'string' ? budget.openPool(url, { ...defaultPoolSettings, max }) : url, typeof url === 'string', settings, fairness)
-    this.#tripwire = new Tripwire(this.pool.pool, (client, only) => readTenantColumns(client, this.#tables, only))
+    const pool = typeof url === 'string' ? budget.openPool(url, { ...defaultPoolSettings, max }) : url
+    this.pool = new ConnectionPool(pool, typeof url === 'string', use, fairness)
+    if (tenantRolesUrl !== undefined) {
+      const rolesPool = budget.openPool(tenantRolesUrl, { ...defaultPoolSettings, max })
+      this.#rolesPool = new ConnectionPool(rolesPool, true, use, fairness)
+    }
+    this.#tripwire = new Tripwire(this.pool.catalog, async (client, only) => {
+      // Once a minute, because an extension may come after the boot.
+      if (only === undefined) await this.#readResetRules(client)
+      return readTenantColumns(client, this.#tables, only)
+    })
   }
 
   /**
@@ -79,13 +106,15 @@ export class Shard {
     // Where all queries are rewritten, no policy is needed; and where tenants are looked up elsewhere, nothing of ours.
     const needsPolicies = isolation === 'rls'
     const needsInit = needsPolicies || isolation === 'schema' || registry === undefined
-    const key = rls.secrets[0] === undefined ? undefined : signingKey(rls.secrets[0])
+    const keys = rls.secrets.map(signingKey)
     const client = await this.pool.pool.connect()
     try {
       // An embedded database is this process's own: there is nobody else to initialise it.
-      if (isEmbeddedPool(this.pool.pool)) await init(client, { signingSecrets: rls.secrets })
+      if (isEmbeddedPool(this.pool.pool)) await init(client, { signingSecrets: rls.secrets, dropOldSecrets: 'now' })
       const tables = this.#tables = await listTables(client, this.#options.tables)
-      if (needsInit) await assertInitialised(client, { tables: needsPolicies ? tables : { ...tables, tenant: {} }, signed: key !== undefined, context: rls.context, ...(key !== undefined && { key }) })
+      const listed = needsPolicies ? tables : { ...tables, tenant: {} }
+      const known = needsInit ? await assertInitialised(client, { tables: listed, signed: keys.length > 0, context: rls.context, key: keys }) : undefined
+      const key = known ?? keys[0]
       await this.#rows.boot(client, tables)
       const { rows: [row] } = await client.query<{ name: string, login: string, pid: number }>('select current_database() as name, session_user as login, pg_backend_pid() as pid')
       if (row === undefined) throw new Error('the database did not answer')
@@ -93,66 +122,126 @@ export class Shard {
       // Behind a pooler the backend changes from one transaction to the next: a token must not be bound to its pid,
       // and a statement must not be named.
       const isDirect = row.pid === Session.of(client).client.processID
-      if (!isDirect && !isEmbeddedPool(this.pool.pool)) this.pool.forgoNames()
+      const isPooled = !isDirect && !isEmbeddedPool(this.pool.pool)
+      if (isPooled) this.pool.becomePooled()
+      const { isImpossible } = await this.#readResetRules(client)
+      const sign = (isDirect: boolean): ContextSettings['sign'] => signer && ((tenant, pid) => signer.sign(tenant, isDirect ? pid : null))
       const { statementTimeout, lockTimeout, idleInTransaction, plans } = database
       const signer = key && new Signer(key)
-      this.#context = {
+      const context: ContextSettings = {
         role: needsInit ? rolesOf(row.name).app : await rowRole(client, row.name),
         schema: tables.schema,
         statementTimeout,
         lockTimeout,
         idleInTransaction,
         plans,
-        sign: signer && ((tenant, pid) => signer.sign(tenant, isDirect ? pid : null)),
+        sign: sign(isDirect),
         fence: await hasFences(client) ? { home: 'shared', epochs: new FenceEpochs() } : undefined
       }
-      const report = await reportLevel(client, {
-        hasRegistryLogin: database.registryUrl !== undefined,
-        hasSystemLogin: this.#logins.systemUrl !== undefined,
-        hasOwnerLogin: this.#logins.ownerUrl !== undefined,
-        isSigned: key !== undefined,
-        hasTenantLogins: isolation === 'database' && hasOwnLogins(database.tenants)
-      })
+      this.#own = { pool: this.pool, context }
+      const roles = this.#rolesPool && await bootRoles(this.#rolesPool, row.name)
+      this.#roles = roles && { pool: roles.pool, context: { ...context, sign: sign(roles.isDirect) } }
+      const facts = levelFacts(this.#options, {
+        ...this.#logins,
+        registryUrl: database.registryUrl,
+        ...(this.#isDefault && { globalUrl: database.globalUrl })
+      }, row.login, this.#isDefault ? tables.global : [])
+      const report = await reportLevel(client, facts)
       // Where nothing of ours is set up, there is nothing to hold it against.
       const findings = database.doctor === false || !needsInit ? [] : await checkBoot(client, {
-        database: row.name, login: row.login, tables, signed: key !== undefined, context: rls.context, rewritten: isolation === 'row'
+        database: row.name, login: row.login, logins: facts.logins, tables,
+        signed: key !== undefined, context: rls.context, rewritten: isolation === 'row', hasRls: isolation === 'rls', functions: isolation === 'row' ? this.#options.row.functions : []
       })
-      return { ...report, findings, warnings: bootWarnings(findings) }
+      this.#uses?.end()
+      if (known !== undefined) this.#uses = new SigningUses(this.pool.lookUps, known)
+      await this.#uses?.note(client)
+      const warnings = [...bootWarnings(findings), ...(key === keys[0] ? [] : [earlier]), ...await poolWarnings(client, isPooled, isImpossible)]
+      await this.pool.reset(client)
+      return { ...report, findings, warnings }
     } finally {
       client.release()
-      if (this.#context !== undefined) await this.#tripwire.refresh()
+      if (this.#own !== undefined) await this.#tripwire.refresh()
     }
+  }
+
+  /** Has every connection forget its prepared statements, because the catalog changed. */
+  forgetNames (): void {
+    this.pool.forgetNames()
+    this.#rolesPool?.forgetNames()
+  }
+
+  // Both logins reach the same database.
+  async #readResetRules (client: SqlClient): Promise<ResetRules> {
+    const rules = await this.pool.readResetRules(client)
+    this.#rolesPool?.setResetRules(rules)
+    return rules
+  }
+
+  get connections (): number {
+    return this.pool.pool.totalCount + (this.#rolesPool?.pool.totalCount ?? 0)
+  }
+
+  get waiting (): number {
+    return this.pool.waiting + (this.#rolesPool?.waiting ?? 0)
+  }
+
+  async close (): Promise<void> {
+    this.#uses?.end()
+    await Promise.all([this.pool.close(), this.#rolesPool?.close()])
   }
 
   /** Where a tenant's statements go. */
   home (tenant: Tenant, isolation: Isolation, statementTimeout: number): Home {
-    if (this.#context === undefined) throw new Error('the database was not booted: await boot() first')
+    if (this.#own === undefined) throw new Error('the database was not booted: await boot() first')
     const schema = isolation === 'schema' ? schemaOf(tenant) : undefined
     const hasRole = schema !== undefined || (isolation === 'rls' && this.#options.rls.context === 'role')
+    const { pool, context } = hasRole ? this.#roles ?? this.#own : this.#own
     const borrower: Borrower = {
       tenant: tenant.id,
       context: rlsContext(tenant, {
-        ...this.#context,
+        ...context,
         statementTimeout,
         ...(hasRole && { role: tenantRole(tenant.id, this.#name) }),
         // Policies ask for a signature; the privileges of a schema's role do not.
-        ...(schema !== undefined && { schema, sign: undefined, fence: this.#context.fence && { ...this.#context.fence, home: 'schema' } })
+        ...(schema !== undefined && { schema, sign: undefined, fence: context.fence && { ...context.fence, home: 'schema' } })
       }),
       guard: this.#options.database.tripwire ? this.#tripwire.guard(tenant.id) : undefined,
       deadline: statementTimeout + grace,
+      statementTimeout,
       ...(schema !== undefined && { schema })
     }
     const compiler = schema === undefined
       ? this.#rows.compiler(tenant)
       : new SchemaCompiler(schema, this.#qualifier)
     const gate = this.#gate
-    if (gate === undefined || schema === undefined) return { acquire: () => this.pool.acquire(borrower), compiler }
+    if (gate === undefined || schema === undefined) return { acquire: () => pool.acquire(borrower), compiler }
     return {
       acquire: async () => {
-        await gate.pass(tenant.id, schema, this.pool)
-        return this.pool.acquire(borrower)
+        await gate.pass(tenant.id, schema, pool)
+        return pool.acquire(borrower)
       },
       compiler
     }
   }
+}
+
+// Another login may lead through a pooler where the first does not.
+async function bootRoles (pool: ConnectionPool, database: string): Promise<{ readonly pool: ConnectionPool, readonly isDirect: boolean }> {
+  const client = await pool.pool.connect()
+  try {
+    await assertMayTakeRoles(client, database)
+    const { rows: [row] } = await client.query<{ pid: number }>('select pg_catalog.pg_backend_pid() as pid')
+    const isDirect = row?.pid === Session.of(client).client.processID
+    if (!isDirect) pool.becomePooled()
+    await pool.reset(client)
+    return { pool, isDirect }
+  } finally {
+    client.release()
+  }
+}
+
+// Facts of the server that the operator can change, and that cost connections or leave a gap.
+async function poolWarnings (client: SqlClient, isPooled: boolean, isImpossible: boolean): Promise<string[]> {
+  const isUnreset = isPooled && await resetsBackends(client) === false
+  return [...(isUnreset ? [unresetPooler] : []), ...(isImpossible ? [unresettable] : [])]
 }

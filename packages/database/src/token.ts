@@ -1,4 +1,4 @@
-import { idProblem } from '@fastify-tenancy/core'
+import { deriveKey, idProblem } from '@fastify-tenancy/core'
 import { LRUCache } from 'lru-cache'
 import { createHmac } from 'node:crypto'
 
@@ -16,7 +16,7 @@ export interface SigningKey {
 
 /** Derives a signing key from a secret; the same for ever, and of no use for anything else that the secret may sign. */
 export function signingKey (secret: string): SigningKey {
-  const key = createHmac('sha256', secret).update('fastify-tenancy context token').digest()
+  const key = deriveKey(secret, 'context token')
   const id = createHmac('sha256', key).update('id').digest('hex').slice(0, 16)
   // HMAC (RFC 2104): a key shorter than the hash's block of 64 bytes is filled up with zeros.
   const block = Buffer.concat([key, Buffer.alloc(64 - key.length)])

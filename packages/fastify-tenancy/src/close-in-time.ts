@@ -1,34 +1,92 @@
+import type { TenantScope } from '@fastify-tenancy/core'
 import type { FastifyInstance } from 'fastify'
-import type { Server } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Http2Session } from 'node:http2'
+import type { Socket } from 'node:net'
+import { callbackify } from 'node:util'
 
+import { furtherServers } from './fastify-internals.ts'
 import type { Runs } from './runs.ts'
 
+/** What goes on outside replies, and is waited for. */
+export interface OpenWork {
+  readonly runs: Runs
+  /** Scopes of requests that outlive their replies. */
+  readonly prolonged: ReadonlySet<TenantScope>
+}
+
+/** How often connections that became idle are closed, in milliseconds. Node closes those that are idle when the close begins. */
+const idleInterval = 50
+
 /**
- * Bounds the application's close. Requests and runs that are under way may end; Node would wait for them as long as they take.
- * After `timeout` milliseconds connections are closed, as by clients that have gone: scopes are aborted, queries cancelled, transactions rolled back.
+ * Has the application's close wait for all work: requests on every address, runs, and scopes that outlive their replies.
+ * Node would wait as long as they take. After `timeout` milliseconds connections are closed, as by clients that have gone:
+ * scopes are aborted, queries cancelled, transactions rolled back.
  */
-export function closeInTime (app: FastifyInstance, runs: Runs, timeout: number): void {
-  const sessions = new Set<Http2Session>()
-  // An HTTP/2 server does not know its own.
-  app.server.on('session', (session: Http2Session) => {
-    sessions.add(session)
-    session.once('close', () => sessions.delete(session))
-  })
-  let timer: NodeJS.Timeout | undefined
-  let ended: Promise<void> | undefined
+export function closeInTime (app: FastifyInstance, { runs, prolonged }: OpenWork, timeout: number): void {
+  // Upgraded sockets are no longer the server's, and an HTTP/2 server does not know its sessions.
+  const connections = new Set<Socket | Http2Session>()
+  const watch = (server: Server): void => {
+    for (const event of ['connection', 'session']) {
+      server.on(event, (connection: Socket | Http2Session) => {
+        connections.add(connection)
+        connection.once('close', () => connections.delete(connection))
+      })
+    }
+  }
+  const servers = (): readonly Server[] => [app.server, ...furtherServers(app)]
+  watch(app.server)
+  app.addHook('onListen', async () => { for (const server of furtherServers(app)) watch(server) })
+
+  let isLate = false
+  let deadline: NodeJS.Timeout | undefined
+  let idle: NodeJS.Timeout | undefined
+  let ended: Promise<unknown> | undefined
+
+  function cut (): void {
+    isLate = true
+    app.log.warn(`tenancy: some connections were still in use ${timeout} ms after the close began, and are closed`)
+    for (const connection of connections) connection.destroy()
+    for (const scope of prolonged) scope.abort(new Error('the application is closing'))
+  }
 
   app.addHook('preClose', async () => {
     ended = runs.close(timeout)
-    timer = setTimeout(() => {
-      app.log.warn(`tenancy: some connections were still in use ${timeout} ms after the close began, and are closed`)
-      // An HTTPS server is none of http's, and has the same method.
-      if ('closeAllConnections' in app.server) (app.server as Server).closeAllConnections()
-      for (const session of sessions) session.destroy()
-    }, timeout)
+    deadline = setTimeout(cut, timeout)
+    // An HTTPS server is none of http's, and has the same method. An HTTP/2 server has none.
+    idle = setInterval(() => { for (const server of servers()) server.closeIdleConnections?.() }, idleInterval)
+    for (const server of servers()) server.prependListener('request', addRetryAfter)
   })
+
+  const closeFurther = (): Promise<unknown> => Promise.all(furtherServers(app).map(server => new Promise<void>(resolve => { server.close(() => resolve()) })))
+
+  async function finish (further?: Promise<unknown>): Promise<void> {
+    await Promise.all([further, ended])
+    while (prolonged.size > 0) {
+      if (isLate) for (const scope of prolonged) scope.abort(new Error('the application is closing'))
+      await Promise.all([...prolonged].map(scope => new Promise<void>(resolve => { scope.onClose(resolve) })))
+    }
+  }
+
+  // Fastify runs the onClose hooks when its server has closed: what the application ends there is in use until then.
+  const close = app.server.close.bind(app.server)
+  app.server.close = (callback?: (error?: Error) => void) => {
+    const further = closeFurther()
+    return close(error => callbackify(() => finish(further))(() => callback?.(error)))
+  }
+
   app.addHook('onClose', async () => {
-    clearTimeout(timer)
-    await ended
+    await finish()
+    clearTimeout(deadline)
+    clearInterval(idle)
   })
+}
+
+// While it closes, Fastify answers with 503 before any hook runs.
+function addRetryAfter (_request: IncomingMessage, response: ServerResponse): void {
+  const { writeHead } = response
+  response.writeHead = (status: number, ...rest: readonly unknown[]) => {
+    if (status === 503 && !response.hasHeader('retry-after')) response.setHeader('retry-after', '1')
+    return Reflect.apply(writeHead, response, [status, ...rest]) as ServerResponse
+  }
 }

@@ -29,7 +29,7 @@ export interface StandaloneOptions {
 export async function createTenancy (given: TenancyOptions, { log = silent }: StandaloneOptions = {}): Promise<StandaloneTenancy> {
   const options = resolveTenancyOptions(given)
   const database = openDatabase(options.database)
-  const redis = await openSharedRedis(options, database).catch(async (error: unknown) => {
+  const redis = await openSharedRedis(options, database, log).catch(async (error: unknown) => {
     await database.close()
     throw error
   })

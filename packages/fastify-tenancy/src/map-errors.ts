@@ -1,28 +1,32 @@
 import type { TenancyError } from '@fastify-tenancy/core'
 import { toHttpError } from '@fastify-tenancy/database'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify'
+
+import { wrapDefaultErrorHandler } from './fastify-internals.ts'
 
 /**
  * Has Fastify's own error handler see `toHttpError(error)`, so that a reply holds nothing of the database's text.
- * Per route, before the instance's handler: setting that one would take the place of the application's, or be taken by it.
- * An application with an error handler of its own gets errors as they were thrown.
+ * All else reaches it as it was thrown, and error handlers of the application get every error as it was thrown.
  */
 export function mapErrors (app: FastifyInstance): void {
   const answered = new WeakSet<FastifyRequest>()
-  app.addHook('onRoute', route => {
-    route.errorHandler ??= (error, request, reply) => {
-      answered.add(request)
-      void reply.send(hasOwnHandler(request) ? error : toHttpError(error))
-    }
+  wrapDefaultErrorHandler(app, handler => (error, request, reply) => {
+    answered.add(request)
+    // The answer goes nowhere, so it is no failure of the server's.
+    if (!request.raw.aborted) return handler(toHttpError(error) as FastifyError, request, reply)
+    request.log.info({ err: error }, 'the client has gone before its reply')
+    return reply.code(clientClosedRequest).send()
   })
-  // Some errors go past the error handler: a not-found handler is no route and takes none, and an onSend hook that
-  // fails again with the reply for its first failure is answered by Fastify alone. There the error itself is made what a client may see.
-  // A callback: every 429 comes through here, and a promise would put its reply off.
+  // An onSend hook that fails again with the reply for its first failure goes past the error handlers: there the error itself
+  // is made what a client may see. A callback, because every 429 comes through here.
   app.addHook('onError', (request, _reply, error, done) => {
-    if ((request.is404 || answered.has(request)) && !hasOwnHandler(request)) disguise(request, error)
+    if (answered.has(request)) disguise(request, error)
     done()
   })
 }
+
+/** As servers log a request whose client has closed the connection. */
+const clientClosedRequest = 499
 
 function disguise (request: FastifyRequest, error: Error): void {
   const shown = toHttpError(error)
@@ -31,8 +35,4 @@ function disguise (request: FastifyRequest, error: Error): void {
   for (const key of Object.keys(error)) Reflect.deleteProperty(error, key)
   const { message, statusCode, code, headers } = shown as TenancyError
   Object.assign(error, { message, statusCode, code, headers })
-}
-
-function hasOwnHandler (request: FastifyRequest): boolean {
-  return request.server.errorHandler.name !== 'defaultErrorHandler'
 }

@@ -18,11 +18,11 @@ export interface TenancyOptions extends
    */
   readonly namespace?: string | undefined
   /** The rest of the resolver's options. @default {} */
-  readonly resolver?: Omit<TenantResolverOptions, 'baseDomain' | 'hosts' | 'routes' | 'registry' | 'redis' | 'namespace' | 'decorators'>
+  readonly resolver?: Omit<TenantResolverOptions, 'baseDomain' | 'hosts' | 'routes' | 'registry' | 'redis' | 'namespace' | 'secret' | 'decorators'>
   /** The path of the limits file, the limiter's options, or false for no limits. @default false */
   readonly rateLimit?: string | false | Omit<RateLimitOptions, 'redis' | 'namespace'>
   /** The cache's options, or false for no cache. @default { ttl: '5m' } */
-  readonly cache?: false | Omit<CacheOptions, 'redis' | 'namespace' | 'decorator'>
+  readonly cache?: false | Omit<CacheOptions, 'redis' | 'namespace' | 'secret' | 'decorator'>
   /** How long requests and runs that are under way may go on while the application closes; then they are cut short. @default '10s' */
   readonly closeTimeout?: string
   /** Other names where these are taken. @default { tenant: 'tenant', db: 'db', cache: 'cache' } */
@@ -79,16 +79,19 @@ export function resolveTenancyOptions (given: unknown): ResolvedTenancyOptions {
   const { baseDomain, hosts, routes, database, isolation, rls, row, tables, registry, audit, redis, namespace, resolver, rateLimit, cache, closeTimeout, decorators } = checkOptions(schema, given)
 
   const resolvedDatabase = resolveDatabaseOptions(defined({ database, isolation, rls, row, tables, registry, audit, decorator: decorators.db }))
-  refuseMisplaced('resolver', resolver, { baseDomain: 'baseDomain', hosts: 'hosts', routes: 'routes', registry: 'registry', redis: 'redis', namespace: 'namespace', decorators: 'decorators' })
+  refuseMisplaced('resolver', resolver, { baseDomain: 'baseDomain', hosts: 'hosts', routes: 'routes', registry: 'registry', redis: 'redis', namespace: 'namespace', secret: 'rls.secret', decorators: 'decorators' })
   refuseMisplaced('rateLimit', rateLimit, { redis: 'redis', namespace: 'namespace' })
-  refuseMisplaced('cache', cache, { redis: 'redis', namespace: 'namespace', decorator: 'decorators.cache' })
+  refuseMisplaced('cache', cache, { redis: 'redis', namespace: 'namespace', secret: 'rls.secret', decorator: 'decorators.cache' })
   // Our own registry keeps an id in its database. One that is not ours has none that two applications could not share.
   if (registry !== undefined) assertNamespaced({ redis, namespace })
-  const resolverOptions = defined({ ...resolver, baseDomain, hosts, routes, decorators: { tenant: decorators.tenant } })
+  // One secret for all that is signed: each use derives a key of its own.
+  const { secrets } = resolvedDatabase.rls
+  const secret = secrets.length === 1 ? secrets[0] : secrets.length === 2 ? secrets : undefined
+  const resolverOptions = defined({ ...resolver, secret, baseDomain, hosts, routes, decorators: { tenant: decorators.tenant } })
   renamed(['baseDomain', 'hosts', 'routes'], () => resolveResolverOptions({ ...resolverOptions, registry: anyRegistry }, 'options.resolver'))
   const rateLimitOptions = typeof rateLimit === 'string' ? { file: rateLimit } : rateLimit
   if (rateLimitOptions !== false) resolveRateLimitOptions(rateLimitOptions, 'options.rateLimit')
-  const cacheOptions = cache === false ? undefined : { ...cache, decorator: decorators.cache }
+  const cacheOptions = cache === false ? undefined : defined({ ...cache, secret, decorator: decorators.cache })
   if (cacheOptions !== undefined) resolveCacheOptions(cacheOptions, 'options.cache')
 
   return Object.freeze({
@@ -99,7 +102,7 @@ export function resolveTenancyOptions (given: unknown): ResolvedTenancyOptions {
     decorators,
     resolver: resolverOptions as ResolvedTenancyOptions['resolver'],
     rateLimit: rateLimitOptions === false ? undefined : rateLimitOptions as ResolvedTenancyOptions['rateLimit'],
-    cache: cacheOptions,
+    cache: cacheOptions as ResolvedTenancyOptions['cache'],
     closeTimeout
   })
 }

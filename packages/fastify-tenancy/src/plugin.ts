@@ -23,7 +23,7 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
     await database.close()
     await redis?.close()
   })
-  redis = await openSharedRedis(options, database)
+  redis = await openSharedRedis(options, database, app.log)
   if (redis === undefined) app.log.warn('tenancy: no redis is configured, so look-ups, limits and cached values are kept in this process: run only one')
 
   // The life of a request, in this order: who is it, may it come in, what may it touch.
@@ -41,7 +41,7 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
   database.onFenced = tenant => { resolver.doubt(tenant) }
   const cache = options.cache === undefined ? undefined : app.tenantCache
   const runs = new Runs({ database, cache, log: app.log, watch: resolver.watch })
-  closeInTime(app, runs, options.closeTimeout)
+  closeInTime(app, { runs, prolonged: resolver.prolonged }, options.closeTimeout)
   const limits = options.rateLimit === undefined ? undefined : () => app.tenantRateLimit.health().file
   const suite = new Tenancy({ resolver, registry, database, redis, runs, limits })
   app.decorate('tenancy', suite)

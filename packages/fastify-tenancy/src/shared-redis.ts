@@ -1,3 +1,4 @@
+import type { ScopeLogger } from '@fastify-tenancy/core'
 import type { TenancyDatabase } from '@fastify-tenancy/database'
 import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
 
@@ -9,11 +10,13 @@ import type { ResolvedTenancyOptions } from './options.ts'
  * @returns undefined where no redis is configured
  * @throws FST_TENANCY_SETUP_INVALID where the database has no id, or is a copy of the one that the id was made for
  */
-export async function openSharedRedis ({ redis, namespace, registry }: ResolvedTenancyOptions, database: TenancyDatabase): Promise<TenancyRedis | undefined> {
+export async function openSharedRedis (
+  { redis, namespace, registry }: ResolvedTenancyOptions, database: TenancyDatabase, log: ScopeLogger
+): Promise<TenancyRedis | undefined> {
   if (redis === undefined) return undefined
   const isNamed = namespace !== undefined || registry !== undefined || (typeof redis === 'object' && 'namespace' in redis && redis.namespace !== undefined)
-  if (isNamed) return openRedis(redis, { namespace })
+  if (isNamed) return openRedis(redis, { namespace, log })
   // An embedded database is initialised by its boot.
   await database.boot()
-  return openRedis(redis, { namespace: await database.installation() })
+  return openRedis(redis, { namespace: await database.installation(), log })
 }

@@ -13,6 +13,7 @@ import { Locks } from './lifecycle/locks.ts'
 import { purgeDue, purgeTenant, type PurgeDueReport, type PurgeReport } from './lifecycle/purge.ts'
 import { renameTenant } from './lifecycle/rename.ts'
 import { resumeTenant, suspendTenant, type SuspendInput } from './lifecycle/suspend.ts'
+import { listUnfinished, type UnfinishedWork } from './lifecycle/unfinished.ts'
 import { updateTenant, type UpdateInput } from './lifecycle/update.ts'
 import { migrate } from './migrations/migrate.ts'
 import { migrateDown, type MigrateDownInput } from './migrations/migrate-down.ts'
@@ -27,6 +28,7 @@ import { resolveManagerOptions, type ManagerOptions, type ResolvedManagerOptions
 import { initShards, type InitInput, type SetupReport } from './setup.ts'
 import { ApplicationDatabase } from './seed.ts'
 import { ShardPools } from './shard-pools.ts'
+import { restoreTenant, type RestoreInput, type RestoreReport } from './restore/restore.ts'
 import { exportTenant, type ExportInput } from './transfer/export.ts'
 import { importTenant, type ImportInput } from './transfer/import.ts'
 import type { Manifest } from './transfer/manifest.ts'
@@ -172,6 +174,11 @@ export class Manager {
     return 'id' in ref ? registry.findById(ref.id) : registry.findBySlug(ref.slug)
   }
 
+  /** The tenants whose move is not confirmed, or whose deletion is not purged, by id. */
+  async unfinished (): Promise<readonly UnfinishedWork[]> {
+    return listUnfinished(this.#context)
+  }
+
   /** All tenants, by id. */
   list (filter?: TenantFilter): AsyncIterable<TenantRecord> {
     return this.#context.registry.list(filter)
@@ -228,6 +235,19 @@ export class Manager {
    */
   async import (folder: string, input: ImportInput): Promise<TenantRecord> {
     return importTenant(this.#context, folder, input)
+  }
+
+  /**
+   * Makes a tenant's rows what they are in an export of this tenant, or in a restored copy of its database, in place. The tenant is
+   * locked out meanwhile (503 with `retry-after`). Equal rows stay untouched, and each table is compared with the checksum of
+   * the source. What fails is taken back as a whole; the same call takes up a restore that was cut short.
+   *
+   * @throws FST_TENANCY_RESTORE_REFUSED for another tenant's rows, another migration level, and rows outside the tenant's tables that
+   * refer to rows which would go; nothing is changed then
+   * @throws FST_TENANCY_TENANT_CONFLICT when other work on the tenant is not finished
+   */
+  async restore (ref: TenantRef, input: RestoreInput): Promise<RestoreReport> {
+    return restoreTenant(this.#context, ref, input)
   }
 
   /**

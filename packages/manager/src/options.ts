@@ -13,7 +13,7 @@ import type { Provision } from './provision.ts'
 import type { Seed } from './seed.ts'
 
 /** Options of {@link createManager}: what the application itself is given. */
-export interface ManagerOptions extends Pick<TenantDatabaseOptions, 'database' | 'isolation' | 'rls' | 'tables'>, DomainsOptions {
+export interface ManagerOptions extends Pick<TenantDatabaseOptions, 'database' | 'isolation' | 'rls' | 'row' | 'tables'>, DomainsOptions {
   /** Labels that no tenant may take. @default reservedSlugs of core */
   readonly reserved?: readonly string[]
   /**

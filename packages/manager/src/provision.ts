@@ -21,7 +21,7 @@ export async function provisionTenant (context: ManagerContext, tenant: TenantRe
   if (tenant.isolation === 'database') return provisionDatabase(context, tenant)
   const { options, shards } = context
   const { shard } = tenant.placement
-  const login = shards.user(shard)
+  const login = shards.rolesUser(shard)
   await withClient(shards.get(shard), client => tenant.isolation === 'rls'
     ? inTransaction(client, async () => { await ensureTenantRole(client, tenant.id, 'app', login) })
     : ensureTenantSchema(client, {

@@ -1,4 +1,4 @@
-import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core'
+import { bool, checkOptions, nonEmptyString, OptionInvalidError } from '@fastify-tenancy/core'
 import { formatScript, init, quoteName, Script, type ScriptFormat, type SqlClient } from '@fastify-tenancy/database'
 import * as v from 'valibot'
 
@@ -23,6 +23,11 @@ export interface InitInput extends SetupInput {
   /** Whether to take from PUBLIC what no tenant's statement needs, as far as the login may. @default false */
   readonly harden?: boolean
   /**
+   * Whether the database accepts no other secrets than those of `rls.secret` afterwards. Refused while a process that runs signs
+   * with another; `'now'` does not ask. @default false: earlier secrets stay, and the report says so
+   */
+  readonly dropOldSecrets?: boolean | 'now'
+  /**
    * Makes a new installation id: for a copy of a server's files, which cannot be told from its original. A database that was
    * copied or restored otherwise gets one in any case. @default false
    */
@@ -38,8 +43,10 @@ export interface PrintedScript {
 export interface SetupReport {
   /** One for each shard with `print`, and none without. */
   readonly scripts: readonly PrintedScript[]
-  /** Sentences on what was left undone, and who may do it; and on a new installation id. */
+  /** Sentences on what the operator should know, and on what was left undone. */
   readonly remarks: readonly string[]
+  /** Those of the remarks that say what was left undone, and who may do it. */
+  readonly left: readonly string[]
 }
 
 /** The checks of {@link SetupInput}, for each call that takes one. */
@@ -49,37 +56,50 @@ export const setupEntries: v.ObjectEntries = {
   print: v.optional(v.union([v.picklist(['sql', 'kysely']), v.literal(false)], "must be 'sql', 'kysely' or false"))
 }
 
-const initSchema = v.strictObject({ ...setupEntries, tenantRoles: v.optional(bool), harden: v.optional(bool), newInstallation: v.optional(bool) }, 'must be an object')
+const initSchema = v.strictObject({
+  ...setupEntries,
+  tenantRoles: v.optional(bool),
+  harden: v.optional(bool),
+  newInstallation: v.optional(bool),
+  dropOldSecrets: v.optional(v.union([bool, v.literal('now')], 'must be true, false or \'now\''))
+}, 'must be an object')
 
 export async function initShards (context: ManagerContext, given: InitInput): Promise<SetupReport> {
-  const { tenantRoles, harden = false, newInstallation = false, ...input } = checkOptions(initSchema, given, 'init') as InitInput
+  const { tenantRoles, harden = false, newInstallation = false, dropOldSecrets = false, ...input } =
+    checkOptions(initSchema, given, 'init') as InitInput
   const { isolation, rls, tables } = context.options
-  return onShards(context, 'tenancy init', input, (client, shard) => init(client, {
+  return onShards(context, 'tenancy init', input, (client, shard, onLeft) => init(client, {
+    onLeft,
     logins: loginsOf(context.shards.logins(shard)),
     tenantRoles: tenantRoles ?? (isolation === 'schema' || rls.context === 'role'),
     harden,
     newInstallation,
     schema: tables.schema,
+    dropOldSecrets,
     ...(rls.secrets.length > 0 && { signingSecrets: rls.secrets })
   }))
 }
 
 /** Does the same work on every shard, or prints it. The work answers its remarks. */
 export async function onShards (
-  { options, shards }: ManagerContext, title: string, { url, shards: others, print = false }: SetupInput, work: (client: SqlClient, shard: string) => Promise<readonly string[]>
+  { options, shards }: ManagerContext, title: string, { url, shards: others, print = false }: SetupInput, work: (client: SqlClient, shard: string, onLeft: (sentence: string) => void) => Promise<readonly string[]>
 ): Promise<SetupReport> {
   const urls: Readonly<Record<string, string | undefined>> = { ...others, default: url }
   const scripts: PrintedScript[] = []
-  const remarks: string[] = []
+  const [remarks, left]: [string[], string[]] = [[], []]
   for (const shard of shards.names) {
     await connected(shards, shard, urls[shard], async live => {
-      const told = (left: readonly string[]): void => { remarks.push(...left.map(remark => shard === 'default' ? remark : `shard ${shard}: ${remark}`)) }
-      if (print === false) return told(await work(live, shard))
+      const named = (sentence: string): string => shard === 'default' ? sentence : `shard ${shard}: ${sentence}`
+      const run = async (client: SqlClient): Promise<void> => {
+        const said = await work(client, shard, sentence => { left.push(named(sentence)) })
+        remarks.push(...said.map(named))
+      }
+      if (print === false) return run(live)
       const script = new Script(live)
       // What a script would set is not set here: expressions of the user's are read with the path that they will be run with.
       await live.query(`set search_path = ${quoteName(options.tables.schema)}, pg_temp`)
       try {
-        told(await work(script, shard))
+        await run(script)
       } finally {
         await live.query('reset search_path')
       }
@@ -87,15 +107,47 @@ export async function onShards (
       scripts.push({ shard, text: formatScript({ title, database: row?.name ?? '', parts: script.parts, format: print }) })
     })
   }
-  return { scripts, remarks }
+  return { scripts, remarks, left }
 }
 
-async function connected (shards: ManagerContext['shards'], shard: string, url: string | undefined, work: (client: SqlClient) => Promise<void>): Promise<void> {
+async function connected (
+  shards: ManagerContext['shards'], shard: string, url: string | undefined, work: (client: SqlClient) => Promise<void>
+): Promise<void> {
   if (url === undefined) return withClient(shards.get(shard), work)
-  const pool = openManagerPool(url)
+  const pool = openManagerPool(url, shard)
   try {
-    await withClient(pool, work)
+    await withClient(pool, async client => {
+      await assertSameDatabase(client, shards, shard)
+      await work(client)
+    })
   } finally {
     await pool.end()
   }
+}
+
+const identity = `
+  select pg_catalog.current_database()::text as name, pg_catalog.pg_postmaster_start_time()::text as started,
+    (select oid::text from pg_catalog.pg_database where datname = pg_catalog.current_database()) as oid`
+
+/**
+ * Compares the database of a login that was given for one call with the shard's own. Where the shard's login cannot
+ * connect yet, as before the first `init`, the names of the databases are compared.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID when the login leads to another database
+ */
+async function assertSameDatabase (client: SqlClient, shards: ManagerContext['shards'], shard: string): Promise<void> {
+  const given = await identityOf(client)
+  const own = await withClient(shards.get(shard), identityOf).catch(() => undefined)
+  const expected = own?.name ?? shards.databaseName(shard)
+  const isSame = own === undefined
+    ? expected === undefined || expected === given?.name
+    : own.oid === given?.oid && own.started === given?.started
+  if (isSame) return
+  throw new OptionInvalidError(
+    `the login was given for database '${given?.name}' and shard '${shard}' is database '${expected}'${expected === given?.name ? ' of another server' : ''}: name the login's URL with the shard's own host and database`)
+}
+
+async function identityOf (client: SqlClient): Promise<Record<string, string> | undefined> {
+  const { rows: [row] } = await client.query<Record<string, string>>(identity)
+  return row
 }

@@ -1,6 +1,8 @@
-import { defaultPoolSettings, openPool, type ResolvedDatabaseOptions, type SqlClient } from '@fastify-tenancy/database'
+import { defaultPoolSettings, isEmbedded, openPool, type ResolvedDatabaseOptions, type ShardUrls, type SqlClient } from '@fastify-tenancy/database'
 import { OptionInvalidError } from '@fastify-tenancy/core'
 import type pg from 'pg'
+
+import { nameConnectErrors } from './connect-error.ts'
 
 /** The manager's connections: to each shard with the login of its `ownerUrl`, or of its `url` where there is none. */
 export class ShardPools {
@@ -22,28 +24,42 @@ export class ShardPools {
     if (known !== undefined) return known
     const { url, ownerUrl } = this.logins(shard)
     const source = ownerUrl ?? url
-    const pool = typeof source === 'string' ? openManagerPool(source) : source
+    const pool = typeof source === 'string' ? openManagerPool(source, shard) : source
     if (typeof source === 'string') this.#own.push(pool)
     this.#pools.set(shard, pool)
     return pool
   }
 
   /** @throws FST_TENANCY_OPTION_INVALID for a shard that the options do not name */
-  logins (shard: string): Pick<ResolvedDatabaseOptions['database'], 'url' | 'registryUrl'> & { readonly ownerUrl?: string | undefined, readonly systemUrl?: string | undefined } {
-    const { shards, registryUrl } = this.#database
+  logins (shard: string): Pick<ResolvedDatabaseOptions['database'], 'url'> & ShardUrls {
+    const { shards, registryUrl, globalUrl } = this.#database
     const logins = shard === 'default' ? this.#database : Object.hasOwn(shards, shard) ? shards[shard] : undefined
     if (logins === undefined) throw new OptionInvalidError(`options.database.shards must name the shard '${shard}', got ${this.names.join(', ')}`)
-    return { ...logins, registryUrl: shard === 'default' ? registryUrl : undefined }
+    const { url, tenantRolesUrl, systemUrl, ownerUrl } = logins
+    return { url, tenantRolesUrl, systemUrl, ownerUrl, ...(shard === 'default' && { registryUrl, globalUrl }) }
+  }
+
+  /** The user of the login that becomes the roles of tenants on a shard; undefined where the driver decides. */
+  rolesUser (shard: string): string | undefined {
+    const { tenantRolesUrl } = this.logins(shard)
+    return tenantRolesUrl === undefined ? this.user(shard) : this.user(shard, tenantRolesUrl)
   }
 
   /** The user as which the application connects to a shard; undefined where the driver decides. */
-  user (shard: string): string | undefined {
-    const { url: source } = this.logins(shard)
+  user (shard: string, source: string | pg.Pool = this.logins(shard).url): string | undefined {
     const url = typeof source === 'string' ? source : source.options.connectionString
     if (url === undefined) return typeof source === 'string' ? undefined : source.options.user
     if (!URL.canParse(url)) return undefined
     const { protocol, username } = new URL(url)
     return protocol === 'pglite:' || username === '' ? undefined : decodeURIComponent(username)
+  }
+
+  /** The database of a shard, as its URL names it; undefined where a pool was passed in or the URL names none. */
+  databaseName (shard: string): string | undefined {
+    const { url, ownerUrl } = this.logins(shard)
+    const source = ownerUrl ?? url
+    if (typeof source !== 'string' || !URL.canParse(source)) return undefined
+    return decodeURIComponent(new URL(source).pathname.slice(1)) || undefined
   }
 
   /** Closes what was opened here; a pool that was passed in stays open. Again does nothing. */
@@ -53,8 +69,9 @@ export class ShardPools {
 }
 
 // The manager works on one thing at a time; the second connection serves a list that is read meanwhile.
-export function openManagerPool (url: string): pg.Pool {
-  return openPool(url, { ...defaultPoolSettings, max: 2 })
+export function openManagerPool (url: string, shard?: string): pg.Pool {
+  const pool = openPool(url, { ...defaultPoolSettings, max: 2 })
+  return isEmbedded(url) ? pool : nameConnectErrors(pool, { url, shard })
 }
 
 export async function withClient<T> (pool: pg.Pool, work: (client: SqlClient) => Promise<T>): Promise<T> {

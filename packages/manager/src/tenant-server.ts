@@ -28,7 +28,7 @@ export interface TenantPool {
  * @throws FST_TENANCY_SETUP_INVALID where the options do not say
  */
 export async function tenantServer (tenant: Tenant, { options: { database }, shards }: Pick<ManagerContext, 'options' | 'shards'>): Promise<TenantServer | TenantPool> {
-  if (database.tenants === undefined) throw new SetupInvalidError('options.database.tenants does not say where tenants\' databases are: give it')
+  if (database.tenants === undefined) throw noTenants()
   const source = await resolveTenantUrl(tenant, database.tenants)
   if (typeof source !== 'string') return { pool: source, isOwn: false }
   if (isEmbedded(source)) return { pool: openPool(source), isOwn: true }
@@ -52,11 +52,22 @@ export async function tenantServer (tenant: Tenant, { options: { database }, sha
   }
 }
 
-/** Whether a tenant's own database has a login that can be made, locked out and dropped: not so an embedded one, or one that the options' function answered a pool for. */
+/**
+ * Whether a tenant's own database has a login that can be made, locked out and dropped. An embedded database has none,
+ * and neither has one for which the options' function answered a pool.
+ *
+ * @throws FST_TENANCY_SETUP_INVALID where the options do not say where the database is
+ */
 export async function hasServer (tenant: Tenant, { options: { database } }: Pick<ManagerContext, 'options'>): Promise<boolean> {
-  if (database.tenants === undefined) return false
+  if (database.tenants === undefined) throw noTenants()
   const source = await resolveTenantUrl(tenant, database.tenants)
   return typeof source === 'string' && !isEmbedded(source)
+}
+
+// A tenant that is locked out of, moved from or removed from a database that cannot be found would be neither.
+function noTenants (): Error {
+  return new SetupInvalidError(
+    'the tenant has a database of its own, and options.database.tenants does not say where: add it to the configuration')
 }
 
 /** Opens the owner's connections to a tenant's own database for as long as `work` takes. */

@@ -33,12 +33,17 @@ export class Accounts {
   readonly #lots: () => number
   readonly #now: () => number
   readonly #accounts = new Map<string, Account>()
+  /** Counters about which a sweep has asked. */
+  readonly #settling = new Set<string>()
   #timer: NodeJS.Timeout | undefined
+  #isClosed = false
 
   constructor (redis: RedisLimiter, lots: () => number, now: () => number) {
     this.#redis = redis
     this.#lots = lots
     this.#now = now
+    redis.drain = key => this.#accounts.get(key)?.drain() ?? []
+    redis.doubts.onAdded = () => { this.#start() }
   }
 
   /** How many counters are kept. */
@@ -107,29 +112,40 @@ export class Accounts {
     }
   }
 
-  /** Gives back what has run out, and tells Redis what no question is about to tell it. */
+  /** Gives back what has run out, and sends to Redis what no question is about to send: corrections, and sends in doubt. */
   async sweep (): Promise<void> {
     const now = this.#now()
     const settling: Promise<unknown>[] = []
+    const settle = (quota: Quota): void => {
+      if (this.#redis.isAvailable && settling.length < settledAtOnce) settling.push(this.#settle(quota))
+    }
     for (const [key, account] of this.#accounts) {
       account.end(now)
       if (account.isDone(now)) this.#accounts.delete(key)
-      else if (!account.isBusy && this.#redis.isAvailable && settling.length < settledAtOnce) settling.push(this.#settle(account))
+      else if (!account.isBusy) settle(account.quota)
     }
-    if (this.#accounts.size === 0) this.#stop()
+    for (const quota of this.#redis.doubts.quotas()) settle(quota)
+    if (this.#accounts.size === 0 && this.#redis.doubts.size === 0) this.#stop()
     await Promise.all(settling)
   }
 
   /** Gives all leases back. */
   async close (): Promise<void> {
+    this.#isClosed = true
     this.#stop()
     for (const account of this.#accounts.values()) account.end()
-    await Promise.all([...this.#accounts.values()].filter(account => !account.isBusy).map(account => this.#settle(account)))
+    const idle = [...this.#accounts.values()].filter(account => !account.isBusy).map(account => account.quota)
+    const quotas = new Map([...idle, ...this.#redis.doubts.quotas()].map(quota => [quota.key, quota]))
+    await Promise.all([...quotas.values()].map(quota => this.#settle(quota)))
   }
 
-  // Whether it arrived is not known when it fails. Not told again: what is counted twice would shut a tenant out.
-  async #settle (account: Account): Promise<void> {
-    await this.#redis.take([{ quota: account.quota, lots: 0, corrections: account.drain() }], 0).catch(() => {})
+  /** What fails is in doubt then, and is settled by a later sweep. */
+  async #settle (quota: Quota): Promise<void> {
+    if (this.#settling.has(quota.key)) return
+    this.#settling.add(quota.key)
+    const corrections = this.#redis.drain(quota.key)
+    await this.#redis.take([{ quota, lots: 0, corrections }], 0).catch(() => {})
+    this.#settling.delete(quota.key)
   }
 
   #question (at: number, quota: Quota, account: Account | undefined, cost: number): Question {
@@ -163,8 +179,12 @@ export class Accounts {
     if (found !== undefined) return found
     const account = new Account(quota, this.#redis.ahead)
     this.#accounts.set(quota.key, account)
-    this.#timer ??= setInterval(() => { void this.sweep() }, sweepEvery).unref()
+    this.#start()
     return account
+  }
+
+  #start (): void {
+    if (!this.#isClosed) this.#timer ??= setInterval(() => { void this.sweep() }, sweepEvery).unref()
   }
 
   #stop (): void {

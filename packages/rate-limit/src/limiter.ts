@@ -1,5 +1,5 @@
 import type { ScopeLogger } from '@fastify-tenancy/core'
-import { RedisUnavailableError, type TenancyRedis } from '@fastify-tenancy/redis'
+import { isReply, RedisUnavailableError, type TenancyRedis } from '@fastify-tenancy/redis'
 
 import { Accounts } from './accounts.ts'
 import { Denials } from './denials.ts'
@@ -41,10 +41,13 @@ export class SharedLimiter implements Limiter {
   readonly #denials: Denials
   readonly #isLeasing: boolean
   #isAway = false
+  /** Whether Redis answered, and refused to count. */
+  #isRefused = false
 
   /** @param now milliseconds of a clock that does not go back. */
   constructor (redis: TenancyRedis, settings: LimiterSettings, now: () => number = () => performance.now()) {
     this.#redis = new RedisLimiter(redis, now)
+    this.#redis.senders = () => Math.min(16, settings.processes())
     this.#settings = settings
     this.#isLeasing = settings.precision === 'leased'
     this.#accounts = new Accounts(this.#redis, this.#isLeasing ? () => 2 * settings.processes() : () => 0, now)
@@ -92,7 +95,8 @@ export class SharedLimiter implements Limiter {
   }
 
   #told (quotas: readonly Quota[], cost: number, verdict: Verdict): Verdict {
-    if (this.#isAway) {
+    // While Redis refuses writes (OOM, READONLY), it still answers questions that count nothing.
+    if (this.#isAway && (verdict.wait === 0 && cost > 0 || !this.#isRefused)) {
       this.#isAway = false
       this.#settings.log.info({}, 'rate limits are counted in Redis again')
     }
@@ -103,9 +107,11 @@ export class SharedLimiter implements Limiter {
 
   #withoutRedis (quotas: readonly Quota[], cost: number, error: unknown): Verdict | undefined {
     const { onStoreError, processes, log } = this.#settings
+    const refusal = error instanceof Error && isReply(error.cause) ? error.cause : undefined
+    this.#isRefused = refusal !== undefined
     if (!this.#isAway) {
       this.#isAway = true
-      log.warn({ err: error, onStoreError }, 'rate limits cannot be counted in Redis')
+      log.warn({ err: error, error: refusal?.message, onStoreError }, 'rate limits cannot be counted in Redis')
     }
     if (onStoreError === 'local') {
       const verdict = this.#local.take(quotas, cost, processes())

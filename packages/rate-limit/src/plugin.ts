@@ -91,7 +91,7 @@ async function openLimits (app: FastifyInstance, options: ResolvedRateLimitOptio
 
 async function openLimiter (app: FastifyInstance, options: ResolvedRateLimitOptions): Promise<Limiter> {
   if (options.redis === undefined) return new LocalLimiter()
-  const redis = openRedis(options.redis, { namespace: options.namespace })
+  const redis = openRedis(options.redis, { namespace: options.namespace, log: app.log })
   const isOurs = redis !== options.redis
   await redis.ready()
   const census = new Census(redis)

@@ -76,15 +76,30 @@ function checkRouteLimits (app: FastifyInstance): void {
     if (given === undefined || given === false) return
     if (given.keyGenerator !== undefined && ours.has(given.keyGenerator)) return // a HEAD route made from this GET
     const checked = checkOptions(schema, given, `config.rateLimit of ${String(route.method)} ${route.url}`)
-    route.config = { ...route.config, rateLimit: { ...given, keyGenerator: scoped(checked.keyGenerator) } }
+    const keys: OwnKeys = new WeakMap()
+    route.config = { ...route.config, rateLimit: { ...given, ...withOwnKeys(given, keys), keyGenerator: scoped(checked.keyGenerator, keys) } }
   })
 }
 
+/** The key that a route's own `keyGenerator` gave for a request. */
+type OwnKeys = WeakMap<FastifyRequest, string | number>
+type KeyedFunction = (request: FastifyRequest, key: string | number) => unknown
+
+const keyed: readonly string[] = ['max', 'timeWindow', 'allowList', 'onExceeding', 'onExceeded']
+
+/** Has the route's functions receive its own key, without the tenant that was put before it; the address where it has none. */
+function withOwnKeys (given: object, keys: OwnKeys): Partial<rateLimit.RateLimitOptions> {
+  const functions = Object.entries(given).filter(([name, value]) => keyed.includes(name) && typeof value === 'function') as [string, KeyedFunction][]
+  return Object.fromEntries(functions.map(([name, own]) => [name, (request: FastifyRequest) => own(request, keys.get(request) ?? request.ip)])) as Partial<rateLimit.RateLimitOptions>
+}
+
 /** `<tenant>\n<the route's own key>`, or `@<address>\n…` where there is no tenant. */
-function scoped (own?: KeyGenerator): KeyGenerator {
+function scoped (own?: KeyGenerator, keys?: OwnKeys): KeyGenerator {
   const generate = async (request: FastifyRequest): Promise<string> => {
     const tenant = request.tenancy.scope?.tenant
-    return `${tenant?.id ?? `@${clientAddress(request.ip)}`}\n${own === undefined ? '' : await own(request)}`
+    const key = own === undefined ? '' : await own(request)
+    if (own !== undefined) keys?.set(request, key)
+    return `${tenant?.id ?? `@${clientAddress(request.ip)}`}\n${key}`
   }
   ours.add(generate)
   return generate

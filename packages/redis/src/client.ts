@@ -18,15 +18,20 @@ const bounds: RedisOptions = {
   maxRetriesPerRequest: 0,
   enableOfflineQueue: false,
   autoResendUnfulfilledCommands: false,
-  retryStrategy: backOff,
-  // After a failover the old master answers READONLY: connect again (1), but do not resend (2).
-  reconnectOnError: error => error.message.startsWith('READONLY') ? 1 : false
+  retryStrategy: backOff
 }
 
 /** Opens a client within the suite's bounds. It keeps trying to connect until it is closed. */
 export function openClient (source: string | OwnRedisOptions, name: string): Redis {
   const { url, namespace: _, ...given } = typeof source === 'string' ? { url: source } : source
-  const own = { connectionName: name, ...defaults, ...given, ...bounds, replyMapping: 'legacy' as const }
+  const own = {
+    connectionName: name,
+    ...defaults,
+    ...given,
+    ...bounds,
+    reconnectOnError: onReadOnly(),
+    replyMapping: 'legacy' as const
+  }
   return withErrorListener(url === undefined ? new Redis(own) : new Redis(url, own))
 }
 
@@ -34,6 +39,22 @@ export function openClient (source: string | OwnRedisOptions, name: string): Red
 export function withErrorListener<T extends { on (event: 'error', listener: () => void): unknown }> (client: T): T {
   client.on('error', () => {})
   return client
+}
+
+/**
+ * Decides when a `READONLY` reply replaces the connection. After a failover the old master answers READONLY, so the
+ * first one reconnects (1) without resending (2). A server that stays read-only would otherwise cost one reconnect for each write.
+ */
+function onReadOnly (): (error: Error) => 1 | false {
+  let pause = 1_000
+  let next = 0
+  return error => {
+    const now = performance.now()
+    if (!error.message.startsWith('READONLY') || now < next) return false
+    pause = now - next > 60_000 ? 1_000 : Math.min(30_000, pause * 2)
+    next = now + pause
+    return 1
+  }
 }
 
 /** Milliseconds before the next attempt to connect: doubling to one second, with jitter so that processes do not return in step. */

@@ -1,6 +1,6 @@
 import { installationKeys } from '@fastify-tenancy/core'
 
-import type { RedisHealth, TenancyRedis } from './port.ts'
+import type { RedisHealth, RedisState, TenancyRedis } from './port.ts'
 import type { RedisScript } from './script.ts'
 
 /** A port in which every key and channel carries the name of one installation: two applications on one Redis never meet. */
@@ -64,6 +64,10 @@ export class NamespacedRedis implements TenancyRedis {
 
   health (): RedisHealth {
     return this.#inner.health()
+  }
+
+  state (): RedisState {
+    return this.#inner.state()
   }
 
   async close (): Promise<void> {

@@ -1,4 +1,4 @@
-import { installationProblem, OptionInvalidError } from '@fastify-tenancy/core'
+import { installationProblem, OptionInvalidError, type ScopeLogger } from '@fastify-tenancy/core'
 import type { Cluster, Redis } from 'ioredis'
 
 import { Breaker } from './breaker.ts'
@@ -7,7 +7,8 @@ import { Deadlines, withDeadline, type Deadline } from './deadline.ts'
 import { RedisUnavailableError } from './errors.ts'
 import { NamespacedRedis } from './namespaced.ts'
 import { isClient, isTenancyRedis, resolveRedisSource, type RedisSource } from './options.ts'
-import type { RedisHealth, TenancyRedis } from './port.ts'
+import type { RedisHealth, RedisState, TenancyRedis } from './port.ts'
+import { isReply, judge, reasonOf } from './reply.ts'
 import type { RedisScript } from './script.ts'
 import { inOneSlot, slotGroups } from './slots.ts'
 import { Subscriber } from './subscriber.ts'
@@ -19,6 +20,10 @@ const defaultTimeout = 100
 const defaultSilence = 5_000
 /** Milliseconds after somebody first waits for it within which the first connection is waited for, by whoever does. */
 const readyWithin = 2_000
+/** Milliseconds for which a refused command shows in `state()`. */
+const shownFor = 10_000
+
+const silent: ScopeLogger = { info () {}, warn () {}, error () {} }
 
 /** Options of {@link openRedis}. */
 export interface OpenRedisOptions {
@@ -26,6 +31,8 @@ export interface OpenRedisOptions {
   readonly name?: string
   /** The name of the installation that every key and channel then carries: 1 to 63 of `A-Z a-z 0-9 _ -`. @default none */
   readonly namespace?: string | undefined
+  /** Gets one line when Redis refuses the login or a channel. Refused commands reject instead. @default nothing is logged */
+  readonly log?: ScopeLogger
 }
 
 /**
@@ -65,9 +72,10 @@ function namespaceOf (source: RedisSource, beside: string | undefined): string |
 }
 
 function openBounded (given: Exclude<RedisSource, TenancyRedis>, options: OpenRedisOptions): TenancyRedis {
-  if (isClient(given)) return new BoundedRedis(withErrorListener(given), false)
+  const log = options.log ?? silent
+  if (isClient(given)) return new BoundedRedis(withErrorListener(given), false, log)
   const { commandTimeout, socketTimeout = defaultSilence } = typeof given === 'string' ? {} : given
-  return new BoundedRedis(openClient(given, options.name ?? 'fastify-tenancy'), true, commandTimeout, socketTimeout)
+  return new BoundedRedis(openClient(given, options.name ?? 'fastify-tenancy'), true, log, commandTimeout, socketTimeout)
 }
 
 class BoundedRedis implements TenancyRedis {
@@ -84,15 +92,31 @@ class BoundedRedis implements TenancyRedis {
   readonly #prefix: string
   readonly #subscriber: Subscriber
   #readyBy: number | undefined
+  readonly #log: ScopeLogger
+  /** Why the connection was lost or refused; undefined while it is open. */
+  #lost: string | undefined
+  /** Reasons of refused logins that were logged since the connection was last open. */
+  readonly #logged = new Set<string>()
+  /** The last failure that the breaker counted, and the last refused command. */
+  #failure = 'unreachable'
+  #refusal: { readonly reason: string, readonly until: number } | undefined
 
-  constructor (client: Redis | Cluster, isOwn: boolean, timeout = defaultTimeout, silence = defaultSilence) {
+  constructor (client: Redis | Cluster, isOwn: boolean, log: ScopeLogger, timeout = defaultTimeout, silence = defaultSilence) {
     this.#client = client
     this.#isOwn = isOwn
     this.#timeout = timeout
     this.#silence = silence
     this.#deadlines = new Deadlines(timeout)
     this.#prefix = client.options.keyPrefix ?? ''
-    this.#subscriber = new Subscriber(client, this.#prefix, () => client.status === 'ready' ? readyWithin : this.#patience)
+    this.#log = log
+    this.#subscriber = new Subscriber(client, this.#prefix, () => client.status === 'ready' ? readyWithin : this.#patience, {
+      refused: (channel, error) => {
+        const text = 'Redis refuses this login the channel: messages of other processes are missed; allow the channel to the login'
+        log.warn({ channel, reason: reasonOf(error), error: error.message }, text)
+      },
+      accepted: channel => { log.info({ channel }, 'Redis allows this login the channel again') }
+    })
+    client.on('error', (error: Error) => { this.#connectionFailed(error) }).on('ready', () => { this.#connected() })
     if (isOwn) client.on('connect', () => { this.#awaitSignOfLife(silence) }).on('ready', this.#heard).on('close', this.#heard)
     if (client.status === 'wait') client.connect().catch(() => {}) // made with lazyConnect
   }
@@ -163,9 +187,20 @@ class BoundedRedis implements TenancyRedis {
   }
 
   health (): RedisHealth {
+    const { status, breaker } = this.state()
+    return { status, breaker }
+  }
+
+  state (): RedisState {
     const breaker = this.#breaker.state
-    const isUp = this.#client.status === 'ready' && breaker !== 'open'
-    return { status: !isUp ? 'down' : this.#breaker.isShaken ? 'degraded' : 'ok', breaker }
+    const messages = this.#subscriber.state
+    const found = (status: RedisState['status'], reason: string | undefined): RedisState => ({ status, breaker, reason, messages })
+    const refusal = this.#refusal !== undefined && performance.now() < this.#refusal.until ? this.#refusal.reason : undefined
+    if (this.#client.status !== 'ready') return found('down', this.#lost ?? refusal ?? 'unreachable')
+    if (breaker === 'open') return found('down', this.#failure)
+    if (this.#breaker.isShaken) return found('degraded', this.#failure)
+    if (refusal !== undefined) return found('degraded', refusal)
+    return messages === 'missed' ? found('degraded', this.#subscriber.reason) : found('ok', undefined)
   }
 
   async close (): Promise<void> {
@@ -272,22 +307,33 @@ class BoundedRedis implements TenancyRedis {
     this.#silent = undefined
   }
 
-  /** What the caller is told of a failure, which the breaker counts unless Redis itself refused the command. */
+  /** The error for the caller of a command that failed. The breaker counts the failure unless Redis answered the command. */
   #failed (error: unknown): unknown {
-    if (isReply(error) && !isOutage(error)) {
+    const judgement = isReply(error) ? judge(error) : 'outage'
+    if (judgement === 'outage') {
+      this.#failure = reasonOf(error)
+      this.#breaker.fail()
+    } else {
       this.#breaker.succeed()
-      return error
     }
-    this.#breaker.fail()
+    if (judgement === 'mistake') return error
+    if (judgement === 'refusal') this.#refusal = { reason: reasonOf(error), until: performance.now() + shownFor }
     return new RedisUnavailableError(undefined, { cause: error })
   }
-}
 
-function isReply (error: unknown): error is Error {
-  return error instanceof Error && error.name === 'ReplyError'
-}
+  #connectionFailed (error: Error): void {
+    this.#lost = reasonOf(error)
+    const reply = isReply(error) ? error : (error as { readonly lastNodeError?: unknown }).lastNodeError
+    if (!isReply(reply) || judge(reply) === 'outage' || this.#logged.has(this.#lost)) return
+    this.#logged.add(this.#lost)
+    const text = 'Redis refuses the login: mend the user name, the password or the rights in the option redis'
+    this.#log.warn({ reason: this.#lost, error: reply.message }, text)
+  }
 
-/** Replies that say "not now" instead of "not so". */
-function isOutage (error: Error): boolean {
-  return /^(?:READONLY|LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS|MISCONF|OOM|BUSY)\b/.test(error.message)
+  /** A new connection may be to another server, and has the rights of a new login. */
+  #connected (): void {
+    this.#lost = undefined
+    this.#refusal = undefined
+    this.#logged.clear()
+  }
 }

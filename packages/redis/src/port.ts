@@ -36,6 +36,8 @@ export interface TenancyRedis {
   /** Waits for the first connection, 2 s at most for all who wait together; never rejects: without Redis the suite starts degraded. */
   ready (): Promise<void>
   health (): RedisHealth
+  /** {@link health} with the reason, from what was seen in the last seconds. It asks nothing. */
+  state (): RedisState
   /** Ends the connections that the suite opened. A client that was passed in stays open. */
   close (): Promise<void>
 }
@@ -44,4 +46,15 @@ export interface TenancyRedis {
 export interface RedisHealth {
   readonly status: 'ok' | 'degraded' | 'down'
   readonly breaker: 'closed' | 'half-open' | 'open'
+}
+
+/** {@link RedisHealth} and why. */
+export interface RedisState extends RedisHealth {
+  /**
+   * Why the status is not `'ok'`: Redis' own word (`'NOPERM'`, `'WRONGPASS'`, `'NOAUTH'`, `'MOVED'`, `'OOM'`, `'READONLY'`),
+   * the code of a socket's error (`'ECONNREFUSED'`), `'timeout'` or `'unreachable'`. Undefined while the status is `'ok'`.
+   */
+  readonly reason: string | undefined
+  /** The connection that receives messages: none was needed yet, it works, or messages may be missed. */
+  readonly messages: 'unused' | 'ok' | 'missed'
 }

@@ -2,12 +2,22 @@ import type { Cluster, Redis } from 'ioredis'
 
 import { backOff, withErrorListener } from './client.ts'
 import { withDeadline } from './deadline.ts'
+import type { RedisState } from './port.ts'
+import { isReply, reasonOf } from './reply.ts'
 
 interface Listener {
   readonly onMessage: (message: string) => void
   readonly onGap: () => void
-  /** Called at the first subscription; replaced by {@link onGap} from then on. */
-  onSubscribed: () => void
+  /** Ends the wait of `subscribe()`; undefined once it has ended. */
+  settle: (() => void) | undefined
+}
+
+/** What the subscriber reports to its owner. */
+export interface SubscriberEvents {
+  /** Redis refuses a channel that it did not refuse before. */
+  readonly refused: (channel: string, error: Error) => void
+  /** A channel that was refused is heard now. */
+  readonly accepted: (channel: string) => void
 }
 
 const heartbeat = 5_000
@@ -25,37 +35,58 @@ export class Subscriber {
   #connection: Redis | undefined
   #retry: NodeJS.Timeout | undefined
   #pulse: NodeJS.Timeout | undefined
+  /** Connections since SUBSCRIBE was last answered. The back-off grows with it. */
   #attempts = 0
+  readonly #events: SubscriberEvents
+  /** Channels that Redis refuses to this login, and its last answer. */
+  readonly #refused = new Map<string, Error>()
+  #lastError: unknown
   #isClosed = false
 
   /** @param patience milliseconds that a subscriber is willing to wait at present. */
-  constructor (source: Redis | Cluster, prefix: string, patience: () => number) {
+  constructor (source: Redis | Cluster, prefix: string, patience: () => number, events: SubscriberEvents) {
     this.#source = source
     this.#prefix = prefix
     this.#patience = patience
+    this.#events = events
+  }
+
+  /** Whether messages arrive: `'missed'` from the end of a connection until SUBSCRIBE succeeds on the next. */
+  get state (): RedisState['messages'] {
+    if (this.#channels.size === 0) return 'unused'
+    return this.#attempts > 0 || this.#refused.size > 0 ? 'missed' : 'ok'
+  }
+
+  /** Why messages are missed. */
+  get reason (): string {
+    const [refusal] = this.#refused.values()
+    return reasonOf(refusal ?? this.#lastError)
   }
 
   /** See the port. Settles within the patience there is; a Redis that is down is tried again in the background. */
   async subscribe (name: string, onMessage: (message: string) => void, onGap: () => void): Promise<() => Promise<void>> {
     const channel = this.#prefix + name
-    const listener: Listener = { onMessage, onGap, onSubscribed: onGap }
+    const listener: Listener = { onMessage, onGap, settle: undefined }
     const isFirst = !this.#channels.has(channel)
     const listeners = this.#channels.get(channel) ?? new Set()
     this.#channels.set(channel, listeners.add(listener))
     await new Promise<void>(resolve => {
       const settle = (): void => {
         clearTimeout(timer)
-        listener.onSubscribed = onGap
+        listener.settle = undefined
         resolve()
       }
       const timer = setTimeout(settle, this.#patience())
-      listener.onSubscribed = settle
+      listener.settle = settle
       if (this.#connection === undefined && this.#retry === undefined) this.#open()
-      else if (this.#connection?.status === 'ready') void this.#listen(this.#connection, isFirst ? [channel] : [], [listener])
+      else if (this.#connection?.status !== 'ready') return
+      else if (isFirst) void this.#listen(this.#connection, [channel])
+      else settle()
     })
     return async () => {
       if (!listeners.delete(listener) || listeners.size > 0) return
       this.#channels.delete(channel)
+      this.#refused.delete(channel)
       if (this.#connection?.status === 'ready') await this.#connection.unsubscribe(channel).catch(() => {})
     }
   }
@@ -88,10 +119,8 @@ export class Subscriber {
       retryStrategy: () => null
     }))
     this.#connection = connection
-    connection.on('ready', () => {
-      this.#attempts = 0
-      void this.#listen(connection, [...this.#channels.keys()], [...this.#channels.values()].flatMap(listeners => [...listeners]))
-    })
+    connection.on('error', error => { this.#lastError = error })
+    connection.on('ready', () => { void this.#listen(connection, [...this.#channels.keys()]) })
     connection.on('message', (channel: string, message: string) => {
       for (const listener of this.#channels.get(channel) ?? []) listener.onMessage(message)
     })
@@ -99,18 +128,43 @@ export class Subscriber {
     this.#pulse = setInterval(() => { this.#beat(connection) }, heartbeat).unref()
   }
 
-  async #listen (connection: Redis, channels: string[], listeners: Listener[]): Promise<void> {
-    try {
-      if (channels.length > 0) await connection.subscribe(...channels)
-      for (const listener of listeners) listener.onSubscribed()
-    } catch {
+  /**
+   * Sends SUBSCRIBE for each channel by itself, since Redis refuses the whole command for one forbidden channel.
+   * A refusal keeps the connection, and the next heartbeat asks again: a new connection would have the same rights.
+   */
+  async #listen (connection: Redis, channels: readonly string[]): Promise<void> {
+    const answers = await Promise.allSettled(channels.map(channel => connection.subscribe(channel)))
+    if (this.#connection !== connection) return
+    const failed = answers.find(({ status, reason }: { status: string, reason?: unknown }) => status === 'rejected' && !isReply(reason))
+    if (failed !== undefined) {
       connection.disconnect()
+      return
+    }
+    this.#attempts = 0
+    for (const [at, channel] of channels.entries()) {
+      const answer = answers[at]
+      if (answer?.status === 'rejected') this.#refuse(channel, answer.reason as Error)
+      else this.#accept(channel)
     }
   }
 
-  // A connection that died without a word would look like one on which nobody publishes.
+  #refuse (channel: string, error: Error): void {
+    const isNew = !this.#refused.has(channel)
+    this.#refused.set(channel, error)
+    for (const listener of this.#channels.get(channel) ?? []) listener.settle?.()
+    if (isNew) this.#events.refused(channel, error)
+  }
+
+  #accept (channel: string): void {
+    if (this.#refused.delete(channel)) this.#events.accepted(channel)
+    for (const { settle, onGap } of this.#channels.get(channel) ?? []) (settle ?? onGap)()
+  }
+
+  // A dead connection looks like one on which no process publishes, so ping it.
   #beat (connection: Redis): void {
-    if (connection.status === 'ready') withDeadline(connection.ping(), heartbeatTimeout).catch(() => { connection.disconnect() })
+    if (connection.status !== 'ready') return
+    withDeadline(connection.ping(), heartbeatTimeout).catch(() => { connection.disconnect() })
+    if (this.#refused.size > 0) void this.#listen(connection, [...this.#refused.keys()])
   }
 
   #reopen (): void {

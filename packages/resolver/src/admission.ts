@@ -18,11 +18,13 @@ export class Admission {
   readonly #creation: Creation | undefined
 
   readonly #watch: TenantResolver['watch']
+  readonly #prolonged: TenantResolver['prolonged']
 
   constructor (resolver: TenantResolver, strategies: Strategies, { claim, createIfMissing }: Pick<ResolvedResolverOptions, 'claim' | 'createIfMissing'>) {
     this.#creation = createIfMissing && new Creation(createIfMissing)
     this.#lookup = resolver.lookup
     this.#watch = resolver.watch
+    this.#prolonged = resolver.prolonged
     this.#strategies = strategies
     this.#claim = claim
   }
@@ -83,7 +85,7 @@ export class Admission {
     request.log = reply.log = request.log.child({ tenant: tenant.id })
     // A tenant that is refused has a scope too, so that the limiter and the log know whose request it is.
     const { statuses } = tenancy.route
-    tenancy.scope = new TenantScope(tenant, request.log, scope => this.#watch(scope, statuses))
+    tenancy.scope = new TenantScope(tenant, request.log, scope => this.#watch(scope, statuses), this.#prolonged)
     tenancy.source = source
     tenancy.refusal = refusal
     if (this.#claim !== undefined && source !== 'claim' && tenancy.route.agreement) tenancy.seemsToAgree = () => this.#seemsToAgree(request, tenant, tenancy.route)

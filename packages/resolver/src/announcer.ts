@@ -1,4 +1,4 @@
-import { invalidationChannel, type TenantChange, type TenantRegistry } from '@fastify-tenancy/core'
+import { invalidationChannel, Throttle, type TenantChange, type TenantRegistry } from '@fastify-tenancy/core'
 import { publishChange, type TenancyRedis } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
@@ -11,6 +11,9 @@ const message: v.GenericSchema<unknown, TenantChange> = v.object({ id: v.string(
 const mostUnmarked = 1_000
 const retryAfter = 1_000
 
+/** How often a message that makes no sense has everything asked for again: any writer to Redis can publish one. */
+const senselessRate = { burst: 5, everyMs: 10_000 }
+
 /** Tells every process of a change, and hears of those that others made. */
 export class Announcer {
   readonly #lookup: TenantLookup
@@ -22,12 +25,14 @@ export class Announcer {
   readonly #unmarked = new Map<string, TenantChange>()
   #retry: NodeJS.Timeout | undefined
   #isStopped = false
+  readonly #senseless: Throttle
 
   constructor (lookup: TenantLookup, registry: TenantRegistry, redis: TenancyRedis | undefined, shared: RedisTier | undefined) {
     this.#lookup = lookup
     this.#registry = registry
     this.#redis = redis
     this.#shared = shared
+    this.#senseless = new Throttle(() => { lookup.distrust() }, senselessRate)
   }
 
   async start (): Promise<void> {
@@ -43,6 +48,7 @@ export class Announcer {
     clearTimeout(this.#retry)
     this.#unmarked.clear()
     this.#isStopped = true
+    this.#senseless.stop()
     await Promise.allSettled(this.#stops.splice(0).map(stop => stop()))
   }
 
@@ -61,7 +67,7 @@ export class Announcer {
 
   #hear (text: string): void {
     const change = parse(text)
-    if (change === undefined) this.#lookup.distrust()
+    if (change === undefined) this.#senseless.call()
     else this.#lookup.forget(change)
   }
 

@@ -6,9 +6,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /**
      * The tenant of this request, still there in `onSend`, `onResponse`, `onError`, `onTimeout` and `onRequestAbort`.
-     * On an `'optional'` route without a tenant it is `undefined`, whatever its type says.
-     *
-     * @throws the refusal of a request that is being refused, and FST_TENANCY_CONTEXT_MISSING on `'off'` routes.
+     * It never throws. Whatever its type says, it is `undefined` where there is no tenant: before it was looked up, on
+     * `'off'` routes, on `'optional'` ones whose host names no tenant, and where the request is refused with 400 or 404.
      */
     readonly tenant: Tenant
     /** The strategy that found the tenant: `'subdomain'`, `'domain'`, `'header'`, `'path'`, `'claim'`, `'function'` or `'fallback'`. */

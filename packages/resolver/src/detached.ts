@@ -18,18 +18,23 @@ const workKey = Symbol('tenancy.detached')
 /** Scopes that outlive their replies and end with their connections: websockets, server-sent events. */
 export class DetachedScopes {
   readonly #watch: TenantResolver['watch']
+  readonly #held: Set<TenantScope>
   readonly #onConnection = new Map<Connection, Set<TenantScope>>()
 
-  /** @param watch has a scope aborted when its tenant is suspended, deleted or moved. */
-  constructor (watch: TenantResolver['watch']) {
+  /**
+   * @param watch has a scope aborted when its tenant is suspended, deleted or moved
+   * @param held has every scope that outlives its reply
+   */
+  constructor (watch: TenantResolver['watch'], held: Set<TenantScope>) {
     this.#watch = watch
+    this.#held = held
   }
 
   /** Prolongs a request's scope; the same handles at each call. */
   detach (request: FastifyRequest, reply: FastifyReply, scope: TenantScope): TenantWork {
     return scope.handle(workKey, () => {
       // A transaction ends with its reply.
-      const detached = scope.transaction === undefined ? scope : new TenantScope(scope.tenant, scope.log, own => this.#watch(own, request.tenancy.route.statuses))
+      const detached = scope.transaction === undefined ? scope : new TenantScope(scope.tenant, scope.log, own => this.#watch(own, request.tenancy.route.statuses), this.#held)
       const { tenantDatabase, tenantCache } = request.server as Neighbours
       const work = tenantWork(detached, { db: tenantDatabase, cache: tenantCache })
       this.#prolong(detached, connectionOf(request, reply), reply)
@@ -37,20 +42,23 @@ export class DetachedScopes {
     })
   }
 
-  /** Aborts them all, so that their connections do not keep the application from closing. */
+  /**
+   * Ends them all, so that their connections do not keep the application from closing. Their signals are aborted at once;
+   * a statement or transaction that is under way is finished first.
+   */
   end (): void {
     for (const scopes of this.#onConnection.values()) {
-      for (const scope of scopes) scope.abort(new Error('the application is closing'))
+      for (const scope of scopes) scope.retire(new Error('the application is closing'))
     }
   }
 
   #prolong (scope: TenantScope, connection: Connection, reply: FastifyReply): void {
     scope.hold()
     const scopes = this.#scopesOn(connection).add(scope)
-    scope.onClose(() => scopes.delete(scope))
-    scope.signal.addEventListener('abort', () => {
+    scope.onClose(() => {
+      scopes.delete(scope)
       // A reply that is complete is no longer ours: its connection may carry the next request, for another tenant.
-      // Later, so that whoever listens to the signal can say goodbye.
+      // Later, so that what listens to the signal can send a last message.
       if (!reply.raw.writableFinished) setImmediate(() => endConnection(connection))
     })
     if (connection.destroyed) scope.abort(gone())

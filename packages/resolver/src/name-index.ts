@@ -15,6 +15,7 @@ export class NameIndex {
   #reading = 0
   /** Names announced while a reading is under way, which it may have passed already. */
   #announced: string[] = []
+  #isReading = false
   #timer: NodeJS.Timeout | undefined
 
   constructor (registry: TenantRegistry, interval: number) {
@@ -30,7 +31,7 @@ export class NameIndex {
   add ({ slugs, domains }: TenantChange): void {
     for (const name of [...slugs, ...domains]) {
       this.#names?.add(name)
-      this.#announced.push(name)
+      if (this.#isReading) this.#announced.push(name)
     }
   }
 
@@ -54,6 +55,7 @@ export class NameIndex {
   async read (): Promise<void> {
     const reading = ++this.#reading
     this.#announced = []
+    this.#isReading = true
     const names = new Set<string>()
     try {
       for await (const { slug, domains } of this.#registry.list()) {
@@ -62,9 +64,11 @@ export class NameIndex {
         for (const domain of domains) names.add(domain)
       }
     } catch {
+      if (reading === this.#reading) this.#isReading = false
       return
     }
     if (reading !== this.#reading) return
+    this.#isReading = false
     for (const name of this.#announced) names.add(name)
     this.#names = names
   }

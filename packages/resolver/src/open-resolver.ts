@@ -27,7 +27,7 @@ export function openResolver (options: ResolvedResolverOptions, readHost: HostRe
   const patterns = new HostPatterns(options.hosts)
   const strategies = new Strategies(options, patterns, readHost)
   const redis = options.redis === undefined ? undefined : openRedis(options.redis, { namespace: options.namespace })
-  const resolver = new TenantResolver(options.registry, redis, options.cache, host => strategies.askHost(host))
+  const resolver = new TenantResolver(options.registry, redis, options.cache, host => strategies.askHost(host), undefined, options.secrets)
   return {
     resolver,
     strategies,

@@ -1,4 +1,4 @@
-import { bool, checkOptions, duration, fn, HostPatterns, instance, nonEmptyString, oneOf, OptionInvalidError, patternOf, positiveInteger, reservedSlugs, slugProblem, timeout, type TenantRegistry } from '@fastify-tenancy/core'
+import { bool, checkOptions, duration, fn, HostPatterns, instance, nonEmptyString, oneOf, OptionInvalidError, patternOf, positiveInteger, reservedSlugs, secretSchema, slugProblem, timeout, type TenantRegistry } from '@fastify-tenancy/core'
 import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import type { FastifyRequest } from 'fastify'
 import * as v from 'valibot'
@@ -48,6 +48,11 @@ export interface TenantResolverOptions {
   readonly redis?: RedisSource | undefined
   /** What keys and channels of Redis carry, so that two applications never meet there. Required with `redis`, unless that has one. */
   readonly namespace?: string | undefined
+  /**
+   * Signs the records in Redis, so that what another writer puts there is not believed: 32 characters or more, or `[new, old]` while one
+   * replaces the other. All processes need the same. @default records are not signed
+   */
+  readonly secret?: string | readonly [string, string] | undefined
   /** URL patterns of routes whose `config` you do not own: `'/documentation/*'`. A route's own `config.tenancy` goes first. */
   readonly routes?: { readonly off?: readonly string[], readonly optional?: readonly string[] }
   /** Another name of `request.tenant`. @default { tenant: 'tenant' } */
@@ -97,6 +102,8 @@ export interface ResolvedResolverOptions {
   readonly cache: ResolvedResolverCache
   readonly redis: RedisSource | undefined
   readonly namespace: string | undefined
+  /** The newest first; none where records are not signed. */
+  readonly secrets: readonly string[]
   readonly routes: { readonly off: readonly string[], readonly optional: readonly string[] }
   readonly decorators: { readonly tenant: string }
 }
@@ -136,6 +143,7 @@ const schema = v.strictObject({
   }, 'must be an object'), {}),
   redis: v.optional(redisSchema),
   namespace: v.optional(namespaceSchema),
+  secret: v.optional(secretSchema),
   routes: v.optional(v.strictObject({ off: v.optional(urlPatterns, []), optional: v.optional(urlPatterns, []) }, 'must be an object'), {}),
   decorators: v.optional(v.strictObject({ tenant: v.optional(nonEmptyString, 'tenant') }, 'must be an object'), {})
 }, 'must be an object')
@@ -146,7 +154,7 @@ const schema = v.strictObject({
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function resolveResolverOptions (given: unknown, name = 'options'): ResolvedResolverOptions {
-  const { baseDomain, hosts: patterns, ...options } = checkOptions(schema, given, name)
+  const { baseDomain, hosts: patterns, secret: secrets = [], ...options } = checkOptions(schema, given, name)
   const { strategies, fallback } = options
   if (baseDomain !== undefined && patterns !== undefined) throw new OptionInvalidError(`${name}.baseDomain and ${name}.hosts exclude each other: give baseDomain, or the list of patterns`)
   const hosts = patterns ?? (baseDomain === undefined ? [] : [patternOf(baseDomain, name)])
@@ -167,5 +175,5 @@ export function resolveResolverOptions (given: unknown, name = 'options'): Resol
   const twice = options.routes.off.find(pattern => options.routes.optional.includes(pattern))
   if (twice !== undefined) throw new OptionInvalidError(`${name}.routes names '${twice}' as off and as optional: leave it in one`)
   if (new Set(strategies).size !== strategies.length) throw new OptionInvalidError(`${name}.strategies must name each strategy once`)
-  return Object.freeze({ claim: undefined, createIfMissing: undefined, redis: undefined, namespace: undefined, ...options, fallback, hosts: Object.freeze(hosts) })
+  return Object.freeze({ claim: undefined, createIfMissing: undefined, redis: undefined, namespace: undefined, ...options, secrets, fallback, hosts: Object.freeze(hosts) })
 }

@@ -1,4 +1,4 @@
-import { ContextMissingError, currentScope, OptionInvalidError, RequestTenancy, runInScope, TenantMismatchError, type Tenant } from '@fastify-tenancy/core'
+import { currentScope, OptionInvalidError, RequestTenancy, runInScope, TenantMismatchError } from '@fastify-tenancy/core'
 import { assertNamespaced } from '@fastify-tenancy/redis'
 import type { FastifyError, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -10,6 +10,7 @@ import { readDirect, readForwarded } from './forwarded.ts'
 import { openResolver } from './open-resolver.ts'
 import { resolveResolverOptions, type TenantResolverOptions } from './options.ts'
 import { outside, refuseEarlierRoutes, resolveRoute, routeOf } from './routes.ts'
+import { runEventsInScope } from './socket-scope.ts'
 import { addVary } from './vary.ts'
 
 const key: unique symbol = Symbol('tenancy.request')
@@ -24,13 +25,13 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
   assertNamespaced(options)
   const { resolver, strategies, checkSlugs, close } = openResolver(options, options.trustForwardedHost ? readForwarded(app) : readDirect)
   const admission = new Admission(resolver, strategies, options)
-  const detached = new DetachedScopes(resolver.watch)
+  const detached = new DetachedScopes(resolver.watch, resolver.prolonged)
 
   app.decorate('tenantResolver', resolver)
   app.decorateRequest(key, undefined)
   app.decorateRequest('tenancy', { getter (this: Tenanted) { return this[key] ?? outside } })
   app.decorateRequest('tenantSource', { getter (this: Tenanted) { return this[key]?.source } })
-  app.decorateRequest(options.decorators.tenant, { getter (this: Tenanted) { return tenantOf(this[key]) } })
+  app.decorateRequest(options.decorators.tenant, { getter (this: Tenanted) { return this[key]?.scope?.tenant } })
 
   let isLimited = false
   app.addHook('onReady', async () => {
@@ -67,9 +68,9 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
   })
 
   // A hook that went on in the callback of a pool or an emitter has left our context: what follows is taken in again.
-  app.addHook('preValidation', (request: Tenanted, _reply, done: Done) => {
+  app.addHook('preValidation', (request: Tenanted, reply, done: Done) => {
     const scope = request[key]?.scope
-    detachSocket(request)
+    detachSocket(request, reply)
     if (scope === undefined || currentScope() === scope) done()
     else runInScope(scope, done)
   })
@@ -78,7 +79,7 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
     const tenancy = request[key] ?? outside
     proceed(admission.byClaim(request, reply, tenancy), tenancy, error => {
       if (error instanceof TenantMismatchError) removeLimits(reply)
-      detachSocket(request)
+      detachSocket(request, reply)
       done(error)
     }, true)
   }
@@ -88,13 +89,27 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
   if (options.claim !== undefined) {
     app.addHook('preHandler', (request: Tenanted, reply, done: Done) => {
       const tenancy = request[key] ?? outside
-      if (request.is404 && tenancy.route.mode !== 'off') proceed(admission.byClaim(request, reply, tenancy), tenancy, done, false)
-      else done()
+      if (!request.is404 || tenancy.route.mode === 'off') return done()
+      proceed(admission.byClaim(request, reply, tenancy), tenancy, () => {
+        // The refusal is not sent, and the host's tenant is not this client's.
+        if (tenancy.refusal !== undefined) {
+          tenancy.scope?.end()
+          tenancy.scope = undefined
+        }
+        done()
+      }, false)
     })
   }
 
   app.addHook('onResponse', (request: Tenanted, _reply, done) => {
     request[key]?.scope?.end()
+    // An upgrade that was answered as a request: Node has left the socket to us, and reads it no more, so that it would
+    // stay open for good.
+    if (isUpgrade(request)) request.raw.socket.destroySoon()
+    done()
+  })
+  app.addHook('onError', (request: Tenanted, _reply, error: FastifyError | null, done) => {
+    if (error?.code === 'FST_ERR_HANDLER_TIMEOUT') request[key]?.scope?.abort(error)
     done()
   })
   app.addHook('onTimeout', (request: Tenanted, _reply, done) => {
@@ -122,10 +137,18 @@ function proceed (decision: Promise<void> | undefined, tenancy: RequestTenancy, 
   else done()
 }
 
-// A websocket of @fastify/websocket: no reply will ever end its scope, so that the connection has to.
-function detachSocket (request: Tenanted & { readonly ws?: unknown }): void {
+// A websocket, of @fastify/websocket or another: no reply will ever end its scope, so that the connection has to.
+function detachSocket (request: Tenanted & { readonly ws?: unknown }, { raw: { socket } }: FastifyReply): void {
   const tenancy = request[key]
-  if (request.ws === true && tenancy?.scope !== undefined && tenancy.refusal === undefined) tenancy.detach()
+  if (request.ws !== true && !isUpgrade(request)) return
+  if (tenancy?.scope === undefined || tenancy.refusal !== undefined) return
+  tenancy.detach()
+  if (socket !== null) runEventsInScope(socket, tenancy.scope)
+}
+
+// Whether Node handed the socket over, to a listener of the server's event 'upgrade'.
+function isUpgrade ({ raw }: FastifyRequest): boolean {
+  return (raw as { readonly upgrade?: unknown }).upgrade === true
 }
 
 // What the limiter has said so far is of the host's tenant, and so not for a client of another one.
@@ -133,12 +156,6 @@ function removeLimits (reply: FastifyReply): void {
   for (const name of Object.keys(reply.getHeaders())) {
     if (/^(?:x-)?ratelimit/.test(name)) reply.removeHeader(name)
   }
-}
-
-function tenantOf (tenancy: RequestTenancy | undefined): Tenant | undefined {
-  if (tenancy === undefined) throw new ContextMissingError()
-  if (tenancy.refusal === undefined && tenancy.scope === undefined && tenancy.route.mode === 'optional') return undefined
-  return tenancy.requireScope().tenant
 }
 
 /**

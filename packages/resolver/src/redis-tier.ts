@@ -1,9 +1,9 @@
-import { createTenant, lookupKey, tenantStatuses, isolations, type TenantChange, type TenantRecord } from '@fastify-tenancy/core'
+import { createTenant, lookupKey, Seal, tenantStatuses, isolations, type TenantChange, type TenantRecord } from '@fastify-tenancy/core'
 import { defineScript, isMark, markChange, type TenancyRedis } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
 import type { ResolvedResolverCache } from './options.ts'
-import { answers, type Question } from './question.ts'
+import { answers, isPlausible, type Question } from './question.ts'
 import { ReceivedChanges } from './received-changes.ts'
 
 /** Counts up when the form of a record changes: a process of another version drops it and asks the registry. */
@@ -54,7 +54,8 @@ export interface RedisAnswer {
 }
 
 /**
- * What all processes know, in Redis: `tenancy:slug:{acme}` holds a checked record of the tenant. Unknown names are never
+ * What all processes know, in Redis: `tenancy:slug:{acme}` holds a checked record of the tenant, signed where there is a secret:
+ * a record that is not genuine, or of another key, or past its end, is a miss. Unknown names are never
  * written, since anybody can make them up. Freshness is told by the wall clock, so processes' clocks should agree to seconds.
  */
 export class RedisTier {
@@ -66,17 +67,23 @@ export class RedisTier {
   /** Records that were not what they should be, and so were dropped. */
   dropped = 0
 
-  constructor (redis: TenancyRedis, options: ResolvedResolverCache) {
+  readonly #seal: Seal | undefined
+
+  /** @param secrets sign the records, the newest first. @default records are not signed */
+  constructor (redis: TenancyRedis, options: ResolvedResolverCache, secrets: readonly string[] = []) {
     this.#redis = redis
     this.#options = options
     this.#received = new ReceivedChanges(options.max, lifeOf(options))
+    this.#seal = secrets.length === 0 ? undefined : new Seal(secrets, 'resolver record')
   }
 
   /** `GET tenancy:<kind>:{<value>}`. */
   async get (question: Question): Promise<RedisAnswer> {
-    const seen = await this.#redis.get(keyOf(question)) ?? ''
+    const key = keyOf(question)
+    const seen = await this.#redis.get(key) ?? ''
     if (seen === '' || isMark(seen)) return { tenant: undefined, isFresh: false, seen }
-    const record = read(seen, question)
+    const text = this.#seal === undefined ? seen : this.#seal.unwrap(key, seen)
+    const record = text === undefined ? undefined : read(text, question)
     if (record === undefined) this.dropped++
     // Neither fresh, nor for an outage: this process has received a change since.
     if (record === undefined || this.#received.isAfter(record.readAt, question)) return { tenant: undefined, isFresh: false, seen }
@@ -90,9 +97,12 @@ export class RedisTier {
    */
   async set (question: Question, tenant: TenantRecord, seen: string, readAt: number): Promise<void> {
     const { ttl, jitter } = this.#options
-    const freshUntil = Date.now() + ttl * (1 - jitter * Math.random())
+    const now = Date.now()
+    const freshUntil = now + ttl * (1 - jitter * Math.random())
+    const life = Math.ceil(lifeOf(this.#options))
+    const key = keyOf(question)
     const text = JSON.stringify({ v: version, kind: question.kind, value: question.value, readAt, freshUntil, tenant })
-    await this.#redis.run(store, [keyOf(question)], [seen, text, Math.ceil(lifeOf(this.#options))])
+    await this.#redis.run(store, [key], [seen, this.#seal?.wrap(key, text, now + life) ?? text, life])
   }
 
   /** Has every record asked for again: the registry may have changed without anybody's hearing of it. What is there stays for an outage. */
@@ -107,7 +117,12 @@ export class RedisTier {
 
   /** Puts a mark in the place of each record of a tenant: `SET … PX 60000`. */
   async forget (change: TenantChange): Promise<void> {
-    await markChange(this.#redis, change)
+    // A name that no tenant can have makes no key.
+    const isName = (kind: Question['kind']) => (value: string): boolean => isPlausible({ kind, value })
+    if (!isName('id')(change.id)) return
+    await markChange(this.#redis, {
+      id: change.id, slugs: change.slugs.filter(isName('slug')), domains: change.domains.filter(isName('domain'))
+    })
   }
 }
 

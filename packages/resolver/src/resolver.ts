@@ -31,6 +31,8 @@ export interface ResolverHealth {
 
 /** Finds tenants through the cache, apart from any request: `app.tenantResolver`. */
 export class TenantResolver {
+  /** Scopes of requests that go on behind their replies: `waitUntil()`, `detach()`. */
+  readonly prolonged: Set<TenantScope> = new Set()
   readonly #lookup: TenantLookup
   readonly #announcer: Announcer
   readonly #local: LocalTier
@@ -43,14 +45,17 @@ export class TenantResolver {
   // Whoever is doubted with each request is looked up once a second.
   readonly #doubted = new LRUCache<string, true>({ max: 1_000, ttl: 1_000 })
 
-  /** @param now milliseconds that never go back. */
+  /**
+   * @param now milliseconds that never go back.
+   * @param secrets sign the records in Redis, the newest first. @default records are not signed
+   */
   constructor (registry: TenantRegistry, redis: TenancyRedis | undefined, options: ResolvedResolverCache,
-    askHost: (host: string) => Question | undefined, now: () => number = () => performance.now()) {
+    askHost: (host: string) => Question | undefined, now: () => number = () => performance.now(), secrets: readonly string[] = []) {
     this.#redis = redis
     this.#askHost = askHost
     this.#local = new LocalTier(options, now)
     this.#registry = new RegistryTier(registry, now)
-    this.#shared = redis && new RedisTier(redis, options)
+    this.#shared = redis && new RedisTier(redis, options, secrets)
     this.#index = options.index ? new NameIndex(registry, options.ttl) : undefined
     this.#live = new LiveScopes(id => this.find({ id }), options.localTtl)
     this.#lookup = new TenantLookup({

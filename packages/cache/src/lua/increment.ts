@@ -2,6 +2,7 @@ import { defineScript, type RedisScript } from '@fastify-tenancy/redis'
 
 /**
  * Adds to a whole number. An entry of another epoch counts as nothing; one with tags or a stale time, or that is no number, is refused.
+ * The sum is not signed: the server that makes it has no key.
  *
  * KEYS: epoch, entry.  ARGV: new token, its milliseconds, milliseconds of a new entry, id, amount.
  * Returns the sum as text, or nil where the entry is no whole number or the sum is past 2^53.
@@ -18,7 +19,7 @@ end
 local sum = tonumber(ARGV[5])
 local isNew = redis.call('GETRANGE', KEYS[2], 0, 15) ~= epoch
 if not isNew then
-  local number = string.match(redis.call('GETRANGE', KEYS[2], 24, 64), '^n?\\n(-?%d+)$')
+  local number = string.match(redis.call('GETRANGE', KEYS[2], 24, 127), '^[^%[\\n]*\\n(-?%d+)$')
   if not number then return nil end
   sum = sum + tonumber(number)
 end

@@ -1,7 +1,9 @@
 import { isolations, type Isolation, type TenantRef } from '@fastify-tenancy/core'
+import type { RestoreReport } from '@fastify-tenancy/manager'
 import { InvalidArgumentError, type Command } from 'commander'
 
 import { confirm, UsageError } from '../confirm.ts'
+import { table } from '../output.ts'
 import { nameOf, parseRef } from '../ref.ts'
 import { exitCode, type Runner } from '../runner.ts'
 import { described } from './tenant.ts'
@@ -36,6 +38,16 @@ export function addDataCommands (program: Command, runner: Runner): void {
       output.result(tenant, () => `imported ${described(tenant)}`)
     }))
 
+  program.command('restore').argument('<tenant>', 'slug or id:…', parseRef)
+    .description('make a tenant\'s rows what they are in an export or in a restored copy of its database; it is locked out meanwhile')
+    .requiredOption('--from <folder | URL>', 'the export, or the URL of the copy')
+    .action(runner.action<[TenantRef], { from: string }>(async ({ manager, output, streams }, [ref], { from, yes }) => {
+      const name = nameOf(ref)
+      if (!await confirm(streams, { what: `the restore of ${name}, which removes what was written since,`, name, yes })) return exitCode.failed
+      const report = await manager.restore(ref, { from })
+      output.result(report, () => restored(name, report))
+    }))
+
   program.command('move').argument('<tenant>', 'slug or id:…', parseRef).description('take a tenant to another strategy or shard; the old copy is kept until --confirm')
     .option('--to <isolation[:shard]>', 'where to', parseTarget)
     .option('--confirm', 'remove the old copy after a move')
@@ -56,6 +68,13 @@ export function addDataCommands (program: Command, runner: Runner): void {
       const tenant = await manager.move(ref, to)
       output.result(tenant, () => `moved ${described(tenant)}, paused ${(tenant.paused / 1_000).toFixed(1)} s; tenancy move ${name} --confirm removes the old copy${tenant.note === undefined ? '' : `; ${tenant.note}`}`)
     }))
+}
+
+function restored (name: string, { rows }: RestoreReport): string {
+  const tables = Object.entries(rows)
+  if (tables.length === 0) return `${name} has the rows of the source already: nothing was changed`
+  return `${name} is restored\n${table(['table', 'added', 'changed', 'removed'],
+    tables.map(([table, { added, changed, removed }]) => [table, added, changed, removed]))}`
 }
 
 function parseIsolation (text: string): Isolation {

@@ -35,7 +35,7 @@ export function addEndCommands (program: Command, runner: Runner): void {
       const { purged, failed } = ref === undefined ? await manager.purgeDue() : { purged: [await manager.purge(ref)], failed: [] }
       const failures = failed.map(({ id, error }) => ({ id, error: error instanceof Error ? error.message : String(error) }))
       for (const { id, error } of failures) output.log(`error: id:${id}: ${error}`)
-      output.result({ purged, failed: failures }, () => table(['tenant', 'rows removed'], purged.map(({ tenant, rows }) => [`id:${tenant.id}`, Object.values(rows).reduce((sum, count) => sum + count, 0)])))
+      output.result({ purged, failed: failures }, () => table(['tenant', 'rows removed'], purged.map(({ tenant, rows }) => [tenant.slug, Object.values(rows).reduce((sum, count) => sum + count, 0)])))
       return failures.length > 0 ? exitCode.failed : exitCode.done
     }))
 }

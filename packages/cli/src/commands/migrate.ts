@@ -65,11 +65,15 @@ export function addMigrateCommands (program: Command, runner: Runner): void {
 
   program.command('status').description('which migration the shared tables and each tenant are at')
     .action(runner.action(async ({ manager, output }) => {
-      const { shared, tenants } = await manager.status()
-      output.result({ shared, tenants }, () => table(['', 'migration', 'behind', 'problem'], [
+      const { shared, tenants, unreachable } = await manager.status()
+      output.result({ shared, tenants, unreachable }, () => table(['', 'migration', 'behind', 'problem'], [
         ...shared.map(standing => row(`shard ${standing.shard}`, standing)),
         ...tenants.map(standing => row(standing.slug, standing))
       ]))
+      for (const { error, tenants } of unreachable) {
+        output.log(`error: ${error}${tenants > 0 ? `; ${tenants} tenants there were not looked at` : ''}`)
+      }
+      return unreachable.length > 0 ? exitCode.failed : exitCode.done
     }))
 }
 
@@ -88,7 +92,7 @@ function print (output: Output, report: MigrateReport): void {
     ].join('\n')),
     `tenants: ${Object.entries(tenants).map(([end, count]) => `${count} ${end}`).join(', ')}`,
     ...(unrehearsed.length > 0 ? [`not tried, since the first of them runs outside a transaction: ${unrehearsed.join(', ')}`] : []),
-    ...told.failures.map(({ tenant, shard, migration, error }) => `failed: ${tenant ?? `shard ${shard}`}${migration === undefined ? '' : ` at ${migration}`}: ${error}`)
+    ...told.failures.map(({ slug, shard, migration, error }) => `failed: ${slug ?? `shard ${shard}`}${migration === undefined ? '' : ` at ${migration}`}: ${error}`)
   ].join('\n'))
 }
 

@@ -2,7 +2,7 @@ import type { SetupReport } from '@fastify-tenancy/manager'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 
 import type { Output } from '../output.ts'
-import type { Runner } from '../runner.ts'
+import { exitCode, type Runner } from '../runner.ts'
 
 /** Flags of the commands that can print what they would run. */
 export interface PrintFlags {
@@ -12,6 +12,7 @@ export interface PrintFlags {
 
 interface InitFlags extends PrintFlags {
   readonly harden?: boolean
+  readonly dropOldSecrets?: boolean
   readonly tenantRoles?: boolean
   readonly newInstallation?: boolean
   readonly login?: string
@@ -26,10 +27,19 @@ export function addSetupCommands (program: Command, runner: Runner): void {
   printable(program.command('init')).description('make roles, logins and the schema tenancy on every shard; runs as often as one likes')
     .option('--harden', 'also take from PUBLIC what no tenant\'s statement needs')
     .option('--tenant-roles', 'let the owner\'s login make roles of tenants, for some that live in schemas (default: where the configuration asks for it)')
+    .option('--drop-old-secrets', 'let the database accept no secret but the configuration\'s; refused while a process signs with another, unless --yes')
     .option('--new-installation', 'make a new installation id, for a copy of a server\'s files: it then shares no key of Redis with its original')
     .option('--login <url>', 'a login that may create roles, for this one call (default: the owner\'s)', parseLogin)
-    .action(runner.action<[], InitFlags>(async ({ manager, output }, _, { harden = false, newInstallation = false, tenantRoles, login, ...flags }) => {
-      report(output, 'initialised', await manager.init({ harden, newInstallation, ...(tenantRoles !== undefined && { tenantRoles }), print: printed(flags), ...(login !== undefined && { url: login }) }))
+    .action(runner.action<[], InitFlags>(async ({ manager, output }, _, flags) => {
+      const { harden = false, dropOldSecrets = false, newInstallation = false, yes = false, tenantRoles, login } = flags
+      return report(output, 'initialised', await manager.init({
+        harden,
+        newInstallation,
+        dropOldSecrets: dropOldSecrets && yes ? 'now' : dropOldSecrets,
+        ...(tenantRoles !== undefined && { tenantRoles }),
+        print: printed(flags),
+        ...(login !== undefined && { url: login })
+      }))
     }))
 
   printable(program.command('protect')).argument('[table...]', 'tables of the configuration (default: all)')
@@ -37,7 +47,7 @@ export function addSetupCommands (program: Command, runner: Runner): void {
     .addOption(new Option('--stage <stage>', 'for a database that is in use: one stage of its adoption').choices(['prepare', 'observe', 'enforce']))
     .option('--login <url>', 'a login that may change the tables, for this one call (default: the owner\'s)', parseLogin)
     .action(runner.action<[string[]], ProtectFlags>(async ({ manager, output }, [names], { stage, login, yes = false, ...flags }) => {
-      report(output, 'protected', await manager.protect({ ...(names.length > 0 && { only: names }), ...(stage !== undefined && { stage }), force: yes, print: printed(flags), ...(login !== undefined && { url: login }) }))
+      return report(output, 'protected', await manager.protect({ ...(names.length > 0 && { only: names }), ...(stage !== undefined && { stage }), force: yes, print: printed(flags), ...(login !== undefined && { url: login }) }))
     }))
 }
 
@@ -58,7 +68,13 @@ export function printed ({ print = false, format }: PrintFlags): 'sql' | 'kysely
   return print || format !== undefined ? format ?? 'sql' : false
 }
 
-function report (output: Output, done: string, { scripts, remarks }: SetupReport): void {
+/** Prints what was done, and what was not: a command that left something undone has failed. */
+function report (output: Output, done: string, { scripts, remarks, left }: SetupReport): number {
   for (const remark of remarks) output.log(remark)
-  output.result({ scripts, remarks }, () => scripts.length === 0 ? done : scripts.map(({ text }) => text).join('\n'), { script: true })
+  const isLeft = scripts.length === 0 && left.length > 0
+  output.result({ scripts, remarks, left }, () => {
+    if (scripts.length > 0) return scripts.map(({ text }) => text).join('\n')
+    return isLeft ? `${done}, but for ${left.length === 1 ? 'one thing' : `${left.length} things`}: see above` : done
+  }, { script: scripts.length > 0 })
+  return isLeft ? exitCode.failed : exitCode.done
 }

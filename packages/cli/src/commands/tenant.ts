@@ -2,6 +2,7 @@ import { isolations, type Isolation, type TenantRecord, type TenantRef } from '@
 import { InvalidArgumentError, Option, type Command } from 'commander'
 
 import { UsageError } from '../confirm.ts'
+import { notesOf, noteTenants, readPlans, unknownPlan, type Noted } from '../notes.ts'
 import { fields, table } from '../output.ts'
 import { nameOf, parseRef } from '../ref.ts'
 import type { Runner, Session } from '../runner.ts'
@@ -29,7 +30,7 @@ export function addTenantCommands (program: Command, runner: Runner): void {
     .addOption(new Option('--isolation <strategy>', 'how its rows are kept apart (default: the application\'s)').choices(isolations))
     .option('--shard <name>', 'the shard that it lives on (default: default)')
     .option('--domain <domain>', 'a custom domain, taken for verified; may be repeated', collect)
-    .action(runner.action<[string], CreateFlags>(async ({ manager, output }, [slug], { id, name, plan, isolation, shard, domain }) => {
+    .action(runner.action<[string], CreateFlags>(async ({ manager, output, limitsFile }, [slug], { id, name, plan, isolation, shard, domain }) => {
       const tenant = await manager.create({
         slug,
         ...(id !== undefined && { id }),
@@ -39,27 +40,30 @@ export function addTenantCommands (program: Command, runner: Runner): void {
         ...(shard !== undefined && { shard }),
         ...(domain !== undefined && { domains: domain })
       })
+      await warnOfPlan(output, limitsFile, plan)
       output.result(tenant, () => `created ${described(tenant)}`)
     }))
 
   program.command('list').description('all tenants')
-    .action(runner.action(async ({ manager, output }) => {
-      const tenants: TenantRecord[] = []
-      for await (const tenant of manager.list()) tenants.push(tenant)
-      output.result(tenants, () => table(['slug', 'status', 'plan', 'isolation', 'shard', 'id'], tenants.map(({ slug, status, plan, isolation, placement, id }) => [slug, status, plan, isolation, placement.shard, id])))
+    .action(runner.action(async ({ manager, output, limitsFile }) => {
+      const listed: TenantRecord[] = []
+      for await (const tenant of manager.list()) listed.push(tenant)
+      const tenants = await noteTenants(listed, manager, await readPlans(limitsFile, line => { output.log(line) }))
+      output.result(tenants, () => shownTable(tenants))
     }))
 
   program.command('show').argument('<tenant>', 'slug or id:…', parseRef).description('one tenant')
-    .action(runner.action<[TenantRef]>(async ({ manager, output }, [ref]) => {
-      const tenant = await find(manager, ref)
-      output.result(tenant, () => shown(tenant))
+    .action(runner.action<[TenantRef]>(async ({ manager, output, limitsFile }, [ref]) => {
+      const found = await find(manager, ref)
+      const [tenant] = await noteTenants([found], manager, await readPlans(limitsFile, line => { output.log(line) }))
+      if (tenant !== undefined) output.result(tenant, () => [shown(tenant), ...notesOf(tenant)].join('\n'))
     }))
 
   program.command('set').argument('<tenant>', 'slug or id:…', parseRef).description('change name, plan or settings')
     .option('--name <name>', 'its name for people')
     .option('--plan <plan>', 'its plan')
     .option('--setting <key=value>', 'a setting, as JSON or else as text; may be repeated', collectSetting)
-    .action(runner.action<[TenantRef], SetFlags>(async ({ manager, output }, [ref], { name, plan, setting }) => {
+    .action(runner.action<[TenantRef], SetFlags>(async ({ manager, output, limitsFile }, [ref], { name, plan, setting }) => {
       if (name === undefined && plan === undefined && setting === undefined) throw new UsageError('name what is to be set: --name, --plan or --setting')
       const { settings, version } = await find(manager, ref)
       const tenant = await manager.update(ref, {
@@ -68,6 +72,7 @@ export function addTenantCommands (program: Command, runner: Runner): void {
         ...(plan !== undefined && { plan }),
         ...(setting !== undefined && { settings: { ...settings, ...setting } })
       })
+      await warnOfPlan(output, limitsFile, plan)
       output.result(tenant, () => shown(tenant))
     }))
 
@@ -98,6 +103,23 @@ async function find (manager: Session['manager'], ref: TenantRef): Promise<Tenan
 /** One line about a tenant. */
 export function described ({ slug, id, status, isolation }: TenantRecord): string {
   return `${slug} (${id}), ${status}, ${isolation}`
+}
+
+async function warnOfPlan (output: Session['output'], limitsFile: string | undefined, plan: string | undefined): Promise<void> {
+  if (plan === undefined) return
+  const plans = await readPlans(limitsFile, line => { output.log(line) })
+  if (plans?.has(plan) === false) output.log(`warning: ${unknownPlan(plan)}`)
+}
+
+// The column of notes stands only where some tenant has one.
+function shownTable (tenants: readonly Noted[]): string {
+  const notes = tenants.map(tenant => notesOf(tenant).join('; '))
+  const hasNotes = notes.some(note => note !== '')
+  return table(
+    ['slug', 'status', 'plan', 'isolation', 'shard', 'id', ...(hasNotes ? ['note'] : [])],
+    tenants.map(({ slug, status, plan, isolation, placement, id }, index) => [
+      slug, status, plan, isolation, placement.shard, id, ...(hasNotes ? [notes[index] ?? ''] : [])
+    ]))
 }
 
 function shown ({ id, slug, name, status, plan, isolation, placement, domains, settings, createdAt, updatedAt }: TenantRecord): string {

@@ -1,5 +1,6 @@
 import { IsolationBreachError } from '../errors.ts'
 import { encodeValue, isServerError, rowDecoder, type Field, type RowDecoder, type WireConnection, type WireValue } from './pg-internals.ts'
+import { TailQuery } from './tail.ts'
 import { isForeign, type RowGuard } from './tripwire.ts'
 
 /** One statement of a batch, as it goes over the wire. */
@@ -8,10 +9,30 @@ export interface WireStatement {
   readonly values: readonly unknown[]
   /** The name it is prepared under; `''` for none. */
   readonly name: string
+  /** Stands for its text in the record of prepared names. */
+  readonly key?: string
   /** Whether the server knows the name already, so that Parse is left out. */
   readonly isParsed: boolean
   /** Rows per portion, for a statement whose rows are read as they come; 0 for all at once. */
   readonly portion: number
+  /** Receives the first column of its row, unless it is the last statement. */
+  readonly onAnswer?: (value: string | null) => void
+}
+
+/** What a batch sends. */
+export interface BatchParts {
+  readonly statements: readonly WireStatement[]
+  /** How many of the first statements are a reset of the connection. */
+  readonly resetLength: number
+  /** Simple queries that follow in the same write, each a unit of its own. */
+  readonly tail: Tail | undefined
+}
+
+export interface Tail {
+  /** Ends the transaction of the batch. Its error is the batch's. */
+  readonly commit: string | undefined
+  /** Undoes what the transaction left in the session. */
+  readonly undo: string | undefined
 }
 
 /** What the server answered to the last statement of a batch. */
@@ -32,6 +53,12 @@ export interface BatchEnd {
   /** The first value that the statement before the last answered with. */
   readonly contextAnswer: string | null
   readonly error: unknown
+  /** Whether the reset at the start failed, so that PostgreSQL skipped the rest. */
+  readonly isResetError: boolean
+  /** The statement that failed before it was bound, so that it did not run; undefined for every other error. */
+  readonly unbound: WireStatement | undefined
+  /** What the undo answered; undefined where there was none, or it failed. */
+  readonly undoAnswer: string | null | undefined
   /** The status that ReadyForQuery told: `I` idle, `T` in a transaction, `E` in a failed one; undefined when it never came. */
   readonly status: 'I' | 'T' | 'E' | undefined
   /** The command tag of the last statement that ran; `''` where none did. */
@@ -62,7 +89,9 @@ export interface BatchListener {
   readonly guard: RowGuard | undefined
   /** A portion of rows has come; return false to end the statement, or a promise to hold the next portion back. */
   onPortion? (rows: unknown[]): Promise<boolean>
-  onParsed (name: string, text: string): void
+  onParsed (statement: WireStatement): void
+  /** Makes `query` the client's active query after the current one. */
+  enqueue (query: TailQuery): void
   onEnd (end: BatchEnd): void
 }
 
@@ -82,23 +111,33 @@ export class Batch {
   // pg records a prepared name for its active query on any ParseComplete: this batch keeps its own record.
   readonly name = ''
   readonly #statements: readonly WireStatement[]
+  readonly #resetLength: number
+  readonly #tail: Tail | undefined
+  #tailQueries: readonly TailQuery[] = none
   readonly #encoded: readonly WireValue[][]
   readonly #listener: BatchListener
   readonly #decoder: RowDecoder
   #tag = ''
   #connection: WireConnection | undefined
   #current = 0
+  #bound = 0
+  /** How many ReadyForQuery messages have come. */
+  #ready = 0
   #contextAnswer: string | null = null
   #hasRows = false
   #guarded: readonly number[] = []
   #unjudged: Unjudged | undefined
   #error: unknown
+  #isResetError = false
+  #unbound: WireStatement | undefined
   #isHeard = false
   #isSynced = false
   #isOver = false
 
-  constructor (statements: readonly WireStatement[], types: unknown, listener: BatchListener) {
+  constructor ({ statements, resetLength, tail }: BatchParts, types: unknown, listener: BatchListener) {
     this.#statements = statements
+    this.#resetLength = resetLength
+    this.#tail = tail
     this.#encoded = statements.map(encode)
     this.#decoder = rowDecoder(types)
     this.#listener = listener
@@ -131,9 +170,9 @@ export class Batch {
   }
 
   handleDataRow (message: { fields: readonly (string | null)[] }): void {
-    if (this.#current === this.#last - 1) this.#contextAnswer = message.fields[0] ?? null
+    if (this.#current !== this.#last) return this.#answered(message.fields[0] ?? null)
     // Rows after a failed parse are not wanted.
-    if (this.#current !== this.#last || this.#error !== undefined) return
+    if (this.#error !== undefined) return
     const { guard } = this.#listener
     if (guard !== undefined && isForeign(guard, this.#guarded, message.fields)) {
       this.#error = new IsolationBreachError()
@@ -145,6 +184,11 @@ export class Batch {
     } catch (error) {
       this.#error = error
     }
+  }
+
+  #answered (value: string | null): void {
+    if (this.#current === this.#last - 1) this.#contextAnswer = value
+    this.#statements[this.#current]?.onAnswer?.(value)
   }
 
   handleCommandComplete (message: { text: string }): void {
@@ -181,8 +225,10 @@ export class Batch {
   /** An error of the server is kept until ReadyForQuery tells the connection's state; any other means that it is gone. */
   handleError (error: unknown): void {
     this.#error ??= error
-    if (!isServerError(error)) this.#end(undefined)
-    else this.#sync()
+    if (!isServerError(error)) return this.#end(undefined)
+    this.#isResetError = this.#current < this.#resetLength
+    if (this.#bound === this.#current) this.#unbound = this.#statements[this.#current]
+    this.#sync()
   }
 
   handleReadyForQuery (): void {}
@@ -201,6 +247,21 @@ export class Batch {
     if (this.#isSynced) return
     this.#isSynced = true
     this.#connection?.sync()
+    if (this.#tail !== undefined) this.#sendTail(this.#tail)
+  }
+
+  #sendTail ({ commit, undo }: Tail): void {
+    const queries = [commit, undo].filter(text => text !== undefined).map((text, index) =>
+      new TailQuery(text, () => this.#enqueueTail(index + 1), error => this.handleError(error)))
+    this.#tailQueries = queries
+    for (const { text } of queries) this.#connection?.query(text)
+    this.#enqueueTail(0)
+  }
+
+  // One by one: pg warns of more than one waiting query.
+  #enqueueTail (index: number): void {
+    const query = this.#tailQueries[index]
+    if (query !== undefined) this.#listener.enqueue(query)
   }
 
   // Until it is sent, what the connection says is the answer to somebody else.
@@ -208,19 +269,22 @@ export class Batch {
     return this.#connection !== undefined
   }
 
-  heard (): void {
-    if (this.#isSent) this.#isHeard = true
+  bound (): void {
+    if (!this.#isSent) return
+    this.#isHeard = true
+    this.#bound++
   }
 
   parsed (): void {
     if (!this.#isSent) return
     this.#isHeard = true
     const statement = this.#statements.slice(this.#current).find(({ isParsed }) => !isParsed)
-    if (statement?.name) this.#listener.onParsed(statement.name, statement.text)
+    if (statement?.name) this.#listener.onParsed(statement)
   }
 
   ready (status: 'I' | 'T' | 'E'): void {
-    if (this.#isSent) this.#end(status)
+    if (!this.#isSent) return
+    if (this.#ready++ === this.#tailQueries.length) this.#end(status)
   }
 
   /** The connection ended. */
@@ -233,13 +297,28 @@ export class Batch {
     if (this.#isOver) return
     this.#isOver = true
     const { rows, fields, command, rowCount } = this.#decoder
-    this.#listener.onEnd({ reply: { rows, fields, command, rowCount, hasRows: this.#hasRows }, contextAnswer: this.#contextAnswer, unjudged: this.#unjudged, error: this.#error, status, tag: this.#tag.split(' ', 1)[0] ?? '', isUntouched: !this.#isHeard && isFarewell(this.#error) })
+    const undone = this.#tail?.undo === undefined ? undefined : this.#tailQueries.at(-1)
+    const committed = this.#tail?.commit === undefined ? undefined : this.#tailQueries[0]
+    this.#listener.onEnd({
+      reply: { rows, fields, command, rowCount, hasRows: this.#hasRows },
+      contextAnswer: this.#contextAnswer,
+      unjudged: this.#unjudged,
+      error: this.#error ?? committed?.error,
+      isResetError: this.#isResetError,
+      unbound: this.#unbound,
+      undoAnswer: undone?.error === undefined ? undone?.answer : undefined,
+      status,
+      tag: this.#tag.split(' ', 1)[0] ?? '',
+      isUntouched: !this.#isHeard && isFarewell(this.#error)
+    })
   }
 }
 
-// 57P01, 57P02: the server ends the connection. Where this is the first thing it says, it has not looked at the batch.
+const none: readonly TailQuery[] = []
+
+// 57P01, 57P02, 57P05: the server ends the connection. Where this is its first message, it has not read the batch.
 function isFarewell (error: unknown): boolean {
-  return isServerError(error) && (error.code === '57P01' || error.code === '57P02')
+  return isServerError(error) && (error.code === '57P01' || error.code === '57P02' || error.code === '57P05')
 }
 
 function encode ({ text, values, isParsed }: WireStatement): WireValue[] {

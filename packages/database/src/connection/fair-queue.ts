@@ -1,4 +1,5 @@
 import { DatabaseBusyError, DatabaseUnavailableError } from '../errors.ts'
+import { Chain, type Link } from './chain.ts'
 
 /** Bounds of a {@link FairQueue}. */
 export interface FairQueueSettings {
@@ -19,6 +20,14 @@ interface Waiter {
   readonly refuse: (reason: Error) => void
 }
 
+/** The waiters of one tenant, in the order in which they came. */
+interface Line {
+  readonly tenant: string
+  readonly waiters: Chain<Waiter>
+  /** Its place among the lines; undefined while it has none. */
+  turn: Link<Line> | undefined
+}
+
 /**
  * Hands out a pool's slots so that one tenant's load cannot hold the others up: who waits is served by turns of tenants,
  * not in order of arrival, and while others wait nobody gets more than a share. Alone, a tenant gets all slots but one:
@@ -29,8 +38,10 @@ interface Waiter {
 export class FairQueue {
   readonly #settings: FairQueueSettings
   readonly #held = new Map<string, number>()
-  // Insertion order is the order of turns: a tenant that was served goes to the end.
-  readonly #waiting = new Map<string, Waiter[]>()
+  readonly #lines = new Map<string, Line>()
+  // The order of turns: a tenant that was served goes to the end.
+  readonly #turns = new Chain<Line>()
+  #waiting = 0
   #free: number
 
   constructor (settings: FairQueueSettings) {
@@ -39,9 +50,7 @@ export class FairQueue {
   }
 
   get waiting (): number {
-    let count = 0
-    for (const waiters of this.#waiting.values()) count += waiters.length
-    return count
+    return this.#waiting
   }
 
   /**
@@ -62,13 +71,18 @@ export class FairQueue {
 
   /** Turns away all who wait. Slots that are held are given back as ever. */
   close (): void {
-    for (const waiter of [...this.#waiting.values()].flat()) waiter.refuse(new DatabaseUnavailableError())
-    this.#waiting.clear()
+    for (let line = this.#turns.shift(); line !== undefined; line = this.#turns.shift()) {
+      this.#lines.delete(line.tenant)
+      for (let waiter = line.waiters.shift(); waiter !== undefined; waiter = line.waiters.shift()) {
+        waiter.refuse(new DatabaseUnavailableError())
+      }
+    }
+    this.#waiting = 0
   }
 
   #mayTake (tenant: string): boolean {
     const held = this.#held.get(tenant) ?? 0
-    const othersWait = this.#waiting.size > (this.#waiting.has(tenant) ? 1 : 0)
+    const othersWait = this.#turns.size > (this.#lines.has(tenant) ? 1 : 0)
     const { slots, share, spare = 1 } = this.#settings
     return this.#free > 0 && held < (othersWait ? share : Math.max(1, slots - spare))
   }
@@ -87,14 +101,14 @@ export class FairQueue {
   }
 
   #wait (tenant: string): Promise<void> {
-    const waiters = this.#waiting.get(tenant) ?? []
-    if (waiters.length >= this.#settings.maxWaiting) return Promise.reject(new DatabaseBusyError())
+    const line = this.#lines.get(tenant) ?? { tenant, waiters: new Chain<Waiter>(), turn: undefined }
+    if (line.waiters.size >= this.#settings.maxWaiting) return Promise.reject(new DatabaseBusyError())
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        this.#leave(tenant, waiter)
+        this.#leave(line, place)
         reject(new DatabaseBusyError())
       }, this.#settings.maxWait)
-      const waiter = {
+      const place = line.waiters.push({
         grant: () => {
           clearTimeout(timer)
           resolve()
@@ -103,30 +117,49 @@ export class FairQueue {
           clearTimeout(timer)
           reject(reason)
         }
-      }
-      waiters.push(waiter)
-      this.#waiting.set(tenant, waiters)
+      })
+      this.#waiting++
+      if (line.turn !== undefined) return
+      this.#lines.set(tenant, line)
+      line.turn = this.#turns.push(line)
     })
   }
 
-  #leave (tenant: string, waiter: Waiter): void {
-    const waiters = this.#waiting.get(tenant)?.filter(other => other !== waiter) ?? []
-    if (waiters.length === 0) this.#waiting.delete(tenant)
-    else this.#waiting.set(tenant, waiters)
-    // Who waited beside it may be alone now, and so may have more.
+  #leave (line: Line, place: Link<Waiter>): void {
+    line.waiters.remove(place)
+    this.#waiting--
+    if (line.waiters.size > 0) return
+    this.#drop(line)
+    // Another tenant may now be the only one waiting, which raises its limit from its share to all slots.
     this.#serve()
   }
 
+  #drop (line: Line): void {
+    this.#lines.delete(line.tenant)
+    if (line.turn !== undefined) this.#turns.remove(line.turn)
+    line.turn = undefined
+  }
+
   #serve (): void {
-    for (;;) {
-      const tenant = [...this.#waiting.keys()].find(candidate => this.#mayTake(candidate))
-      if (tenant === undefined) return
-      const waiters = this.#waiting.get(tenant) ?? []
-      const waiter = waiters.shift()
-      this.#waiting.delete(tenant)
-      if (waiters.length > 0) this.#waiting.set(tenant, waiters)
-      this.#take(tenant)
-      waiter?.grant()
+    while (this.#free > 0) {
+      const line = this.#next()
+      const waiter = line?.waiters.shift()
+      if (line === undefined || waiter === undefined) return
+      this.#waiting--
+      this.#drop(line)
+      if (line.waiters.size > 0) {
+        this.#lines.set(line.tenant, line)
+        line.turn = this.#turns.push(line)
+      }
+      this.#take(line.tenant)
+      waiter.grant()
     }
+  }
+
+  // A line is passed over only if its tenant holds slots: so many lines at most are looked at as there are slots.
+  #next (): Line | undefined {
+    let turn = this.#turns.first
+    while (turn !== undefined && !this.#mayTake(turn.value.tenant)) turn = turn.after
+    return turn?.value
   }
 }

@@ -4,6 +4,7 @@ import { createRequire } from 'node:module'
 import { OptionInvalidError } from '@fastify-tenancy/core'
 import pg from 'pg'
 
+import { GuardedClient } from './guarded-client.ts'
 import { PGliteStream } from './pglite-stream.ts'
 
 /** Bounds of a pool. Durations in milliseconds. */
@@ -13,7 +14,7 @@ export interface PoolSettings {
   readonly acquireTimeout: number
   /** How long an unused connection is kept. */
   readonly idleTimeout: number
-  /** The class of its connections, where they are counted. @default pg.Client */
+  /** The class of its connections, where they are counted. @default GuardedClient */
   readonly Client?: new (config?: pg.ClientConfig) => pg.Client
 }
 
@@ -40,7 +41,7 @@ export function openPool (url: string, settings: PoolSettings = defaultPoolSetti
     connectionTimeoutMillis: settings.acquireTimeout,
     idleTimeoutMillis: settings.idleTimeout,
     keepAlive: true,
-    ...(settings.Client && { Client: settings.Client as never })
+    Client: (settings.Client ?? GuardedClient) as never
   })
   // A backend that dies is reported by the pool while it is idle, and else by its client; unheard, either would end the process.
   pool.on('error', () => {})

@@ -1,3 +1,5 @@
+import type { Duplex } from 'node:stream'
+
 import pg from 'pg'
 
 /*
@@ -15,7 +17,9 @@ export interface Field {
 }
 
 export interface WireConnection {
-  readonly stream: { cork (): void, uncork (): void, destroy (error?: Error): void }
+  readonly stream: Duplex
+  /** Has the parser read what this stream brings. */
+  attachListeners (stream: Duplex): void
   parse (message: { text: string, name: string }): void
   bind (message: { portal: string, statement: string, values: readonly WireValue[] }): void
   describe (message: { type: 'P', name: string }): void
@@ -23,10 +27,14 @@ export interface WireConnection {
   close (message: { type: 'S' | 'P', name: string }): void
   flush (): void
   sync (): void
+  /** Sends a simple query. */
+  query (text: string): void
   sendCopyFail (reason: string): void
   on (event: string, listener: (message: never) => void): void
   prependListener (event: string, listener: (message: never) => void): void
   once (event: string, listener: () => void): void
+  /** What pg took for prepared, by name. */
+  parsedStatements: Record<string, string>
 }
 
 export interface WireClient extends pg.ClientBase {

@@ -1,34 +1,62 @@
 import type pg from 'pg'
 
 import { DatabaseBusyError, DatabaseUnavailableError } from '../errors.ts'
+import { BackendStopper } from './cancel.ts'
 import { FairQueue, type FairQueueSettings } from './fair-queue.ts'
-import { Lease, type Borrower, type LeaseSettings } from './lease.ts'
+import { Lease, type Borrower } from './lease.ts'
+import type { LeaseSettings } from './lease-settings.ts'
+import { LookUps } from './look-ups.ts'
 import { isServerError } from './pg-internals.ts'
+import { plainReset, readResetRules, type ResetRules } from './reset.ts'
 import { Session } from './session.ts'
+import type { SqlClient } from '../setup/sql-client.ts'
 
 /** {@link FairQueueSettings} but for the slots, which are the pool's connections; `share` is a part of them. */
 export type Fairness = Omit<FairQueueSettings, 'slots'>
 
+/** What a pool is opened with. */
+export type PoolUse = Pick<LeaseSettings, 'types' | 'reset'>
+
 /** The connections of one login to one database. */
 export class ConnectionPool {
   readonly pool: pg.Pool
+  /** Runs look-ups on these connections, apart from tenants' statements and without waiting for a turn. */
+  readonly lookUps: SqlClient
+  /** The same for texts that read nothing but pg_catalog: the connection stays clean. */
+  readonly catalog: SqlClient
+  /** Called when a statement found that the catalog changed. The statement is repeated once it has settled. */
+  onCatalogChanged: (() => void | Promise<void>) | undefined
   readonly #isOwned: boolean
-  #settings: LeaseSettings
+  readonly #settings: { -readonly [K in keyof LeaseSettings]: LeaseSettings[K] }
+  readonly #stopper = new BackendStopper()
   readonly #queue: FairQueue
   // Those who wait for a connection or hold one.
   #users = 0
   #onUnused: (() => void) | undefined
 
   /** @param isOwned whether `close()` ends the pool: one that was passed in belongs to its caller. */
-  constructor (pool: pg.Pool, isOwned: boolean, settings: LeaseSettings, { share, ...fairness }: Fairness) {
+  constructor (pool: pg.Pool, isOwned: boolean, use: PoolUse, { share, ...fairness }: Fairness) {
     const slots = pool.options.max ?? 10
     this.pool = pool
     this.#queue = new FairQueue({ slots, share: Math.max(1, Math.floor(slots * share)), ...fairness })
     this.#isOwned = isOwned
-    this.#settings = settings
+    this.#settings = {
+      ...use,
+      stopper: this.#stopper,
+      resetRules: plainReset,
+      isPooled: false,
+      catalogVersion: 0,
+      onStale: () => {
+        this.forgetNames()
+        return this.onCatalogChanged?.()
+      }
+    }
+    this.lookUps = new LookUps(pool, this.#settings, 'anything')
+    this.catalog = new LookUps(pool, this.#settings, 'catalog')
     // A backend that dies while idle is reported here; without a listener it would end the process.
     pool.on('error', ignore)
     pool.on('connect', Session.of)
+    watchAcquisitions(pool)
   }
 
   /**
@@ -53,9 +81,34 @@ export class ConnectionPool {
     }
   }
 
-  /** Sends statements unnamed from now on: for a pooler that gives each transaction another backend, where a name would be unknown. */
-  forgoNames (): void {
-    this.#settings = { ...this.#settings, names: false }
+  /** Whether a pooler gives each transaction another backend. */
+  get isPooled (): boolean {
+    return this.#settings.isPooled
+  }
+
+  /** From now on statements go unnamed and undo what they leave: a pooler gives each transaction another backend. */
+  becomePooled (): void {
+    this.#settings.isPooled = true
+  }
+
+  /** Has every connection forget its prepared statements before its next statement. */
+  forgetNames (): void {
+    this.#settings.catalogVersion++
+  }
+
+  /** Reads from the catalog what a reset of these connections has to do. */
+  async readResetRules (client: SqlClient = this.catalog): Promise<ResetRules> {
+    return this.#settings.resetRules = await readResetRules(client)
+  }
+
+  /** Takes the rules that were read through another pool of the same database. */
+  setResetRules (rules: ResetRules): void {
+    this.#settings.resetRules = rules
+  }
+
+  /** Resets a connection that the boot used, so that the first statement on it needs none. */
+  async reset (client: pg.PoolClient): Promise<void> {
+    if (!this.isPooled) await Session.of(client).resetNow(this.#settings.resetRules)
   }
 
   /** Closes the pool as soon as nobody waits for a connection or holds one; whoever has it may still borrow until then. */
@@ -79,6 +132,7 @@ export class ConnectionPool {
 
   async close (): Promise<void> {
     this.#queue.close()
+    this.#stopper.close()
     this.pool.off('error', ignore)
     this.pool.off('connect', Session.of)
     if (!this.#isOwned) return
@@ -98,6 +152,15 @@ export class ConnectionPool {
 }
 
 function ignore (): void {}
+
+const watched = new WeakSet<pg.Pool>()
+
+// Once per pool, which several parts of an application may share.
+function watchAcquisitions (pool: pg.Pool): void {
+  if (watched.has(pool)) return
+  watched.add(pool)
+  pool.on('acquire', client => Session.of(client).acquired())
+}
 
 function isTimeout (error: unknown): boolean {
   return error instanceof Error && error.message === 'timeout exceeded when trying to connect'

@@ -1,9 +1,15 @@
 import type pg from 'pg'
 
-import type { Batch } from './batch.ts'
+import type { Batch, WireStatement } from './batch.ts'
+import { guardClient } from './guarded-client.ts'
+import { Names } from './names.ts'
 import { wireClient, type WireClient } from './pg-internals.ts'
+import type { TailQuery } from './tail.ts'
+import { resetStatements, type ResetRules } from './reset.ts'
+import { Traces } from './traces.ts'
 
-const maxNames = 200
+/** Milliseconds after which an idle connection is reset. */
+const idleBeforeReset = 1_000
 
 /**
  * How many tenants' schemas one connection serves before it is replaced: a backend keeps what it has read of every
@@ -12,17 +18,26 @@ const maxNames = 200
 const maxSchemas = 200
 
 /**
- * What the driver knows of one connection across its borrowers: the statements prepared on it, whether it is still
- * as it was when it was opened, and which batch is on its way.
+ * What the driver knows of one connection across its borrowers: the statements prepared on it, what they may have left
+ * in the session, and which batch is on its way.
  */
 export class Session {
   readonly client: WireClient
-  // Insertion order is order of use: the first is the one to close.
-  #names = new Map<string, string>()
-  #closing: string[] = []
+  readonly names: Names = new Names()
+  readonly traces: Traces = new Traces()
   #schemas = new Set<string>()
-  #isChanged = false
+  #catalogVersion = 0
+  /** Whether the pool handed the connection out and no lease has taken it yet. */
+  #isUnclaimed = false
+  /** Whether a lease has the connection. */
+  #isLeased = false
+  #idleTimer: NodeJS.Timeout | undefined
+  /** Whether the batch on its way resets the connection. */
+  #isResetting = false
+  /** How many batches were sent. */
+  #sent = 0
   #isDead = false
+  #fatal: Error | undefined
   #batch: Batch | undefined
   #timer: NodeJS.Timeout | undefined
   #patience = 0
@@ -32,6 +47,7 @@ export class Session {
   static of (client: pg.ClientBase): Session {
     const old = sessions.get(client)
     if (old !== undefined) return old
+    guardClient(client)
     const session = new Session(wireClient(client))
     sessions.set(client, session)
     return session
@@ -40,30 +56,52 @@ export class Session {
   private constructor (client: WireClient) {
     this.client = client
     // Without a listener of its own, a backend that dies while its client is checked out ends the process.
-    client.on('error', () => { this.#isDead = true })
+    client.on('error', (error: Error) => {
+      this.#isDead = true
+      this.#fatal ??= error
+    })
     client.connection.on('end', () => {
       this.#isDead = true
       clearTimeout(this.#timer)
+      clearTimeout(this.#idleTimer)
       this.#batch?.lost()
     })
     client.connection.on('parameterStatus', this.#onParameterStatus)
-    // Listened to once for all batches: to come and go with each would cost as much as the rest of it. Before pg itself, which sends
-    // the next in line when it hears of ReadyForQuery: that one would be told of it, too.
+    // Registered once per connection, because adding and removing them for each batch costs as much as the batch.
+    // Prepended, because pg starts the next query from its own ReadyForQuery listener: otherwise the next batch
+    // receives this batch's event.
     client.connection.prependListener('parseComplete', () => { this.#batch?.parsed() })
-    client.connection.prependListener('bindComplete', () => { this.#batch?.heard() })
+    client.connection.prependListener('bindComplete', () => { this.#batch?.bound() })
     client.connection.prependListener('readyForQuery', ({ status }: { status: 'I' | 'T' | 'E' }) => { this.#batch?.ready(status) })
   }
 
   /** Sends a batch; one at a time. */
   send (batch: Batch): void {
+    this.#sent++
     this.#batch = batch
     this.client.query(batch as unknown as pg.Submittable)
+  }
+
+  /** Makes a query the active one after the batch: its text was written with the batch. */
+  enqueue (query: TailQuery): void {
+    this.client.query(query as unknown as pg.Submittable)
   }
 
   /** The batch that was sent is over. */
   finish (): void {
     this.#batch = undefined
+    this.#isResetting = false
     this.#onOverdue = undefined
+  }
+
+  /** Whether a batch is on its way. */
+  get isBusy (): boolean {
+    return this.#batch !== undefined
+  }
+
+  /** Fails the batch that is on its way; what the server still answers to it is dropped. */
+  abandon (): void {
+    this.#batch?.lost()
   }
 
   /** Calls `onOverdue` in `patience` milliseconds, unless it is told to wait anew or `finish()` comes first. One timer serves all statements. */
@@ -82,9 +120,9 @@ export class Session {
     return this.#isDead
   }
 
-  /** Whether a statement left a setting of the session changed, as far as the server reports those. */
-  get isChanged (): boolean {
-    return this.#isChanged
+  /** What the connection ended with, while no statement was under way. */
+  get fatal (): Error | undefined {
+    return this.#fatal
   }
 
   /** Whether this backend has read so many schemas that it is to be replaced. */
@@ -97,47 +135,85 @@ export class Session {
     this.#schemas.add(schema)
   }
 
-  /** Whether `text` is prepared under `name`; a use makes it the newest, where one is to be closed soon. */
-  knows (name: string, text: string): boolean {
-    if (this.#names.get(name) !== text) return false
-    if (this.#names.size > maxNames / 2) {
-      this.#names.delete(name)
-      this.#names.set(name, text)
+  /** Records that the pool handed the connection out. */
+  acquired (): void {
+    // Code that is not ours had it last: another user of a pool that the application passed in, or a look-up.
+    if (this.#isUnclaimed) this.traces.addUnknown()
+    this.#isUnclaimed = true
+  }
+
+  /** Records that a lease took the connection, which records its own statements. */
+  claim (): void {
+    this.#isUnclaimed = false
+    this.#isLeased = true
+  }
+
+  /** Records that the lease gave the connection back to its pool, where a reset runs once it has been idle for a while. */
+  idle (rules: ResetRules): void {
+    this.#isLeased = false
+    if (!this.traces.isTouched || rules.isImpossible) return
+    this.#idleTimer ??= setTimeout(() => { void this.#resetIdle(rules) }, idleBeforeReset).unref()
+    this.#idleTimer.refresh()
+  }
+
+  /** Resets the connection at once, in waits of its own. */
+  async resetNow (rules: ResetRules): Promise<void> {
+    for (const { text, values } of resetStatements(rules)) await this.client.query(text, [...values])
+    this.#isUnclaimed = false
+    this.reset()
+    this.#isResetting = false
+  }
+
+  // A session lock or a LISTEN must not last as long as the pool keeps the connection. If a statement comes meanwhile, pg
+  // sends it behind the reset; then this reset counts for nothing.
+  async #resetIdle (rules: ResetRules): Promise<void> {
+    const sent = this.#sent
+    try {
+      for (const { text, values } of resetStatements(rules)) {
+        if (this.#isLeased || this.#isUnclaimed || this.#isDead) return
+        await this.client.query(text, [...values])
+      }
+      if (this.#sent === sent) this.reset()
+      this.#isResetting = false
+    } catch {
+      // The next owner's reset fails as well, and its statement runs on another connection.
     }
-    return true
   }
 
-  /** Remembers a prepared name, and has the oldest closed where there are too many: each costs the backend memory. */
-  learn (name: string, text: string): void {
-    this.#names.set(name, text)
-    if (this.#names.size <= maxNames) return
-    const [oldest] = this.#names.keys()
-    if (oldest !== undefined) this.forget(oldest)
+  /** Records that the server parsed a statement. */
+  learn ({ key, name, text }: WireStatement): void {
+    if (key !== undefined) this.names.learn(key, { name, text })
   }
 
-  /** Has a name closed with the next batch. */
-  forget (name: string): void {
-    this.#names.delete(name)
-    this.#closing.push(name)
+  /** Records that the batch about to be sent resets the connection. */
+  reset (): void {
+    this.#isResetting = true
+    this.traces.clear()
+    this.dropNames()
   }
 
-  /** Has every known name and `others` closed with the next batch: the server lost them, or a change of a table spoilt them. */
-  forgetAll (others: readonly string[]): void {
-    this.#closing.push(...new Set([...this.#names.keys(), ...others].filter(name => name !== '')))
-    this.#names.clear()
+  /** Records that the batch about to be sent drops every prepared statement. */
+  dropNames (): void {
+    this.names.dropped()
+    this.client.connection.parsedStatements = {}
   }
 
-  /** The names to close, given once. */
-  takeClosing (): readonly string[] {
-    return this.#closing.splice(0)
+  /** Forgets the prepared names if the pool learned of a change of the catalog since they were made. */
+  follow (catalogVersion: number): void {
+    if (catalogVersion === this.#catalogVersion) return
+    this.#catalogVersion = catalogVersion
+    this.names.forget()
   }
 
   #onParameterStatus = (message: { parameterName: string }): void => {
-    if (!followsContext.has(message.parameterName)) this.#isChanged = true
+    if (followsContext.has(message.parameterName)) return
+    // A reset brings a changed setting back. Any other change is undone even before the owner's own next statement.
+    if (this.#isResetting) this.traces.touch()
+    else this.traces.addUnknown()
   }
 }
 
-// These change with each transaction's context, and with the transaction they are undone.
+// These change with each transaction's context, and its end undoes them.
 const followsContext: ReadonlySet<string> = new Set(['is_superuser', 'session_authorization', 'search_path', 'in_hot_standby'])
 
 const sessions = new WeakMap<pg.ClientBase, Session>()

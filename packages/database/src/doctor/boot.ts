@@ -3,6 +3,7 @@ import { inCatalog, runChecks, toFinding, type Finding } from './finding.ts'
 import { checkInput, type DoctorInput } from './input.ts'
 import { loginChecks } from './login.ts'
 import { privilegeChecks } from './privileges.ts'
+import { rowChecks } from './row.ts'
 import { checkVersion, serverChecks } from './server.ts'
 import { tableChecks } from './tables.ts'
 
@@ -12,7 +13,7 @@ export async function checkBoot (client: SqlClient, input: DoctorInput): Promise
   const old = checkVersion(row?.version ?? 0)
   return [
     ...(old === undefined ? [] : [toFinding(old, serverChecks)]),
-    ...await runChecks(client, [loginChecks, tableChecks, privilegeChecks], checkInput(input))
+    ...await runChecks(client, [loginChecks, tableChecks, privilegeChecks, rowChecks], checkInput(input))
   ]
 }
 

@@ -1,4 +1,5 @@
 import { inTransaction, type SqlClient } from '../setup/sql-client.ts'
+import { onePerLine } from './one-per-line.ts'
 
 /**
  * `'error'`: rows of other tenants can be shown or touched. `'warning'`: a layer of the separation is weaker than it was made to be,
@@ -15,7 +16,7 @@ export interface Finding {
   readonly object: string
   /** What it means, in one sentence. */
   readonly meaning: string
-  /** The SQL that mends it; a comment (`-- …`) where no SQL does. */
+  /** The SQL that mends it, one statement a line; a comment (`-- …`) where no SQL does. */
   readonly fix: string
 }
 
@@ -41,6 +42,8 @@ export interface FindingRow {
   readonly says?: string | null
   /** Where this one weighs less than others of its check. */
   readonly level?: FindingLevel | null
+  /** Of the checks of logins: what the login is for. */
+  readonly use?: 'app' | 'tenantRoles' | 'global'
 }
 
 /** Runs families of checks on one snapshot of the catalog. */
@@ -73,7 +76,8 @@ export async function inCatalog<T> (client: SqlClient, work: () => Promise<T>): 
 export function toFinding ({ id, object, fix, says, level }: FindingRow, checks: Family['checks']): Finding {
   const check = checks[id]
   if (check === undefined) throw new TypeError(`${id} is no check of its family`)
-  return { id, level: level ?? check.level, object, meaning: says ? `${says}: ${check.meaning}` : check.meaning, fix }
+  const meaning = says ? `${says}: ${check.meaning}` : check.meaning
+  return { id, level: level ?? check.level, object, meaning, fix: onePerLine(fix) }
 }
 
 /** SQL: what an object is called, whatever the server's language: `table public.notes`. */

@@ -1,4 +1,4 @@
-import { largeObjects, signals, texts } from '../setup/harden.ts'
+import { counts, largeObjects, signals, statements, texts } from '../setup/harden.ts'
 import { named, type Family } from './finding.ts'
 import { prelude } from './prelude.ts'
 
@@ -25,7 +25,12 @@ export const privilegeChecks: Family = {
     D416: { level: 'info', meaning: 'contexts are not signed, so that injected SQL can name another tenant' },
     D417: { level: 'info', meaning: 'functions that run a text as a query make one injected expression as good as a statement' },
     D418: { level: 'info', meaning: 'injected SQL can end the statements and connections of other tenants' },
-    D419: { level: 'info', meaning: 'large objects belong to the role that all tenants share, and no policy binds them' }
+    D419: { level: 'info', meaning: 'large objects belong to the role that all tenants share, and no policy binds them' },
+    D420: { level: 'warning', meaning: 'MAINTAIN lets a tenant lock the table against all others, and rebuild it' },
+    D421: { level: 'warning', meaning: 'the registry has a login of its own, and SQL of tenants can still look tenants up by their names' },
+    D422: { level: 'info', meaning: 'injected SQL that takes the login\'s own role reads the texts of other tenants\' statements, and what the session has prepared' },
+    D423: { level: 'info', meaning: 'injected SQL reads how many rows, changes and bytes the tables of all tenants have' },
+    D424: { level: 'info', meaning: 'no privilege hides the estimates of rows and pages in pg_class, nor which locks are held: they tell of all tenants together' }
   },
   text: `${prelude}
 faults as (
@@ -36,12 +41,13 @@ faults as (
     when privilege = 'TRUNCATE' then 'D402'
     when privilege = 'REFERENCES' then 'D403'
     when privilege = 'TRIGGER' then 'D404'
+    when privilege = 'MAINTAIN' then 'D420'
     when privilege not in (${reading}) then null
     when relkind not in ('r', 'p') then null
     when list in ('none', 'global') then 'D405'
     when list = 'partition' then 'D407'
     when list = 'shared' and privilege <> 'SELECT' then 'D406'
-    when g.grantee = 'public' or g.grantee = quote_ident(o->>'login') then 'D401' end as id
+    when g.grantee in ('public', quote_ident(o->>'login'), quote_ident(o->>'rolesLogin')) then 'D401' end as id
   from grants g, input
 ),
 defaults as (
@@ -87,14 +93,22 @@ from databases, input where privilege in ('CREATE', 'TEMPORARY') group by oid, d
 union all
 select 'D416', 'options.rls.secret', '-- give rls.secret, then run tenancy init and tenancy protect' from input where not (o->>'signed')::bool and exists (select from listed where list = 'tenant')
 union all
+select 'D421', ${named('pg_proc', 'p.oid')}, format('revoke execute on function %s from %s', p.oid::regprocedure, string_agg(distinct reach.name, ', '))
+from input cross join pg_proc p cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a join reach on reach.oid = a.grantee
+where p.pronamespace = to_regnamespace('tenancy')::oid and p.proname in ('tenant_by_slug', 'tenant_by_domain', 'tenant_by_id')
+  and o->>'registryLogin' is not null and reach.name <> quote_ident(o->>'registryLogin') group by p.oid
+union all
 select id, 'functions of database ' || quote_ident(current_database()), format('revoke execute on function %s from %s', string_agg(distinct 'pg_catalog.' || oid::regprocedure, ', '), string_agg(distinct grantee, ', '))
-  || case id when 'D418' then format('; grant execute on function %s to %I', string_agg(distinct 'pg_catalog.' || oid::regprocedure, ', '), o->>'owner') else '' end
+  || case when id in ('D418', 'D422', 'D423') then format('; grant execute on function %s to %I%s', string_agg(distinct 'pg_catalog.' || oid::regprocedure, ', '),
+    o->>'owner', case id when 'D418' then '' else ', pg_read_all_stats' end) else '' end
 from functions, input group by id, o
+union all
+select 'D424', 'statistics of database ' || quote_ident(current_database()), '-- use strategy database for tenants from whom this is to be hidden' where exists (select from listed where list = 'tenant')
 ) findings order by id, object`
 }
 
 // What `init --harden` takes from PUBLIC, but for set_config, which contexts are made with.
 function risks (): string {
-  const named = { D417: texts, D418: signals, D419: largeObjects }
+  const named = { D417: texts, D418: signals, D419: largeObjects, D422: statements, D423: counts }
   return Object.entries(named).flatMap(([id, names]) => names.map(name => `('${id}', '${name}')`)).join(', ')
 }

@@ -1,14 +1,15 @@
 import { ScopeClosedError, type TenantScope } from '@fastify-tenancy/core'
-import { validateTransactionSettings, type CompiledQuery, type DatabaseConnection, type Driver, type QueryResult, type TransactionSettings } from 'kysely'
+import { CompiledQuery, validateTransactionSettings, type DatabaseConnection, type Driver, type Log, type QueryResult, type TransactionSettings } from 'kysely'
 import pg from 'pg'
 
 import { isFenced } from '../connection/fence-error.ts'
-import { isUntouched, type Lease, type Query } from '../connection/lease.ts'
+import type { Lease, Query } from '../connection/lease.ts'
+import { isUntouched } from '../connection/retry.ts'
 import type { Reply } from '../connection/batch.ts'
 import { IsolationBreachError } from '../errors.ts'
 
 /** What a driver asks of a scope: whether the work goes on. */
-export type WorkScope = Pick<TenantScope, 'assertOpen' | 'isClosed' | 'isAborted' | 'onClose'>
+export type WorkScope = Pick<TenantScope, 'assertOpen' | 'isClosed' | 'isAborted' | 'onClose'> & Partial<Pick<TenantScope, 'enter' | 'leave'>>
 
 /** What a tenant's driver needs: whose work it is, and how it gets a connection that speaks for that tenant. */
 export interface TenantDriverSettings {
@@ -19,9 +20,13 @@ export interface TenantDriverSettings {
   readonly onFenced?: () => void
   /** Told of each statement that failed. */
   readonly onFailure?: ((text: string, error: unknown) => void) | undefined
+  /** Kysely's log, for what it does not see: transaction control. */
+  readonly log?: Log | undefined
   acquire (): Promise<Lease>
   /** What is sent for a compiled query; throws where it may not run here. @default its own text and parameters */
   statementOf? (query: CompiledQuery): Query
+  /** Whether a compiled query is proved to change and read nothing of its session. @default none is */
+  readonly isHarmless?: ((query: CompiledQuery) => boolean) | undefined
 }
 
 /** Kysely's driver for one scope: every connection it borrows speaks for the scope's tenant, and none outlives the scope. */
@@ -42,7 +47,7 @@ export class TenantDriver implements Driver {
   }
 
   async #replace (lost: Lease): Promise<Lease> {
-    this.#leases.delete(lost)
+    this.#forget(lost)
     lost.release()
     const lease = await this.#borrow()
     lease.takeOver(lost)
@@ -59,7 +64,12 @@ export class TenantDriver implements Driver {
       throw new ScopeClosedError()
     }
     this.#leases.add(lease)
+    scope.enter?.()
     return lease
+  }
+
+  #forget (lease: Lease): void {
+    if (this.#leases.delete(lease)) this.#settings.scope.leave?.()
   }
 
   async #acquire (): Promise<Lease> {
@@ -72,35 +82,35 @@ export class TenantDriver implements Driver {
   }
 
   async releaseConnection (connection: TenantConnection): Promise<void> {
-    this.#leases.delete(connection.lease)
     connection.lease.release()
+    this.#forget(connection.lease)
   }
 
-  async beginTransaction ({ lease }: TenantConnection, settings: TransactionSettings): Promise<void> {
+  async beginTransaction (connection: TenantConnection, settings: TransactionSettings): Promise<void> {
     validateTransactionSettings(settings)
     const level = settings.isolationLevel === undefined ? '' : ` isolation level ${settings.isolationLevel}`
     const access = settings.accessMode === undefined ? '' : ` ${settings.accessMode}`
-    lease.begin(level + access)
+    await connection.begin(level + access)
   }
 
-  async commitTransaction ({ lease }: TenantConnection): Promise<void> {
-    await lease.commit()
+  async commitTransaction (connection: TenantConnection): Promise<void> {
+    await connection.commit()
   }
 
-  async rollbackTransaction ({ lease }: TenantConnection): Promise<void> {
-    await lease.rollback()
+  async rollbackTransaction (connection: TenantConnection): Promise<void> {
+    await connection.rollback()
   }
 
-  async savepoint ({ lease }: TenantConnection, name: string): Promise<void> {
-    await lease.control(`savepoint ${pg.escapeIdentifier(name)}`)
+  async savepoint (connection: TenantConnection, name: string): Promise<void> {
+    await connection.control(`savepoint ${pg.escapeIdentifier(name)}`)
   }
 
-  async rollbackToSavepoint ({ lease }: TenantConnection, name: string): Promise<void> {
-    await lease.control(`rollback to savepoint ${pg.escapeIdentifier(name)}`)
+  async rollbackToSavepoint (connection: TenantConnection, name: string): Promise<void> {
+    await connection.control(`rollback to savepoint ${pg.escapeIdentifier(name)}`)
   }
 
-  async releaseSavepoint ({ lease }: TenantConnection, name: string): Promise<void> {
-    await lease.control(`release savepoint ${pg.escapeIdentifier(name)}`)
+  async releaseSavepoint (connection: TenantConnection, name: string): Promise<void> {
+    await connection.control(`release savepoint ${pg.escapeIdentifier(name)}`)
   }
 
   async destroy (): Promise<void> {
@@ -115,6 +125,9 @@ export class TenantDriver implements Driver {
     }
   }
 }
+
+/** How many connections of a pool may turn out unfit before a statement gives up. */
+const maxMoves = 20
 
 /** One borrowed connection, as Kysely sees it. */
 export class TenantConnection implements DatabaseConnection {
@@ -166,33 +179,76 @@ export class TenantConnection implements DatabaseConnection {
     this.lease.destroy()
   }
 
-  #statementOf (query: CompiledQuery): Query {
-    const { statementOf } = this.#settings
-    return statementOf === undefined ? { text: query.sql, values: query.parameters } : statementOf(query)
+  /** Begins a transaction with the next statement. */
+  async begin (characteristics = ''): Promise<void> {
+    await this.#logged(`begin${characteristics}`, async () => { this.lease.begin(characteristics) })
   }
 
-  async #run (statement: Query): Promise<Reply> {
+  async commit (): Promise<void> {
+    await this.#logged('commit', () => this.lease.commit())
+  }
+
+  async rollback (): Promise<void> {
+    await this.#logged('rollback', () => this.lease.rollback())
+  }
+
+  /** Sends `savepoint` or the like. */
+  async control (...texts: readonly string[]): Promise<void> {
+    await this.#logged(texts.join('; '), () => this.#onAnother(() => this.lease.control(...texts)))
+  }
+
+  // Kysely logs what runs through executeQuery.
+  async #logged (sql: string, work: () => Promise<void>): Promise<void> {
+    const { log } = this.#settings
+    if (log === undefined) return work()
+    const began = performance.now()
+    const event = () => ({ query: CompiledQuery.raw(sql), queryDurationMillis: performance.now() - began })
     try {
-      return await this.lease.run(statement)
+      await work()
     } catch (error) {
-      await this.#moveFrom(error)
-      return this.lease.run(statement)
+      await log.error(() => ({ level: 'error', error, ...event() }))
+      throw error
     }
+    await log.query(() => ({ level: 'query', ...event() }))
+  }
+
+  #statementOf (query: CompiledQuery): Query {
+    const { statementOf, isHarmless } = this.#settings
+    if (statementOf === undefined) return { text: query.sql, values: query.parameters, isHarmless: isHarmless?.(query) === true }
+    const statement = statementOf(query)
+    return isHarmless === undefined ? statement : { text: statement.text, values: statement.values, isHarmless: isHarmless(query) }
+  }
+
+  #run (statement: Query): Promise<Reply> {
+    return this.#onAnother(() => this.lease.run(statement))
   }
 
   async * #portions (statement: Query, size: number): AsyncIterableIterator<unknown[]> {
-    try {
-      yield * this.lease.stream(statement, size)
-    } catch (error) {
-      await this.#moveFrom(error)
-      // Nobody had looked at the statement, so that no portion of it has come.
-      yield * this.lease.stream(statement, size)
+    for (let moves = 0; ; moves++) {
+      try {
+        yield * this.lease.stream(statement, size)
+        return
+      } catch (error) {
+        // The statement did not run, so no portion of it has come.
+        await this.#moveFrom(error, moves)
+      }
     }
   }
 
-  // Once: the pool may hold a connection whose end has not been noticed, and then another that is alive.
-  async #moveFrom (error: unknown): Promise<void> {
-    if (!isUntouched(error)) throw error
+  /** Runs `work`, and repeats it on another connection while the one at hand cannot serve it. */
+  async #onAnother<T> (work: () => Promise<T>): Promise<T> {
+    for (let moves = 0; ; moves++) {
+      try {
+        return await work()
+      } catch (error) {
+        await this.#moveFrom(error, moves)
+      }
+    }
+  }
+
+  // Each move closes a connection of the pool, so a few moves meet a new one.
+  async #moveFrom (error: unknown, moves: number): Promise<void> {
+    if (!isUntouched(error) || moves === maxMoves) throw error
     this.lease = await this.#replace(this.lease)
   }
 
@@ -201,6 +257,16 @@ export class TenantConnection implements DatabaseConnection {
     this.#settings.onFailure?.(text, error)
     if (error instanceof IsolationBreachError) this.#settings.onBreach?.()
     if (isFenced(error)) this.#settings.onFenced?.()
-    throw error
+    throw withCaller(error)
   }
+}
+
+/**
+ * Adds the caller to the stack of an error that came over the socket, as Kysely's own driver does. V8 knows which async
+ * functions wait here, so that only a failure costs a stack.
+ */
+function withCaller (error: unknown): unknown {
+  const callers = new Error().stack
+  if (error instanceof Error && error.stack !== undefined && callers !== undefined) error.stack += callers.slice(callers.indexOf('\n'))
+  return error
 }

@@ -1,11 +1,13 @@
-import pg from 'pg'
+import type pg from 'pg'
+
+import { GuardedClient } from '../connection/guarded-client.ts'
 
 /**
  * Opens a connection of its own, with the settings of a pool's, for `LISTEN`; undefined through a pooler that gives each
  * transaction another backend: there notifications reach nobody.
  */
 export async function openListener (pool: pg.Pool): Promise<pg.Client | undefined> {
-  const client = new pg.Client(pool.options)
+  const client = new GuardedClient(pool.options)
   client.on('error', () => {}) // its end is heard; unheard, the error would end the process
   await client.connect()
   if (await isDirect(client)) return client

@@ -14,6 +14,8 @@ export interface PostgresRegistryOptions {
   readonly idTypes?: readonly TenantColumnType[]
   /** Opens the connection on which changes are heard; kept open while anyone watches. Not through a pooler that shares connections. @default the registry has no `watch` */
   readonly listen?: OpenListener
+  /** Called while anyone watches, after a migration changed tables, and whenever one may have. @default nothing is done */
+  readonly onCatalog?: () => void
 }
 
 /**
@@ -23,8 +25,8 @@ export interface PostgresRegistryOptions {
  * `list` one of the registry's; `insert` and `update` one of the owner's.
  */
 export function postgresRegistry (client: SqlClient, options: PostgresRegistryOptions = {}): TenantRegistry {
-  const { idTypes = [], listen } = options
-  return new PostgresRegistry(client, idTypes, listen)
+  const { idTypes = [], listen, onCatalog } = options
+  return new PostgresRegistry(client, idTypes, listen, onCatalog)
 }
 
 const pageSize = 500
@@ -36,10 +38,10 @@ class PostgresRegistry implements TenantRegistry {
   /** There only where changes can be heard. */
   readonly watch?: NonNullable<TenantRegistry['watch']>
 
-  constructor (client: SqlClient, idTypes: readonly TenantColumnType[], listen: OpenListener | undefined) {
+  constructor (client: SqlClient, idTypes: readonly TenantColumnType[], listen: OpenListener | undefined, onCatalog: (() => void) | undefined) {
     this.#client = client
     this.#idTypes = idTypes
-    if (listen !== undefined) this.watch = listener => watchTenants(listen, listener)
+    if (listen !== undefined) this.watch = listener => watchTenants(listen, listener, { reader: client, ...(onCatalog && { onCatalog }) })
   }
 
   // A name that breaks its rule is nobody's, and costs no look-up.

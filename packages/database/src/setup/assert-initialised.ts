@@ -13,17 +13,18 @@ export interface InitialisedOptions {
   readonly signed: boolean
   /** Whether the policies must ask for the tenant's own role. @default 'setting' */
   readonly context?: 'setting' | 'role'
-  /** The key that this process signs with: the database must know it. @default not checked */
-  readonly key?: SigningKey
+  /** The keys that this process may sign with, the newest first: the database must know one. @default not checked */
+  readonly key?: SigningKey | readonly SigningKey[]
 }
 
 /**
  * Resolves when the database is set up as this version of the suite, its tables and its mode need it; works for every login,
  * and writes nothing. A listed table that does not exist yet passes: until `protect` has run, nobody may read it.
  *
+ * @returns the newest key that the database knows; undefined where none was given.
  * @throws FST_TENANCY_SETUP_INVALID that says which command mends it.
  */
-export async function assertInitialised (client: SqlClient, { tables, signed, context = 'setting', key }: InitialisedOptions): Promise<void> {
+export async function assertInitialised (client: SqlClient, { tables, signed, context = 'setting', key = [] }: InitialisedOptions): Promise<SigningKey | undefined> {
   const { rows: [state] } = await client.query<{ database: string, comment: string | null }>(`
     select pg_catalog.current_database()::text as database, pg_catalog.obj_description(pg_catalog.to_regnamespace('tenancy')::oid, 'pg_namespace') as comment`)
   const version = versionOf(state?.comment ?? '')
@@ -32,7 +33,7 @@ export async function assertInitialised (client: SqlClient, { tables, signed, co
   const { app } = rolesOf(state.database)
   await assertCanBecome(client, app)
   await assertProtected(client, tables, signed, context)
-  if (key !== undefined) await assertKeyKnown(client, app, key)
+  return findKnown(client, app, [key].flat())
 }
 
 async function assertCanBecome (client: SqlClient, role: string): Promise<void> {
@@ -41,6 +42,28 @@ async function assertCanBecome (client: SqlClient, role: string): Promise<void> 
     from pg_catalog.pg_roles where rolname = $1`, [role])
   if (row === undefined) throw new SetupInvalidError('the roles of this database are missing (a restored copy brings no roles): run `tenancy init`')
   if (!row.may) throw new SetupInvalidError('the login in options.database.url may not become the role of tenants\' statements: run `tenancy init` with this URL')
+}
+
+/**
+ * Resolves when the login of `tenantRolesUrl` may run statements of tenants that have a role; works before the first such tenant.
+ *
+ * @param client one connection of that login.
+ * @throws FST_TENANCY_SETUP_INVALID that says which command mends it.
+ */
+export async function assertMayTakeRoles (client: SqlClient, database: string): Promise<void> {
+  const { app, shared } = rolesOf(database)
+  const { rows: [row] } = await client.query<{ context: boolean | null, roles: number, taken: number }>(`
+    select (select pg_catalog.has_schema_privilege(session_user, n.oid, 'USAGE') and pg_catalog.has_function_privilege(session_user, p.oid, 'EXECUTE')
+        from pg_catalog.pg_namespace n join pg_catalog.pg_proc p on p.pronamespace = n.oid
+        where n.nspname = 'tenancy' and p.proname = 'pass_fence') as context,
+      count(r.oid)::int as roles,
+      (count(r.oid) filter (where pg_catalog.pg_has_role(session_user, r.oid,
+        case when pg_catalog.current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)))::int as taken
+    from (select) one left join pg_catalog.pg_roles r on r.rolname ~ '^tenanth?_' and exists (
+      select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles g on g.oid = m.roleid
+      where m.member = r.oid and g.rolname = any($1))`, [[app, shared]])
+  const isBarred = row === undefined || row.context === false || (row.roles > 0 && row.taken === 0)
+  if (isBarred) throw new SetupInvalidError('the login in options.database.tenantRolesUrl may not become the roles of tenants: run `tenancy init` with this URL')
 }
 
 async function assertProtected (client: SqlClient, tables: ResolvedTables, signed: boolean, context: 'setting' | 'role'): Promise<void> {
@@ -71,12 +94,24 @@ async function assertProtected (client: SqlClient, tables: ResolvedTables, signe
   }
 }
 
-async function assertKeyKnown (client: SqlClient, role: string, key: SigningKey): Promise<void> {
-  await inTransaction(client, async () => {
+// While one secret replaces the other, `tenancy init` may not have run with the new one yet.
+async function findKnown (client: SqlClient, role: string, keys: readonly SigningKey[]): Promise<SigningKey | undefined> {
+  let cause: unknown
+  for (const key of keys) {
+    cause = await refusalOf(client, role, key)
+    if (cause === undefined) return key
+  }
+  if (keys.length === 0) return undefined
+  throw new SetupInvalidError('the database does not accept what options.rls.secret signs (or the clocks differ by more than 30 s): run `tenancy init` with this secret', { cause })
+}
+
+async function refusalOf (client: SqlClient, role: string, key: SigningKey): Promise<unknown> {
+  return inTransaction(client, async () => {
     await client.query('select pg_catalog.set_config(\'role\', $1, true), pg_catalog.set_config(\'tenancy.token\', $2, true)', [role, signToken({ key, tenant: 'nobody' })])
     await client.query('select tenancy.verified_tenant()')
+    return undefined
   }).catch((error: unknown) => {
     if (sqlState(error) !== 'TN401') throw error
-    throw new SetupInvalidError('the database does not accept what options.rls.secret signs (or the clocks differ by more than 30 s): run `tenancy init` with this secret', { cause: error })
+    return error
   })
 }

@@ -9,11 +9,21 @@ import { quoteName, type SqlClient } from './sql-client.ts'
  */
 export const settings: readonly string[] = ['set_config']
 export const signals: readonly string[] = ['pg_cancel_backend', 'pg_terminate_backend']
+/** News of tenants come on a channel that any session may notify. */
+export const notices: readonly string[] = ['pg_notify']
 export const texts: readonly string[] = ['query_to_xml', 'query_to_xmlschema', 'query_to_xml_and_xmlschema', 'cursor_to_xml', 'cursor_to_xmlschema',
   'table_to_xml', 'table_to_xmlschema', 'table_to_xml_and_xmlschema', 'schema_to_xml', 'schema_to_xmlschema', 'schema_to_xml_and_xmlschema',
   'database_to_xml', 'database_to_xmlschema', 'database_to_xml_and_xmlschema', 'ts_stat', 'ts_rewrite']
 export const largeObjects: readonly string[] = ['lo_creat', 'lo_create', 'lo_from_bytea', 'lo_get', 'lo_put', 'lo_open', 'lo_close', 'lo_lseek', 'lo_lseek64',
   'lo_tell', 'lo_tell64', 'lo_truncate', 'lo_truncate64', 'lo_unlink', 'loread', 'lowrite']
+
+/** What other sessions run, and what this one has prepared: all of a login's sessions serve all of its tenants. */
+export const statements: readonly string[] = ['pg_stat_get_activity', 'pg_stat_get_backend_activity', 'pg_prepared_statement', 'pg_cursor']
+/** How many rows, changes and bytes a table has, those of all tenants together. */
+export const counts: readonly string[] = ['pg_relation_size', 'pg_table_size', 'pg_indexes_size', 'pg_total_relation_size',
+  'pg_stat_get_live_tuples', 'pg_stat_get_dead_tuples', 'pg_stat_get_tuples_returned', 'pg_stat_get_tuples_fetched', 'pg_stat_get_tuples_inserted',
+  'pg_stat_get_tuples_updated', 'pg_stat_get_tuples_deleted', 'pg_stat_get_tuples_hot_updated', 'pg_stat_get_tuples_newpage_updated',
+  'pg_stat_get_mod_since_analyze', 'pg_stat_get_ins_since_vacuum', 'pg_stat_get_numscans', 'pg_stat_get_blocks_fetched', 'pg_stat_get_blocks_hit']
 
 interface Callable {
   /** `pg_catalog.set_config(text,text,boolean)` */
@@ -53,7 +63,7 @@ export async function harden (client: SqlClient, session: Session, roles: Roles,
     if (open.ownsDatabase) await client.query(`revoke temporary on database ${database} from public; grant temporary on database ${database} to ${quoteName(roles.owner)}`)
     else left.push(`everybody may create temporary tables: the database's owner can run \`revoke temporary on database ${database} from public\``)
   }
-  const callable = (await findFunctions(client, [...settings, ...signals, ...texts, ...largeObjects])).filter(({ isPublic }) => isPublic)
+  const callable = (await findFunctions(client, [...settings, ...signals, ...notices, ...texts, ...largeObjects, ...statements, ...counts])).filter(({ isPublic }) => isPublic)
   const [ours, theirs] = [callable.filter(({ isOurs }) => isOurs), callable.filter(({ isOurs }) => !isOurs)]
   if (ours.length > 0) await client.query(`revoke execute on function ${ours.map(({ name }) => name).join(', ')} from public`)
   if (theirs.length > 0) {
@@ -62,13 +72,14 @@ export async function harden (client: SqlClient, session: Session, roles: Roles,
       const holders = holdersOf(base, roles, logins)
       return holders.length === 0 ? [] : `grant execute on function ${name} to ${holders.map(quoteName).join(', ')}; `
     })
-    left.push(`everybody may call set_config, query_to_xml, pg_cancel_backend, lo_create and the like: only a superuser can run \`${grants.join('')}revoke execute on function ${theirs.map(({ name }) => name).join(', ')} from public\``)
+    left.push(`everybody may call set_config, query_to_xml, pg_cancel_backend, pg_notify, lo_create, pg_stat_get_activity, pg_relation_size and the like: only a superuser can run \`${grants.join('')}revoke execute on function ${theirs.map(({ name }) => name).join(', ')} from public\``)
   }
   return left
 }
 
 /**
- * Gives our own roles and logins what PUBLIC has not any more: set_config to all who carry a context, signals to the owner.
+ * Gives our own roles and logins what PUBLIC has not any more: set_config to all who carry a context, signals, notices and the server's
+ * statistics to the owner, statistics to its monitors too.
  * Nothing in a database that was not hardened.
  *
  * ```sql
@@ -78,14 +89,18 @@ export async function harden (client: SqlClient, session: Session, roles: Roles,
  * @param isHardening whether PUBLIC loses them in this very run
  */
 export async function grantHardened (client: SqlClient, roles: Roles, logins: Logins, isHardening: boolean): Promise<void> {
-  for (const { name, base, isPublic, isOurs } of await findFunctions(client, [...settings, ...signals])) {
+  for (const { name, base, isPublic, isOurs } of await findFunctions(client, [...settings, ...signals, ...notices, ...statements, ...counts])) {
     if (isOurs && (!isPublic || isHardening)) await client.query(`grant execute on function ${name} to ${holdersOf(base, roles, logins).map(quoteName).join(', ')}`)
   }
 }
 
+// The server's own role for whoever watches it: a member of pg_monitor is a member of this.
+const monitor = 'pg_read_all_stats'
+
 // To the logins too, which inherit nothing: the context is set before they have become a role, and inside a transaction after it.
 function holdersOf (base: string, roles: Roles, logins: Logins): string[] {
-  if (signals.includes(base)) return [roles.owner]
+  if (signals.includes(base) || notices.includes(base)) return [roles.owner]
+  if (statements.includes(base) || counts.includes(base)) return [roles.owner, monitor]
   if (!settings.includes(base)) return []
   const users = Object.values(logins as Record<string, { readonly user: string }>).map(({ user }) => user)
   return [...new Set([roles.owner, roles.app, roles.shared, roles.global, roles.system, roles.registry, ...users])]

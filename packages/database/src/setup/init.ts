@@ -1,27 +1,32 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-import { signingKey } from '../token.ts'
 import { SetupInvalidError } from './errors.ts'
 import { grantHardened, harden } from './harden.ts'
 import { ensureInstallation } from './installation.ts'
+import { lockSetup } from './lock-setup.ts'
 import { allowTenantRoles, ensureLogins, type Logins } from './logins.ts'
+import { grantTenantRoles } from './tenant-role-grants.ts'
 import { ensureRoles, grantRole, readSession, rolesOf, withRoles, type Roles, type Session } from './roles.ts'
-import { withholds } from './script.ts'
 import { inTransaction, quoteName, sqlState, type SqlClient } from './sql-client.ts'
 import { sqlFiles } from './sql.generated.ts'
+import { syncKeys } from './sync-keys.ts'
 
 export interface InitOptions {
   /** Logins to create where they are missing, and to grant what is theirs. @default none */
   readonly logins?: Logins
-  /**
-   * The secrets that sign contexts, the newest first; afterwards the database accepts exactly these.
-   * `[]` takes all keys away. @default the keys stay as they are
-   */
+  /** The secrets that sign contexts, the newest first; afterwards the database accepts these. @default the keys stay as they are */
   readonly signingSecrets?: readonly string[]
+  /**
+   * Whether the database accepts no other secret than `signingSecrets` afterwards. `true` refuses where a process that runs signs
+   * with another; `'now'` does not ask. @default false
+   */
+  readonly dropOldSecrets?: boolean | 'now'
   /** Whether to take from PUBLIC what no tenant's statement needs: see {@link harden}. @default false */
   readonly harden?: boolean
   /** Whether tenants may get roles or schemas of their own: the owner's login may then create roles. @default false */
   readonly tenantRoles?: boolean
+  /** Called with each sentence of the answer that says what is left to do. */
+  readonly onLeft?: (sentence: string) => void
   /** The schema in which the owner may then make tables. @default 'public' */
   readonly schema?: string
   /** Makes a new installation id, for a copy of a server's files, which looks like its original. @default false */
@@ -45,26 +50,32 @@ export function versionOf (schemaComment: string): number | undefined {
  * All or nothing: one transaction, tried again when another database's set-up touched the server-wide roles meanwhile.
  *
  * @param client one connection of a superuser, or of a login with CREATEROLE and CREATE on the database.
- * @returns a sentence for each thing that `harden` should have done and this login may not, and for a new installation id.
- * @throws FST_TENANCY_SETUP_INVALID when the login may not do all this.
+ * @returns a sentence for each thing that is left to do, and for what the operator should know.
+ * @throws FST_TENANCY_SETUP_INVALID when the login may not do all this, or an earlier secret is used that was to be dropped.
  */
 export async function init (client: SqlClient, options: InitOptions = {}): Promise<readonly string[]> {
   const session = await readSession(client)
   const roles = rolesOf(session.database)
   return retried(() => inTransaction(client, async () => {
-    // Two of one database wait for each other here. Roles belong to the server, and no lock spans its databases.
-    await client.query('select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext(\'tenancy init\'))')
     await ensureRoles(client, roles)
     await becomeOwner(client, session, roles)
+    // Two of one database wait for each other here. Roles belong to the server, and no lock spans its databases.
+    await lockSetup(client)
     await openSchema(client, roles, options.schema ?? 'public')
     await applyFiles(client, roles)
     await ensureLogins(client, session, roles, options.logins ?? {})
     if (options.tenantRoles) await allowTenantRoles(client, session, roles, options.logins?.owner?.user)
-    if (options.signingSecrets !== undefined) await syncKeys(client, roles, options.signingSecrets)
+    const left = await grantTenantRoles(client, session, roles, options.logins ?? {})
+    const notes = options.signingSecrets === undefined
+      ? []
+      : await syncKeys(client, roles, options.signingSecrets, options.dropOldSecrets ?? false)
     const installation = await ensureInstallation(client, session, roles, options.newInstallation ?? false)
-    const left = options.harden ? await harden(client, session, roles, options.logins ?? {}) : []
+    notes.push(...installation.notes)
+    left.push(...installation.left)
+    if (options.harden) left.push(...await harden(client, session, roles, options.logins ?? {}))
     await grantHardened(client, roles, options.logins ?? {}, options.harden ?? false)
-    return [...installation, ...left]
+    for (const sentence of left) options.onLeft?.(sentence)
+    return [...notes, ...left]
   }))
 }
 
@@ -97,17 +108,6 @@ async function applyFiles (client: SqlClient, roles: Roles): Promise<void> {
     await client.query(withRoles(sql, roles))
     await client.query('insert into tenancy.migrations (version, name) values ($1, $2)', [version, name])
     await client.query(`comment on schema tenancy is '${comment} ${version}'`)
-  }
-  await client.query('set local role none')
-}
-
-async function syncKeys (client: SqlClient, roles: Roles, secrets: readonly string[]): Promise<void> {
-  if (withholds(client, 'the signing keys are secrets and not printed: run `tenancy init` once more, as the owner\'s login, to put them in')) return
-  const keys = secrets.map(signingKey)
-  await client.query(`set local role ${quoteName(roles.owner)}`)
-  await client.query('delete from tenancy.signing_keys where id <> all($1)', [keys.map(({ id }) => id)])
-  for (const { id, inner, outer } of keys) {
-    await client.query('insert into tenancy.signing_keys (id, inner_pad, outer_pad) values ($1, $2, $3) on conflict (id) do nothing', [id, inner, outer])
   }
   await client.query('set local role none')
 }

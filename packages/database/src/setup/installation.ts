@@ -4,15 +4,20 @@ import { quoteName, sqlState, type SqlClient } from './sql-client.ts'
 
 const source = 'pg_catalog.pg_control_system()'
 
+interface InstallationReport {
+  readonly notes: readonly string[]
+  readonly left: readonly string[]
+}
+
 /**
  * Makes the id of this installation, unless the database has one that was made for it. A copy of a database gets a new one.
  *
  * @param isNew makes a new id in any case: the copy of a server's files cannot be told from the original.
- * @returns a sentence for what the operator should know; none where nothing changed
+ * @returns what the operator should know, and what is left to do
  */
-export async function ensureInstallation (client: SqlClient, session: Session, roles: Roles, isNew: boolean): Promise<readonly string[]> {
+export async function ensureInstallation (client: SqlClient, session: Session, roles: Roles, isNew: boolean): Promise<InstallationReport> {
   if (!await mayReadPlace(client, roles.owner)) {
-    if (!session.superuser) return [`the database gets no installation id, and so cannot be used with Redis: only a superuser can run \`grant execute on function ${source} to ${quoteName(roles.owner)}\``]
+    if (!session.superuser) return { notes: [], left: [`the database gets no installation id, and so cannot be used with Redis: only a superuser can run \`grant execute on function ${source} to ${quoteName(roles.owner)}\``] }
     await client.query(`grant execute on function ${source} to ${quoteName(roles.owner)}`)
   }
   await client.query(`set local role ${quoteName(roles.owner)}`)
@@ -24,8 +29,8 @@ export async function ensureInstallation (client: SqlClient, session: Session, r
     where ${isNew ? 'true' : '(made.system_identifier, made.database_oid) <> (excluded.system_identifier, excluded.database_oid)'}
     returning xmax <> 0 as "isCopy"`)
   await client.query('set local role none')
-  if (row?.isCopy !== true) return []
-  return [`${isNew ? '' : 'this database is a copy, or has moved to another server: '}the installation has a new id, so that it shares no key of Redis with the one that had the old id; restart the application`]
+  if (row?.isCopy !== true) return { notes: [], left: [] }
+  return { left: [], notes: [`${isNew ? '' : 'this database is a copy, or has moved to another server: '}the installation has a new id, so that it shares no key of Redis with the one that had the old id; restart the application`] }
 }
 
 /**

@@ -10,20 +10,24 @@ export interface Login {
   readonly password?: string
 }
 
-/** The four logins. One that is missing shares the application's. */
+/** The logins of one database. One that is missing shares the application's. */
 export interface Logins {
   readonly app?: Login
+  /** May become the roles of tenants. */
+  readonly tenantRoles?: Login
+  /** The global tables. Without one the system's login may become their role too. */
+  readonly global?: Login
   readonly registry?: Login
   readonly system?: Login
   readonly owner?: Login
 }
 
-/** What each login is for, as groups that it may become. The global tables are worked on by the system's login. */
-const groups = { app: ['app'], registry: ['registry'], system: ['system', 'global'], owner: ['owner'] } as const
+/** What each login is for, as groups that it may become. Roles of tenants are granted one by one: see `grantTenantRoles`. */
+const groups = { app: ['app'], tenantRoles: [], global: ['global'], registry: ['registry'], system: ['system'], owner: ['owner'] } as const
 
 // What the holder of these can do without a SET ROLE. The application's login can do nothing until it has become
 // tenancy_app: a forgotten context is "permission denied".
-const inherits = { app: false, registry: true, system: false, owner: true } as const
+const inherits = { app: false, tenantRoles: false, global: false, registry: true, system: false, owner: true } as const
 
 /**
  * Creates missing logins, grants each exactly its own groups, and takes our other groups from it.
@@ -40,19 +44,23 @@ export async function ensureLogins (client: SqlClient, session: Session, roles: 
     const password = uses.map(use => logins[use]?.password).find(given => given !== undefined && given !== '')
     const isPrivileged = await ensureLogin(client, { user, ...(password !== undefined && { password }) }, uses.every(use => inherits[use]))
     if (isPrivileged) continue
-    const granted = new Set<string>(uses.flatMap(use => groups[use].map(group => roles[group])))
-    for (const use of uses) {
-      for (const group of groups[use]) await grantRole(client, session, roles[group], user, inherits[use])
-    }
+    const wanted = uses.flatMap(use => groupsOf(use, logins).map(group => ({ role: roles[group], isInherited: inherits[use] })))
+    const granted = new Set(wanted.map(({ role }) => role))
+    for (const { role, isInherited } of wanted) await grantRole(client, session, role, user, isInherited)
     // The owner's login may hand these on to the roles of tenants, who would lose them with it.
     if (uses.includes('owner')) granted.add(roles.app).add(roles.shared)
     await revokeOthers(client, session, Object.values(roles).filter(role => !granted.has(role)), user)
-    await grantLookups(client, user, uses.includes('app') && logins.registry === undefined)
-    if (uses.includes('app')) await grantContext(client, user)
+    await grantLookups(client, user, uses.includes('registry') || (uses.includes('app') && logins.registry === undefined))
+    if (uses.includes('app') || uses.includes('tenantRoles')) await grantContext(client, user)
   }
+  if (logins.registry !== undefined) await closeLookups(client, roles, logins.registry.user)
 }
 
 type Use = keyof typeof groups
+
+function groupsOf (use: Use, logins: Logins): readonly (keyof Roles)[] {
+  return use === 'system' && logins.global === undefined ? ['system', 'global'] : groups[use]
+}
 
 function usesByUser (logins: Logins): Map<string, Use[]> {
   const users = new Map<string, Use[]>()
@@ -100,14 +108,25 @@ async function revokeOthers (client: SqlClient, session: Session, others: readon
   for (const { role } of rows) await client.query(`revoke ${quoteName(role)} from ${quoteName(user)}`)
 }
 
+const lookups = 'tenancy.tenant_by_slug(text), tenancy.tenant_by_domain(text), tenancy.tenant_by_id(text), tenancy.changes_of(text[])'
+
 // To the login and not to its group: the role that tenants' statements run as has no business in the registry.
 async function grantLookups (client: SqlClient, user: string, may: boolean): Promise<void> {
-  const functions = 'tenancy.tenant_by_slug(text), tenancy.tenant_by_domain(text), tenancy.tenant_by_id(text)'
   if (may) {
-    await client.query(`grant usage on schema tenancy to ${quoteName(user)}; grant execute on function ${functions} to ${quoteName(user)}`)
+    await client.query(`grant usage on schema tenancy to ${quoteName(user)}; grant execute on function ${lookups} to ${quoteName(user)}`)
   } else {
-    await client.query(`revoke execute on function ${functions} from ${quoteName(user)}`)
+    await client.query(`revoke execute on function ${lookups} from ${quoteName(user)}`)
   }
+}
+
+// Also from logins that an earlier configuration named, and this one does not.
+async function closeLookups (client: SqlClient, roles: Roles, registry: string): Promise<void> {
+  const { rows } = await client.query<{ user: string }>(`
+    select distinct holder.rolname::text as user
+    from pg_catalog.pg_proc p cross join lateral pg_catalog.aclexplode(p.proacl) a join pg_catalog.pg_roles holder on holder.oid = a.grantee
+    where p.pronamespace = pg_catalog.to_regnamespace('tenancy')::oid and p.proname = any($1) and a.grantee <> p.proowner
+      and holder.rolname <> all($2)`, [['tenant_by_slug', 'tenant_by_domain', 'tenant_by_id', 'changes_of'], [roles.registry, roles.owner, registry]])
+  for (const { user } of rows) await client.query(`revoke execute on function ${lookups} from ${quoteName(user)}`)
 }
 
 // A statement's context, and whether the tenant is ready for it, is read as the login: it becomes the role only with that. The
@@ -115,5 +134,6 @@ async function grantLookups (client: SqlClient, user: string, may: boolean): Pro
 async function grantContext (client: SqlClient, user: string): Promise<void> {
   await client.query(`
     grant usage on schema tenancy to ${quoteName(user)};
-    grant execute on function tenancy.current_fence_epoch(), tenancy.pass_fence(text, text, text), tenancy.has_migration(text, text), tenancy.installation() to ${quoteName(user)}`)
+    grant execute on function tenancy.current_fence_epoch(), tenancy.pass_fence(text, text, text), tenancy.has_migration(text, text),
+      tenancy.note_signing(text), tenancy.installation() to ${quoteName(user)}`)
 }

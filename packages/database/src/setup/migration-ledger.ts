@@ -1,3 +1,4 @@
+import { lockSetup } from './lock-setup.ts'
 import { quoteName, type SqlClient } from './sql-client.ts'
 import { sqlFiles } from './sql.generated.ts'
 
@@ -13,12 +14,17 @@ import { sqlFiles } from './sql.generated.ts'
  */
 export async function ensureLedger (client: SqlClient): Promise<void> {
   // Two at once would both find nothing.
-  await client.query('select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext(\'tenancy init\'))')
-  const { rows: [row] } = await client.query<{ there: boolean }>('select pg_catalog.to_regclass(\'tenancy.migration_ledger\') is not null as there')
-  if (row?.there === true) return
-  const ledger = sqlFiles.find(({ name }) => name === 'migrations')
-  if (ledger === undefined) throw new TypeError('the ledger has no SQL')
-  await client.query(`create schema if not exists tenancy; ${ledger.sql}`)
+  await lockSetup(client)
+  const { rows: [row] } = await client.query<{ ledger: boolean, locks: boolean }>(`
+    select pg_catalog.to_regclass('tenancy.migration_ledger') is not null as ledger, pg_catalog.to_regclass('tenancy.locks') is not null as locks`)
+  if (row?.ledger !== true) await client.query(`create schema if not exists tenancy; ${sqlOf('migrations')}`)
+  if (row?.locks !== true) await client.query(sqlOf('locks'))
+}
+
+function sqlOf (file: string): string {
+  const found = sqlFiles.find(({ name }) => name === file)
+  if (found === undefined) throw new TypeError(`there is no SQL file '${file}'`)
+  return found.sql
 }
 
 /** Lets a tenant's login ask its own database how far its migrations have come: what `database.requireMigration` needs. */

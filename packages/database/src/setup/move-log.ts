@@ -1,3 +1,4 @@
+import { lockSetup } from './lock-setup.ts'
 import type { SqlClient } from './sql-client.ts'
 import { sqlFiles } from './sql.generated.ts'
 
@@ -13,7 +14,7 @@ import { sqlFiles } from './sql.generated.ts'
  */
 export async function ensureMoveLog (client: SqlClient): Promise<void> {
   // Two at once would both find nothing.
-  await client.query('select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext(\'tenancy init\'))')
+  await lockSetup(client)
   const { rows: [row] } = await client.query<{ there: boolean }>('select pg_catalog.to_regclass(\'tenancy.move_changes\') is not null as there')
   if (row?.there === true) return
   const log = sqlFiles.find(({ name }) => name === 'move-changes')

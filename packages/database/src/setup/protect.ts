@@ -3,6 +3,7 @@ import { SetupInvalidError } from './errors.ts'
 import { grantRows, quotedRoles, takeOver } from './grants.ts'
 import { inspectTable } from './inspect-table.ts'
 import { listTables } from './list-tables.ts'
+import { lockSetup } from './lock-setup.ts'
 import { observeTable, openGlobal, openSchema, openShared } from './observe.ts'
 import { handOver, readOldCode } from './old-code.ts'
 import type { PolicyMode } from './policy.ts'
@@ -47,7 +48,7 @@ export async function protectTables (client: SqlClient, { tables: listed, polici
   const { database } = await readSession(client)
   const roles = rolesOf(database)
   // Two of one database wait for each other: changes of one table's privileges at once end as "tuple concurrently updated".
-  await client.query('select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext(\'tenancy init\'))')
+  await lockSetup(client)
   const tables = await listTables(client, listed)
   const { schema } = tables
   const unknown = only?.find(table => !Object.hasOwn(tables.tenant, table) && !tables.shared.includes(table) && !tables.global.includes(table))

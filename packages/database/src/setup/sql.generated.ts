@@ -618,6 +618,233 @@ revoke all on function tenancy.record_change() from public;
 `
   },
   {
+    version: 13,
+    name: 'locks',
+    sql: `-- Locks of managers, of migrations and of set-up. An advisory lock would not do: a tenant's SQL can take any that it can name.
+-- These are rows of a table on which no role of a tenant has a privilege. A tenant's own database has the same, made from this
+-- very text: it names no role.
+
+create table tenancy.locks (
+  name text collate "C" primary key,
+  -- The backend that holds it, and a random key of which that backend holds the advisory lock. A session that ends frees its
+  -- key, and so the lock. Another backend that takes the key changes nothing: both must agree.
+  pid int not null,
+  key bigint not null
+);
+
+-- Whether the session that a row names is still there.
+create function tenancy.is_locked(pid int, key bigint) returns boolean
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from pg_locks held where held.locktype = 'advisory' and held.granted and held.objsubid = 1 and held.pid = $1
+      and held.database = (select oid from pg_database where datname = current_database())
+      and held.classid::bigint = $2 >> 32 and held.objid::bigint = $2 & 4294967295)
+$$;
+
+-- Takes a lock of the session, which holds until give_lock() or its end. False where another session has it, or a transaction
+-- that does not end within a second. \`key\` is a random number from 0 to 2^62.
+create function tenancy.take_lock(wanted text, own_key bigint) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '1s'
+as $$
+begin
+  perform pg_advisory_lock(own_key);
+  begin
+    insert into tenancy.locks as held (name, pid, key) values (wanted, pg_backend_pid(), own_key)
+    on conflict (name) do update set pid = excluded.pid, key = excluded.key where not tenancy.is_locked(held.pid, held.key);
+    if found then return true; end if;
+  exception when lock_not_available then null;
+  end;
+  perform pg_advisory_unlock(own_key);
+  return false;
+end
+$$;
+
+create function tenancy.give_lock(taken text, own_key bigint) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from tenancy.locks where name = taken and pid = pg_backend_pid() and key = own_key;
+  perform pg_advisory_unlock(own_key);
+end
+$$;
+
+-- Takes a lock of the transaction, and waits for another transaction that has it. False where a session has it, unless that is
+-- this one. The row is not there for others to see: who wants the same name waits for the end of the transaction that made it.
+create function tenancy.await_lock(wanted text) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  holder int;
+begin
+  -- Looked at first: the insert would lock the row of a session that has it, so that the session could not give it back.
+  select held.pid into holder from tenancy.locks held where held.name = wanted and tenancy.is_locked(held.pid, held.key);
+  if found then return holder = pg_backend_pid(); end if;
+  insert into tenancy.locks as held (name, pid, key) values (wanted, 0, 0)
+  on conflict (name) do update set pid = 0, key = 0 where not tenancy.is_locked(held.pid, held.key);
+  if not found then return false; end if;
+  delete from tenancy.locks where name = wanted;
+  return true;
+end
+$$;
+
+-- The same, without a long wait.
+create function tenancy.claim_lock(wanted text) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '1s'
+as $$
+begin
+  return tenancy.await_lock(wanted);
+exception when lock_not_available then
+  return false;
+end
+$$;
+
+-- As before, with these locks in the place of advisory ones.
+create or replace function tenancy.claim_migrations(tenant text, own_schema text, owned boolean, seen int, last text, registered boolean) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  place oid := (select oid from pg_namespace where nspname = own_schema);
+  count_now int;
+  last_now text;
+begin
+  perform set_config('role', pg_get_userbyid(nspowner), true) from pg_namespace where nspname = 'tenancy';
+  if registered then
+    if not tenancy.claim_lock('tenancy tenant ' || tenant) then
+      raise exception using errcode = 'TN423', message = 'a manager is at work on this tenant';
+    end if;
+    if not exists (select from tenancy.tenants where id = tenant and status not in ('deleting', 'deleted')) then
+      raise exception using errcode = 'TN404', message = 'the tenant is being deleted';
+    end if;
+  end if;
+  if not tenancy.await_lock('tenancy migrate ' || tenant) then
+    raise exception using errcode = 'TN423', message = 'a migration of these tables runs outside a transaction';
+  end if;
+  if owned and obj_description(place, 'pg_namespace') is distinct from 'fastify-tenancy: tenant ' || tenant then
+    raise exception using errcode = 'TN404', message = 'the tenant''s schema is not there';
+  end if;
+  -- A schema that is not to be had would be passed over in silence, and the tables made in the next of the search path.
+  if place is null or not has_schema_privilege(place, 'usage') or not has_schema_privilege(place, 'create') then
+    raise exception using errcode = 'insufficient_privilege',
+      message = format('the schema %I is not there, or the owner of the tables may not use it: grant usage, create on schema %I to %I', own_schema, own_schema, current_user);
+  end if;
+  select count(*), max(ledger.name) into count_now, last_now
+  from tenancy.migration_ledger ledger where tenant_id = tenant and applied_at is not null;
+  if count_now <> seen or last_now is distinct from last then
+    raise exception using errcode = 'TN409', message = 'somebody else has migrated this tenant meanwhile';
+  end if;
+  -- Gone with the transaction: for record_migration() to see that it is still this one.
+  perform set_config('tenancy.migrating', 'tenant ' || tenant, true);
+end
+$$;
+
+revoke all on function tenancy.is_locked(int, bigint), tenancy.take_lock(text, bigint), tenancy.give_lock(text, bigint),
+  tenancy.await_lock(text), tenancy.claim_lock(text) from public;
+`
+  },
+  {
+    version: 14,
+    name: 'signing-uses',
+    sql: `-- Which keys running processes sign with, so that \`tenancy init\` takes none away under them.
+
+-- One row for a key, and none for a key that is not known: callers decide when it was used, and not how large this gets.
+create table tenancy.signing_uses (
+  key_id text primary key,
+  used_at timestamptz not null default now()
+);
+
+-- Called by each process at its boot and every ten minutes.
+create function tenancy.note_signing(key text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '1s'
+as $$
+begin
+  if not exists (select from tenancy.signing_keys where id = key) then return; end if;
+  insert into tenancy.signing_uses (key_id) values (key) on conflict do nothing;
+  update tenancy.signing_uses set used_at = clock_timestamp()
+  where key_id = key and exists (select from tenancy.signing_uses mine where mine.key_id = key for update skip locked);
+end
+$$;
+
+revoke all on function tenancy.note_signing(text) from public;
+`
+  },
+  {
+    version: 15,
+    name: 'changes',
+    sql: `-- What the channel \`tenancy\` is worth: any session may notify it. So it carries the id of a tenant that has changed, and the
+-- listener reads here whether that is so, and which names are concerned.
+
+-- Each change of a tenant, for a day. Names: those before and after it.
+create table tenancy.changes (
+  change uuid primary key default gen_random_uuid(),
+  tenant_id text collate "C" not null,
+  slugs text[] not null,
+  domains text[] not null,
+  changed_at timestamptz not null default clock_timestamp()
+);
+
+create index changes_tenant_id on tenancy.changes (tenant_id);
+create index changes_changed_at on tenancy.changes (changed_at);
+
+-- Of domains, those that are proved: a claim changes no answer.
+create function tenancy.note_change() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  before jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) end;
+  after jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) end;
+  tenant text := coalesce(after, before) ->> case tg_table_name when 'tenants' then 'id' else 'tenant_id' end;
+begin
+  if tg_table_name = 'domains' and before ->> 'verified_at' is null and after ->> 'verified_at' is null then
+    return null;
+  end if;
+  insert into tenancy.changes (tenant_id, slugs, domains)
+  values (tenant,
+    array(select distinct slug from unnest(array[before ->> 'slug', after ->> 'slug']) slug where slug is not null),
+    array(select distinct domain from unnest(array[before ->> 'domain', after ->> 'domain']) domain where domain is not null));
+  -- A few old ones with each new one, and none that another transaction is removing: the log stays short without a lock.
+  delete from tenancy.changes where change in (
+    select change from tenancy.changes where changed_at < now() - interval '1 day' order by changed_at limit 10 for update skip locked);
+  perform pg_notify('tenancy', tenant);
+  return null;
+end
+$$;
+
+drop trigger announce on tenancy.tenants;
+drop trigger announce on tenancy.domains;
+drop function tenancy.announce();
+
+create trigger note_change after insert or update or delete on tenancy.tenants
+for each row execute function tenancy.note_change();
+create trigger note_change after insert or update of tenant_id, domain, verified_at or delete on tenancy.domains
+for each row execute function tenancy.note_change();
+
+-- Of these tenants, or of all where \`wanted\` is null, those that have changed within an hour: their names of today, and each
+-- change with its own. JSON text: [{ id, slugs, domains, changes: [{ change, slugs, domains }] }], of 1,001 tenants at most.
+create function tenancy.changes_of(wanted text[]) returns text
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(json_agg(json_build_object(
+    'id', id,
+    'slugs', array(select slug from tenancy.tenants where tenants.id = changed.id),
+    'domains', array(select domain from tenancy.domains where tenant_id = changed.id and verified_at is not null order by domain),
+    'changes', changes
+  ) order by last), '[]')::text
+  from (
+    select tenant_id as id, max(changed_at) as last, json_agg(json_build_object('change', change, 'slugs', slugs, 'domains', domains) order by changed_at) as changes
+    from tenancy.changes
+    where changed_at > now() - interval '1 hour' and (wanted is null or tenant_id = any(wanted))
+    group by tenant_id
+    order by last desc
+    limit 1001
+  ) changed
+$$;
+
+revoke all on function tenancy.note_change(), tenancy.changes_of(text[]) from public;
+grant execute on function tenancy.changes_of(text[]) to :"registry";
+`
+  },
+  {
     version: 16,
     name: 'installation',
     sql: `-- Which installation this database is: a name that every key and channel of Redis carries. A copy of the database is another

@@ -5,8 +5,8 @@ import { grantRole, readSession, rolesOf } from './roles.ts'
 import { quoteName, sqlState, type SqlClient } from './sql-client.ts'
 
 /**
- * Makes a tenant's own role where there is none: a member of one group, from which it has its privileges, and one that the
- * application's login may become. Two grants, whatever the number of tables.
+ * Makes a tenant's own role where there is none: a member of one group, from which it has its privileges, and one that a
+ * login of the application may become. Two grants, whatever the number of tables.
  *
  * ```sql
  * create role "tenant_7f3c_1f3a0c22" nologin inherit;
@@ -15,7 +15,7 @@ import { quoteName, sqlState, type SqlClient } from './sql-client.ts'
  * ```
  *
  * @param group `'app'` for rows of tenant tables through their policies, `'shared'` for shared tables alone.
- * @param login the application's login; undefined where that is a superuser's, who may become everybody.
+ * @param login that of `tenantRolesUrl`, or the one of `url`; undefined where that is a superuser's, which may become every role.
  * @returns its name
  * @throws FST_TENANCY_SETUP_INVALID when the login of the client may not create roles
  */

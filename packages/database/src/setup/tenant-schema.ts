@@ -7,7 +7,7 @@ import { ensureTenantRole } from './tenant-role.ts'
 export interface TenantSchemaInput {
   readonly id: string
   readonly schema: string
-  /** The application's login, where it is no superuser's. */
+  /** The login that is to become the tenant's role, where it is no superuser's. */
   readonly login: string | undefined
   /** Makes the tables: called as the owner, with the schema as `search_path`, in the transaction that makes the schema. */
   readonly build: (client: SqlClient) => Promise<void>

@@ -1,7 +1,9 @@
 import { callbackify } from 'node:util'
 
-import pg from 'pg'
+import type pg from 'pg'
 
+import { Chain } from '../connection/chain.ts'
+import { GuardedClient } from '../connection/guarded-client.ts'
 import { openPool, type PoolSettings } from '../connection/open-pool.ts'
 import { isServerError, wireClient } from '../connection/pg-internals.ts'
 import { DatabaseBusyError } from '../errors.ts'
@@ -23,9 +25,9 @@ export interface BudgetSettings {
  */
 export class ConnectionBudget {
   readonly #settings: BudgetSettings
-  // The pool that was used longest ago comes first.
-  readonly #pools = new Set<pg.Pool>()
-  readonly #waiting: (() => void)[] = []
+  // Pools that may have an idle connection; the one that got it back longest ago comes first.
+  readonly #idle = new Set<pg.Pool>()
+  readonly #waiting = new Chain<() => void>()
   #open = 0
 
   constructor (settings: BudgetSettings) {
@@ -42,7 +44,7 @@ export class ConnectionBudget {
     const take = (): Promise<() => void> => this.#take()
     // The server takes fewer than the budget: whoever comes back finds the place of one that was idle.
     const evict = (): void => { this.#evict() }
-    return class extends pg.Client {
+    return class extends GuardedClient {
       constructor (config: pg.ClientConfig = {}) {
         super({ ...config, connectionTimeoutMillis: connectTimeout })
       }
@@ -77,19 +79,18 @@ export class ConnectionBudget {
     // The wait for the budget comes before the opening, and has a bound of its own.
     const acquireTimeout = this.#settings.maxWait + settings.acquireTimeout + 1_000
     const pool = openPool(url, { ...settings, acquireTimeout, Client: this.#client(settings.acquireTimeout) })
-    this.#pools.add(pool)
-    pool.on('acquire', () => {
-      this.#pools.delete(pool)
-      this.#pools.add(pool)
+    pool.on('release', () => {
+      this.#idle.delete(pool)
+      this.#idle.add(pool)
+      // The connection is idle only after this event. It is worth more to a caller that waits.
+      if (this.#waiting.size > 0) setImmediate(() => { this.#evict() })
     })
-    // A connection that comes free while others wait for one is worth more to them; it is idle only after this event.
-    pool.on('release', () => { if (this.#waiting.length > 0) setImmediate(() => { this.#evict() }) })
     return pool
   }
 
   /** Forgets a pool that has ended. */
   forget (pool: pg.Pool): void {
-    this.#pools.delete(pool)
+    this.#idle.delete(pool)
   }
 
   async #take (): Promise<() => void> {
@@ -111,21 +112,21 @@ export class ConnectionBudget {
     this.#evict()
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        this.#waiting.splice(this.#waiting.indexOf(next), 1)
+        this.#waiting.remove(place)
         reject(new DatabaseBusyError())
       }, maxWait)
-      const next = (): void => {
+      const place = this.#waiting.push(() => {
         clearTimeout(timer)
         resolve()
-      }
-      this.#waiting.push(next)
+      })
     })
   }
 
   // Borrowed and given up: a pool has no other way to close one connection. Where somebody was faster, it is theirs, and who waits goes on waiting.
   #evict (): void {
     if (this.#settings.whenFull !== 'evict') return
-    for (const pool of this.#pools) {
+    for (const pool of this.#idle) {
+      if (pool.idleCount === 0) this.#idle.delete(pool)
       if (pool.idleCount === 0 || pool.waitingCount > 0) continue
       pool.connect().then(client => client.release(true), () => {})
       return

@@ -26,10 +26,10 @@ export class Homes {
     const budget = new ConnectionBudget({ connections, whenFull, maxWait })
     this.#options = options
     this.budget = budget
-    this.default = new Shard(database, options, budget)
+    this.default = new Shard(database, options, budget, true)
     this.#shards = new Map([
       ['default', this.default],
-      ...Object.entries(database.shards).map(([name, shard]) => [name, new Shard(shard, options, budget)] as const)
+      ...Object.entries(database.shards).map(([name, shard]) => [name, new Shard(shard, options, budget, false)] as const)
     ])
     this.#databases = database.tenants && new TenantDatabases(options, database.tenants, budget)
   }
@@ -68,17 +68,22 @@ export class Homes {
   }
 
   get connections (): number {
-    const shards = [...this.#shards.values()].reduce((sum, { pool }) => sum + pool.pool.totalCount, 0)
+    const shards = [...this.#shards.values()].reduce((sum, { connections }) => sum + connections, 0)
     return shards + (this.#databases?.connections ?? 0)
   }
 
   get waiting (): number {
-    const shards = [...this.#shards.values()].reduce((sum, { pool }) => sum + pool.waiting, 0)
+    const shards = [...this.#shards.values()].reduce((sum, { waiting }) => sum + waiting, 0)
     return shards + (this.#databases?.waiting ?? 0)
   }
 
+  forgetNames (): void {
+    for (const shard of this.#shards.values()) shard.forgetNames()
+    this.#databases?.forgetNames()
+  }
+
   async close (): Promise<void> {
-    await Promise.all([...Array.from(this.#shards.values(), shard => shard.pool.close()), this.#databases?.close()])
+    await Promise.all([...Array.from(this.#shards.values(), shard => shard.close()), this.#databases?.close()])
   }
 
   #timeoutOf ({ plan }: Tenant): number {
@@ -97,7 +102,8 @@ export class Homes {
         tenant: tenant.id,
         context,
         guard: tripwire ? pool.guard(tenant.id) : undefined,
-        deadline: statementTimeout + grace
+        deadline: statementTimeout + grace,
+        statementTimeout
       })),
       compiler: undefined
     }

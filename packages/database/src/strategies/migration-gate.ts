@@ -40,7 +40,7 @@ export class MigrationGate {
   }
 
   async #ask (tenant: string, connections: ConnectionPool): Promise<void> {
-    const { rows: [row] } = await connections.pool.query<{ there: boolean }>('select tenancy.has_migration($1, $2) as there', [tenant, this.#wanted]).catch((error: unknown) => {
+    const { rows: [row] } = await connections.lookUps.query<{ there: boolean }>('select tenancy.has_migration($1, $2) as there', [tenant, this.#wanted]).catch((error: unknown) => {
       // No ledger, or none that this login may ask.
       if (!['42883', '3F000', '42501'].includes(sqlState(error) ?? '')) throw connections.explain(error)
       throw new TenantNotReadyError(undefined, { cause: error })

@@ -9,6 +9,8 @@ import type { WhenFull } from './budget.ts'
 export interface ShardOptions {
   /** The application's login there. */
   readonly url: string | pg.Pool
+  /** The login that may become the roles of tenants there. @default the one of `url` */
+  readonly tenantRolesUrl?: string | undefined
   /** The login of work across tenants there. */
   readonly systemUrl?: string | undefined
   /** The login of migrations and of the manager there. */
@@ -57,7 +59,7 @@ export interface ResolvedTenantsOptions {
   readonly connectTimeout: number
 }
 
-const shard = v.strictObject({ url: source, systemUrl: v.optional(serverUrl), ownerUrl: v.optional(serverUrl) }, 'must be a URL or an object with a url')
+const shard = v.strictObject({ url: source, tenantRolesUrl: v.optional(serverUrl), systemUrl: v.optional(serverUrl), ownerUrl: v.optional(serverUrl) }, 'must be a URL or an object with a url')
 
 /** `shards`: a bare URL stands for an object with just that. */
 export const shardsSchema: v.GenericSchema<unknown, Readonly<Record<string, ShardOptions>>> = v.record(

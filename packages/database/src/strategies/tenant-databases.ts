@@ -54,6 +54,10 @@ export class TenantDatabases {
     }
   }
 
+  forgetNames (): void {
+    for (const pool of this.#live.keys()) pool.forgetNames()
+  }
+
   async close (): Promise<void> {
     const opening = [...this.#pools.values()]
     this.#pools.clear()

@@ -20,13 +20,13 @@ export class TenantPool {
   readonly #breaker = new ConnectBreaker()
   #retirement: Promise<void> | undefined
 
-  constructor (pool: pg.Pool, isOwned: boolean, { database: { types, fairness, tripwire, requireMigration }, tables }: ResolvedDatabaseOptions) {
+  constructor (pool: pg.Pool, isOwned: boolean, { database: { types, reset, fairness, tripwire, requireMigration }, tables }: ResolvedDatabaseOptions) {
     this.#gate = requireMigration === undefined ? undefined : new MigrationGate(requireMigration)
     this.#hasTripwire = tripwire && Object.keys(tables.tenant).length > 0
     this.pool = pool
     // All of it is one tenant's: nothing is kept for others.
-    this.#connections = new ConnectionPool(pool, isOwned, { names: true, types }, { ...fairness, share: 1, spare: 0 })
-    this.#tripwire = new Tripwire(pool, (client, only) => readTenantColumns(client, tables, only))
+    this.#connections = new ConnectionPool(pool, isOwned, { types, reset }, { ...fairness, share: 1, spare: 0 })
+    this.#tripwire = new Tripwire(this.#connections.catalog, (client, only) => readTenantColumns(client, tables, only))
   }
 
   get isRetired (): boolean {
@@ -70,6 +70,10 @@ export class TenantPool {
       this.#known = undefined
       throw this.#connections.explain(error)
     }
+  }
+
+  forgetNames (): void {
+    this.#connections.forgetNames()
   }
 
   /** Stops what a wrong URL would show: rows that say they are another tenant's. */

@@ -48,5 +48,6 @@ export function systemContext (settings: SystemContextSettings): MakeContext {
       settings.isReadOnly ? 'on' : null
     ]
   }
-  return () => context
+  const streamed = { ...context, values: context.values.with(2, '0') }
+  return (_client, _isBegun, isStream) => isStream ? streamed : context
 }

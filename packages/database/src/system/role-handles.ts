@@ -13,7 +13,6 @@ import type { ResolvedDatabaseOptions } from '../options.ts'
 import { SetupInvalidError } from '../setup/errors.ts'
 import { rolesOf } from '../setup/roles.ts'
 import { grace } from '../shard.ts'
-import { readStatement } from '../statement.ts'
 import { systemContext } from './context.ts'
 import type { SystemScope } from './scope.ts'
 
@@ -53,7 +52,10 @@ export class RoleHandles {
   async #acquire (turn: string, isReadOnly: boolean): Promise<Lease> {
     const { database, tables } = this.#settings.options
     const context = systemContext({ ...database, role: await this.#roleName(), schema: tables.schema, isReadOnly })
-    return this.pool.acquire({ tenant: turn, context, guard: undefined, deadline: database.statementTimeout + grace })
+    return this.pool.acquire({
+      tenant: turn, context, guard: undefined, isReadOnly,
+      deadline: database.statementTimeout + grace, statementTimeout: database.statementTimeout
+    })
   }
 
   #roleName (): Promise<string> {
@@ -72,11 +74,11 @@ export class RoleHandles {
       const { rows: [row] } = await client.query<{ database: string, pid: number, roles: string[] }>(text).catch(explain)
       const name = rolesOf(row?.database ?? '')[role]
       if (!row?.roles.includes(name)) {
-        const remedy = source.endsWith('systemUrl') ? '' : 'give options.database.systemUrl, and '
+        const remedy = role === 'system' || source.endsWith('globalUrl') ? '' : 'give options.database.globalUrl, and '
         throw new SetupInvalidError(`the login of ${source} may not become the role of ${role === 'system' ? 'work across tenants' : 'the global tables'}: ${remedy}run \`tenancy init\` with it`)
       }
-      // Behind a pooler each transaction may have another backend, to which a statement's name means nothing.
-      if (row.pid !== Session.of(client).client.processID && !isEmbeddedPool(this.pool.pool)) this.pool.forgoNames()
+      if (row.pid !== Session.of(client).client.processID && !isEmbeddedPool(this.pool.pool)) this.pool.becomePooled()
+      await this.pool.readResetRules(client)
       return name
     } finally {
       client.release()
@@ -95,12 +97,14 @@ function explain (error: unknown): never {
   throw isServerError(error) || error instanceof DatabaseBusyError ? error : new DatabaseUnavailableError(undefined, { cause: error })
 }
 
+const sessionWords = /set_config|pg_settings|pg_(?:try_)?advisory_|pg_(?:terminate|cancel)_backend|(?:query|cursor|table|schema|database)_to_xml|ts_stat|ts_rewrite|crosstab|dblink|U&["']/i
+
 /*
- * The login of these handles may become more than one role, and so may what is injected into a statement: no text passes
- * that could set one, by a function's name, by a view, or through a function that runs a text.
+ * The login of these handles may become more than one role, and so may SQL that is injected into a statement. This refuses
+ * the texts that name a way to do it. A function of the application can hide one, so the login's own rights must hold.
  */
 function statementOf ({ sql, parameters }: CompiledQuery): Query {
-  if (readStatement(sql).mayChangeSession) {
+  if (sessionWords.test(sql)) {
     throw new QueryRefusedError('A handle across tenants runs no statement that names a function or view by which a session is changed: set_config, pg_settings, advisory locks, query_to_xml, dblink and the like')
   }
   return { text: sql, values: parameters }

@@ -23,14 +23,15 @@ export class System {
 
   /** @param shared the application's connections, on which the global tables are worked on where there is no login for them. */
   constructor (options: ResolvedDatabaseOptions, shared: ConnectionPool, budget: ConnectionBudget) {
-    const { systemUrl, shards, pool: { max } } = options.database
+    const { globalUrl, systemUrl, shards, pool: { max } } = options.database
     this.#options = options
     this.#budget = budget
     this.#shards = new Map(Object.entries({ ...shards, default: { systemUrl } }).flatMap(([name, { systemUrl: url }]) =>
       url === undefined ? [] : [[name, new RoleHandles(this.#open(url, systemConnections), { role: 'system', source: systemUrlOf(name), options })]]))
     // A pool of its own: log-ins, which need the global tables, are not to wait for a report across tenants.
-    const forGlobal = systemUrl === undefined ? shared : this.#open(systemUrl, max)
-    const source = systemUrl === undefined ? 'options.database.url' : systemUrlOf('default')
+    const login = globalUrl ?? systemUrl
+    const forGlobal = login === undefined ? shared : this.#open(login, max)
+    const source = globalUrl !== undefined ? 'options.database.globalUrl' : systemUrl === undefined ? 'options.database.url' : systemUrlOf('default')
     this.global = new RoleHandles(forGlobal, { role: 'global', source, options }).open<GlobalDatabase>(this.#globalScope, false)
   }
 
@@ -53,6 +54,10 @@ export class System {
     return this.#pools.reduce((sum, { waiting }) => sum + waiting, 0)
   }
 
+  forgetNames (): void {
+    for (const pool of this.#pools) pool.forgetNames()
+  }
+
   /** Ends what is under way, and the pools. */
   async close (): Promise<void> {
     for (const scope of this.#scopes) scope.end()
@@ -60,8 +65,8 @@ export class System {
   }
 
   #open (url: string, max: number): ConnectionPool {
-    const { types, fairness } = this.#options.database
-    const pool = new ConnectionPool(this.#budget.openPool(url, { ...defaultPoolSettings, max }), true, { names: true, types }, fairness)
+    const { types, reset, fairness } = this.#options.database
+    const pool = new ConnectionPool(this.#budget.openPool(url, { ...defaultPoolSettings, max }), true, { types, reset }, fairness)
     this.#pools.push(pool)
     return pool
   }

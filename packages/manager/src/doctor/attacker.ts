@@ -26,6 +26,7 @@ export function plain (name: string): string {
 /** A connection of the application's login in wrong hands. Whatever it does is rolled back. */
 export class Attacker {
   readonly login: string
+  readonly database: string
   readonly roles: Roles
   readonly isSigned: boolean
   readonly #client: SqlClient
@@ -34,6 +35,7 @@ export class Attacker {
   constructor ({ client, database, login, secret }: AttackerSettings) {
     const key = secret === undefined ? undefined : signingKey(secret)
     this.login = login
+    this.database = database
     this.roles = rolesOf(database)
     this.isSigned = key !== undefined
     this.#client = client

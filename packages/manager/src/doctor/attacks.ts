@@ -8,7 +8,7 @@ export const probeChecks: Readonly<Record<string, Check>> = {
   P01: { level: 'error', meaning: 'the application\'s login reads it before any tenant is set' },
   P02: { level: 'error', meaning: 'the role of tenants\' statements reads it without a tenant' },
   P03: { level: 'error', meaning: 'a tenant that does not exist reads rows of it' },
-  P04: { level: 'error', meaning: 'one statement took the role, which is no tenant\'s' },
+  P04: { level: 'error', meaning: 'one statement took the role, which is not for its login' },
   P05: { level: 'error', meaning: 'one statement took the login\'s own role and read it' },
   P06: { level: 'error', meaning: 'with row_security off, rows came instead of an error' },
   P07: { level: 'error', meaning: 'the application\'s login changed the table itself, or emptied it' },

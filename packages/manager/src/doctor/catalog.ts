@@ -1,20 +1,21 @@
 import { tenantRole } from '@fastify-tenancy/core'
 import { schemaOf, type ResolvedTables, type SqlClient } from '@fastify-tenancy/database'
-import { checkInput, checkSetup, checkVersion, inCatalog, loginChecks, privilegeChecks, runChecks, serverChecks, setupChecks, tableChecks, toFinding, type Family, type Finding } from '@fastify-tenancy/database/doctor'
+import { checkInput, checkSetup, checkVersion, inCatalog, loginChecks, privilegeChecks, rowChecks, runChecks, serverChecks, setupChecks, tableChecks, toFinding, type DoctorLogins, type Family, type Finding } from '@fastify-tenancy/database/doctor'
 
 import type { ManagerContext } from '../context.ts'
 import { codeChecks } from './code.ts'
 import { keyChecks } from './keys.ts'
 import { moveChecks } from './moves.ts'
+import { reachChecks } from './reach.ts'
 import { schemaChecks } from './schemas.ts'
 import { databaseChecks } from './server.ts'
 import { tenantChecks } from './tenants.ts'
 
 /** Checks of the catalog alone, on every database. */
-const always = [loginChecks, tableChecks, keyChecks, codeChecks, privilegeChecks, databaseChecks]
+const always = [loginChecks, tableChecks, keyChecks, codeChecks, privilegeChecks, rowChecks, databaseChecks]
 
 /** All checks but those of the probe, by id. */
-export const catalogChecks: Family['checks'] = Object.assign({}, ...[...always, schemaChecks, moveChecks, tenantChecks].map(({ checks }) => checks), serverChecks, setupChecks)
+export const catalogChecks: Family['checks'] = Object.assign({}, ...[...always, schemaChecks, moveChecks, tenantChecks].map(({ checks }) => checks), serverChecks, setupChecks, reachChecks)
 
 /** A tenant as the checks need it. */
 export interface PlacedTenant {
@@ -32,6 +33,7 @@ export interface CatalogInput {
   readonly shard: string
   readonly database: string
   readonly login: string
+  readonly logins: DoctorLogins
   readonly tables: ResolvedTables
   /** All tenants; undefined where the registry is not there yet. */
   readonly tenants: readonly PlacedTenant[] | undefined
@@ -40,10 +42,11 @@ export interface CatalogInput {
 }
 
 /** Every check that reads the catalog of one shard, on one snapshot. */
-export async function checkCatalog (client: SqlClient, { options }: ManagerContext, { shard, database, login, tables, tenants, migrations }: CatalogInput): Promise<Finding[]> {
-  const { isolation, rls } = options
+export async function checkCatalog (client: SqlClient, { options }: ManagerContext, { shard, database, login, logins, tables, tenants, migrations }: CatalogInput): Promise<Finding[]> {
+  const { isolation, rls, application } = options
+  const has = (strategy: string): boolean => isolation === strategy || tenants?.some(tenant => tenant.isolation === strategy) === true
   const input = {
-    ...checkInput({ database, tables, login, signed: rls.secrets.length > 0, context: rls.context, rewritten: isolation === 'row' && tenants?.some(tenant => tenant.isolation === 'rls') !== true }),
+    ...checkInput({ database, tables, login, logins, functions: has('row') ? application.row.functions : [], hasRls: has('rls'), signed: rls.secrets.length > 0, context: rls.context, rewritten: isolation === 'row' && tenants?.some(tenant => tenant.isolation === 'rls') !== true }),
     migrations,
     moving: (tenants ?? []).filter(({ isMoving }) => isMoving).map(({ id }) => id),
     tenants: (tenants ?? []).filter(tenant => tenant.shard === shard).map(tenant => placed(tenant, database, rls.context))

@@ -15,7 +15,8 @@ export const codeChecks: Family = {
     D208: { level: 'warning', meaning: 'the policy calls a function for each row instead of once, as in a sub-select' },
     D209: { level: 'error', meaning: 'a leakproof function sees rows before the policy has sorted out other tenants\'' },
     D210: { level: 'error', meaning: 'no policy can bind a foreign table: it shows the same rows to all tenants' },
-    D211: { level: 'error', meaning: 'a rule runs in the statements of tenants with the rights of the table\'s owner, whom their policy does not bind' }
+    D211: { level: 'error', meaning: 'a rule runs in the statements of tenants with the rights of the table\'s owner, whom their policy does not bind' },
+    D212: { level: 'warning', meaning: 'a function that runs as its owner finds a temporary table of its caller\'s before the table that it means' }
   },
   text: `${prelude}
 -- What each view reads, through any number of other views.
@@ -51,6 +52,33 @@ unbound as materialized (
   select r.oid from pg_roles r, input where r.rolsuper or r.rolbypassrls
     or exists (select from pg_roles b where b.rolname in (o->>'owner', o->>'system') and pg_has_role(r.oid, b.oid, 'USAGE'))
 ),
+-- What each function and view of the users' calls by name, as its text shows; a name that only looks like a call counts.
+bodies as materialized (
+  select p.oid, lower(p.proname) as name, 'f' as kind, lower(pg_get_functiondef(p.oid)) as body
+  from pg_proc p where p.prokind in ('f', 'p', 'w') and ${ofUsers}
+  union all
+  select r.oid, lower(r.relname), 'v', lower(pg_get_viewdef(r.oid)) from relations r where r.relkind in ('v', 'm')
+),
+called_names as materialized (
+  select distinct b.oid, 'f' as kind, found[1] as name from bodies b, regexp_matches(b.body, '([[:alpha:]_][[:alnum:]_$]*)"?\\s*\\(', 'g') found
+  union
+  select distinct b.oid, 'v', found[1] from bodies b, regexp_matches(b.body, '\\m(?:from|join)\\s+(?:only\\s+)?(?:"?[[:alnum:]_$]+"?\\s*\\.\\s*)?"?([[:alpha:]_][[:alnum:]_$]*)', 'g') found
+),
+-- Those that read a setting, by themselves or through others, at any depth.
+readers (oid) as (
+  select oid from bodies
+  where body ~ '\\m(current_setting|current_user|current_role|current_schema|current_schemas|session_user|verified_tenant|role_tenant)\\M'
+    or body ~ '\\mshow\\s+tenancy\\M'
+  union
+  select n.oid from readers join bodies b on b.oid = readers.oid join called_names n on n.kind = b.kind and n.name = b.name
+),
+-- The names in a function's search_path, as they are to be written.
+paths as materialized (
+  select f.oid, f.name, array(
+    select trim(entry) from unnest(string_to_array(substr(setting, length('search_path=') + 1), ',')) with ordinality entries (entry, place)
+    where trim(entry) not in ('', '""') order by place) as path
+  from functions f cross join lateral unnest(f.proconfig) setting where f.prosecdef and setting ~ '^search_path='
+),
 fired as (
   select f.oid, f.name, t.oid as trigger, r.oid as relation from functions f
   join pg_trigger t on t.tgfoid = f.oid and not t.tgisinternal join relations r on r.oid = t.tgrelid
@@ -73,7 +101,15 @@ from functions f
 where prosecdef and (grantees is not null or oid in (select oid from fired)) and not exists (select from unnest(proconfig) setting where setting ~ '^search_path=')
 union all
 select 'D207', ${named('pg_proc', 'f.oid')}, format('alter function %s stable', name)
-from functions f where provolatile = 'i' and prokind = 'f' and pg_get_functiondef(oid) ~* '\\m(current_setting|current_user|current_role|session_user|verified_tenant|role_tenant)\\M'
+from functions f where provolatile = 'i' and prokind = 'f' and oid in (select oid from readers)
+union all
+select 'D212', ${named('pg_proc', 'paths.oid')},
+  format('alter routine %s set search_path = %s, pg_temp', paths.name, coalesce(nullif(array_to_string(array(
+    select entry from unnest(path) with ordinality entries (entry, place) where entry not in ('pg_temp', '"pg_temp"') order by place), ', '), ''), 'pg_catalog'))
+from paths join functions f on f.oid = paths.oid
+where (f.grantees is not null or f.oid in (select oid from fired)) and path[cardinality(path)] is distinct from 'pg_temp'
+  -- These find the server's own tables without a schema, and name each other's.
+  and path <> '{}' and path <> '{pg_catalog}'
 union all
 select 'D208', ${named('pg_policy', 'p.oid')}, format('-- write (select %s(…)) in the policy', called.proname)
 from pg_policy p join relations r on r.oid = p.polrelid

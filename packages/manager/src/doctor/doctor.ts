@@ -1,13 +1,16 @@
 import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core'
-import { hasOwnLogins, listTables, reportLevel, type LevelReport } from '@fastify-tenancy/database'
+import { levelFacts, listTables, reportLevel, type LevelFacts, type LevelReport } from '@fastify-tenancy/database'
+import { toFinding } from '@fastify-tenancy/database/doctor'
 import * as v from 'valibot'
 
+import { isConnectError } from '../connect-error.ts'
 import type { ManagerContext } from '../context.ts'
 import { readMigrations } from '../migrations/read-migrations.ts'
 import { withClient } from '../shard-pools.ts'
 import { compare, readBaseline, writeBaseline } from './baseline.ts'
 import { checkCatalog, readTenants, type PlacedTenant } from './catalog.ts'
 import { probe } from './probe.ts'
+import { reachChecks, unreachable } from './reach.ts'
 import { sorted, type DoctorReport, type ShardFinding } from './report.ts'
 
 /** What {@link Manager.doctor} may be told. */
@@ -26,7 +29,7 @@ const schema = v.strictObject({
   writeBaseline: v.optional(nonEmptyString)
 }, 'must be an object')
 
-/** Examines every shard; writes nothing into them. */
+/** Examines every shard; writes nothing into them. A shard that cannot be reached is a finding, and the others are examined. */
 export async function doctor (context: ManagerContext, given: DoctorInput): Promise<DoctorReport> {
   const input = checkOptions(schema, given, 'doctor')
   const accepted = input.baseline === undefined ? [] : await readBaseline(input.baseline)
@@ -36,13 +39,27 @@ export async function doctor (context: ManagerContext, given: DoctorInput): Prom
   const findings: ShardFinding[] = []
   const levels: LevelReport[] = []
   for (const shard of context.shards.names) {
-    const report = await examine(context, { shard, tenants, migrations: known, isProbing: input.probe })
-    findings.push(...report.findings)
-    levels.push(report.level)
+    try {
+      const report = await examine(context, { shard, tenants, migrations: known, isProbing: input.probe })
+      findings.push(...report.findings)
+      levels.push(report.level)
+    } catch (error) {
+      if (!isConnectError(error)) throw error
+      findings.push({ ...toFinding(unreachable(shard, error), reachChecks), shard })
+      levels.push({ level: 0, reasons: [`shard '${shard}' cannot be reached, so that its level is unknown`] })
+    }
   }
   if (input.writeBaseline !== undefined) await writeBaseline(input.writeBaseline, sorted(findings))
   const level = levels.toSorted((a, b) => a.level - b.level)[0]
   return { level: level?.level ?? 0, reasons: level?.reasons ?? [], ...compare(sorted(findings), accepted) }
+}
+
+// The strategies that tenants really have: the options name that of tenants without one.
+function isolated ({ hasTenantLogins = false }: LevelFacts, tenants: readonly PlacedTenant[] = []): Partial<LevelFacts> {
+  return {
+    hasTenantLogins: hasTenantLogins && tenants.every(({ isolation }) => isolation === 'database'),
+    ...(tenants.some(({ isolation }) => isolation === 'schema') && { hasTenantRoles: true })
+  }
 }
 
 interface ShardInput {
@@ -53,21 +70,16 @@ interface ShardInput {
 }
 
 async function examine (context: ManagerContext, { shard, tenants, migrations, isProbing }: ShardInput): Promise<{ findings: ShardFinding[], level: LevelReport }> {
-  const { options: { database, isolation, rls, tables: listed }, shards } = context
-  const logins = shards.logins(shard)
+  const { options: { application, tables: listed }, shards } = context
   return withClient(shards.get(shard), async client => {
     const { rows: [session] } = await client.query<{ user: string, database: string }>('select session_user::text as user, pg_catalog.current_database()::text as database')
     if (session === undefined) throw new TypeError('the session has no user')
     const login = shards.user(shard) ?? session.user
     const tables = await listTables(client, listed)
-    const findings = await checkCatalog(client, context, { shard, database: session.database, login, tables, tenants, migrations })
-    const level = await reportLevel(client, {
-      hasRegistryLogin: database.registryUrl !== undefined,
-      hasSystemLogin: logins.systemUrl !== undefined,
-      hasOwnerLogin: logins.ownerUrl !== undefined,
-      isSigned: rls.secrets.length > 0,
-      hasTenantLogins: isolation === 'database' && hasOwnLogins(database.tenants)
-    }, login)
+    const urls = { ...shards.logins(shard), registryUrl: application.database.registryUrl }
+    const facts = levelFacts(application, urls, login, shard === 'default' ? tables.global : [])
+    const findings = await checkCatalog(client, context, { shard, database: session.database, login, logins: facts.logins, tables, tenants, migrations })
+    const level = await reportLevel(client, { ...facts, ...isolated(facts, tenants) }, login)
     if (isProbing) findings.push(...await probe(context, { client, shard, tables, tenants: tenants ?? [] }))
     return { findings: findings.map(finding => ({ ...finding, shard })), level }
   })

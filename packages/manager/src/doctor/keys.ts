@@ -57,20 +57,35 @@ union all
 select case when indexrelid in (select indexrelid from made) then 'D123' else 'D122' end,
   case when constraint_oid is null then ${named('pg_class', 'indexrelid')} else ${named('pg_constraint', 'constraint_oid')} end,
   case when t.attnum is null then '-- put a column of the key to the parent table into it, with the same columns in the parent''s key'
-  when conname is null then format('drop index %s; %s', indexrelid::regclass, regexp_replace(pg_get_indexdef(indexrelid), '^(.*? USING \\w+ \\()', '\\1' || quote_ident(t.attname) || ', '))
-  else format('alter table %1$s drop constraint %2$I%4$s; alter table %1$s add constraint %2$I %3$s', indrelid::regclass, conname,
+  -- A foreign key of a table that has no tenant column cannot hold it: without the key it would be lost.
+  when users.foreign_ones is not null then format('-- %s, which has no tenant column, refers to this key: give that table the tenant column, or drop that foreign key', users.foreign_ones)
+  when conname is null then format('create unique index %1$I on %2$s; drop index %3$s; alter index %4$s rename to %5$I',
+    left(x.relname, 55) || '_tenancy', regexp_replace(pg_get_indexdef(indexrelid), '^.*? ON (.*? USING \\w+ \\()', '\\1' || quote_ident(t.attname) || ', '),
+    indexrelid::regclass, quote_ident(n.nspname) || '.' || quote_ident(left(x.relname, 55) || '_tenancy'), x.relname)
+  -- One statement, which fails as a whole: while a foreign key refers to the key, and where its values do not fit.
+  else format('alter table %1$s drop constraint %2$I, add constraint %2$I %3$s%4$s', indrelid::regclass, conname,
     regexp_replace(pg_get_constraintdef(constraint_oid), '^(PRIMARY KEY|UNIQUE( NULLS NOT DISTINCT)?|EXCLUDE USING \\w+) \\(', '\\1 (' || quote_ident(t.attname) || case when pg_get_constraintdef(constraint_oid) ~ '^EXCLUDE' then ' WITH =' else '' end || ', '),
-    -- Keys that refer to it are in the way: the next finding gives them the column too.
-    case when exists (select from pg_constraint f where f.contype = 'f' and f.confrelid = indrelid and f.conindid = indexrelid) then ' cascade' else '' end) end
+    coalesce('; -- after the fixes of the foreign keys that refer to it: ' || users.own, '')) end
 from uniques u join tenant_tables t on t.oid = u.indrelid
+join pg_class x on x.oid = u.indexrelid join pg_namespace n on n.oid = x.relnamespace
+cross join lateral (
+  select string_agg(format('foreign key %I of %s', f.conname, f.conrelid::regclass), ', ' order by f.conname) filter (where child.attnum is null) as foreign_ones,
+    string_agg(f.conname, ', ' order by f.conname) filter (where child.attnum is not null) as own
+  from pg_constraint f left join tenant_tables child on child.oid = f.conrelid
+  where f.contype = 'f' and f.conparentid = 0 and f.confrelid = u.indrelid and f.conindid = u.indexrelid
+) users
 union all
 select case when confdeltype in ('c', 'n', 'd') or confupdtype in ('c', 'n', 'd') then 'D125' else 'D124' end, ${named('pg_constraint', 'f.oid')},
-  concat_ws('; ',
+  -- ON UPDATE takes no list of columns.
+  case when confupdtype in ('n', 'd') then '-- ON UPDATE SET NULL or SET DEFAULT would act on the tenant column too: drop the action, then run tenancy doctor again'
+  else concat_ws('; ',
     case when not exists (select from pg_index i, (select f.confkey || parent.attnum as wanted from tenant_tables parent where parent.oid = f.confrelid) w
       where i.indrelid = f.confrelid and i.indisunique and i.indpred is null and i.indkey::int2[] <@ w.wanted and w.wanted <@ i.indkey::int2[])
     then format('alter table %s add unique (%I, %s)', confrelid::regclass, theirs, (select string_agg(quote_ident(a.attname), ', ' order by place) from unnest(confkey) with ordinality u (num, place) join pg_attribute a on a.attrelid = confrelid and a.attnum = num)) end,
-    format('alter table %1$s drop constraint %2$I; alter table %1$s add constraint %2$I %3$s', conrelid::regclass, conname,
-      regexp_replace(regexp_replace(pg_get_constraintdef(f.oid), '^FOREIGN KEY \\(', 'FOREIGN KEY (' || quote_ident(mine) || ', '), '(REFERENCES [^(]*)\\(', '\\1(' || quote_ident(theirs) || ', ')))
+    format('alter table %1$s drop constraint %2$I, add constraint %2$I %3$s', conrelid::regclass, conname,
+      -- SET NULL and SET DEFAULT would act on the tenant column too, unless they name their columns.
+      regexp_replace(regexp_replace(regexp_replace(pg_get_constraintdef(f.oid), '^FOREIGN KEY \\(', 'FOREIGN KEY (' || quote_ident(mine) || ', '), '(REFERENCES [^(]*)\\(', '\\1(' || quote_ident(theirs) || ', '),
+        '(ON DELETE SET (?:NULL|DEFAULT))(?! \\()', '\\1 (' || (select string_agg(quote_ident(a.attname), ', ' order by place) from unnest(f.conkey) with ordinality u (num, place) join pg_attribute a on a.attrelid = f.conrelid and a.attnum = u.num) || ')'))) end
 from foreign_keys f
 union all
 select 'D126', (select named.type || ' ' || named.identity from pg_identify_object('pg_class'::regclass, t.oid, t.attnum) named), format('alter table %s alter column %I set not null', t.oid::regclass, attname)

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 
 import { tenantRole } from '@fastify-tenancy/core'
-import { quoteName, resolveTenantUrl, rolesOf, schemaOf, type ResolvedTables, type SqlClient } from '@fastify-tenancy/database'
+import { GuardedClient, quoteName, resolveTenantUrl, rolesOf, schemaOf, type ResolvedTables, type SqlClient } from '@fastify-tenancy/database'
 import { toFinding, type Finding, type FindingRow } from '@fastify-tenancy/database/doctor'
-import pg from 'pg'
+import type pg from 'pg'
 
 import type { ManagerContext } from '../context.ts'
 import { Attacker, plain } from './attacker.ts'
@@ -22,25 +22,37 @@ export interface ProbeInput {
 export async function probe (context: ManagerContext, input: ProbeInput): Promise<Finding[]> {
   const { rls } = context.options
   const findings: FindingRow[] = []
-  await connected(context, input, findings, async client => {
-    const { rows: [session] } = await client.query<{ login: string, database: string }>('select session_user::text as login, pg_catalog.current_database()::text as database')
-    if (session === undefined) throw new TypeError('the session has no user')
-    const attacker = new Attacker({ client, ...session, secret: rls.secrets[0] })
-    const targets = await findTargets(context, input, session)
-    for (const attack of [tryReading, tryRoles, tryGuarded, tryTables, tryCreating, tryNaming]) findings.push(...await attack(attacker, targets))
-    findings.push(...await trySchemas(attacker, input, session.database))
+  const { url, tenantRolesUrl, globalUrl } = context.shards.logins(input.shard)
+  const attackAs = (source: string | pg.Pool, use: Use, work: (attacker: Attacker, targets: Targets) => Promise<FindingRow[]>): Promise<void> =>
+    connected(context, input, findings, source, async client => {
+      const { rows: [session] } = await client.query<{ login: string, database: string }>('select session_user::text as login, pg_catalog.current_database()::text as database')
+      if (session === undefined) throw new TypeError('the session has no user')
+      const attacker = new Attacker({ client, ...session, secret: rls.secrets[0] })
+      findings.push(...await work(attacker, await findTargets(context, input, session, use)))
+    })
+  const schemas = (attacker: Attacker): Promise<FindingRow[]> => trySchemas(attacker, input)
+  await attackAs(url, tenantRolesUrl === undefined ? 'all' : 'app', async (attacker, targets) => {
+    const rows: FindingRow[] = []
+    for (const attack of [tryReading, tryRoles, tryGuarded, tryTables, tryCreating, tryNaming]) rows.push(...await attack(attacker, targets))
+    return tenantRolesUrl === undefined ? [...rows, ...await schemas(attacker)] : rows
   })
+  if (tenantRolesUrl !== undefined) await attackAs(tenantRolesUrl, 'tenantRoles', async (attacker, targets) => [...await tryRoles(attacker, targets), ...await schemas(attacker)])
+  if (globalUrl !== undefined) await attackAs(globalUrl, 'global', tryRoles)
   if (input.shard === 'default') findings.push(...await tryDatabases(context, input.tenants))
   return findings.map(row => toFinding(row, probeChecks))
 }
 
-async function connected ({ shards }: ManagerContext, { client, shard }: ProbeInput, findings: FindingRow[], work: (client: SqlClient) => Promise<void>): Promise<void> {
-  const { url } = shards.logins(shard)
+/** What a login is for; `'all'` where the application has one for its tenants. */
+type Use = 'all' | 'app' | 'tenantRoles' | 'global'
+
+async function connected (
+  { shards }: ManagerContext, { client, shard }: ProbeInput, findings: FindingRow[], url: string | pg.Pool, work: (client: SqlClient) => Promise<void>
+): Promise<void> {
   // Whoever has one connection for everything attacks with that.
   if (shards.get(shard) === url || (typeof url === 'string' && url.startsWith('pglite:'))) return work(client)
   const source = typeof url === 'string' ? url : url.options.connectionString
   if (source === undefined) return work(client)
-  const own = new pg.Client({ connectionString: source, application_name: 'tenancy doctor' })
+  const own = new GuardedClient({ connectionString: source, application_name: 'tenancy doctor' })
   own.on('error', () => {})
   try {
     await own.connect()
@@ -55,8 +67,12 @@ async function connected ({ shards }: ManagerContext, { client, shard }: ProbeIn
   }
 }
 
-async function findTargets ({ options }: ManagerContext, { client, tables, tenants }: ProbeInput, { login, database }: { login: string, database: string }): Promise<Targets> {
-  const { app, shared } = rolesOf(database)
+async function findTargets (
+  { options }: ManagerContext, { client, tables, tenants }: ProbeInput, { login, database }: { login: string, database: string }, use: Use
+): Promise<Targets> {
+  const { app, shared, global } = rolesOf(database)
+  // Up to 15, to be a member of a tenant's role is to be able to become what that is a member of.
+  const groups = { all: [app, shared], app: [app], tenantRoles: [app, shared], global: [global] }[use]
   const names = async (text: string, values?: unknown[]): Promise<string[]> => (await client.query<{ name: string }>(text, values)).rows.map(({ name }) => name)
   return {
     tenantTables: await findTables(client, tables),
@@ -64,9 +80,9 @@ async function findTargets ({ options }: ManagerContext, { client, tables, tenan
     guarded: await names('select pg_catalog.format(\'%I.%I\', \'tenancy\', relname) as name from pg_catalog.pg_class where relnamespace = pg_catalog.to_regnamespace(\'tenancy\')::oid and relkind = \'r\' order by 1'),
     schemas: await names('select nspname::text as name from pg_catalog.pg_namespace where nspname !~ \'^pg_(toast|temp)\' order by 1 limit 1000'),
     foreignRoles: await names(`
-      select rolname::text as name from pg_catalog.pg_roles r where rolname <> all($1) and not (rolname ~ '^tenanth?_' and exists (
-        select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles g on g.oid = m.roleid where m.member = r.oid and g.rolname = any($1)))
-      order by rolsuper desc, 1 limit 1000`, [[login, app, shared]]),
+      select rolname::text as name from pg_catalog.pg_roles r where rolname <> all($1) and not ($2 and rolname ~ '^tenanth?_' and exists (
+        select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles g on g.oid = m.roleid where m.member = r.oid and g.rolname = any($3)))
+      order by rolsuper desc, 1 limit 1000`, [[login, ...groups], use === 'all' || use === 'tenantRoles', [app, shared]]),
     isRewritten: options.isolation === 'row' && !tenants.some(({ isolation }) => isolation === 'rls')
   }
 }
@@ -89,7 +105,8 @@ async function findTables (client: SqlClient, { schema, tenant }: ResolvedTables
 }
 
 /** SCH-04: one tenant's role in the schema of another. */
-async function trySchemas (attacker: Attacker, { client, shard, tenants }: ProbeInput, database: string): Promise<FindingRow[]> {
+async function trySchemas (attacker: Attacker, { client, shard, tenants }: ProbeInput): Promise<FindingRow[]> {
+  const { database } = attacker
   const [one, other] = tenants.filter(tenant => tenant.isolation === 'schema' && tenant.shard === shard && (tenant.status === 'active' || tenant.status === 'suspended'))
   if (one === undefined || other === undefined) return []
   const schema = schemaOf({ id: other.id, placement: { shard, ...(other.schema !== null && { schema: other.schema }) } })
@@ -117,7 +134,7 @@ async function tryDatabases ({ registry, options: { database: { tenants: setting
 }
 
 async function enterDatabase (login: URL, { pathname, host }: URL): Promise<FindingRow[]> {
-  const client = new pg.Client({ connectionString: Object.assign(login, { pathname, host }).href })
+  const client = new GuardedClient({ connectionString: Object.assign(login, { pathname, host }).href })
   client.on('error', () => {})
   try {
     await client.connect()

@@ -8,7 +8,7 @@ export const schemaChecks: Family = {
     D503: { level: 'warning', meaning: 'most schemas of the same version have the table and this one does not: the tenant\'s queries fail' },
     D504: { level: 'warning', meaning: 'nobody knows at which version the schema is: the next migration can fail, or is missing' },
     D505: { level: 'info', meaning: 'the schema is behind the newest migration' },
-    D506: { level: 'warning', meaning: 'the tenant\'s role is not there, or the application\'s login may not become it: its requests fail' }
+    D506: { level: 'warning', meaning: 'the tenant\'s role is not there, or the login for tenants\' roles may not become it: its requests fail' }
   },
   text: `${prelude}
 tenants as materialized (
@@ -47,8 +47,8 @@ select 'D505', ${named('pg_namespace', 'v.home')}, format('-- tenancy migrate --
 from versions v where v.applied <@ v.known and not v.known <@ v.applied and v.applied <> '{}'
 union all
 select 'D506', 'role ' || quote_ident(s.role), case when r.oid is null then format('-- tenancy create %s --id %s', s.slug, s.id)
-  else format('grant %I to %I%s', s.role, o->>'login', case when current_setting('server_version_num')::int >= 160000 then ' with inherit false, set true' else '' end) end
-from input cross join served s left join pg_roles r on r.rolname = s.role left join pg_roles login on login.rolname = o->>'login'
+  else format('grant %I to %I%s', s.role, coalesce(o->>'rolesLogin', o->>'login'), case when current_setting('server_version_num')::int >= 160000 then ' with inherit false, set true' else '' end) end
+from input cross join served s left join pg_roles r on r.rolname = s.role left join pg_roles login on login.rolname = coalesce(o->>'rolesLogin', o->>'login')
 where s.role is not null and (r.oid is null or not (login.rolsuper or exists (select from pg_auth_members m where m.roleid = r.oid and m.member = login.oid)))
 ) findings order by id, object`
 }

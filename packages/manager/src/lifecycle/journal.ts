@@ -2,7 +2,7 @@ import { tenantConflict } from '@fastify-tenancy/core'
 import { sqlState, type SqlClient } from '@fastify-tenancy/database'
 
 /** What takes several steps, and so can be cut short. */
-export type OperationKind = 'create' | 'delete' | 'purge' | 'move' | 'confirm' | 'import'
+export type OperationKind = 'create' | 'delete' | 'purge' | 'move' | 'confirm' | 'import' | 'restore'
 
 /** An operation of one tenant, as `tenancy.operations` keeps it. */
 export interface Operation {

@@ -1,7 +1,9 @@
 import { tenantConflict } from '@fastify-tenancy/core'
-import { isEmbeddedPool, SetupInvalidError } from '@fastify-tenancy/database'
-import pg from 'pg'
+import { GuardedClient, isEmbeddedPool, SetupInvalidError, sqlState } from '@fastify-tenancy/database'
+import type pg from 'pg'
 
+import { connectError } from '../connect-error.ts'
+import { giveLock, takeLock } from './session-lock.ts'
 import { isShared } from './shared-session.ts'
 
 /** The lock of all work on one tenant. */
@@ -21,18 +23,19 @@ export interface Held {
 }
 
 /**
- * Locks by name between all managers of one database: session locks of one connection of their own, so that work under a
- * lock needs none of the pool's for it, and a killed process frees them. Not through a pooler that shares connections.
+ * Locks by name between all managers of one database: rows of `tenancy.locks`, which no tenant may touch. They are valid as long
+ * as the session lives that took them: one connection of their own, so that work under a lock needs none of the pool's for it, and
+ * a killed process frees them. Not through a pooler that shares connections.
  *
  * ```sql
- * select pg_try_advisory_lock(hashtextextended('tenancy tenant 7f3c…', 0))
+ * select tenancy.take_lock('tenancy tenant 7f3c…', 2305843009213693951)
  * ```
  */
 export class Locks {
   readonly #pool: () => pg.Pool
   #client: Promise<pg.Client> | undefined
   #newest: pg.Client | undefined
-  // The server counts a session's second lock of a name as the same: within the session, this set decides.
+  // Within the session, this set decides at once.
   readonly #names = new Set<string>()
 
   /** @param pool of the default shard; asked for at the first lock. */
@@ -65,8 +68,8 @@ export class Locks {
   async #holdOnServer<T> (name: string, busy: string, work: (held: Held) => Promise<T>): Promise<T> {
     const connecting = this.#client ??= this.#connect()
     const client = await connecting
-    const { rows: [row] } = await client.query<{ got: boolean }>('select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1, 0)) as got', [name])
-    if (row?.got !== true) throw tenantConflict(busy)
+    const key = await takeLock(client, name).catch((error: unknown) => { throw explain(error) })
+    if (key === undefined) throw tenantConflict(busy)
     try {
       return await work({
         assertHeld: () => {
@@ -74,19 +77,22 @@ export class Locks {
         }
       })
     } finally {
-      if (this.#client === connecting) await client.query('select pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended($1, 0))', [name])
+      if (this.#client === connecting) await giveLock(client, name, key)
     }
   }
 
   async #connect (): Promise<pg.Client> {
-    const client = new pg.Client(this.#pool().options)
+    const client = new GuardedClient(this.#pool().options)
     this.#newest = client
     // The end of one that was lost may be told when the next is there already, which keeps its locks.
     const forget = (): void => { if (this.#newest === client) this.#client = undefined }
     client.on('error', forget)
     client.on('end', forget)
     try {
-      await client.connect()
+      const { connectionString: url } = this.#pool().options
+      await client.connect().catch((error: unknown) => {
+        throw url === undefined ? error : connectError(error, { url, shard: 'default' })
+      })
       if (await isShared(client, this.#pool().options)) throw new SetupInvalidError('options.database.ownerUrl leads through a pooler that shares connections, where two managers could hold one lock: give the server\'s own address')
     } catch (error) {
       forget()
@@ -95,6 +101,12 @@ export class Locks {
     }
     return client
   }
+}
+
+// The schema, or the function of an older version.
+function explain (error: unknown): unknown {
+  if (!['3F000', '42883'].includes(sqlState(error) ?? '')) return error
+  return new SetupInvalidError('the database is not initialised, or by an older version: run `tenancy init`', { cause: error })
 }
 
 // An embedded database has one connection, which all managers of the process share.

@@ -52,7 +52,9 @@ export async function runSteps<S extends object> (context: ManagerContext, { ten
         await recordError(client, operation, name, error).catch(() => {})
         throw error
       }
-      progress?.({ operation: kind, tenant: tenant.id, step: name, done: index + 1, total: steps.length })
+      progress?.({
+        operation: kind, tenant: tenant.id, slug: tenant.slug, step: name, done: index + 1, total: steps.length
+      })
     }
     await finishOperation(client, operation)
     return state

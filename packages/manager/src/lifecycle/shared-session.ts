@@ -1,4 +1,5 @@
-import pg from 'pg'
+import { GuardedClient } from '@fastify-tenancy/database'
+import type pg from 'pg'
 
 /** The longest that a pooler may keep a question waiting, in milliseconds: where its one backend is busy, it waits for that. */
 const patience = 2_000
@@ -11,7 +12,7 @@ export async function isShared (client: pg.Client, options: pg.ClientConfig): Pr
   const first = await pidOf(client)
   // A pooler makes up a pid, since it keeps none of the server's.
   if (first === (client as pg.Client & { readonly processID: number }).processID) return false
-  const other = new pg.Client({ ...options, query_timeout: patience })
+  const other = new GuardedClient({ ...options, query_timeout: patience })
   other.on('error', () => {}) // its end is heard; unheard, the error would end the process
   try {
     await other.connect()

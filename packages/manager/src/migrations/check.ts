@@ -48,7 +48,8 @@ export async function check (context: ManagerContext, connection: Connection, { 
   }
 
   const shared: SharedReport[] = []
-  for (const shard of context.shards.names) {
+  const unreachable = new Set(plan.unreachable.map(({ shard }) => shard))
+  for (const shard of context.shards.names.filter(name => !unreachable.has(name))) {
     const standing = plan.shared.find(one => one.shard === shard)
     const own = furthest('schema', shard)
     // What makes a new tenant's first tables is the application's own, and not taken back.
@@ -73,8 +74,8 @@ export async function check (context: ManagerContext, connection: Connection, { 
   return { shared, unrehearsed: [...unrehearsed].toSorted() }
 }
 
-function ofTenant ({ id }: TenantRecord, schema: string, migrations: Part['migrations']): Part {
-  return { where: `tenant ${id}`, tenant: id, schema, migrations }
+function ofTenant (tenant: TenantRecord, schema: string, migrations: Part['migrations']): Part {
+  return { where: `tenant ${tenant.slug}`, tenant, schema, migrations }
 }
 
 async function pendingOf (client: SqlClient, tenant: TenantRecord, { tenant: migrations = [] }: Sets): Promise<Part['migrations']> {

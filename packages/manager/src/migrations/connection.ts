@@ -1,6 +1,7 @@
-import { isEmbeddedPool, type SqlClient } from '@fastify-tenancy/database'
-import pg from 'pg'
+import { GuardedClient, isEmbeddedPool, type SqlClient } from '@fastify-tenancy/database'
+import type pg from 'pg'
 
+import { connectError } from '../connect-error.ts'
 import type { TenantPool } from '../tenant-server.ts'
 
 /** A URL to connect to, or a pool to borrow from. */
@@ -14,10 +15,14 @@ export class Connection {
   #url: string | undefined
   #client: pg.Client | undefined
 
-  /** A connection whose work failed is not used again. */
-  async use<T> (source: Source, work: (client: SqlClient) => Promise<T>): Promise<T> {
+  /**
+   * A connection whose work failed is not used again.
+   *
+   * @param shard how the error of a connection that cannot be opened names the database
+   */
+  async use<T> (source: Source, work: (client: SqlClient) => Promise<T>, shard?: string): Promise<T> {
     if (typeof source !== 'string') return borrow(source, work)
-    const client = await this.#connect(source)
+    const client = await this.#connect(source, shard)
     try {
       return await work(client)
     } catch (error) {
@@ -32,13 +37,13 @@ export class Connection {
     await client?.end().catch(() => {})
   }
 
-  async #connect (url: string): Promise<pg.Client> {
+  async #connect (url: string, shard: string | undefined): Promise<pg.Client> {
     if (this.#client !== undefined && this.#url === url) return this.#client
     await this.close()
-    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000, keepAlive: true, application_name: 'tenancy migrate' })
+    const client = new GuardedClient({ connectionString: url, connectionTimeoutMillis: 10_000, keepAlive: true, application_name: 'tenancy migrate' })
     // A lost connection fails the work on it; unheard, the event would end the process.
     client.on('error', () => { if (this.#client === client) this.#client = undefined })
-    await client.connect()
+    await client.connect().catch((error: unknown) => { throw connectError(error, { url, shard }) })
     this.#url = url
     this.#client = client
     return client

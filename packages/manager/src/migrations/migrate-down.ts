@@ -5,6 +5,7 @@ import * as v from 'valibot'
 import type { ManagerContext } from '../context.ts'
 import { tenantLock } from '../lifecycle/locks.ts'
 import { withClient } from '../shard-pools.ts'
+import { CatalogAnnouncer } from './announce.ts'
 import { compare } from './compare.ts'
 import { Connection } from './connection.ts'
 import { MigrationInvalidError } from './errors.ts'
@@ -31,6 +32,7 @@ export async function migrateDown (context: ManagerContext, ref: TenantRef, give
   const { tenant: migrations = [] } = await readSets(context, 'tenant')
   const place = await tenantPlace(context, tenant)
   const connection = new Connection()
+  const announcer = new CatalogAnnouncer(context)
   try {
     return await context.locks.hold(tenantLock(tenant.id), 'another process is at work on this tenant at this moment', () => connection.use(place.source, async client => {
       await place.prepare?.(client)
@@ -40,6 +42,7 @@ export async function migrateDown (context: ManagerContext, ref: TenantRef, give
         if (migration.down === undefined) throw new MigrationInvalidError(`migration '${name}' has no down(): it cannot be taken back`)
       }
       if (newest.length > 0) await runInPlace(client, { place, direction: 'down', migrations: newest, seen: applied, lockTimeout, isLocking: false })
+      if (newest.length > 0) await announcer.changed()
       if (tenant.isolation === 'database') {
         await withClient(context.shards.get('default'), to => inTransaction(to, async () => {
           await to.query(becomeOwner)

@@ -1,6 +1,7 @@
 import { TenantConflictError, type TenantRecord } from '@fastify-tenancy/core'
 
 import type { ManagerContext } from '../context.ts'
+import type { CatalogAnnouncer } from './announce.ts'
 import { Connection } from './connection.ts'
 import { MigrationInvalidError } from './errors.ts'
 import { migrateOne } from './migrate-tenant.ts'
@@ -16,7 +17,7 @@ const ownConnections = 3
  * One round after the other, until a look finds nobody who came meanwhile and is behind. Who is in somebody else's hands, such as
  * those of a move, has another turn when all others are done.
  */
-export async function migrateTenants (context: ManagerContext, first: readonly TenantStanding[], sets: Sets, input: ResolvedMigrateInput, failures: MigrationFailure[]): Promise<TenantsReport> {
+export async function migrateTenants (context: ManagerContext, first: readonly TenantStanding[], sets: Sets, input: ResolvedMigrateInput & { readonly announcer: CatalogAnnouncer }, failures: MigrationFailure[]): Promise<TenantsReport> {
   const { options: { database: { budget }, progress } } = context
   const report = tally()
   if (sets.tenant === undefined) return report
@@ -39,13 +40,17 @@ export async function migrateTenants (context: ManagerContext, first: readonly T
         const { tenant, entry } = standing
         const one = { tenant, migrations, lockTimeout, retries, isLocking: true, known: tenant.isolation === 'database' ? undefined : entry }
         const { end, failure } = await tryOne(context, connections[worker] as Connection, one)
+        if (end === 'migrated' || end === 'failed') await input.announcer.changed()
         const isPostponed = failure?.error instanceof TenantConflictError && !waited.has(standing)
         if (isPostponed) postponed.add(standing)
         else {
           report[end]++
           if (failure !== undefined) failures.push(failure)
         }
-        progress?.({ operation: 'migrate', tenant: tenant.id, worker, step: isPostponed ? 'postponed' : end, done: ++done, total: behind.length })
+        progress?.({
+          operation: 'migrate', tenant: tenant.id, slug: tenant.slug, worker,
+          step: isPostponed ? 'postponed' : end, done: ++done, total: behind.length
+        })
         return isPostponed || end !== 'failed'
       })
       const isOver = report.left > 0 || failures.length > input.maxFailures || input.signal?.aborted === true
@@ -67,7 +72,7 @@ async function tryOne (context: ManagerContext, connection: Connection, one: Par
     if (!await isLeaving(context, tenant)) throw new MigrationInvalidError('the tenant\'s schema is not there, or is somebody else\'s: create the tenant again, or bring the schema back')
     return { end: 'skipped' }
   } catch (error) {
-    return { end: 'failed', failure: failureOf(tenant.placement.shard, tenant.id, error) }
+    return { end: 'failed', failure: failureOf(tenant.placement.shard, tenant, error) }
   }
 }
 

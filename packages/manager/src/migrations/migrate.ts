@@ -1,4 +1,5 @@
 import type { ManagerContext } from '../context.ts'
+import { CatalogAnnouncer } from './announce.ts'
 import { Connection } from './connection.ts'
 import { check, type Checked } from './check.ts'
 import { migrationFailed } from './errors.ts'
@@ -13,29 +14,36 @@ export async function migrate (context: ManagerContext, given: MigrateInput): Pr
   const input = resolveMigrateInput(given)
   const sets = await readSets(context, input.set)
   const connection = new Connection()
+  const announcer = new CatalogAnnouncer(context)
   try {
     const listed = sets.tenant === undefined ? [] : await listMeant(context, input)
     const plan = await makePlan(context, connection, sets, listed)
     assertSound(plan)
-    if (input.dryRun) return planned(plan)
-    if (input.check) return checked(await check(context, connection, { ...input, plan, sets }), plan)
-    const shared = await migrateShards(context, connection, plan, sets, input)
+    if (input.dryRun) return finished(planned(plan), plan)
+    if (input.check) return finished(checked(await check(context, connection, { ...input, plan, sets }), plan), plan)
+    const shared = await migrateShards(context, connection, plan, sets, { ...input, announcer })
     await connection.close()
     const failures: MigrationFailure[] = []
-    const tenants = await migrateTenants(context, plan.tenants, sets, input, failures)
-    return finished({ shared, tenants, failures, unrehearsed: [] })
+    const tenants = await migrateTenants(context, plan.tenants, sets, { ...input, announcer }, failures)
+    return finished({ shared, tenants, failures, unrehearsed: [] }, plan)
   } finally {
     await connection.close()
+    // What failed half-way may have changed tables, too.
+    await announcer.flush()
   }
 }
 
-async function migrateShards (context: ManagerContext, connection: Connection, { shared }: Plan, sets: Sets, { lockTimeout, retries }: ResolvedMigrateInput): Promise<SharedReport[]> {
+async function migrateShards (context: ManagerContext, connection: Connection, { shared }: Plan, sets: Sets, { lockTimeout, retries, announcer }: ResolvedMigrateInput & { readonly announcer: CatalogAnnouncer }): Promise<SharedReport[]> {
   const reports: SharedReport[] = []
   for (const standing of shared) {
     const { shard, pending } = standing
     try {
-      reports.push(await migrateShared(context, connection, { standing, migrations: sets.shared ?? [], lockTimeout, retries }))
+      const report = await migrateShared(context, connection, { standing, migrations: sets.shared ?? [], lockTimeout, retries })
+      reports.push(report)
+      if (report.applied.length > 0) await announcer.changed()
     } catch (error) {
+      // A migration that runs alone may have changed tables before it failed.
+      await announcer.changed()
       const failure = failureOf(shard, undefined, error)
       const what = pending.some(({ isAlone }) => isAlone) ? 'what ran before it stays' : `nothing of shard '${shard}' was changed`
       throw migrationFailed(`${sentence(failure)}: ${what}`, { shared: reports, tenants: tally(), failures: [failure], unrehearsed: [] }, failure.error)
@@ -63,9 +71,17 @@ function checked ({ shared, unrehearsed }: Checked, plan: Plan): MigrateReport {
   throw migrationFailed(`rows of tenants would be in ${tables} without a policy: list them in options.tables.tenant, and run \`tenancy protect\` where they are there already`, report)
 }
 
-function finished (report: MigrateReport): MigrateReport {
-  const { failures: [first], tenants: { failed, left } } = report
+/** Answers the report, or throws it where a migration failed or a shard could not be reached. */
+function finished (done: MigrateReport, { unreachable }: Plan): MigrateReport {
+  const failures = [...done.failures, ...unreachable.map(({ shard, error }) => failureOf(shard, undefined, error))]
+  const left = unreachable.reduce((sum, { tenants }) => sum + tenants.length, done.tenants.left)
+  const report = { ...done, failures, tenants: { ...done.tenants, left } }
+  const [first] = failures
   if (first === undefined) return report
-  const more = [...(failed > 1 ? [`${failed - 1} more failed`] : []), ...(left > 0 ? [`${left} were not begun`] : [])]
-  throw migrationFailed(`${sentence(first)}${more.length > 0 ? `; of the others ${more.join(' and ')}` : ''}`, report, first.error)
+  const more = [
+    ...(failures.length > 1 ? [`${failures.length - 1} more failed`] : []),
+    ...(left > 0 ? [`${left} were not begun`] : [])
+  ]
+  throw migrationFailed(
+    `${sentence(first)}${more.length > 0 ? `; of the others ${more.join(' and ')}` : ''}`, report, first.error)
 }

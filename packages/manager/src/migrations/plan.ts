@@ -1,6 +1,7 @@
 import { OptionInvalidError, tenantConflict, TenantUnknownError, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
 import { schemaOf, SetupInvalidError } from '@fastify-tenancy/database'
 
+import { isConnectError } from '../connect-error.ts'
 import type { ManagerContext } from '../context.ts'
 import { compare, type Standing } from './compare.ts'
 import type { Connection } from './connection.ts'
@@ -33,6 +34,15 @@ export interface Plan {
   readonly shared: readonly ShardStanding[]
   /** By shard, and there by id. */
   readonly tenants: readonly TenantStanding[]
+  /** The shards that cannot be reached. `shared` and `tenants` have nothing of them. */
+  readonly unreachable: readonly UnreachableShard[]
+}
+
+/** A shard that cannot be reached, and the tenants that therefore cannot be looked at. */
+export interface UnreachableShard {
+  readonly shard: string
+  readonly error: Error
+  readonly tenants: readonly TenantRecord[]
 }
 
 const nothing: LedgerEntry = { applied: [], failure: undefined }
@@ -46,21 +56,38 @@ export async function readSets ({ options: { migrations } }: ManagerContext, set
   return { shared: shared === undefined ? undefined : await readMigrations(shared), tenant: tenant === undefined ? undefined : await readMigrations(tenant) }
 }
 
-/** Looks at every ledger that matters: one statement for each shard, however many tenants there are. */
-export async function makePlan (context: ManagerContext, connection: Connection, { shared, tenant: own }: Sets, tenants: readonly TenantRecord[]): Promise<Plan> {
-  const places = new Set([...(shared === undefined ? [] : context.shards.names), ...(own === undefined ? [] : tenants.map(ledgerShard))])
+/**
+ * Looks at every ledger that matters: one statement for each shard, however many tenants there are. A shard that cannot
+ * be reached does not keep the others from being looked at.
+ */
+export async function makePlan (
+  context: ManagerContext, connection: Connection, { shared, tenant: own }: Sets, tenants: readonly TenantRecord[]
+): Promise<Plan> {
+  const shards = shared === undefined ? [] : context.shards.names
+  const places = new Set([...shards, ...(own === undefined ? [] : tenants.map(ledgerShard))])
   const ledgers = new Map<string, Map<string, LedgerEntry>>()
+  const errors = new Map<string, Error>()
   const few = own === undefined || tenants.length < 100 ? [sharedSet, ...tenants.map(({ id }) => id)] : undefined
-  for (const shard of places) ledgers.set(shard, await readShard(context, connection, shard, few))
+  for (const shard of places) {
+    try {
+      ledgers.set(shard, await readShard(context, connection, shard, few))
+    } catch (error) {
+      if (!isConnectError(error)) throw error
+      errors.set(shard, error)
+    }
+  }
   return {
-    shared: shared === undefined ? [] : context.shards.names.map(shard => {
+    shared: shared === undefined ? [] : shards.filter(shard => ledgers.has(shard)).map(shard => {
       const entry = ledgers.get(shard)?.get(sharedSet) ?? nothing
       return { shard, entry, ...compare(entry.applied, shared) }
     }),
-    tenants: own === undefined ? [] : tenants.map(tenant => {
+    tenants: own === undefined ? [] : tenants.filter(tenant => ledgers.has(ledgerShard(tenant))).map(tenant => {
       const entry = ledgers.get(ledgerShard(tenant))?.get(tenant.id) ?? nothing
       return { tenant, entry, ...compare(entry.applied, own) }
-    })
+    }),
+    unreachable: Array.from(errors, ([shard, error]) => ({
+      shard, error, tenants: tenants.filter(tenant => ledgerShard(tenant) === shard)
+    }))
   }
 }
 
@@ -74,7 +101,7 @@ async function readShard (context: ManagerContext, connection: Connection, shard
     const { rows: [row] } = await client.query<{ there: boolean }>('select pg_catalog.to_regclass(\'tenancy.migration_ledger\') is not null as there')
     if (row?.there !== true) throw new SetupInvalidError(`the database of shard '${shard}' is not initialised, or by an older version: run \`tenancy init\``)
     return readLedger(client, tenants)
-  })
+  }, shard)
 }
 
 /**

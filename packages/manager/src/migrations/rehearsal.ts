@@ -14,7 +14,7 @@ import { StepFailure } from './run-in-place.ts'
 export interface Part {
   /** For a person. */
   readonly where: string
-  readonly tenant?: string
+  readonly tenant?: { readonly id: string, readonly slug: string }
   readonly schema: string
   /** Whether the schema is made for it. */
   readonly isNew?: boolean

@@ -38,6 +38,8 @@ export interface MigrationFailure {
   readonly shard: string
   /** The tenant's id; undefined for the shared tables. */
   readonly tenant?: string
+  /** The tenant's slug. */
+  readonly slug?: string
   /** Undefined where it failed before its first migration. */
   readonly migration?: string
   readonly error: Error
@@ -48,18 +50,23 @@ export function tally (): { -readonly [K in keyof TenantsReport]: TenantsReport[
   return { migrated: 0, current: 0, skipped: 0, failed: 0, left: 0 }
 }
 
-export function failureOf (shard: string, tenant: string | undefined, error: unknown): MigrationFailure {
+export function failureOf (
+  shard: string, tenant: { readonly id: string, readonly slug: string } | undefined, error: unknown
+): MigrationFailure {
   const isStep = error instanceof StepFailure
   const cause = isStep ? error.cause : error
   return {
     shard,
-    ...(tenant !== undefined && { tenant }),
+    ...(tenant !== undefined && { tenant: tenant.id, slug: tenant.slug }),
     ...(isStep && { migration: error.migration.name }),
     error: cause instanceof Error ? cause : new Error(String(cause))
   }
 }
 
 /** What failed, and where, for a person. */
-export function sentence ({ tenant, shard, migration, error }: MigrationFailure, where: string = tenant === undefined ? `the shared tables of shard '${shard}'` : `tenant ${tenant}`): string {
+export function sentence (
+  { slug, shard, migration, error }: MigrationFailure,
+  where: string = slug === undefined ? `the shared tables of shard '${shard}'` : `tenant ${slug}`
+): string {
   return `${migration === undefined ? 'migrating' : `migration '${migration}' of`} ${where} failed: ${error.message}`
 }

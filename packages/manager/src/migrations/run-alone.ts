@@ -2,6 +2,8 @@ import { quoteName, quoteText, sqlState, type SqlClient } from '@fastify-tenancy
 import { Kysely } from 'kysely'
 import { setImmediate } from 'node:timers/promises'
 
+import { tenantLock } from '../lifecycle/locks.ts'
+import { giveLock, takeLock } from '../lifecycle/session-lock.ts'
 import { MigrationDialect, type StatementRunner } from './dialect.ts'
 import { MigrationInvalidError } from './errors.ts'
 import { dropDead, invalidIndexes, type InvalidIndex } from './invalid-indexes.ts'
@@ -20,7 +22,7 @@ export interface Alone extends Omit<InPlace, 'direction' | 'migrations' | 'start
  * before somebody has looked.
  *
  * ```sql
- * select pg_try_advisory_lock(…);
+ * select tenancy.take_lock('tenancy migrate 7f3c', …);
  * begin; …; insert into tenancy.migration_ledger (tenant_id, name, checksum) values ('7f3c', '006_index', '…'); commit;
  * set role …; set search_path = "tenant_7f3c", pg_temp; set lock_timeout = 1000;
  * create index concurrently notes_color on notes (color);
@@ -32,8 +34,8 @@ export interface Alone extends Omit<InPlace, 'direction' | 'migrations' | 'start
 export async function runAlone (client: SqlClient, { migration, ...input }: Alone): Promise<void> {
   const { place, isLocking } = input
   // Of the session: a statement goes on in the server when this process is killed, and keeps its lock until it has ended.
-  const keys = [`tenancy migrate alone ${place.tenant}`, ...(isLocking && place.hasRegistry ? [`tenancy tenant ${place.tenant}`] : [])]
-  await locked(client, keys, async () => {
+  const names = [`tenancy migrate ${place.tenant}`, ...(isLocking && place.hasRegistry ? [tenantLock(place.tenant)] : [])]
+  await locked(client, names, async () => {
     const { failure } = await readEntry(client, place.tenant)
     const earlier = failure?.name === migration.name ? failure : undefined
     if (earlier !== undefined && earlier.error === undefined) throw new StepFailure(migration, new MigrationInvalidError(await unknownEnd(client, place, earlier)))
@@ -44,18 +46,18 @@ export async function runAlone (client: SqlClient, { migration, ...input }: Alon
   })
 }
 
-async function locked (client: SqlClient, keys: readonly string[], work: () => Promise<void>): Promise<void> {
-  const had: string[] = []
+async function locked (client: SqlClient, names: readonly string[], work: () => Promise<void>): Promise<void> {
+  const had: [string, string][] = []
   try {
-    for (const key of keys) {
-      const { rows: [row] } = await client.query<{ had: boolean }>('select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1, 0)) as had', [key])
-      if (row?.had !== true) throw Object.assign(new Error('another process is at work on these tables'), { code: 'TN423' })
-      had.push(key)
+    for (const name of names) {
+      const key = await takeLock(client, name)
+      if (key === undefined) throw Object.assign(new Error('another process is at work on these tables'), { code: 'TN423' })
+      had.push([name, key])
     }
     await work()
   } finally {
     // A connection that is lost has lost them too.
-    for (const key of had) await client.query('select pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended($1, 0))', [key]).catch(() => {})
+    for (const [name, key] of had) await giveLock(client, name, key).catch(() => {})
   }
 }
 

@@ -25,9 +25,9 @@ export interface SharedInput {
 export async function migrateShared (context: ManagerContext, connection: Connection, { standing, migrations, lockTimeout, retries }: SharedInput): Promise<SharedReport> {
   const { shard, pending, entry } = standing
   const place = sharedPlace(context, shard)
-  if (pending.length === 0) return connection.use(place.source, async client => ({ shard, applied: [], ...await inspectTables(client, context) }))
+  if (pending.length === 0) return connection.use(place.source, async client => ({ shard, applied: [], ...await inspectTables(client, context) }), shard)
   const isFirst = entry.applied.length === 0
-  if (isFirst) await connection.use(place.source, client => takeOverHistory(client, context.options.tables.schema, migrations))
+  if (isFirst) await connection.use(place.source, client => takeOverHistory(client, context.options.tables.schema, migrations), shard)
   let report: SharedReport = { shard, applied: [], unlisted: [], unprotected: [] }
   try {
     const applied = await bringUp(connection, {

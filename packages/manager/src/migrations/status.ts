@@ -34,6 +34,15 @@ export interface MigrationStatus {
   readonly shared: readonly ShardMigrationStanding[]
   /** Tenants of the strategies `schema` and `database` that are active or suspended. For a database: as the last run saw it. */
   readonly tenants: readonly TenantMigrationStanding[]
+  /** The shards that cannot be reached; `shared` and `tenants` say nothing of them. */
+  readonly unreachable: readonly UnreachableStanding[]
+}
+
+export interface UnreachableStanding {
+  readonly shard: string
+  readonly error: string
+  /** How many tenants of the strategies `schema` and `database` could not be looked at. */
+  readonly tenants: number
 }
 
 export async function migrationStatus (context: ManagerContext): Promise<MigrationStatus> {
@@ -43,7 +52,10 @@ export async function migrationStatus (context: ManagerContext): Promise<Migrati
     const plan = await makePlan(context, connection, sets, sets.tenant === undefined ? [] : await listMeant(context, { only: undefined, schema: undefined }))
     return {
       shared: plan.shared.map(({ shard, ...standing }) => ({ shard, ...told(standing) })),
-      tenants: plan.tenants.map(({ tenant: { id, slug }, ...standing }) => ({ id, slug, ...told(standing) }))
+      tenants: plan.tenants.map(({ tenant: { id, slug }, ...standing }) => ({ id, slug, ...told(standing) })),
+      unreachable: plan.unreachable.map(({ shard, error, tenants }) => ({
+        shard, error: error.message, tenants: tenants.length
+      }))
     }
   } finally {
     await connection.close()

@@ -40,13 +40,24 @@ export async function exportTenant (context: ManagerContext, ref: TenantRef, inp
     const steps = await exportSteps(work)
     await assertStillThere(context, tenant)
     const manifest = createManifest({ tenant, migration, steps, tables })
-    await writeFile(join(folder, 'manifest.json'), `${JSON.stringify(manifest, undefined, 2)}\n`, { flag: 'wx', flush: true })
+    await writeManifest(folder, manifest)
     signal?.throwIfAborted()
     return manifest
   })
 }
 
-interface Work {
+/** Writes the rows of a tenant in `home`, and the manifest of these, into an empty folder. */
+export async function writeExport (work: Work, home: Home): Promise<Manifest> {
+  const manifest = createManifest({ tenant: work.tenant, steps: [], ...await exportRows(work, home) })
+  await writeManifest(work.folder, manifest)
+  return manifest
+}
+
+async function writeManifest (folder: string, manifest: Manifest): Promise<void> {
+  await writeFile(join(folder, 'manifest.json'), `${JSON.stringify(manifest, undefined, 2)}\n`, { flag: 'wx', flush: true })
+}
+
+export interface Work {
   readonly context: ManagerContext
   readonly tenant: TenantRecord
   readonly folder: string
@@ -61,7 +72,7 @@ async function exportRows ({ context, tenant, folder, signal }: Work, home: Home
     const done: ManifestTable[] = []
     for (const table of tables) {
       const { name, order, columns } = table
-      const report = (rows: number): void => options.progress?.({ operation: 'export', tenant: tenant.id, step: name, done: rows })
+      const report = (rows: number): void => options.progress?.({ operation: 'export', tenant: tenant.id, slug: tenant.slug, step: name, done: rows })
       const digest = await writeLines(client, linesOf(home, tables, table), join(folder, tablePath(name)), report)
       done.push({ name, ...digest, order, columns: columns.map(({ name, type }) => ({ name, type })) })
     }

@@ -1,0 +1,88 @@
+import type { CompiledQuery, DatabaseConnection, Driver, QueryResult, TransactionSettings } from 'kysely'
+
+import { TenantDriver, type TenantConnection, type TenantDriverSettings } from './driver.ts'
+import type { UnitOfWork } from './unit-of-work.ts'
+
+/** The driver of a {@link UnitOfWork}: one connection for everything, and a savepoint for each transaction. */
+export class UnitDriver implements Driver {
+  readonly #driver: TenantDriver
+  readonly #unit: UnitOfWork
+
+  constructor (settings: TenantDriverSettings, unit: UnitOfWork) {
+    this.#driver = new TenantDriver(settings)
+    this.#unit = unit
+  }
+
+  async init (): Promise<void> {}
+
+  async acquireConnection (): Promise<UnitConnection> {
+    const driver = this.#driver
+    const connection = await this.#unit.connection(() => driver.acquireConnection(), own => driver.releaseConnection(own))
+    return new UnitConnection(connection, this.#unit)
+  }
+
+  // The connection is the unit's until its end.
+  async releaseConnection (): Promise<void> {}
+
+  async beginTransaction (connection: UnitConnection, { isolationLevel, accessMode }: TransactionSettings): Promise<void> {
+    if (isolationLevel !== undefined || accessMode !== undefined) {
+      throw new TypeError('this work is one transaction already, so that one inside it takes no isolation level or access mode')
+    }
+    await this.#unit.beginInner(connection, connection.shared)
+  }
+
+  async commitTransaction (connection: UnitConnection): Promise<void> {
+    await this.#unit.commitInner(connection, connection.shared)
+  }
+
+  async rollbackTransaction (connection: UnitConnection): Promise<void> {
+    await this.#unit.rollbackInner(connection, connection.shared)
+  }
+
+  async savepoint ({ shared }: UnitConnection, name: string): Promise<void> {
+    await this.#driver.savepoint(shared, name)
+  }
+
+  async rollbackToSavepoint ({ shared }: UnitConnection, name: string): Promise<void> {
+    await this.#driver.rollbackToSavepoint(shared, name)
+  }
+
+  async releaseSavepoint ({ shared }: UnitConnection, name: string): Promise<void> {
+    await this.#driver.releaseSavepoint(shared, name)
+  }
+
+  async destroy (): Promise<void> {
+    await this.#driver.destroy()
+  }
+}
+
+/** What Kysely acquires from a {@link UnitDriver}: one for each statement outside an inner transaction, and one for each of those. */
+export class UnitConnection implements DatabaseConnection {
+  /** The unit's one connection. */
+  readonly shared: TenantConnection
+  readonly #unit: UnitOfWork
+
+  constructor (shared: TenantConnection, unit: UnitOfWork) {
+    this.shared = shared
+    this.#unit = unit
+  }
+
+  async executeQuery<R> (query: CompiledQuery): Promise<QueryResult<R>> {
+    this.#unit.enter(this, query.sql)
+    // Awaited here, so that the stack of an error names the callers of this function.
+    return await this.shared.executeQuery(query)
+  }
+
+  async * streamQuery<R> (query: CompiledQuery, chunkSize: number): AsyncIterableIterator<QueryResult<R>> {
+    this.#unit.enter(this, query.sql)
+    yield * this.shared.streamQuery<R>(query, chunkSize)
+  }
+
+  async cancelQuery (): Promise<void> {
+    await this.shared.cancelQuery()
+  }
+
+  async killSession (): Promise<void> {
+    await this.shared.killSession()
+  }
+}

@@ -1,0 +1,27 @@
+import { Script } from './script.ts'
+import type { SqlClient } from './sql-client.ts'
+
+/**
+ * Waits until no other set-up works on this database, and keeps others waiting until the end of the transaction. No tenant
+ * can take this lock: it is a row of `tenancy.locks`. To be called by a member of the owner role.
+ */
+export async function lockSetup (client: SqlClient): Promise<void> {
+  const { rows: [row] } = await client.query<{ there: boolean }>(`
+    select exists (
+      select from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+      where n.nspname = 'tenancy' and p.proname = 'await_lock') as there`)
+  if (row?.there === true) await client.query("select tenancy.await_lock('tenancy init')")
+  else if (!(client instanceof Script)) await client.query(firstLock)
+}
+
+// Before the table of locks is made, for two who make it at once. SQL of a tenant may hold this one, so the wait has an end;
+// then the second of the two gets an error that is retried.
+const firstLock = `do $$
+declare
+  timeout text := current_setting('lock_timeout');
+begin
+  perform set_config('lock_timeout', '2s', true);
+  perform pg_advisory_xact_lock(hashtext('tenancy init'));
+  perform set_config('lock_timeout', timeout, true);
+exception when lock_not_available then null;
+end $$`

@@ -1,0 +1,41 @@
+import { signingKey } from '../token.ts'
+import { SetupInvalidError } from './errors.ts'
+import type { Roles } from './roles.ts'
+import { withholds } from './script.ts'
+import { quoteName, type SqlClient } from './sql-client.ts'
+
+/** How often a process says that it signs with its key, in milliseconds. */
+export const noteInterval: number = 10 * 60_000
+
+/** How long after the last such note a key counts as used: two notes, and a minute for a slow one. */
+const usedFor = '21 minutes'
+
+/**
+ * Puts the keys of these secrets in. Keys of earlier secrets stay, since processes that run may sign with them, until they are
+ * dropped; `true` refuses to drop one that is used, `'now'` does not ask.
+ *
+ * @returns a sentence about earlier keys that stay.
+ * @throws FST_TENANCY_SETUP_INVALID where an earlier key is used and was not to be dropped in spite of that
+ */
+export async function syncKeys (client: SqlClient, roles: Roles, secrets: readonly string[], drop: boolean | 'now'): Promise<string[]> {
+  if (withholds(client, 'the signing keys are secrets and not printed: run `tenancy init` once more, as the owner\'s login, to put them in')) return []
+  const keys = secrets.map(signingKey)
+  await client.query(`set local role ${quoteName(roles.owner)}`)
+  for (const { id, inner, outer } of keys) {
+    await client.query('insert into tenancy.signing_keys (id, inner_pad, outer_pad) values ($1, $2, $3) on conflict (id) do nothing', [id, inner, outer])
+  }
+  const { rows: old } = await client.query<{ id: string, free: string | null }>(`
+    select key.id, pg_catalog.to_char((use.used_at + interval '${usedFor}') at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"') as free
+    from tenancy.signing_keys key
+    left join tenancy.signing_uses use on use.key_id = key.id and use.used_at > pg_catalog.now() - interval '${usedFor}'
+    where key.id <> all($1)
+    order by use.used_at desc nulls last`, [keys.map(({ id }) => id)])
+  const used = old[0]?.free
+  if (drop === true && used !== undefined && used !== null) {
+    throw new SetupInvalidError(`a running process signs with an earlier secret, and its requests would fail: give every process the new options.rls.secret, and run \`tenancy init --drop-old-secrets\` again after ${used}`)
+  }
+  if (drop !== false) await client.query('delete from tenancy.signing_keys where id = any($1)', [old.map(({ id }) => id)])
+  await client.query('set local role none')
+  if (drop !== false || old.length === 0) return []
+  return [`the database goes on accepting ${old.length === 1 ? 'an earlier secret' : `${old.length} earlier secrets`}, since running processes may sign with ${old.length === 1 ? 'it' : 'them'}: run \`tenancy init --drop-old-secrets\` once every process has the new one`]
+}

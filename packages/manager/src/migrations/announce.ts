@@ -1,0 +1,34 @@
+import { catalogChange } from '@fastify-tenancy/database'
+
+import type { ManagerContext } from '../context.ts'
+
+/** Milliseconds between two announcements while many tenants are migrated. */
+const interval = 1_000
+
+/**
+ * Announces to the running processes that tables changed: `NOTIFY tenancy, 'catalog'`. They forget their prepared
+ * statements, whose parameters would keep the types that the columns had before.
+ */
+export class CatalogAnnouncer {
+  readonly #context: ManagerContext
+  #isDue = false
+  #last = 0
+
+  constructor (context: ManagerContext) {
+    this.#context = context
+  }
+
+  /** Records a change. Announces it at once, or with the changes of the next second. */
+  async changed (): Promise<void> {
+    this.#isDue = true
+    if (Date.now() - this.#last >= interval) await this.flush()
+  }
+
+  /** Announces what was not announced yet. */
+  async flush (): Promise<void> {
+    if (!this.#isDue) return
+    this.#isDue = false
+    this.#last = Date.now()
+    await this.#context.shards.get('default').query("select pg_catalog.pg_notify('tenancy', $1)", [catalogChange])
+  }
+}

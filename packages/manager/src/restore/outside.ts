@@ -1,0 +1,75 @@
+import { quoteName, quoteText, sqlState, type SqlClient } from '@fastify-tenancy/database'
+
+import { changedRow, isKeyed } from '../move/changed-row.ts'
+import type { Home } from '../transfer/home.ts'
+import { fromOf, rowsOf, type TenantTable } from '../transfer/tables.ts'
+import { RestoreRefusedError } from './errors.ts'
+import { nameOf, type RestoredTable, type TableChanges } from './stage-rows.ts'
+
+interface ReferringKey {
+  readonly name: string
+  /** The referring table, quoted, with its schema. */
+  readonly from: string
+  /** Its name where it is in the schema of the home. */
+  readonly table: string | null
+  readonly columns: readonly string[]
+  readonly parentColumns: readonly string[]
+}
+
+/**
+ * Finds rows outside the tenant's own that refer to rows which the restore removes: rows of tables that hold no rows of
+ * tenants, and rows of other tenants. A foreign key would remove them, change them or refuse the restore.
+ *
+ * @returns a phrase for each foreign key with such rows: `3 rows of public.invoices (invoices_customer_id_fkey)`
+ */
+export async function rowsOutside (
+  client: SqlClient, home: Home, tables: readonly TenantTable[], restored: readonly RestoredTable[],
+  changes: ReadonlyMap<string, TableChanges>
+): Promise<readonly string[]> {
+  const found: string[] = []
+  const isRemoved = ({ table: { name } }: RestoredTable): boolean => (changes.get(name)?.removed ?? 0) > 0
+  for (const both of restored.filter(isRemoved)) {
+    for (const key of await keysTo(client, home, both.table)) {
+      const own = tables.find(({ name }) => name === key.table)
+      // All rows of a place of the tenant's own are the tenant's.
+      if (own !== undefined && !home.isShared) continue
+      const pairs = key.columns.map((column, index) => `t.${quoteName(key.parentColumns[index] ?? '')} = r.${quoteName(column)}`)
+      const { rows: [row] } = await client.query<{ count: number }>(`
+        select count(*)::int as count from ${key.from} r join ${fromOf(home, both.table)} t on ${pairs.join(' and ')}
+        where ${rowsOf(home, tables, both.table)} and ${leaves(both)}
+          ${own === undefined ? '' : `and not ${rowsOf(home, tables, own, 'r')}`}`)
+        .catch((error: unknown) => { throw sqlState(error) === '42501' ? unreadable(key) : error })
+      if (row !== undefined && row.count > 0) found.push(`${row.count} rows of ${key.from} (${key.name})`)
+    }
+  }
+  return found
+}
+
+// Without a primary key all rows of a table that differs leave it for a moment.
+function leaves (both: RestoredTable): string {
+  if (!isKeyed(both)) return 'true'
+  return `exists (select from pg_temp.changed c
+    where c.tab = ${quoteText(both.table.name)} and c.line is null and ${changedRow(both)})`
+}
+
+function unreadable ({ from, name }: ReferringKey): Error {
+  return new RestoreRefusedError(`the restore removes rows to which ${from} may refer (${name}), and this login may not read that table: grant it SELECT, then restore again`)
+}
+
+async function keysTo (client: SqlClient, home: Home, table: TenantTable): Promise<readonly ReferringKey[]> {
+  const { rows } = await client.query<ReferringKey>(`
+    select k.conname::text as name, k.conrelid::regclass::text as from,
+      case when c.relnamespace = p.relnamespace then c.relname::text end as table,
+      ${columnsOf('k.conkey', 'k.conrelid')} as columns, ${columnsOf('k.confkey', 'k.confrelid')} as "parentColumns"
+    from pg_catalog.pg_constraint k
+    join pg_catalog.pg_class c on c.oid = k.conrelid join pg_catalog.pg_class p on p.oid = k.confrelid
+    where k.contype = 'f' and k.conparentid = 0 and k.confrelid = pg_catalog.to_regclass($1)
+    order by k.conname`, [nameOf(home, table)])
+  return rows
+}
+
+function columnsOf (numbers: string, relation: string): string {
+  return `(select pg_catalog.json_agg(a.attname order by place)
+    from unnest(${numbers}) with ordinality u (num, place)
+    join pg_catalog.pg_attribute a on a.attrelid = ${relation} and a.attnum = u.num)`
+}

@@ -1,0 +1,121 @@
+import { checkOptions, nonEmptyString, tenantKey, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { createHash } from 'node:crypto'
+import * as v from 'valibot'
+
+import type { ManagerContext } from '../context.ts'
+import { changeTenant } from '../lifecycle/audit.ts'
+import { fence, waitForOlder } from '../lifecycle/fence.ts'
+import { findTenant } from '../lifecycle/find.ts'
+import { abandonOperation, openOperation } from '../lifecycle/journal.ts'
+import { runSteps, type Step } from '../lifecycle/run-steps.ts'
+import { assertStatus } from '../lifecycle/state.ts'
+import { assertLockable } from '../move/lockable.ts'
+import { letIn } from '../move/undo.ts'
+import type { Manifest } from '../transfer/manifest.ts'
+import type { Export } from '../transfer/read-export.ts'
+import { applyExport, type RestoredRows } from './apply.ts'
+import { isDatabaseUrl, withSource } from './source.ts'
+
+/** What {@link Manager.restore} may be told. */
+export interface RestoreInput {
+  /** The folder of an export of this tenant, or the URL of a restored copy of its database. */
+  readonly from: string
+}
+
+/** What {@link Manager.restore} did. */
+export interface RestoreReport {
+  readonly tenant: TenantRecord
+  /** Rows by table; tables whose rows were equal are left out. */
+  readonly rows: RestoredRows
+}
+
+interface RestoreState {
+  readonly rows: RestoredRows
+}
+
+const schema = v.strictObject({ from: nonEmptyString }, 'must be an object')
+
+/** Makes a tenant's rows what they are in a source, in place. The tenant is locked out meanwhile. */
+export async function restoreTenant (context: ManagerContext, ref: TenantRef, given: RestoreInput): Promise<RestoreReport> {
+  const { from } = checkOptions(schema, given, 'restore')
+  const tenant = await findTenant(context, ref)
+  assertStatus(tenant.status, 'active', 'suspended')
+  await assertLockable(context, tenant)
+  return withSource(context, tenant, from, source => run(context, tenant, from, source))
+}
+
+async function run (context: ManagerContext, tenant: TenantRecord, from: string, source: Export): Promise<RestoreReport> {
+  const client = context.shards.get('default')
+  const rows = digestOf(source.manifest)
+  const unfinished = await openOperation(client, tenant.id)
+  // The rows of a restore are written all or none, so one of another source is given up by beginning this one.
+  if (unfinished?.kind === 'restore' && unfinished.input['rows'] !== rows) await abandonOperation(client, tenant.id)
+  let isRestored = unfinished?.kind === 'restore' && unfinished.input['rows'] === rows && unfinished.done.includes('rows')
+  try {
+    const state = await runSteps<RestoreState>(context, {
+      tenant,
+      kind: 'restore',
+      input: { source: isDatabaseUrl(from) ? new URL(from).pathname.slice(1) : from, exportedAt: source.manifest.exportedAt, rows },
+      state: { rows: {} },
+      steps: stepsOf(context, tenant, source, () => { isRestored = true })
+    })
+    return { tenant: await findTenant(context, tenant), rows: state.rows }
+  } catch (error) {
+    // Once the rows are restored, the same call finishes the rest. Before that nothing was changed, and the tenant is served again.
+    if (!isRestored) await takeBack(context, tenant).catch(() => {})
+    throw error
+  }
+}
+
+function stepsOf (
+  context: ManagerContext, tenant: TenantRecord, source: Export, onRestored: () => void
+): readonly Step<RestoreState>[] {
+  const { shards, options: { waitTimeout: timeout } } = context
+  return [
+    { name: 'lock', run: () => fence(context, tenant, 'moving') },
+    {
+      name: 'wait',
+      // The lock of a database of the tenant's own has ended its sessions.
+      run: async () => {
+        if (tenant.isolation !== 'database') await waitForOlder(shards.get(tenant.placement.shard), { timeout })
+      }
+    },
+    {
+      name: 'rows',
+      run: async () => {
+        const rows = await applyExport(context, tenant, source)
+        onRestored()
+        return { rows }
+      }
+    },
+    { name: 'cache', run: () => flushCache(context, tenant) },
+    { name: 'record', run: ({ rows }) => record(context, tenant, source.manifest, rows) },
+    { name: 'open', run: async () => letIn(context, (await findTenant(context, { id: tenant.id })).status, tenant) }
+  ]
+}
+
+/** Deletes the cache's generation token in Redis, without which every value of the tenant is a miss. */
+async function flushCache (context: ManagerContext, { id }: TenantRecord): Promise<void> {
+  const redis = await context.redis.get()
+  await redis?.ready()
+  await redis?.del(tenantKey(id, 'cache-epoch'))
+}
+
+// The record is written anew, so that every process looks the tenant up again.
+async function record (context: ManagerContext, { id }: TenantRecord, { exportedAt }: Manifest, rows: RestoredRows): Promise<void> {
+  const now = await findTenant(context, { id })
+  await changeTenant(context, now, { status: now.status }, 'restore', { exportedAt, rows })
+}
+
+async function takeBack (context: ManagerContext, { id }: TenantRecord): Promise<void> {
+  const client = context.shards.get('default')
+  if ((await openOperation(client, id))?.kind !== 'restore') return
+  const now = await findTenant(context, { id })
+  await letIn(context, now.status, now)
+  await abandonOperation(client, id)
+}
+
+/** Which rows a source has, whenever it was exported. */
+function digestOf ({ tables }: Manifest): string {
+  return createHash('sha256').update(JSON.stringify(tables.map(({ name, rows, sha256 }) => [name, rows, sha256]))).digest('hex')
+}

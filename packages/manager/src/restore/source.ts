@@ -1,0 +1,96 @@
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { postgresRegistry, schemaOf, type SqlClient } from '@fastify-tenancy/database'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type pg from 'pg'
+
+import type { ManagerContext } from '../context.ts'
+import { openManagerPool } from '../shard-pools.ts'
+import { ended } from '../tenant-server.ts'
+import { writeExport } from '../transfer/export.ts'
+import { withHome, type Home, type Housed } from '../transfer/home.ts'
+import { readExport, type Export } from '../transfer/read-export.ts'
+import { RestoreRefusedError } from './errors.ts'
+
+/** Whether `from` names a database, and not a folder. */
+export function isDatabaseUrl (from: string): boolean {
+  return /^postgres(?:ql)?:\/\//.test(from)
+}
+
+/**
+ * Reads the rows that a tenant is restored to: from an export's folder, or from another database, whose rows of the tenant
+ * are exported into a temporary folder first. The folder is removed when `work` has settled.
+ *
+ * @throws FST_TENANCY_RESTORE_REFUSED for rows of another tenant, and for the database that the tenant lives in
+ */
+export async function withSource<T> (
+  context: ManagerContext, tenant: TenantRecord, from: string, work: (source: Export) => Promise<T>
+): Promise<T> {
+  if (!isDatabaseUrl(from)) return work(await readOwn(context, tenant, from))
+  const folder = await mkdtemp(join(tmpdir(), 'tenancy-restore-'))
+  try {
+    await ended(openManagerPool(from), pool => exportFrom(context, tenant, pool, folder))
+    return await work(await readOwn(context, tenant, folder))
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+async function readOwn ({ options: { progress } }: ManagerContext, { id, slug }: TenantRecord, folder: string): Promise<Export> {
+  const source = await readExport(folder, ({ name, rows: total }, done) => progress?.({
+    operation: 'restore', tenant: id, slug, step: `check ${name}`, done, total
+  }))
+  const { tenant } = source.manifest
+  if (tenant.id !== id) {
+    throw new RestoreRefusedError(`the export is of tenant '${tenant.slug}' (${tenant.id}), and not of '${slug}' (${id}): name the tenant's own export`)
+  }
+  return source
+}
+
+async function exportFrom (context: ManagerContext, tenant: TenantRecord, pool: pg.Pool, folder: string): Promise<void> {
+  const there = await readIdentity(pool)
+  const here = await withHome(context, tenant, ({ pool }) => readIdentity(pool))
+  if (there === here) throw new RestoreRefusedError('the URL leads to the database in which the tenant lives: name the restored copy')
+  const record = await recordThere(pool, tenant)
+  if (record === undefined && tenant.isolation !== 'database' && tenant.placement.shard === 'default') {
+    throw new RestoreRefusedError(`the database of the URL does not know tenant '${tenant.slug}' (${tenant.id}): name a copy of a time at which the tenant was there`)
+  }
+  const placed = record ?? tenant
+  const { tables } = await writeExport({ context, tenant: placed, folder, signal: undefined }, homeOf(context, placed, pool))
+  // A copy of a shard, or of a tenant's own database, has no record that would prove that the tenant was there.
+  if (record === undefined && tables.every(({ rows }) => rows === 0)) {
+    throw new RestoreRefusedError(`the database of the URL has no row of tenant '${tenant.slug}': name the copy that has its rows`)
+  }
+}
+
+/**
+ * The tenant as the copy's registry knows it; undefined where that has no record, as on a shard and in a tenant's own database.
+ *
+ * @throws FST_TENANCY_RESTORE_REFUSED where the tenant's rows were in another database than the copied one
+ */
+async function recordThere (pool: pg.Pool, tenant: TenantRecord): Promise<TenantRecord | undefined> {
+  const { rows: [row] } = await pool.query<{ has: boolean }>(
+    `select pg_catalog.to_regclass('tenancy.tenants') is not null as has`)
+  const record = row?.has === true ? await postgresRegistry(pool).findById(tenant.id) : undefined
+  if (record === undefined) return undefined
+  const { isolation, placement: { shard } } = record
+  if (isolation === 'database' || shard !== 'default') {
+    const place = isolation === 'database' ? 'a database of its own' : `shard '${shard}'`
+    throw new RestoreRefusedError(`when the copy was made, the rows of tenant '${tenant.slug}' were in ${place}: name the copy of that database`)
+  }
+  return record
+}
+
+function homeOf ({ options: { tables } }: ManagerContext, tenant: Housed, pool: pg.Pool): Home {
+  const isShared = tenant.isolation === 'rls' || tenant.isolation === 'row'
+  return { tenant: tenant.id, pool, isShared, schema: tenant.isolation === 'schema' ? schemaOf(tenant) : tables.schema }
+}
+
+// A server's start and a database's number: the same for each login that reaches the same database.
+async function readIdentity (client: SqlClient): Promise<string> {
+  const { rows: [row] } = await client.query<{ identity: string }>(`
+    select pg_catalog.pg_postmaster_start_time()::text || ' ' || oid as identity
+    from pg_catalog.pg_database where datname = pg_catalog.current_database()`)
+  return row?.identity ?? ''
+}

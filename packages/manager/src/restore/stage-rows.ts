@@ -1,0 +1,105 @@
+import { quoteName, quoteText, type SqlClient } from '@fastify-tenancy/database'
+
+import { keyOf } from '../move/stage.ts'
+import type { Home } from '../transfer/home.ts'
+import { lineOf, linesOf } from '../transfer/lines.ts'
+import { batch, eachBatch } from '../transfer/load.ts'
+import { fromOf, rowsOf, type TenantTable } from '../transfer/tables.ts'
+
+/** A table of the tenant, and the same table with the columns and the order of the export. */
+export interface RestoredTable {
+  readonly table: TenantTable
+  readonly like: TenantTable
+}
+
+/** How many rows of one table are added, changed and removed. */
+export interface TableChanges {
+  readonly added: number
+  readonly changed: number
+  readonly removed: number
+}
+
+export interface StageInput {
+  readonly home: Home
+  readonly tables: readonly TenantTable[]
+  readonly restored: readonly RestoredTable[]
+  /** The lines of a table as the export has them. */
+  readonly linesOf: (table: TenantTable) => AsyncIterable<string>
+  readonly onRows: (table: string, rows: number) => void
+}
+
+/**
+ * Compares the rows of an export with those that are there, and writes what differs into `pg_temp.changed`: a row's key
+ * with its line in the export, or without a line where the export has no such row. Rows that are equal are not written.
+ * A table without a primary key is written as a whole if any of its rows differs.
+ *
+ * ```sql
+ * insert into pg_temp.changed (tab, key, line) select 'notes', key, was.line
+ * from (…rows of the export…) was full join (…rows that are there…) here using (key)
+ * where was.line is distinct from here.line
+ * ```
+ *
+ * @returns the tables that differ
+ */
+export async function stageRows (
+  client: SqlClient, { home, tables, restored, linesOf: exported, onRows }: StageInput
+): Promise<ReadonlyMap<string, TableChanges>> {
+  await client.query(`
+    create temporary table restored (line text not null) on commit drop;
+    create temporary table changed (
+      n int generated always as identity primary key, tab text not null, key text[], line text
+    ) on commit drop`)
+  const changes = new Map<string, TableChanges>()
+  for (const both of restored) {
+    await client.query('truncate pg_temp.restored')
+    await eachBatch(exported(both.table), rows => onRows(both.table.name, rows), lines => client.query(
+      `insert into pg_temp.restored select line from ${batch} lines (line)`, [lines]))
+    await client.query('analyze pg_temp.restored')
+    const found = keyOf(both.like).length > 0
+      ? await compareByKey(client, home, tables, both)
+      : await compareAll(client, home, tables, both)
+    if (found !== undefined) changes.set(both.table.name, found)
+  }
+  return changes
+}
+
+async function compareByKey (
+  client: SqlClient, home: Home, tables: readonly TenantTable[], { table, like }: RestoredTable
+): Promise<TableChanges | undefined> {
+  const key = keyOf(like).map(({ name }) => `lines.line::json ->> ${quoteText(name)}`).join(', ')
+  const here = `select ${lineOf(table, like)} as line from ${fromOf(home, table)} t where ${rowsOf(home, tables, table)}`
+  const keyed = (source: string): string => `(select array[${key}] as key, line from ${source} lines)`
+  const { rows: [row] } = await client.query<TableChanges>(`
+    with found as (
+      insert into pg_temp.changed (tab, key, line)
+      select ${quoteText(table.name)}, key, was.line
+      from ${keyed('pg_temp.restored')} was full join ${keyed(`(${here})`)} here using (key)
+      where was.line is distinct from here.line
+      returning key, line
+    ), present as (
+      select key from ${keyed(`(${here})`)} here
+    )
+    select count(*) filter (where present.key is null)::int as added,
+      count(*) filter (where present.key is not null and line is not null)::int as changed,
+      count(*) filter (where line is null)::int as removed
+    from found left join present using (key)`)
+  return row !== undefined && row.added + row.changed + row.removed > 0 ? row : undefined
+}
+
+async function compareAll (
+  client: SqlClient, home: Home, tables: readonly TenantTable[], { table, like }: RestoredTable
+): Promise<TableChanges | undefined> {
+  const here = `select line from (${linesOf(home, tables, table, like)}) lines`
+  const was = 'select line from pg_temp.restored'
+  const { rows: [row] } = await client.query<{ added: number, removed: number }>(`
+    select (select count(*)::int from (${was} except all ${here}) more) as added,
+      (select count(*)::int from (${here} except all ${was}) less) as removed`)
+  if (row === undefined || row.added + row.removed === 0) return undefined
+  await client.query(`insert into pg_temp.changed (tab, line) select ${quoteText(table.name)}, line from pg_temp.restored`)
+  return { ...row, changed: 0 }
+}
+
+/** The name of a table with its schema, quoted. */
+export function nameOf ({ schema }: Home, { name }: TenantTable): string {
+  return `${quoteName(schema)}.${quoteName(name)}`
+}

@@ -1,0 +1,15 @@
+import { runInScope, type TenantScope } from '@fastify-tenancy/core'
+import type { EventEmitter } from 'node:events'
+
+const bound = new WeakSet<EventEmitter>()
+
+/**
+ * Runs every listener of a socket in `scope`. Node calls them in the context in which the socket was accepted, so that
+ * a handler of websocket messages would have no current tenant. Only for a socket that is one request's alone.
+ */
+export function runEventsInScope (socket: EventEmitter, scope: TenantScope): void {
+  if (bound.has(socket)) return
+  bound.add(socket)
+  const { emit } = socket
+  socket.emit = (...args) => runInScope(scope, () => Reflect.apply(emit, socket, args))
+}

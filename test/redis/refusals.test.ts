@@ -1,0 +1,141 @@
+// A login with fewer rights, and servers that refuse for ever: heard of once, never in a storm of connections.
+import { Redis } from 'ioredis'
+import { once } from 'node:events'
+import { createServer, type AddressInfo, type Socket } from 'node:net'
+import { mock } from 'node:test'
+import t, { type Test } from 'tap'
+
+import { defineScript, openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
+
+import { noRedis } from '../support/fresh.ts'
+import { refusals } from '../support/refusing-redis.ts'
+import { startRedis, type RedisService } from '../support/services.ts'
+import { tcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
+import { until } from '../support/until.ts'
+
+interface World {
+  readonly service: RedisService
+  readonly admin: Redis
+  readonly proxy: TcpProxy
+  readonly redis: TenancyRedis
+  readonly lines: string[]
+}
+
+/** A port of a login of its own, through a wire on which connections are counted. */
+async function world (t: Test, ...rights: string[]): Promise<World> {
+  const service = await startRedis()
+  t.teardown(() => service.stop())
+  const admin = new Redis(service.url)
+  admin.on('error', () => {})
+  t.teardown(() => { admin.disconnect() })
+  await admin.call('ACL', 'SETUSER', 'app', 'on', '>right', '~*', '+@all', ...rights)
+  const proxy = await tcpProxy(t, service.url)
+  const lines: string[] = []
+  const write = (details: object, line: string): void => { lines.push(`${line} ${JSON.stringify(details)}`) }
+  const redis = openRedis(
+    { host: '127.0.0.1', port: proxy.port, username: 'app', password: 'right', commandTimeout: 5_000 },
+    { log: { info: write, warn: write, error: write } }
+  )
+  t.teardown(() => redis.close())
+  await redis.ready()
+  return { service, admin, proxy, redis, lines }
+}
+
+t.test('EDG-03 a login without channels: the boot does not wait, one line names the channel, no connection is opened again', { skip: noRedis }, async t => {
+  const { admin, proxy, redis, lines } = await world(t, 'resetchannels')
+  const began = admin.call('TIME')
+  let gaps = 0
+  const heard: string[] = []
+  await redis.subscribe('news', message => heard.push(message), () => gaps++)
+  await began
+  t.match(redis.state(), { status: 'degraded', reason: 'NOPERM', messages: 'missed' })
+  t.match(redis.health(), { status: 'degraded', breaker: 'closed' })
+  t.equal(lines.filter(line => line.includes('NOPERM')).length, 1)
+  t.match(lines[0], /refuses this login the channel.*news/)
+  await t.rejects(redis.publish('news', 'x'), { code: 'FST_TENANCY_REDIS_UNAVAILABLE', statusCode: 503 })
+  await redis.set('k', 'v')
+  t.equal(await redis.get('k'), 'v', 'what the login may do goes on')
+  const { opened } = proxy
+  // Two heartbeats asked again on the same connection by then.
+  await until(async () => Number(/cmdstat_subscribe:calls=\d+,.*?rejected_calls=(\d+)/.exec(await admin.info('commandstats'))?.[1]) >= 2)
+  t.equal(proxy.opened, opened, 'no connection since')
+  t.equal(lines.length, 1)
+
+  await admin.call('ACL', 'SETUSER', 'app', 'allchannels')
+  await until(() => gaps === 1)
+  await redis.publish('news', 'now')
+  await until(() => heard[0] === 'now')
+  t.match(redis.state(), { messages: 'ok' })
+})
+
+t.test('EDG-03 one forbidden channel costs none of the others; rights taken away later are noticed', { skip: noRedis }, async t => {
+  const { admin, redis, lines } = await world(t, 'resetchannels', '&good')
+  const heard: string[] = []
+  await redis.subscribe('good', message => heard.push(message), () => heard.push('gap'))
+  t.match(redis.state(), { status: 'ok', reason: undefined, messages: 'ok' })
+  await redis.subscribe('bad', () => {}, () => {})
+  t.match(redis.state(), { status: 'degraded', reason: 'NOPERM', messages: 'missed' })
+  await redis.publish('good', 'one')
+  await until(() => heard[0] === 'one')
+
+  await admin.call('ACL', 'SETUSER', 'app', 'resetchannels')
+  await until(() => lines.some(line => /channel.*"good"/.test(line)))
+  t.equal(lines.filter(line => line.includes('"good"')).length, 1)
+})
+
+t.test('a subscriber whose SUBSCRIBE gets no answer backs off, though each connection becomes ready', { skip: noRedis }, async t => {
+  const sockets = new Set<Socket>()
+  let subscribes = 0
+  const server = createServer(socket => {
+    sockets.add(socket)
+    socket.on('error', () => {}).on('data', chunk => {
+      for (const [, name = ''] of chunk.toString().matchAll(/\*\d+\r\n\$\d+\r\n(\w+)/g)) {
+        if (name.toLowerCase() !== 'subscribe') socket.write(name.toLowerCase() === 'info' ? '$0\r\n\r\n' : '+OK\r\n')
+        else if (++subscribes > 0) socket.destroy()
+      }
+    })
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const redis = openRedis(`redis://127.0.0.1:${(server.address() as AddressInfo).port}`)
+  t.teardown(async () => {
+    await redis.close()
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  await redis.ready()
+  const pauses: number[] = []
+  const real = globalThis.setTimeout
+  mock.method(globalThis, 'setTimeout', (work: () => void, pause: number) => {
+    if (work.toString().includes('#open')) pauses.push(pause)
+    return real(work, Math.min(pause, 20))
+  })
+  t.teardown(() => { mock.restoreAll() })
+  void redis.subscribe('news', () => {}, () => {})
+  await until(() => subscribes >= 6)
+  t.ok(Math.max(...pauses) >= 400, `pauses of ${pauses.join()} ms`)
+  t.equal(redis.state().messages, 'missed')
+})
+
+for (const { reason, start } of refusals) {
+  t.test(`EDG-06 ${reason}: commands reject as unavailable, and stay on their connection`, { skip: noRedis }, async t => {
+    const lines: string[] = []
+    const write = (_: object, line: string): void => { lines.push(line) }
+    const { source, refuse } = await start(t)
+    const redis = openRedis(source, { log: { info: write, warn: write, error: write } })
+    t.teardown(() => redis.close())
+    await redis.ready()
+    await refuse()
+    if (reason === 'READONLY') {
+      // The first one replaces the connection, and no later one does for a while.
+      await redis.set('k', 'v').catch(() => {})
+      await until(() => redis.get('k').then(() => true, () => false))
+    }
+    const incr = defineScript('return redis.call("INCR", KEYS[1])')
+    for (let round = 0; round < 20; round++) {
+      await t.rejects(redis.set('{acme}:k', 'v'), { code: 'FST_TENANCY_REDIS_UNAVAILABLE', statusCode: 503, retryAfter: 1 })
+      await t.rejects(redis.run(incr, ['{acme}:n'], []), { code: 'FST_TENANCY_REDIS_UNAVAILABLE' })
+    }
+    t.match(redis.state(), { reason })
+    t.ok(lines.length <= 1, lines.join('\n'))
+  })
+}
