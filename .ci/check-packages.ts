@@ -1,29 +1,12 @@
 // Packs what would be published and checks it as a user meets it: the tarball's contents and manifest, publint, attw,
 // and an empty project that installs all tarballs from the registry's dependencies, imports each and compiles against it.
-import { execFile } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 
-import { packageFolders, root } from './sources.ts'
-
-interface Manifest {
-  name: string
-  packageManager?: string
-  private?: boolean
-  engines?: { node?: string }
-  exports?: Record<string, unknown>
-  dependencies?: Record<string, string>
-  peerDependencies?: Record<string, string>
-}
-
-interface Package {
-  readonly name: string
-  /** Folder below packages/. */
-  readonly folder: string
-  readonly tarball: string
-}
+import { hiddenTypes } from './exported-types.ts'
+import { pack, peerRanges, pnpm, readManifest, run, type Package } from './pack.ts'
+import { root } from './sources.ts'
 
 const work = mkdtempSync(join(tmpdir(), 'check-packages-'))
 const problems: string[] = []
@@ -31,29 +14,11 @@ const problems: string[] = []
 /** What the command printed; its failure is a problem and not an exception. */
 async function check (what: string, command: string, args: string[], cwd = root): Promise<string> {
   try {
-    return (await promisify(execFile)(command, args, { cwd, maxBuffer: 2 ** 26 })).stdout
+    return await run(command, args, cwd)
   } catch (error) {
-    const { stdout = '', stderr = '', message } = error as { stdout?: string, stderr?: string, message: string }
-    problems.push(`${what}\n${(stdout + stderr || message).trim().replaceAll(/^/gm, '    ')}`)
+    problems.push(`${what}\n${String(error instanceof Error ? error.message : error).replaceAll(/^/gm, '    ')}`)
     return ''
   }
-}
-
-const readManifest = (folder: string): Manifest => JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest
-
-async function pack (): Promise<Package[]> {
-  const { packageManager = 'pnpm' } = readManifest(root)
-  await check('the packages do not build', 'tsc', ['-b', ...packageFolders().map(folder => `packages/${folder}`)])
-  await check('the packages cannot be packed', 'npx', ['-y', packageManager, '--recursive', '--filter', './packages/*', 'pack', '--pack-destination', work])
-  const tarballs = readdirSync(work).filter(file => file.endsWith('.tgz'))
-  return packageFolders()
-    .map(folder => ({ folder, manifest: readManifest(join(root, 'packages', folder)) }))
-    .filter(({ manifest }) => manifest.private !== true)
-    .map(({ folder, manifest: { name } }) => {
-      const stem = name.replace('@', '').replace('/', '-')
-      const tarball = tarballs.find(file => file.startsWith(`${stem}-`) && /^\d/.test(file.slice(stem.length + 1))) ?? 'missing'
-      return { name, folder, tarball: join(work, tarball) }
-    })
 }
 
 async function checkTarball ({ name, folder, tarball }: Package): Promise<void> {
@@ -79,25 +44,65 @@ async function checkTarball ({ name, folder, tarball }: Package): Promise<void> 
   await check(`attw of ${name}`, 'attw', [tarball, '--profile', 'esm-only', '--no-definitely-typed', '--format', 'ascii', '--no-emoji'])
 }
 
-/** A new project with nothing in it but our tarballs and, through npm, their dependencies and peers. */
+const compilers = { 'TypeScript 6': 'typescript/lib/tsc.js', 'TypeScript 7': '@typescript/native/bin/tsc' }
+const resolutions = { nodenext: 'nodenext', bundler: 'preserve' }
+
+/** Compiles a file against what is installed, the declarations of packages too, as each compiler and resolution does. */
+async function checkTypes (project: string, file: string, what: string): Promise<void> {
+  for (const [moduleResolution, module] of Object.entries(resolutions)) {
+    const compilerOptions = { module, moduleResolution, target: 'es2024', lib: ['es2024'], types: ['node'], strict: true, skipLibCheck: false, declaration: true, outDir: 'out' }
+    writeFileSync(join(project, `tsconfig.${moduleResolution}.json`), JSON.stringify({ compilerOptions, files: [file] }))
+    for (const [name, compiler] of Object.entries(compilers)) {
+      await check(`${what} do not compile with ${name} and moduleResolution ${moduleResolution}`, process.execPath, [join(root, 'node_modules', compiler), '--project', `tsconfig.${moduleResolution}.json`], project)
+    }
+  }
+}
+
+/** A new project with nothing in it but our tarballs and, through npm, their dependencies and the first version of each peer. */
 async function checkInstalled (packages: readonly Package[]): Promise<void> {
   const project = join(work, 'project')
   mkdirSync(project)
   writeFileSync(join(project, 'package.json'), JSON.stringify({ private: true, type: 'module' }))
-  const compilerOptions = { module: 'nodenext', target: 'es2024', lib: ['es2024'], types: ['node'], strict: true, noEmit: true }
-  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['consumer.ts'] }))
   writeFileSync(join(project, 'consumer.ts'), packages.map(({ name }, i) => `import * as p${i} from '${name}'\nexport const names${i}: string[] = Object.keys(p${i})\n`).join(''))
+  const peers = [...peerRanges()].map(([peer, { lowest }]) => `${peer}@${lowest[0]}`)
 
   const before = problems.length
-  await check('npm cannot install the tarballs into an empty project', 'npm', ['install', '--no-audit', '--no-fund', '--loglevel=error', ...packages.map(({ tarball }) => tarball), '@types/node@24', '@types/pg@8'], project)
+  await check('npm cannot install the tarballs and the first versions of their peers into an empty project', 'npm',
+    ['install', '--no-audit', '--no-fund', '--loglevel=error', ...packages.map(({ tarball }) => tarball), ...peers, '@types/node@24'], project)
   if (problems.length > before) return
-  await Promise.all(packages.map(async ({ name }) => check(`${name} cannot be imported`, process.execPath, ['--input-type=module', '--eval', `await import('${name}')`], project)))
-  await check('the published types do not compile', join(root, 'node_modules/.bin/tsc'), ['--project', '.'], project)
+  await Promise.all(packages.map(async ({ name }) => check(`${name} cannot be imported beside ${peers.join(' ')}`, process.execPath, ['--input-type=module', '--eval', `await import('${name}')`], project)))
+  await checkTypes(project, 'consumer.ts', 'the published types')
+}
+
+/** A user's module in pnpm's layout, where the compiler names no type of a package that the user does not depend on. */
+async function checkReturnedTypes (packages: readonly Package[]): Promise<void> {
+  const project = join(work, 'strict')
+  mkdirSync(project)
+  const suite = packages.find(({ name }) => name === 'fastify-tenancy')
+  const peers = Object.fromEntries([...peerRanges()].map(([peer, { range }]) => [peer, range]))
+  writeFileSync(join(project, 'package.json'), JSON.stringify({ private: true, type: 'module', dependencies: { ...peers, 'fastify-tenancy': `file:${suite?.tarball}`, '@types/node': '^24' } }))
+  const overrides = packages.filter(one => one !== suite).map(({ name, tarball }) => `  '${name}': file:${tarball}\n`).join('')
+  writeFileSync(join(project, 'pnpm-workspace.yaml'), `overrides:\n${overrides}`)
+  copyFileSync(join(root, '.ci/smoke/consumer.ts'), join(project, 'consumer.ts'))
+  const before = problems.length
+  await check('pnpm cannot install the suite alone', 'npx', pnpm('install', '--no-frozen-lockfile', '--ignore-scripts'), project)
+  if (problems.length === before) await checkTypes(project, 'consumer.ts', 'exported functions that return what the suite gives')
+}
+
+/** Every type that a package gives is exported by one of them. */
+function checkExports (packages: readonly Package[]): void {
+  const entries = ({ folder }: Package): string[] => {
+    const { exports = {} } = readManifest(join(root, 'packages', folder))
+    const types = Object.values(exports).map(entry => typeof entry === 'object' && entry !== null && 'types' in entry ? String(entry.types) : undefined)
+    return types.flatMap(path => path === undefined ? [] : [join(root, 'packages', folder, path)]).filter(path => existsSync(path))
+  }
+  problems.push(...hiddenTypes(packages.map(one => ({ name: one.name, entries: entries(one) }))))
 }
 
 try {
-  const packages = await pack()
-  if (problems.length === 0) await Promise.all([...packages.map(checkTarball), checkInstalled(packages)])
+  const packages = await pack(work)
+  checkExports(packages)
+  await Promise.all([...packages.map(checkTarball), checkInstalled(packages), checkReturnedTypes(packages)])
   for (const problem of problems) console.error(`- ${problem}`)
   console.log(problems.length === 0 ? `${packages.length} packages are fit to publish` : `${problems.length} problems in ${packages.length} packages`)
   process.exitCode = problems.length === 0 ? 0 : 1

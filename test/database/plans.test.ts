@@ -3,6 +3,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 
 import { handle, open, provision, testSecret } from '../support/tenants.ts'
+import { harmlessHandles } from './harmless-handle.ts'
 
 /** The plans that the server reports through `auto_explain` while `work` runs: of the driver's own statements, on its own connection. */
 async function planner (t: Test, url: string): Promise<{ pool: pg.Pool, plans: string[] }> {
@@ -39,17 +40,16 @@ for (const [mode, secret] of [['signed', testSecret], ['plain', false]] as const
   })
 }
 
-t.test('control: with shared plans the second tenant is served the first one\'s plan', async t => {
+t.test('control: with shared plans the second tenant is served the first one\'s plan, where nothing is reset between', async t => {
   const on = await provision(t, { secret: false })
   await on.admin("insert into notes (tenant_id, body) select 'whale', 'whale:' || n from generate_series(1, 400000) n")
   await on.admin("insert into notes (tenant_id, body) select 'minnow', 'minnow:' || n from generate_series(1, 5) n")
   await on.admin('analyze notes')
   const { pool, plans } = await planner(t, on.superUrl)
-  const database = await open(t, on, { url: pool, plans: 'shared' })
-  const whale = handle(t, database, 'whale')
-  const minnow = handle(t, database, 'minnow')
-  for (let i = 0; i < 7; i++) await sql`select max(n) from notes where n >= ${0}`.execute(whale.db)
+  const handleOf = await harmlessHandles(t, on, { url: pool, plans: 'shared' }, () => true)
+  const [whale, minnow] = [handleOf('whale'), handleOf('minnow')]
+  for (let i = 0; i < 7; i++) await sql`select max(n) from notes where n >= ${0}`.execute(whale)
   plans.length = 0
-  await sql`select max(n) from notes where n >= ${0}`.execute(minnow.db)
+  await sql`select max(n) from notes where n >= ${0}`.execute(minnow)
   t.ok(estimate(plans[0] ?? '') > 40_000, plans[0] ?? '')
 })

@@ -4,6 +4,9 @@ import t, { type Test } from 'tap'
 import { until } from '../support/until.ts'
 import { handle, open, provision } from '../support/tenants.ts'
 
+// Tables that the tests make as they go.
+type Tables = Record<string, Record<string, unknown>>
+
 const on = await provision(t)
 await on.admin('create extension citext')
 
@@ -49,12 +52,15 @@ async function table ({ from, to, using = `v::${to}` }: Change): Promise<{ name:
   return { name, type: from === 'mood' ? mood : to, change: async () => { await on.admin(change) } }
 }
 
-const insert = (db: Kysely<any>, name: string, value: unknown): Promise<unknown> => db.insertInto(name).values({ v: value }).execute()
+// Far from the server's zone, so that a value of the old type is another point of time.
+const url = `${on.url}?options=-c%20timezone%3DAsia/Tokyo`
+
+const insert = (db: Kysely<Tables>, name: string, value: unknown): Promise<unknown> => db.insertInto(name).values({ v: value }).execute()
 
 for (const change of [...silent, ...loud]) {
   t.test(`CON-06 ${change.from} becomes ${change.to}: once the change is announced, the same insert writes the right value`, async t => {
     const { name, type, change: alter } = await table(change)
-    const database = await open(t, on, { pool: { max: 1 } })
+    const database = await open(t, on, { url, pool: { max: 1 } })
     const { db } = handle(t, database, 'acme')
     let heard = 0
     const stop = await database.registry.watch?.(() => { heard++ })
@@ -69,6 +75,16 @@ for (const change of [...silent, ...loud]) {
     t.equal(row?.v, row?.wanted)
   })
 }
+
+t.test('control: unannounced, a parameter keeps the old type, and the value is wrong', async t => {
+  const { name, change: alter } = await table(silent[0] as Change)
+  const { db } = handle(t, await open(t, on, { url, pool: { max: 1 } }), 'acme')
+  await insert(db as never, name, at)
+  await alter()
+  await on.admin(`delete from ${name}`)
+  await insert(db as never, name, at)
+  t.same(await on.admin(`select v = $1::timestamptz as is_right from ${name}`, [at]), [{ is_right: false }])
+})
 
 for (const change of loud) {
   t.test(`CON-06 ${change.from} becomes ${change.to} by hand: the statement is parsed anew, alone and as the first of a transaction`, async t => {
@@ -88,10 +104,11 @@ for (const change of loud) {
   })
 }
 
+const add = (trx: Kysely<Tables>, n: unknown): Promise<unknown> => trx.insertInto('notes').values({ body: 'acme:x', n }).execute()
+
 t.test('CON-06 a value that fits in no case fails as before, and leaves the transaction to its owner', async t => {
   const database = await open(t, on, { pool: { max: 1 } })
   const { db } = handle(t, database, 'acme')
-  const add = (trx: Kysely<any>, n: unknown): Promise<unknown> => trx.insertInto('notes').values({ body: 'acme:x', n }).execute()
   await add(db as never, 1)
   await t.rejects(add(db as never, 'seven'), { code: '22P02' })
   await t.rejects(db.transaction().execute(async trx => {
@@ -100,12 +117,12 @@ t.test('CON-06 a value that fits in no case fails as before, and leaves the tran
   }), { code: '22P02' })
 })
 
-const all = (db: Kysely<any>): Promise<unknown[]> => db.selectFrom('widened').selectAll().where('id', '>', 0).execute()
+const all = (db: Kysely<Tables>): Promise<unknown[]> => db.selectFrom('widened').selectAll().where('id', '>', 0).execute()
 
-async function widened (t: Test): Promise<{ db: Kysely<any>, widen: () => Promise<void> }> {
+async function widened (t: Test): Promise<{ db: Kysely<Tables>, widen: () => Promise<void> }> {
   await on.admin('drop table if exists widened; create table widened (id int); insert into widened values (1), (2), (3); grant select on widened to public')
   const database = await open(t, on, { pool: { max: 1 }, tripwire: false })
-  const { db } = handle(t, database, 'acme')
+  const db = handle(t, database, 'acme').db as unknown as Kysely<Tables>
   await all(db)
   let column = 0
   return { db, widen: async () => { await on.admin(`alter table widened add column c${++column} int`) } }
@@ -153,7 +170,7 @@ t.test('CON-07 within a transaction that ran statements the answer is 503, and t
 t.test('CON-07 a change that one connection met has the others forget their names, too', async t => {
   const { db } = await widened(t)
   const database = await open(t, on, { pool: { max: 2 }, tripwire: false, fairness: { share: 1 } })
-  const other = handle(t, database, 'globex').db as unknown as Kysely<any>
+  const other = handle(t, database, 'globex').db as unknown as Kysely<Tables>
   const [first, second] = [await other.startTransaction().execute(), await handle(t, database, 'initech').db.startTransaction().execute()]
   await all(first)
   await all(second as never)

@@ -9,7 +9,9 @@ const server = await startPostgresVersion(15)
 process.env.TEST_DATABASE_URL = server.url
 t.teardown(() => server.stop())
 
-t.test('PostgreSQL 15, plain contexts', { timeout: 120_000 }, async t => {
+t.setTimeout(120_000)
+
+t.test('PostgreSQL 15, plain contexts', async t => {
   const ground = await prepareGround(t, false)
   for (const reset of ['auto', 'always'] as const) {
     await t.test(`reset '${reset}': what one tenant leaves on a connection does not meet the next`, t => assertForgets(t, ground, { reset }))

@@ -5,8 +5,10 @@ import { noPgBouncer } from '../support/pgbouncer.ts'
 import { startPostgresVersion } from '../support/services.ts'
 import { assertForgets, prepareGround } from './traces/forgets.ts'
 
+t.setTimeout(1_800_000)
+
 for (const version of [18, 15] as const) {
-  t.test(`PostgreSQL ${version}`, { timeout: 1_800_000 }, async t => {
+  t.test(`PostgreSQL ${version}`, async t => {
     const server = await startPostgresVersion(version)
     process.env.TEST_DATABASE_URL = server.url
     t.teardown(() => server.stop())

@@ -109,6 +109,12 @@ t.test('schemas that are missing, lack a table, are nobody\'s or at a version th
   t.notOk((await on.found()).some(text => text.startsWith('D506')), 'the fix of D506')
   await on.admin('delete from tenancy.migration_ledger where tenant_id = \'id_stark\' and name = \'002\'')
   t.ok((await on.found('info')).includes('D505 schema tenant_id_stark'))
+  await on.admin('alter table tenancy.audit disable trigger keep_audit')
+  t.match((await on.manager.doctor()).findings.filter(({ id }) => id === 'D517'), [{ object: 'table tenancy.audit' }])
+  await on.admin('create view report as select * from tenant_id_acme.notes; create materialized view tenant_id_acme.inside as select * from tenant_id_acme.notes')
+  const outside = (await on.manager.doctor()).findings.filter(({ id }) => id === 'D507')
+  t.match(outside, [{ object: 'view public.report', fix: /schema tenant_id_acme/ }], 'DAT-01 what outside depends on a schema, and not what is in it')
+  t.equal(outside.length, 1)
 })
 
 t.test('a login that is not there, and listed tables of which nothing says whose they are, are found', async t => {

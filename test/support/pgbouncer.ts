@@ -25,7 +25,7 @@ export async function pgBouncer (t: Test, target: string, mode: 'transaction' | 
   const { hostname, port: serverPort, username, password, pathname } = new URL(target)
   const port = await freePort()
   const ini = join(folder, 'pgbouncer.ini')
-  writeFileSync(join(folder, 'users.txt'), `"${username}" "${password}"\n`)
+  writeFileSync(join(folder, 'users.txt'), `"${decodeURIComponent(username)}" "${decodeURIComponent(password)}"\n`)
   writeFileSync(ini, `[databases]
 * = host=${hostname} port=${serverPort}
 [pgbouncer]

@@ -40,11 +40,17 @@ export class Codec {
 
   /** The value that was read; undefined for a miss, and for a text that is no longer understood. */
   decodeRead (read: CacheRead): unknown {
-    if (read.isCounter) return Number(read.payload)
+    if (read.isCounter) return wholeNumber(read.payload ?? '')
     try {
       return read.kept !== undefined && this.#isJson ? read.kept.read() : this.decode(read.payload)
     } catch {
       return undefined
     }
   }
+}
+
+/** A counter's number; undefined for a text that is none, so that no reader calculates with NaN. */
+function wholeNumber (text: string): number | undefined {
+  const number = /^-?\d+$/.test(text) ? Number(text) : Number.NaN
+  return Number.isSafeInteger(number) ? number : undefined
 }

@@ -55,8 +55,13 @@ export interface TenantCacheHandle {
    * @throws FST_TENANCY_REDIS_UNAVAILABLE
    */
   flush (): Promise<void>
-  /** This cache as a store of Keyv, for libraries that take one: `new Keyv({ store: cache.toKeyv() })`. It ends with this handle. */
-  toKeyv (): KeyvLike
+  /**
+   * Returns this cache as a store of Keyv, for libraries that take one: `new Keyv({ store: cache.toKeyv('sessions') })`.
+   * It ends with this handle. Its `clear()` removes the values of the namespace, and nothing else.
+   *
+   * @param namespace whose keys and `clear()` are apart from those of others. @default the one that Keyv sets
+   */
+  toKeyv (namespace?: string): KeyvLike
 }
 
 /** {@link TenantCacheHandle} of one scope. All state is private: a handle leads to no client and to no other tenant. */
@@ -135,8 +140,8 @@ export class ScopedCache implements TenantCacheHandle {
     await this.#pending.make('all', () => this.#engine.store.flush(tenant), undefined)
   }
 
-  toKeyv (): KeyvLike {
-    return toKeyv(this)
+  toKeyv (namespace?: string): KeyvLike {
+    return toKeyv(this, namespace)
   }
 
   #value (read: CacheRead | undefined): unknown {

@@ -1,29 +1,105 @@
+import { nonEmptyString, checkOptions } from '@fastify-tenancy/core'
+import * as v from 'valibot'
+
 import type { TenantCacheHandle } from './handle.ts'
 
-/** The methods of a Keyv store. */
+/** The methods of a Keyv store, for Keyv 5 and 6. */
 export interface KeyvLike {
+  /** The namespace given to `toKeyv()`, else the one that Keyv sets. */
+  namespace: string | undefined
+  /** Keyv's adapters keep their options here; this one has none. */
+  readonly opts: Record<string, unknown>
   get<T = unknown> (key: string): Promise<T | undefined>
   getMany<T = unknown> (keys: string[]): Promise<(T | undefined)[]>
   /** @param ttl milliseconds; the plugin's `ttl` where it is missing or 0. */
   set (key: string, value: unknown, ttl?: number): Promise<boolean>
+  setMany (entries: readonly KeyvEntry[]): Promise<boolean[]>
   delete (key: string): Promise<boolean>
+  /** Resolves to whether any of the keys held a value. */
   deleteMany (keys: string[]): Promise<boolean>
   has (key: string): Promise<boolean>
+  hasMany (keys: string[]): Promise<boolean[]>
+  /** Removes all values of the namespace; without a namespace all values of the tenant. */
   clear (): Promise<void>
 }
 
-/** A tenant's cache with the methods and units of a Keyv store. `clear()` removes all values of the tenant. */
-export function toKeyv (cache: TenantCacheHandle): KeyvLike {
-  return {
-    get: key => cache.get(key),
-    getMany: keys => cache.getMany(keys),
-    async set (key, value, ttl) {
-      await cache.set(key, value, ttl ? { ttl: `${Math.ceil(ttl)}ms` } : undefined)
-      return true
-    },
-    delete: async key => await cache.delete(key) > 0,
-    deleteMany: async keys => await cache.delete(...keys) > 0,
-    has: key => cache.has(key),
-    clear: () => cache.flush()
+/** One value of `setMany`. */
+export interface KeyvEntry {
+  readonly key: string
+  readonly value: unknown
+  /** Milliseconds. */
+  readonly ttl?: number | undefined
+}
+
+/**
+ * Returns a tenant's cache with the methods and units of a Keyv store.
+ *
+ * @throws FST_TENANCY_OPTION_INVALID for an empty namespace.
+ */
+export function toKeyv (cache: TenantCacheHandle, namespace: string | undefined): KeyvLike {
+  return new KeyvStore(cache, checkOptions(v.optional(nonEmptyString), namespace, 'the namespace of cache.toKeyv()'))
+}
+
+/**
+ * Every value carries a tag of its namespace, so that `clear()` is one command whatever their number.
+ * The methods that each Keyv calls are bound, since libraries pass them on by themselves.
+ */
+class KeyvStore implements KeyvLike {
+  readonly #opts: Record<string, unknown> = {}
+  readonly #cache: TenantCacheHandle
+  readonly #given: string | undefined
+  #ofKeyv: string | undefined
+
+  constructor (cache: TenantCacheHandle, given: string | undefined) {
+    this.#cache = cache
+    this.#given = given
+  }
+
+  get namespace (): string | undefined {
+    return this.#given ?? this.#ofKeyv
+  }
+
+  set namespace (namespace: string | undefined) {
+    this.#ofKeyv = namespace
+  }
+
+  get opts (): Record<string, unknown> {
+    return this.#opts
+  }
+
+  readonly get = async <T = unknown>(key: string): Promise<T | undefined> => this.#cache.get<T>(this.#key(key))
+
+  readonly getMany = async <T = unknown>(keys: string[]): Promise<(T | undefined)[]> => this.#cache.getMany<T>(keys.map(key => this.#key(key)))
+
+  readonly set = async (key: string, value: unknown, ttl?: number): Promise<boolean> => {
+    const life = ttl ? { ttl: `${Math.ceil(ttl)}ms` } : {}
+    await this.#cache.set(this.#key(key), value, { ...life, tags: this.#tag === undefined ? [] : [this.#tag] })
+    return true
+  }
+
+  readonly delete = async (key: string): Promise<boolean> => await this.#cache.delete(this.#key(key)) > 0
+
+  readonly deleteMany = async (keys: string[]): Promise<boolean> => await this.#cache.delete(...keys.map(key => this.#key(key))) > 0
+
+  readonly has = async (key: string): Promise<boolean> => this.#cache.has(this.#key(key))
+
+  readonly clear = async (): Promise<void> => this.#tag === undefined ? this.#cache.flush() : this.#cache.invalidateTag(this.#tag)
+
+  async setMany (entries: readonly KeyvEntry[]): Promise<boolean[]> {
+    return Promise.all(entries.map(({ key, value, ttl }) => this.set(key, value, ttl)))
+  }
+
+  async hasMany (keys: string[]): Promise<boolean[]> {
+    return (await this.getMany(keys)).map(value => value !== undefined)
+  }
+
+  get #tag (): string | undefined {
+    return this.namespace ? `keyv:${this.namespace}` : undefined
+  }
+
+  // With the length, no namespace and key together read as another namespace and key.
+  #key (key: string): string {
+    const { namespace } = this
+    return namespace ? `keyv:${namespace.length}:${namespace}:${key}` : key
   }
 }

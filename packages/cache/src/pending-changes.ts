@@ -1,5 +1,5 @@
 import type { TenantScope } from '@fastify-tenancy/core'
-import { RedisUnavailableError } from '@fastify-tenancy/redis'
+import { isReply, judge, RedisUnavailableError } from '@fastify-tenancy/redis'
 
 /**
  * The changes of one handle that wait for the commit, where its scope is one transaction: others must not see
@@ -30,9 +30,10 @@ export class PendingChanges {
     if (transaction?.isOpen !== true) return change()
     if (keys === 'all') this.#isAll = true
     else for (const key of keys) this.#keys.add(key)
-    // One that fails must not keep the next from being made. An outage is logged by the store, once.
+    // One that fails must not keep the next from being made. An outage or a refusal is logged by the store, once.
     transaction.afterCommit(() => change().catch((error: unknown) => {
-      if (!(error instanceof RedisUnavailableError)) log.error({ err: error }, 'a change of the cache that waited for a commit failed')
+      const reply = error instanceof RedisUnavailableError ? error.cause : undefined
+      if (!(error instanceof RedisUnavailableError) || (isReply(reply) && judge(reply) === 'mistake')) log.error({ err: error }, 'a change of the cache that waited for a commit failed')
     }))
     return meanwhile
   }

@@ -11,6 +11,8 @@ export interface ContextSettings {
   readonly role: string
   /** The schema of the tables. */
   readonly schema: string
+  /** The schemas of extensions, which come behind it. @default none */
+  readonly extensions?: readonly string[]
   readonly statementTimeout: number
   readonly lockTimeout: number
   readonly idleInTransaction: number
@@ -78,7 +80,7 @@ export function rlsContext (tenant: Pick<Tenant, 'id' | 'status'>, settings: Con
   const values = [
     settings.role,
     tenant.id,
-    `${pg.escapeIdentifier(settings.schema)}, pg_temp`,
+    [settings.schema, ...settings.extensions ?? []].map(schema => pg.escapeIdentifier(schema)).join(', ') + ', pg_temp',
     String(settings.statementTimeout),
     String(settings.lockTimeout),
     String(settings.idleInTransaction),

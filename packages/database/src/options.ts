@@ -116,6 +116,8 @@ export interface TablesOptions {
   readonly column?: string
   /** The schema of all these tables. @default 'public' */
   readonly schema?: string
+  /** The schemas in which every strategy finds types, functions and operators of extensions. @default those that hold an extension */
+  readonly extensionSchemas?: readonly string[]
 }
 
 /** Options of strategy `rls`. */
@@ -211,6 +213,8 @@ export interface ResolvedTables {
   readonly shared: readonly string[]
   readonly global: readonly string[]
   readonly schema: string
+  /** The schemas that hold extensions. @default those of the catalog */
+  readonly extensionSchemas?: readonly string[]
   /** The tenant column, where `tenant` is to be read from the catalog. */
   readonly auto?: string
 }
@@ -273,7 +277,8 @@ const schema = v.strictObject({
     shared: v.optional(names, []),
     global: v.optional(names, []),
     column: v.optional(nonEmptyString, 'tenant_id'),
-    schema: v.optional(nonEmptyString, 'public')
+    schema: v.optional(nonEmptyString, 'public'),
+    extensionSchemas: v.exactOptional(v.array(nonEmptyString, 'must be a list of schema names'))
   }), {}),
   registry: v.optional(instance<TenantRegistry>('a TenantRegistry', 'findBySlug', 'findByDomain', 'findById')),
   audit: v.optional(fn<Audit>()),
@@ -317,16 +322,17 @@ function withDatabaseObject (given: unknown): unknown {
 }
 
 function resolveTables (given: v.InferOutput<typeof schema>['tables'], name: string): ResolvedTables {
-  const { shared, global, schema } = given
+  const { shared, global, schema, extensionSchemas } = given
+  const extensions = extensionSchemas === undefined ? {} : { extensionSchemas: Object.freeze([...extensionSchemas]) }
   if (given.tenant === 'auto') {
     assertOnce([...shared, ...global], name)
-    return { tenant: {}, shared, global, schema, auto: given.column }
+    return { tenant: {}, shared, global, schema, auto: given.column, ...extensions }
   }
   const tenant = Array.isArray(given.tenant)
     ? Object.fromEntries(given.tenant.map(table => [table, given.column]))
     : given.tenant as Record<string, string>
   assertOnce([...(Array.isArray(given.tenant) ? given.tenant : Object.keys(tenant)), ...shared, ...global], name)
-  return { tenant, shared, global, schema }
+  return { tenant, shared, global, schema, ...extensions }
 }
 
 function assertOnce (listed: readonly string[], name: string): void {

@@ -16,6 +16,7 @@ import { rowRole } from './row/role.ts'
 import { RowStrategy } from './row/strategy.ts'
 import { assertInitialised, assertMayTakeRoles } from './setup/assert-initialised.ts'
 import { init } from './setup/init.ts'
+import { readExtensionSchemas } from './setup/extension-schemas.ts'
 import { listTables } from './setup/list-tables.ts'
 import { rolesOf } from './setup/roles.ts'
 import type { SqlClient } from './setup/sql-client.ts'
@@ -70,6 +71,7 @@ export class Shard {
   #own: Side | undefined
   #roles: Side | undefined
   #uses: SigningUses | undefined
+  #extensions: readonly string[] = []
 
   constructor (logins: ShardOptions, options: ResolvedDatabaseOptions, budget: ConnectionBudget, isDefault: boolean) {
     const { url, tenantRolesUrl } = logins
@@ -131,6 +133,7 @@ export class Shard {
       const context: ContextSettings = {
         role: needsInit ? rolesOf(row.name).app : await rowRole(client, row.name),
         schema: tables.schema,
+        extensions: (this.#extensions = await readExtensionSchemas(client, tables.extensionSchemas)).filter(schema => schema !== tables.schema),
         statementTimeout,
         lockTimeout,
         idleInTransaction,
@@ -156,7 +159,7 @@ export class Shard {
       if (known !== undefined) this.#uses = new SigningUses(this.pool.lookUps, known)
       await this.#uses?.note(client)
       const warnings = [...bootWarnings(findings), ...(key === keys[0] ? [] : [earlier]), ...await poolWarnings(client, isPooled, isImpossible)]
-      await this.pool.reset(client)
+      await this.pool.settle(client)
       return { ...report, findings, warnings }
     } finally {
       client.release()
@@ -190,6 +193,14 @@ export class Shard {
     await Promise.all([this.pool.close(), this.#rolesPool?.close()])
   }
 
+  /**
+   * The schemas of extensions that are on the path behind a schema of a tenant's own. One that holds readable tables is, too: what a name then means is
+   * for the tenant's role to allow, which reads the shared tables and nothing else there.
+   */
+  extensions (schema: string): readonly string[] {
+    return this.#extensions.filter(name => name !== schema)
+  }
+
   /** Where a tenant's statements go. */
   home (tenant: Tenant, isolation: Isolation, statementTimeout: number): Home {
     if (this.#own === undefined) throw new Error('the database was not booted: await boot() first')
@@ -203,7 +214,12 @@ export class Shard {
         statementTimeout,
         ...(hasRole && { role: tenantRole(tenant.id, this.#name) }),
         // Policies ask for a signature; the privileges of a schema's role do not.
-        ...(schema !== undefined && { schema, sign: undefined, fence: context.fence && { ...context.fence, home: 'schema' } })
+        ...(schema !== undefined && {
+          extensions: this.extensions(schema),
+          schema,
+          sign: undefined,
+          fence: context.fence && { ...context.fence, home: 'schema' }
+        })
       }),
       guard: this.#options.database.tripwire ? this.#tripwire.guard(tenant.id) : undefined,
       deadline: statementTimeout + grace,
@@ -233,7 +249,7 @@ async function bootRoles (pool: ConnectionPool, database: string): Promise<{ rea
     const { rows: [row] } = await client.query<{ pid: number }>('select pg_catalog.pg_backend_pid() as pid')
     const isDirect = row?.pid === Session.of(client).client.processID
     if (!isDirect) pool.becomePooled()
-    await pool.reset(client)
+    await pool.settle(client)
     return { pool, isDirect }
   } finally {
     client.release()

@@ -2,7 +2,7 @@ import type { Register } from '@fastify-tenancy/core'
 import type { ColumnType, Kysely, SelectType } from 'kysely'
 
 /** What `Register` says under a key, or a default. */
-type Registered<Key extends string, Default> = Register extends Record<Key, infer Value> ? Value : Default
+export type Registered<Key extends string, Default> = Register extends Record<Key, infer Value> ? Value : Default
 
 /** Any table, any column: what `request.db` is until `Register.database` is given. */
 export type UntypedDatabase = Record<string, Record<string, unknown>>

@@ -1,5 +1,5 @@
 import { resolveTenantRef, type TenantFilter, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
-import { postgresRegistry } from '@fastify-tenancy/database'
+import { assertNotNewer, postgresRegistry, SetupInvalidError } from '@fastify-tenancy/database'
 
 import { listObserved, protectShards, type ObservedTable, type ProtectInput } from './adopt/protect.ts'
 import { ApplicationRedis } from './application-redis.ts'
@@ -10,6 +10,7 @@ import { Domains } from './domains/domains.ts'
 import { createTenant, type CreateInput } from './lifecycle/create.ts'
 import { deleteTenant, type DeleteInput, type DeleteReport } from './lifecycle/delete.ts'
 import { Locks } from './lifecycle/locks.ts'
+import { pruneAudit, type PruneAuditInput } from './lifecycle/prune-audit.ts'
 import { purgeDue, purgeTenant, type PurgeDueReport, type PurgeReport } from './lifecycle/purge.ts'
 import { renameTenant } from './lifecycle/rename.ts'
 import { resumeTenant, suspendTenant, type SuspendInput } from './lifecycle/suspend.ts'
@@ -27,7 +28,7 @@ import { undoMove } from './move/undo.ts'
 import { resolveManagerOptions, type ManagerOptions, type ResolvedManagerOptions } from './options.ts'
 import { initShards, type InitInput, type SetupReport } from './setup.ts'
 import { ApplicationDatabase } from './seed.ts'
-import { ShardPools } from './shard-pools.ts'
+import { ShardPools, withClient } from './shard-pools.ts'
 import { restoreTenant, type RestoreInput, type RestoreReport } from './restore/restore.ts'
 import { exportTenant, type ExportInput } from './transfer/export.ts'
 import { importTenant, type ImportInput } from './transfer/import.ts'
@@ -46,6 +47,7 @@ export function createManager (options: ManagerOptions): Manager {
 /** Sets databases up and takes tenants through their lives. Made by {@link createManager}. */
 export class Manager {
   readonly #context: ManagerContext
+  #isKnown: Promise<void> | undefined
   /** The custom domains of tenants. */
   readonly domains: Domains
 
@@ -59,7 +61,7 @@ export class Manager {
       locks: new Locks(() => shards.get('default')),
       application: new ApplicationDatabase(options.application, shards)
     }
-    this.domains = new Domains(this.#context)
+    this.domains = new Domains(this.#context, () => this.#ready())
   }
 
   /**
@@ -78,12 +80,12 @@ export class Manager {
    * @throws FST_TENANCY_SETUP_INVALID when a table cannot be protected
    */
   async protect (input: ProtectInput = {}): Promise<SetupReport> {
-    return protectShards(this.#context, input)
+    return protectShards(await this.#ready(), input)
   }
 
   /** The tables that old code still works on, with its roles and their last days: what `protect` with `stage: 'enforce'` is to end. */
   async observed (): Promise<readonly ObservedTable[]> {
-    return listObserved(this.#context)
+    return listObserved(await this.#ready())
   }
 
   /**
@@ -94,7 +96,7 @@ export class Manager {
    * that was given up is free again after 30 days.
    */
   async create (input: CreateInput): Promise<TenantRecord> {
-    return createTenant(this.#context, input)
+    return createTenant(await this.#ready(), input)
   }
 
   /**
@@ -104,7 +106,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async update (ref: TenantRef, input: UpdateInput): Promise<TenantRecord> {
-    return updateTenant(this.#context, ref, input)
+    return updateTenant(await this.#ready(), ref, input)
   }
 
   /**
@@ -115,7 +117,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async suspend (ref: TenantRef, input: SuspendInput = {}): Promise<TenantRecord> {
-    return suspendTenant(this.#context, ref, input)
+    return suspendTenant(await this.#ready(), ref, input)
   }
 
   /**
@@ -125,7 +127,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async resume (ref: TenantRef): Promise<TenantRecord> {
-    return resumeTenant(this.#context, ref)
+    return resumeTenant(await this.#ready(), ref)
   }
 
   /**
@@ -136,7 +138,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async rename (ref: TenantRef, slug: string): Promise<TenantRecord> {
-    return renameTenant(this.#context, ref, slug)
+    return renameTenant(await this.#ready(), ref, slug)
   }
 
   /**
@@ -147,7 +149,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async delete (ref: TenantRef, input: DeleteInput = {}): Promise<DeleteReport> {
-    return deleteTenant(this.#context, ref, input)
+    return deleteTenant(await this.#ready(), ref, input)
   }
 
   /**
@@ -159,29 +161,29 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async purge (ref: TenantRef): Promise<PurgeReport> {
-    return purgeTenant(this.#context, ref)
+    return purgeTenant(await this.#ready(), ref)
   }
 
   /** Purges every tenant whose time of grace is over: to be run daily. One that fails does not stop the others. */
   async purgeDue (): Promise<PurgeDueReport> {
-    return purgeDue(this.#context)
+    return purgeDue(await this.#ready())
   }
 
   /** The tenant of this id or slug, whatever its status; undefined for nobody. */
   async get (given: TenantRef): Promise<TenantRecord | undefined> {
-    const { registry } = this.#context
+    const { registry } = await this.#ready()
     const ref = resolveTenantRef(given)
     return 'id' in ref ? registry.findById(ref.id) : registry.findBySlug(ref.slug)
   }
 
   /** The tenants whose move is not confirmed, or whose deletion is not purged, by id. */
   async unfinished (): Promise<readonly UnfinishedWork[]> {
-    return listUnfinished(this.#context)
+    return listUnfinished(await this.#ready())
   }
 
   /** All tenants, by id. */
-  list (filter?: TenantFilter): AsyncIterable<TenantRecord> {
-    return this.#context.registry.list(filter)
+  async * list (filter?: TenantFilter): AsyncGenerator<TenantRecord> {
+    yield * (await this.#ready()).registry.list(filter)
   }
 
   /**
@@ -192,7 +194,7 @@ export class Manager {
    * ledger do not fit, FST_TENANCY_OPTION_INVALID, FST_TENANCY_SETUP_INVALID
    */
   async migrate (input: MigrateInput = {}): Promise<MigrateReport> {
-    return migrate(this.#context, input)
+    return migrate(await this.#ready(), input)
   }
 
   /**
@@ -202,12 +204,12 @@ export class Manager {
    * @throws the error of the migration that failed; FST_TENANCY_MIGRATION_INVALID for one without a `down`
    */
   async migrateDown (ref: TenantRef, input: MigrateDownInput = {}): Promise<readonly string[]> {
-    return migrateDown(this.#context, ref, input)
+    return migrateDown(await this.#ready(), ref, input)
   }
 
   /** How far the migrations have come, on each shard and for each tenant. Changes nothing. */
   async status (): Promise<MigrationStatus> {
-    return migrationStatus(this.#context)
+    return migrationStatus(await this.#ready())
   }
 
   /**
@@ -223,7 +225,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async export (ref: TenantRef, input: ExportInput): Promise<Manifest> {
-    return exportTenant(this.#context, ref, input)
+    return exportTenant(await this.#ready(), ref, input)
   }
 
   /**
@@ -234,7 +236,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_CONFLICT as {@link Manager.create} does
    */
   async import (folder: string, input: ImportInput): Promise<TenantRecord> {
-    return importTenant(this.#context, folder, input)
+    return importTenant(await this.#ready(), folder, input)
   }
 
   /**
@@ -247,7 +249,7 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_CONFLICT when other work on the tenant is not finished
    */
   async restore (ref: TenantRef, input: RestoreInput): Promise<RestoreReport> {
-    return restoreTenant(this.#context, ref, input)
+    return restoreTenant(await this.#ready(), ref, input)
   }
 
   /**
@@ -259,17 +261,26 @@ export class Manager {
    * @throws FST_TENANCY_TENANT_CONFLICT when it is there already, an earlier move was not confirmed, or somebody else is at work on it
    */
   async move (ref: TenantRef, input: MoveInput): Promise<MovedTenant> {
-    return moveTenant(this.#context, ref, input)
+    return moveTenant(await this.#ready(), ref, input)
   }
 
   /** Takes back a move that was cut short before its switch: the copy is removed, and the tenant is served from where it was. */
   async cancelMove (ref: TenantRef): Promise<TenantRecord> {
-    return undoMove(this.#context, ref)
+    return undoMove(await this.#ready(), ref)
   }
 
   /** Removes the old copy of a tenant that has moved. The same call takes up one that was cut short. */
   async confirmMove (ref: TenantRef): Promise<TenantRecord> {
-    return confirmMove(this.#context, ref)
+    return confirmMove(await this.#ready(), ref)
+  }
+
+  /**
+   * Removes entries of `tenancy.audit` that are older than `olderThan`: the only way in which anything leaves it. That, too, is written down.
+   *
+   * @returns how many were removed
+   */
+  async pruneAudit (input: PruneAuditInput): Promise<number> {
+    return pruneAudit(await this.#ready(), input)
   }
 
   /**
@@ -279,7 +290,17 @@ export class Manager {
    * @throws FST_TENANCY_SETUP_INVALID when the baseline cannot be read.
    */
   async doctor (input: DoctorInput = {}): Promise<DoctorReport> {
-    return doctor(this.#context, input)
+    return doctor(await this.#ready(), input)
+  }
+
+  // Asked once. A database that is not set up yet, or cannot be reached, is the call's own to refuse.
+  async #ready (): Promise<ManagerContext> {
+    this.#isKnown ??= withClient(this.#context.shards.get('default'), assertNotNewer).catch((error: unknown) => {
+      this.#isKnown = undefined
+      if (error instanceof SetupInvalidError) throw error
+    })
+    await this.#isKnown
+    return this.#context
   }
 
   /** Closes the manager's connections; a pool that was passed in stays open. */

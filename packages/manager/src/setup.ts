@@ -1,9 +1,10 @@
 import { bool, checkOptions, nonEmptyString, OptionInvalidError } from '@fastify-tenancy/core'
-import { formatScript, init, quoteName, Script, type ScriptFormat, type SqlClient } from '@fastify-tenancy/database'
+import { assertNotNewer, formatScript, init, isRestored, quoteName, Script, type ScriptFormat, type SqlClient } from '@fastify-tenancy/database'
 import * as v from 'valibot'
 
 import type { ManagerContext } from './context.ts'
 import { loginsOf } from './logins.ts'
+import { repairTenants } from './restored.ts'
 import { openManagerPool, withClient } from './shard-pools.ts'
 
 /** How {@link Manager.init} and {@link Manager.protect} work. */
@@ -68,16 +69,23 @@ export async function initShards (context: ManagerContext, given: InitInput): Pr
   const { tenantRoles, harden = false, newInstallation = false, dropOldSecrets = false, ...input } =
     checkOptions(initSchema, given, 'init') as InitInput
   const { isolation, rls, tables } = context.options
-  return onShards(context, 'tenancy init', input, (client, shard, onLeft) => init(client, {
-    onLeft,
-    logins: loginsOf(context.shards.logins(shard)),
-    tenantRoles: tenantRoles ?? (isolation === 'schema' || rls.context === 'role'),
-    harden,
-    newInstallation,
-    schema: tables.schema,
-    dropOldSecrets,
-    ...(rls.secrets.length > 0 && { signingSecrets: rls.secrets })
-  }))
+  return onShards(context, 'tenancy init', input, async (client, shard, onLeft) => {
+    const { rows: [row] } = await client.query<{ name: string }>('select pg_catalog.current_database()::text as name')
+    const restored = await isRestored(client, row?.name ?? '')
+    const remarks = await init(client, {
+      onLeft,
+      logins: loginsOf(context.shards.logins(shard)),
+      tenantRoles: tenantRoles ?? (isolation === 'schema' || rls.context === 'role'),
+      harden,
+      newInstallation,
+      schema: tables.schema,
+      dropOldSecrets,
+      ...(rls.secrets.length > 0 && { signingSecrets: rls.secrets })
+    })
+    if (!restored) return remarks
+    if (client instanceof Script) return [...remarks, 'this database was restored, copied or renamed: when the script has run, run `tenancy init` for the roles of its tenants']
+    return [...remarks, ...await repairTenants(context, client, shard)]
+  })
 }
 
 /** Does the same work on every shard, or prints it. The work answers its remarks. */
@@ -94,6 +102,7 @@ export async function onShards (
         const said = await work(client, shard, sentence => { left.push(named(sentence)) })
         remarks.push(...said.map(named))
       }
+      await assertNotNewer(live)
       if (print === false) return run(live)
       const script = new Script(live)
       // What a script would set is not set here: expressions of the user's are read with the path that they will be run with.

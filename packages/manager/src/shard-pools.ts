@@ -45,6 +45,13 @@ export class ShardPools {
     return tenantRolesUrl === undefined ? this.user(shard) : this.user(shard, tenantRolesUrl)
   }
 
+  /** The URL of the manager's own connections to a shard; undefined where a pool was passed in, or the database is embedded. */
+  ownerUrl (shard: string): string | undefined {
+    const { url, ownerUrl } = this.logins(shard)
+    const source = ownerUrl ?? url
+    return typeof source === 'string' && !source.startsWith('pglite:') ? source : undefined
+  }
+
   /** The user as which the application connects to a shard; undefined where the driver decides. */
   user (shard: string, source: string | pg.Pool = this.logins(shard).url): string | undefined {
     const url = typeof source === 'string' ? source : source.options.connectionString

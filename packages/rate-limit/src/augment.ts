@@ -1,4 +1,4 @@
-import type rateLimit from '@fastify/rate-limit'
+import type { RateLimitOptions as RouteRateLimitOptions } from '@fastify/rate-limit'
 import type { RequestTenancy } from '@fastify-tenancy/core'
 
 import type { TenantLimits } from './limits.ts'
@@ -19,6 +19,6 @@ declare module 'fastify' {
 
   interface FastifyContextConfig {
     /** A limit of this route's own, per tenant, on top of the tenant's limit. */
-    rateLimit?: rateLimit.RateLimitOptions | false
+    rateLimit?: RouteRateLimitOptions | false
   }
 }

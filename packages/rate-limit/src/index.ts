@@ -1,5 +1,5 @@
 export type * from './augment.ts'
-export { checkLimits } from './check-limits.ts'
+export { checkLimits, type KeyPath } from './check-limits.ts'
 export type { HeaderStyle } from './headers.ts'
 export type { LimitsFileHealth } from './limits-file.ts'
 export { Limits, type LimitFields, type LimitsDocument, type LimitsParts, type Rpm, type TenantLimits } from './limits.ts'

@@ -1,26 +1,38 @@
 import { OptionInvalidError } from '@fastify-tenancy/core'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { createInterface } from 'node:readline/promises'
 import type { Readable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 
 import type { LimitFields, LimitsParts } from './limits.ts'
+import { parseLimits } from './parse-limits.ts'
 import type { Line } from './parse-worker.ts'
-
-// Types are stripped from the source when it is run as it is; a URL in code is not rewritten like an import.
-const worker = new URL(import.meta.url.endsWith('.ts') ? './parse-worker.ts' : './parse-worker.js', import.meta.url)
+import { readLimits } from './read-limits.ts'
 
 /**
  * Reads and checks a limits file in a thread of its own, for one so large that the event loop would stand still for it.
+ * In a bundled application the thread's file is missing, and the file is checked here.
  *
  * @throws FST_TENANCY_OPTION_INVALID as `parseLimits()` does.
  */
 export async function parseApart (path: string, name: string): Promise<LimitsParts> {
+  const worker = workerFile()
+  if (worker === undefined) return parseLimits(await readLimits(path, name), name)
   const thread = new Worker(worker, { workerData: { path, name }, stdout: true })
   thread.unref() // a process that ends need not wait for it
   const [parts] = await Promise.all([collect(thread.stdout), once(thread, 'exit')])
   return parts
+}
+
+/** Undefined where a bundler put this module into another file: it rewrites imports, but no URL in code. */
+function workerFile (): URL | undefined {
+  // Types are stripped from the source when it is run as it is. A bundle in CommonJS has no URL of its own.
+  const here: string | undefined = import.meta.url
+  if (!here) return undefined
+  const file = new URL(here.endsWith('.ts') ? './parse-worker.ts' : './parse-worker.js', here)
+  return /\/parse-apart\.[jt]s$/.test(here) && existsSync(file) ? file : undefined
 }
 
 async function collect (lines: Readable): Promise<LimitsParts> {

@@ -1,5 +1,5 @@
 import { OptionInvalidError } from '@fastify-tenancy/core'
-import { isMap, isScalar, LineCounter, parseDocument, type Document, type Node, type YAMLMap } from 'yaml'
+import { isAlias, isMap, isScalar, LineCounter, parseDocument, type Document, type Node, type YAMLMap } from 'yaml'
 
 import { checkLimits, type KeyPath } from './check-limits.ts'
 import type { LimitsParts } from './limits.ts'
@@ -39,7 +39,7 @@ function parseYaml (text: string, name: string): LimitsParts {
   const lineAt = (offset: number | undefined): string => offset === undefined ? '' : `, line ${lines.linePos(offset).line}`
   const [error] = [...document.errors, ...document.warnings]
   if (error !== undefined) throw new OptionInvalidError(`${name}${lineAt(error.pos[0])}: ${error.message}`)
-  refuseDuplicates(document.contents, name, lineAt)
+  refuseDuplicates(document, document.contents, name, lineAt)
   return checkLimits(toPlain(document, name), 'limits', path => `${name}${lineAt(findOffset(document, path))}: `)
 }
 
@@ -52,14 +52,15 @@ function toPlain (document: Document, name: string): unknown {
   }
 }
 
-function refuseDuplicates (node: Node | null, name: string, lineAt: (offset: number | undefined) => string): void {
+function refuseDuplicates (document: Document, node: Node | null, name: string, lineAt: (offset: number | undefined) => string): void {
   if (!isMap(node)) return
   const seen = new Set<string>()
   for (const { key, value } of (node as YAMLMap<Node, Node | null>).items) {
-    const text = isScalar(key) ? String(key.value) : String(key)
+    const named = isAlias(key) ? key.resolve(document) ?? key : key
+    const text = isScalar(named) ? String(named.value) : String(named)
     if (seen.has(text)) throw new OptionInvalidError(`${name}${lineAt(key.range?.[0])}: the key ${text} is given twice`)
     seen.add(text)
-    refuseDuplicates(value, name, lineAt)
+    refuseDuplicates(document, value, name, lineAt)
   }
 }
 

@@ -1,10 +1,12 @@
 import { addressKey, checkOptions, fn, nonEmptyString, OptionInvalidError, oneOf, tenantKey } from '@fastify-tenancy/core'
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
+import { createHash } from 'node:crypto'
 import { callbackify } from 'node:util'
 import * as v from 'valibot'
 
 import { clientAddress } from './client-address.ts'
+import { replaceDecorators } from './created-limits.ts'
 import { rateLimited } from './errors.ts'
 import type { HeaderStyle } from './headers.ts'
 import type { Limiter } from './limiter.ts'
@@ -57,6 +59,10 @@ export async function registerRouteLimits (app: FastifyInstance, { limiter, head
     errorResponseBuilder: (_request, { ttl }) => rateLimited(Math.ceil(ttl / 1_000)),
     addHeaders: shown,
     addHeadersOnExceeding: shown
+  })
+  replaceDecorators(app, (given, name) => {
+    const checked = checkOptions(schema, given, name)
+    return { ...checked, keyGenerator: scoped(checked.keyGenerator) } as rateLimit.RateLimitOptions
   })
   app.addHook('onReady', async () => {
     if (app.printPlugins().split('@fastify/rate-limit').length > 2) throw new OptionInvalidError(message)
@@ -117,9 +123,19 @@ function routeStore (limiter: Limiter, onRefused: () => boolean): rateLimit.Fast
     // It is handed the merged settings, not the route that its types say.
     child (settings: object): Store {
       const { routeInfo, groupId } = settings as { readonly routeInfo?: Partial<RouteOptions>, readonly groupId?: string }
-      if (routeInfo?.url === undefined) throw new TypeError('app.rateLimit() and app.createRateLimit() have no route: give the route config.rateLimit')
-      const method = String(routeInfo.method).replace(/^HEAD$/, 'GET')
-      return new RouteStore(settings, groupId === undefined ? `${method} ${routeInfo.url}` : `group ${groupId}`)
+      const method = String(routeInfo?.method).replace(/^HEAD$/, 'GET')
+      return new RouteStore(settings, groupId === undefined ? `${method} ${routeInfo?.url}` : `group ${groupId}`)
+    }
+
+    /** Answers `{ increment: false }`: what is counted, without counting. */
+    read (key: string, callback: Parameters<Store['incr']>[1], timeWindow: number, max: number): void {
+      callbackify(() => this.#look(key, timeWindow, max))(callback)
+    }
+
+    async #look (key: string, timeWindow: number, max: number): Promise<{ current: number, ttl: number }> {
+      checkNumbers(max, timeWindow)
+      const verdict = max === 0 ? undefined : await limiter.take([this.#quota(key, timeWindow, max)], 0)
+      return verdict === undefined ? { current: 0, ttl: timeWindow } : { current: verdict.used, ttl: verdict.reset }
     }
 
     incr (key: string, callback: Parameters<Store['incr']>[1], timeWindow: number, max: number): void {
@@ -127,9 +143,7 @@ function routeStore (limiter: Limiter, onRefused: () => boolean): rateLimit.Fast
     }
 
     async #count (key: string, timeWindow: number, max: number): Promise<{ current: number, ttl: number }> {
-      // A function may have given anything: NaN would be "no limit".
-      if (!Number.isSafeInteger(max) || max < 0) throw new TypeError('max of config.rateLimit must give a whole number')
-      if (!Number.isFinite(timeWindow) || timeWindow < 1) throw new TypeError('timeWindow of config.rateLimit must give milliseconds')
+      checkNumbers(max, timeWindow)
       const verdict = max === 0 ? { wait: timeWindow, used: 0, reset: timeWindow } : await limiter.take([this.#quota(key, timeWindow, max)], 1)
       if (verdict === undefined) return { current: 0, ttl: timeWindow }
       if (verdict.wait > 0) return onRefused() ? { current: max + 1, ttl: verdict.wait } : { current: max, ttl: verdict.reset }
@@ -140,9 +154,26 @@ function routeStore (limiter: Limiter, onRefused: () => boolean): rateLimit.Fast
       const end = key.indexOf('\n')
       const who = key.slice(0, end)
       // The window is part of the key: a ring of another shape is another counter.
-      const name = (own: string): string => `${this.#route}\n${timeWindow}\n${own}`
+      const name = (own: string): string => shortened(`${this.#route}\n${timeWindow}\n${own}`)
       const keyOf = (own: string): string => who.startsWith('@') ? addressKey(who.slice(1), `limit-route:${name(own)}`) : tenantKey(who, 'limit-route', name(own))
       return { key: keyOf(key.slice(end + 1)), overflow: keyOf('others'), name: 'route', limit: max, shape: { width: Math.ceil(timeWindow / 60), slots: 60 }, smoothing: false }
     }
   }
+}
+
+/** A function may have given anything: NaN would be "no limit". */
+function checkNumbers (max: number, timeWindow: number): void {
+  if (!Number.isSafeInteger(max) || max < 0) throw new TypeError('max of config.rateLimit must give a whole number')
+  if (!Number.isFinite(timeWindow) || timeWindow < 1) throw new TypeError('timeWindow of config.rateLimit must give milliseconds')
+}
+
+const longestName = 512
+
+/**
+ * A name that is long, or that UTF-8 cannot tell from another (half a surrogate pair), as its hash: a `keyGenerator` may
+ * return a header. A name begins with a method or a word, so none looks like a hash.
+ */
+function shortened (name: string): string {
+  if (name.length <= longestName && name.isWellFormed()) return name
+  return `sha256 ${createHash('sha256').update(Buffer.from(name, 'utf16le')).digest('base64url')}`
 }

@@ -88,7 +88,9 @@ function modeOfUrl (route: RouteOptions, { off, optional }: ResolvedResolverOpti
   if (off.some(pattern => fits(route.url, pattern))) return 'off'
   if (optional.some(pattern => fits(route.url, pattern))) return 'optional'
   // The route by which a CORS plugin takes preflights: they carry no credentials, and their answer says nothing of a tenant.
-  return route.method === 'OPTIONS' && /^\/?\*$/.test(route.url) ? 'off' : undefined
+  // Registered under a prefix, it takes those below the prefix.
+  const { prefix = '' } = route as RouteOptions & { readonly prefix?: string }
+  return route.method === 'OPTIONS' && /^\/?\*$/.test(route.url.slice(prefix.length)) ? 'off' : undefined
 }
 
 // '/documentation/*' is '/documentation' and all below it; a pattern without a star is one route's URL.

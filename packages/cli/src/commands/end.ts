@@ -1,4 +1,5 @@
 import type { TenantRef } from '@fastify-tenancy/core'
+import type { DeleteReport } from '@fastify-tenancy/manager'
 import { Argument, type Command } from 'commander'
 
 import { confirm, UsageError } from '../confirm.ts'
@@ -22,7 +23,7 @@ export function addEndCommands (program: Command, runner: Runner): void {
       if (!dryRun && !await confirm(streams, { what: `the deletion of ${name}`, name, yes })) return exitCode.failed
       const report = await manager.delete(ref, { dryRun, keepData, ...(grace !== undefined && { grace }) })
       output.result(report, () => dryRun
-        ? table(['table', 'rows'], Object.entries(report.rows ?? {}))
+        ? [table(['table', 'rows'], Object.entries(report.rows ?? {})), ...obstacles(report)].join('\n')
         : `${name} is refused from now on, and may be purged from ${report.due.toISOString()}; until then tenancy resume takes it back`)
     }))
 
@@ -38,4 +39,21 @@ export function addEndCommands (program: Command, runner: Runner): void {
       output.result({ purged, failed: failures }, () => table(['tenant', 'rows removed'], purged.map(({ tenant, rows }) => [tenant.slug, Object.values(rows).reduce((sum, count) => sum + count, 0)])))
       return failures.length > 0 ? exitCode.failed : exitCode.done
     }))
+
+  program.command('prune-audit').description('remove old entries of the audit, which nothing else can')
+    .requiredOption('--older-than <age>', 'how old, such as 365d')
+    .action(runner.action<[], { olderThan: string }>(async ({ manager, output, streams }, _, { olderThan, yes }) => {
+      if (!await confirm(streams, { what: `the removal of entries older than ${olderThan}`, name: 'audit', yes })) return exitCode.failed
+      const removed = await manager.pruneAudit({ olderThan })
+      output.result({ removed }, () => `${removed} entries of the audit were removed`)
+      return exitCode.done
+    }))
+}
+
+function obstacles ({ dependents = [], grants = [], grantsElsewhere = [] }: DeleteReport): string[] {
+  return [
+    ...dependents.map(what => `refuses the purge: ${what} depends on the tenant's schema or role`),
+    ...grantsElsewhere.map(what => `refuses the purge: the tenant's role has privileges on ${what}`),
+    ...grants.map(what => `ends with the tenant's role: its privileges on ${what}`)
+  ]
 }

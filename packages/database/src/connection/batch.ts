@@ -55,6 +55,8 @@ export interface BatchEnd {
   readonly error: unknown
   /** Whether the reset at the start failed, so that PostgreSQL skipped the rest. */
   readonly isResetError: boolean
+  /** Whether a statement before the last failed. */
+  readonly isEarly: boolean
   /** The statement that failed before it was bound, so that it did not run; undefined for every other error. */
   readonly unbound: WireStatement | undefined
   /** What the undo answered; undefined where there was none, or it failed. */
@@ -129,6 +131,7 @@ export class Batch {
   #unjudged: Unjudged | undefined
   #error: unknown
   #isResetError = false
+  #isEarly = false
   #unbound: WireStatement | undefined
   #isHeard = false
   #isSynced = false
@@ -227,6 +230,7 @@ export class Batch {
     this.#error ??= error
     if (!isServerError(error)) return this.#end(undefined)
     this.#isResetError = this.#current < this.#resetLength
+    this.#isEarly = this.#current < this.#last
     if (this.#bound === this.#current) this.#unbound = this.#statements[this.#current]
     this.#sync()
   }
@@ -305,6 +309,7 @@ export class Batch {
       unjudged: this.#unjudged,
       error: this.#error ?? committed?.error,
       isResetError: this.#isResetError,
+      isEarly: this.#isEarly,
       unbound: this.#unbound,
       undoAnswer: undone?.error === undefined ? undone?.answer : undefined,
       status,

@@ -1,8 +1,8 @@
-import { AbortedTransactionError } from 'kysely'
 import type pg from 'pg'
 
 import { DatabaseUnavailableError, IsolationBreachError, QueryRefusedError } from '../errors.ts'
 import { readStatement, rowTags } from '../statement.ts'
+import type { Borrower, Context, Query } from './borrower.ts'
 import { requestCancel } from './cancel.ts'
 import { fenceError } from './fence-error.ts'
 import { Batch, UnjudgedError, type BatchEnd, type BatchListener, type Reply, type Tail, type Unjudged, type WireStatement } from './batch.ts'
@@ -10,69 +10,28 @@ import { isServerError } from './pg-internals.ts'
 import { Portions } from './portions.ts'
 import type { LeaseSettings } from './lease-settings.ts'
 import { checkBackend } from './pooler.ts'
-import { catalogPath, control, deallocateAll, discardSequences, resetStatements, undoText } from './reset.ts'
+import { lostConnection, isIdleTimeout } from './lost.ts'
+import { assertCommitted, nothing, Openings, type Opening } from './openings.ts'
+import { catalogPath, control } from './reset.ts'
 import { isReadOnlyError, noteAsked } from './read-only.ts'
-import { markUntouched, stalenessOf } from './retry.ts'
+import { isUntouched, markUntouched, stalenessOf } from './retry.ts'
 import { Session } from './session.ts'
 import { StreamClock } from './stream-clock.ts'
 import { isForeign, type RowGuard } from './tripwire.ts'
 
-/** A statement with its parameters, not yet bound to a connection. */
-export interface Query {
-  readonly text: string
-  readonly values: readonly unknown[]
-  /** Whether the statement is proved to change and read nothing of its session. Absent means that it may. */
-  readonly isHarmless?: boolean
-}
-
-/** What a connection runs before a statement of a tenant. */
-export interface Context extends Query {
-  /** The name that its text is prepared under. */
-  readonly name: string
-  /** Told the first value of the context's answer, once the whole batch went well. */
-  readonly onAnswer?: (value: string) => void
-}
-
-/**
- * Makes the context of one statement; `isBegun` where its transaction has run statements before. `isStream` where its rows
- * are read in portions: the server's own timeout is off then, see {@link StreamClock}.
- */
-export type MakeContext = (client: { readonly processID: number | null }, isBegun: boolean, isStream?: boolean) => Context
-
-/** Whom a connection is borrowed for. */
-export interface Borrower {
-  /** A tenant's id; for other kinds of handles a name with a colon, which no tenant's id has. */
-  readonly tenant: string
-  /** Undefined for look-ups, which speak for no tenant. */
-  readonly context: MakeContext | undefined
-  /** Undefined where the tripwire is off. */
-  readonly guard: RowGuard | undefined
-  /** The schema in which names without one are found, where it is not the same for all borrowers of the pool. */
-  readonly schema?: string
-  /** The longest that one statement may go unanswered, in milliseconds: past the server's own timeout, the server or the way to it is gone. */
-  readonly deadline: number
-  /** Whether its context makes each transaction read-only. @default false */
-  readonly isReadOnly?: boolean
-  /** The longest that the server may work on one statement, in milliseconds. */
-  readonly statementTimeout?: number
-}
-
 /** What a timer of Node's can wait for. */
 const longestTimeout = 2 ** 31 - 1
 
-/** The first statements of a batch. */
-interface Opening {
-  readonly statements: WireStatement[]
-  readonly resetLength: number
-  readonly dropsNames: boolean
-  readonly tail: Tail | undefined
-}
+export type { Borrower, Context, MakeContext, Query } from './borrower.ts'
 
 interface Sending {
   readonly isHarmless: boolean
-  readonly onPortion?: BatchListener['onPortion']
-  readonly guard?: RowGuard | undefined
+  readonly onPortion: BatchListener['onPortion']
+  readonly guard: RowGuard | undefined
 }
+
+/** For statements of the driver's own. */
+const ours: Sending = { isHarmless: true, onPortion: undefined, guard: undefined }
 
 /**
  * One connection, borrowed for one owner. Every statement goes out with the owner's context before it, in one batch.
@@ -84,20 +43,8 @@ export class Lease {
   readonly #borrower: Borrower
   readonly #settings: LeaseSettings
   readonly #onReturn: () => void
-  /** What began the open transaction: `begin`, and the savepoints before its first statement. */
-  #prelude: string[] = []
-  /** Whether `begin` is still to be sent: it travels with the first statement. */
-  #isBeginPending = false
-  /** Whether a statement of the open transaction was sent. */
-  #hasRun = false
-  /** Whether traces of other owners are on the connection while the transaction is open. */
-  #seesOthers = false
-  /** Whether the open transaction may leave traces on a pooler's backend. */
-  #leavesTraces = false
-  /** The pooler's backend that runs the transaction. */
-  #backend: string | null = null
+  readonly #openings: Openings
   #status: BatchEnd['status'] = 'I'
-  #isTransaction = false
   /** How many batches have ended. A statement lost in the first may not have run, and then may run on another connection. */
   #ends = 0
   #isSpoilt = false
@@ -114,12 +61,13 @@ export class Lease {
     this.#borrower = borrower
     this.#onReturn = onReturn
     this.#settings = settings
+    this.#openings = new Openings(this.#session, settings, borrower.tenant)
     this.#session.claim()
     if (borrower.schema !== undefined) this.#session.visit(borrower.schema)
   }
 
   get isTransaction (): boolean {
-    return this.#isTransaction
+    return this.#openings.isTransaction
   }
 
   /** Whether rows are being read in portions: such a statement does not end by itself. */
@@ -161,13 +109,13 @@ export class Lease {
 
   /** Takes the place of a lease whose connection did not run anything of its transaction. */
   takeOver (lost: Lease): void {
-    const [begin] = lost.#prelude
-    if (lost.#isTransaction && begin !== undefined) this.#beginWith(begin)
+    const { isTransaction, begun } = lost.#openings
+    if (isTransaction && begun !== undefined) this.#openings.begin(begun)
   }
 
   /** Begins a transaction with the next statement, so that it costs no wait of its own. */
   begin (characteristics: string): void {
-    this.#beginWith(`begin${characteristics}`)
+    this.#openings.begin(`begin${characteristics}`)
   }
 
   /** @throws Kysely's AbortedTransactionError when the server answered ROLLBACK: a statement had failed, and its error was caught. */
@@ -183,9 +131,9 @@ export class Lease {
   /** Sends `savepoint`, `release savepoint` or `rollback to savepoint`. No context: in a failed transaction it would fail too. */
   control (...texts: readonly string[]): Promise<void> {
     return this.#inOrder(async () => {
-      const { statements, ...opening } = this.#open(true)
-      if (!this.#hasRun) this.#prelude.push(...texts)
-      this.#assertWell(await this.#send({ ...opening, statements: [...statements, ...texts.map(control)] }, { isHarmless: true }))
+      const opening = this.#openings.savepoint(texts, this.#status)
+      opening.statements.push(...texts.map(control))
+      this.#assertWell(await this.#send(opening, ours))
     })
   }
 
@@ -223,13 +171,6 @@ export class Lease {
     this.#onReturn()
   }
 
-  #beginWith (begin: string): void {
-    this.#isTransaction = true
-    this.#prelude = [begin]
-    this.#isBeginPending = true
-    this.#hasRun = this.#seesOthers = this.#leavesTraces = false
-  }
-
   /** Has the server stop the statement that runs, and waits for its answer. The request may arrive late, so the connection is not used again. */
   #cancel (): void {
     this.#isSpoilt = true
@@ -239,21 +180,11 @@ export class Lease {
   async #endTransaction (how: 'commit' | 'rollback'): Promise<void> {
     // Ordered behind whatever was not awaited: that ran inside the transaction, or not at all.
     await this.#inOrder(async () => {
-      this.#isTransaction = false
-      const wasSent = !this.#isBeginPending
-      this.#isBeginPending = false
-      if (!wasSent) return
-      // The connection is lost, or its reset failed: no transaction is open.
-      if (this.#session.isDead || this.#status === 'I' || this.#status === undefined) {
-        if (how === 'commit') throw this.#lost()
-        return
-      }
-      const tail = this.#leavesTraces ? this.#undoing(undefined) : undefined
-      const end = await this.#send({
-        statements: [control(tail === undefined ? how : `${how} and chain`)], resetLength: 0, dropsNames: false, tail
-      }, { isHarmless: true })
+      const ending = this.#openings.end(how, this.#status)
+      if (ending === undefined) return
+      const end = await this.#send(ending, ours)
       this.#assertWell(end)
-      if (how === 'commit' && end.tag !== 'COMMIT') throw new AbortedTransactionError()
+      if (how === 'commit') assertCommitted(end)
     })
   }
 
@@ -262,7 +193,7 @@ export class Lease {
     if (!isAllowed) throw new QueryRefusedError(`A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, got ${keyword || 'no keyword'}: use the transaction methods of Kysely, and migrations for the rest`)
     if (takesSessionLock) throw new QueryRefusedError('A tenant\'s handle takes no lock of the session, which would outlive its statement: use pg_advisory_xact_lock() in a transaction')
     if (makesTable) throw new QueryRefusedError('A tenant\'s handle makes no tables, got SELECT … INTO')
-    const isAlone = !this.#isTransaction
+    const isAlone = !this.#openings.isTransaction
     // The undo of an earlier statement failed, so its transaction is still open.
     if (isAlone && this.#status !== 'I') throw markUntouched(new DatabaseUnavailableError())
     const isHarmless = query.isHarmless === true
@@ -270,26 +201,26 @@ export class Lease {
     const sending: Sending = {
       isHarmless,
       guard: this.#borrower.guard,
-      ...(onPortion && {
-        onPortion: rows => {
-          isDelivered = true
-          return onPortion(rows)
-        }
+      onPortion: onPortion && (rows => {
+        isDelivered = true
+        return onPortion(rows)
       })
     }
     for (let isAgain = false; ; isAgain = true) {
-      const isFirst = isAlone || !this.#hasRun
+      const isFirst = isAlone || !this.#openings.hasRun
       this.#session.follow(this.#settings.catalogVersion)
-      const { statements, ...opening } = this.#open(isHarmless)
-      const context = this.#borrower.context?.(this.#session.client, this.#status !== 'I' && !this.#isBeginPending, portion > 0)
-      const isAnew = opening.dropsNames
+      const opening = this.#openings.open(isHarmless, this.#status)
+      const { statements } = opening
+      const isBegun = this.#status !== 'I' && !this.#openings.isBeginPending
+      const context = this.#borrower.context?.(this.#session.client, isBegun, portion > 0)
+      const isAnew = opening.drops !== 'nothing'
       if (context !== undefined) statements.push(this.#prepared(context, context.name, 0, isAnew))
       // Without parameters a plan is always the generic one: such a statement is not worth a name.
       statements.push(this.#prepared(query, query.values.length > 0 && name !== '' ? this.#keyHere(name) : '', portion, isAnew))
-      const end = await this.#send({ ...opening, statements }, sending)
+      const end = await this.#send(opening, sending)
       const staleness = stalenessOf(end)
       if (staleness === undefined) {
-        this.#hasRun = true
+        this.#openings.hasRun = true
         return this.#accept(end, context)
       }
       this.#session.names.forget()
@@ -299,7 +230,7 @@ export class Lease {
         throw new DatabaseUnavailableError(undefined, { cause: end.error })
       }
       // Nothing ran before, so the transaction may begin again. A failed one is ended first.
-      if (!isAlone) this.#isBeginPending = true
+      if (!isAlone) this.#openings.isBeginPending = true
     }
   }
 
@@ -346,7 +277,7 @@ export class Lease {
   // The statement before may have left a search path on which other operators come first.
   async #readCatalog<R> (text: string, values: readonly unknown[] = []): Promise<{ rows: R[], rowCount: number | null }> {
     const query = { text, values, name: '', isParsed: false, portion: 0 }
-    const end = await this.#send({ statements: [catalogPath, query], resetLength: 0, dropsNames: false, tail: undefined }, { isHarmless: true })
+    const end = await this.#send({ ...nothing, statements: [catalogPath, query] }, ours)
     this.#assertWell(end)
     return { rows: end.reply.rows as R[], rowCount: end.reply.rowCount }
   }
@@ -364,69 +295,14 @@ export class Lease {
     return { text, values, name: known ?? names.make(), key, isParsed: known !== undefined, portion }
   }
 
-  /** What goes before a statement: a reset if one is due, and `begin` if it is pending. */
-  #open (isHarmless: boolean): Opening {
-    return this.#settings.isPooled ? this.#openPooled(isHarmless) : this.#openDirect(isHarmless)
-  }
-
-  #openDirect (isHarmless: boolean): Opening {
-    const { reset, resetRules } = this.#settings
-    const { traces } = this.#session
-    const isOwn = traces.areOf(this.#borrower.tenant)
-    // Within a transaction PostgreSQL refuses a reset. The two things that a clean connection shows are dropped instead.
-    if (this.#isTransaction && !this.#isBeginPending) {
-      const isHiding = this.#seesOthers && !isHarmless
-      if (isHiding) this.#seesOthers = false
-      return { statements: isHiding ? [deallocateAll] : [], resetLength: 0, dropsNames: isHiding, tail: undefined }
-    }
-    const isReset = this.#status === 'I' && !isOwn && (reset === 'always' || traces.isTouched || !isHarmless)
-    if (isReset && resetRules.isImpossible && traces.isTouched) {
-      this.#isSpoilt = true
-      throw markUntouched(new DatabaseUnavailableError())
-    }
-    const statements = isReset ? resetStatements(resetRules) : []
-    const resetLength = statements.length
-    if (this.#isBeginPending) {
-      statements.push(...this.#beginning())
-      this.#seesOthers = !isOwn && !isReset
-      if (this.#seesOthers) statements.push(discardSequences)
-    }
-    return { statements, resetLength, dropsNames: isReset, tail: undefined }
-  }
-
-  /** Behind a pooler a transaction may meet what a harmless statement of another owner left: the values of sequences. */
-  #openPooled (isHarmless: boolean): Opening {
-    const isUndone = !isHarmless || this.#settings.reset === 'always'
-    const opening = { resetLength: 0, dropsNames: false }
-    if (this.#isTransaction) {
-      if (isUndone) this.#leavesTraces = true
-      return { ...opening, statements: this.#isBeginPending ? [...this.#beginning(), this.#askBackend(), discardSequences] : [], tail: undefined }
-    }
-    if (!isUndone) return { ...opening, statements: [], tail: undefined }
-    return { ...opening, statements: [control('begin'), this.#askBackend(), discardSequences], tail: this.#undoing('commit and chain') }
-  }
-
-  #beginning (): WireStatement[] {
-    const begin = this.#prelude.map(control)
-    return this.#status === 'E' ? [control('rollback'), ...begin] : begin
-  }
-
-  #askBackend (): WireStatement {
-    return { ...control('select pg_catalog.pg_backend_pid()'), onAnswer: pid => { this.#backend = pid } }
-  }
-
-  // Where a reset is impossible the transaction stays open, so that the pooler closes the backend with the connection.
-  #undoing (commit: string | undefined): Tail {
-    const { resetRules } = this.#settings
-    return { commit, undo: resetRules.isImpossible ? undefined : undoText(resetRules) }
-  }
-
-  #send ({ statements, resetLength, dropsNames, tail }: Opening, { isHarmless, onPortion, guard }: Sending): Promise<BatchEnd> {
-    const [session, settings, { tenant, deadline }] = [this.#session, this.#settings, this.#borrower]
+  #send (opening: Opening, { isHarmless, onPortion, guard }: Sending): Promise<BatchEnd> {
+    const { drops, isCheck } = opening
+    const { tenant, deadline } = this.#borrower
+    const session = this.#session
     const destroy = (): void => this.destroy(0)
     let isOver = false
     return new Promise<BatchEnd>(resolve => {
-      const batch = new Batch({ statements, resetLength, tail }, settings.types, {
+      const batch = new Batch(opening, this.#settings.types, {
         takeClosing: () => session.names.takeClosing(),
         // Pauses the reply deadline while the application consumes a portion. It restarts with the next request for one.
         ...(onPortion && { onPortion: async (rows: unknown[]) => {
@@ -441,18 +317,20 @@ export class Lease {
         onEnd: end => {
           isOver = true
           session.finish()
-          this.#ended(end, tail)
-          resolve(end)
+          this.#ended(end, opening.tail)
+          if (isCheck && end.isResetError) void this.#settings.roleSettings?.pin().catch(() => {}).then(() => resolve(end))
+          else resolve(end)
         }
       })
       if (this.#isReturned) throw returned()
-      if (session.isDead) throw this.#lost()
+      if (session.isDead) throw lostConnection(session)
       session.expect(deadline, destroy)
       // Recorded only now: a value that cannot be encoded must not take them from the statement after it.
-      if (resetLength > 0) session.reset()
-      else if (dropsNames) session.dropNames()
+      if (drops === 'everything') session.reset()
+      else if (drops === 'names') session.dropNames()
+      if (isCheck) session.isChecked = true
       session.traces.add(tenant, isHarmless)
-      this.#isBeginPending = false
+      this.#openings.isBeginPending = false
       session.send(batch)
     })
   }
@@ -461,7 +339,8 @@ export class Lease {
   #ended ({ error, status, isResetError, undoAnswer }: BatchEnd, tail: Tail | undefined): void {
     this.#ends++
     this.#status = status
-    if (tail?.undo !== undefined && status !== undefined && !checkBackend(this.#backend, undoAnswer, this.#borrower.tenant)) this.#isSpoilt = true
+    const isUndone = tail?.undo !== undefined && status !== undefined
+    if (isUndone && !checkBackend(this.#openings.backend, undoAnswer, this.#borrower.tenant)) this.#isSpoilt = true
     if (status !== undefined && isServerError(error) && isReadOnlyError(error)) this.#onReadOnly(error)
     if (error instanceof IsolationBreachError) this.destroy()
     const isHarmed = error !== undefined && !(error instanceof UnjudgedError) && (status === undefined || !isServerError(error) || isResetError)
@@ -479,14 +358,8 @@ export class Lease {
 
   // After a failover the connection may lead to the old primary, which takes no writes any more: the next one may not.
   #onReadOnly (error: pg.DatabaseError): void {
-    if (this.#borrower.isReadOnly || this.#prelude[0]?.endsWith('read only') === true) noteAsked(error)
+    if (this.#borrower.isReadOnly || this.#openings.begun?.endsWith('read only') === true) noteAsked(error)
     else this.#isSpoilt = true
-  }
-
-  /** Why nothing can be sent any more. */
-  #lost (): unknown {
-    const { fatal } = this.#session
-    return isIdleTimeout(fatal) ? fatal : new DatabaseUnavailableError(undefined, { cause: fatal })
   }
 
   async #inOrder<T> (work: () => Promise<T>): Promise<T> {
@@ -494,16 +367,15 @@ export class Lease {
     try {
       if (this.#isReturned) throw returned()
       return await work()
+    } catch (error) {
+      // The statement runs on another connection, and this one serves no more.
+      if (isUntouched(error)) this.#isSpoilt = true
+      throw error
     } finally {
       this.#running--
       this.#queue.shift()?.()
     }
   }
-}
-
-// 25P03, 25P04: the server ended the connection because its transaction was idle, or open, for too long.
-function isIdleTimeout (error: unknown): boolean {
-  return isServerError(error) && (error.code === '25P03' || error.code === '25P04')
 }
 
 function returned (): Error {

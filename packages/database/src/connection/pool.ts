@@ -6,8 +6,10 @@ import { FairQueue, type FairQueueSettings } from './fair-queue.ts'
 import { Lease, type Borrower } from './lease.ts'
 import type { LeaseSettings } from './lease-settings.ts'
 import { LookUps } from './look-ups.ts'
+import { isEmbeddedPool } from './open-pool.ts'
 import { isServerError } from './pg-internals.ts'
 import { plainReset, readResetRules, type ResetRules } from './reset.ts'
+import { RoleSettings } from './role-settings.ts'
 import { Session } from './session.ts'
 import type { SqlClient } from '../setup/sql-client.ts'
 
@@ -30,6 +32,7 @@ export class ConnectionPool {
   readonly #settings: { -readonly [K in keyof LeaseSettings]: LeaseSettings[K] }
   readonly #stopper = new BackendStopper()
   readonly #queue: FairQueue
+  #isSettled = false
   // Those who wait for a connection or hold one.
   #users = 0
   #onUnused: (() => void) | undefined
@@ -44,6 +47,7 @@ export class ConnectionPool {
       ...use,
       stopper: this.#stopper,
       resetRules: plainReset,
+      roleSettings: undefined,
       isPooled: false,
       catalogVersion: 0,
       onStale: () => {
@@ -106,9 +110,20 @@ export class ConnectionPool {
     this.#settings.resetRules = rules
   }
 
-  /** Resets a connection that the boot used, so that the first statement on it needs none. */
-  async reset (client: pg.PoolClient): Promise<void> {
-    if (!this.isPooled) await Session.of(client).resetNow(this.#settings.resetRules)
+  /** Whether the pool's boot has ended. */
+  get isSettled (): boolean {
+    return this.#isSettled
+  }
+
+  /** Ends the boot on a direct connection: remembers the settings of its login, and resets it. */
+  async settle (client: pg.PoolClient): Promise<void> {
+    this.#isSettled = true
+    if (this.isPooled) return
+    const session = Session.of(client)
+    await session.resetNow(this.#settings.resetRules)
+    if (!this.#isOwned || isEmbeddedPool(this.pool)) return
+    this.#settings.roleSettings = await RoleSettings.read(this.pool, client)
+    session.isChecked = true
   }
 
   /** Closes the pool as soon as nobody waits for a connection or holds one; whoever has it may still borrow until then. */

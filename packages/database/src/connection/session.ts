@@ -25,6 +25,8 @@ export class Session {
   readonly client: WireClient
   readonly names: Names = new Names()
   readonly traces: Traces = new Traces()
+  /** Whether the settings of the login were compared with those at the boot. */
+  isChecked = false
   #schemas = new Set<string>()
   #catalogVersion = 0
   /** Whether the pool handed the connection out and no lease has taken it yet. */

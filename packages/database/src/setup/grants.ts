@@ -1,13 +1,20 @@
+import { SetupInvalidError } from './errors.ts'
 import type { TableFacts } from './inspect-table.ts'
 import type { Roles } from './roles.ts'
 import { quoteName, type SqlClient } from './sql-client.ts'
 
 /** Makes a table the owner role's, and takes it from everybody of ours: who owned it could turn its policies off, and what was granted on it before would still hold. */
-export async function takeOver (client: SqlClient, { family, sequences, name }: TableFacts, roles: Roles): Promise<void> {
+export async function takeOver (client: SqlClient, { family, sequences, looseSequences, name, extension }: TableFacts, roles: Roles): Promise<void> {
+  if (extension !== null) throw new SetupInvalidError(`table ${name} is a part of extension '${extension}', which alone may change it: list it in options.tables.shared, if tenants are to read it`)
   const { owner, app, shared, global, system, registry } = quotedRoles(roles)
   const everybody = `public, ${app}, ${shared}, ${global}, ${system}, ${registry}`
   for (const member of family) await client.query(`alter table ${member} owner to ${owner}; revoke all on ${member} from ${everybody}`)
-  for (const sequence of sequences) await client.query(`revoke all on sequence ${sequence} from ${everybody}; grant usage on sequence ${sequence} to ${system}`)
+  // One that no table owns has an owner of its own, and may fill tables of several lists: what it was granted for another stays.
+  for (const sequence of looseSequences) await client.query(`alter sequence ${sequence} owner to ${owner}; revoke all on sequence ${sequence} from public`)
+  for (const sequence of sequences) {
+    if (!looseSequences.includes(sequence)) await client.query(`revoke all on sequence ${sequence} from ${everybody}`)
+    await client.query(`grant usage on sequence ${sequence} to ${system}`)
+  }
   await client.query(`grant select, insert, update, delete on ${name} to ${system}`)
 }
 

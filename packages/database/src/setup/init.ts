@@ -5,6 +5,7 @@ import { grantHardened, harden } from './harden.ts'
 import { ensureInstallation } from './installation.ts'
 import { lockSetup } from './lock-setup.ts'
 import { allowTenantRoles, ensureLogins, type Logins } from './logins.ts'
+import { rebind } from './rebind.ts'
 import { grantTenantRoles } from './tenant-role-grants.ts'
 import { ensureRoles, grantRole, readSession, rolesOf, withRoles, type Roles, type Session } from './roles.ts'
 import { inTransaction, quoteName, sqlState, type SqlClient } from './sql-client.ts'
@@ -46,21 +47,36 @@ export function versionOf (schemaComment: string): number | undefined {
 }
 
 /**
+ * Refuses a database whose schema `tenancy` a newer version of the suite made: what this one would write there could be wrong.
+ *
+ * @throws FST_TENANCY_SETUP_INVALID
+ */
+export async function assertNotNewer (client: SqlClient): Promise<void> {
+  const { rows: [row] } = await client.query<{ comment: string | null }>('select pg_catalog.obj_description(pg_catalog.to_regnamespace(\'tenancy\')::oid, \'pg_namespace\') as comment')
+  const version = versionOf(row?.comment ?? '')
+  if (version === undefined || version <= newestVersion) return
+  throw new SetupInvalidError(`schema tenancy of this database is of version ${version}, and this version of the suite knows ${newestVersion}: use the newer version`)
+}
+
+/**
  * Sets a database up: roles, schema `tenancy`, logins, signing keys. Runs as often as one likes, also several at once.
  * All or nothing: one transaction, tried again when another database's set-up touched the server-wide roles meanwhile.
  *
  * @param client one connection of a superuser, or of a login with CREATEROLE and CREATE on the database.
- * @returns a sentence for each thing that is left to do, and for what the operator should know.
- * @throws FST_TENANCY_SETUP_INVALID when the login may not do all this, or an earlier secret is used that was to be dropped.
+ * @returns a sentence for each thing that it repaired in a restored database, that is left to do, or that the operator should know.
+ * @throws FST_TENANCY_SETUP_INVALID when the login may not do all this, an earlier secret is used that was to be dropped, or a newer
+ * version of the suite made the schema.
  */
 export async function init (client: SqlClient, options: InitOptions = {}): Promise<readonly string[]> {
   const session = await readSession(client)
   const roles = rolesOf(session.database)
+  await assertNotNewer(client)
   return retried(() => inTransaction(client, async () => {
     await ensureRoles(client, roles)
     await becomeOwner(client, session, roles)
     // Two of one database wait for each other here. Roles belong to the server, and no lock spans its databases.
     await lockSetup(client)
+    const rebound = await rebind(client, session, roles)
     await openSchema(client, roles, options.schema ?? 'public')
     await applyFiles(client, roles)
     await ensureLogins(client, session, roles, options.logins ?? {})
@@ -75,7 +91,7 @@ export async function init (client: SqlClient, options: InitOptions = {}): Promi
     if (options.harden) left.push(...await harden(client, session, roles, options.logins ?? {}))
     await grantHardened(client, roles, options.logins ?? {}, options.harden ?? false)
     for (const sentence of left) options.onLeft?.(sentence)
-    return [...notes, ...left]
+    return [...rebound, ...notes, ...left]
   }))
 }
 
@@ -107,8 +123,8 @@ async function applyFiles (client: SqlClient, roles: Roles): Promise<void> {
     if (versions.has(version)) continue
     await client.query(withRoles(sql, roles))
     await client.query('insert into tenancy.migrations (version, name) values ($1, $2)', [version, name])
-    await client.query(`comment on schema tenancy is '${comment} ${version}'`)
   }
+  await client.query(`comment on schema tenancy is '${comment} ${newestVersion}'`)
   await client.query('set local role none')
 }
 

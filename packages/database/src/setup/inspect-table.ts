@@ -11,9 +11,13 @@ export interface TableFacts {
   readonly name: string
   /** The table and, where it is partitioned, all its partitions. */
   readonly family: readonly string[]
-  /** Sequences that fill its columns. */
+  /** Sequences that fill its columns, by ownership or by a default, also through functions. */
   readonly sequences: readonly string[]
+  /** Those of them that no table owns: their owner is not changed with a table's. */
+  readonly looseSequences: readonly string[]
   readonly policies: readonly string[]
+  /** The extension that it is a member of. */
+  readonly extension: string | null
 }
 
 /** The tenant column of a table. */
@@ -25,22 +29,50 @@ export interface ColumnFacts {
   readonly isIndexed: boolean
 }
 
+/**
+ * SQL for the sequences that tables draw from, as the CTE `drawn (tab, seq)`: owned ones, and those that the server knows a default to use, by itself
+ * or through functions whose bodies it keeps parsed.
+ *
+ * @param tables SQL for the tables' oids
+ */
+export function drawnFrom (tables: string): string {
+  return `with recursive used (tab, classid, objid) as (
+      select a.adrelid, 'pg_catalog.pg_attrdef'::regclass::oid, a.oid from pg_catalog.pg_attrdef a where a.adrelid in (${tables})
+      union
+      select u.tab, d.refclassid, d.refobjid from used u join pg_catalog.pg_depend d on d.classid = u.classid and d.objid = u.objid
+      where u.classid <> 'pg_catalog.pg_class'::regclass and (d.refclassid = 'pg_catalog.pg_proc'::regclass
+        or (d.refclassid = 'pg_catalog.pg_class'::regclass and exists (select from pg_catalog.pg_class s where s.oid = d.refobjid and s.relkind = 'S')))
+    ),
+    drawn (tab, seq) as (
+      select tab, objid from used where classid = 'pg_catalog.pg_class'::regclass
+      union
+      select d.refobjid, d.objid from pg_catalog.pg_depend d join pg_catalog.pg_class s on s.oid = d.objid and s.relkind = 'S'
+      where d.refobjid in (${tables}) and d.refclassid = 'pg_catalog.pg_class'::regclass and d.classid = 'pg_catalog.pg_class'::regclass and d.deptype in ('a', 'i')
+    )`
+}
+
+// One of another schema is not ours to hand over or to grant.
+const near = 'join pg_catalog.pg_class near on near.oid = drawn.seq and near.relnamespace = c.relnamespace'
+
 /** @throws FST_TENANCY_SETUP_INVALID when there is no such table, or it is something else. */
 export async function inspectTable (client: SqlClient, schema: string, table: string): Promise<TableFacts> {
-  const { rows: [row] } = await client.query<{ oid: number, relkind: string, relispartition: boolean, family: string[], sequences: string[], policies: string[] }>(`
+  const { rows: [row] } = await client.query<{ oid: number, relkind: string, relispartition: boolean, family: string[], sequences: string[], loose: string[], policies: string[], extension: string | null }>(`
+    ${drawnFrom('select oid from pg_catalog.pg_class where relname = $2 and relnamespace = (select oid from pg_catalog.pg_namespace where nspname = $1)')}
     select c.oid::int8::int, c.relkind, c.relispartition,
       array(select ${nameOfRelation('tree.relid')} from pg_catalog.pg_partition_tree(c.oid) tree) as family,
-      array(select ${nameOfRelation('d.objid')} from pg_catalog.pg_depend d join pg_catalog.pg_class s on s.oid = d.objid
-        where d.refobjid = c.oid and d.refclassid = 'pg_catalog.pg_class'::regclass and d.classid = 'pg_catalog.pg_class'::regclass
-          and d.deptype in ('a', 'i') and s.relkind = 'S') as sequences,
-      array(select polname::text from pg_catalog.pg_policy where polrelid = c.oid order by polname) as policies
+      array(select ${nameOfRelation('drawn.seq')} from drawn ${near}) as sequences,
+      array(select ${nameOfRelation('drawn.seq')} from drawn ${near} where not exists (select from pg_catalog.pg_depend d
+        where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = drawn.seq and d.refclassid = 'pg_catalog.pg_class'::regclass and d.deptype in ('a', 'i'))) as loose,
+      array(select polname::text from pg_catalog.pg_policy where polrelid = c.oid order by polname) as policies,
+      (select e.extname::text from pg_catalog.pg_depend d join pg_catalog.pg_extension e on e.oid = d.refobjid
+        where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.refclassid = 'pg_catalog.pg_extension'::regclass and d.deptype = 'e') as extension
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = $1 and c.relname = $2`, [schema, table])
   if (row === undefined) throw new SetupInvalidError(`there is no table '${table}' in schema '${schema}': create it first, or take it from options.tables`)
   if (row.relkind !== 'r' && row.relkind !== 'p') throw new SetupInvalidError(`'${table}' is not a table: options.tables may name tables only`)
   if (row.relispartition) throw new SetupInvalidError(`'${table}' is a partition: name the table that it is part of`)
   const name = `${quoteName(schema)}.${quoteName(table)}`
-  return { oid: row.oid, name, family: row.relkind === 'p' ? row.family : [name], sequences: row.sequences, policies: row.policies }
+  return { oid: row.oid, name, family: row.relkind === 'p' ? row.family : [name], sequences: row.sequences, looseSequences: row.loose, policies: row.policies, extension: row.extension }
 }
 
 const types: Readonly<Record<string, TenantColumnType>> = { text: 'text', uuid: 'uuid', int4: 'int', int8: 'bigint' }

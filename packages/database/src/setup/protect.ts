@@ -1,7 +1,7 @@
 import type { ResolvedTables } from '../options.ts'
 import { SetupInvalidError } from './errors.ts'
 import { grantRows, quotedRoles, takeOver } from './grants.ts'
-import { inspectTable } from './inspect-table.ts'
+import { drawnFrom, inspectTable } from './inspect-table.ts'
 import { listTables } from './list-tables.ts'
 import { lockSetup } from './lock-setup.ts'
 import { observeTable, openGlobal, openSchema, openShared } from './observe.ts'
@@ -108,7 +108,8 @@ export async function grantTable (client: SqlClient, { schema, table, roles }: P
 /** One table that all tenants read: SELECT for the application's role and the one of tenants with a schema, and nothing more. */
 export async function protectShared (client: SqlClient, { schema, table, roles }: ProtectTableOptions): Promise<void> {
   const facts = await inspectTable(client, schema, table)
-  await takeOver(client, facts, roles)
+  // An extension keeps its tables; what it granted on them stays.
+  if (facts.extension === null) await takeOver(client, facts, roles)
   const { app, shared } = quotedRoles(roles)
   await client.query(`grant select on ${facts.name} to ${app}, ${shared}`)
 }
@@ -128,13 +129,16 @@ async function protectSchema (client: SqlClient, roles: Roles, { schema, tenant,
     revoke create on schema ${name} from public;
     grant usage, create on schema ${name} to ${owner};
     grant usage on schema ${name} to ${app}, ${sharedRole}, ${system}, ${globalRole}`)
+  const listed = 'select l.oid from pg_catalog.pg_class l join pg_catalog.pg_namespace ln on ln.oid = l.relnamespace where ln.nspname = $1 and l.relname = any($2)'
   const { rows } = await client.query<{ name: string, kind: string }>(`
+    ${drawnFrom(listed)}
     select ${nameOfRelation('c.oid')} as name, case c.relkind when 'S' then 'sequence' else 'table' end as kind
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = $1 and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and c.relname <> all($2)
       and exists (select from pg_catalog.aclexplode(c.relacl) where grantee = 0 or grantee in (select oid from pg_catalog.pg_roles where rolname in ($3, $4, $5)))
-      and not exists (select from pg_catalog.pg_depend d join pg_catalog.pg_class listed on listed.oid = d.refobjid
-        where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype in ('a', 'i') and c.relkind = 'S' and listed.relnamespace = n.oid and listed.relname = any($2))
+      and c.oid not in (select seq from drawn)
+      -- What an extension brought, and granted: of PostGIS, every session reads the tables.
+      and not exists (select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
   `, [schema, [...Object.keys(tenant), ...shared, ...global], roles.app, roles.global, roles.shared])
   for (const unlisted of rows) await client.query(`revoke all on ${unlisted.kind} ${unlisted.name} from public, ${app}, ${sharedRole}, ${globalRole}`)
 }

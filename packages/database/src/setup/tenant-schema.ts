@@ -1,5 +1,6 @@
 import { tenantConflict } from '@fastify-tenancy/core'
 
+import { pathWithExtensions } from './extension-schemas.ts'
 import { readSession, rolesOf } from './roles.ts'
 import { inTransaction, quoteName, quoteText, type SqlClient } from './sql-client.ts'
 import { ensureTenantRole } from './tenant-role.ts'
@@ -42,7 +43,7 @@ export async function ensureTenantSchema (client: SqlClient, { id, schema, login
       grant usage on schema ${name} to ${role};
       alter default privileges in schema ${name} grant select, insert, update, delete on tables to ${role};
       alter default privileges in schema ${name} grant usage on sequences to ${role};
-      set local search_path = ${name}, pg_temp`)
+      select pg_catalog.set_config('search_path', ${pathWithExtensions(schema)}, true)`)
     await build(client)
     await client.query(`
       set local role ${owner};

@@ -96,7 +96,7 @@ export class Homes {
     if (databases === undefined) throw misplaced('the tenant has a database of its own, and options.database.tenants does not say where: give it')
     const { database: { lockTimeout, idleInTransaction, plans, tripwire }, tables } = this.#options
     // No role to become: the login is the tenant's own, and all that it can reach is the tenant's.
-    const context = rlsContext(tenant, { role: 'none', schema: tables.schema, statementTimeout, lockTimeout, idleInTransaction, plans, sign: undefined, fence: undefined })
+    const context = rlsContext(tenant, { role: 'none', schema: tables.schema, extensions: this.default.extensions(tables.schema), statementTimeout, lockTimeout, idleInTransaction, plans, sign: undefined, fence: undefined })
     return {
       acquire: () => databases.acquire(tenant, pool => ({
         tenant: tenant.id,

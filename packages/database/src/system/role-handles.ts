@@ -69,21 +69,33 @@ export class RoleHandles {
   // The roles carry the name of the database as the server knows it, which behind a pooler is not that of the URL.
   async #readRole (): Promise<string> {
     const { role, source } = this.#settings
+    // On connections that tenants use as well, the question must not meet what they left.
+    const row = this.pool.isSettled ? (await this.pool.lookUps.query<LoginFacts>(text).catch(explain)).rows[0] : await this.#settle()
+    const name = rolesOf(row?.database ?? '')[role]
+    if (row?.roles.includes(name)) return name
+    const remedy = role === 'system' || source.endsWith('globalUrl') ? '' : 'give options.database.globalUrl, and '
+    throw new SetupInvalidError(`the login of ${source} may not become the role of ${role === 'system' ? 'work across tenants' : 'the global tables'}: ${remedy}run \`tenancy init\` with it`)
+  }
+
+  /** The first use of a pool of its own. */
+  async #settle (): Promise<LoginFacts | undefined> {
     const client = await this.pool.pool.connect().catch(explain)
     try {
-      const { rows: [row] } = await client.query<{ database: string, pid: number, roles: string[] }>(text).catch(explain)
-      const name = rolesOf(row?.database ?? '')[role]
-      if (!row?.roles.includes(name)) {
-        const remedy = role === 'system' || source.endsWith('globalUrl') ? '' : 'give options.database.globalUrl, and '
-        throw new SetupInvalidError(`the login of ${source} may not become the role of ${role === 'system' ? 'work across tenants' : 'the global tables'}: ${remedy}run \`tenancy init\` with it`)
-      }
-      if (row.pid !== Session.of(client).client.processID && !isEmbeddedPool(this.pool.pool)) this.pool.becomePooled()
+      const { rows: [row] } = await client.query<LoginFacts>(text).catch(explain)
+      if (row?.pid !== Session.of(client).client.processID && !isEmbeddedPool(this.pool.pool)) this.pool.becomePooled()
       await this.pool.readResetRules(client)
-      return name
+      await this.pool.settle(client)
+      return row
     } finally {
       client.release()
     }
   }
+}
+
+interface LoginFacts {
+  readonly database: string
+  readonly pid: number
+  readonly roles: string[]
 }
 
 // What the login may become. From 16 on, membership and the right to SET ROLE are two things.

@@ -42,8 +42,10 @@ export async function findSource (client: SqlClient, { backfill }: ResolvedAdopt
 }
 
 function throughKey (table: string, { parent, columns, parentColumns }: ParentKey, column: string): string {
-  const pairs = columns.map((name, index) => `parent.${quoteName(parentColumns[index] ?? '')} = ${quoteName(table)}.${quoteName(name)}`)
-  return `(select parent.${quoteName(column)} from ${parent} parent where ${pairs.join(' and ')})`
+  // The row is named like its table.
+  const alias = table === 'parent' ? 'parent_row' : 'parent'
+  const pairs = columns.map((name, index) => `${alias}.${quoteName(parentColumns[index] ?? '')} = ${quoteName(table)}.${quoteName(name)}`)
+  return `(select ${alias}.${quoteName(column)} from ${parent} ${alias} where ${pairs.join(' and ')})`
 }
 
 /** The type that an expression over the table has. @throws FST_TENANCY_SETUP_INVALID when it is none of a tenant column's. */

@@ -1,3 +1,4 @@
+import { dependentsOf } from '../lifecycle/dependents.ts'
 import { given, named, prelude, type Family } from '@fastify-tenancy/database/doctor'
 
 /** Tenants that have a role or a schema of their own on this shard, against what is there. */
@@ -8,7 +9,8 @@ export const schemaChecks: Family = {
     D503: { level: 'warning', meaning: 'most schemas of the same version have the table and this one does not: the tenant\'s queries fail' },
     D504: { level: 'warning', meaning: 'nobody knows at which version the schema is: the next migration can fail, or is missing' },
     D505: { level: 'info', meaning: 'the schema is behind the newest migration' },
-    D506: { level: 'warning', meaning: 'the tenant\'s role is not there, or the login for tenants\' roles may not become it: its requests fail' }
+    D506: { level: 'warning', meaning: 'the tenant\'s role is not there, or the login for tenants\' roles may not become it: its requests fail' },
+    D507: { level: 'info', meaning: 'an object outside a tenant\'s schema depends on it: a purge of that tenant, and the end of its move, is refused' }
   },
   text: `${prelude}
 tenants as materialized (
@@ -50,5 +52,8 @@ select 'D506', 'role ' || quote_ident(s.role), case when r.oid is null then form
   else format('grant %I to %I%s', s.role, coalesce(o->>'rolesLogin', o->>'login'), case when current_setting('server_version_num')::int >= 160000 then ' with inherit false, set true' else '' end) end
 from input cross join served s left join pg_roles r on r.rolname = s.role left join pg_roles login on login.rolname = coalesce(o->>'rolesLogin', o->>'login')
 where s.role is not null and (r.oid is null or not (login.rolsuper or exists (select from pg_auth_members m where m.roleid = r.oid and m.member = login.oid)))
+union all
+select 'D507', d.what, format('-- drop it, or have it need nothing of schema %I, before that tenant goes', homes.name)
+from (${dependentsOf('select homes.oid, \'pg_namespace\'::regclass, homes.oid from homes')}) d join homes on homes.oid = d.space
 ) findings order by id, object`
 }

@@ -7,7 +7,8 @@ export const tenantChecks: Family = {
     D512: { level: 'warning', meaning: 'the tenant has been in this state for an hour, and nothing is at work on it' },
     D513: { level: 'warning', meaning: 'the grace period of a deleted tenant is over, and its data is still there' },
     D514: { level: 'warning', meaning: 'a migration failed and has not been tried again since' },
-    D515: { level: 'info', meaning: 'the tenant moved more than a week ago, and its old copy is still kept' }
+    D515: { level: 'info', meaning: 'the tenant moved more than a week ago, and its old copy is still kept' },
+    D517: { level: 'warning', meaning: 'what was done to tenants can be changed afterwards, in tenancy.audit' }
   },
   // Not the catalog, and small tables: plain reads. The input is not needed, and has to be named.
   text: `
@@ -36,5 +37,12 @@ select 'D515', format('old copy of tenant %s', move.tenant_id), format('-- tenan
 from tenancy.moves move left join tenancy.tenants t on t.id = move.tenant_id
 where switched_at < now() - interval '7 days'
   and not exists (select from tenancy.operations op where op.tenant_id = move.tenant_id and op.finished_at is null)
+union all
+select 'D517', 'table tenancy.audit', 'alter table tenancy.audit enable always trigger keep_audit; alter table tenancy.audit enable always trigger keep_audit_whole', 'the triggers that refuse it are off, or gone'
+where (select count(*) from pg_trigger where tgrelid = 'tenancy.audit'::regclass and tgname in ('keep_audit', 'keep_audit_whole') and tgenabled = 'A') <> 2
+union all
+select 'D517', 'role ' || quote_ident(grantee), format('revoke update, delete, truncate, trigger on tenancy.audit from %I', grantee), format('by role %s (%s)', grantee, string_agg(lower(privilege_type), ', ' order by privilege_type))
+from (select case grantee when 0 then 'public' else pg_get_userbyid(grantee)::text end as grantee, privilege_type, relowner, grantee as oid from pg_class, aclexplode(relacl) where pg_class.oid = 'tenancy.audit'::regclass) granted
+where privilege_type in ('UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER') and granted.oid <> relowner group by grantee
 ) findings where $1::text is not null order by id, object`
 }

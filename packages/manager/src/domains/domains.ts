@@ -40,9 +40,12 @@ export interface DomainRecord {
 /** The custom domains of tenants: `manager.domains`. */
 export class Domains {
   readonly #context: ManagerContext
+  readonly #ready: () => Promise<unknown>
 
-  constructor (context: ManagerContext) {
+  /** @param ready rejects where nothing is to be done on this database */
+  constructor (context: ManagerContext, ready: () => Promise<unknown> = async () => {}) {
     this.#context = context
+    this.#ready = ready
   }
 
   /**
@@ -118,10 +121,12 @@ export class Domains {
    * in a row lapses, and is its tenant's again when the record is back. A DNS that does not answer changes nothing.
    */
   async reverify (): Promise<readonly DomainCheck[]> {
+    await this.#ready()
     return reverifyDomains(this.#context)
   }
 
   async #tenant (ref: TenantRef): Promise<TenantRecord> {
+    await this.#ready()
     const tenant = await findTenant(this.#context, ref)
     assertStatus(tenant.status, 'provisioning', 'active', 'suspended')
     return tenant

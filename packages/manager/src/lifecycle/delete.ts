@@ -6,6 +6,7 @@ import { changeTenant } from './audit.ts'
 import { countTenant } from './count.ts'
 import { readClock, readDeletion, writeDeletion, type Deletion } from './deletion.ts'
 import { fence } from './fence.ts'
+import { readOutside } from './outside.ts'
 import { findTenant } from './find.ts'
 import { runSteps, type Step } from './run-steps.ts'
 import { assertTransition } from './state.ts'
@@ -29,6 +30,12 @@ export interface DeleteReport {
   readonly keepsData: boolean
   /** The tenant's rows by table, of a dry run; tables without any are left out. */
   readonly rows?: Readonly<Record<string, number>>
+  /** What outside the tenant's home depends on it, of a dry run: `view public.report`. A purge is refused while there is any. */
+  readonly dependents?: readonly string[]
+  /** What the tenant's role may use elsewhere, of a dry run: `table public.report`. Those privileges end with the role. */
+  readonly grants?: readonly string[]
+  /** The same in other databases, by object and database. A purge is refused while there is any, because the role cannot be dropped. */
+  readonly grantsElsewhere?: readonly string[]
 }
 
 const schema = v.strictObject({
@@ -45,7 +52,7 @@ export async function deleteTenant (context: ManagerContext, ref: TenantRef, inp
   if (status !== 'deleting') assertTransition(status, 'deleting')
   const was = status === 'provisioning' || status === 'active' || status === 'suspended' ? status : (await readDeletion(client, tenant.id))?.was ?? 'active'
   const due = new Date(await readClock(client) + (was === 'provisioning' ? 0 : grace))
-  if (dryRun) return { tenant, isDryRun: true, due, keepsData, rows: await countTenant(context, tenant) }
+  if (dryRun) return { tenant, isDryRun: true, due, keepsData, rows: await countTenant(context, tenant), ...await readOutside(context, tenant) }
   const deletion: Deletion = { was, keepsData, due }
   const lock: Step<object> = { name: 'fence', run: () => fence(context, tenant, 'deleting') }
   const mark: Step<object> = { name: 'mark', run: () => markDeleting(context, tenant, deletion) }

@@ -11,6 +11,7 @@ import { dueDeletions, forgetDeletion, readDeletion } from './deletion.ts'
 import { fence, waitForOlder } from './fence.ts'
 import { findTenant } from './find.ts'
 import { openOperation } from './journal.ts'
+import { assertNothingOutside, assertRoleDroppable } from './outside.ts'
 import { removeData, removeGlobalRows, removeRole } from './remove-home.ts'
 import { runSteps, type Step } from './run-steps.ts'
 import { assertStatus } from './state.ts'
@@ -43,6 +44,9 @@ export async function purgeTenant (context: ManagerContext, ref: TenantRef): Pro
   if (tenant.status === 'deleted' && unfinished === undefined) return { tenant, rows: {}, keptData: false }
   if (tenant.status !== 'deleted') assertStatus(tenant.status, 'deleting')
   const keptData = unfinished?.kind === 'purge' ? unfinished.input['keepsData'] === true : (await readDeletion(client, tenant.id))?.keepsData ?? false
+  // Before anything goes, the user's own resources included.
+  if (!keptData) await assertNothingOutside(context, tenant)
+  else if (tenant.isolation !== 'database') await assertRoleDroppable(context, tenant)
   const { rows } = await runSteps<PurgeState>(context, {
     tenant, kind: 'purge', input: { keepsData: keptData }, state: { rows: {} }, replaces: ['delete'],
     steps: keptData ? keepingSteps(context, tenant) : removingSteps(context, tenant)

@@ -1,11 +1,13 @@
-import { tenantConflict, tenantRole, unreadyDatabase, type Tenant, type TenantRecord } from '@fastify-tenancy/core'
+import { tenantConflict, unreadyDatabase, type Tenant, type TenantRecord } from '@fastify-tenancy/core'
 import { assertFree, hasOwnLogins, inTransaction, quoteName, schemaOf, sqlState, type SqlClient } from '@fastify-tenancy/database'
 
 import type { ManagerContext } from '../context.ts'
 import { openManagerPool, withClient } from '../shard-pools.ts'
 import { ended, hasServer, tenantServer, type TenantServer } from '../tenant-server.ts'
 import { withHome, type Housed } from '../transfer/home.ts'
+import { dropSchemaObjects } from './drop-schema.ts'
 import { endSessions } from './fence.ts'
+import { assertRoleDroppable, dropOwned, roleOf } from './outside.ts'
 import { removeRows, withGlobalTables } from './remove-rows.ts'
 
 /**
@@ -13,7 +15,7 @@ import { removeRows, withGlobalTables } from './remove-rows.ts'
  *
  * ```sql
  * delete from only "public"."tasks" t where …      -- rls, row
- * drop schema if exists "tenant_7f3c" cascade      -- schema
+ * drop table "tenant_7f3c"."tasks" cascade; … drop schema "tenant_7f3c" cascade   -- schema
  * drop database if exists "tenant_7f3c" with (force)
  * ```
  */
@@ -39,17 +41,15 @@ export async function removeGlobalRows (context: ManagerContext, { id }: Pick<Te
 /** Removes the role or the login that statements of a tenant ran as. Data that was kept loses its grants to it. */
 export async function removeRole (context: ManagerContext, tenant: TenantRecord): Promise<void> {
   if (tenant.isolation === 'database') return removeLogin(context, tenant)
-  await withClient(context.shards.get(tenant.placement.shard), async client => {
-    const { rows: [row] } = await client.query<{ name: string }>('select pg_catalog.current_database()::text as name')
-    await dropRole(client, tenantRole(tenant.id, row?.name ?? ''))
-  })
+  await assertRoleDroppable(context, tenant)
+  await withClient(context.shards.get(tenant.placement.shard), async client => dropRole(client, await roleOf(client, tenant.id)))
 }
 
 async function dropSchema (context: ManagerContext, tenant: Housed): Promise<void> {
   const schema = schemaOf(tenant)
   await withClient(context.shards.get(tenant.placement.shard), async client => {
     await assertFree(client, tenant.id, schema)
-    await client.query(`drop schema if exists ${quoteName(schema)} cascade`)
+    await dropSchemaObjects(client, schema, done => context.options.progress?.({ operation: 'purge', tenant: tenant.id, step: `schema ${schema}`, done }))
   })
 }
 
@@ -85,7 +85,7 @@ async function removeLogin (context: ManagerContext, tenant: Tenant): Promise<vo
   if ('pool' in server) return
   const { login: { user } } = server
   if (shards.names.some(shard => usersOf(context, shard).includes(user))) return
-  await onDatabase(server, client => dropRole(client, user))
+  await onDatabase(server, client => dropLogin(client, user))
 }
 
 function usersOf ({ shards }: ManagerContext, shard: string): (string | undefined)[] {
@@ -103,23 +103,24 @@ async function onDatabase ({ ownerUrl, serverUrl }: TenantServer, work: (client:
 }
 
 /**
- * Drops a role with what it was granted in this database. Again does no harm.
+ * Drops a login with what it was granted in this database. Again does no harm. One that has privileges in another database stays: it serves others too.
  *
  * ```sql
- * drop owned by "tenant_7f3c_1f3a0c22"; drop role "tenant_7f3c_1f3a0c22"
+ * drop owned by "tenant_7f3c"; drop role "tenant_7f3c"
  * ```
  */
+async function dropLogin (client: SqlClient, role: string): Promise<void> {
+  await dropRole(client, role).catch((error: unknown) => {
+    if (sqlState(error) !== '2BP01') throw error
+  })
+}
+
 async function dropRole (client: SqlClient, role: string): Promise<void> {
-  const { rows: [row] } = await client.query<{ member: boolean, options: boolean, superuser: boolean }>(`
-    select pg_catalog.pg_has_role(session_user, oid, 'usage') as member, rolsuper as superuser, pg_catalog.current_setting('server_version_num')::int >= 160000 as options
-    from pg_catalog.pg_roles where rolname = $1`, [role])
+  const { rows: [row] } = await client.query<{ superuser: boolean }>('select rolsuper as superuser from pg_catalog.pg_roles where rolname = $1', [role])
   if (row === undefined || row.superuser) return
   await inTransaction(client, async () => {
-    if (!row.member) await client.query(`grant ${quoteName(role)} to session_user${row.options ? ' with inherit true, set false' : ''}`)
-    await client.query(`drop owned by ${quoteName(role)}; drop role ${quoteName(role)}`)
-  }).catch((error: unknown) => {
-    // Something in another database is its too: it is somebody else's login as well.
-    if (sqlState(error) !== '2BP01') throw error
+    await dropOwned(client, role)
+    await client.query(`drop role ${quoteName(role)}`)
   })
 }
 

@@ -3,6 +3,8 @@ import { listTables, sqlState, type ResolvedTables, type SqlClient } from '@fast
 
 import type { Home } from '../transfer/home.ts'
 import { fromOf, readTables, rowsOf, type TenantTable } from '../transfer/tables.ts'
+import { namedTriggers, readTriggers } from '../transfer/triggers.ts'
+import { wholeProblem } from '../transfer/whole.ts'
 import { scanTables } from './scan.ts'
 
 /** Rows that one statement removes: a lock on each, held for a moment. */
@@ -26,6 +28,8 @@ export interface RemoveInput {
  */
 export async function removeRows (client: SqlClient, home: Home, { listed, onRemoved = () => {} }: RemoveInput): Promise<void> {
   const tables = await readTables(client, home, listed)
+  const problem = await wholeProblem(client, home, tables, false)
+  if (problem !== undefined) throw tenantConflict(problem)
   for (const group of childrenFirst(tables)) {
     try {
       await removeGroup(client, home, tables, group, onRemoved)
@@ -34,6 +38,15 @@ export async function removeRows (client: SqlClient, home: Home, { listed, onRem
       throw tenantConflict(`rows of other tables still point at the tenant's (${error instanceof Error ? error.message : ''}): remove those in a step of options.lifecycle.steps, then call again`)
     }
   }
+  for (const table of tables) await assertGone(client, home, tables, table)
+}
+
+// A trigger that marks rows instead, or a rule, would have it look as if they were gone.
+async function assertGone (client: SqlClient, home: Home, tables: readonly TenantTable[], table: TenantTable): Promise<void> {
+  const { rows: [left] } = await client.query(`select from ${fromOf(home, table)} t where ${rowsOf(home, tables, table)} limit 1`)
+  if (left === undefined) return
+  const triggers = namedTriggers(await readTriggers(client, home, [table], 'delete'))
+  throw tenantConflict(`rows of table '${table.name}' are still there after their deletion: ${triggers ?? 'a rule of the table, or another writer'} keeps them; disable it, then call again`)
 }
 
 /** The lists with the global tables that have a column for the tenant as tenant tables: what they say of it goes with it. */

@@ -84,6 +84,8 @@ export class Batch implements StatementRunner {
   /** The ledger's entry went before it, which fails where the transaction had: this never answers ROLLBACK. */
   async commit (): Promise<void> {
     this.add('commit')
+    // A role that a migration set without `local` would stay the session's.
+    this.add('reset role')
     const sent = this.flush()
     // From now on, and not from the answer on: what came meanwhile would be kept back for ever.
     this.#isEnded = true
@@ -94,7 +96,8 @@ export class Batch implements StatementRunner {
   async rollback (): Promise<void> {
     this.#held = []
     this.#isEnded = true
-    if (this.#wasSent) await this.#client.query('rollback')
+    // On a connection that was lost there is nothing to take back: the error before is the one that matters.
+    if (this.#wasSent) await this.#client.query('rollback').catch(() => {})
   }
 
   #assertOpen (): void {

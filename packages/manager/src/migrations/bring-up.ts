@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { compare } from './compare.ts'
 import type { Connection } from './connection.ts'
 import { MigrationInvalidError } from './errors.ts'
+import { foreignProblem, ranElsewhere } from './kysely-history.ts'
 import { readEntry, type LedgerEntry } from './ledger.ts'
 import type { Place } from './place.ts'
 import type { LoadedMigration } from './read-migrations.ts'
@@ -29,6 +30,20 @@ export interface BringUpInput {
 // lock_not_available and deadlock_detected; and somebody else at work on the tenant: all of them pass.
 export const passing: ReadonlySet<unknown> = new Set(['55P03', '40P01', 'TN423'])
 
+// admin_shutdown, crash_shutdown, cannot_connect_now; connection_exception
+const lost = /^(?:57P0[123]|08...)$/
+
+/** Whether a connection ended under a migration: whether that has committed, only the ledger knows then. */
+function isLost (error: unknown): boolean {
+  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
+  if (typeof code === 'string') return lost.test(code) || ['ECONNRESET', 'EPIPE'].includes(code)
+  return error instanceof Error && /^(?:Connection terminated|Client has encountered a connection error)/.test(error.message)
+}
+
+function refused (error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ECONNREFUSED'
+}
+
 /** The pause before attempt n + 1: about 100, 200, 400, … ms up to 5 s, half of it random. */
 export async function backOff (attempt: number): Promise<void> {
   await sleep(Math.min(100 * 2 ** (attempt - 1), 5_000) * (0.5 + Math.random() / 2))
@@ -44,6 +59,7 @@ export async function backOff (attempt: number): Promise<void> {
 export async function bringUp (connection: Connection, { place, migrations, known, retries, isLocking = false, lockTimeout, finish, after }: BringUpInput): Promise<readonly string[] | undefined> {
   let entry = known
   const ran: string[] = []
+  let wasLost = false
   for (let attempt = 1; ; attempt++) {
     try {
       return await connection.use(place.source, async client => {
@@ -51,6 +67,9 @@ export async function bringUp (connection: Connection, { place, migrations, know
         const { applied } = entry ?? await readEntry(client, place.tenant)
         const { pending, problem } = compare(applied, migrations)
         if (problem !== undefined) throw new MigrationInvalidError(problem)
+        // Of a schema, the plan has looked for all of them at once.
+        const foreign = pending.length > 0 && place.prepare !== undefined ? await ranElsewhere(client, place.schema, pending) : undefined
+        if (foreign !== undefined) throw new MigrationInvalidError(foreignProblem(foreign, place.tenant))
         if (pending.length > 0) await runPending(client, { place, migrations: pending, seen: applied, lockTimeout, isLocking, finish }, group => { ran.push(...group.map(({ name }) => name)) })
         await after?.(client)
         return ran
@@ -62,8 +81,12 @@ export async function bringUp (connection: Connection, { place, migrations, know
       if (isClaim(error) && error.code === 'TN409') continue
       // To run again what stays is for somebody to say.
       if (error instanceof StepFailure && error.isPartial) throw error
-      const state = sqlState(error instanceof StepFailure ? error.cause : error)
-      if (attempt > retries || !passing.has(state)) throw state === 'TN423' ? tenantConflict('another process is at work on these tables at this moment') : error
+      const cause = error instanceof StepFailure ? error.cause : error
+      const state = sqlState(cause)
+      wasLost ||= isLost(cause)
+      // A server that starts anew refuses connections for a moment.
+      const passes = passing.has(state) || isLost(cause) || (wasLost && refused(cause))
+      if (attempt > retries || !passes) throw state === 'TN423' ? tenantConflict('another process is at work on these tables at this moment') : error
       await backOff(attempt)
     }
   }

@@ -1,5 +1,5 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
-import { inTransaction } from '@fastify-tenancy/database'
+import { inTransaction, type SqlClient } from '@fastify-tenancy/database'
 
 import type { ManagerContext } from '../context.ts'
 import { tenantLock } from '../lifecycle/locks.ts'
@@ -21,12 +21,12 @@ const patience = { lockTimeout: 5_000, retries: 3 }
  *
  * @throws the error of a migration that failed, FST_TENANCY_MIGRATION_INVALID for files that do not fit what has run
  */
-export async function migrateTenant (context: ManagerContext, tenant: TenantRecord): Promise<void> {
+export async function migrateTenant (context: ManagerContext, tenant: TenantRecord, isMoving = false): Promise<void> {
   const { migrations } = context.options
   if (migrations.tenant === undefined || !hasOwnTables(tenant)) return
   const connection = new Connection()
   try {
-    await migrateOne(context, connection, { tenant, migrations: await readMigrations(migrations.tenant), ...patience })
+    await migrateOne(context, connection, { tenant, migrations: await readMigrations(migrations.tenant), ...patience, isMoving })
   } catch (error) {
     throw error instanceof StepFailure ? error.cause : error
   } finally {
@@ -47,26 +47,46 @@ export interface MigrateOne {
   readonly retries: number
   /** Whether to take the tenant's lock. @default false, for who holds it */
   readonly isLocking?: boolean
+  /** Whether these tables are a home that the tenant moves to: the default shard's copy of the ledger is then still of the old home. @default false */
+  readonly isMoving?: boolean
 }
 
 /** What {@link migrateTenant} does, on a given connection. Why it failed is written into the ledger; one that runs alone does so itself. */
-export async function migrateOne (context: ManagerContext, connection: Connection, { tenant, ...input }: MigrateOne): Promise<readonly string[] | undefined> {
+export async function migrateOne (context: ManagerContext, connection: Connection, { tenant, isMoving = false, ...input }: MigrateOne): Promise<readonly string[] | undefined> {
   const place = await tenantPlace(context, tenant)
   const isApart = tenant.isolation === 'database'
   const work = (): Promise<readonly string[] | undefined> => bringUp(connection, {
     ...input,
     place,
-    ...(isApart && { after: client => withClient(context.shards.get('default'), to => inTransaction(to, async () => {
-      await to.query(becomeOwner)
-      await copyLedger(client, to, tenant.id)
-    })) })
+    ...(isApart && !isMoving && { after: client => rememberLedger(context, client, tenant.id) })
   })
   try {
     return await (input.isLocking === true && !place.hasRegistry ? locked(context, tenant, input.retries, work) : work())
   } catch (error) {
-    if (error instanceof StepFailure && (isApart || !error.migration.isAlone)) await rememberFailure(context, connection, place, isApart, error)
+    if (!isMoving && error instanceof StepFailure && (isApart || !error.migration.isAlone)) await rememberFailure(context, connection, place, isApart, error)
     throw error
   }
+}
+
+/** Makes the default shard's copy of the ledger of a tenant's own database anew. Nothing where no migration has run there. */
+export async function copyOwnLedger (context: ManagerContext, tenant: TenantRecord): Promise<void> {
+  const { source } = await tenantPlace(context, tenant)
+  const connection = new Connection()
+  try {
+    await connection.use(source, async client => {
+      const { rows: [row] } = await client.query<{ there: boolean }>('select pg_catalog.to_regclass(\'tenancy.migration_ledger\') is not null as there')
+      if (row?.there === true) await rememberLedger(context, client, tenant.id)
+    })
+  } finally {
+    await connection.close()
+  }
+}
+
+async function rememberLedger ({ shards }: ManagerContext, client: SqlClient, tenant: string): Promise<void> {
+  await withClient(shards.get('default'), to => inTransaction(to, async () => {
+    await to.query(becomeOwner)
+    await copyLedger(client, to, tenant)
+  }))
 }
 
 // Where the registry is in another database, the lock and a look at the tenant's status are a step of their own.

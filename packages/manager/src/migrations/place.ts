@@ -1,10 +1,11 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
-import { ensureLedger, grantGate, inTransaction, isEmbeddedPool, quoteName, quoteText, schemaOf, type SqlClient } from '@fastify-tenancy/database'
+import { ensureLedger, grantGate, inTransaction, isEmbeddedPool, pathWithExtensions, quoteText, schemaOf, type SqlClient } from '@fastify-tenancy/database'
 
 import type { ManagerContext } from '../context.ts'
 import { tenantServer } from '../tenant-server.ts'
+import { assertBorder, markBorder } from './border.ts'
 import type { Source } from './connection.ts'
-import { sharedSet, type AppliedMigration } from './ledger.ts'
+import { becomeOwner, sharedSet, type AppliedMigration } from './ledger.ts'
 
 /** What a transaction of migrations begins with. */
 export interface HeadInput {
@@ -27,13 +28,19 @@ export interface Place {
   /** Whether `head` can take the tenant's lock by itself. */
   readonly hasRegistry: boolean
   head (input: HeadInput): string[]
+  /** What brings the session back to where the first migration began: path, role and settings. */
+  again (input: Pick<HeadInput, 'lockTimeout'>): string[]
+  /** What fails where a migration did something outside the place; nothing where all of the database is the place. */
+  readonly border: readonly string[]
+  /** The path of what runs outside a transaction, as SQL: without schemas that hold other tables. */
+  readonly alonePath: string
   /** Makes the ledger where `init` does not. */
   prepare? (client: SqlClient): Promise<void>
 }
 
 /** The shared tables of a shard. */
 export function sharedPlace (context: ManagerContext, shard: string): Place {
-  return place({ shard, tenant: sharedSet, source: shardSource(context, shard), schema: context.options.tables.schema, hasRegistry: false })
+  return place({ shard, tenant: sharedSet, source: shardSource(context, shard), schema: context.options.tables.schema, extensions: context.options.tables.extensionSchemas, hasRegistry: false })
 }
 
 /**
@@ -43,15 +50,16 @@ export function sharedPlace (context: ManagerContext, shard: string): Place {
  */
 export async function tenantPlace (context: ManagerContext, tenant: TenantRecord): Promise<Place> {
   const { id, placement: { shard } } = tenant
+  const extensions = context.options.tables.extensionSchemas
   if (tenant.isolation === 'schema') {
     const source = shardSource(context, shard)
     // An embedded database's locks are in this process.
-    return place({ shard, tenant: id, source, schema: schemaOf(tenant), isOwned: true, hasRegistry: shard === 'default' && !isEmbedded(source) })
+    return place({ shard, tenant: id, source, schema: schemaOf(tenant), extensions, isOwned: true, hasRegistry: shard === 'default' && !isEmbedded(source) })
   }
   const server = await tenantServer(tenant, context)
   const login = 'pool' in server ? undefined : server.login.user
   return {
-    ...place({ shard, tenant: id, source: 'pool' in server ? server : server.ownerUrl, schema: context.options.tables.schema, hasRegistry: false }),
+    ...place({ shard, tenant: id, source: 'pool' in server ? server : server.ownerUrl, schema: context.options.tables.schema, extensions, hasRegistry: false }),
     prepare: client => prepareDatabase(client, login)
   }
 }
@@ -68,20 +76,33 @@ function isEmbedded (source: Source): boolean {
 }
 
 interface PlaceInput extends Pick<Place, 'shard' | 'tenant' | 'source' | 'schema' | 'hasRegistry'> {
+  readonly extensions: readonly string[] | undefined
   /** Whether the schema must be the tenant's. */
   readonly isOwned?: boolean
 }
 
-function place ({ isOwned = false, ...rest }: PlaceInput): Place {
+function place ({ isOwned = false, extensions, ...rest }: PlaceInput): Place {
   const { source, tenant, schema, hasRegistry } = rest
+  // No operator or function of the application's may answer for the server's own.
+  const aside = 'set local search_path = pg_catalog, pg_temp'
+  const path = `select pg_catalog.set_config('search_path', ${pathWithExtensions(schema, extensions)}, true)`
+  const begin = (lockTimeout: number): string[] => [...(isOwned ? [aside, markBorder(schema)] : []), path, `set local lock_timeout = ${lockTimeout}`]
   return {
     ...rest,
+    border: isOwned ? [aside, assertBorder(schema), path] : [],
+    alonePath: pathWithExtensions(schema, extensions, isOwned),
+    again: ({ lockTimeout }) => [
+      ...(typeof source === 'string' ? ['reset all'] : []),
+      ...begin(lockTimeout),
+      becomeOwner,
+      `select pg_catalog.set_config('tenancy.migrating', ${quoteText(`tenant ${tenant}`)}, true)`
+    ],
     head: ({ seen, lockTimeout, isLocking }) => [
       // What an earlier tenant's migration left in the session. A pool that was passed in is left as its owner set it up.
       ...(typeof source === 'string' ? ['discard temp', 'reset all'] : []),
+      'reset role',
       'begin',
-      `set local search_path = ${quoteName(schema)}, pg_temp`,
-      `set local lock_timeout = ${lockTimeout}`,
+      ...begin(lockTimeout),
       `select tenancy.claim_migrations(${[
         quoteText(tenant), quoteText(schema), isOwned, seen.length, seen.length === 0 ? 'null' : quoteText(seen.at(-1)?.name ?? ''), isLocking && hasRegistry
       ].join(', ')})`

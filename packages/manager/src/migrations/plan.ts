@@ -1,15 +1,17 @@
 import { OptionInvalidError, tenantConflict, TenantUnknownError, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
-import { schemaOf, SetupInvalidError } from '@fastify-tenancy/database'
+import { assertNotNewer, schemaOf, SetupInvalidError } from '@fastify-tenancy/database'
 
 import { isConnectError } from '../connect-error.ts'
 import type { ManagerContext } from '../context.ts'
+import { withoutPasswords } from '../lifecycle/journal.ts'
 import { compare, type Standing } from './compare.ts'
-import type { Connection } from './connection.ts'
+import { Connection } from './connection.ts'
 import { MigrationInvalidError } from './errors.ts'
-import { readLedger, sharedSet, type LedgerEntry } from './ledger.ts'
+import { readEntry, readLedger, sharedSet, type LedgerEntry } from './ledger.ts'
+import { foreignProblem, ranElsewhere } from './kysely-history.ts'
 import { hasOwnTables } from './migrate-tenant.ts'
 import type { ResolvedMigrateInput } from './options.ts'
-import { shardSource } from './place.ts'
+import { shardSource, tenantPlace } from './place.ts'
 import { readMigrations, type LoadedMigration } from './read-migrations.ts'
 
 /** Both sets as they are now; undefined where the options have none, or it is not asked for. */
@@ -67,28 +69,49 @@ export async function makePlan (
   const places = new Set([...shards, ...(own === undefined ? [] : tenants.map(ledgerShard))])
   const ledgers = new Map<string, Map<string, LedgerEntry>>()
   const errors = new Map<string, Error>()
+  const histories = new Map<string, ReadonlySet<string>>()
   const few = own === undefined || tenants.length < 100 ? [sharedSet, ...tenants.map(({ id }) => id)] : undefined
   for (const shard of places) {
     try {
       ledgers.set(shard, await readShard(context, connection, shard, few))
+      if (own !== undefined) histories.set(shard, await schemasWithHistory(context, connection, shard))
     } catch (error) {
       if (!isConnectError(error)) throw error
       errors.set(shard, error)
     }
+  }
+  const standings: TenantStanding[] = []
+  for (const tenant of own === undefined ? [] : tenants.filter(tenant => ledgers.has(ledgerShard(tenant)))) {
+    const entry = ledgers.get(ledgerShard(tenant))?.get(tenant.id) ?? nothing
+    const standing = { tenant, entry, ...compare(entry.applied, own ?? []) }
+    const isForeign = tenant.isolation === 'schema' && standing.pending.length > 0 &&
+      histories.get(tenant.placement.shard)?.has(schemaOf(tenant)) === true
+    standings.push(isForeign ? await withHistory(context, connection, standing) : standing)
   }
   return {
     shared: shared === undefined ? [] : shards.filter(shard => ledgers.has(shard)).map(shard => {
       const entry = ledgers.get(shard)?.get(sharedSet) ?? nothing
       return { shard, entry, ...compare(entry.applied, shared) }
     }),
-    tenants: own === undefined ? [] : tenants.filter(tenant => ledgers.has(ledgerShard(tenant))).map(tenant => {
-      const entry = ledgers.get(ledgerShard(tenant))?.get(tenant.id) ?? nothing
-      return { tenant, entry, ...compare(entry.applied, own) }
-    }),
+    tenants: standings,
     unreachable: Array.from(errors, ([shard, error]) => ({
       shard, error, tenants: tenants.filter(tenant => ledgerShard(tenant) === shard)
     }))
   }
+}
+
+// Most have none, so that one look at the catalog is all it costs.
+async function schemasWithHistory (context: ManagerContext, connection: Connection, shard: string): Promise<ReadonlySet<string>> {
+  return connection.use(shardSource(context, shard), async client => {
+    const { rows } = await client.query<{ schema: string }>('select n.nspname::text as schema from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relname = \'kysely_migration\'')
+    return new Set(rows.map(({ schema }) => schema))
+  })
+}
+
+async function withHistory (context: ManagerContext, connection: Connection, standing: TenantStanding): Promise<TenantStanding> {
+  const { tenant, pending } = standing
+  const found = await connection.use(shardSource(context, tenant.placement.shard), client => ranElsewhere(client, schemaOf(tenant), pending))
+  return found === undefined ? standing : { ...standing, problem: standing.problem ?? foreignProblem(found, tenant.id) }
 }
 
 // What a tenant's own database holds, the default shard remembers.
@@ -100,8 +123,44 @@ async function readShard (context: ManagerContext, connection: Connection, shard
   return connection.use(shardSource(context, shard), async client => {
     const { rows: [row] } = await client.query<{ there: boolean }>('select pg_catalog.to_regclass(\'tenancy.migration_ledger\') is not null as there')
     if (row?.there !== true) throw new SetupInvalidError(`the database of shard '${shard}' is not initialised, or by an older version: run \`tenancy init\``)
+    await assertNotNewer(client)
     return readLedger(client, tenants)
   }, shard)
+}
+
+/**
+ * Puts what tenants' own databases say of themselves in the place of what the default shard remembers.
+ *
+ * @param jobs how many at once
+ */
+export async function withOwnLedgers (context: ManagerContext, plan: Plan, migrations: readonly LoadedMigration[], jobs: number): Promise<Plan> {
+  const tenants = [...plan.tenants]
+  const apart = tenants.map((standing, index) => ({ standing, index })).filter(({ standing }) => standing.tenant.isolation === 'database')
+  await Promise.all(Array.from({ length: Math.min(jobs, apart.length) }, async () => {
+    const connection = new Connection()
+    try {
+      for (let next = apart.shift(); next !== undefined; next = apart.shift()) tenants[next.index] = await readOwn(context, connection, next.standing, migrations)
+    } finally {
+      await connection.close()
+    }
+  }))
+  return { ...plan, tenants }
+}
+
+async function readOwn (context: ManagerContext, connection: Connection, standing: TenantStanding, migrations: readonly LoadedMigration[]): Promise<TenantStanding> {
+  const { tenant } = standing
+  try {
+    const { source } = await tenantPlace(context, tenant)
+    const entry = await connection.use(source, async client => {
+      const { rows: [row] } = await client.query<{ there: boolean }>('select pg_catalog.to_regclass(\'tenancy.migration_ledger\') is not null as there')
+      return row?.there === true ? readEntry(client, tenant.id) : nothing
+    })
+    // Why the last attempt failed, the default shard was told.
+    return { tenant, entry: { ...entry, failure: entry.failure ?? standing.entry.failure }, ...compare(entry.applied, migrations) }
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    return { ...standing, problem: standing.problem ?? withoutPasswords(`its database cannot be read (${why}): this is what the last run saw`) }
+  }
 }
 
 /**

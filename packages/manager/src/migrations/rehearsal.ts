@@ -1,4 +1,4 @@
-import { quoteName, sqlState, type SqlClient } from '@fastify-tenancy/database'
+import { pathWithExtensions, quoteName, sqlState, type SqlClient } from '@fastify-tenancy/database'
 import { Kysely, type Transaction } from 'kysely'
 import { setImmediate } from 'node:timers/promises'
 
@@ -115,10 +115,13 @@ interface PartInput {
 async function runPart (client: SqlClient, { batch, trx, part: { schema, isNew = false, migrations, after }, left }: PartInput): Promise<void> {
   batch.add(becomeOwner)
   if (isNew) batch.add(`create schema ${quoteName(schema)}`)
-  batch.add(`set local search_path = ${quoteName(schema)}, pg_temp`)
+  const path = `select pg_catalog.set_config('search_path', ${pathWithExtensions(schema)}, true)`
+  batch.add(path)
   const end = migrations.findIndex(({ isAlone }) => isAlone)
   const [tried, untried] = end < 0 ? [migrations, []] : [migrations.slice(0, end), migrations.slice(end)]
-  for (const migration of tried) {
+  for (const [index, migration] of tried.entries()) {
+    // An earlier one may have left another path or role.
+    if (index > 0) for (const text of [becomeOwner, path]) batch.add(text)
     try {
       await migration.migration.up(trx)
       await setImmediate()

@@ -1,4 +1,4 @@
-import { quoteName, quoteText, sqlState, type SqlClient } from '@fastify-tenancy/database'
+import { quoteText, sqlState, type SqlClient } from '@fastify-tenancy/database'
 import { Kysely } from 'kysely'
 import { setImmediate } from 'node:timers/promises'
 
@@ -106,11 +106,12 @@ async function runUp (client: SqlClient, { migration }: LoadedMigration, done: (
 }
 
 /** As the owner of the tables, where they are; afterwards the session is as it was. */
-async function asOwner (client: SqlClient, { schema }: Place, lockTimeout: number, work: () => Promise<void>): Promise<void> {
+async function asOwner (client: SqlClient, { alonePath }: Place, lockTimeout: number, work: () => Promise<void>): Promise<void> {
   const { rows: [was] } = await client.query<{ role: string, path: string, timeout: string }>(
     'select pg_catalog.current_setting(\'role\') as role, pg_catalog.current_setting(\'search_path\') as path, pg_catalog.current_setting(\'lock_timeout\') as timeout')
   const set = 'pg_catalog.set_config(\'search_path\', $1, false), pg_catalog.set_config(\'lock_timeout\', $2, false)'
-  await client.query(`select pg_catalog.set_config('role', pg_catalog.pg_get_userbyid(nspowner), false), ${set} from pg_catalog.pg_namespace where nspname = 'tenancy'`, [`${quoteName(schema)}, pg_temp`, `${lockTimeout}`])
+  const { rows: [there] } = await client.query<{ path: string }>(`select ${alonePath} as path`)
+  await client.query(`select pg_catalog.set_config('role', pg_catalog.pg_get_userbyid(nspowner), false), ${set} from pg_catalog.pg_namespace where nspname = 'tenancy'`, [there?.path, `${lockTimeout}`])
   try {
     await work()
   } finally {

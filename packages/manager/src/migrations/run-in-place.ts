@@ -1,10 +1,11 @@
-import type { SqlClient } from '@fastify-tenancy/database'
+import { sqlState, type SqlClient } from '@fastify-tenancy/database'
 import { Kysely } from 'kysely'
 import { setImmediate } from 'node:timers/promises'
 
 import { Batch } from './batch.ts'
+import { borderCode, withNames } from './border.ts'
 import { MigrationDialect } from './dialect.ts'
-import { recordApplied, recordUndone, type AppliedMigration } from './ledger.ts'
+import { becomeOwner, recordApplied, recordUndone, type AppliedMigration } from './ledger.ts'
 import type { Place } from './place.ts'
 import type { LoadedMigration } from './read-migrations.ts'
 
@@ -16,12 +17,21 @@ export class StepFailure extends Error {
   readonly isPartial: boolean
 
   constructor (migration: LoadedMigration, cause: unknown, isPartial = false) {
-    const error = cause instanceof Error ? cause : new Error(String(cause))
+    const error = explained(cause instanceof Error ? cause : new Error(String(cause)))
     super(error.message)
     this.migration = migration
     this.cause = error
     this.isPartial = isPartial
   }
+}
+
+// The server refuses to change the type of a column that a policy uses, and names the policy in the detail.
+function explained (error: Error): Error {
+  const detail = 'detail' in error && typeof error.detail === 'string' ? error.detail : ''
+  const [, policy] = /\b(tenancy_(?:tenant|system|legacy))\b/.exec(detail) ?? []
+  if (sqlState(error) !== '0A000' || policy === undefined) return error
+  const how = `drop that policy first, in the same migration (drop policy ${policy} on …): \`tenancy migrate\` makes it anew before the migration commits, and until then no row is to be seen`
+  return Object.assign(new Error(`${error.message} (${detail}): ${how}`, { cause: error }), { code: '0A000' })
 }
 
 export interface InPlace {
@@ -66,22 +76,31 @@ export async function runInPlace (client: SqlClient, { place, direction, migrati
       if (start !== undefined) batch.add(start)
       for (const [index, migration] of migrations.entries()) {
         // Sent before the next one begins: the answer then tells which of them failed.
-        if (index > 0) await batch.flush()
+        if (index > 0) {
+          await batch.flush()
+          // An earlier one may have left another path, role or setting.
+          for (const text of place.again({ lockTimeout })) batch.add(text)
+        }
         current = migration
         await (direction === 'up' ? migration.migration.up(trx) : migration.migration.down?.(trx))
         // What nobody awaited is on its way by then: a schema change is kept back, and goes with the rest.
         await setImmediate()
         batch.assertIdle()
+        for (const text of place.border) batch.add(text)
+        // Whatever role it left: the ledger is the owner's.
+        batch.add(becomeOwner)
         batch.add(direction === 'up' ? recordApplied(place.tenant, migration) : recordUndone(place.tenant, migration.name))
       }
       if (finish === undefined) return
       await batch.flush()
+      for (const text of place.again({ lockTimeout })) batch.add(text)
       batch.add('set local role none')
       await batch.flush()
       await finish(client)
     })
   } catch (error) {
     if (current === undefined || isClaim(error)) throw error
+    if (error instanceof Error && sqlState(error) === borderCode) throw new StepFailure(current, await withNames(client, error))
     throw new StepFailure(current, error)
   }
 }

@@ -26,13 +26,13 @@ export async function migrateShared (context: ManagerContext, connection: Connec
   const { shard, pending, entry } = standing
   const place = sharedPlace(context, shard)
   if (pending.length === 0) return connection.use(place.source, async client => ({ shard, applied: [], ...await inspectTables(client, context) }), shard)
-  const isFirst = entry.applied.length === 0
-  if (isFirst) await connection.use(place.source, client => takeOverHistory(client, context.options.tables.schema, migrations), shard)
+  // At first, and whenever `kysely-ctl` has run since: what that has run would fail, or run twice.
+  const isNews = await connection.use(place.source, client => takeOverHistory(client, context.options.tables.schema, migrations), shard)
   let report: SharedReport = { shard, applied: [], unlisted: [], unprotected: [] }
   try {
     const applied = await bringUp(connection, {
       place, migrations, lockTimeout, retries,
-      known: isFirst ? undefined : entry,
+      known: isNews ? undefined : entry,
       finish: async client => {
         await protectListed(client, context)
         report = { shard, applied: pending.map(({ name }) => name), ...await inspectTables(client, context) }
@@ -88,6 +88,8 @@ export async function inspectTables (client: SqlClient, { options: { tables: giv
       c.relrowsecurity and c.relforcerowsecurity and exists (select from pg_catalog.pg_policy where polrelid = c.oid) as protected
     from pg_catalog.pg_class c
     where c.relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident($1)) and c.relkind in ('r', 'p') and not c.relispartition
+      -- What an extension made is nobody's to list.
+      and (c.relname = any($2::text[] || $3::text[]) or not exists (select from pg_catalog.pg_depend where classid = 'pg_catalog.pg_class'::regclass and objid = c.oid and deptype = 'e'))
     order by c.relname`, [tables.schema, tenant, [...tables.shared, ...tables.global], columns])
   return {
     unlisted: rows.filter(row => !row.listed).map(({ name }) => name),

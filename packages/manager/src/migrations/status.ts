@@ -2,7 +2,7 @@ import type { ManagerContext } from '../context.ts'
 import type { Standing } from './compare.ts'
 import { Connection } from './connection.ts'
 import type { LedgerEntry } from './ledger.ts'
-import { listMeant, makePlan, readSets } from './plan.ts'
+import { listMeant, makePlan, readSets, withOwnLedgers } from './plan.ts'
 
 /** How far one set of tables has come. */
 export interface MigrationStanding {
@@ -32,7 +32,7 @@ export interface TenantMigrationStanding extends MigrationStanding {
 export interface MigrationStatus {
   /** The shared set, for each shard. */
   readonly shared: readonly ShardMigrationStanding[]
-  /** Tenants of the strategies `schema` and `database` that are active or suspended. For a database: as the last run saw it. */
+  /** Tenants of the strategies `schema` and `database` that are active or suspended. Own databases are asked; one that cannot be read has a `problem`. */
   readonly tenants: readonly TenantMigrationStanding[]
   /** The shards that cannot be reached; `shared` and `tenants` say nothing of them. */
   readonly unreachable: readonly UnreachableStanding[]
@@ -49,7 +49,8 @@ export async function migrationStatus (context: ManagerContext): Promise<Migrati
   const sets = await readSets(context)
   const connection = new Connection()
   try {
-    const plan = await makePlan(context, connection, sets, sets.tenant === undefined ? [] : await listMeant(context, { only: undefined, schema: undefined }))
+    const remembered = await makePlan(context, connection, sets, sets.tenant === undefined ? [] : await listMeant(context, { only: undefined, schema: undefined }))
+    const plan = await withOwnLedgers(context, remembered, sets.tenant ?? [], jobs)
     return {
       shared: plan.shared.map(({ shard, ...standing }) => ({ shard, ...told(standing) })),
       tenants: plan.tenants.map(({ tenant: { id, slug }, ...standing }) => ({ id, slug, ...told(standing) })),
@@ -61,6 +62,9 @@ export async function migrationStatus (context: ManagerContext): Promise<Migrati
     await connection.close()
   }
 }
+
+/** How many databases of tenants are asked at once. */
+const jobs = 4
 
 const notEnded = 'was begun outside a transaction, and has not ended'
 

@@ -6,13 +6,14 @@ import { audit } from '../lifecycle/audit.ts'
 import { waitForOlder } from '../lifecycle/fence.ts'
 import { findTenant } from '../lifecycle/find.ts'
 import { openOperation } from '../lifecycle/journal.ts'
+import { assertHomeFree } from '../lifecycle/outside.ts'
 import { runSteps, type Step } from '../lifecycle/run-steps.ts'
 import { hasOwnTables } from '../migrations/migrate-tenant.ts'
 import { withClient } from '../shard-pools.ts'
 import type { Housed } from '../transfer/home.ts'
 import { uncapture } from './capture.ts'
 import { forgetMove, readMove, type Move } from './moves.ts'
-import { removeCopy } from './undo.ts'
+import { keepsRole, removeCopy } from './undo.ts'
 
 /** Removes the old copy of a tenant that has moved. */
 export async function confirmMove (context: ManagerContext, ref: TenantRef): Promise<TenantRecord> {
@@ -21,6 +22,7 @@ export async function confirmMove (context: ManagerContext, ref: TenantRef): Pro
   const move = await readMove(client, tenant.id)
   if (move === undefined && (await openOperation(client, tenant.id))?.kind !== 'confirm') throw tenantConflict('the tenant was not moved, or its move is confirmed already')
   if (move?.isSwitched === false) throw tenantConflict('the move is not finished: call it again, or cancel it')
+  if (move !== undefined) await assertHomeFree(context, move.source, keepsRole(context, move.source, move.target))
   await runSteps(context, { tenant, kind: 'confirm', state: {}, steps: move === undefined ? [] : confirmSteps(context, tenant, move) })
   return findTenant(context, { id: tenant.id })
 }

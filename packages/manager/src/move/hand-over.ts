@@ -20,7 +20,9 @@ export function handOver ({ home, tables }: Side, both: Both): string {
   const own = `c.tab = ${quoteText(table.name)} and c.line is not null`
   const record = set.map(({ name, type, isJson }) => `${quoteName(name)} ${isJson ? 'text' : type}`)
   const values = set.map(({ name, type, isJson }) => `${quoteName(name)} = r.${quoteName(name)}${isJson ? `::${type}` : ''}`)
+  // With the block's label, the variables are none of the table's columns.
   const body = `
+<<hand_over>>
 declare
   todo int[] := array(select n from pg_temp.changed c where ${own} order by n);
   stuck int[];
@@ -31,7 +33,7 @@ begin
     foreach next in array todo loop
       begin
         update ${fromOf(home, table)} t set ${values.join(', ')} from pg_temp.changed c, pg_catalog.json_to_record(c.line::json) r (${record.join(', ')})
-        where c.n = next and ${changedRow(both)} and ${rowsOf(home, tables, table)};
+        where c.n = hand_over.next and ${changedRow(both)} and ${rowsOf(home, tables, table)};
       exception when unique_violation or exclusion_violation or foreign_key_violation then
         stuck := stuck || next;
       end;

@@ -7,7 +7,7 @@ import { findTenant, withTenant } from '../lifecycle/find.ts'
 import { openOperation, withoutPasswords } from '../lifecycle/journal.ts'
 import { runSteps, type Step } from '../lifecycle/run-steps.ts'
 import { assertStatus } from '../lifecycle/state.ts'
-import { migrateTenant } from '../migrations/migrate-tenant.ts'
+import { copyOwnLedger, migrateTenant } from '../migrations/migrate-tenant.ts'
 import { provisionTenant } from '../provision.ts'
 import { isSameHome, type Housed } from '../transfer/home.ts'
 import { capture, uncapture } from './capture.ts'
@@ -112,7 +112,7 @@ function moveSteps (context: ManagerContext, tenant: TenantRecord, target: House
   return [
     { name: 'plan', run: plan },
     { name: 'provision', run: provision },
-    { name: 'migrate', run: async () => migrateTenant(context, { ...tenant, ...(await homes()).target }) },
+    { name: 'migrate', run: async () => migrateTenant(context, { ...tenant, ...(await homes()).target }, true) },
     { name: 'check', run: async () => assertMovable(context, await homes()) },
     { name: 'capture', run: follow },
     { name: 'snapshot', run: async () => copyHome(context, await homes()) },
@@ -136,7 +136,10 @@ async function switchHome (context: ManagerContext, { source, target }: Move): P
 }
 
 async function open (context: ManagerContext, { target }: Move): Promise<void> {
-  await letIn(context, (await findTenant(context, target)).status, target)
+  const now = await findTenant(context, target)
+  // Not before the switch: a move that is taken back has changed nothing.
+  if (target.isolation === 'database' && context.options.migrations.tenant !== undefined) await copyOwnLedger(context, now)
+  await letIn(context, now.status, target)
 }
 
 // The tenant has moved, and its old tables belong to others, who read them: what is left there fails nothing.

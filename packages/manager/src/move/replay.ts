@@ -2,7 +2,9 @@ import { sqlState } from '@fastify-tenancy/database'
 
 import type { ManagerContext } from '../context.ts'
 import { countRows } from '../transfer/fit.ts'
-import { raiseSequences } from '../transfer/load.ts'
+import { carrySequences, sourceSequences } from '../transfer/carry.ts'
+import { withHome } from '../transfer/home.ts'
+import { readSequences } from '../transfer/sequences.ts'
 import { applyChanges } from './apply.ts'
 import { isCaptured, isServed } from './capture.ts'
 import { copyHome, type Copied } from './copy-home.ts'
@@ -11,7 +13,7 @@ import { moveProblem } from './fit.ts'
 import { formOf } from './form.ts'
 import type { Move } from './moves.ts'
 import type { Pause } from './pause.ts'
-import { readSequences, readSnapshot, withSides, type Side } from './sides.ts'
+import { readSnapshot, retried, withSides, type Side } from './sides.ts'
 import { stageChanges } from './stage.ts'
 
 /** How many changes the pause may begin with, while fewer can be had. */
@@ -81,10 +83,13 @@ export async function replayChanges (context: ManagerContext, move: Move, { seen
     })
     // When the locks of the above are gone: in shared tables, others write. Nobody reads the target yet.
     if (signal !== undefined) {
-      await withSides(context, move, signal, async (from, to) => {
-        await raiseSequences(to.client, to.tables, await readSequences(from))
+      const carry = await withSides(context, move, signal, async (from, to) => {
         await assertCounts(from, to)
+        const source = sourceSequences(from.home, await readSequences(from.client, from.home, from.tables))
+        return { source, target: await readSequences(to.client, to.home, to.tables), isHere: from.client === to.client }
       })
+      // Others who draw from a shared one wait no longer than it takes.
+      await retried(signal, () => withHome(context, move.target, home => carrySequences(home, carry.source, carry.target, carry.isHere)))
     }
     return replayed
   }

@@ -50,7 +50,8 @@ async function endWithClient (client: pg.PoolClient): Promise<void> {
 // serialization_failure: a shared row that the tenant's refer to was changed since the snapshot; deadlock_detected; lock_not_available
 const passing = new Set(['40001', '40P01', '55P03'])
 
-async function retried<T> (signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+/** Tries again what a lock, or another's change, stood in the way of. */
+export async function retried<T> (signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work()
@@ -72,17 +73,4 @@ export async function * streamed (client: pg.PoolClient, query: string, onDigest
   const lines = new Lines(client, query)
   for await (const chunk of lines.read()) yield * chunk.toString('utf8', 0, chunk.length - 1).split('\n')
   onDigest(() => lines.digest())
-}
-
-/** How far the sequences of a home are, by table and column: a number that was given to a row that is gone is not given again. */
-export async function readSequences ({ client, tables }: Side): Promise<Map<string, string>> {
-  const floors = new Map<string, string>()
-  for (const table of tables) {
-    for (const { name, sequence } of table.columns) {
-      if (sequence === null) continue
-      const { rows: [row] } = await client.query<{ value: string }>(`select last_value::text as value from ${sequence} where is_called`)
-      if (row !== undefined) floors.set(`${table.name} ${name}`, row.value)
-    }
-  }
-  return floors
 }

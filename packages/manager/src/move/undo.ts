@@ -5,7 +5,9 @@ import { audit } from '../lifecycle/audit.ts'
 import { fence, liftFence } from '../lifecycle/fence.ts'
 import { findTenant, withTenant } from '../lifecycle/find.ts'
 import { abandonOperation, forgetSteps, openOperation } from '../lifecycle/journal.ts'
+import { assertHomeFree } from '../lifecycle/outside.ts'
 import { removeData, removeRole } from '../lifecycle/remove-home.ts'
+import { copyOwnLedger } from '../migrations/migrate-tenant.ts'
 import { withClient } from '../shard-pools.ts'
 import { hasServer } from '../tenant-server.ts'
 import type { Housed } from '../transfer/home.ts'
@@ -32,7 +34,11 @@ export async function undoMove (context: ManagerContext, ref: TenantRef): Promis
       await letIn(context, tenant.status, move.source)
       await uncapture(context, move.source)
     }
-    if (isChecked || await isMarked(context, tenant, move.target)) await removeCopy(context, tenant, move.target, move.source).catch(leaveOthers)
+    const isOurs = isChecked || await isMarked(context, tenant, move.target)
+    if (isOurs && move.target.isolation === 'schema') await assertHomeFree(context, move.target, keepsRole(context, move.target, move.source))
+    if (isOurs) await removeCopy(context, tenant, move.target, move.source).catch(leaveOthers)
+    // The schema's ledger was in the place of that of the database, which is the tenant's again.
+    if (move.source.isolation === 'database' && context.options.migrations.tenant !== undefined) await copyOwnLedger(context, { ...tenant, ...move.source })
     await withClient(client, async client => {
       await forgetMove(client, tenant.id)
       await abandonOperation(client, tenant.id)
@@ -60,8 +66,12 @@ function leaveOthers (error: unknown): void {
 /** Removes one of a tenant's two homes, and the role that nothing but it needed. */
 export async function removeCopy (context: ManagerContext, tenant: TenantRecord, gone: Housed, kept: Housed): Promise<void> {
   await removeData(context, gone)
-  const isRoleKept = hasRole(context, kept) && gone.placement.shard === kept.placement.shard
-  if (gone.isolation === 'database' || (hasRole(context, gone) && !isRoleKept)) await removeRole(context, { ...tenant, ...gone })
+  if (gone.isolation === 'database' || (hasRole(context, gone) && !keepsRole(context, gone, kept))) await removeRole(context, { ...tenant, ...gone })
+}
+
+/** Whether the role of a home that goes is that of the one that stays. */
+export function keepsRole (context: ManagerContext, gone: Housed, kept: Housed): boolean {
+  return hasRole(context, kept) && gone.placement.shard === kept.placement.shard
 }
 
 function hasRole ({ options: { rls } }: ManagerContext, { isolation }: Housed): boolean {

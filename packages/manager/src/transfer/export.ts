@@ -13,8 +13,12 @@ import { ExportRefusedError } from './errors.ts'
 import { isSameHome, withHome, type Home } from './home.ts'
 import { linesOf } from './lines.ts'
 import { createManifest, fileName, tablePath, type Manifest, type ManifestTable } from './manifest.ts'
+import { exportedSequences, objectFile } from './object-file.ts'
+import { readSequences } from './sequences.ts'
 import { inSession } from './session.ts'
 import { readTables } from './tables.ts'
+import { readTriggers } from './triggers.ts'
+import { wholeProblem } from './whole.ts'
 import { makeFolder } from './target-folder.ts'
 import { readVersion } from './version.ts'
 
@@ -69,6 +73,8 @@ async function exportRows ({ context, tenant, folder, signal }: Work, home: Home
   await mkdir(join(folder, 'tables'))
   return inSession(home, { shared: options.tables.schema, isSnapshot: true, ...(signal && { signal }) }, async client => {
     const tables = await readTables(client, home, options.tables)
+    const problem = await wholeProblem(client, home, tables, false)
+    if (problem !== undefined) throw new ExportRefusedError(problem)
     const done: ManifestTable[] = []
     for (const table of tables) {
       const { name, order, columns } = table
@@ -76,6 +82,9 @@ async function exportRows ({ context, tenant, folder, signal }: Work, home: Home
       const digest = await writeLines(client, linesOf(home, tables, table), join(folder, tablePath(name)), report)
       done.push({ name, ...digest, order, columns: columns.map(({ name, type }) => ({ name, type })) })
     }
+    const sequences = await exportedSequences(client, home, tables, await readSequences(client, home, tables))
+    const triggers = (await readTriggers(client, home, tables, 'insert')).map(({ table, name }) => ({ table, name }))
+    await writeFile(join(folder, objectFile), `${JSON.stringify({ sequences, triggers }, undefined, 2)}\n`, { flag: 'wx', flush: true })
     return { tables: done, migration: await readVersion(client, tenant) }
   })
 }

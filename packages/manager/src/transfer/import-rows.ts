@@ -2,6 +2,8 @@ import { quoteName, sqlState } from '@fastify-tenancy/database'
 import type pg from 'pg'
 
 import type { ManagerContext } from '../context.ts'
+import { retried } from '../move/sides.ts'
+import { carrySequences, sequenceProblem } from './carry.ts'
 import { digestLines } from './copy.ts'
 import { Digester } from './digester.ts'
 import { ImportRefusedError } from './errors.ts'
@@ -9,22 +11,28 @@ import { countRows, formProblem, keyProblem } from './fit.ts'
 import type { Home } from './home.ts'
 import { linesOf } from './lines.ts'
 import { findForeignParent, loadTables } from './load.ts'
-import type { ManifestTable } from './manifest.ts'
+import type { Manifest, ManifestTable } from './manifest.ts'
 import { linesOfFile, type Export } from './read-export.ts'
+import { aheadProblem, rowPositions } from './object-file.ts'
+import { readSequences } from './sequences.ts'
 import { inSession } from './session.ts'
 import { readTables, type TenantTable } from './tables.ts'
+import { mostQuiet, namedTriggers, quietInserts, readTriggers } from './triggers.ts'
+import { wholeProblem } from './whole.ts'
 
 /**
  * Why an export cannot go into a home, as far as can be told before a row is written.
  *
  * @throws FST_TENANCY_IMPORT_REFUSED
  */
-export async function assertFits (context: ManagerContext, home: Home, { manifest }: Export): Promise<void> {
+export async function assertFits (context: ManagerContext, home: Home, { manifest, objects }: Export): Promise<void> {
   const { tables: listed } = context.options
   await inSession(home, { shared: listed.schema, isSnapshot: true }, async client => {
     const tables = await readTables(client, home, listed)
     refuse(formProblem(manifest.tables, tables, manifest.migration))
+    refuse(await wholeProblem(client, home, tables, true))
     refuse(await keyProblem(client, home, manifest.tables, tables))
+    refuse(sequenceProblem(objects?.sequences ?? [], await readSequences(client, home, tables), home.isShared))
     if (await countRows(client, home, tables, tables.map(({ name }) => name)) > 0) refuse('rows of a tenant of this id are there already: import as another id')
   })
 }
@@ -39,25 +47,33 @@ export async function importRows (context: ManagerContext, home: Home, source: E
   const { manifest } = source
   const { tables: listed } = context.options
   const names = manifest.tables.map(({ name }) => name)
-  await inSession(home, { shared: listed.schema }, async client => {
+  const carried = await inSession(home, { shared: listed.schema }, async client => {
     const tables = await readTables(client, home, listed)
     refuse(formProblem(manifest.tables, tables, manifest.migration))
+    refuse(await wholeProblem(client, home, tables, true))
+    const sequences = await readSequences(client, home, tables)
+    refuse(sequenceProblem(source.objects?.sequences ?? [], sequences, home.isShared))
     const isThere = home.isShared && await countRows(client, home, tables, names) > 0
     if (!isThere) refuse(await keyProblem(client, home, manifest.tables, tables))
     if (!isThere) await write(context, client, { home, tables, source })
     const stranger = await findForeignParent(client, home, tables)
     if (stranger !== undefined) refuse(`a row of table '${stranger}' points at a row that is not in the export`)
     for (const table of manifest.tables) await assertSame(client, home, tables, table)
+    const told = source.objects?.sequences ?? await rowPositions(client, home, tables, sequences)
+    if (source.objects === undefined && home.isShared) refuse(aheadProblem(told, sequences))
+    return { told, sequences }
   }).catch((error: unknown) => {
     const state = sqlState(error) ?? ''
     if (!state.startsWith('22') && !state.startsWith('23')) throw error
     throw new ImportRefusedError(`the rows do not fit the tables (${describe(error)}): export again, or mend what differs`, { cause: error })
   })
+  await retried(undefined, () => carrySequences(home, carried.told, carried.sequences, false))
 }
 
-async function write (context: ManagerContext, client: pg.PoolClient, { home, tables, source: { folder, manifest } }: { home: Home, tables: readonly TenantTable[], source: Export }): Promise<void> {
+async function write (context: ManagerContext, client: pg.PoolClient, { home, tables, source: { folder, manifest, objects } }: { home: Home, tables: readonly TenantTable[], source: Export }): Promise<void> {
   // What migrations put into a home of the tenant's own is in the export, as the tenant left it.
   await emptyTables(client, home, manifest.tables)
+  const speak = await quietInserts(client, home, tables, isSmall(home, manifest) ? objects?.triggers ?? [] : [])
   await loadTables(client, {
     home,
     tables,
@@ -67,6 +83,12 @@ async function write (context: ManagerContext, client: pg.PoolClient, { home, ta
     },
     onRows: (step, done) => context.options.progress?.({ operation: 'import', tenant: home.tenant, step, done, total: manifest.tables.find(({ name }) => name === step)?.rows ?? done })
   })
+  await speak()
+}
+
+// In shared tables, others wait while triggers are off.
+function isSmall (home: Home, { tables }: Manifest): boolean {
+  return !home.isShared || tables.reduce((sum, { rows }) => sum + rows, 0) <= mostQuiet
 }
 
 /** Empties tables of a home of the tenant's own; shared ones stay as they are. */
@@ -87,7 +109,8 @@ async function assertSame (client: pg.PoolClient, home: Home, tables: readonly T
   if (table === undefined) return
   const { rows, sha256 } = await digestLines(client, linesOf(home, tables, table, { columns: table.columns, order: given.order }))
   if (rows !== given.rows || sha256 !== given.sha256) {
-    refuse(`table '${given.name}' came out with other rows than the export has: triggers change or add rows, or these rows are another import's`)
+    const triggers = namedTriggers(await readTriggers(client, home, tables, 'insert'))
+    refuse(`table '${given.name}' came out with other rows than the export has: ${triggers === undefined ? 'these rows are another import\'s' : `${triggers} may change or add rows (disable it for the import), or these rows are another import's`}`)
   }
 }
 

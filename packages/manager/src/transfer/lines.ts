@@ -8,7 +8,7 @@ import { fromOf, rowsOf, type TableColumn, type TenantTable } from './tables.ts'
  * So a number keeps all its digits, a timestamp its microseconds, and an array its bounds.
  *
  * ```sql
- * select (select row_to_json(r)::text from (select t."body"::text as "body", t."id"::text as "id") r) as line
+ * select (select row_to_json(r.*)::text from (select t."body"::text as "body", t."id"::text as "id") r) as line
  * from only "public"."notes" t where t."tenant_id" = '7f3c…'::uuid order by t."id"
  * ```
  *
@@ -24,7 +24,8 @@ export function linesOf (home: Home, tables: readonly TenantTable[], table: Tena
 /** The line of a row that is called `t`, as an expression. */
 export function lineOf (table: TenantTable, like: Pick<TenantTable, 'columns'> = table): string {
   const values = like.columns.map(({ name }) => table.columns.find(column => column.name === name)).filter(column => column !== undefined)
-  return `(select pg_catalog.row_to_json(r)::text from (select ${values.map(column => `${textOf(column)} as ${quoteName(column.name)}`).join(', ')}) r)`
+  // `r.*`, because `r` alone would be a column of that name.
+  return `(select pg_catalog.row_to_json(r.*)::text from (select ${values.map(column => `${textOf(column)} as ${quoteName(column.name)}`).join(', ')}) r)`
 }
 
 // A cast to text need not be what the type writes: char(n) loses its spaces, and a type of the user's may have a cast of its own.

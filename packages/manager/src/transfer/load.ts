@@ -13,8 +13,6 @@ export interface LoadInput {
   readonly tables: readonly TenantTable[]
   /** Of those that are filled. */
   readonly sourceOf: (table: TenantTable) => LineSource | undefined
-  /** The least that a sequence shall have reached, by `<table> <column>`. @default what the rows hold */
-  readonly floors?: ReadonlyMap<string, string>
   /** Called with the rows so far. */
   readonly onRows?: (table: string, rows: number) => void
 }
@@ -30,7 +28,7 @@ export interface LoadInput {
  *
  * @param client in the transaction in which all this is to happen
  */
-export async function loadTables (client: SqlClient, { home, tables, sourceOf, floors = new Map(), onRows = () => {} }: LoadInput): Promise<void> {
+export async function loadTables (client: SqlClient, { home, tables, sourceOf, onRows = () => {} }: LoadInput): Promise<void> {
   for (const group of inOrder(tables)) {
     const filled = group.flatMap(table => {
       const source = sourceOf(table)
@@ -45,7 +43,6 @@ export async function loadTables (client: SqlClient, { home, tables, sourceOf, f
     }
     if (inserts.length > 0) await client.query(inserts.length === 1 ? inserts.join('') : `with ${inserts.map((text, index) => `t${index} as (${text})`).join(', ')} select`)
   }
-  for (const table of tables) if (sourceOf(table) !== undefined) await advanceSequences(client, home, table, floors)
 }
 
 /** Takes a portion apart again, of the statement's first parameter. */
@@ -67,7 +64,9 @@ export function insertFrom (home: Home, { name, columns, tenantColumn }: TenantT
     values.unshift(`${quoteText(home.tenant)}::${tenantColumn.type}`)
   }
   const from = record.length === 0 ? '' : `, pg_catalog.json_to_record(lines.line::json) r (${record.join(', ')})`
-  return `insert into ${quoteName(home.schema)}.${quoteName(name)} as t (${targets.join(', ')}) overriding system value select ${values.join(', ')} from ${lines} lines (line)${from}${suffix}`
+  const into = `insert into ${quoteName(home.schema)}.${quoteName(name)} as t`
+  // A table without any column has rows all the same.
+  return `${into}${targets.length === 0 ? '' : ` (${targets.join(', ')}) overriding system value`} select ${values.join(', ')} from ${lines} lines (line)${from}${suffix}`
 }
 
 async function stage (client: SqlClient, { name }: TenantTable, lines: AsyncIterable<string>, report: (rows: number) => void): Promise<string> {
@@ -99,30 +98,6 @@ export async function eachBatch (lines: AsyncIterable<string>, report: (rows: nu
     if (pending.length >= longest.lines || size >= longest.characters) await flush()
   }
   await flush()
-}
-
-/** Takes sequences on to where those of another home are. Never back: another tenant of the same table may be far ahead. */
-export async function raiseSequences (client: SqlClient, tables: readonly TenantTable[], floors: ReadonlyMap<string, string>): Promise<void> {
-  for (const table of tables) {
-    for (const { name, sequence } of table.columns) {
-      const floor = floors.get(`${table.name} ${name}`)
-      if (sequence === null || floor === undefined) continue
-      await client.query(`
-        select pg_catalog.setval(${quoteText(sequence)}::regclass, $1::int8) from ${sequence} state
-        where $1::int8 > state.last_value or ($1::int8 = state.last_value and not state.is_called)`, [floor])
-    }
-  }
-}
-
-// Never back, as above; and past what the rows hold.
-async function advanceSequences (client: SqlClient, home: Home, { name, columns }: TenantTable, floors: ReadonlyMap<string, string>): Promise<void> {
-  for (const { name: column, sequence } of columns) {
-    if (sequence === null) continue
-    await client.query(`
-      select pg_catalog.setval(${quoteText(sequence)}::regclass, newest) from ${sequence} state,
-        (select greatest(pg_catalog.max(${quoteName(column)})::int8, $1::int8) as newest from ${quoteName(home.schema)}.${quoteName(name)}) highest
-      where newest > state.last_value or (newest = state.last_value and not state.is_called)`, [floors.get(`${name} ${column}`) ?? null])
-  }
 }
 
 /** A table with rows of the tenant's whose foreign key leads to another tenant's row: the key itself asks no policy. */

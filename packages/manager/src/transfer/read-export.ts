@@ -9,11 +9,14 @@ import * as v from 'valibot'
 import { Digester } from './digester.ts'
 import { ImportRefusedError } from './errors.ts'
 import { manifestSchema, tablePath, type Manifest, type ManifestTable } from './manifest.ts'
+import { readObjectFile, type ExportObjects } from './object-file.ts'
 
 /** An export on disk. */
 export interface Export {
   readonly folder: string
   readonly manifest: Manifest
+  /** How far its sequences were, and which triggers there were; undefined where it does not say. */
+  readonly objects: ExportObjects | undefined
 }
 
 /**
@@ -24,8 +27,9 @@ export interface Export {
  */
 export async function readExport (folder: string, onRows: (table: ManifestTable, rows: number) => void = () => {}): Promise<Export> {
   const manifest = await readManifest(folder)
+  const objects = await readObjectFile(folder)
   for (const table of manifest.tables) await checkLines(folder, table, rows => { onRows(table, rows) })
-  return { folder, manifest }
+  return { folder, manifest, objects }
 }
 
 async function readManifest (folder: string): Promise<Manifest> {

@@ -1,4 +1,4 @@
-import { quoteName } from '@fastify-tenancy/database'
+import { requestCancel, quoteName, type WireClient } from '@fastify-tenancy/database'
 import type pg from 'pg'
 
 import type { Home } from './home.ts'
@@ -26,7 +26,12 @@ export async function inSession<T> (home: Home, { shared, isSnapshot = false, is
   const client = await home.pool.connect()
   // Not its polite end: a server that is in the middle of sending would not hear it.
   const drop = (): void => { socketOf(client).destroy() }
-  signal?.addEventListener('abort', drop)
+  const cancel = (): void => {
+    // Before the first row of a sort there is nothing to send, so that the server would not notice a closed socket either.
+    requestCancel(client as unknown as WireClient)
+    drop()
+  }
+  signal?.addEventListener('abort', cancel)
   // A lost connection fails the work that uses it; unheard, the event would end the process.
   client.on('error', ignore)
   try {
@@ -34,7 +39,7 @@ export async function inSession<T> (home: Home, { shared, isSnapshot = false, is
       set local search_path = ${quoteName(home.schema)}, ${quoteName(shared)}, pg_temp`)
     const result = await work(client)
     signal?.throwIfAborted()
-    signal?.removeEventListener('abort', drop)
+    signal?.removeEventListener('abort', cancel)
     await client.query('commit')
     client.off('error', ignore)
     client.release()
@@ -44,7 +49,7 @@ export async function inSession<T> (home: Home, { shared, isSnapshot = false, is
     client.release(true)
     throw signal?.aborted ? signal.reason : error
   } finally {
-    signal?.removeEventListener('abort', drop)
+    signal?.removeEventListener('abort', cancel)
   }
 }
 

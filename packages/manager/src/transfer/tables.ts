@@ -28,8 +28,6 @@ export interface TableColumn {
   readonly isText: boolean
   /** Whether `::text` gives what the type's output function does. */
   readonly isPlain: boolean
-  /** The sequence that fills it: `public.notes_id_seq`. */
-  readonly sequence: string | null
   /** Whether no update can give it a value: `generated always as identity`. */
   readonly isFixed: boolean
 }
@@ -62,8 +60,7 @@ const facts = `
     'isActedOn', exists (select from pg_catalog.pg_constraint f where f.confrelid = c.oid and f.contype = 'f' and f.confdeltype <> 'a'),
     'columns', coalesce((select json_agg(json_build_object('name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
         'base', pg_catalog.format_type(b.oid, -1), 'isPlain', b.typnamespace = 'pg_catalog'::regnamespace and b.typname <> 'bpchar',
-        'isText', a.attcollation <> 0, 'isGenerated', a.attgenerated <> '', 'isFixed', a.attidentity = 'a',
-        'sequence', pg_catalog.pg_get_serial_sequence(c.oid::regclass::text, a.attname))
+        'isText', a.attcollation <> 0, 'isGenerated', a.attgenerated <> '', 'isFixed', a.attidentity = 'a')
       order by a.attname collate "C")
       from pg_catalog.pg_attribute a
       cross join lateral (
@@ -120,7 +117,7 @@ function toTable ({ columns, keys, parents, ...rest }: Facts, column: string | u
     tenantColumn: tenantColumn && { name: tenantColumn.name, type: tenantColumn.base },
     columns: columns
       .filter(({ name, isGenerated }) => !isGenerated && name !== tenantColumn?.name)
-      .map(({ name, type, base, isText, isPlain, sequence, isFixed }) => ({ name, type, isText, isPlain, sequence, isFixed, isJson: base === 'json' || base === 'jsonb' })),
+      .map(({ name, type, base, isText, isPlain, isFixed }) => ({ name, type, isText, isPlain, isFixed, isJson: base === 'json' || base === 'jsonb' })),
     order: keys.find(({ isPrimary }) => isPrimary)?.columns.filter(name => name !== tenantColumn?.name) ?? [],
     parents: parents.filter(({ table }) => names.has(table))
   }
