@@ -133,6 +133,6 @@ t.test('what is no message of ours drops everything', { skip: noRedis }, async t
   await quiet.set('k', 'old')
   t.equal(await one.get('k'), 'old')
   await quiet.set('k', 'new')
-  await raw.publish(`${redis.keyPrefix}tenancy:cache`, 'not json')
+  await raw.publish(`${redis.keyPrefix}tenancy:test:cache`, 'not json')
   await until(async () => await one.get('k') === 'new')
 })

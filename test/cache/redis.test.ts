@@ -43,7 +43,7 @@ t.test('every key is one tenant’s, has that tenant’s hash tag, and ends by i
   const keys = await raw.keys('*')
   t.ok(keys.length > 8)
   for (const key of keys) {
-    t.match(key, /^tenancy:\{acme\}:/)
+    t.match(key, /^tenancy:test:\{acme\}:/)
     t.ok(key.length < 600)
     t.ok(await raw.pttl(key) > 0, key)
   }
@@ -280,9 +280,9 @@ t.test('a lock whose holder died is taken over', { skip: noRedis }, async t => {
   t.teardown(() => app.close())
   await app.ready()
   const cache = cacheOf(app, 'acme')
-  await raw.set('tenancy:{acme}:lock:kk', 'a process that died', 'PX', 100)
+  await raw.set('tenancy:test:{acme}:lock:kk', 'a process that died', 'PX', 100)
   t.equal(await cache.wrap('k', () => 'loaded', { lock: true }), 'loaded')
-  t.equal(await raw.exists('tenancy:{acme}:lock:kk'), 0, 'and given back')
+  t.equal(await raw.exists('tenancy:test:{acme}:lock:kk'), 0, 'and given back')
 })
 
 t.test('a lock that ended is not given back by the one who had it', { skip: noRedis }, async t => {
@@ -323,9 +323,9 @@ t.test('on a Cluster of three every method works, and flush leaves no value of t
   t.same(await Promise.all(ids.map(id => cacheOf(other, id).get('k9'))), ids.map(id => `${id}:k9`), 'tenants of any slot in one turn')
   const admins = cluster.nodes.map(({ url }) => new Redis(url))
   t.teardown(() => { for (const admin of admins) admin.disconnect() })
-  const stored = async (): Promise<string[]> => (await Promise.all(admins.map(admin => admin.keys('app:tenancy:{a}:cache:k*')))).flat()
+  const stored = async (): Promise<string[]> => (await Promise.all(admins.map(admin => admin.keys('app:tenancy:test:{a}:cache:k*')))).flat()
   const reachable = async (by: FastifyInstance): Promise<unknown[]> => {
-    const keys = (await stored()).map(key => key.slice('app:tenancy:{a}:cache:k'.length))
+    const keys = (await stored()).map(key => key.slice('app:tenancy:test:{a}:cache:k'.length))
     return (await cacheOf(by, 'a').getMany(keys)).filter(value => value !== undefined)
   }
   t.ok((await reachable(other)).length >= 8, 'the control: what is stored is reachable')

@@ -4,7 +4,7 @@ import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 
 import type { CacheOptions } from '@fastify-tenancy/cache'
-import { Seal, tenantKey } from '@fastify-tenancy/core'
+import { installationKey, Seal, tenantKey } from '@fastify-tenancy/core'
 
 import { freshRedisOptions, noRedis } from '../support/fresh.ts'
 import { appWith, cacheOf } from './stub.ts'
@@ -23,7 +23,7 @@ function world (t: Test): World {
   t.teardown(() => { redis.disconnect() })
   return {
     redis,
-    entry: (tenant, key) => source.keyPrefix + tenantKey(tenant, 'cache', `k${key}`),
+    entry: (tenant, key) => source.keyPrefix + installationKey('test', tenantKey(tenant, 'cache', `k${key}`)),
     async app (options = { secret: first }) {
       const app = await appWith({ redis: source, ...options })
       t.teardown(() => app.close())

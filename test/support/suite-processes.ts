@@ -29,7 +29,7 @@ export async function suiteProcesses (t: Test, count: number, on: Provisioned, o
     ])
     // On a busy machine the first connections may miss their time, and the application starts without Redis.
     if (options.redis !== undefined) {
-      await until(async () => (await (await fetch(`http://127.0.0.1:${port}/health`)).json() as { redis: { status: string } }).redis.status === 'ok', 10_000)
+      await until(async () => (await (await fetch(`http://127.0.0.1:${port}/health`)).json() as { redis: { status: string } }).redis.status !== 'down', 10_000)
     }
     const waiting = new Map<number, PromiseWithResolvers<unknown>>()
     child.on('message', ({ id, result, error }: { id: number, result?: unknown, error?: string }) => {

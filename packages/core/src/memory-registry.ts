@@ -18,7 +18,7 @@ class MemoryRegistry implements TenantRegistry {
   #byDomain = new Map<string, TenantRecord>()
 
   add (input: TenantInput): TenantRecord {
-    const tenant = createTenant(input)
+    const tenant = createTenant(normal(input))
     assertBounds(input)
     if (this.#byId.has(tenant.id)) throw tenantConflict('the id is taken')
     this.#put(tenant, undefined)
@@ -52,7 +52,7 @@ class MemoryRegistry implements TenantRegistry {
     if (old === undefined) throw new TenantUnknownError()
     if (old.version !== expectedVersion) throw tenantConflict('the tenant was changed by somebody else: read it again')
     assertBounds(changes)
-    const tenant = createTenant({ ...old, ...changes, id, createdAt: old.createdAt, updatedAt: new Date(), version: old.version + 1 })
+    const tenant = createTenant({ ...old, ...normal(changes), id, createdAt: old.createdAt, updatedAt: new Date(), version: old.version + 1 })
     this.#put(tenant, old)
     return tenant
   }
@@ -74,6 +74,10 @@ class MemoryRegistry implements TenantRegistry {
     this.#bySlug.set(tenant.slug, tenant)
     for (const domain of tenant.domains) this.#byDomain.set(domain, tenant)
   }
+}
+
+function normal<T extends { readonly domains?: readonly string[] }> (input: T): T {
+  return input.domains === undefined ? input : { ...input, domains: input.domains.map(normalDomain) }
 }
 
 function assertBounds (input: Parameters<typeof boundsProblem>[0]): void {

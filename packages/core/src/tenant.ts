@@ -1,4 +1,3 @@
-import { normalDomain } from './domain.ts'
 import { tenantConflict } from './errors.ts'
 import { idProblem } from './id.ts'
 import { slugProblem } from './slug.ts'
@@ -73,7 +72,7 @@ export function createTenant (input: TenantInput): TenantRecord {
     plan: input.plan ?? 'free',
     isolation: input.isolation ?? 'rls',
     placement: { ...(input.placement ?? { shard: 'default' }) },
-    domains: (input.domains ?? []).map(normalDomain),
+    domains: [...(input.domains ?? [])],
     settings: structuredClone(input.settings ?? {}),
     createdAt: new FrozenDate(input.createdAt ?? now),
     updatedAt: new FrozenDate(input.updatedAt ?? now),

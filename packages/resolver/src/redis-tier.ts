@@ -118,12 +118,15 @@ export class RedisTier {
   /** Puts a mark in the place of each record of a tenant: `SET … PX 60000`. */
   async forget (change: TenantChange): Promise<void> {
     // A name that no tenant can have makes no key.
-    const isName = (kind: Question['kind']) => (value: string): boolean => isPlausible({ kind, value })
     if (!isName('id')(change.id)) return
     await markChange(this.#redis, {
       id: change.id, slugs: change.slugs.filter(isName('slug')), domains: change.domains.filter(isName('domain'))
     })
   }
+}
+
+function isName (kind: Question['kind']): (value: string) => boolean {
+  return value => isPlausible({ kind, value })
 }
 
 function lifeOf ({ ttl, staleIfError }: ResolvedResolverCache): number {
