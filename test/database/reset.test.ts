@@ -61,6 +61,25 @@ t.test('a reset is in the write of the statement behind it', async t => {
   t.equal(proxy.waits, 5)
 })
 
+t.test('a reset, and the check of a new connection, go with a transaction of any isolation level', async t => {
+  const database = await open(t, on, { pool: { max: 1 } })
+  const [a, b] = [handle(t, database, 'acme').db, handle(t, database, 'globex').db]
+  const levels = ['read committed', 'repeatable read', 'serializable'] as const
+  for (const [n, level] of levels.entries()) {
+    for (const db of [a, b]) {
+      // Each connection is new to the first of them, and touched by the other one's statement for the second.
+      if (db === a) await on.admin(`select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and usename = '${decodeURIComponent(new URL(on.url).username)}'`)
+      const { rows } = await db.transaction().setIsolationLevel(level).setAccessMode(n === 1 ? 'read only' : 'read write')
+        .execute(trx => sql`select current_setting('transaction_isolation') as level, current_setting('transaction_read_only') as read_only`.execute(trx))
+      t.same(rows, [{ level, read_only: n === 1 ? 'on' : 'off' }])
+    }
+    const trx = await a.startTransaction().setIsolationLevel(level).execute()
+    const saved = await trx.savepoint('first').execute()
+    t.same((await sql`select current_setting('transaction_isolation') as level`.execute(saved)).rows, [{ level }], 'behind a savepoint')
+    await saved.rollback().execute()
+  }
+})
+
 t.test('CON-24 what a harmless statement drew, and the texts it prepared, are not shown to the next tenant', async t => {
   const handleOf = await harmlessHandles(t, on, { pool: { max: 1 } }, isBuilt)
   const [a, b] = [handleOf('acme'), handleOf('globex')]
