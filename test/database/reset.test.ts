@@ -1,4 +1,5 @@
 import { sql, type CompiledQuery, type Kysely } from 'kysely'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import pg from 'pg'
 import t from 'tap'
 
@@ -182,6 +183,31 @@ t.test('CON-04 CON-20 through PgBouncer a statement is one wait, and so is the e
   t.equal(proxy.waits, 5)
   for await (const row of db.selectFrom('countries').selectAll().orderBy('code').stream(1)) t.ok(row)
   t.ok(proxy.waits <= 9)
+})
+
+t.test('CON-20 through PgBouncer transactions of any kind undo what they leave', { skip: noPgBouncer }, async t => {
+  const database = await open(t, on, { url: await pgBouncer(t, on.url, 'transaction', { size: 1 }), pool: { max: 1 } })
+  const [a, b] = [handle(t, database, 'acme').db, handle(t, database, 'globex').db]
+  const failures: unknown[] = []
+  const note = (failure: unknown): void => { failures.push(failure) }
+  subscribe('fastify-tenancy.undo-failed', note)
+  t.teardown(() => unsubscribe('fastify-tenancy.undo-failed', note))
+  const look = sql<{ mark: string }>`select coalesce(current_setting('app.mark', true), '') as mark`
+  for (const level of ['read committed', 'repeatable read', 'serializable'] as const) {
+    for (const mode of ['read only', 'read write'] as const) {
+      for (const ending of ['commit', 'rollback', 'failure'] as const) {
+        const pid = await pidOf(b)
+        await a.transaction().setIsolationLevel(level).setAccessMode(mode).execute(async trx => {
+          await sql`select set_config('app.mark', 'left', false), setseed(0.5)::text`.execute(trx)
+          if (ending === 'rollback') throw new Error('on purpose')
+          if (ending === 'failure') await sql`select 1 / 0`.execute(trx).catch(() => {})
+        }).catch(() => {})
+        t.same((await look.execute(b)).rows, [{ mark: '' }], `${level}, ${mode}, ${ending}`)
+        t.equal(await pidOf(b), pid, 'the pooler keeps its backend')
+      }
+    }
+  }
+  t.same(failures, [])
 })
 
 t.test('CON-20 a transaction that is left open at a pooler goes with its backend', { skip: noPgBouncer }, async t => {
