@@ -174,6 +174,8 @@ t.test('CON-04 CON-20 through PgBouncer a statement is one wait, and so is the e
   proxy.reset()
   await sql`select 1`.execute(db)
   t.equal(proxy.waits, 1)
+  await t.rejects(sql`select * into temporary left_behind from notes`.execute(db), { code: 'FST_TENANCY_QUERY_REFUSED' })
+  t.equal(proxy.waits, 1, 'refused before it is sent')
   await t.rejects(sql`select 1 / 0`.execute(db), { code: '22012' })
   t.equal(proxy.waits, 2)
   await db.transaction().execute(async trx => {
