@@ -1,4 +1,5 @@
 import { sql, type CompiledQuery, type Kysely } from 'kysely'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import pg from 'pg'
 import t from 'tap'
 
@@ -59,6 +60,25 @@ t.test('a reset is in the write of the statement behind it', async t => {
   await b.transaction().execute(trx => sql`select 1`.execute(trx))
   await a.transaction().execute(trx => sql`select 1`.execute(trx))
   t.equal(proxy.waits, 5)
+})
+
+t.test('a reset, and the check of a new connection, go with a transaction of any isolation level', async t => {
+  const database = await open(t, on, { pool: { max: 1 } })
+  const [a, b] = [handle(t, database, 'acme').db, handle(t, database, 'globex').db]
+  const levels = ['read committed', 'repeatable read', 'serializable'] as const
+  for (const [n, level] of levels.entries()) {
+    for (const db of [a, b]) {
+      // Each connection is new to the first of them, and touched by the other one's statement for the second.
+      if (db === a) await on.admin(`select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and usename = '${decodeURIComponent(new URL(on.url).username)}'`)
+      const { rows } = await db.transaction().setIsolationLevel(level).setAccessMode(n === 1 ? 'read only' : 'read write')
+        .execute(trx => sql`select current_setting('transaction_isolation') as level, current_setting('transaction_read_only') as read_only`.execute(trx))
+      t.same(rows, [{ level, read_only: n === 1 ? 'on' : 'off' }])
+    }
+    const trx = await a.startTransaction().setIsolationLevel(level).execute()
+    const saved = await trx.savepoint('first').execute()
+    t.same((await sql`select current_setting('transaction_isolation') as level`.execute(saved)).rows, [{ level }], 'behind a savepoint')
+    await saved.rollback().execute()
+  }
 })
 
 t.test('CON-24 what a harmless statement drew, and the texts it prepared, are not shown to the next tenant', async t => {
@@ -154,6 +174,8 @@ t.test('CON-04 CON-20 through PgBouncer a statement is one wait, and so is the e
   proxy.reset()
   await sql`select 1`.execute(db)
   t.equal(proxy.waits, 1)
+  await t.rejects(sql`select * into temporary left_behind from notes`.execute(db), { code: 'FST_TENANCY_QUERY_REFUSED' })
+  t.equal(proxy.waits, 1, 'refused before it is sent')
   await t.rejects(sql`select 1 / 0`.execute(db), { code: '22012' })
   t.equal(proxy.waits, 2)
   await db.transaction().execute(async trx => {
@@ -163,6 +185,31 @@ t.test('CON-04 CON-20 through PgBouncer a statement is one wait, and so is the e
   t.equal(proxy.waits, 5)
   for await (const row of db.selectFrom('countries').selectAll().orderBy('code').stream(1)) t.ok(row)
   t.ok(proxy.waits <= 9)
+})
+
+t.test('CON-20 through PgBouncer transactions of any kind undo what they leave', { skip: noPgBouncer }, async t => {
+  const database = await open(t, on, { url: await pgBouncer(t, on.url, 'transaction', { size: 1 }), pool: { max: 1 } })
+  const [a, b] = [handle(t, database, 'acme').db, handle(t, database, 'globex').db]
+  const failures: unknown[] = []
+  const note = (failure: unknown): void => { failures.push(failure) }
+  subscribe('fastify-tenancy.undo-failed', note)
+  t.teardown(() => unsubscribe('fastify-tenancy.undo-failed', note))
+  const look = sql<{ mark: string }>`select coalesce(current_setting('app.mark', true), '') as mark`
+  for (const level of ['read committed', 'repeatable read', 'serializable'] as const) {
+    for (const mode of ['read only', 'read write'] as const) {
+      for (const ending of ['commit', 'rollback', 'failure'] as const) {
+        const pid = await pidOf(b)
+        await a.transaction().setIsolationLevel(level).setAccessMode(mode).execute(async trx => {
+          await sql`select set_config('app.mark', 'left', false), setseed(0.5)::text`.execute(trx)
+          if (ending === 'rollback') throw new Error('on purpose')
+          if (ending === 'failure') await sql`select 1 / 0`.execute(trx).catch(() => {})
+        }).catch(() => {})
+        t.same((await look.execute(b)).rows, [{ mark: '' }], `${level}, ${mode}, ${ending}`)
+        t.equal(await pidOf(b), pid, 'the pooler keeps its backend')
+      }
+    }
+  }
+  t.same(failures, [])
 })
 
 t.test('CON-20 a transaction that is left open at a pooler goes with its backend', { skip: noPgBouncer }, async t => {

@@ -165,7 +165,8 @@ export class Lease {
     const { isAllowed, keyword, takesSessionLock, makesTable, name } = readStatement(query.text)
     if (!isAllowed) throw new QueryRefusedError(`A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, got ${keyword || 'no keyword'}: use the transaction methods of Kysely, and migrations for the rest`)
     if (takesSessionLock) throw new QueryRefusedError('A tenant\'s handle takes no lock of the session, which would outlive its statement: use pg_advisory_xact_lock() in a transaction')
-    if (makesTable) throw new QueryRefusedError('A tenant\'s handle makes no tables, got SELECT … INTO')
+    // On a direct connection PostgreSQL's own answer tells, and the connection is closed.
+    if (makesTable && this.#settings.isPooled) throw new QueryRefusedError('A tenant\'s handle makes no tables, got SELECT … INTO')
     const isAlone = !this.#openings.isTransaction
     // The undo of an earlier statement failed, so its transaction is still open.
     if (isAlone && this.#status !== 'I') throw markUntouched(new DatabaseUnavailableError())

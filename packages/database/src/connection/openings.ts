@@ -4,7 +4,7 @@ import { DatabaseUnavailableError } from '../errors.ts'
 import type { BatchEnd, Tail, WireStatement } from './batch.ts'
 import type { LeaseSettings } from './lease-settings.ts'
 import { lostError } from './lost-error.ts'
-import { control, deallocateAll, discardSequences, resetStatements, undoText } from './reset.ts'
+import { afterDiscard, control, deallocateAll, discardAll, discardSequences, undoText } from './reset.ts'
 import { markUntouched } from './retry.ts'
 import type { Session } from './session.ts'
 
@@ -105,15 +105,15 @@ export class Openings {
     const isOwn = traces.areOf(this.#owner)
     const isReset = status === 'I' && !isOwn && (reset === 'always' || traces.isTouched || !isHarmless)
     if (isReset && resetRules.isImpossible && traces.isTouched) throw markUntouched(new DatabaseUnavailableError())
-    const statements = isReset ? resetStatements(resetRules) : []
     const isCheck = roleSettings !== undefined && status === 'I' && !isChecked
+    const statements = isReset ? [discardAll] : []
+    // Before any query: PostgreSQL takes no isolation level after one.
+    if (this.isBeginPending) statements.push(...this.#beginning(status))
+    if (isReset) statements.push(...afterDiscard(resetRules))
     if (isCheck) statements.push(roleSettings.check)
-    const resetLength = statements.length
-    if (this.isBeginPending) {
-      statements.push(...this.#beginning(status))
-      this.#seesOthers = !isOwn && !isReset
-      if (this.#seesOthers) statements.push(discardSequences)
-    }
+    const resetLength = isReset || isCheck ? statements.length : 0
+    this.#seesOthers = this.isBeginPending && !isOwn && !isReset
+    if (this.#seesOthers) statements.push(discardSequences)
     return { statements, resetLength, drops: isReset ? 'everything' : 'nothing', isCheck, tail: undefined }
   }
 

@@ -22,18 +22,16 @@ export function control (text: string): WireStatement {
   return { text, values: [], name: '', isParsed: false, portion: 0 }
 }
 
-const discardAll = control('discard all')
+/** Must be the first statement of its batch: PostgreSQL refuses it behind any other. */
+export const discardAll: WireStatement = control('discard all')
 export const discardSequences: WireStatement = control('discard sequences')
 /** Goes before a read of the catalog, so that no operator or function of another schema comes first. */
 export const catalogPath: WireStatement = control("select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)")
 export const deallocateAll: WireStatement = control('deallocate all')
 
-/**
- * The statements that reset a direct connection. They must be the first of their batch: PostgreSQL refuses `discard all`
- * behind any other statement. `discard all` keeps the seed of `random()`, so a new one follows.
- */
-export function resetStatements ({ extra }: ResetRules): WireStatement[] {
-  return [discardAll, { ...control('select pg_catalog.setseed($1)'), values: [randomSeed()] }, ...extra.map(control)]
+/** What `discard all` keeps: the seed of `random()`, and the connections of extensions. */
+export function afterDiscard ({ extra }: ResetRules): WireStatement[] {
+  return [{ ...control('select pg_catalog.setseed($1)'), values: [randomSeed()] }, ...extra.map(control)]
 }
 
 /**

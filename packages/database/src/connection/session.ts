@@ -5,7 +5,7 @@ import { guardClient } from './guarded-client.ts'
 import { Names } from './names.ts'
 import { wireClient, type WireClient } from './pg-internals.ts'
 import type { TailQuery } from './tail.ts'
-import { resetStatements, type ResetRules } from './reset.ts'
+import { afterDiscard, discardAll, type ResetRules } from './reset.ts'
 import { Traces } from './traces.ts'
 
 /** Milliseconds after which an idle connection is reset. */
@@ -166,7 +166,7 @@ export class Session {
 
   /** Resets the connection at once, in waits of its own. */
   async resetNow (rules: ResetRules): Promise<void> {
-    for (const { text, values } of resetStatements(rules)) await this.client.query(text, [...values])
+    for (const { text, values } of [discardAll, ...afterDiscard(rules)]) await this.client.query(text, [...values])
     this.#isUnclaimed = false
     this.reset()
     this.#isResetting = false
@@ -177,7 +177,7 @@ export class Session {
   async #resetIdle (rules: ResetRules): Promise<void> {
     const sent = this.#sent
     try {
-      for (const { text, values } of resetStatements(rules)) {
+      for (const { text, values } of [discardAll, ...afterDiscard(rules)]) {
         if (this.#isLeased || this.#isUnclaimed || this.#isDead) return
         await this.client.query(text, [...values])
       }

@@ -1,4 +1,4 @@
-import { requestCancel, quoteName, type WireClient } from '@fastify-tenancy/database'
+import { cancelStatement, quoteName, type WireClient } from '@fastify-tenancy/database'
 import type pg from 'pg'
 
 import type { Home } from './home.ts'
@@ -28,7 +28,7 @@ export async function inSession<T> (home: Home, { shared, isSnapshot = false, is
   const drop = (): void => { socketOf(client).destroy() }
   const cancel = (): void => {
     // Before the first row of a sort there is nothing to send, so that the server would not notice a closed socket either.
-    requestCancel(client as unknown as WireClient)
+    cancelStatement(client as unknown as WireClient)
     drop()
   }
   signal?.addEventListener('abort', cancel)
