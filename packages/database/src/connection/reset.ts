@@ -33,7 +33,8 @@ export const deallocateAll: WireStatement = control('deallocate all')
  * behind any other statement. `discard all` keeps the seed of `random()`, so a new one follows.
  */
 export function resetStatements ({ extra }: ResetRules): WireStatement[] {
-  return [discardAll, { ...control('select pg_catalog.setseed($1)'), values: [randomSeed()] }, ...extra.map(control)]
+  // SET and no SELECT, which would take a snapshot: then `begin isolation level …` behind it fails.
+  return [discardAll, control(`set seed = ${randomSeed().toFixed(15)}`), ...extra.map(control)]
 }
 
 /**
