@@ -15,6 +15,12 @@ const strategies: Readonly<Record<string, WorldOptions>> = {
   schema: { isolation: 'schema' }
 }
 
+async function use (db: Kysely<Rows>): Promise<void> {
+  await db.insertInto('notes').values({ body: 'x' }).execute()
+  await db.selectFrom('notes as n').innerJoin('notes as m', 'm.id', 'n.id').select(['n.body', 'm.id']).execute()
+  await db.selectFrom('countries').selectAll().execute()
+}
+
 for (const [name, options] of Object.entries(strategies)) {
   t.test(`CON-05, CON-26: ${name}: no reset between tenants, until a trigger is made by hand`, async t => {
     const on = await world(t, options)
@@ -22,11 +28,6 @@ for (const [name, options] of Object.entries(strategies)) {
     const database = await on.open({ url: proxy.url, pool: { max: 1 } })
     const tenants = [await on.create('acme'), await on.create('globex')]
     const handles = tenants.map(tenant => on.handle(database, tenant).db)
-    const use = async (db: Kysely<Rows>): Promise<void> => {
-      await db.insertInto('notes').values({ body: 'x' }).execute()
-      await db.selectFrom('notes as n').innerJoin('notes as m', 'm.id', 'n.id').select(['n.body', 'm.id']).execute()
-      await db.selectFrom('countries').selectAll().execute()
-    }
     const round = async (): Promise<number> => {
       const sent = proxy.record()
       for (const db of handles) await use(db)

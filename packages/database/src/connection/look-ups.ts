@@ -36,10 +36,11 @@ export class LookUps implements SqlClient {
     return this.#borrow(this.#borrower, lease => this.#run(lease, text, values))
   }
 
-  /** Runs `work` on one snapshot, which writes nothing. `context` goes before each of its statements. */
+  /** Runs `work` in a transaction that writes nothing. `context` goes before each of its statements. */
   transaction<T> (context: MakeContext, work: (client: SqlClient) => Promise<T>): Promise<T> {
     return this.#borrow({ ...this.#borrower, context }, async lease => {
-      lease.begin(' isolation level repeatable read read only')
+      // No isolation level: PostgreSQL refuses one behind a reset in the same batch.
+      lease.begin(' read only')
       const result = await work({ query: (text, values = []) => this.#run(lease, text, values) })
       await lease.commit()
       return result

@@ -89,7 +89,6 @@ export class HarmlessCatalog {
     })
     const judge = new Judge({ own: keeper, schema, shared: this.#main, sharedSchema: this.#settings.schema, others: this.#settings.others })
     this.#homes.set(schema, judge)
-    keeper.hurry()
     return judge
   }
 

@@ -26,7 +26,8 @@ export class FactsKeeper {
   /** When the reading of the facts began, and in which generation. */
   #readAt = -Infinity
   #readIn = -1
-  #begunAt = -Infinity
+  // The first statements on a schema do not share the wire with a reading of its catalog.
+  #begunAt = Date.now()
   #version = 0
   #reading: Promise<void> | undefined
   #isLapsed = true

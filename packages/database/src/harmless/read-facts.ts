@@ -26,7 +26,10 @@ export interface Answer {
   readonly signature: string
 }
 
-/** Reads the facts of a schema. To be called in a read-only transaction of one snapshot, with pg_catalog as the only schema on the path. */
+/**
+ * Reads the facts of a schema. To be called in a read-only transaction with pg_catalog as the only schema on the path.
+ * Each query has a snapshot of its own: a change that comes between two of them ends the epoch, or is read a minute later.
+ */
 export async function readFacts (client: SqlClient, { schema, tables, ownPolicies, functions: listed, builtInCalls }: Question): Promise<Omit<Answer, 'epoch'>> {
   const graph = await readGraph(client, schema, tables)
   const ids = graph.relations.map(({ oid }) => oid)
