@@ -35,7 +35,7 @@ async function world (t: Test, ...rights: string[]): Promise<World> {
   const before = memoryRegistry([{ id: 'a', slug: 'acme' }])
   const after = memoryRegistry([{ id: 'a', slug: 'acme', status: 'suspended' }])
   let current = before
-  let onChange: (change: TenantChange | 'all') => void = () => {}
+  let onChange: ((change: TenantChange | 'all') => void) | undefined
   const registry: TenantRegistry = {
     findBySlug: slug => current.findBySlug(slug),
     findByDomain: domain => current.findByDomain(domain),
@@ -61,7 +61,7 @@ async function world (t: Test, ...rights: string[]): Promise<World> {
     lines,
     suspend () {
       current = after
-      onChange({ id: 'a', slugs: ['acme'], domains: [] })
+      onChange?.({ id: 'a', slugs: ['acme'], domains: [] })
     }
   }
 }
