@@ -89,13 +89,14 @@ async function checkReturnedTypes (packages: readonly Package[]): Promise<void> 
   if (problems.length === before) await checkTypes(project, 'consumer.ts', 'exported functions that return what the suite gives')
 }
 
+function entries ({ folder }: Package): string[] {
+  const { exports = {} } = readManifest(join(root, 'packages', folder))
+  const types = Object.values(exports).map(entry => typeof entry === 'object' && entry !== null && 'types' in entry ? String(entry.types) : undefined)
+  return types.flatMap(path => path === undefined ? [] : [join(root, 'packages', folder, path)]).filter(path => existsSync(path))
+}
+
 /** Every type that a package gives is exported by one of them. */
 function checkExports (packages: readonly Package[]): void {
-  const entries = ({ folder }: Package): string[] => {
-    const { exports = {} } = readManifest(join(root, 'packages', folder))
-    const types = Object.values(exports).map(entry => typeof entry === 'object' && entry !== null && 'types' in entry ? String(entry.types) : undefined)
-    return types.flatMap(path => path === undefined ? [] : [join(root, 'packages', folder, path)]).filter(path => existsSync(path))
-  }
   problems.push(...hiddenTypes(packages.map(one => ({ name: one.name, entries: entries(one) }))))
 }
 

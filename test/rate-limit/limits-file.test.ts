@@ -58,6 +58,11 @@ t.test('CFG-05 a key that would be ignored is an error', async t => {
 t.test('CFG-05 keys given twice are an error in JSON and YAML, also where the values are the same', async t => {
   t.equal(problem('{ "tenants": { "acme": { "rpm": 1 },\n "acme": { "rpm": 1 } } }'), 'limits.json, line 2: the key acme is given twice')
   t.match(problem('{ "default": { "rpm": 5, "rpm": 6 } }'), /the key rpm is given twice/)
+  // An alias is another spelling of a key.
+  for (const text of [
+    'tenants:\n  &x acme: { rpm: 1 }\n  *x : { rpm: 2 }\n', '&d default: { rpm: 1 }\n*d : { rpm: 2 }\n',
+    'tenants:\n  acme: { &r rpm: 1, *r : 2 }\n', 'plans:\n  ? &k pro\n  : { rpm: 1 }\n  ? *k\n  : { rpm: 2 }\n'
+  ]) t.match(problem(text, 'limits.yml'), /^limits\.yml, line \d: the key \w+ is given twice/)
   t.match(problem('default:\n  rpm: 5\ndefault:\n  rpm: 6\n', 'limits.yml'), /^limits\.yml, line 3: the key default is given twice/)
   t.equal(rpmOf('{ "plans": { "a\\": {": { "rpm": 1 }, "free": { "rpm": 7 } } }', 'l.json'), 7, 'braces and quotes in a name are no keys')
 })

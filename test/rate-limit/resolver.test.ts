@@ -1,4 +1,5 @@
 // With the real resolver before it: what is stored there is sent from here.
+import cors from '@fastify/cors'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 
@@ -61,3 +62,28 @@ t.test('AGR-01 a tenant named by a claim alone is limited, and one that both nam
   const both = await start(t, { default: { rpm: 2 } }, { claim })
   t.same(await statuses(both, 'acme.example.com', ['/', '/', '/'], { 'x-claim': 'a' }), [200, 200, 429])
 })
+
+for (const [where, prefix] of Object.entries({ 'at the root': '', 'under a prefix': '/api', 'under a prefix with a slash at its end': '/api/', 'under two prefixes': '/api/v1' })) {
+  t.test(`EDG-09 preflights that a CORS plugin ${where} answers are not counted`, async t => {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await app.register(tenantResolver, { registry, baseDomain: 'example.com' })
+    await app.register(rateLimit, { limits: { default: { rpm: 2 }, anonymous: { rpm: 2 } } })
+    await app.register(async child => {
+      await child.register(cors, { origin: true })
+      child.get('/things', async request => ({ slug: request.tenant.slug }))
+      child.options('/own', async () => ({}))
+    }, { prefix })
+    const url = `${prefix.replace(/\/$/, '')}/things`
+    const preflight = { origin: 'https://app.example.org', 'access-control-request-method': 'GET' }
+    for (const host of ['acme.example.com', 'nosuch.example.com', 'acme.example.com', 'acme.example.com', 'nosuch.example.com', 'nosuch.example.com']) {
+      const reply = await app.inject({ method: 'OPTIONS', url, headers: { ...preflight, host } })
+      t.equal(reply.statusCode, 204)
+      t.equal(reply.headers['access-control-allow-origin'], 'https://app.example.org')
+      t.notOk(Object.keys(reply.headers).some(name => name.includes('ratelimit')))
+    }
+    t.same(await statuses(app, 'acme.example.com', [url, url, url], { origin: preflight.origin }), [200, 200, 429], 'requests are')
+    const own = await app.inject({ method: 'OPTIONS', url: url.replace('things', 'own'), headers: { host: 'acme.example.com' } })
+    t.equal(own.statusCode, 429, 'control: so is an OPTIONS route of the application')
+  })
+}
