@@ -1,5 +1,5 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
-import { ensureTenantDatabase, ensureTenantRole, ensureTenantSchema, grantTenantDatabase, inTransaction, schemaOf, type SqlClient } from '@fastify-tenancy/database'
+import { ensureTenantDatabase, ensureTenantRole, ensureTenantSchema, grantTenantDatabase, inTransaction, schemaOf, stampTables, type SqlClient } from '@fastify-tenancy/database'
 import type pg from 'pg'
 
 import type { ManagerContext } from './context.ts'
@@ -28,7 +28,10 @@ export async function provisionTenant (context: ManagerContext, tenant: TenantRe
       id: tenant.id,
       schema: schemaOf(tenant),
       login,
-      build: async client => options.provision?.({ tenant, client })
+      build: async client => {
+        await options.provision?.({ tenant, client })
+        await client.query(stampTables(schemaOf(tenant), tenant.id, options.tables))
+      }
     }))
 }
 
@@ -36,6 +39,7 @@ async function provisionDatabase (context: ManagerContext, tenant: TenantRecord)
   const { provision, tables } = context.options
   const build = (pool: pg.Pool, after?: (client: SqlClient) => Promise<void>): Promise<void> => withClient(pool, client => inTransaction(client, async () => {
     await provision?.({ tenant, client })
+    await client.query(stampTables(tables.schema, tenant.id, tables))
     await after?.(client)
   }))
   const server = await tenantServer(tenant, context)
