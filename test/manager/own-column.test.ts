@@ -47,13 +47,14 @@ for (const maker of ['provision', 'migrations'] as const) {
   })
 }
 
+const set = (names: readonly string[]): { tenant: { getMigrations (): Promise<Record<string, { up (db: Kysely<unknown>): Promise<void> }>> } } => ({
+  tenant: { getMigrations: async () => Object.fromEntries(names.map(name => [name, { up: async (db: Kysely<unknown>) => { await sql.raw(`create table ${name} (tenant_id text not null, n int)`).execute(db) } }])) }
+})
+
 for (const isolation of ['schema', 'database'] as const satisfies readonly Isolation[]) {
   t.test(`DAT-04 ${isolation}: a table that a later migration makes is filled as well, and a purge finds all`, { buffered: true }, async t => {
     const on = await house(t, { build: one, tables })
     const id = unique(on, 'a')
-    const set = (names: readonly string[]): { tenant: { getMigrations (): Promise<Record<string, { up (db: Kysely<unknown>): Promise<void> }>> } } => ({
-      tenant: { getMigrations: async () => Object.fromEntries(names.map(name => [name, { up: async (db: Kysely<unknown>) => { await sql.raw(`create table ${name} (tenant_id text not null, n int)`).execute(db) } }])) }
-    })
     await on.another({ provision: async () => {}, migrations: set(['a1']) }).create({ slug: 'acme', id, isolation })
     await on.another({ provision: async () => {}, migrations: set(['a1', 'a2']) }).migrate()
     const client = await connect(t, isolation === 'database' ? on.superUrl.replace(/\/[^/]*$/, `/tenant_${id}`) : on.superUrl)
