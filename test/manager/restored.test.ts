@@ -137,6 +137,8 @@ for (const context of ['setting', 'role'] as const) {
   })
 }
 
+const restore = (file: string, url: string): unknown => spawnSync('psql', ['--quiet', '--no-psqlrc', '--file', file, url], { stdio: 'pipe' })
+
 t.test('DAT-02 dumps by pg_dump', { skip: noDump, buffered: true }, async t => {
   const [old, fresh] = await Promise.all([startPostgresVersion(15), startPostgresVersion(18)])
   t.teardown(() => Promise.all([old.stop(), fresh.stop()]))
@@ -148,7 +150,6 @@ t.test('DAT-02 dumps by pg_dump', { skip: noDump, buffered: true }, async t => {
     execFileSync('pg_dump', [...flags, '--file', file, source], { stdio: 'pipe' })
     return file
   }
-  const restore = (file: string, url: string): unknown => spawnSync('psql', ['--quiet', '--no-psqlrc', '--file', file, url], { stdio: 'pipe' })
   t.ok(options)
 
   await t.test('another name on the same server', async t => {

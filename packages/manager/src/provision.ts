@@ -1,8 +1,9 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
-import { ensureTenantDatabase, ensureTenantRole, ensureTenantSchema, grantTenantDatabase, inTransaction, schemaOf, type SqlClient } from '@fastify-tenancy/database'
+import { databaseNameOf, ensureTenantDatabase, ensureTenantRole, ensureTenantSchema, grantTenantDatabase, inTransaction, quoteName, schemaOf, stampTables, type SqlClient } from '@fastify-tenancy/database'
 import type pg from 'pg'
 
 import type { ManagerContext } from './context.ts'
+import { explainMissing, extensionSchemas } from './extensions.ts'
 import type { ResolvedManagerOptions } from './options.ts'
 import { openManagerPool, withClient } from './shard-pools.ts'
 import { ended, tenantServer } from './tenant-server.ts'
@@ -28,16 +29,22 @@ export async function provisionTenant (context: ManagerContext, tenant: TenantRe
       id: tenant.id,
       schema: schemaOf(tenant),
       login,
-      build: async client => options.provision?.({ tenant, client })
+      build: async client => {
+        await options.provision?.({ tenant, client })
+        await client.query(stampTables(schemaOf(tenant), tenant.id, options.tables))
+      }
     }))
 }
 
 async function provisionDatabase (context: ManagerContext, tenant: TenantRecord): Promise<void> {
   const { provision, tables } = context.options
+  const path = [tables.schema, ...await extensionSchemas(context)].filter((name, index, all) => all.indexOf(name) === index).map(quoteName).join(', ')
   const build = (pool: pg.Pool, after?: (client: SqlClient) => Promise<void>): Promise<void> => withClient(pool, client => inTransaction(client, async () => {
+    await client.query(`set local search_path = ${path}, pg_temp`)
     await provision?.({ tenant, client })
+    await client.query(stampTables(tables.schema, tenant.id, tables))
     await after?.(client)
-  }))
+  }).catch(async (error: unknown) => { throw await explainMissing(context, client, databaseNameOf(tenant), error) }))
   const server = await tenantServer(tenant, context)
   // A pool of the caller's is to a database that is there.
   if ('pool' in server) return server.isOwn ? ended(server.pool, pool => build(pool)) : build(server.pool)

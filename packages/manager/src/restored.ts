@@ -33,7 +33,7 @@ export async function repairTenants (context: ManagerContext, client: SqlClient,
     }
   }
   if (counts.schemas + counts.roles > 0) done.push(`${counts.schemas + counts.roles} tenants have their roles again`)
-  if (counts.databases > 0) done.push(`${counts.databases} tenants\' own databases are open to their logins alone`)
+  if (counts.databases > 0) done.push(`${counts.databases} tenants' own databases are open to their logins alone`)
   return done
 }
 
@@ -48,7 +48,7 @@ async function repairDatabase (context: ManagerContext, tenant: TenantRecord): P
       const { rows: [row] } = await own.query<{ comment: string | null, ledger: boolean }>(`
         select pg_catalog.shobj_description(oid, 'pg_database') as comment, pg_catalog.to_regclass('tenancy.migration_ledger') is not null as ledger from pg_catalog.pg_database where datname = pg_catalog.current_database()`)
       const isItsOwn = row?.comment === mark || (row?.comment === null && row.ledger && (await own.query('select from tenancy.migration_ledger where tenant_id = $1 limit 1', [tenant.id])).rows.length > 0)
-      if (!isItsOwn) return `database '${name}' of tenant ${tenant.id} is not marked as this tenant\'s, and nothing was changed there: look whose it is, then comment on database ${quoteName(name)} is ${quoteText(mark)}, and run this again`
+      if (!isItsOwn) return `database '${name}' of tenant ${tenant.id} is not marked as this tenant's, and nothing was changed there: look whose it is, then comment on database ${quoteName(name)} is ${quoteText(mark)}, and run this again`
       const { rows: [role] } = await own.query('select from pg_catalog.pg_roles where rolname = $1', [user])
       if (role === undefined) return `login '${user}' of tenant ${tenant.id} is not there: create it with its password, and run this again`
       await inTransaction(own, async () => {

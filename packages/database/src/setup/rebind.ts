@@ -53,7 +53,7 @@ export async function rebind (client: SqlClient, { database, superuser }: Sessio
   const { owner, granted, foreign } = await look(client, database)
   if (owner === null || (owner === roles.owner && granted && foreign.length === 0)) return []
   const done: string[] = []
-  for (const old of foreign.filter(name => /^tenancy_owner_/.test(name))) {
+  for (const old of foreign.filter(name => name.startsWith('tenancy_owner_'))) {
     if (!superuser) await client.query(`grant ${quoteName(old)} to session_user`)
     await client.query(`reassign owned by ${quoteName(old)} to ${quoteName(roles.owner)}`)
     done.push(`what role ${old} owned in this database belongs to ${roles.owner} now`)

@@ -1,5 +1,5 @@
-import { idProblem, TenantConflictError, tenantIdentifier, type Isolation, type TenantInput, type TenantRecord } from '@fastify-tenancy/core'
-import { forgetTenant, inTransaction, postgresRegistry, tenantColumnTypes } from '@fastify-tenancy/database'
+import { idProblem, TenantConflictError, tenantConflict, tenantIdentifier, type Isolation, type TenantInput, type TenantRecord } from '@fastify-tenancy/core'
+import { forgetTenant, inTransaction, listTables, postgresRegistry, tenantColumnTypes } from '@fastify-tenancy/database'
 import { randomUUID } from 'node:crypto'
 
 import type { ManagerContext } from '../context.ts'
@@ -36,12 +36,25 @@ export async function createTenant (context: ManagerContext, told: CreateInput):
   const input: ResolvedCreateInput = { ...given, isolation: given.isolation ?? options.isolation, shard: given.shard ?? 'default' }
   assertSlug(input.slug, options)
   shards.logins(input.shard)
+  if (input.isolation === 'rls' || input.isolation === 'row') await assertTables(context, input.shard)
   // Only one at a time: whoever finds a tenant here that is not ready knows that nobody is at work on it.
   return locks.hold(slugLock(input.slug), 'a tenant of this slug is being created at this moment', async () => {
     const old = await leftOver(context, input)
     // What takes no step is there all at once.
     if (old === undefined && !takesSteps(context, input)) return insertTenant(context, input, 'active')
     return runCreate(context, old ?? await insertTenant(context, input, 'provisioning'))
+  })
+}
+
+// The default shard may be set up in any order: nobody is served there before the boot has looked.
+async function assertTables ({ options: { tables: listed }, shards }: ManagerContext, shard: string): Promise<void> {
+  if (shard === 'default') return
+  await withClient(shards.get(shard), async client => {
+    const { schema, tenant } = await listTables(client, listed)
+    const { rows } = await client.query<{ name: string }>(`
+      select name from unnest($2::text[]) name where not exists (
+        select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = name and c.relkind in ('r', 'p')) order by 1`, [schema, Object.keys(tenant)])
+    if (rows.length > 0) throw tenantConflict(`shard '${shard}' does not have the tables ${rows.map(({ name }) => `'${name}'`).join(', ')}: run \`tenancy migrate\` first, then create the tenant`)
   })
 }
 

@@ -1,5 +1,5 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
-import { ensureLedger, grantGate, inTransaction, isEmbeddedPool, pathWithExtensions, quoteText, schemaOf, type SqlClient } from '@fastify-tenancy/database'
+import { ensureLedger, grantGate, inTransaction, isEmbeddedPool, pathWithExtensions, quoteText, schemaOf, stampTables, type SqlClient } from '@fastify-tenancy/database'
 
 import type { ManagerContext } from '../context.ts'
 import { tenantServer } from '../tenant-server.ts'
@@ -30,6 +30,8 @@ export interface Place {
   head (input: HeadInput): string[]
   /** What brings the session back to where the first migration began: path, role and settings. */
   again (input: Pick<HeadInput, 'lockTimeout'>): string[]
+  /** What a transaction of migrations ends with, as the owner: the tenant column of a tenant's own tables. */
+  readonly stamp: string | undefined
   /** What fails where a migration did something outside the place; nothing where all of the database is the place. */
   readonly border: readonly string[]
   /** The path of what runs outside a transaction, as SQL: without schemas that hold other tables. */
@@ -40,7 +42,7 @@ export interface Place {
 
 /** The shared tables of a shard. */
 export function sharedPlace (context: ManagerContext, shard: string): Place {
-  return place({ shard, tenant: sharedSet, source: shardSource(context, shard), schema: context.options.tables.schema, extensions: context.options.tables.extensionSchemas, hasRegistry: false })
+  return place({ shard, tenant: sharedSet, source: shardSource(context, shard), schema: context.options.tables.schema, stamp: undefined, extensions: context.options.tables.extensionSchemas, hasRegistry: false })
 }
 
 /**
@@ -50,16 +52,17 @@ export function sharedPlace (context: ManagerContext, shard: string): Place {
  */
 export async function tenantPlace (context: ManagerContext, tenant: TenantRecord): Promise<Place> {
   const { id, placement: { shard } } = tenant
-  const extensions = context.options.tables.extensionSchemas
+  const { tables } = context.options
+  const extensions = tables.extensionSchemas
   if (tenant.isolation === 'schema') {
     const source = shardSource(context, shard)
     // An embedded database's locks are in this process.
-    return place({ shard, tenant: id, source, schema: schemaOf(tenant), extensions, isOwned: true, hasRegistry: shard === 'default' && !isEmbedded(source) })
+    return place({ shard, tenant: id, source, schema: schemaOf(tenant), stamp: stampTables(schemaOf(tenant), id, tables), extensions, isOwned: true, hasRegistry: shard === 'default' && !isEmbedded(source) })
   }
   const server = await tenantServer(tenant, context)
   const login = 'pool' in server ? undefined : server.login.user
   return {
-    ...place({ shard, tenant: id, source: 'pool' in server ? server : server.ownerUrl, schema: context.options.tables.schema, extensions, hasRegistry: false }),
+    ...place({ shard, tenant: id, source: 'pool' in server ? server : server.ownerUrl, schema: tables.schema, stamp: stampTables(tables.schema, id, tables), extensions, hasRegistry: false }),
     prepare: client => prepareDatabase(client, login)
   }
 }
@@ -75,7 +78,7 @@ function isEmbedded (source: Source): boolean {
   return typeof source !== 'string' && isEmbeddedPool(source.pool)
 }
 
-interface PlaceInput extends Pick<Place, 'shard' | 'tenant' | 'source' | 'schema' | 'hasRegistry'> {
+interface PlaceInput extends Pick<Place, 'shard' | 'tenant' | 'source' | 'schema' | 'hasRegistry' | 'stamp'> {
   readonly extensions: readonly string[] | undefined
   /** Whether the schema must be the tenant's. */
   readonly isOwned?: boolean
@@ -86,7 +89,9 @@ function place ({ isOwned = false, extensions, ...rest }: PlaceInput): Place {
   // No operator or function of the application's may answer for the server's own.
   const aside = 'set local search_path = pg_catalog, pg_temp'
   const path = `select pg_catalog.set_config('search_path', ${pathWithExtensions(schema, extensions)}, true)`
-  const begin = (lockTimeout: number): string[] => [...(isOwned ? [aside, markBorder(schema)] : []), path, `set local lock_timeout = ${lockTimeout}`]
+  const begin = (lockTimeout: number): string[] => [path, `set local lock_timeout = ${lockTimeout}`]
+  // After the claim, which says it where the schema is gone.
+  const mark = isOwned ? [aside, markBorder(schema), path] : []
   return {
     ...rest,
     border: isOwned ? [aside, assertBorder(schema), path] : [],
@@ -94,6 +99,7 @@ function place ({ isOwned = false, extensions, ...rest }: PlaceInput): Place {
     again: ({ lockTimeout }) => [
       ...(typeof source === 'string' ? ['reset all'] : []),
       ...begin(lockTimeout),
+      ...mark,
       becomeOwner,
       `select pg_catalog.set_config('tenancy.migrating', ${quoteText(`tenant ${tenant}`)}, true)`
     ],
@@ -105,7 +111,8 @@ function place ({ isOwned = false, extensions, ...rest }: PlaceInput): Place {
       ...begin(lockTimeout),
       `select tenancy.claim_migrations(${[
         quoteText(tenant), quoteText(schema), isOwned, seen.length, seen.length === 0 ? 'null' : quoteText(seen.at(-1)?.name ?? ''), isLocking && hasRegistry
-      ].join(', ')})`
+      ].join(', ')})`,
+      ...mark
     ]
   }
 }

@@ -91,6 +91,7 @@ export async function runInPlace (client: SqlClient, { place, direction, migrati
         batch.add(becomeOwner)
         batch.add(direction === 'up' ? recordApplied(place.tenant, migration) : recordUndone(place.tenant, migration.name))
       }
+      if (place.stamp !== undefined && direction === 'up') batch.add(place.stamp)
       if (finish === undefined) return
       await batch.flush()
       for (const text of place.again({ lockTimeout })) batch.add(text)

@@ -1,3 +1,5 @@
+import type { ResolvedTables, SqlClient } from '@fastify-tenancy/database'
+
 import type { ManagerContext } from '../context.ts'
 import { removeRows } from '../lifecycle/remove-rows.ts'
 import { digestLines } from '../transfer/copy.ts'
@@ -23,7 +25,7 @@ import { readSnapshot, streamed, withSides, type Side } from './sides.ts'
 import { unvalidatedProblem } from './unvalidated.ts'
 
 /** Checks, before anybody is locked out, that the rows can go where they are to go. */
-export async function assertMovable (context: ManagerContext, { source, target }: Move): Promise<void> {
+export async function assertMovable (context: ManagerContext, { source, target }: Move): Promise<{ missing: readonly string[] }> {
   const { tables: listed } = context.options
   const isFollowed = await isServed(context, source)
   const from = await withHome(context, source, home => inSession(home, { shared: listed.schema, isSnapshot: true }, async client => {
@@ -35,7 +37,7 @@ export async function assertMovable (context: ManagerContext, { source, target }
     const sequences = sourceSequences(home, await readSequences(client, home, tables))
     return { home, tables: sizes, sequences }
   }))
-  await withHome(context, target, home => inSession(home, { shared: listed.schema, isSnapshot: true }, async client => {
+  return withHome(context, target, home => inSession(home, { shared: listed.schema, isSnapshot: true }, async client => {
     const tables = await readTables(client, home, listed)
     refuse(moveProblem(from, { home, tables }))
     refuse(await wholeProblem(client, home, tables, true))
@@ -43,7 +45,14 @@ export async function assertMovable (context: ManagerContext, { source, target }
     refuse(await keyProblem(client, home, from.tables, tables))
     refuse(sequenceProblem(from.sequences, await readSequences(client, home, tables), home.isShared))
     if (home.isShared && await countRows(client, home, tables, tables.map(({ name }) => name)) > 0) refuse('rows of the tenant are in the tables that it is to move to already: look what they are, and remove them')
+    return { missing: target.isolation === 'database' ? await missingShared(client, listed) : [] }
   }))
+}
+
+// Tables that all tenants read are where the others are, and not in a database of the tenant's own unless its migrations make them.
+async function missingShared (client: SqlClient, { schema, shared }: ResolvedTables): Promise<string[]> {
+  const { rows } = await client.query<{ name: string }>('select name from unnest($2::text[]) name where pg_catalog.to_regclass(pg_catalog.format(\'%I.%I\', $1::text, name)) is null order by 1', [schema, [...shared]])
+  return rows.map(({ name }) => name)
 }
 
 /** What the target is a copy of. */

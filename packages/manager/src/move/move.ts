@@ -23,7 +23,7 @@ import { clearLedgerCopy, letIn, undoMove } from './undo.ts'
 export interface MovedTenant extends TenantRecord {
   /** For how long it was locked out, in milliseconds; 0 where nothing was copied. */
   readonly paused: number
-  /** What is left to do, in a sentence: triggers that could not be taken away from its old tables. {@link Manager.confirmMove} tries again. */
+  /** What is left to do: triggers that could not be taken away, which {@link Manager.confirmMove} tries again, and shared tables that its own database does not have. */
   readonly note?: string
 }
 
@@ -33,6 +33,8 @@ interface MoveState extends Copied {
   readonly pausedAt: string
   readonly paused: number
   readonly note?: string
+  /** Shared tables that the new home does not have. */
+  readonly missing: readonly string[]
 }
 
 export async function moveTenant (context: ManagerContext, ref: TenantRef, input: MoveInput): Promise<MovedTenant> {
@@ -60,11 +62,12 @@ export async function moveTenant (context: ManagerContext, ref: TenantRef, input
     }
   })
   try {
-    const { paused, note } = await runSteps<MoveState>(context, {
-      tenant, kind: 'move', input: { from: describe(old?.source ?? tenant), to: describe(target), pause: `${pause / 1000}s` }, state: { seen: '', form: '', pausedAt: '', paused: 0 },
+    const { paused, note, missing } = await runSteps<MoveState>(context, {
+      tenant, kind: 'move', input: { from: describe(old?.source ?? tenant), to: describe(target), pause: `${pause / 1000}s` }, state: { seen: '', form: '', pausedAt: '', paused: 0, missing: [] },
       steps: moveSteps(context, tenant, target, new Pause(pause)).map(begun)
     })
-    return { ...await findTenant(context, tenant), paused, ...(note !== undefined && { note }) }
+    const notes = [...note === undefined ? [] : [note], ...missing.length === 0 ? [] : [`the tenant's own database does not have the shared tables ${missing.join(', ')}: make them there, in its migrations, or statements that read them fail`]]
+    return { ...await findTenant(context, tenant), paused, ...(notes.length > 0 && { note: notes.join('; ') }) }
   } catch (error) {
     // What cannot be taken back now is taken up, or cancelled, by the next call. The first error is the one that matters.
     if (isAtWork) await undoMove(context, tenant).catch(() => {})

@@ -1,0 +1,28 @@
+// Ranges of numbers that a session took ahead from a sequence with a cache. The driver decides when it forgets them (issue 10, "A connection forgets").
+import { TenantScope } from '@fastify-tenancy/core'
+import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
+import type { Kysely } from 'kysely'
+import t from 'tap'
+
+import { house, houseOptions } from '../manager/houses.ts'
+
+const build = (): string => 'create sequence numbers cache 20; create table notes (tenant_id text not null, id bigint not null default nextval(\'numbers\'), primary key (tenant_id, id))'
+const tables = { tenant: ['notes'], shared: ['countries'] }
+
+t.test('DAT-06 numbers that a connection took ahead are not burnt between the transactions of a tenant, nor between tenants (needs the driver of issue 10)', { buffered: true }, async t => {
+  const on = await house(t, { build, tables })
+  const { database, rls = {} } = houseOptions(on.superUrl, { build, tables })
+  const opened = openDatabase(resolveDatabaseOptions({ database: { ...database as DatabaseConnectionOptions, pool: { max: 1 } }, rls, tables }))
+  t.teardown(() => opened.close())
+  await opened.boot()
+  const numbers: number[] = []
+  for (const id of ['acme', 'acme', 'globex', 'acme']) {
+    const tenant = await on.manager.get({ id: `${id}-1` }) ?? await on.manager.create({ slug: id, id: `${id}-1` })
+    const scope = new TenantScope(tenant, { info () {}, warn () {}, error () {} })
+    const db = opened.forScope(scope) as never as Kysely<{ notes: { tenant_id: string, id: string } }>
+    const { id: number } = await db.transaction().execute(trx => trx.insertInto('notes').defaultValues().returning('id').executeTakeFirstOrThrow())
+    numbers.push(Number(number))
+    scope.abort()
+  }
+  t.same(numbers, [1, 2, 3, 4])
+})
