@@ -3,6 +3,8 @@ export interface Summary {
   readonly passed: number
   readonly failed: number
   readonly skipped: number
+  /** Why tests were skipped, and how many for each reason. */
+  readonly reasons: ReadonlyMap<string, number>
 }
 
 /**
@@ -15,11 +17,14 @@ export async function terse (lines: AsyncIterable<string>, write: (line: string)
   let isDiagnosing: string | undefined // the indent of a diagnosis that is being read
   let isWriting = false
   let totals = ''
+  const reasons = new Map<string, number>()
 
   for await (const line of lines) {
     const indent = /^ */.exec(line)?.[0] ?? ''
     const depth = indent.length / 4
     const text = line.slice(indent.length)
+    const reason = isDiagnosing === undefined ? /^ok \d+ .*# SKIP (.+)$/.exec(text)?.[1] : undefined
+    if (reason !== undefined) reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
     if (isDiagnosing !== undefined) {
       if (isWriting) write(line)
       if (line === `${isDiagnosing}...`) isDiagnosing = undefined
@@ -42,5 +47,5 @@ export async function terse (lines: AsyncIterable<string>, write: (line: string)
     }
   }
   const count = (word: string): number => Number(new RegExp(`\\b${word}: (\\d+)`).exec(totals)?.[1] ?? 0)
-  return { passed: count('pass'), failed: count('fail'), skipped: count('skip') }
+  return { passed: count('pass'), failed: count('fail'), skipped: count('skip'), reasons }
 }

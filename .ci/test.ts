@@ -80,12 +80,13 @@ async function runTap (): Promise<Summary & { status: number }> {
   return { ...summary, status: code ?? 1 }
 }
 
-const { passed, failed, skipped, status } = await runTap().catch((error: unknown) => {
+const { passed, failed, skipped, reasons, status } = await runTap().catch((error: unknown) => {
   console.error(error instanceof Error ? error.message : error)
-  return { passed: 0, failed: 0, skipped: 0, status: 1 }
+  return { passed: 0, failed: 0, skipped: 0, reasons: new Map<string, number>(), status: 1 }
 })
 if (!isStopping) {
   await stop()
+  for (const [reason, count] of reasons) console.log(`Skipped, ${count === 1 ? '1 test' : `${count} tests`}: ${reason}`)
   console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`)
   process.exit(status)
 }

@@ -4,7 +4,7 @@ import Keyv from 'keyv'
 import { Keyv as Keyv5 } from 'keyv-5'
 import t from 'tap'
 
-import { tenantKey } from '@fastify-tenancy/core'
+import { installationKey, tenantKey } from '@fastify-tenancy/core'
 
 import { until } from '../support/until.ts'
 import { freshRedisOptions, noRedis } from '../support/fresh.ts'
@@ -86,7 +86,7 @@ t.test('a counter whose text is no number reads as a miss, never as NaN', { skip
   const raw = new Redis(redis)
   t.teardown(() => { raw.disconnect() })
   const cache = cacheOf(app, 'a')
-  const key = tenantKey('a', 'cache', 'kn')
+  const key = installationKey('test', tenantKey('a', 'cache', 'kn'))
   await cache.increment('n', 5)
   const entry = await raw.get(key) ?? ''
   for (const text of ['', ' ', 'x', '1.5', '1e3', 'NaN', '9'.repeat(20), '0x10', '-']) {

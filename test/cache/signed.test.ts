@@ -67,7 +67,7 @@ t.test('with Redis', { skip: noRedis }, async t => {
     const of = async (tenant: string, key: string): Promise<string> => await redis.get(entry(tenant, key)) ?? ''
     const [mine, other, theirs, tagged, stale] = [await of('acme', 'k'), await of('acme', 'other'), await of('globex', 'k'), await of('acme', 'tagged'), await of('acme', 'stale')]
     const epoch = mine.slice(0, 24)
-    const seal = new Seal([first], 'cached value')
+    const seal = new Seal([first], 'cached value', 'test')
     const ended = Date.now() - 1
     const key = tenantKey('acme', 'cache', 'kk')
     const bad: Record<string, string> = {
@@ -80,7 +80,8 @@ t.test('with Redis', { skip: noRedis }, async t => {
       'a value past its end, with a longer life in Redis': `${epoch}~${seal.sign({ key, expiresAt: ended, note: '', value: '"old"' })}${ended}\n"old"`,
       'tags that were taken away': tagged.replace(/^(.{24}).{32}(~.{43}\d+)\[.*\]/, '$1$2'),
       'a later stale time': epoch + stale.slice(24).replace(/\[\d+\]/, `[${Date.now() + 9e9}]`),
-      'a seal of another use': `${epoch}~${new Seal([first], 'resolver record').sign({ key, expiresAt: ended + 9e9, note: '', value: '"x"' })}${ended + 9e9}\n"x"`
+      'a seal of another use': `${epoch}~${new Seal([first], 'resolver record', 'test').sign({ key, expiresAt: ended + 9e9, note: '', value: '"x"' })}${ended + 9e9}\n"x"`,
+      'a seal of another installation': `${epoch}~${new Seal([first], 'cached value', 'other').sign({ key, expiresAt: ended + 9e9, note: '', value: '"x"' })}${ended + 9e9}\n"x"`
     }
     for (const [name, text] of Object.entries(bad)) {
       await redis.set(entry('acme', 'k'), text)

@@ -12,14 +12,18 @@ t.test('CON-18 init with a new secret says what it keeps, and drops nothing that
   const config = (secret: string): string => folder(t, { 'tenancy.config.json': JSON.stringify({ baseDomain: 'example.com', database: url, rls: { secret }, tables: { tenant: ['notes'] } }) })
   const [before, after] = [config(older), config(newer)]
   t.match(await run(before, 'init'), { code: 0, stdout: 'initialised\n', stderr: '' })
-  const database = openDatabase(resolveDatabaseOptions({ database: url, rls: { secret: older }, tables: { tenant: ['notes'] } }))
-  t.teardown(() => database.close())
-  await database.boot()
+  // As each process does when it starts.
+  const boot = async (): Promise<void> => {
+    const database = openDatabase(resolveDatabaseOptions({ database: url, rls: { secret: older }, tables: { tenant: ['notes'] } }))
+    t.teardown(() => database.close())
+    await database.boot()
+  }
+  await boot()
   t.match(await run(after, 'init'), { code: 0, stderr: /goes on accepting an earlier secret.*tenancy init --drop-old-secrets/ })
   t.match(await run(after, 'init', '--drop-old-secrets'), { code: 1, stdout: '', stderr: /a running process signs with an earlier secret/ })
-  await database.boot()
+  await boot()
   t.match(await run(after, 'init', '--drop-old-secrets', '--yes'), { code: 0, stderr: '' })
-  await t.rejects(database.boot(), { code: 'FST_TENANCY_SETUP_INVALID', message: /run `tenancy init` with this secret/ })
+  await t.rejects(boot(), { code: 'FST_TENANCY_SETUP_INVALID', message: /run `tenancy init` with this secret/ })
   const admin = await connect(t, url)
   t.equal((await admin.query('select from tenancy.signing_keys')).rowCount, 1)
 })

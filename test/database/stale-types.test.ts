@@ -77,6 +77,8 @@ for (const change of [...silent, ...loud]) {
 }
 
 t.test('control: unannounced, a parameter keeps the old type, and the value is wrong', async t => {
+  await on.admin('alter event trigger tenancy_catalog disable')
+  t.teardown(() => on.admin('alter event trigger tenancy_catalog enable always'))
   const { name, change: alter } = await table(silent[0] as Change)
   const { db } = handle(t, await open(t, on, { url, pool: { max: 1 } }), 'acme')
   await insert(db as never, name, at)

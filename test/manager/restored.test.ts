@@ -14,7 +14,7 @@ import { startPostgresVersion, temporaryFolder } from '../support/services.ts'
 import { databaseOf, loginUrl } from '../support/sql.ts'
 
 const secret = 'a secret of the tests, 32 characters and more'
-const noDump = spawnSync('pg_dump', ['--version']).error === undefined ? false : 'needs pg_dump on PATH'
+const noDump = spawnSync('pg_dump', ['--version']).error === undefined ? false : 'needs pg_dump on PATH (Debian: apt-get install postgresql-client)'
 
 function optionsOf (superUrl: string, names: string, context: 'setting' | 'role'): ManagerOptions {
   const login = (purpose: string): string => {

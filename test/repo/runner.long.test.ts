@@ -46,8 +46,9 @@ const lastLine = ({ out }: { out: string }): string | undefined => out.trimEnd()
 const withoutRedisServer = { TEST_REDIS_URL: undefined, PATH: bin }
 
 t.test('a good run ends with its counts and exit code 0', async t => {
-  const { output, ended } = run(t, `${good}t.test('later', { skip: 'no' }, async () => {})`, { TEST_REDIS_URL: 'redis://127.0.0.1:1' })
+  const { output, ended } = run(t, `${good}t.test('later', { skip: 'needs what is not there' }, async () => {})`, { TEST_REDIS_URL: 'redis://127.0.0.1:1' })
   t.equal(await ended, 0, output.err)
+  t.match(output.out, 'Skipped, 1 test: needs what is not there\n')
   t.equal(lastLine(output), '1 passed, 0 failed, 1 skipped')
 })
 

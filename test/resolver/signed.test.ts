@@ -80,7 +80,7 @@ t.test('with Redis', { skip: noRedis }, async t => {
     const writer = await process(first)
     for (const slug of ['acme', 'globex']) await writer.find({ slug })
     const [acme, globex] = [await stored('acme'), await stored('globex')]
-    const seal = new Seal([first], 'resolver record')
+    const seal = new Seal([first], 'resolver record', 'test')
     const body = acme.slice(acme.indexOf('\n') + 1)
     const replays: Record<string, string> = {
       "another tenant's record": globex,
@@ -89,8 +89,9 @@ t.test('with Redis', { skip: noRedis }, async t => {
       'the body alone': body,
       'a later end': acme.replace(/^(.{44})\d+/, (_, head: string) => `${head}${Date.now() + 9e9}`),
       'a record past its end, with a longer life in Redis': seal.wrap(lookupKey('slug', 'acme'), body, Date.now() - 1),
-      'one signed for another use': new Seal([first], 'cached value').wrap(lookupKey('slug', 'acme'), body, Date.now() + 1e6),
-      'one signed with another secret': new Seal([second], 'resolver record').wrap(lookupKey('slug', 'acme'), body, Date.now() + 1e6)
+      'one signed for another use': new Seal([first], 'cached value', 'test').wrap(lookupKey('slug', 'acme'), body, Date.now() + 1e6),
+      'one signed for another installation': new Seal([first], 'resolver record', 'other').wrap(lookupKey('slug', 'acme'), body, Date.now() + 1e6),
+      'one signed with another secret': new Seal([second], 'resolver record', 'test').wrap(lookupKey('slug', 'acme'), body, Date.now() + 1e6)
     }
     for (const [name, text] of Object.entries(replays)) {
       await redis.set(key('acme'), text)

@@ -14,7 +14,7 @@ export function serverUrl (): string {
 }
 
 /** Why tests that need Redis are skipped; false where there is one. */
-export const noRedis: string | false = process.env.TEST_REDIS_URL ? false : 'needs redis-server on PATH'
+export const noRedis: string | false = process.env.TEST_REDIS_URL ? false : 'needs redis-server on PATH (Debian: apt-get install redis-server)'
 
 /** An empty database; dropped, with the roles that carry its name, when the test ends. */
 export async function freshDatabase (t: Test): Promise<string> {

@@ -10,7 +10,7 @@ import { freePort, temporaryFolder } from './services.ts'
 import { until } from './until.ts'
 
 /** Why tests that need PgBouncer are skipped; false where there is one. */
-export const noPgBouncer: string | false = spawnSync('pgbouncer', ['--version']).status === 0 ? false : 'needs pgbouncer on PATH'
+export const noPgBouncer: string | false = spawnSync('pgbouncer', ['--version']).status === 0 ? false : 'needs pgbouncer on PATH (Debian: apt-get install pgbouncer)'
 
 export interface PgBouncerSettings {
   /** How many backends it has. @default 2 */

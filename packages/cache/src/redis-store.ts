@@ -38,7 +38,7 @@ export class RedisStore implements CacheStore {
   /** @param secrets sign the values of `set` and `wrap`, the newest first. @default values are not signed */
   constructor (redis: TenancyRedis, log: ScopeLogger, secrets: readonly string[] = []) {
     this.#redis = redis
-    this.#seal = secrets.length === 0 ? undefined : new Seal(secrets, 'cached value')
+    this.#seal = secrets.length === 0 ? undefined : new Seal(secrets, 'cached value', redis.namespace)
     // On a Cluster their keys live on different nodes, and one that is down must not cost the others their reads.
     this.#reads = new GatheredReads(wanted => this.#read(wanted), !redis.isCluster)
     this.#outage = new Outage(log)

@@ -28,9 +28,12 @@ export interface Sealed {
 export class Seal {
   readonly #keys: readonly Buffer[]
 
-  /** @param use what the signatures are for: those of one use are not genuine for another. */
-  constructor (secrets: readonly string[], use: string) {
-    this.#keys = secrets.map(secret => deriveKey(secret, use))
+  /**
+   * @param use what the signatures are for: those of one use are not genuine for another.
+   * @param installation whose they are: two installations may have one secret. @default nobody's in particular
+   */
+  constructor (secrets: readonly string[], use: string, installation?: string) {
+    this.#keys = secrets.map(secret => deriveKey(secret, installation === undefined ? use : `${use} of ${installation}`))
   }
 
   /** The signature, in {@link signatureLength} characters of base64url. */

@@ -39,6 +39,11 @@ export function isConnectError (error: unknown): error is Error {
   return error instanceof Error && failed.has(error)
 }
 
+/** Whether a connection could not be opened because there is no such database: it was never made, or is gone. */
+export function isDatabaseMissing (error: unknown): boolean {
+  return sqlState(isConnectError(error) ? error.cause : error) === '3D000'
+}
+
 // Node reports all addresses that were tried, and then has no message of its own.
 function messageOf (error: unknown): string {
   if (error instanceof AggregateError) return error.errors.map(messageOf).join(', ')

@@ -1,6 +1,7 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
 import { ensureTenantRole, ensureTenantSchema, grantTenantDatabase, inTransaction, quoteName, quoteText, schemaOf, sqlState, type SqlClient } from '@fastify-tenancy/database'
 
+import { isConnectError } from './connect-error.ts'
 import type { ManagerContext } from './context.ts'
 import { protectListed } from './migrations/shared.ts'
 import { openManagerPool, withClient } from './shard-pools.ts'
@@ -58,8 +59,7 @@ async function repairDatabase (context: ManagerContext, tenant: TenantRecord): P
       return undefined
     }))
   } catch (error) {
-    const state = sqlState(error)
-    if (state === undefined) throw error
+    if (sqlState(error) === undefined && !isConnectError(error)) throw error
     return `database '${name}' of tenant ${tenant.id} was not repaired (${error instanceof Error ? error.message : ''}): mend that, and run this again`
   }
 }

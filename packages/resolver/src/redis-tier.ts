@@ -74,7 +74,7 @@ export class RedisTier {
     this.#redis = redis
     this.#options = options
     this.#received = new ReceivedChanges(options.max, lifeOf(options))
-    this.#seal = secrets.length === 0 ? undefined : new Seal(secrets, 'resolver record')
+    this.#seal = secrets.length === 0 ? undefined : new Seal(secrets, 'resolver record', redis.namespace)
   }
 
   /** `GET tenancy:<kind>:{<value>}`. */

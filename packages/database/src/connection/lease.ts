@@ -11,7 +11,7 @@ import { Portions } from './portions.ts'
 import type { LeaseSettings } from './lease-settings.ts'
 import { isIdleTimeout, lostError } from './lost-error.ts'
 import { checkBackend } from './pooler.ts'
-import { assertCommitted, nothing, Openings, type Opening } from './openings.ts'
+import { assertCommitted, nothing, Openings, type Coming, type Opening } from './openings.ts'
 import { catalogPath, control } from './reset.ts'
 import { isFailover } from './read-only.ts'
 import { isUntouched, markUntouched, stalenessOf } from './retry.ts'
@@ -21,14 +21,13 @@ import { isForeign, type RowGuard } from './tripwire.ts'
 
 export type { Borrower, Context, MakeContext, Query } from './borrower.ts'
 
-interface Sending {
-  readonly isHarmless: boolean
+interface Sending extends Coming {
   readonly onPortion: BatchListener['onPortion']
   readonly guard: RowGuard | undefined
 }
 
 /** For statements of the driver's own. */
-const ours: Sending = { isHarmless: true, onPortion: undefined, guard: undefined }
+const ours: Sending = { isHarmless: true, usesSequences: false, onPortion: undefined, guard: undefined }
 
 /**
  * One connection, borrowed for one owner. Every statement goes out with the owner's context before it, in one batch.
@@ -171,7 +170,7 @@ export class Lease {
     // The undo of an earlier statement failed, so its transaction is still open.
     if (isAlone && this.#status !== 'I') throw markUntouched(new DatabaseUnavailableError())
     let isDelivered = false
-    const sending: Omit<Sending, 'isHarmless'> = {
+    const sending: Omit<Sending, keyof Coming> = {
       guard: this.#borrower.guard,
       onPortion: onPortion && (rows => {
         isDelivered = true
@@ -183,7 +182,8 @@ export class Lease {
       // What made the first attempt fail may also have changed what the statement does.
       const isHarmless = query.isHarmless === true && !isAgain
       this.#session.follow(this.#settings.catalogVersion)
-      const opening = this.#openings.open(isHarmless, this.#status)
+      const coming = { isHarmless, usesSequences: !isHarmless || keyword !== 'SELECT' }
+      const opening = this.#openings.open(coming, this.#status)
       const { statements } = opening
       const isBegun = this.#status !== 'I' && !this.#openings.isBeginPending
       const context = this.#borrower.context?.(this.#session.client, isBegun, portion > 0)
@@ -191,7 +191,7 @@ export class Lease {
       if (context !== undefined) statements.push(this.#prepared(context, context.name, 0, isAnew))
       // Without parameters a plan is always the generic one: such a statement is not worth a name.
       statements.push(this.#prepared(query, query.values.length > 0 && name !== '' ? this.#keyHere(name) : '', portion, isAnew))
-      const end = await this.#send(opening, { ...sending, isHarmless })
+      const end = await this.#send(opening, { ...sending, ...coming })
       const staleness = stalenessOf(end)
       if (staleness === undefined) {
         this.#openings.hasRun = true
@@ -269,7 +269,7 @@ export class Lease {
     return { text, values, name: known ?? names.make(), key, isParsed: known !== undefined, portion }
   }
 
-  #send (opening: Opening, { isHarmless, onPortion, guard }: Sending): Promise<BatchEnd> {
+  #send (opening: Opening, { isHarmless, usesSequences, onPortion, guard }: Sending): Promise<BatchEnd> {
     const { drops, isCheck } = opening
     const { tenant, deadline } = this.#borrower
     const session = this.#session
@@ -292,6 +292,7 @@ export class Lease {
           isOver = true
           session.finish()
           this.#ended(end, opening.tail)
+          if (opening.dropsSequences && end.error === undefined) session.traces.keepSequencesOf(usesSequences ? tenant : undefined)
           if (isCheck && end.isResetError) void this.#settings.roleSettings?.pin().catch(() => {}).then(() => resolve(end))
           else resolve(end)
         }
@@ -303,7 +304,7 @@ export class Lease {
       if (drops === 'everything') session.reset()
       else if (drops === 'names') session.dropNames()
       if (isCheck) session.isChecked = true
-      session.traces.add(tenant, isHarmless)
+      session.traces.add(tenant, isHarmless, usesSequences)
       this.#openings.isBeginPending = false
       session.send(batch)
     })

@@ -15,11 +15,20 @@ export interface Opening {
   readonly resetLength: number
   readonly drops: 'nothing' | 'names' | 'everything'
   readonly isCheck: boolean
+  /** Whether the last values of sequences are discarded. */
+  readonly dropsSequences: boolean
   readonly tail: Tail | undefined
 }
 
+/** What is known of the statement that an opening goes before. */
+export interface Coming {
+  readonly isHarmless: boolean
+  /** Whether it may take numbers from sequences, or ask for them. */
+  readonly usesSequences: boolean
+}
+
 /** The parts of an opening without statements. */
-export const nothing = { resetLength: 0, drops: 'nothing', isCheck: false, tail: undefined } as const
+export const nothing = { resetLength: 0, drops: 'nothing', isCheck: false, dropsSequences: false, tail: undefined } as const
 
 type Status = BatchEnd['status']
 
@@ -65,14 +74,14 @@ export class Openings {
 
   /** What goes before savepoints. Those before the first statement are sent again if the transaction begins again. */
   savepoint (texts: readonly string[], status: Status): Opening {
-    const opening = this.open(true, status)
+    const opening = this.open({ isHarmless: true, usesSequences: false }, status)
     if (!this.hasRun) this.#prelude.push(...texts)
     return opening
   }
 
   /** What goes before a statement. */
-  open (isHarmless: boolean, status: Status): Opening {
-    return this.#settings.isPooled ? this.#openPooled(isHarmless, status) : this.#openDirect(isHarmless, status)
+  open (next: Coming, status: Status): Opening {
+    return this.#settings.isPooled ? this.#openPooled(next, status) : this.#openDirect(next, status)
   }
 
   /**
@@ -93,14 +102,17 @@ export class Openings {
     return { ...nothing, statements: [control(tail === undefined ? how : `${how} and chain`)], tail }
   }
 
-  #openDirect (isHarmless: boolean, status: Status): Opening {
+  #openDirect ({ isHarmless, usesSequences }: Coming, status: Status): Opening {
     const { reset, resetRules, roleSettings } = this.#settings
     const { traces, isChecked } = this.#session
+    // Before the transaction's own first number: later it may ask for that.
+    const dropsSequences = this.isTransaction && usesSequences && !traces.areSequencesOf(this.#owner)
     // Within a transaction PostgreSQL refuses a reset. The two things that a clean connection shows are dropped instead.
     if (this.isTransaction && !this.isBeginPending) {
       const isHiding = this.#seesOthers && !isHarmless
       if (isHiding) this.#seesOthers = false
-      return { ...nothing, statements: isHiding ? [deallocateAll] : [], drops: isHiding ? 'names' : 'nothing' }
+      const statements = [...(isHiding ? [deallocateAll] : []), ...(dropsSequences ? [discardSequences] : [])]
+      return { ...nothing, statements, drops: isHiding ? 'names' : 'nothing', dropsSequences }
     }
     const isOwn = traces.areOf(this.#owner)
     const isReset = status === 'I' && !isOwn && (reset === 'always' || traces.isTouched || !isHarmless)
@@ -113,12 +125,12 @@ export class Openings {
     if (isCheck) statements.push(roleSettings.check)
     const resetLength = isReset || isCheck ? statements.length : 0
     this.#seesOthers = this.isBeginPending && !isOwn && !isReset
-    if (this.#seesOthers) statements.push(discardSequences)
-    return { statements, resetLength, drops: isReset ? 'everything' : 'nothing', isCheck, tail: undefined }
+    if (dropsSequences && !isReset) statements.push(discardSequences)
+    return { statements, resetLength, drops: isReset ? 'everything' : 'nothing', isCheck, dropsSequences, tail: undefined }
   }
 
   // A pooler's backend may show what a harmless statement of another owner left: the values of sequences.
-  #openPooled (isHarmless: boolean, status: Status): Opening {
+  #openPooled ({ isHarmless }: Coming, status: Status): Opening {
     const isUndone = !isHarmless || this.#settings.reset === 'always'
     if (this.isTransaction) {
       if (isUndone) this.#leavesTraces = true

@@ -13,6 +13,8 @@ export class Traces {
   #owner: string | undefined
   #isShared = false
   #isTouched = false
+  /** Whose statements may have used sequences: '' for several owners. */
+  #sequenceUser: string | undefined
 
   get isTouched (): boolean {
     return this.#isTouched
@@ -23,11 +25,26 @@ export class Traces {
     return this.#owner === undefined || (this.#owner === owner && !this.#isShared)
   }
 
-  /** Records a statement, before it is sent: it may act even if it fails. */
-  add (owner: string, isHarmless: boolean): void {
+  /** Whether the last values of sequences, where there are any, come from this owner. */
+  areSequencesOf (owner: string): boolean {
+    return this.#sequenceUser === undefined || this.#sequenceUser === owner
+  }
+
+  /**
+   * Records a statement, before it is sent: it may act even if it fails.
+   *
+   * @param usesSequences whether it may take numbers from sequences
+   */
+  add (owner: string, isHarmless: boolean, usesSequences: boolean): void {
     if (!this.areOf(owner)) this.#isShared = true
     this.#owner = owner
     if (!isHarmless) this.#isTouched = true
+    if (usesSequences) this.#sequenceUser = this.areSequencesOf(owner) ? owner : ''
+  }
+
+  /** Records that the values of sequences were discarded. `owner`: whose statement may have used some since. */
+  keepSequencesOf (owner: string | undefined): void {
+    this.#sequenceUser = owner
   }
 
   /** Records that the last statement was not harmless after all. */
@@ -43,7 +60,7 @@ export class Traces {
   /** Records that other code used the connection, in ways that the driver did not see. */
   addUnknown (): void {
     // No owner has this name, so every owner needs a reset.
-    this.add('', false)
+    this.add('', false, true)
   }
 
   /** Records a reset. */
@@ -51,5 +68,6 @@ export class Traces {
     this.#owner = undefined
     this.#isShared = false
     this.#isTouched = false
+    this.#sequenceUser = undefined
   }
 }

@@ -118,7 +118,7 @@ export async function ensureCatalogEpoch (client: SqlClient): Promise<void> {
   await client.query(text)
   const { rows: [row] } = await client.query<{ trigger: string | null, rows: boolean }>(`
     select (select evtenabled::text from pg_catalog.pg_event_trigger where evtname = '${catalogTrigger}') as trigger,
-      exists (select from pg_catalog.pg_trigger where tgrelid = 'tenancy_ddl.changes'::pg_catalog.regclass and tgname = 'publish') as rows`)
+      exists (select from pg_catalog.pg_trigger where tgrelid = pg_catalog.to_regclass('tenancy_ddl.changes') and tgname = 'publish') as rows`)
   if (row?.rows !== true) {
     // Under another replication role, too.
     await client.query(`

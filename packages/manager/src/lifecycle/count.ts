@@ -1,6 +1,6 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
-import { sqlState } from '@fastify-tenancy/database'
 
+import { isDatabaseMissing } from '../connect-error.ts'
 import type { ManagerContext } from '../context.ts'
 import { withClient } from '../shard-pools.ts'
 import { withHome } from '../transfer/home.ts'
@@ -19,7 +19,7 @@ export async function countTenant (context: ManagerContext, tenant: TenantRecord
     return counts
   })).catch((error: unknown) => {
     // A database that was never made, or is gone.
-    if (sqlState(error) === '3D000') return {}
+    if (isDatabaseMissing(error)) return {}
     throw error
   })
   return { ...await countByColumn(context, tenant), ...own }

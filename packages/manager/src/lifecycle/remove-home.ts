@@ -1,6 +1,7 @@
 import { tenantConflict, unreadyDatabase, type Tenant, type TenantRecord } from '@fastify-tenancy/core'
 import { assertFree, hasOwnLogins, inTransaction, quoteName, schemaOf, sqlState, type SqlClient } from '@fastify-tenancy/database'
 
+import { isDatabaseMissing } from '../connect-error.ts'
 import type { ManagerContext } from '../context.ts'
 import { openManagerPool, withClient } from '../shard-pools.ts'
 import { ended, hasServer, tenantServer, type TenantServer } from '../tenant-server.ts'
@@ -97,7 +98,7 @@ function usersOf ({ shards }: ManagerContext, shard: string): (string | undefine
 async function onDatabase ({ ownerUrl, serverUrl }: TenantServer, work: (client: SqlClient) => Promise<void>): Promise<void> {
   const run = (url: string): Promise<void> => ended(openManagerPool(url), pool => withClient(pool, work))
   await run(ownerUrl).catch((error: unknown) => {
-    if (sqlState(error) !== '3D000') throw error
+    if (!isDatabaseMissing(error)) throw error
     return run(serverUrl)
   })
 }

@@ -52,7 +52,10 @@ begin
   where l.pid = pg_backend_pid() and l.locktype = 'relation' and l.database = (select oid from pg_database where datname = current_database()) and l.mode not in ('AccessShareLock', 'RowShareLock')
     and case when c.oid is null then l.relation::bigint <= newest and l.relation::text <> all(string_to_array(current_setting('tenancy.own_relations'), ','))
       else c.relnamespace <> own and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast') and n.nspname !~ '^pg_(toast_)?temp_'
-        and not (n.nspname = 'tenancy' and c.relname like 'migration\\_ledger%') and not (c.relkind = 'S' and l.mode = 'RowExclusiveLock')
+        -- What migrating itself writes: the ledger, its lock, and with an event trigger the note that the catalog changed.
+        and not (n.nspname = 'tenancy' and c.relname like 'migration\\_ledger%') and n.nspname <> 'tenancy_ddl'
+        and not (n.nspname = 'tenancy' and c.relname = 'locks' and l.mode = 'RowExclusiveLock')
+        and not (c.relkind = 'S' and l.mode = 'RowExclusiveLock')
         and c.relkind not in ('i', 'I')
         -- A foreign key that comes or goes locks the table that it leads to.
         and not (l.mode in ('ShareRowExclusiveLock', 'AccessExclusiveLock') and coalesce(current_setting('tenancy.referenced')::json ->> c.oid::text = ${shape('c')}, false))
