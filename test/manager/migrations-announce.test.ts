@@ -55,7 +55,7 @@ t.test('CON-06 a process writes the right value with its next statement after mi
   on.write('shared', '002_time', 'await sql`alter table things alter at type timestamp`.execute(db)')
   await on.manager.migrate()
   // A change of a tenant that is announced after it is heard after it.
-  await on.admin("insert into tenancy.tenants (id, slug) values ('acme', 'slug-of-acme')")
+  await on.admin("insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) values ('acme', 'slug-of-acme', 'Acme', 'active', 'free', 'rls', 'default')")
   await until(() => heard > 0)
   await add()
   t.match(await on.admin('select at::text from things order by at desc'), [{ at: '2026-02-03 04:05:06' }, { at: '2026-02-03 00:00:00' }])

@@ -75,7 +75,7 @@ t.test('MIG-03 a runner that is killed while it waits for a lock frees what it h
   const other = await connect(t, superUrl)
   await other.query('begin; select * from tenant_t0001.notes')
   const child = start({ options, input: { lockTimeout: '1m' } })
-  await until(async () => (await admin('select from pg_stat_activity where datname = current_database() and wait_event_type = \'Lock\' and query like \'%alter table notes%\'')).length === 1, 10_000)
+  await until(async () => (await admin('select from pg_locks l join pg_class c on c.oid = l.relation where not l.granted and c.relname = \'notes\'')).length === 1, 10_000)
   const exit = signalOf(child)
   child.kill('SIGKILL')
   t.equal(await exit, 'SIGKILL')

@@ -69,7 +69,7 @@ t.test('RES-09 FLD-02 a malformed host is 400 before any key is built', async t 
   }
   t.same(answersIn(await raw(app, 'GET / HTTP/1.1\r\nHost: acm\xe9.example.com\r\nConnection: close\r\n\r\n')), ['400 HOST_INVALID'])
   t.equal(registry.reads, 0)
-  t.same(app.tenantResolver.health(), { status: 'ok', tenants: 0, unknown: 0, registryReads: 0, registryFailures: 0, droppedRecords: 0 })
+  t.same(app.tenantResolver.health(), { status: 'ok', registry: 'ok', tenants: 0, unknown: 0, registryReads: 0, registryFailures: 0, droppedRecords: 0 })
 })
 
 t.test('RES-09 two Host headers, and a target that disagrees with Host, are 400', async t => {

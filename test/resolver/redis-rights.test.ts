@@ -48,7 +48,7 @@ async function world (t: Test, ...rights: string[]): Promise<World> {
       return async () => {}
     }
   }
-  const redis = openRedis({ host: '127.0.0.1', port: service.port, username: 'app', password: 'right', commandTimeout: 5_000 }, { log: app.log })
+  const redis = openRedis({ host: '127.0.0.1', port: service.port, username: 'app', password: 'right', commandTimeout: 5_000 }, { namespace: 'test', log: app.log })
   app.addHook('onClose', () => redis.close())
   await app.register(tenantResolver, { baseDomain: 'example.com', registry, redis })
   await app.register(tenantRateLimit, { limits: {}, redis })

@@ -7,7 +7,7 @@ export function splitScript (text: string): string[] {
   let statement = ''
   for (const line of text.split('\n')) {
     statement += `${line}\n`
-    const isQuoted = (statement.match(/\$(?:tenancy)?\$/g) ?? []).length % 2 === 1
+    const isQuoted = (statement.match(/\$(?:tenancy|do)?\$/g) ?? []).length % 2 === 1
     if (line.endsWith(';') && !isQuoted) {
       statements.push(statement)
       statement = ''

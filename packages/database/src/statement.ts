@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 
 import { endOfComment } from './comment.ts'
+import { QueryRefusedError } from './errors.ts'
 import { makesTable } from './select-into.ts'
 
 /** What the driver knows of a statement from its text alone. */
@@ -46,6 +47,21 @@ export function readStatement (text: string): Statement {
     name: isKept ? `t_${createHash('sha256').update(text).digest('base64url').slice(0, 24)}` : ''
   }
   if (isKept) known.set(text, statement)
+  return statement
+}
+
+/**
+ * Like {@link readStatement}, for what a tenant's handle is to run.
+ *
+ * @param isPooled whether a pooler's backend runs it: a table that it made would be another tenant's to see before the answer comes
+ * @throws FST_TENANCY_QUERY_REFUSED
+ */
+export function readAllowed (text: string, isPooled: boolean): Statement {
+  const statement = readStatement(text)
+  const { isAllowed, keyword, takesSessionLock, makesTable } = statement
+  if (!isAllowed) throw new QueryRefusedError(`A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, got ${keyword || 'no keyword'}: use the transaction methods of Kysely, and migrations for the rest`)
+  if (takesSessionLock) throw new QueryRefusedError('A tenant\'s handle takes no lock of the session, which would outlive its statement: use pg_advisory_xact_lock() in a transaction')
+  if (makesTable && isPooled) throw new QueryRefusedError('A tenant\'s handle makes no tables, got SELECT … INTO')
   return statement
 }
 

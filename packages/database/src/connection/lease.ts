@@ -1,7 +1,7 @@
 import type pg from 'pg'
 
 import { DatabaseUnavailableError, IsolationBreachError, QueryRefusedError } from '../errors.ts'
-import { readStatement, rowTags } from '../statement.ts'
+import { readAllowed, readStatement, rowTags } from '../statement.ts'
 import type { Borrower, Context, Query } from './borrower.ts'
 import { cancelStatement } from './cancel.ts'
 import { fenceError } from './fence-error.ts'
@@ -161,11 +161,7 @@ export class Lease {
   }
 
   async #runWithContext (query: Query, portion = 0, onPortion?: BatchListener['onPortion']): Promise<Reply> {
-    const { isAllowed, keyword, takesSessionLock, makesTable, name } = readStatement(query.text)
-    if (!isAllowed) throw new QueryRefusedError(`A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, got ${keyword || 'no keyword'}: use the transaction methods of Kysely, and migrations for the rest`)
-    if (takesSessionLock) throw new QueryRefusedError('A tenant\'s handle takes no lock of the session, which would outlive its statement: use pg_advisory_xact_lock() in a transaction')
-    // On a direct connection PostgreSQL's own answer tells, and the connection is closed.
-    if (makesTable && this.#settings.isPooled) throw new QueryRefusedError('A tenant\'s handle makes no tables, got SELECT … INTO')
+    const { keyword, name } = readAllowed(query.text, this.#settings.isPooled)
     const isAlone = !this.#openings.isTransaction
     // The undo of an earlier statement failed, so its transaction is still open.
     if (isAlone && this.#status !== 'I') throw markUntouched(new DatabaseUnavailableError())
@@ -321,8 +317,7 @@ export class Lease {
       this.#isSpoilt ||= isFailover(error, hasAsked)
     }
     if (error instanceof IsolationBreachError) this.destroy()
-    const isHarmed = error !== undefined && !(error instanceof UnjudgedError) && (status === undefined || !isServerError(error) || isResetError)
-    if (isHarmed) this.#isSpoilt = true
+    this.#isSpoilt ||= error !== undefined && !(error instanceof UnjudgedError) && (status === undefined || !isServerError(error) || isResetError)
   }
 
   /** @throws what the batch failed with, as its caller may see it. */
