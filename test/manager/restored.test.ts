@@ -1,192 +1,26 @@
 // Databases that were restored from a dump, copied or renamed: `init` repairs them, and the application boots. Also the page docs/restored-databases.md.
-import { TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
-import { createManager, type ManagerOptions } from '@fastify-tenancy/manager'
-import { execFileSync, spawnSync } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
-import { join } from 'node:path'
-import { sql } from 'kysely'
-import pg from 'pg'
-import t, { type Test } from 'tap'
+import { createManager } from '@fastify-tenancy/manager'
+import t from 'tap'
 
-import { freshDatabase } from '../support/fresh.ts'
-import { startPostgresVersion, temporaryFolder } from '../support/services.ts'
-import { databaseOf, loginUrl } from '../support/sql.ts'
+import { serverUrl } from '../support/fresh.ts'
+import { startPostgresVersion } from '../support/services.ts'
+import { databaseOf } from '../support/sql.ts'
+import { all, copiedAndRenamed, drop, dump, empty, named, noDump, onUrl, optionsOf, restore, served, world } from './restored-world.ts'
 
-const secret = 'a secret of the tests, 32 characters and more'
-const noDump = spawnSync('pg_dump', ['--version']).error === undefined ? false : 'needs pg_dump on PATH (Debian: apt-get install postgresql-client)'
+t.test('DAT-02 setting: a database that was copied as a template, and one that was renamed', { buffered: true }, t => copiedAndRenamed(t, 'setting'))
 
-function optionsOf (superUrl: string, names: string, context: 'setting' | 'role'): ManagerOptions {
-  const login = (purpose: string): string => {
-    const url = new URL(loginUrl(names, purpose))
-    url.host = new URL(superUrl).host
-    url.pathname = new URL(superUrl).pathname
-    return url.href
-  }
-  return {
-    database: { url: login('app'), ownerUrl: login('owner'), registryUrl: login('registry') },
-    rls: { secret, context },
-    tables: { tenant: ['notes', 'parts'], shared: ['countries'] },
-    provision: async ({ client }) => { await client.query('create table notes (id serial primary key, body text)') }
-  }
-}
-
-const ddl = `create table notes (tenant_id text not null, id serial, body text, primary key (tenant_id, id)); create table countries (code text primary key); insert into countries values ('NL');
-  create table parts (tenant_id text not null, note int not null, foreign key (tenant_id, note) references notes)`
-
-/** An application with a tenant of each strategy, each with a row. */
-async function world (t: Test, superUrl: string, context: 'setting' | 'role' = 'setting'): Promise<ManagerOptions> {
-  const options = optionsOf(superUrl, superUrl, context)
-  await onUrl(superUrl, client => client.query(ddl))
-  const manager = createManager(options)
-  t.teardown(() => manager.close())
-  await manager.init({ url: superUrl, tenantRoles: true })
-  await onUrl(superUrl, client => client.query(`alter role "${new URL(loginUrl(superUrl, 'owner')).username}" createrole`))
-  const admin = createManager({ ...options, database: { ...options.database as DatabaseConnectionOptions, ownerUrl: superUrl } })
-  await admin.protect()
-  await admin.close()
-  await manager.create({ slug: 'acme', id: 'acme-1' })
-  await manager.create({ slug: 'globex', id: 'globex-1', isolation: 'schema' })
-  await onUrl(superUrl, client => client.query('insert into notes (tenant_id, body) values (\'acme-1\', \'acme:1\'), (\'other\', \'other:1\'); insert into "tenant_globex-1".notes (body) values (\'globex:1\')'))
-  await manager.close()
-  return options
-}
-
-async function onUrl<T> (url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  return work(client).finally(() => client.end())
-}
-
-/** What the application reads and writes as each tenant, after it has booted. */
-async function served (options: ManagerOptions): Promise<unknown> {
-  const { database, rls = {}, tables = {} } = options
-  const opened = openDatabase(resolveDatabaseOptions({ database, rls, tables }))
-  try {
-    await opened.boot()
-    const seen: unknown[] = []
-    for (const id of ['acme-1', 'globex-1']) {
-      const tenant = await opened.registry.findById(id)
-      if (tenant === undefined) throw new Error(`no tenant ${id}`)
-      const scope = new TenantScope(tenant, { info () {}, warn () {}, error () {} })
-      const db = opened.forScope(scope) as never as { selectFrom (table: string): { select (column: string): { execute (): Promise<unknown[]> } } }
-      await sql`insert into notes (body) values (${`${id} new`})`.execute(db as never)
-      seen.push(await db.selectFrom('notes').select('body').execute(), await db.selectFrom('countries').select('code').execute())
-      scope.abort()
-    }
-    return seen
-  } finally {
-    await opened.close()
-  }
-}
-const all = [[{ body: 'acme:1' }, { body: 'acme-1 new' }], [{ code: 'NL' }], [{ body: 'globex:1' }, { body: 'globex-1 new' }], [{ code: 'NL' }]]
-
-/** Refused at the boot with the command that mends it, repaired by that, served. */
-async function repaired (t: Test, options: ManagerOptions, superUrl: string, said: RegExp): Promise<void> {
-  await t.rejects(served(options), { code: 'FST_TENANCY_SETUP_INVALID', message: /run `tenancy init`/ }, 'the boot names the command')
-  const manager = createManager(options)
-  t.teardown(() => manager.close())
-  const { remarks } = await manager.init({ url: superUrl, tenantRoles: true })
-  t.match(remarks.join('\n'), said, 'what was done is said')
-  t.same(await served(options), all, 'it serves, and what it serves is the tenant\'s own')
-  t.same((await manager.init({ url: superUrl, tenantRoles: true })).remarks, [], 'again it finds nothing to repair')
-  const admin = createManager({ ...options, database: { ...options.database as DatabaseConnectionOptions, ownerUrl: superUrl } })
-  t.same((await admin.doctor()).findings.filter(({ level, id }) => level === 'error' && id !== 'D308'), [], 'and the doctor no error, but that the same logins serve the other database, too')
-  await admin.close()
-}
-
-function named (url: string, name: string): string {
-  const other = new URL(url)
-  other.pathname = `/${name}`
-  return other.href
-}
-
-const another = (): string => `t_${randomBytes(6).toString('hex')}`
-
-/** An empty database; it goes with its roles. */
-async function empty (t: Test, server: string): Promise<string> {
-  const name = another()
-  const root = named(server, 'postgres')
-  await onUrl(root, client => client.query(`create database ${name}`))
-  drop(t, server, name)
-  return named(server, name)
-}
-
-function drop (t: Test, server: string, name: string): void {
-  t.teardown(() => onUrl(named(server, 'postgres'), async client => {
-    await client.query(`drop database if exists ${name} with (force)`)
-    const { rows } = await client.query<{ rolname: string }>('select rolname from pg_roles where rolname like \'%\\_\' || substr(md5($1), 1, 8)', [name])
-    for (const { rolname } of rows) await client.query(`drop role if exists "${rolname}"`).catch(() => {})
-  }))
-}
-
-for (const context of ['setting', 'role'] as const) {
-  t.test(`DAT-02 ${context}: a database that was copied as a template, and one that was renamed`, { buffered: true }, async t => {
-    const superUrl = await freshDatabase(t)
-    const options = await world(t, superUrl, context)
-    const copy = another()
-    await onUrl(named(superUrl, 'postgres'), client => client.query(`create database ${copy} template ${databaseOf(superUrl)}`))
-    drop(t, superUrl, copy)
-    await repaired(t, optionsOf(named(superUrl, copy), superUrl, context), named(superUrl, copy), /what role tenancy_owner_\w+ owned in this database belongs to tenancy_owner_\w+ now/)
-    t.same(await served(options), all, 'the original serves as before')
-    const renamed = another()
-    await onUrl(named(superUrl, 'postgres'), client => client.query(`alter database ${databaseOf(superUrl)} rename to ${renamed}`))
-    drop(t, superUrl, renamed)
-    await onUrl(named(superUrl, renamed), client => client.query('delete from notes where body like \'% new\'; delete from "tenant_globex-1".notes where body like \'% new\''))
-    await repaired(t, optionsOf(named(superUrl, renamed), superUrl, context), named(superUrl, renamed), /those roles stay/)
-  })
-}
-
-const restore = (file: string, url: string): unknown => spawnSync('psql', ['--quiet', '--no-psqlrc', '--file', file, url], { stdio: 'pipe' })
-
-t.test('DAT-02 dumps by pg_dump', { skip: noDump, buffered: true }, async t => {
-  const [old, fresh] = await Promise.all([startPostgresVersion(15), startPostgresVersion(18)])
-  t.teardown(() => Promise.all([old.stop(), fresh.stop()]))
-  const folder = temporaryFolder()
+t.test('DAT-02 a dump by pg_dump, 15 to 18, a server that has no roles of it, psql', { skip: noDump, buffered: true }, async t => {
+  const old = await startPostgresVersion(15)
+  t.teardown(() => old.stop())
   const source = await empty(t, old.url)
-  const options = await world(t, source)
-  const dump = (...flags: string[]): string => {
-    const file = join(folder, another())
-    execFileSync('pg_dump', [...flags, '--file', file, source], { stdio: 'pipe' })
-    return file
-  }
-  t.ok(options)
-
-  await t.test('another name on the same server', async t => {
-    const url = await empty(t, old.url)
-    restore(dump(), url)
-    await repaired(t, optionsOf(url, source, 'setting'), url, /belongs to tenancy_owner_/)
-  })
-  await t.test('without owners and privileges', async t => {
-    const url = await empty(t, old.url)
-    restore(dump('--no-owner', '--no-privileges'), url)
-    await repaired(t, optionsOf(url, source, 'setting'), url, /restored without their owner/)
-  })
-  await t.test('15 to 18, a server that has no roles of it, psql', async t => {
-    const url = named(fresh.url, databaseOf(source))
-    await onUrl(fresh.url, client => client.query(`create database ${databaseOf(source)}`))
-    restore(dump(), url)
-    const moved = optionsOf(url, source, 'setting')
-    const manager = createManager(moved)
-    await manager.init({ url, tenantRoles: true }).finally(() => manager.close())
-    t.same(await served(moved), all)
-    await onUrl(fresh.url, client => client.query(`drop database ${databaseOf(source)} with (force)`))
-  })
-  await t.test('15 to 18 with the roles, by pg_dumpall and pg_restore', async t => {
-    const roles = join(folder, 'roles.sql')
-    execFileSync('pg_dumpall', ['--roles-only', '--file', roles, '--dbname', old.url], { stdio: 'pipe' })
-    restore(roles, fresh.url)
-    const file = dump('--format', 'custom')
-    const same = named(fresh.url, databaseOf(source))
-    await onUrl(fresh.url, client => client.query(`create database ${databaseOf(source)}`))
-    spawnSync('pg_restore', ['--dbname', same, file], { stdio: 'pipe' })
-    const options = optionsOf(same, source, 'setting')
-    const manager = createManager(options)
-    await manager.init({ url: same, tenantRoles: true }).finally(() => manager.close())
-    t.same(await served(options), all, 'the same name')
-    const other = another()
-    await onUrl(fresh.url, client => client.query(`create database ${other}`))
-    spawnSync('pg_restore', ['--dbname', named(fresh.url, other), file], { stdio: 'pipe' })
-    await repaired(t, optionsOf(named(fresh.url, other), source, 'setting'), named(fresh.url, other), /belongs to tenancy_owner_/)
-  })
+  t.ok(await world(t, source))
+  const name = databaseOf(source)
+  const url = named(serverUrl(), name)
+  await onUrl(serverUrl(), client => client.query(`create database ${name}`))
+  drop(t, serverUrl(), name)
+  await restore(await dump(source), url)
+  const moved = optionsOf(url, source, 'setting')
+  const manager = createManager(moved)
+  await manager.init({ url, tenantRoles: true }).finally(() => manager.close())
+  t.same(await served(moved), all)
 })
