@@ -71,9 +71,10 @@ export async function initShards (context: ManagerContext, given: InitInput): Pr
   const { isolation, rls, tables } = context.options
   return onShards(context, 'tenancy init', input, async (client, shard, onLeft) => {
     const { rows: [row] } = await client.query<{ name: string }>('select pg_catalog.current_database()::text as name')
-    const restored = await isRestored(client, row?.name ?? '')
+    let restored = await isRestored(client, row?.name ?? '')
     const remarks = await init(client, {
       onLeft,
+      onMoved: () => { restored = true },
       logins: loginsOf(context.shards.logins(shard)),
       tenantRoles: tenantRoles ?? (isolation === 'schema' || rls.context === 'role'),
       harden,

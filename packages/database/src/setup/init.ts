@@ -29,6 +29,11 @@ export interface InitOptions {
   readonly tenantRoles?: boolean
   /** Called with each sentence of the answer that says what is left to do. */
   readonly onLeft?: (sentence: string) => void
+  /**
+   * Called where the installation has a new id: on another server, grants to tenants' roles may be missing, although nothing of
+   * the schema shows it.
+   */
+  readonly onMoved?: () => void
   /** The schema in which the owner may then make tables. @default 'public' */
   readonly schema?: string
   /** Makes a new installation id, for a copy of a server's files, which looks like its original. @default false */
@@ -88,6 +93,7 @@ export async function init (client: SqlClient, options: InitOptions = {}): Promi
       ? []
       : await syncKeys(client, roles, options.signingSecrets, options.dropOldSecrets ?? false)
     const installation = await ensureInstallation(client, session, roles, options.newInstallation ?? false)
+    if (installation.isNew) options.onMoved?.()
     notes.push(...installation.notes)
     left.push(...installation.left)
     if (options.harden) left.push(...await harden(client, session, roles, options.logins ?? {}))

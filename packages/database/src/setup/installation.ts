@@ -5,6 +5,8 @@ import { quoteName, sqlState, type SqlClient } from './sql-client.ts'
 const source = 'pg_catalog.pg_control_system()'
 
 interface InstallationReport {
+  /** Whether the id was made anew, because the database is a copy or on another server, or was to be. */
+  readonly isNew: boolean
   readonly notes: readonly string[]
   readonly left: readonly string[]
 }
@@ -17,7 +19,7 @@ interface InstallationReport {
  */
 export async function ensureInstallation (client: SqlClient, session: Session, roles: Roles, isNew: boolean): Promise<InstallationReport> {
   if (!await mayReadPlace(client, roles.owner)) {
-    if (!session.superuser) return { notes: [], left: [`the database gets no installation id, and so cannot be used with Redis: only a superuser can run \`grant execute on function ${source} to ${quoteName(roles.owner)}\``] }
+    if (!session.superuser) return { isNew: false, notes: [], left: [`the database gets no installation id, and so cannot be used with Redis: only a superuser can run \`grant execute on function ${source} to ${quoteName(roles.owner)}\``] }
     await client.query(`grant execute on function ${source} to ${quoteName(roles.owner)}`)
   }
   await client.query(`set local role ${quoteName(roles.owner)}`)
@@ -29,8 +31,8 @@ export async function ensureInstallation (client: SqlClient, session: Session, r
     where ${isNew ? 'true' : '(made.system_identifier, made.database_oid) <> (excluded.system_identifier, excluded.database_oid)'}
     returning xmax <> 0 as "isCopy"`)
   await client.query('set local role none')
-  if (row?.isCopy !== true) return { notes: [], left: [] }
-  return { left: [], notes: [`${isNew ? '' : 'this database is a copy, or has moved to another server: '}the installation has a new id, so that it shares no key of Redis with the one that had the old id; restart the application`] }
+  if (row?.isCopy !== true) return { isNew: false, notes: [], left: [] }
+  return { isNew: true, left: [], notes: [`${isNew ? '' : 'this database is a copy, or has moved to another server: '}the installation has a new id, so that it shares no key of Redis with the one that had the old id; restart the application`] }
 }
 
 /**

@@ -22,17 +22,7 @@ interface Found {
  */
 export async function isRestored (client: SqlClient, database: string): Promise<boolean> {
   const { owner, granted, foreign } = await look(client, database)
-  if (owner === null) return false
-  return owner !== roleName('owner', database) || !granted || foreign.length > 0 || isMoved(client)
-}
-
-// Restored with its roles and under its name on another server, nothing of the schema differs. PostgreSQL 16 and later may have
-// refused grants of the older server's roles, though. A login that may not ask is none that could mend that.
-async function isMoved (client: SqlClient): Promise<boolean> {
-  const { rows: [known] } = await client.query<{ there: boolean }>('select pg_catalog.to_regprocedure(\'tenancy.installation()\') is not null as there')
-  if (known?.there !== true) return false
-  const { rows: [row] } = await client.query<{ is_here: boolean }>('select is_here from tenancy.installation()').catch(() => ({ rows: [] }))
-  return row?.is_here === false
+  return owner !== null && (owner !== roleName('owner', database) || !granted || foreign.length > 0)
 }
 
 async function look (client: SqlClient, database: string): Promise<Found> {
