@@ -30,7 +30,7 @@ export class Seal {
 
   /**
    * @param use what the signatures are for: those of one use are not genuine for another.
-   * @param installation whose they are: two installations may have one secret. @default nobody's in particular
+   * @param installation whose they are: two installations may have one secret. @default none: the signatures hold in every installation
    */
   constructor (secrets: readonly string[], use: string, installation?: string) {
     this.#keys = secrets.map(secret => deriveKey(secret, installation === undefined ? use : `${use} of ${installation}`))
