@@ -16,7 +16,9 @@ async function check (what: string, command: string, args: string[], cwd = root)
   try {
     return await run(command, args, cwd)
   } catch (error) {
-    problems.push(`${what}\n${String(error instanceof Error ? error.message : error).replaceAll(/^/gm, '    ')}`)
+    problems.push(
+      `${what}\n${String(error instanceof Error ? error.message : error).replaceAll(/^/gm, '    ')}`
+    )
     return ''
   }
 }
@@ -25,23 +27,44 @@ async function checkTarball ({ name, folder, tarball }: Package): Promise<void> 
   const unpacked = join(work, folder)
   mkdirSync(unpacked)
   await check(`${name} was not packed`, 'tar', ['-xzf', tarball, '-C', unpacked, '--strip-components=1'])
-  const files = readdirSync(unpacked, { recursive: true, withFileTypes: true }).filter(entry => entry.isFile()).map(entry => join(entry.parentPath, entry.name).slice(unpacked.length + 1))
+  const files = readdirSync(unpacked, { recursive: true, withFileTypes: true }).filter(entry =>
+    entry.isFile()
+  ).map(entry => join(entry.parentPath, entry.name).slice(unpacked.length + 1))
   if (!files.includes('package.json')) return
 
-  const must = (isGood: boolean, problem: string): void => { if (!isGood) problems.push(`${name} ${problem}`) }
+  const must = (isGood: boolean, problem: string): void => {
+    if (!isGood) problems.push(`${name} ${problem}`)
+  }
   for (const file of ['LICENSE', 'README.md']) must(files.includes(file), `has no ${file}`)
-  for (const file of files.filter(file => /\.test\.|\.tst\.|(^|\/)(test|tests|__tests__)\/|tsbuildinfo/.test(file))) must(false, `ships ${file}, which is of no use to its users`)
+  for (
+    const file of files.filter(file =>
+      /\.test\.|\.tst\.|(^|\/)(test|tests|__tests__)\/|tsbuildinfo/.test(file)
+    )
+  ) must(false, `ships ${file}, which is of no use to its users`)
   // tsc never deletes: what a removed source left in dist would be published for ever.
-  for (const file of files.filter(file => /^dist\/.*\.js$/.test(file))) must(files.includes(file.replace(/^dist/, 'src').replace(/\.js$/, '.ts')), `ships ${file}, whose source is gone: remove dist and build again`)
+  for (const file of files.filter(file => /^dist\/.*\.js$/.test(file)))
+    must(
+      files.includes(file.replace(/^dist/, 'src').replace(/\.js$/, '.ts')),
+      `ships ${file}, whose source is gone: remove dist and build again`
+    )
 
   const manifest = readManifest(unpacked)
   must(manifest.engines?.node === '>=22.12', 'must have engines.node ">=22.12"')
-  must(manifest.exports?.['.'] !== undefined && manifest.exports['./package.json'] !== undefined, 'must export "." and "./package.json"')
-  for (const [dependency, range] of Object.entries({ ...manifest.dependencies, ...manifest.peerDependencies })) {
-    must(!/^(workspace|file|link|catalog):/.test(range), `depends on ${dependency} as "${range}", which npm cannot resolve`)
+  must(
+    manifest.exports?.['.'] !== undefined && manifest.exports['./package.json'] !== undefined,
+    'must export "." and "./package.json"'
+  )
+  for (
+    const [dependency, range] of Object.entries({ ...manifest.dependencies, ...manifest.peerDependencies })
+  ) {
+    must(
+      !/^(workspace|file|link|catalog):/.test(range),
+      `depends on ${dependency} as "${range}", which npm cannot resolve`
+    )
   }
   await check(`publint of ${name}`, 'publint', ['run', tarball, '--strict'])
-  await check(`attw of ${name}`, 'attw', [tarball, '--profile', 'esm-only', '--no-definitely-typed', '--format', 'ascii', '--no-emoji'])
+  await check(`attw of ${name}`, 'attw', [tarball, '--profile', 'esm-only', '--no-definitely-typed',
+    '--format', 'ascii', '--no-emoji'])
 }
 
 const compilers = { 'TypeScript 6': 'typescript/lib/tsc.js', 'TypeScript 7': '@typescript/native/bin/tsc' }
@@ -50,10 +73,28 @@ const resolutions = { nodenext: 'nodenext', bundler: 'preserve' }
 /** Compiles a file against what is installed, the declarations of packages too, as each compiler and resolution does. */
 async function checkTypes (project: string, file: string, what: string): Promise<void> {
   for (const [moduleResolution, module] of Object.entries(resolutions)) {
-    const compilerOptions = { module, moduleResolution, target: 'es2024', lib: ['es2024'], types: ['node'], strict: true, skipLibCheck: false, declaration: true, outDir: 'out' }
-    writeFileSync(join(project, `tsconfig.${moduleResolution}.json`), JSON.stringify({ compilerOptions, files: [file] }))
+    const compilerOptions = {
+      module,
+      moduleResolution,
+      target: 'es2024',
+      lib: ['es2024'],
+      types: ['node'],
+      strict: true,
+      skipLibCheck: false,
+      declaration: true,
+      outDir: 'out'
+    }
+    writeFileSync(
+      join(project, `tsconfig.${moduleResolution}.json`),
+      JSON.stringify({ compilerOptions, files: [file] })
+    )
     for (const [name, compiler] of Object.entries(compilers)) {
-      await check(`${what} do not compile with ${name} and moduleResolution ${moduleResolution}`, process.execPath, [join(root, 'node_modules', compiler), '--project', `tsconfig.${moduleResolution}.json`], project)
+      await check(
+        `${what} do not compile with ${name} and moduleResolution ${moduleResolution}`,
+        process.execPath,
+        [join(root, 'node_modules', compiler), '--project', `tsconfig.${moduleResolution}.json`],
+        project
+      )
     }
   }
 }
@@ -63,14 +104,29 @@ async function checkInstalled (packages: readonly Package[]): Promise<void> {
   const project = join(work, 'project')
   mkdirSync(project)
   writeFileSync(join(project, 'package.json'), JSON.stringify({ private: true, type: 'module' }))
-  writeFileSync(join(project, 'consumer.ts'), packages.map(({ name }, i) => `import * as p${i} from '${name}'\nexport const names${i}: string[] = Object.keys(p${i})\n`).join(''))
+  writeFileSync(
+    join(project, 'consumer.ts'),
+    packages.map(({ name }, i) =>
+      `import * as p${i} from '${name}'\nexport const names${i}: string[] = Object.keys(p${i})\n`
+    ).join('')
+  )
   const peers = [...peerRanges()].map(([peer, { lowest }]) => `${peer}@${lowest[0]}`)
 
   const before = problems.length
-  await check('npm cannot install the tarballs and the first versions of their peers into an empty project', 'npm',
-    ['install', '--no-audit', '--no-fund', '--loglevel=error', ...packages.map(({ tarball }) => tarball), ...peers, '@types/node@24'], project)
+  await check(
+    'npm cannot install the tarballs and the first versions of their peers into an empty project',
+    'npm',
+    ['install', '--no-audit', '--no-fund', '--loglevel=error', ...packages.map(({ tarball }) => tarball),
+      ...peers, '@types/node@24'],
+    project
+  )
   if (problems.length > before) return
-  await Promise.all(packages.map(async ({ name }) => check(`${name} cannot be imported beside ${peers.join(' ')}`, process.execPath, ['--input-type=module', '--eval', `await import('${name}')`], project)))
+  await Promise.all(
+    packages.map(async ({ name }) =>
+      check(`${name} cannot be imported beside ${peers.join(' ')}`, process.execPath, ['--input-type=module',
+        '--eval', `await import('${name}')`], project)
+    )
+  )
   await checkTypes(project, 'consumer.ts', 'the published types')
 }
 
@@ -80,19 +136,38 @@ async function checkReturnedTypes (packages: readonly Package[]): Promise<void> 
   mkdirSync(project)
   const suite = packages.find(({ name }) => name === 'fastify-tenancy')
   const peers = Object.fromEntries([...peerRanges()].map(([peer, { range }]) => [peer, range]))
-  writeFileSync(join(project, 'package.json'), JSON.stringify({ private: true, type: 'module', dependencies: { ...peers, 'fastify-tenancy': `file:${suite?.tarball}`, '@types/node': '^24' } }))
-  const overrides = packages.filter(one => one !== suite).map(({ name, tarball }) => `  '${name}': file:${tarball}\n`).join('')
+  writeFileSync(
+    join(project, 'package.json'),
+    JSON.stringify({
+      private: true,
+      type: 'module',
+      dependencies: { ...peers, 'fastify-tenancy': `file:${suite?.tarball}`, '@types/node': '^24' }
+    })
+  )
+  const overrides = packages.filter(one => one !== suite).map(({ name, tarball }) =>
+    `  '${name}': file:${tarball}\n`
+  ).join('')
   writeFileSync(join(project, 'pnpm-workspace.yaml'), `overrides:\n${overrides}`)
   copyFileSync(join(root, '.ci/smoke/consumer.ts'), join(project, 'consumer.ts'))
   const before = problems.length
-  await check('pnpm cannot install the suite alone', 'npx', pnpm('install', '--no-frozen-lockfile', '--ignore-scripts'), project)
-  if (problems.length === before) await checkTypes(project, 'consumer.ts', 'exported functions that return what the suite gives')
+  await check(
+    'pnpm cannot install the suite alone',
+    'npx',
+    pnpm('install', '--no-frozen-lockfile', '--ignore-scripts'),
+    project
+  )
+  if (problems.length === before)
+    await checkTypes(project, 'consumer.ts', 'exported functions that return what the suite gives')
 }
 
 function entries ({ folder }: Package): string[] {
   const { exports = {} } = readManifest(join(root, 'packages', folder))
-  const types = Object.values(exports).map(entry => typeof entry === 'object' && entry !== null && 'types' in entry ? String(entry.types) : undefined)
-  return types.flatMap(path => path === undefined ? [] : [join(root, 'packages', folder, path)]).filter(path => existsSync(path))
+  const types = Object.values(exports).map(entry =>
+    typeof entry === 'object' && entry !== null && 'types' in entry ? String(entry.types) : undefined
+  )
+  return types.flatMap(path => path === undefined ? [] : [join(root, 'packages', folder, path)]).filter(
+    path => existsSync(path)
+  )
 }
 
 /** Every type that a package gives is exported by one of them. */
@@ -105,7 +180,11 @@ try {
   checkExports(packages)
   await Promise.all([...packages.map(checkTarball), checkInstalled(packages), checkReturnedTypes(packages)])
   for (const problem of problems) console.error(`- ${problem}`)
-  console.log(problems.length === 0 ? `${packages.length} packages are fit to publish` : `${problems.length} problems in ${packages.length} packages`)
+  console.log(
+    problems.length === 0
+      ? `${packages.length} packages are fit to publish`
+      : `${problems.length} problems in ${packages.length} packages`
+  )
   process.exitCode = problems.length === 0 ? 0 : 1
 } finally {
   rmSync(work, { recursive: true, force: true })

@@ -20,13 +20,17 @@ export interface ErrorDefinition {
 /** Every `defineError('FST_TENANCY_…', status, …)` of the sources, by code. */
 export function errorDefinitions (): ErrorDefinition[] {
   return sources().flatMap(({ folder, text }) =>
-    [...text.matchAll(/(?:\/\*\* (?<doc>[^\n]*) \*\/\n)?[^\n]*(?:defineError|createError)\('(?<code>FST_TENANCY_\w+)'[^\n]*?\b(?<status>[45]\d\d)\b/g)].map(({ groups = {} }) => {
+    [...text.matchAll(
+      /(?:\/\*\* (?<doc>[^\n]*) \*\/\n)?[^\n]*(?:\n +)?(?:defineError|createError)\(\s*'(?<code>FST_TENANCY_\w+)'[^]*?\b(?<status>[45]\d\d)\b/g
+    )].map(({ groups = {} }) => {
       const { code = '', status = '' } = groups
       // Where a function makes the error, the sentence is that function's.
-      const doc = groups.doc ?? new RegExp(`/\\*\\*[\\s*]+(${status}: [^\\n]*?)(?: \\*/)?\\n`).exec(text)?.[1] ?? ''
+      const doc = groups.doc ??
+        new RegExp(`/\\*\\*[\\s*]+(${status}: [^\\n]*?)(?: \\*/)?\\n`).exec(text)?.[1] ?? ''
       const name = folder === 'fastify-tenancy' ? folder : `@fastify-tenancy/${folder}`
       return { code, status: Number(status), package: name, meaning: doc.replace(/^\d+(, [^:]*)?: /, '') }
-    })).toSorted((a, b) => a.status - b.status || (a.code < b.code ? -1 : 1))
+    })
+  ).toSorted((a, b) => a.status - b.status || (a.code < b.code ? -1 : 1))
 }
 
 /** Codes that the page on disk has and the sources have no longer. They must be retired, not forgotten. */
@@ -45,7 +49,11 @@ A code keeps its meaning for ever. This page is written by \`node .ci/errors-pag
 
 | code | status | when | package |
 |---|---|---|---|
-${errorDefinitions().map(({ code, status, meaning, package: name }) => `| \`${code}\` | ${status} | ${meaning.replace(/\.$/, '').replaceAll('|', '\\|')} | \`${name}\` |`).join('\n')}
+${
+    errorDefinitions().map(({ code, status, meaning, package: name }) =>
+      `| \`${code}\` | ${status} | ${meaning.replace(/\.$/, '').replaceAll('|', '\\|')} | \`${name}\` |`
+    ).join('\n')
+  }
 
 Retired: ${retiredCodes.length === 0 ? 'none' : retiredCodes.map(code => `\`${code}\``).join(', ')}.
 `
@@ -53,7 +61,8 @@ Retired: ${retiredCodes.length === 0 ? 'none' : retiredCodes.map(code => `\`${co
 
 if (import.meta.main) {
   const forgotten = forgottenCodes()
-  if (forgotten.length > 0) throw new Error(`No code is forgotten: add ${forgotten.join(', ')} to retiredCodes`)
+  if (forgotten.length > 0)
+    throw new Error(`No code is forgotten: add ${forgotten.join(', ')} to retiredCodes`)
   mkdirSync(dirname(errorsPagePath), { recursive: true })
   writeFileSync(errorsPagePath, errorsPage())
 }

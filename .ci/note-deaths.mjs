@@ -19,7 +19,10 @@ if (isMainThread) {
       const text = error instanceof Error ? error.stack : String(error)
       appendFileSync(record, `${origin} in ${process.argv.slice(1, 2).join(' ')}: ${text}\n`)
     })
-    if (isTestFile) process.on('exit', () => { report(record) })
+    if (isTestFile)
+      process.on('exit', () => {
+        report(record)
+      })
   }
 }
 

@@ -23,11 +23,20 @@ export interface Package {
 }
 
 /** What a command printed. Rejects with its output when it fails. */
-export async function run (command: string, args: readonly string[], cwd: string = root, env: NodeJS.ProcessEnv = process.env): Promise<string> {
+export async function run (
+  command: string,
+  args: readonly string[],
+  cwd: string = root,
+  env: NodeJS.ProcessEnv = process.env
+): Promise<string> {
   try {
     return (await promisify(execFile)(command, [...args], { cwd, env, maxBuffer: 2 ** 26 })).stdout
   } catch (error) {
-    const { stdout = '', stderr = '', message } = error as { stdout?: string, stderr?: string, message: string }
+    const { stdout = '', stderr = '', message } = error as {
+      stdout?: string
+      stderr?: string
+      message: string
+    }
     throw new Error((stdout + stderr || message).trim(), { cause: error })
   }
 }
@@ -51,7 +60,9 @@ export async function pack (to: string): Promise<Package[]> {
     .filter(({ manifest }) => manifest.private !== true)
     .map(({ folder, manifest: { name } }) => {
       const stem = name.replace('@', '').replace('/', '-')
-      const tarball = tarballs.find(file => file.startsWith(`${stem}-`) && /^\d/.test(file.slice(stem.length + 1))) ?? 'missing'
+      const tarball = tarballs.find(file =>
+        file.startsWith(`${stem}-`) && /^\d/.test(file.slice(stem.length + 1))
+      ) ?? 'missing'
       return { name, folder, tarball: join(to, tarball) }
     })
 }
@@ -60,12 +71,19 @@ export async function pack (to: string): Promise<Package[]> {
  * Both ends of each peer's range over all packages: the first version of each alternative, and the range itself, of which
  * npm takes the last. Throws where two packages name different ranges of one peer.
  */
-export function peerRanges (): Map<string, { readonly range: string, readonly lowest: readonly string[] }> {
-  const ranges = new Map<string, { range: string, lowest: string[] }>()
+export function peerRanges (): Map<string, { readonly range: string; readonly lowest: readonly string[] }> {
+  const ranges = new Map<string, { range: string; lowest: string[] }>()
   for (const folder of packageFolders()) {
-    for (const [peer, range] of Object.entries(readManifest(join(root, 'packages', folder)).peerDependencies ?? {})) {
+    for (
+      const [peer, range] of Object.entries(
+        readManifest(join(root, 'packages', folder)).peerDependencies ?? {}
+      )
+    ) {
       const known = ranges.get(peer)?.range ?? range
-      if (known !== range) throw new Error(`packages/${folder} takes ${peer} ${range}, and another package ${known}: give both the same range`)
+      if (known !== range)
+        throw new Error(
+          `packages/${folder} takes ${peer} ${range}, and another package ${known}: give both the same range`
+        )
       ranges.set(peer, { range, lowest: range.split('||').map(part => part.trim().replace(/^[\^~]/, '')) })
     }
   }

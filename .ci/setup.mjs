@@ -6,7 +6,10 @@ import { readFileSync } from 'node:fs'
 const { packageManager } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
 
 function run (command, ...args) {
-  const { status } = spawnSync(command, args, { stdio: ['ignore', 2, 2], cwd: new URL('..', import.meta.url) })
+  const { status } = spawnSync(command, args, {
+    stdio: ['ignore', 2, 2],
+    cwd: new URL('..', import.meta.url)
+  })
   if (status !== 0) process.exit(status ?? 1)
 }
 

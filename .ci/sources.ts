@@ -19,11 +19,13 @@ export function packageFolders (): string[] {
 
 /** Every source file of every package, in order of path. */
 export function sources (): Source[] {
-  return packageFolders().flatMap(folder => readdirSync(join(root, 'packages', folder, 'src'), { recursive: true, encoding: 'utf8' })
-    .filter(name => /\.(?:ts|lua|sql)$/.test(name))
-    .toSorted()
-    .map(name => {
-      const path = `packages/${folder}/src/${name}`
-      return { folder, path, text: readFileSync(join(root, path), 'utf8') }
-    }))
+  return packageFolders().flatMap(folder =>
+    readdirSync(join(root, 'packages', folder, 'src'), { recursive: true, encoding: 'utf8' })
+      .filter(name => /\.(?:ts|lua|sql)$/.test(name))
+      .toSorted()
+      .map(name => {
+        const path = `packages/${folder}/src/${name}`
+        return { folder, path, text: readFileSync(join(root, path), 'utf8') }
+      })
+  )
 }

@@ -34,7 +34,9 @@ export async function terse (lines: AsyncIterable<string>, write: (line: string)
     } else if (text.startsWith('# Subtest: ')) {
       subtests = [...subtests.slice(0, depth), line]
     } else if (/^not ok \d+ (?!.*# (?:TODO|SKIP))/.test(text)) {
-      subtests.slice(0, depth).filter(subtest => subtest !== '').forEach(subtest => { write(subtest) })
+      subtests.slice(0, depth).filter(subtest => subtest !== '').forEach(subtest => {
+        write(subtest)
+      })
       subtests = subtests.map(() => '')
       write(line)
       // A test that failed because of one inside it has nothing to add.

@@ -17,35 +17,47 @@ function sets (): Map<string, string[]> {
   const rows = Math.max(...peers.map(([, { lowest }]) => lowest.length))
   const found = new Map<string, string[]>()
   for (let row = 0; row < rows; row++) {
-    found.set(row === 0 ? 'lowest' : `lowest of alternative ${row + 1}`, peers.map(([peer, { lowest }]) => `${peer}@${lowest[Math.min(row, lowest.length - 1)]}`))
+    found.set(
+      row === 0 ? 'lowest' : `lowest of alternative ${row + 1}`,
+      peers.map(([peer, { lowest }]) => `${peer}@${lowest[Math.min(row, lowest.length - 1)]}`)
+    )
   }
   return found.set('highest', peers.map(([peer, { range }]) => `${peer}@${range}`))
 }
 
-async function install (name: string, packages: readonly Package[], others: readonly string[]): Promise<string> {
+async function install (
+  name: string,
+  packages: readonly Package[],
+  others: readonly string[]
+): Promise<string> {
   const project = join(work, name.replaceAll(' ', '-'))
   mkdirSync(project)
   writeFileSync(join(project, 'package.json'), JSON.stringify({ private: true, type: 'module' }))
-  await run('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', '--loglevel=error', ...packages.map(({ tarball }) => tarball), ...others], project)
+  await run('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', '--loglevel=error',
+    ...packages.map(({ tarball }) => tarball), ...others], project)
   copyFileSync(join(smoke, 'app.js'), join(project, 'app.js'))
   return project
 }
 
 async function smokeTest (project: string, app: string): Promise<void> {
   const output = await run(process.execPath, [app, 'limits.json'], project, env)
-  if (!output.includes('smoke: ok')) throw new Error(`the application did not say that it is well:\n${output}`)
+  if (!output.includes('smoke: ok'))
+    throw new Error(`the application did not say that it is well:\n${output}`)
 }
 
 async function bundled (project: string): Promise<void> {
-  const banner = "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);"
-  await run(join(root, 'node_modules/.bin/esbuild'),
-    ['app.js', '--bundle', '--platform=node', '--format=esm', '--outfile=bundle/app.mjs', '--external:@electric-sql/pglite', `--banner:js=${banner}`, '--log-level=error'], project)
+  const banner =
+    "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);"
+  await run(join(root, 'node_modules/.bin/esbuild'), ['app.js', '--bundle', '--platform=node', '--format=esm',
+    '--outfile=bundle/app.mjs', '--external:@electric-sql/pglite', `--banner:js=${banner}`,
+    '--log-level=error'], project)
   await smokeTest(project, 'bundle/app.mjs')
 }
 
 async function keyvSuite (packages: readonly Package[]): Promise<void> {
   for (const [version, keyv] of [['5', 'keyv@5'], ['6', 'keyv@6']] as const) {
-    const project = await install(`keyv ${version}`, packages, ['fastify@5', 'ioredis@6', 'vitest@4', '@keyv/test-suite@2', 'keyv@5', `keyv-tested@npm:${keyv}`])
+    const project = await install(`keyv ${version}`, packages, ['fastify@5', 'ioredis@6', 'vitest@4',
+      '@keyv/test-suite@2', 'keyv@5', `keyv-tested@npm:${keyv}`])
     copyFileSync(join(smoke, 'keyv.test.js'), join(project, 'keyv.test.js'))
     // Keyv 6 answers a list of keys with a list; the suite, which is that of Keyv 5, takes one boolean.
     const all = version === '5' ? [] : ['--testNamePattern', '^(?!.*deleteMany)']

@@ -9,7 +9,8 @@ import type { Readable } from 'node:stream'
 
 import { embeddedPostgres } from '../test/support/embedded-postgres.ts'
 import { isLong } from '../test/support/long.ts'
-import { hasRedisServer, startPostgres, startRedis, temporaryFolder, type Service } from '../test/support/services.ts'
+import { hasRedisServer, startPostgres, startRedis, temporaryFolder,
+  type Service } from '../test/support/services.ts'
 import { terse, type Summary } from './terse.ts'
 
 // Temporary folders go with this one, also those of a test that was killed.
@@ -24,7 +25,9 @@ await embeddedPostgres()
 let isStopping = false
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.removeAllListeners(signal)
-  process.on(signal, () => { void stop().then(() => process.exit(130)) })
+  process.on(signal, () => {
+    void stop().then(() => process.exit(130))
+  })
 }
 
 async function stop (): Promise<void> {
@@ -58,7 +61,9 @@ async function redisUrl (): Promise<string | undefined> {
 
 /** Has every process of the run note what it does not handle, where it would otherwise be lost: see note-deaths.mjs. */
 function strict (options = ''): string {
-  return `${options} --unhandled-rejections=strict --import=${new URL('note-deaths.mjs', import.meta.url).href}`.trim()
+  return `${options} --unhandled-rejections=strict --import=${
+    new URL('note-deaths.mjs', import.meta.url).href
+  }`.trim()
 }
 
 /** tap's exit code says more than failed tests do: coverage below its floor, a file that crashed, none found. */
@@ -66,17 +71,30 @@ async function runTap (): Promise<Summary & { status: number }> {
   const redis = await redisUrl()
   const database = process.env.TEST_DATABASE_URL || await start(startPostgres())
   // Every day without the long ones. Files that are named run whatever they are called.
-  const everyDay = isLong || process.argv.slice(2).some(argument => !argument.startsWith('-')) ? [] : ['--exclude=test/**/*.long.test.ts']
+  const everyDay = isLong || process.argv.slice(2).some(argument => !argument.startsWith('-'))
+    ? []
+    : ['--exclude=test/**/*.long.test.ts']
   tap = spawn('tap', ['run', '--reporter=tap', ...everyDay, ...process.argv.slice(2)], {
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,
     // Every file and every process of theirs loads the same sources: compiled once, that is a third of what they cost.
-    env: { NODE_COMPILE_CACHE: join(folder, 'compiled'), ...process.env, NODE_OPTIONS: strict(process.env.NODE_OPTIONS), TEST_DATABASE_URL: database, ...(redis && { TEST_REDIS_URL: redis }) }
+    env: {
+      NODE_COMPILE_CACHE: join(folder, 'compiled'),
+      ...process.env,
+      NODE_OPTIONS: strict(process.env.NODE_OPTIONS),
+      TEST_DATABASE_URL: database,
+      ...(redis && { TEST_REDIS_URL: redis })
+    }
   })
   const closed = once(tap, 'close') as Promise<[number | null]>
-  const summary = await terse(createInterface({ input: tap.stdout }), line => { console.log(line) })
+  const summary = await terse(createInterface({ input: tap.stdout }), line => {
+    console.log(line)
+  })
   const [code] = await closed
-  if (code !== 0 && summary.failed === 0) console.error('No test failed, but the run did: coverage is below a floor of .taprc, or there is a message above.')
+  if (code !== 0 && summary.failed === 0)
+    console.error(
+      'No test failed, but the run did: coverage is below a floor of .taprc, or there is a message above.'
+    )
   return { ...summary, status: code ?? 1 }
 }
 
@@ -86,7 +104,8 @@ const { passed, failed, skipped, reasons, status } = await runTap().catch((error
 })
 if (!isStopping) {
   await stop()
-  for (const [reason, count] of reasons) console.log(`Skipped, ${count === 1 ? '1 test' : `${count} tests`}: ${reason}`)
+  for (const [reason, count] of reasons)
+    console.log(`Skipped, ${count === 1 ? '1 test' : `${count} tests`}: ${reason}`)
   console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`)
   process.exit(status)
 }

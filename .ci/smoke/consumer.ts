@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 
 declare module 'fastify-tenancy' {
   interface Register {
-    database: { notes: { id: number, tenant_id: string, text: string } }
+    database: { notes: { id: number; tenant_id: string; text: string } }
     tenantTables: 'notes'
   }
 }

@@ -9,22 +9,29 @@ import { freshRedisOptions, noRedis } from '../support/fresh.ts'
 import { until } from '../support/until.ts'
 import { appWith, cacheOf, scopeOf } from './stub.ts'
 
-const stores: { name: string, skip: string | false, options: () => CacheOptions }[] = [
+const stores: { name: string; skip: string | false; options: () => CacheOptions }[] = [
   { name: 'memory', skip: false, options: () => ({}) },
   { name: 'Redis', skip: noRedis, options: () => ({ redis: freshRedisOptions() }) },
-  { name: 'Redis, signed', skip: noRedis, options: () => ({ redis: freshRedisOptions(), secret: 'a secret of the tests, 32 characters and more' }) },
+  {
+    name: 'Redis, signed',
+    skip: noRedis,
+    options: () => ({ redis: freshRedisOptions(), secret: 'a secret of the tests, 32 characters and more' })
+  },
   { name: 'Redis and local tier', skip: noRedis, options: () => ({ redis: freshRedisOptions(), local: {} }) }
 ]
 
 /** A promise and the functions that settle it. */
-function gate<T = void> (): { opened: Promise<T>, open: (value: T) => void, fail: (error: Error) => void } {
+function gate<T = void> (): { opened: Promise<T>; open: (value: T) => void; fail: (error: Error) => void } {
   const { promise, resolve, reject } = Promise.withResolvers<T>()
   return { opened: promise, open: resolve, fail: reject }
 }
 
 const failing = (): Promise<never> => Promise.reject(new Error('no'))
 
-const refused = (message: RegExp): { code: string, message: RegExp } => ({ code: 'FST_TENANCY_OPTION_INVALID', message })
+const refused = (message: RegExp): { code: string; message: RegExp } => ({
+  code: 'FST_TENANCY_OPTION_INVALID',
+  message
+})
 
 for (const { name, skip, options } of stores) {
   const fresh = async (t: Test, more: CacheOptions = {}): Promise<FastifyInstance> => {
@@ -51,10 +58,13 @@ for (const { name, skip, options } of stores) {
     }
   })
 
-  t.test(`${name}: a value comes back as from the store on the first call too, a copy for each caller`, { skip }, async t => {
+  t.test(`${name}: a value comes back as from the store on the first call too, a copy for each caller`, {
+    skip
+  }, async t => {
     const cache = cacheOf(await fresh(t), 'acme')
     const made = { at: new Date(0), not: undefined }
-    const [first, second] = await Promise.all([cache.wrap<unknown>('k', () => made), cache.wrap<unknown>('k', () => made)])
+    const [first, second] = await Promise.all([cache.wrap<unknown>('k', () => made),
+      cache.wrap<unknown>('k', () => made)])
     t.same(first, { at: '1970-01-01T00:00:00.000Z' })
     t.same(second, first)
     t.not(second, first)
@@ -81,7 +91,9 @@ for (const { name, skip, options } of stores) {
     t.equal(await cache.get('a'), 3, 'a deleted key can be set at once')
   })
 
-  t.test(`${name}: increment counts, also from many callers at once, and refuses what is no whole number`, { skip }, async t => {
+  t.test(`${name}: increment counts, also from many callers at once, and refuses what is no whole number`, {
+    skip
+  }, async t => {
     const cache = cacheOf(await fresh(t), 'acme')
     t.equal(await cache.increment('n'), 1)
     t.equal(await cache.increment('n', 10), 11)
@@ -94,7 +106,8 @@ for (const { name, skip, options } of stores) {
     await cache.set('text', 'five')
     await t.rejects(cache.increment('text'), { code: 'FST_TENANCY_CACHE_VALUE_REFUSED' })
     t.equal(await cache.get('text'), 'five')
-    for (const by of [0.5, Number.NaN, Infinity, '1']) await t.rejects(cache.increment('n', by as number), { code: 'FST_TENANCY_CACHE_VALUE_REFUSED' })
+    for (const by of [0.5, Number.NaN, Infinity, '1'])
+      await t.rejects(cache.increment('n', by as number), { code: 'FST_TENANCY_CACHE_VALUE_REFUSED' })
     await cache.increment('big', Number.MAX_SAFE_INTEGER)
     await t.rejects(cache.increment('big'), { code: 'FST_TENANCY_CACHE_VALUE_REFUSED' })
     await cache.delete('n')
@@ -103,28 +116,46 @@ for (const { name, skip, options } of stores) {
     t.equal(await cache.increment('n', 4), 4, 'and after a flush')
   })
 
-  t.test(`RED-06 ${name}: any string is a key, and no key of one tenant reads another's`, { skip }, async t => {
-    const app = await fresh(t)
-    const keys = ['', ' ', ':', '*', '?', '[', 'a:b', '}', '{b}', '\n', '\r\n', '\0', '__proto__', 'constructor', 'é', '💥', '\ud83d', '\ud83c', 'x'.repeat(1_048_576), 'x'.repeat(1_048_575) + 'y', 'kx', 'x'.repeat(512), 'x'.repeat(513)]
-    const ids = ['a', 'ab', 'b', 'A']
-    for (const id of ids) {
-      const cache = cacheOf(app, id)
-      for (const [at, key] of keys.entries()) await cache.set(key, `${id}:${at}`)
+  t.test(
+    `RED-06 ${name}: any string is a key, and no key of one tenant reads another's`,
+    { skip },
+    async t => {
+      const app = await fresh(t)
+      const keys = ['', ' ', ':', '*', '?', '[', 'a:b', '}', '{b}', '\n', '\r\n', '\0', '__proto__',
+        'constructor', 'é', '💥', '\ud83d', '\ud83c', 'x'.repeat(1_048_576), 'x'.repeat(1_048_575) + 'y',
+        'kx', 'x'.repeat(512), 'x'.repeat(513)]
+      const ids = ['a', 'ab', 'b', 'A']
+      for (const id of ids) {
+        const cache = cacheOf(app, id)
+        for (const [at, key] of keys.entries()) await cache.set(key, `${id}:${at}`)
+      }
+      for (const id of ids)
+        t.same(await cacheOf(app, id).getMany(keys), keys.map((_, at) => `${id}:${at}`), id)
+      // Keys that would spell another tenant's, were they only joined.
+      for (const key of ['b:x', '{b}:cache:kx', 'a}:cache:kx', '*'])
+        t.equal(await cacheOf(app, 'none').get(key), undefined)
+      await t.rejects(cacheOf(app, 'a').get(7 as never), TypeError)
     }
-    for (const id of ids) t.same(await cacheOf(app, id).getMany(keys), keys.map((_, at) => `${id}:${at}`), id)
-    // Keys that would spell another tenant's, were they only joined.
-    for (const key of ['b:x', '{b}:cache:kx', 'a}:cache:kx', '*']) t.equal(await cacheOf(app, 'none').get(key), undefined)
-    await t.rejects(cacheOf(app, 'a').get(7 as never), TypeError)
-  })
+  )
 
   t.test(`RED-07 ${name}: flush removes all of one tenant and nothing of another`, { skip }, async t => {
     const app = await fresh(t)
     const ids = ['a', 'ab', 'a-', 'a_', 'A', 'b']
-    for (const id of ids) for (let at = 0; at < 20; at++) await cacheOf(app, id).set(`k${at}`, `${id}:${at}`, at % 2 ? { tags: ['t'] } : {})
+    for (const id of ids)
+      for (let at = 0; at < 20; at++)
+        await cacheOf(app, id).set(`k${at}`, `${id}:${at}`, at % 2 ? { tags: ['t'] } : {})
     await cacheOf(app, 'a').flush()
     const keys = Array.from({ length: 20 }, (_, at) => `k${at}`)
-    t.same(await cacheOf(app, 'a').getMany(keys), keys.map(() => undefined))
-    for (const id of ids.slice(1)) t.same(await cacheOf(app, id).getMany(keys), keys.map((_, at) => `${id}:${at}`), id)
+    t.same(
+      await cacheOf(app, 'a').getMany(keys),
+      keys.map(() => undefined)
+    )
+    for (const id of ids.slice(1))
+      t.same(
+        await cacheOf(app, id).getMany(keys),
+        keys.map((_, at) => `${id}:${at}`),
+        id
+      )
     await cacheOf(app, 'a').set('k0', 'new')
     t.equal(await cacheOf(app, 'a').get('k0'), 'new')
   })
@@ -149,99 +180,123 @@ for (const { name, skip, options } of stores) {
     t.equal(await a.get('five'), undefined)
   })
 
-  for (const [what, change] of Object.entries({
-    'a flush': (cache: Cache) => cache.flush(),
-    'a delete': (cache: Cache) => cache.delete('k'),
-    'a set': (cache: Cache) => cache.set('k', 'set'),
-    'an invalidated tag': (cache: Cache) => cache.invalidateTag('t')
-  })) {
+  for (
+    const [what, change] of Object.entries({
+      'a flush': (cache: Cache) => cache.flush(),
+      'a delete': (cache: Cache) => cache.delete('k'),
+      'a set': (cache: Cache) => cache.set('k', 'set'),
+      'an invalidated tag': (cache: Cache) => cache.invalidateTag('t')
+    })
+  ) {
     for (const prior of ['an empty tenant', 'a tenant in use', 'the key just deleted']) {
-      t.test(`${name}: a load overtaken by ${what} is not stored, and who asks afterwards gets a load of his own (${prior})`, { skip }, async t => {
-        const app = await fresh(t)
-        const [slow, other] = [cacheOf(app, 'a'), cacheOf(app, 'a')]
-        if (prior !== 'an empty tenant') await other.set('k', 'older', { tags: ['t'] })
-        if (prior === 'a tenant in use') await other.flush()
-        if (prior === 'the key just deleted') await other.delete('k')
-        const [started, go] = [gate(), gate<string>()]
-        const loading = slow.wrap('k', () => {
-          started.open()
-          return go.opened
-        }, { tags: ['t'] })
-        await started.opened
-        await change(other)
-        const after = what === 'a set' ? 'set' : 'new'
-        t.equal(await other.wrap('k', () => 'new', { tags: ['t'] }), after)
-        go.open('old')
-        t.equal(await loading, 'old', 'its caller has the value')
-        t.equal(await other.get('k'), after, 'the store has not')
-      })
+      t.test(
+        `${name}: a load overtaken by ${what} is not stored, and who asks afterwards gets a load of his own (${prior})`,
+        { skip },
+        async t => {
+          const app = await fresh(t)
+          const [slow, other] = [cacheOf(app, 'a'), cacheOf(app, 'a')]
+          if (prior !== 'an empty tenant') await other.set('k', 'older', { tags: ['t'] })
+          if (prior === 'a tenant in use') await other.flush()
+          if (prior === 'the key just deleted') await other.delete('k')
+          const [started, go] = [gate(), gate<string>()]
+          const loading = slow.wrap('k', () => {
+            started.open()
+            return go.opened
+          }, { tags: ['t'] })
+          await started.opened
+          await change(other)
+          const after = what === 'a set' ? 'set' : 'new'
+          t.equal(await other.wrap('k', () => 'new', { tags: ['t'] }), after)
+          go.open('old')
+          t.equal(await loading, 'old', 'its caller has the value')
+          t.equal(await other.get('k'), after, 'the store has not')
+        }
+      )
 
-      if (what !== 'a set') t.test(`${name}: nor when nobody asked meanwhile: ${what} (${prior})`, { skip }, async t => {
-        const app = await fresh(t)
-        const cache = cacheOf(app, 'a')
-        if (prior !== 'an empty tenant') await cache.set('k', 'older', { tags: ['t'] })
-        if (prior === 'a tenant in use') await cache.flush()
-        if (prior === 'the key just deleted') await cache.delete('k')
-        const [started, go] = [gate(), gate<string>()]
-        const loading = cache.wrap('k', () => {
-          started.open()
-          return go.opened
-        }, { tags: ['t'] })
-        await started.opened
-        await change(cache)
-        go.open('old')
-        await loading
-        t.equal(await cache.get('k'), undefined)
-      })
+      if (what !== 'a set')
+        t.test(`${name}: nor when nobody asked meanwhile: ${what} (${prior})`, { skip }, async t => {
+          const app = await fresh(t)
+          const cache = cacheOf(app, 'a')
+          if (prior !== 'an empty tenant')
+            await cache.set('k', 'older', { tags: ['t'] })
+          if (prior === 'a tenant in use')
+            await cache.flush()
+          if (prior === 'the key just deleted') await cache.delete('k')
+          const [started, go] = [gate(), gate<string>()]
+          const loading = cache.wrap('k', () => {
+            started.open()
+            return go.opened
+          }, { tags: ['t'] })
+          await started.opened
+          await change(cache)
+          go.open('old')
+          await loading
+          t.equal(await cache.get('k'), undefined)
+        })
     }
   }
 
-  t.test(`${name}: callers who miss at once share one load; another tenant's is another`, { skip }, async t => {
-    const app = await fresh(t)
-    let loads = 0
-    const load = async (): Promise<number> => {
-      await setImmediate()
-      return ++loads
+  t.test(
+    `${name}: callers who miss at once share one load; another tenant's is another`,
+    { skip },
+    async t => {
+      const app = await fresh(t)
+      let loads = 0
+      const load = async (): Promise<number> => {
+        await setImmediate()
+        return ++loads
+      }
+      t.same(
+        new Set(await Promise.all(Array.from({ length: 1_000 }, () => cacheOf(app, 'a').wrap('k', load)))),
+        new Set([1])
+      )
+      t.equal(await cacheOf(app, 'b').wrap('k', load), 2)
+      t.equal(loads, 2)
     }
-    t.same(new Set(await Promise.all(Array.from({ length: 1_000 }, () => cacheOf(app, 'a').wrap('k', load)))), new Set([1]))
-    t.equal(await cacheOf(app, 'b').wrap('k', load), 2)
-    t.equal(loads, 2)
-  })
+  )
 
-  t.test(`${name}: a load that fails is everyone's failure and is not kept; one whose request was aborted is run again by another`, { skip }, async t => {
-    const app = await fresh(t)
-    const cache = cacheOf(app, 'a')
-    const both = await Promise.allSettled([cache.wrap('k', failing), cache.wrap('k', failing)])
-    t.same(both.map(result => result.status), ['rejected', 'rejected'])
-    t.equal(await cache.wrap('k', () => 'yes'), 'yes')
+  t.test(
+    `${name}: a load that fails is everyone's failure and is not kept; one whose request was aborted is run again by another`,
+    { skip },
+    async t => {
+      const app = await fresh(t)
+      const cache = cacheOf(app, 'a')
+      const both = await Promise.allSettled([cache.wrap('k', failing), cache.wrap('k', failing)])
+      t.same(both.map(result => result.status), ['rejected', 'rejected'])
+      t.equal(await cache.wrap('k', () => 'yes'), 'yes')
 
-    const aborted = scopeOf('a')
-    const [started, go] = [gate(), gate<string>()]
-    const first = app.tenantCache.forScope(aborted).wrap('j', () => {
-      started.open()
-      return go.opened
-    })
-    await started.opened
-    const second = cacheOf(app, 'a').wrap('j', () => 'own')
-    await cacheOf(app, 'a').get('j') // the second has read by now, and joined
-    aborted.abort()
-    go.fail(new Error('the handle is closed'))
-    await t.rejects(first, { message: 'the handle is closed' })
-    t.equal(await second, 'own')
-  })
+      const aborted = scopeOf('a')
+      const [started, go] = [gate(), gate<string>()]
+      const first = app.tenantCache.forScope(aborted).wrap('j', () => {
+        started.open()
+        return go.opened
+      })
+      await started.opened
+      const second = cacheOf(app, 'a').wrap('j', () => 'own')
+      await cacheOf(app, 'a').get('j') // the second has read by now, and joined
+      aborted.abort()
+      go.fail(new Error('the handle is closed'))
+      await t.rejects(first, { message: 'the handle is closed' })
+      t.equal(await second, 'own')
+    }
+  )
 
-  t.test(`${name}: a value past its life is served by wrap alone while a new one is loaded`, { skip }, async t => {
-    const app = await fresh(t, { jitter: 0 })
-    const cache = cacheOf(app, 'a')
-    t.equal(await cache.wrap('k', () => 'old', { ttl: '1ms', staleFor: '1m' }), 'old')
-    await until(async () => await cache.get('k') === undefined)
-    const go = gate<string>()
-    t.equal(await cache.wrap('k', () => go.opened, { staleFor: '1m' }), 'old')
-    t.equal(await cache.wrap('k', () => t.fail('one refresh at a time'), { staleFor: '1m' }), 'old')
-    go.open('new')
-    await until(async () => await cache.get('k') === 'new')
-    t.equal(await cache.wrap('k', () => t.fail('fresh')), 'new')
-  })
+  t.test(
+    `${name}: a value past its life is served by wrap alone while a new one is loaded`,
+    { skip },
+    async t => {
+      const app = await fresh(t, { jitter: 0 })
+      const cache = cacheOf(app, 'a')
+      t.equal(await cache.wrap('k', () => 'old', { ttl: '1ms', staleFor: '1m' }), 'old')
+      await until(async () => await cache.get('k') === undefined)
+      const go = gate<string>()
+      t.equal(await cache.wrap('k', () => go.opened, { staleFor: '1m' }), 'old')
+      t.equal(await cache.wrap('k', () => t.fail('one refresh at a time'), { staleFor: '1m' }), 'old')
+      go.open('new')
+      await until(async () => await cache.get('k') === 'new')
+      t.equal(await cache.wrap('k', () => t.fail('fresh')), 'new')
+    }
+  )
 
   t.test(`${name}: a value ends with its life`, { skip }, async t => {
     const cache = cacheOf(await fresh(t), 'a')
@@ -251,12 +306,23 @@ for (const { name, skip, options } of stores) {
     t.equal(await cache.increment('n'), 1)
   })
 
-  t.test(`${name}: a value that is too long is refused by set, returned by wrap and stored by neither`, { skip }, async t => {
+  t.test(`${name}: a value that is too long is refused by set, returned by wrap and stored by neither`, {
+    skip
+  }, async t => {
     const app = await fresh(t, { maxEntryBytes: 100 })
     const warnings: string[] = []
-    const cache = app.tenantCache.forScope(scopeOf('a', { info () {}, error () {}, warn (_, message) { warnings.push(message) } }))
+    const cache = app.tenantCache.forScope(scopeOf('a', {
+      info () {},
+      error () {},
+      warn (_, message) {
+        warnings.push(message)
+      }
+    }))
     const long = 'é'.repeat(50)
-    await t.rejects(cache.set('k', long), { code: 'FST_TENANCY_CACHE_VALUE_REFUSED', message: /102 bytes, and maxEntryBytes is 100/ })
+    await t.rejects(cache.set('k', long), {
+      code: 'FST_TENANCY_CACHE_VALUE_REFUSED',
+      message: /102 bytes, and maxEntryBytes is 100/
+    })
     t.equal(await cache.wrap('k', () => long), long)
     t.equal(warnings.length, 1)
     t.equal(await cache.get('k'), undefined)
@@ -264,9 +330,12 @@ for (const { name, skip, options } of stores) {
     await t.rejects(cache.wrap('k', () => 1n), { code: 'FST_TENANCY_CACHE_VALUE_REFUSED' })
   })
 
-  t.test(`${name}: a serializer of the caller's keeps what JSON does not, and counters stay numbers`, { skip }, async t => {
+  t.test(`${name}: a serializer of the caller's keeps what JSON does not, and counters stay numbers`, {
+    skip
+  }, async t => {
     const serializer = {
-      stringify: (value: unknown) => value instanceof Date ? `date ${value.getTime()}` : `json ${JSON.stringify(value)}`,
+      stringify: (value: unknown) =>
+        value instanceof Date ? `date ${value.getTime()}` : `json ${JSON.stringify(value)}`,
       parse (text: string): unknown {
         return text.startsWith('date ') ? new Date(Number(text.slice(5))) : JSON.parse(text.slice(5))
       }
@@ -303,7 +372,10 @@ for (const { name, skip, options } of stores) {
 
   t.test(`${name}: a wrong option of a call is refused with its name`, { skip }, async t => {
     const cache = cacheOf(await fresh(t), 'a')
-    await t.rejects(cache.set('k', 1, { ttl: 30 } as never), refused(/^the options of cache\.set\(\)\.ttl must be a duration/))
+    await t.rejects(
+      cache.set('k', 1, { ttl: 30 } as never),
+      refused(/^the options of cache\.set\(\)\.ttl must be a duration/)
+    )
     await t.rejects(cache.set('k', 1, { staleFor: '1s' } as never), refused(/staleFor is not a known option/))
     await t.rejects(cache.wrap('k', () => 1, { staleFor: '0s' }), refused(/staleFor must be a duration/))
     await t.rejects(cache.wrap('k', () => 1, { tags: 'x' } as never), refused(/tags must be a list/))
@@ -333,7 +405,12 @@ for (const { name, skip, options } of stores) {
     const app = await fresh(t)
     const cache = cacheOf(app, 'a')
     let loads = 0
-    t.same(new Set(await Promise.all(Array.from({ length: 20 }, () => cache.wrap('k', () => ++loads, { lock: true })))), new Set([1]))
+    t.same(
+      new Set(
+        await Promise.all(Array.from({ length: 20 }, () => cache.wrap('k', () => ++loads, { lock: true })))
+      ),
+      new Set([1])
+    )
     t.equal(await cache.get('k'), 1)
   })
 }

@@ -23,7 +23,7 @@ for (const [what, text] of Object.entries(texts)) {
 t.test('what one reader does to its value shows in no other', async t => {
   const kept = new KeptValue('{"list":[1,[2]],"inner":{"n":1}}')
   for (let use = 1; use <= 4; use++) {
-    const value = kept.read() as { list: unknown[], inner: Record<string, unknown>, added?: number }
+    const value = kept.read() as { list: unknown[]; inner: Record<string, unknown>; added?: number }
     t.same(value, { list: [1, [2]], inner: { n: 1 } }, `use ${use}`)
     value.added = 1
     value.inner['n'] = 2
@@ -31,7 +31,7 @@ t.test('what one reader does to its value shows in no other', async t => {
   }
 })
 
-t.test('a key __proto__ changes nobody\'s prototype', async t => {
+t.test("a key __proto__ changes nobody's prototype", async t => {
   const kept = new KeptValue('{"__proto__":{"isAdmin":true}}')
   for (let use = 1; use <= 3; use++) {
     const value = kept.read() as object

@@ -11,15 +11,22 @@ import { freshRedisOptions, noRedis } from '../support/fresh.ts'
 import { appWith, cacheOf } from './stub.ts'
 
 interface Store {
-  get (key: string): Promise<unknown>
-  set (key: string, value: unknown, ttl?: number): Promise<unknown>
-  delete (key: string): Promise<unknown>
-  has (key: string): Promise<boolean>
-  clear (): Promise<void>
+  get(key: string): Promise<unknown>
+  set(key: string, value: unknown, ttl?: number): Promise<unknown>
+  delete(key: string): Promise<unknown>
+  has(key: string): Promise<boolean>
+  clear(): Promise<void>
 }
 
-for (const [version, make] of Object.entries<(store: object) => Store>({ 6: store => new Keyv({ store }), 5: store => new Keyv5({ store }) })) {
-  t.test(`Keyv ${version} on a tenant's cache: values, lives and clear() are that tenant's own`, { skip: noRedis }, async t => {
+for (
+  const [version, make] of Object.entries<(store: object) => Store>({
+    6: store => new Keyv({ store }),
+    5: store => new Keyv5({ store })
+  })
+) {
+  t.test(`Keyv ${version} on a tenant's cache: values, lives and clear() are that tenant's own`, {
+    skip: noRedis
+  }, async t => {
     const app = await appWith({ redis: freshRedisOptions() })
     t.teardown(() => app.close())
     await app.ready()
@@ -46,7 +53,9 @@ const versions: Record<string, (store: object, namespace?: string) => Store> = {
 
 for (const [version, make] of Object.entries(versions)) {
   for (const where of ['in Redis', 'in process'] as const) {
-    t.test(`Keyv ${version} ${where}: clear() removes the values of its namespace and nothing else`, { skip: where === 'in Redis' && noRedis }, async t => {
+    t.test(`Keyv ${version} ${where}: clear() removes the values of its namespace and nothing else`, {
+      skip: where === 'in Redis' && noRedis
+    }, async t => {
       const app = await appWith(where === 'in Redis' ? { redis: freshRedisOptions() } : {})
       t.teardown(() => app.close())
       await app.ready()
@@ -59,13 +68,16 @@ for (const [version, make] of Object.entries(versions)) {
         's:essions': make(cache.toKeyv('s:essions')),
         'named by Keyv': make(cache.toKeyv(), 'sessions-of-keyv')
       }
-      for (const [name, store] of Object.entries(stores)) for (const key of ['k', 'essions:k']) await store.set(key, name)
-      for (const [name, store] of Object.entries(stores)) t.same([await store.get('k'), await store.get('essions:k')], [name, name], name)
+      for (const [name, store] of Object.entries(stores))
+        for (const key of ['k', 'essions:k']) await store.set(key, name)
+      for (const [name, store] of Object.entries(stores))
+        t.same([await store.get('k'), await store.get('essions:k')], [name, name], name)
       const left = new Set(Object.keys(stores))
       for (const [name, store] of Object.entries(stores)) {
         await store.clear()
         left.delete(name)
-        for (const [other, store] of Object.entries(stores)) t.equal(await store.get('k'), left.has(other) ? other : undefined, `${other} after ${name}.clear()`)
+        for (const [other, store] of Object.entries(stores))
+          t.equal(await store.get('k'), left.has(other) ? other : undefined, `${other} after ${name}.clear()`)
         t.equal(await cache.get('own'), 'of the application')
         await store.set('k', 'again')
         t.equal(await store.get('k'), 'again', 'a cleared namespace is used again')
@@ -84,7 +96,9 @@ t.test('a counter whose text is no number reads as a miss, never as NaN', { skip
   t.teardown(() => app.close())
   await app.ready()
   const raw = new Redis(redis)
-  t.teardown(() => { raw.disconnect() })
+  t.teardown(() => {
+    raw.disconnect()
+  })
   const cache = cacheOf(app, 'a')
   const key = installationKey('test', tenantKey('a', 'cache', 'kn'))
   await cache.increment('n', 5)

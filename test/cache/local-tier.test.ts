@@ -19,9 +19,12 @@ async function app (t: Test, options: CacheOptions): Promise<FastifyInstance> {
 }
 
 /** Two processes' caches of one tenant, with copies that live long enough to be seen old. */
-async function two (t: Test): Promise<{ redis: ReturnType<typeof freshRedisOptions>, one: TenantCacheHandle, two: TenantCacheHandle }> {
+async function two (
+  t: Test
+): Promise<{ redis: ReturnType<typeof freshRedisOptions>; one: TenantCacheHandle; two: TenantCacheHandle }> {
   const redis = freshRedisOptions()
-  const apps = await Promise.all([app(t, { redis, local: { ttl: '10m' } }), app(t, { redis, local: { ttl: '10m' } })])
+  const apps = await Promise.all([app(t, { redis, local: { ttl: '10m' } }),
+    app(t, { redis, local: { ttl: '10m' } })])
   return { redis, one: cacheOf(apps[0], 'acme'), two: cacheOf(apps[1], 'acme') }
 }
 
@@ -38,26 +41,32 @@ t.test('a copy is read without Redis', { skip: noRedis }, async t => {
   t.same(await cache.wrap('k', () => t.fail()), { list: [1] })
 })
 
-for (const [what, change] of Object.entries({
-  set: (cache: TenantCacheHandle) => cache.set('k', 'new'),
-  delete: (cache: TenantCacheHandle) => cache.delete('k'),
-  increment: (cache: TenantCacheHandle) => cache.increment('k'),
-  invalidateTag: (cache: TenantCacheHandle) => cache.invalidateTag('t'),
-  flush: (cache: TenantCacheHandle) => cache.flush(),
-  'delete of a long key': (cache: TenantCacheHandle) => cache.delete('k', 'x'.repeat(5_000))
-})) {
-  t.test(`${what} in one process reaches the copies of another, and its own at once`, { skip: noRedis }, async t => {
-    const { one, two: other } = await two(t)
-    await one.set('k', 1, { tags: ['t'] })
-    if (what === 'increment') await one.set('k', 1)
-    t.equal(await one.get('k'), 1)
-    t.equal(await other.get('k'), 1)
-    await change(one)
-    const start = performance.now()
-    t.not(await one.get('k'), 1)
-    await until(async () => await other.get('k') !== 1)
-    t.comment(`${(performance.now() - start).toFixed(2)} ms`)
+for (
+  const [what, change] of Object.entries({
+    set: (cache: TenantCacheHandle) => cache.set('k', 'new'),
+    delete: (cache: TenantCacheHandle) => cache.delete('k'),
+    increment: (cache: TenantCacheHandle) => cache.increment('k'),
+    invalidateTag: (cache: TenantCacheHandle) => cache.invalidateTag('t'),
+    flush: (cache: TenantCacheHandle) => cache.flush(),
+    'delete of a long key': (cache: TenantCacheHandle) => cache.delete('k', 'x'.repeat(5_000))
   })
+) {
+  t.test(
+    `${what} in one process reaches the copies of another, and its own at once`,
+    { skip: noRedis },
+    async t => {
+      const { one, two: other } = await two(t)
+      await one.set('k', 1, { tags: ['t'] })
+      if (what === 'increment') await one.set('k', 1)
+      t.equal(await one.get('k'), 1)
+      t.equal(await other.get('k'), 1)
+      await change(one)
+      const start = performance.now()
+      t.not(await one.get('k'), 1)
+      await until(async () => await other.get('k') !== 1)
+      t.comment(`${(performance.now() - start).toFixed(2)} ms`)
+    }
+  )
 }
 
 t.test('a change whose message was lost is seen after the ttl of the copies', { skip: noRedis }, async t => {
@@ -74,7 +83,9 @@ t.test('when messages may have been lost, all copies go', { skip: noRedis }, asy
   const redis = await startRedis()
   t.teardown(() => redis.stop())
   const raw = new Redis(redis.url)
-  t.teardown(() => { raw.disconnect() })
+  t.teardown(() => {
+    raw.disconnect()
+  })
   const quiet = cacheOf(await app(t, { redis: redis.url }), 'acme')
   const cache = cacheOf(await app(t, { redis: redis.url, local: { ttl: '10m' } }), 'acme')
   await quiet.set('k', 'old')
@@ -86,44 +97,51 @@ t.test('when messages may have been lost, all copies go', { skip: noRedis }, asy
 })
 
 for (const what of ['set', 'flush'] as const) {
-  t.test(`an answer that was on its way when its key changed by ${what} is not kept`, { skip: noRedis }, async t => {
-    const redis = freshRedisOptions()
-    const port = openRedis(redis)
-    t.teardown(() => port.close())
-    const { promise: released, resolve: release } = Promise.withResolvers<void>()
-    let answers = 0
-    const slow: TenancyRedis = {
-      get isAvailable () { return port.isAvailable },
-      isCluster: false,
-      get: key => port.get(key),
-      async mget (keys) { // the first answer is held back
-        const answer = await port.mget(keys)
-        if (answers++ === 0) await released
-        return answer
-      },
-      set: (key, value, ttl) => port.set(key, value, ttl),
-      del: (...keys) => port.del(...keys),
-      run: (script, keys, args) => port.run(script, keys, args),
-      removeAll: prefix => port.removeAll(prefix),
-      publish: (channel, message) => port.publish(channel, message),
-      subscribe: (channel, onMessage, onGap) => port.subscribe(channel, message => {
-        onMessage(message)
-        release()
-      }, onGap),
-      ready: () => port.ready(),
-      health: () => port.health(),
-      state: () => port.state(),
-      close: () => port.close()
+  t.test(
+    `an answer that was on its way when its key changed by ${what} is not kept`,
+    { skip: noRedis },
+    async t => {
+      const redis = freshRedisOptions()
+      const port = openRedis(redis)
+      t.teardown(() => port.close())
+      const { promise: released, resolve: release } = Promise.withResolvers<void>()
+      let answers = 0
+      const slow: TenancyRedis = {
+        get isAvailable () {
+          return port.isAvailable
+        },
+        isCluster: false,
+        get: key => port.get(key),
+        async mget (keys) { // the first answer is held back
+          const answer = await port.mget(keys)
+          if (answers++ === 0) await released
+          return answer
+        },
+        set: (key, value, ttl) => port.set(key, value, ttl),
+        del: (...keys) => port.del(...keys),
+        run: (script, keys, args) => port.run(script, keys, args),
+        removeAll: prefix => port.removeAll(prefix),
+        publish: (channel, message) => port.publish(channel, message),
+        subscribe: (channel, onMessage, onGap) =>
+          port.subscribe(channel, message => {
+            onMessage(message)
+            release()
+          }, onGap),
+        ready: () => port.ready(),
+        health: () => port.health(),
+        state: () => port.state(),
+        close: () => port.close()
+      }
+      const cache = cacheOf(await app(t, { redis: slow, local: { ttl: '10m' } }), 'acme')
+      const other = cacheOf(await app(t, { redis, local: { ttl: '10m' } }), 'acme')
+      await cacheOf(await app(t, { redis }), 'acme').set('k', 'old') // tells nobody
+      const reading = cache.get('k')
+      await until(() => answers === 1)
+      await (what === 'set' ? other.set('k', 'new') : other.flush())
+      await reading
+      t.equal(await cache.get('k'), what === 'set' ? 'new' : undefined)
     }
-    const cache = cacheOf(await app(t, { redis: slow, local: { ttl: '10m' } }), 'acme')
-    const other = cacheOf(await app(t, { redis, local: { ttl: '10m' } }), 'acme')
-    await cacheOf(await app(t, { redis }), 'acme').set('k', 'old') // tells nobody
-    const reading = cache.get('k')
-    await until(() => answers === 1)
-    await (what === 'set' ? other.set('k', 'new') : other.flush())
-    await reading
-    t.equal(await cache.get('k'), what === 'set' ? 'new' : undefined)
-  })
+  )
 }
 
 t.test('what is no message of ours drops everything', { skip: noRedis }, async t => {

@@ -7,7 +7,8 @@ import { appWith, cacheOf } from './stub.ts'
 
 const mebibyte = 1_048_576
 const item = (size: number, expiresAt = Infinity): Kept => ({ size, expiresAt })
-const made = (maxBytes: number, now = () => 0): Partitions<Kept, object> => new Partitions(maxBytes, () => ({}), now)
+const made = (maxBytes: number, now = () => 0): Partitions<Kept, object> =>
+  new Partitions(maxBytes, () => ({}), now)
 
 t.test('one tenant has an eighth at most, its oldest unused items going first', async t => {
   const memory = made(8 * mebibyte)
@@ -24,12 +25,17 @@ t.test('small tenants keep what they have, however much a few others write', asy
   const memory = made(8 * mebibyte)
   const small = Array.from({ length: 100 }, (_, at) => `small${at}`)
   for (const tenant of small) for (let at = 0; at < 10; at++) memory.set(tenant, `k${at}`, item(1_000))
-  for (let at = 0; at < 20_000; at++) for (const tenant of ['g1', 'g2', 'g3', 'g4', 'g5', 'g6', 'g7', 'g8', 'g9']) {
-    memory.set(tenant, `k${at}`, item(1_000))
-    if (at % 100 === 0) for (const other of small) memory.get(other, 'k0')
-  }
+  for (let at = 0; at < 20_000; at++)
+    for (const tenant of ['g1', 'g2', 'g3', 'g4', 'g5', 'g6', 'g7', 'g8', 'g9']) {
+      memory.set(tenant, `k${at}`, item(1_000))
+      if (at % 100 === 0) {
+        for (const other of small) memory.get(other, 'k0')
+      }
+    }
   t.ok(memory.bytes <= 8 * mebibyte)
-  t.ok(small.every(tenant => Array.from({ length: 10 }, (_, at) => memory.get(tenant, `k${at}`)).every(Boolean)))
+  t.ok(
+    small.every(tenant => Array.from({ length: 10 }, (_, at) => memory.get(tenant, `k${at}`)).every(Boolean))
+  )
 })
 
 t.test('a hundred thousand tenants stay within the bound, the unused ones going first', async t => {

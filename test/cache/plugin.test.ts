@@ -15,9 +15,13 @@ t.test('a request has its own tenant’s cache, over requests and until its end'
   app.get('/', async request => {
     kept = request.cache
     t.equal(request.cache, kept)
-    return { count: await request.cache.increment('visits'), who: await request.cache.wrap('who', () => request.headers['x-test-tenant']) }
+    return {
+      count: await request.cache.increment('visits'),
+      who: await request.cache.wrap('who', () => request.headers['x-test-tenant'])
+    }
   })
-  const visit = async (tenant: string): Promise<unknown> => (await app.inject({ url: '/', headers: { 'x-test-tenant': tenant } })).json()
+  const visit = async (tenant: string): Promise<unknown> =>
+    (await app.inject({ url: '/', headers: { 'x-test-tenant': tenant } })).json()
   t.same(await visit('acme'), { count: 1, who: 'acme' })
   t.same(await visit('globex'), { count: 1, who: 'globex' })
   t.same(await visit('acme'), { count: 2, who: 'acme' })
@@ -60,30 +64,43 @@ t.test('RED-08 a handle shows its methods and nothing behind them', { skip: noRe
   const app = await appWith({ redis: freshRedisOptions(), local: {} })
   t.teardown(() => app.close())
   await app.ready()
-  const methods = ['delete', 'flush', 'get', 'getMany', 'has', 'increment', 'invalidateTag', 'set', 'toKeyv', 'wrap']
+  const methods = ['delete', 'flush', 'get', 'getMany', 'has', 'increment', 'invalidateTag', 'set', 'toKeyv',
+    'wrap']
   const cache = cacheOf(app, 'acme')
   t.same(Reflect.ownKeys(cache), [])
   t.same(Reflect.ownKeys(Object.getPrototypeOf(cache) as object).toSorted(), ['constructor', ...methods])
   t.equal(Object.getPrototypeOf(Object.getPrototypeOf(cache)), Object.prototype)
   t.same(Reflect.ownKeys(app.tenantCache).toSorted(), ['forScope', 'health'])
-  t.same(Reflect.ownKeys(cache.toKeyv()).toSorted(), ['clear', 'delete', 'deleteMany', 'get', 'getMany', 'has', 'set'])
-  for (const name of ['client', 'redis', 'store', 'eval', 'evalsha', 'publish', 'scan', 'keys', 'flushdb', 'flushall', 'call', 'sendCommand']) t.notOk(name in cache, name)
+  t.same(Reflect.ownKeys(cache.toKeyv()).toSorted(), ['clear', 'delete', 'deleteMany', 'get', 'getMany',
+    'has', 'set'])
+  for (
+    const name of ['client', 'redis', 'store', 'eval', 'evalsha', 'publish', 'scan', 'keys', 'flushdb',
+      'flushall', 'call', 'sendCommand']
+  ) t.notOk(name in cache, name)
   // The same walk finds a client where there is one.
-  t.ok('client' in new (class { client = 1 })(), 'control')
+  t.ok(
+    'client' in new (class {
+      client = 1
+    })(),
+    'control'
+  )
 })
 
 t.test('wrong options stop the boot with their name', async t => {
-  for (const [options, message] of [
-    [{ ttl: 300 }, /^options\.ttl must be a duration/],
-    [{ ttl: '0s' }, /^options\.ttl must be a duration/],
-    [{ jitter: 2 }, /^options\.jitter must be a number from 0 to 1/],
-    [{ redis: 'localhost' }, /^options\.redis must be a redis/],
-    [{ local: true }, /^options\.local must be false or an object/],
-    [{ maxEntryBytes: 0 }, /^options\.maxEntryBytes must be a positive integer/],
-    [{ onStoreError: 'ignore' }, /^options\.onStoreError must be one of 'miss', 'throw'/],
-    [{ serializer: { parse () {} } }, /^options\.serializer must be an object with the methods stringify and parse/],
-    [{ tll: '5m' }, /^options\.tll is not a known option/]
-  ] as const) await t.rejects(appWith(options as never), { code: 'FST_TENANCY_OPTION_INVALID', message })
+  for (
+    const [options, message] of [
+      [{ ttl: 300 }, /^options\.ttl must be a duration/],
+      [{ ttl: '0s' }, /^options\.ttl must be a duration/],
+      [{ jitter: 2 }, /^options\.jitter must be a number from 0 to 1/],
+      [{ redis: 'localhost' }, /^options\.redis must be a redis/],
+      [{ local: true }, /^options\.local must be false or an object/],
+      [{ maxEntryBytes: 0 }, /^options\.maxEntryBytes must be a positive integer/],
+      [{ onStoreError: 'ignore' }, /^options\.onStoreError must be one of 'miss', 'throw'/],
+      [{ serializer: { parse () {} } },
+        /^options\.serializer must be an object with the methods stringify and parse/],
+      [{ tll: '5m' }, /^options\.tll is not a known option/]
+    ] as const
+  ) await t.rejects(appWith(options as never), { code: 'FST_TENANCY_OPTION_INVALID', message })
   t.notOk(Object.isFrozen(JSON), 'the default serializer is not frozen with the options')
 })
 
@@ -123,21 +140,27 @@ t.test('without Redis the log says at boot that values stay in this process', as
   t.same(app.tenantCache.health(), { store: 'memory', status: 'ok' })
 })
 
-t.test('a refresh in the background keeps the request’s scope open until it has ended', { skip: noRedis }, async t => {
-  const raw = new Redis(freshRedisOptions())
-  t.teardown(() => { raw.disconnect() })
-  const app = await appWith({ redis: raw, jitter: 0 })
-  t.teardown(() => app.close())
-  await app.ready()
-  await cacheOf(app, 'acme').wrap('k', () => 'old', { ttl: '1ms', staleFor: '1m' })
-  await until(async () => await cacheOf(app, 'acme').get('k') === undefined) // past its life: only wrap serves it now
-  const scope = scopeOf('acme')
-  const { promise, resolve } = Promise.withResolvers<string>()
-  const cache = app.tenantCache.forScope(scope)
-  t.equal(await cache.wrap('k', () => promise, { staleFor: '1m' }), 'old')
-  scope.end()
-  t.equal(scope.isClosed, false)
-  resolve('new')
-  await until(() => scope.isClosed)
-  t.equal(await cacheOf(app, 'acme').get('k'), 'new')
-})
+t.test(
+  'a refresh in the background keeps the request’s scope open until it has ended',
+  { skip: noRedis },
+  async t => {
+    const raw = new Redis(freshRedisOptions())
+    t.teardown(() => {
+      raw.disconnect()
+    })
+    const app = await appWith({ redis: raw, jitter: 0 })
+    t.teardown(() => app.close())
+    await app.ready()
+    await cacheOf(app, 'acme').wrap('k', () => 'old', { ttl: '1ms', staleFor: '1m' })
+    await until(async () => await cacheOf(app, 'acme').get('k') === undefined) // past its life: only wrap serves it now
+    const scope = scopeOf('acme')
+    const { promise, resolve } = Promise.withResolvers<string>()
+    const cache = app.tenantCache.forScope(scope)
+    t.equal(await cache.wrap('k', () => promise, { staleFor: '1m' }), 'old')
+    scope.end()
+    t.equal(scope.isClosed, false)
+    resolve('new')
+    await until(() => scope.isClosed)
+    t.equal(await cacheOf(app, 'acme').get('k'), 'new')
+  }
+)

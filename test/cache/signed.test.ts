@@ -9,18 +9,21 @@ import { installationKey, Seal, tenantKey } from '@fastify-tenancy/core'
 import { freshRedisOptions, noRedis } from '../support/fresh.ts'
 import { appWith, cacheOf } from './stub.ts'
 
-const [first, second] = ['a secret of the tests, 32 characters', 'another secret of the tests, 32 of it'] as const
+const [first, second] = ['a secret of the tests, 32 characters',
+  'another secret of the tests, 32 of it'] as const
 
 interface World {
   readonly redis: Redis
-  app (options?: CacheOptions): Promise<FastifyInstance>
-  entry (tenant: string, key: string): string
+  app(options?: CacheOptions): Promise<FastifyInstance>
+  entry(tenant: string, key: string): string
 }
 
 function world (t: Test): World {
   const source = freshRedisOptions()
   const redis = new Redis({ host: source.host, port: source.port })
-  t.teardown(() => { redis.disconnect() })
+  t.teardown(() => {
+    redis.disconnect()
+  })
   return {
     redis,
     entry: (tenant, key) => source.keyPrefix + installationKey('test', tenantKey(tenant, 'cache', `k${key}`)),
@@ -64,8 +67,10 @@ t.test('with Redis', { skip: noRedis }, async t => {
     await acme.set('tagged', 'tagged', { tags: ['t', 'u'] })
     await acme.wrap('stale', () => 'stale', { ttl: '1h', staleFor: '1h' })
     await globex.set('k', 'of globex')
-    const of = async (tenant: string, key: string): Promise<string> => await redis.get(entry(tenant, key)) ?? ''
-    const [mine, other, theirs, tagged, stale] = [await of('acme', 'k'), await of('acme', 'other'), await of('globex', 'k'), await of('acme', 'tagged'), await of('acme', 'stale')]
+    const of = async (tenant: string, key: string): Promise<string> =>
+      await redis.get(entry(tenant, key)) ?? ''
+    const [mine, other, theirs, tagged, stale] = [await of('acme', 'k'), await of('acme', 'other'),
+      await of('globex', 'k'), await of('acme', 'tagged'), await of('acme', 'stale')]
     const epoch = mine.slice(0, 24)
     const seal = new Seal([first], 'cached value', 'test')
     const ended = Date.now() - 1
@@ -77,11 +82,27 @@ t.test('with Redis', { skip: noRedis }, async t => {
       'no seal': `${epoch}\n"forged"`,
       'half a seal': `${epoch}~${mine.slice(25, 60)}\n"of acme"`,
       'a later end': mine.replace(/(~.{43})\d+/, (_, head: string) => `${head}${Date.now() + 9e9}`),
-      'a value past its end, with a longer life in Redis': `${epoch}~${seal.sign({ key, expiresAt: ended, note: '', value: '"old"' })}${ended}\n"old"`,
+      'a value past its end, with a longer life in Redis': `${epoch}~${
+        seal.sign({ key, expiresAt: ended, note: '', value: '"old"' })
+      }${ended}\n"old"`,
       'tags that were taken away': tagged.replace(/^(.{24}).{32}(~.{43}\d+)\[.*\]/, '$1$2'),
       'a later stale time': epoch + stale.slice(24).replace(/\[\d+\]/, `[${Date.now() + 9e9}]`),
-      'a seal of another use': `${epoch}~${new Seal([first], 'resolver record', 'test').sign({ key, expiresAt: ended + 9e9, note: '', value: '"x"' })}${ended + 9e9}\n"x"`,
-      'a seal of another installation': `${epoch}~${new Seal([first], 'cached value', 'other').sign({ key, expiresAt: ended + 9e9, note: '', value: '"x"' })}${ended + 9e9}\n"x"`
+      'a seal of another use': `${epoch}~${
+        new Seal([first], 'resolver record', 'test').sign({
+          key,
+          expiresAt: ended + 9e9,
+          note: '',
+          value: '"x"'
+        })
+      }${ended + 9e9}\n"x"`,
+      'a seal of another installation': `${epoch}~${
+        new Seal([first], 'cached value', 'other').sign({
+          key,
+          expiresAt: ended + 9e9,
+          note: '',
+          value: '"x"'
+        })
+      }${ended + 9e9}\n"x"`
     }
     for (const [name, text] of Object.entries(bad)) {
       await redis.set(entry('acme', 'k'), text)
@@ -102,7 +123,9 @@ t.test('with Redis', { skip: noRedis }, async t => {
     t.equal(await cache.increment('n', 2), 7, 'a signed number becomes a counter')
     t.equal(await cache.increment('n'), 8)
     t.equal(await cache.get('n'), 8)
-    await t.rejects(cache.set('text', 'x').then(() => cache.increment('text')), { code: 'FST_TENANCY_CACHE_VALUE_REFUSED' })
+    await t.rejects(cache.set('text', 'x').then(() => cache.increment('text')), {
+      code: 'FST_TENANCY_CACHE_VALUE_REFUSED'
+    })
     await cache.set('k', { role: 'user' })
     const epoch = (await redis.get(entry('acme', 'k')) ?? '').slice(0, 24)
     await redis.set(entry('acme', 'k'), `${epoch}n\n{"role":"admin"}`)
@@ -111,7 +134,12 @@ t.test('with Redis', { skip: noRedis }, async t => {
 
   t.test('EDG-02 CON-18 while the secret is changed, both are read and the new one signs', async t => {
     const { app } = world(t)
-    const [old, both, fresh] = [await app({ secret: first }), await app({ secret: [second, first] }), await app({ secret: second })].map(each => cacheOf(each, 'acme')) as [ReturnType<typeof cacheOf>, ReturnType<typeof cacheOf>, ReturnType<typeof cacheOf>]
+    const [old, both, fresh] = [await app({ secret: first }), await app({ secret: [second, first] }),
+      await app({ secret: second })].map(each => cacheOf(each, 'acme')) as [
+        ReturnType<typeof cacheOf>,
+        ReturnType<typeof cacheOf>,
+        ReturnType<typeof cacheOf>
+      ]
     await old.set('k', 1)
     t.equal(await both.get('k'), 1)
     await both.set('k', 2)
@@ -130,7 +158,9 @@ t.test('with Redis', { skip: noRedis }, async t => {
       verified++
       return Reflect.apply(genuine, this, args) as boolean
     }
-    t.teardown(() => { Seal.prototype.isGenuine = genuine })
+    t.teardown(() => {
+      Seal.prototype.isGenuine = genuine
+    })
     for (let n = 0; n < 10; n++) t.equal(await local.get('k'), 'value')
     t.ok(verified <= 1, `${verified} verified`)
   })

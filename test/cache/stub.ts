@@ -4,7 +4,8 @@ import Fastify from 'fastify'
 import fp from 'fastify-plugin'
 
 import tenantCache, { type CacheOptions, type TenantCacheHandle } from '@fastify-tenancy/cache'
-import { createTenant, RequestTenancy, resolveRouteTenancy, TenantScope, type ScopeLogger } from '@fastify-tenancy/core'
+import { createTenant, RequestTenancy, resolveRouteTenancy, TenantScope,
+  type ScopeLogger } from '@fastify-tenancy/core'
 
 export const silent: ScopeLogger = { info () {}, warn () {}, error () {} }
 
@@ -28,7 +29,7 @@ const resolver = fp(async (app: FastifyInstance) => {
     done()
   })
   app.addHook('onResponse', (request, _reply, done) => {
-    (request as unknown as { tenancy: RequestTenancy }).tenancy.scope?.end()
+    ;(request as unknown as { tenancy: RequestTenancy }).tenancy.scope?.end()
     done()
   })
 }, { name: '@fastify-tenancy/resolver', fastify: '5.x' })

@@ -19,7 +19,9 @@ export interface Ended {
 /** An empty folder; removed when the test ends. */
 export function folder (t: Test, files: Readonly<Record<string, string>> = {}): string {
   const path = mkdtempSync(join(tmpdir(), 'tenancy-cli-'))
-  t.teardown(() => { rmSync(path, { recursive: true, force: true }) })
+  t.teardown(() => {
+    rmSync(path, { recursive: true, force: true })
+  })
   for (const [name, content] of Object.entries(files)) writeFileSync(join(path, name), content)
   return path
 }
@@ -39,12 +41,16 @@ const bin = fileURLToPath(new URL('../../packages/cli/src/bin.ts', import.meta.u
 
 /** The binary itself, in a process of its own. */
 export function start (cwd: string, argv: readonly string[]): ChildProcess {
-  return spawn(process.execPath, ['--conditions=@fastify-tenancy/source', bin, ...argv], { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
+  return spawn(process.execPath, ['--conditions=@fastify-tenancy/source', bin, ...argv], {
+    cwd,
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
 }
 
 /** Runs the binary to its end. */
 export async function runBinary (cwd: string, ...argv: string[]): Promise<Ended> {
   const child = start(cwd, argv)
-  const [stdout, stderr, [code]] = await Promise.all([text(child.stdout!), text(child.stderr!), once(child, 'exit') as Promise<[number | null]>])
+  const [stdout, stderr, [code]] = await Promise.all([text(child.stdout!), text(child.stderr!),
+    once(child, 'exit') as Promise<[number | null]>])
   return { code, stdout, stderr }
 }

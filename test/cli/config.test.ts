@@ -8,14 +8,21 @@ import { folder, run } from './command.ts'
 const database = 'postgres://app:hunter2@127.0.0.1:1/nowhere'
 
 t.test('an option that the application has not is refused, since what is misspelt would be left out', async t => {
-  const cwd = folder(t, { 'tenancy.config.json': JSON.stringify({ database, tabels: { tenant: ['notes'] } }) })
-  t.match(await run(cwd, 'protect'), { code: 2, stderr: /options\.tabels is not a known option: remove it or mend its name/ })
+  const cwd = folder(t, {
+    'tenancy.config.json': JSON.stringify({ database, tabels: { tenant: ['notes'] } })
+  })
+  t.match(await run(cwd, 'protect'), {
+    code: 2,
+    stderr: /options\.tabels is not a known option: remove it or mend its name/
+  })
 })
 
 t.test('every option of the application may stand in the file', async t => {
   const readme = readFileSync(new URL('../../packages/fastify-tenancy/README.md', import.meta.url), 'utf8')
   const options = readme.slice(readme.indexOf('| option | default |'), readme.indexOf('## Outside a request'))
-  const names = [...options.matchAll(/^\| ((?:`\w+`(?:, | or )?)+) \|/gm)].flatMap(([, cell]) => [...(cell ?? '').matchAll(/`(\w+)`/g)].map(([, name]) => String(name)))
+  const names = [...options.matchAll(/^\| ((?:`\w+`(?:, | or )?)+) \|/gm)].flatMap(([, cell]) =>
+    [...(cell ?? '').matchAll(/`(\w+)`/g)].map(([, name]) => String(name))
+  )
   t.ok(names.length >= 15, names.join())
   for (const name of names.filter(name => name !== 'database')) {
     // None of these values is right; each is known.
@@ -25,11 +32,23 @@ t.test('every option of the application may stand in the file', async t => {
 })
 
 t.test('a file that throws, or exports no object, is a wrong configuration', async t => {
-  for (const [content, message] of [['throw new Error("no such variable")', /cannot be loaded: no such variable/], ['export const options = {}', /has no default export that is an object/], ['export default 5', /has no default export that is an object/], ['export default {', /cannot be loaded/]] as const) {
-    t.match(await run(folder(t, { 'tenancy.config.ts': content }), 'list'), { code: 2, stderr: message }, content)
+  for (
+    const [content, message] of [['throw new Error("no such variable")',
+      /cannot be loaded: no such variable/], ['export const options = {}',
+      /has no default export that is an object/], ['export default 5',
+      /has no default export that is an object/], ['export default {', /cannot be loaded/]] as const
+  ) {
+    t.match(
+      await run(folder(t, { 'tenancy.config.ts': content }), 'list'),
+      { code: 2, stderr: message },
+      content
+    )
   }
 })
 
 t.test('set that sets nothing is a mistake', async t => {
-  t.match(await run(folder(t), 'set', 'acme', '--database-url', database), { code: 2, stderr: /--name, --plan or --setting/ })
+  t.match(await run(folder(t), 'set', 'acme', '--database-url', database), {
+    code: 2,
+    stderr: /--name, --plan or --setting/
+  })
 })

@@ -6,7 +6,8 @@ import { folder, run } from './command.ts'
 
 const url = await freshDatabase(t)
 const limits = JSON.stringify({ plans: { free: { rpm: 60 } } })
-const config = (rateLimit: unknown): string => JSON.stringify({ database: { url }, tables: { tenant: [] }, rateLimit })
+const config = (rateLimit: unknown): string =>
+  JSON.stringify({ database: { url }, tables: { tenant: [] }, rateLimit })
 const cwd = folder(t, { 'tenancy.config.json': config('./limits.json'), 'limits.json': limits })
 await run(cwd, 'init')
 for (const slug of ['plain', 'moved', 'ended']) await run(cwd, 'create', slug)
@@ -21,9 +22,14 @@ t.test('list and show tell of an unconfirmed move, a due deletion and a plan wit
   await run(cwd, 'move', 'moved', '--to', 'schema')
   await run(cwd, 'delete', 'ended', '--yes')
   t.match(await run(cwd, 'set', 'plain', '--plan', 'platinum'), {
-    code: 0, stderr: /warning: plan 'platinum' is not in the limits file: the default limits apply/
+    code: 0,
+    stderr: /warning: plan 'platinum' is not in the limits file: the default limits apply/
   })
-  t.match(await run(cwd, 'set', 'plain', '--name', 'Plain'), { code: 0, stderr: '' }, 'control: no plan was set')
+  t.match(
+    await run(cwd, 'set', 'plain', '--name', 'Plain'),
+    { code: 0, stderr: '' },
+    'control: no plan was set'
+  )
   t.match(await run(cwd, 'create', 'rich', '--plan', 'gold'), { code: 0, stderr: /warning: plan 'gold'/ })
   const { stdout } = await run(cwd, 'list')
   t.match(stdout, /^plain .*plan 'platinum' is not in the limits file/m)
@@ -44,7 +50,10 @@ t.test('list and show tell of an unconfirmed move, a due deletion and a plan wit
 
 t.test('a limits file that cannot be read checks no plan, and says so', async t => {
   const broken = folder(t, { 'tenancy.config.json': config({ file: './limits.json' }), 'limits.json': '{' })
-  t.match(await run(broken, 'list'), { code: 0, stderr: /plans were not checked, because the limits file cannot be read/ })
+  t.match(await run(broken, 'list'), {
+    code: 0,
+    stderr: /plans were not checked, because the limits file cannot be read/
+  })
   const inline = folder(t, { 'tenancy.config.json': config(false) })
   t.match(await run(inline, 'list'), { code: 0, stderr: '' })
 })

@@ -13,13 +13,18 @@ const nowhere = 'postgres://app:hunter2@127.0.0.1:1/nowhere'
 
 // Every URL of the file leads elsewhere. The manager's part is merged over the application's, so it is tried too.
 const elsewhere = {
-  url: configured, ownerUrl: nowhere, registryUrl: nowhere, systemUrl: nowhere,
-  shards: { eu: nowhere }, tenants: { url: 'postgres://{database}:secret@127.0.0.1:1/{database}' }
+  url: configured,
+  ownerUrl: nowhere,
+  registryUrl: nowhere,
+  systemUrl: nowhere,
+  shards: { eu: nowhere },
+  tenants: { url: 'postgres://{database}:secret@127.0.0.1:1/{database}' }
 }
 const files = {
-  'the application\'s part': { database: elsewhere, redis: 'redis://127.0.0.1:1', tables: { tenant: 'auto' } },
-  'the manager\'s part': {
-    database: nowhere, tables: { tenant: 'auto' },
+  "the application's part": { database: elsewhere, redis: 'redis://127.0.0.1:1', tables: { tenant: 'auto' } },
+  "the manager's part": {
+    database: nowhere,
+    tables: { tenant: 'auto' },
     manager: { database: elsewhere, redis: 'redis://127.0.0.1:1' }
   }
 }
@@ -29,7 +34,11 @@ for (const [name, config] of Object.entries(files)) {
     const cwd = folder(t, { 'tenancy.config.json': JSON.stringify(config) })
     const onNamed = (...argv: string[]): ReturnType<typeof run> => run(cwd, ...argv, '--database-url', named)
     const slug = name.includes('manager') ? 'globex' : 'acme'
-    t.match(await onNamed('init'), { code: 0, stdout: /initialised/, stderr: /the Redis of the configuration is not used/ })
+    t.match(await onNamed('init'), {
+      code: 0,
+      stdout: /initialised/,
+      stderr: /the Redis of the configuration is not used/
+    })
     t.match(await onNamed('create', slug), { code: 0 })
     t.match(await onNamed('suspend', slug), { code: 0, stdout: /suspended/ })
     t.match(JSON.parse((await onNamed('doctor', '--json')).stdout), { findings: [] })
@@ -52,8 +61,13 @@ t.test('DAT-12 a tenant in another shard or database than the flag reaches is re
   await manager.create({ slug: 'apart' })
   const admin = await connect(t, url)
   await admin.query("update tenancy.tenants set shard = 'eu' where slug = 'far'")
-  await admin.query("update tenancy.tenants set isolation = 'database', database_name = $1 where slug = 'apart'", [nowhere])
-  const cwd = folder(t, { 'tenancy.config.json': JSON.stringify({ database: { url: nowhere, shards: { eu: configured } } }) })
+  await admin.query(
+    "update tenancy.tenants set isolation = 'database', database_name = $1 where slug = 'apart'",
+    [nowhere]
+  )
+  const cwd = folder(t, {
+    'tenancy.config.json': JSON.stringify({ database: { url: nowhere, shards: { eu: configured } } })
+  })
   for (const slug of ['far', 'apart']) {
     for (const argv of [['suspend', slug], ['export', slug, '--to', 'out'], ['delete', slug, '--yes']]) {
       t.match(await run(cwd, ...argv, '--database-url', url), { code: /[12]/, stdout: '' }, argv.join(' '))
@@ -64,19 +78,30 @@ t.test('DAT-12 a tenant in another shard or database than the flag reaches is re
 })
 
 t.test('DAT-12 --database-url is refused where each tenant has a database of its own', async t => {
-  const cwd = folder(t, { 'tenancy.config.json': JSON.stringify({ database: elsewhere, isolation: 'database' }) })
-  t.match(await run(cwd, 'list', '--database-url', named), { code: 2, stderr: /name a configuration with --config/ })
+  const cwd = folder(t, {
+    'tenancy.config.json': JSON.stringify({ database: elsewhere, isolation: 'database' })
+  })
+  t.match(await run(cwd, 'list', '--database-url', named), {
+    code: 2,
+    stderr: /name a configuration with --config/
+  })
 })
 
-t.test('DAT-12 init and protect refuse a --login that leads to another database than the configuration\'s', async t => {
+t.test("DAT-12 init and protect refuse a --login that leads to another database than the configuration's", async t => {
   const url = await freshDatabase(t)
   const other = await freshDatabase(t)
   const unborn = new URL(url)
   unborn.username = `unborn_${Date.now()}`
   for (const configuredUrl of [url, unborn.href]) {
-    const cwd = folder(t, { 'tenancy.config.json': JSON.stringify({ database: configuredUrl, tables: { tenant: [] } }) })
+    const cwd = folder(t, {
+      'tenancy.config.json': JSON.stringify({ database: configuredUrl, tables: { tenant: [] } })
+    })
     for (const command of ['init', 'protect']) {
-      t.match(await run(cwd, command, '--login', other), { code: 2, stdout: '', stderr: /another|shard 'default' is database/ }, command)
+      t.match(await run(cwd, command, '--login', other), {
+        code: 2,
+        stdout: '',
+        stderr: /another|shard 'default' is database/
+      }, command)
     }
     const admin = await connect(t, other)
     t.equal((await admin.query("select from pg_namespace where nspname = 'tenancy'")).rows.length, 0)

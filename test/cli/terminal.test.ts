@@ -15,7 +15,8 @@ const bin = fileURLToPath(new URL('../../packages/cli/src/bin.ts', import.meta.u
 
 /** Runs a command line at a pseudo-terminal of so many columns; answers all that it wrote. */
 async function atTerminal (cwd: string, columns: number, ...argv: string[]): Promise<string> {
-  const command = ['stty', 'cols', columns, ';', process.execPath, '--conditions=@fastify-tenancy/source', bin, ...argv].join(' ')
+  const command = ['stty', 'cols', columns, ';', process.execPath, '--conditions=@fastify-tenancy/source',
+    bin, ...argv].join(' ')
   const child = spawn('script', ['-qec', command, '/dev/null'], { cwd, stdio: ['ignore', 'pipe', 'inherit'] })
   const [written] = await Promise.all([text(child.stdout), once(child, 'exit')])
   return written
@@ -26,17 +27,25 @@ const escapes = new RegExp(String.raw`${String.fromCharCode(27)}\[[0-9;?]*[A-Za-
 const url = await freshDatabase(t)
 const cwd = folder(t)
 mkdirSync(join(cwd, 'tenant'))
-const config = { database: { url }, tables: { tenant: [] }, manager: { migrations: { tenant: join(cwd, 'tenant') } } }
+const config = {
+  database: { url },
+  tables: { tenant: [] },
+  manager: { migrations: { tenant: join(cwd, 'tenant') } }
+}
 writeFileSync(join(cwd, 'tenancy.config.json'), JSON.stringify(config))
 const manager = createManager({ database: url })
 t.teardown(() => manager.close())
 await manager.init()
 const count = 6
-for (let n = 1; n <= count; n++) await manager.create({ slug: `customer-with-a-long-name-${n}`, isolation: 'schema' })
+for (let n = 1; n <= count; n++)
+  await manager.create({ slug: `customer-with-a-long-name-${n}`, isolation: 'schema' })
 
 for (const [index, columns] of [80, 100, 200].entries()) {
   t.test(`at ${columns} columns the result stands below bars that fit`, async t => {
-    writeFileSync(join(cwd, 'tenant', `${index}.mjs`), `export async function up (db) { await db.schema.createTable('t${index}').addColumn('id', 'int4').execute() }`)
+    writeFileSync(
+      join(cwd, 'tenant', `${index}.mjs`),
+      `export async function up (db) { await db.schema.createTable('t${index}').addColumn('id', 'int4').execute() }`
+    )
     const written = await atTerminal(cwd, columns, 'migrate', '--jobs', '2')
     const result = written.indexOf(`tenants: ${count} migrated`)
     const bar = written.lastIndexOf('█')
@@ -50,7 +59,10 @@ for (const [index, columns] of [80, 100, 200].entries()) {
 }
 
 t.test('without a terminal a line has a count, and the last one is complete', async t => {
-  writeFileSync(join(cwd, 'tenant', '9.mjs'), 'export async function up (db) { await db.schema.createTable(\'t9\').addColumn(\'id\', \'int4\').execute() }')
+  writeFileSync(
+    join(cwd, 'tenant', '9.mjs'),
+    "export async function up (db) { await db.schema.createTable('t9').addColumn('id', 'int4').execute() }"
+  )
   const { stdout, stderr, code } = await run(cwd, 'migrate', '--jobs', '2')
   t.equal(code, 0)
   t.match(stdout, /6 migrated/)

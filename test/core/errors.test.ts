@@ -4,7 +4,7 @@ import t from 'tap'
 import * as core from '@fastify-tenancy/core'
 
 // As contract section 10 promises them.
-const promised: Record<string, { code: string, statusCode: number, retryAfter?: number }> = {
+const promised: Record<string, { code: string; statusCode: number; retryAfter?: number }> = {
   OptionInvalidError: { code: 'FST_TENANCY_OPTION_INVALID', statusCode: 500 },
   HostInvalidError: { code: 'FST_TENANCY_HOST_INVALID', statusCode: 400 },
   TenantMissingError: { code: 'FST_TENANCY_TENANT_MISSING', statusCode: 400 },
@@ -19,10 +19,17 @@ const promised: Record<string, { code: string, statusCode: number, retryAfter?: 
   ContextMissingError: { code: 'FST_TENANCY_CONTEXT_MISSING', statusCode: 500 }
 }
 
-const constructors = Object.entries(core).filter(([name]) => /^[A-Z]\w*Error$/.test(name)) as [string, core.TenancyErrorConstructor][]
+const constructors = Object.entries(core).filter(([name]) => /^[A-Z]\w*Error$/.test(name)) as [
+  string,
+  core.TenancyErrorConstructor
+][]
 
-t.test("each error has its code, its status, and where to wait helps, the seconds", async t => {
-  t.same(constructors.map(([name]) => name).toSorted(), Object.keys(promised).toSorted(), 'every code is exported, and no other')
+t.test('each error has its code, its status, and where to wait helps, the seconds', async t => {
+  t.same(
+    constructors.map(([name]) => name).toSorted(),
+    Object.keys(promised).toSorted(),
+    'every code is exported, and no other'
+  )
   for (const [name, Constructor] of constructors) {
     const error = new Constructor()
     t.ok(error instanceof Error)
@@ -33,7 +40,7 @@ t.test("each error has its code, its status, and where to wait helps, the second
   }
 })
 
-t.test("the original is the cause, for the log, and not in what JSON or a loop shows", async t => {
+t.test('the original is the cause, for the log, and not in what JSON or a loop shows', async t => {
   const cause = new Error('connect ECONNREFUSED 10.0.0.7')
   const error = new core.RegistryUnavailableError('no', { cause })
   t.equal(error.cause, cause)
@@ -48,9 +55,16 @@ t.test('a message is used as it is: what looks like a format is text', async t =
 t.test('thrown in a route, it is the reply, with retry-after', async t => {
   const app = Fastify()
   t.teardown(() => app.close())
-  app.get('/', async () => { throw new core.TenantNotReadyError(undefined, { cause: new Error('secret') }) })
+  app.get('/', async () => {
+    throw new core.TenantNotReadyError(undefined, { cause: new Error('secret') })
+  })
   const response = await app.inject('/')
   t.equal(response.statusCode, 503)
   t.equal(response.headers['retry-after'], '5')
-  t.same(response.json(), { statusCode: 503, code: 'FST_TENANCY_TENANT_NOT_READY', error: 'Service Unavailable', message: 'This tenant is not ready yet' })
+  t.same(response.json(), {
+    statusCode: 503,
+    code: 'FST_TENANCY_TENANT_NOT_READY',
+    error: 'Service Unavailable',
+    message: 'This tenant is not ready yet'
+  })
 })

@@ -1,9 +1,12 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
 
-import { addressKey, cacheChannel, installationKey, installationProblem, invalidationChannel, lookupKey, processesKey, roleName, tenantIdentifier, tenantKey, tenantKeyPrefix, type KeySpace } from '@fastify-tenancy/core'
+import { addressKey, cacheChannel, installationKey, installationProblem, invalidationChannel, lookupKey,
+  processesKey, roleName, tenantIdentifier, tenantKey, tenantKeyPrefix,
+  type KeySpace } from '@fastify-tenancy/core'
 
-const spaces: readonly KeySpace[] = ['cache', 'cache-epoch', 'cache-tag', 'limit', 'limit-client', 'limit-route', 'lock']
+const spaces: readonly KeySpace[] = ['cache', 'cache-epoch', 'cache-tag', 'limit', 'limit-client',
+  'limit-route', 'lock']
 
 // A small generator with a seed, so that a failure can be run again.
 function random (seed: number): (below: number) => number {
@@ -16,7 +19,8 @@ function random (seed: number): (below: number) => number {
 
 t.test('INJ-15 of many (id, space, rest), no two give one key and none is a key of another kind', async t => {
   const next = random(17)
-  const text = (alphabet: string, max: number): string => Array.from({ length: 1 + next(max) }, () => alphabet[next(alphabet.length)]).join('')
+  const text = (alphabet: string, max: number): string =>
+    Array.from({ length: 1 + next(max) }, () => alphabet[next(alphabet.length)]).join('')
   const made = new Map<string, string>()
   let collisions = 0
   const put = (key: string, ...parts: string[]): void => {
@@ -34,7 +38,8 @@ t.test('INJ-15 of many (id, space, rest), no two give one key and none is a key 
     put(lookupKey('id', name), 'id', name)
     put(addressKey(name, rest), 'address', name, rest)
   }
-  for (const [name, key] of Object.entries({ processesKey, invalidationChannel, cacheChannel })) put(key, name)
+  for (const [name, key] of Object.entries({ processesKey, invalidationChannel, cacheChannel }))
+    put(key, name)
   t.equal(collisions, 0)
   t.ok(made.size > 20_000, 'control: the generator made different keys')
 })
@@ -47,24 +52,34 @@ t.test('all keys of a tenant share one Cluster slot and no other part of a key c
   }
 })
 
-t.test('EDG-01 no key of one installation is a key of another, and the hash tag stays the tenant\'s', async t => {
-  const keys = [...spaces.map(space => tenantKey('acme', space, 'a:{b}')), lookupKey('slug', 'acme'), lookupKey('id', 'acme'), addressKey('192.0.2.1'), processesKey, invalidationChannel, cacheChannel]
+t.test("EDG-01 no key of one installation is a key of another, and the hash tag stays the tenant's", async t => {
+  const keys = [...spaces.map(space => tenantKey('acme', space, 'a:{b}')), lookupKey('slug', 'acme'),
+    lookupKey('id', 'acme'), addressKey('192.0.2.1'), processesKey, invalidationChannel, cacheChannel]
   const names = ['a', 'slug', 'a-b', 'acme', 'processes', '1f3a0c22-0000-4000-8000-000000000000']
   const made = names.flatMap(name => keys.map(key => installationKey(name, key)))
   t.equal(new Set([...made, ...keys]).size, made.length + keys.length)
   for (const name of names) {
     t.equal(installationProblem(name), undefined)
-    t.match(installationKey(name, tenantKey('acme', 'cache', '{x}')), new RegExp(`^tenancy:${name}:\\{acme\\}:cache:`))
-    t.ok(installationKey(name, tenantKey('acme', 'cache', 'x')).startsWith(installationKey(name, tenantKeyPrefix('acme'))))
+    t.match(
+      installationKey(name, tenantKey('acme', 'cache', '{x}')),
+      new RegExp(`^tenancy:${name}:\\{acme\\}:cache:`)
+    )
+    t.ok(
+      installationKey(name, tenantKey('acme', 'cache', 'x')).startsWith(
+        installationKey(name, tenantKeyPrefix('acme'))
+      )
+    )
   }
-  for (const bad of ['', 'a:b', '{a}', 'a b', 'a*', 'x'.repeat(64), 'ä', 7, undefined]) t.ok(installationProblem(bad), String(bad))
+  for (const bad of ['', 'a:b', '{a}', 'a b', 'a*', 'x'.repeat(64), 'ä', 7, undefined])
+    t.ok(installationProblem(bad), String(bad))
   t.throws(() => installationKey('a', 'greeting'), TypeError)
 })
 
 t.test('an id that looks like the hash of another does not get its identifier', async t => {
   const long = 'x'.repeat(60)
   const digest = createHash('sha256').update(long).digest('hex')
-  for (let length = 1; length <= 56; length++) t.not(tenantIdentifier(digest.slice(0, length)), tenantIdentifier(long))
+  for (let length = 1; length <= 56; length++)
+    t.not(tenantIdentifier(digest.slice(0, length)), tenantIdentifier(long))
 })
 
 t.test("a role of the suite is never named like a tenant's, and two databases share no role", async t => {

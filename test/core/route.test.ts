@@ -2,7 +2,14 @@ import t from 'tap'
 
 import { resolveRouteTenancy } from '@fastify-tenancy/core'
 
-const defaults = { mode: 'required', transaction: false, cost: 1, statuses: ['active'], agreement: true, statementTimeout: undefined }
+const defaults = {
+  mode: 'required',
+  transaction: false,
+  cost: 1,
+  statuses: ['active'],
+  agreement: true,
+  statementTimeout: undefined
+}
 
 t.test('a route that says nothing needs an active tenant and costs one', async t => {
   t.same(resolveRouteTenancy(undefined), defaults)
@@ -18,7 +25,13 @@ t.test('a mode alone is the short form', async t => {
 })
 
 t.test('what a route says is taken, durations as milliseconds, and frozen; its own object stays as it is', async t => {
-  const given = { transaction: true, cost: 0, statuses: ['active', 'suspended'], agreement: false, statementTimeout: '5s' }
+  const given = {
+    transaction: true,
+    cost: 0,
+    statuses: ['active', 'suspended'],
+    agreement: false,
+    statementTimeout: '5s'
+  }
   const route = resolveRouteTenancy(given)
   t.same(route, { ...defaults, ...given, statementTimeout: 5_000 })
   t.ok(Object.isFrozen(route) && Object.isFrozen(route.statuses))
@@ -45,6 +58,13 @@ t.test('what means nothing is refused by name: no route falls back to a laxer ru
     [{ agreement: 0 }, /^config\.tenancy\.agreement must be true or false/],
     [{ statementTimeout: 5 }, /^config\.tenancy\.statementTimeout must be a duration/]
   ]
-  for (const [given, message] of wrong) t.throws(() => resolveRouteTenancy(given), { code: 'FST_TENANCY_OPTION_INVALID', message }, JSON.stringify(given))
-  t.throws(() => resolveRouteTenancy('none', 'GET /x config.tenancy'), { message: /^GET \/x config\.tenancy must/ })
+  for (const [given, message] of wrong)
+    t.throws(
+      () => resolveRouteTenancy(given),
+      { code: 'FST_TENANCY_OPTION_INVALID', message },
+      JSON.stringify(given)
+    )
+  t.throws(() => resolveRouteTenancy('none', 'GET /x config.tenancy'), {
+    message: /^GET \/x config\.tenancy must/
+  })
 })

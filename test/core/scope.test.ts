@@ -1,16 +1,18 @@
 import t from 'tap'
 
-import {
-  createTenant, currentScope, currentTenant, RequestTenancy, resolveRouteTenancy, runInScope, TenantScope, TenantUnknownError, type ScopeLogger
-} from '@fastify-tenancy/core'
+import { createTenant, currentScope, currentTenant, RequestTenancy, resolveRouteTenancy, runInScope,
+  TenantScope, TenantUnknownError, type ScopeLogger } from '@fastify-tenancy/core'
 
 const silent: ScopeLogger = { info () {}, warn () {}, error () {} }
-const scopeOf = (slug: string, log = silent): TenantScope => new TenantScope(createTenant({ id: `id-${slug}`, slug }), log)
+const scopeOf = (slug: string, log = silent): TenantScope =>
+  new TenantScope(createTenant({ id: `id-${slug}`, slug }), log)
 
 t.test('POOL-12 an ended scope is closed: closers ran once, and use throws', async t => {
   const scope = scopeOf('acme')
   let closed = 0
-  scope.onClose(() => { closed++ })
+  scope.onClose(() => {
+    closed++
+  })
   scope.assertOpen()
   scope.end()
   scope.end()
@@ -20,7 +22,9 @@ t.test('POOL-12 an ended scope is closed: closers ran once, and use throws', asy
   t.notOk(scope.isAborted, 'it ended by itself')
   t.throws(() => scope.assertOpen(), { code: 'FST_TENANCY_SCOPE_CLOSED' })
   t.throws(() => scope.waitUntil(Promise.resolve()), { code: 'FST_TENANCY_SCOPE_CLOSED' })
-  scope.onClose(() => { closed++ })
+  scope.onClose(() => {
+    closed++
+  })
   t.equal(closed, 2, 'a closer that comes late is called at once')
 })
 
@@ -55,7 +59,12 @@ t.test('waitUntil keeps a scope open until the work has settled', async t => {
 
 t.test('work prolonged with waitUntil that fails is logged, and ends the scope as well', async t => {
   const logged: object[] = []
-  const scope = scopeOf('acme', { ...silent, error: details => { logged.push(details) } })
+  const scope = scopeOf('acme', {
+    ...silent,
+    error: details => {
+      logged.push(details)
+    }
+  })
   const error = new Error('mail server down')
   const { promise, reject } = Promise.withResolvers<void>()
   scope.waitUntil(promise)
@@ -70,8 +79,12 @@ t.test('an abort closes at once, whatever holds the scope open, and fires the si
   const scope = scopeOf('acme')
   const release = scope.hold()
   const seen: string[] = []
-  scope.signal.addEventListener('abort', () => { seen.push(`signal, closed: ${scope.isClosed}`) })
-  scope.onClose(() => { seen.push('closer') })
+  scope.signal.addEventListener('abort', () => {
+    seen.push(`signal, closed: ${scope.isClosed}`)
+  })
+  scope.onClose(() => {
+    seen.push('closer')
+  })
   scope.abort(new Error('suspended'))
   t.same(seen, ['signal, closed: false', 'closer'])
   t.ok(scope.isClosed && scope.isAborted)
@@ -124,14 +137,25 @@ t.test('CTX-01 the current tenant holds over awaits, timers and nested runs, for
 })
 
 t.test('a scope ends its run even when the work throws', async t => {
-  await t.rejects(runInScope(scopeOf('acme'), async () => { throw new Error('boom') }), { message: 'boom' })
-  t.throws(() => runInScope(scopeOf('acme'), () => { throw new Error('boom') }), { message: 'boom' })
+  await t.rejects(
+    runInScope(scopeOf('acme'), async () => {
+      throw new Error('boom')
+    }),
+    { message: 'boom' }
+  )
+  t.throws(() =>
+    runInScope(scopeOf('acme'), () => {
+      throw new Error('boom')
+    }), { message: 'boom' })
   t.equal(currentTenant(), undefined)
 })
 
-t.test("what a request without a tenant is asked for throws its refusal, or says that the context is missing", async t => {
+t.test('what a request without a tenant is asked for throws its refusal, or says that the context is missing', async t => {
   const tenancy = new RequestTenancy(resolveRouteTenancy('optional'))
-  for (const use of [() => tenancy.requireScope(), () => tenancy.signal, () => tenancy.waitUntil(Promise.resolve())]) {
+  for (
+    const use of [() => tenancy.requireScope(), () => tenancy.signal,
+      () => tenancy.waitUntil(Promise.resolve())]
+  ) {
     t.throws(use, { code: 'FST_TENANCY_CONTEXT_MISSING' })
   }
   const scope = scopeOf('acme')
@@ -146,18 +170,30 @@ t.test("what a request without a tenant is asked for throws its refusal, or says
   await promise
   t.ok(scope.isClosed)
   tenancy.refusal = new TenantUnknownError()
-  t.throws(() => tenancy.requireScope(), { code: 'FST_TENANCY_TENANT_UNKNOWN' }, 'a refusal comes before the scope')
+  t.throws(
+    () => tenancy.requireScope(),
+    { code: 'FST_TENANCY_TENANT_UNKNOWN' },
+    'a refusal comes before the scope'
+  )
 })
 
 t.test('waitUntil() of a scope that has ended refuses, and the failure of its promise ends no process', async t => {
   const failures: unknown[] = []
-  const scope = new TenantScope(createTenant({ id: 'a', slug: 'acme' }), { info () {}, warn () {}, error: (fields: object) => { failures.push(fields) } })
+  const scope = new TenantScope(createTenant({ id: 'a', slug: 'acme' }), {
+    info () {},
+    warn () {},
+    error: (fields: object) => {
+      failures.push(fields)
+    }
+  })
   scope.end()
   const work = Promise.reject(new Error('late'))
   t.throws(() => scope.waitUntil(work), { code: 'FST_TENANCY_SCOPE_CLOSED' })
   await new Promise(setImmediate)
   t.match(failures, [{ err: { message: 'late' } }])
   const outside = new RequestTenancy(resolveRouteTenancy({}), undefined)
-  t.throws(() => outside.waitUntil(Promise.reject(new Error('lost'))), { code: 'FST_TENANCY_CONTEXT_MISSING' })
+  t.throws(() => outside.waitUntil(Promise.reject(new Error('lost'))), {
+    code: 'FST_TENANCY_CONTEXT_MISSING'
+  })
   await new Promise(setImmediate)
 })

@@ -7,9 +7,16 @@ import { provision, testSecret } from '../support/tenants.ts'
 
 t.test('a database handle of the wrong kind stops the boot', async t => {
   const on = await provision(t)
-  const said = async (options: object): Promise<string> => suite(t, on, options as never).then(() => 'booted', (error: Error) => error.message)
-  t.match(await said({ database: { url: Object.assign(new URL(on.url), { pathname: '/absent' }).href } }), /does not exist/)
-  t.match(await said({ rls: { secret: 'too short' } }), /options\.rls\.secret must be a string of at least 32 characters/)
+  const said = async (options: object): Promise<string> =>
+    suite(t, on, options as never).then(() => 'booted', (error: Error) => error.message)
+  t.match(
+    await said({ database: { url: Object.assign(new URL(on.url), { pathname: '/absent' }).href } }),
+    /does not exist/
+  )
+  t.match(
+    await said({ rls: { secret: 'too short' } }),
+    /options\.rls\.secret must be a string of at least 32 characters/
+  )
   t.match(await said({ database: { polo: 1 } }), 'options.database.polo is not a known option')
   t.match(await said({ rls: { secret: 'some other secret, 32 characters long' } }), /tenancy init/)
   t.match(await said({ database: { requireLevel: 3 } }), /requireLevel/)
@@ -20,7 +27,13 @@ t.test('a database handle of the wrong kind stops the boot', async t => {
 t.test('the boot report names the level that the logins reach', async t => {
   const on = await provision(t)
   const level = async (options: object, url = on.url): Promise<number> => {
-    const database = openDatabase(resolveDatabaseOptions({ database: { url, ...options }, tables: on.tables, rls: { secret: testSecret } }))
+    const database = openDatabase(
+      resolveDatabaseOptions({
+        database: { url, ...options },
+        tables: on.tables,
+        rls: { secret: testSecret }
+      })
+    )
     t.teardown(() => database.close())
     return (await database.boot()).level
   }

@@ -21,7 +21,9 @@ async function atWork (on: Provisioned): Promise<number> {
 
 /** Waits for so many milliseconds: what is aborted early may not have been sent, or not have arrived. */
 function pause (milliseconds: number): Promise<void> {
-  return new Promise(resolve => { setTimeout(resolve, milliseconds) })
+  return new Promise(resolve => {
+    setTimeout(resolve, milliseconds)
+  })
 }
 
 const patient = { statementTimeout: '20m', pool: { max } }
@@ -44,7 +46,9 @@ t.test('CON-13 a statement is cancelled also when the cancel request overtakes i
   await until(() => proxy.opened > opened)
   t.equal(await atWork(on), 0, 'the control: the statement has not arrived')
   letGo()
-  await until(async () => (await on.admin('select from pg_stat_activity where pid = $1', [backend?.pid])).length === 0)
+  await until(async () =>
+    (await on.admin('select from pg_stat_activity where pid = $1', [backend?.pid])).length === 0
+  )
 })
 
 t.test('CON-13 150 statements are aborted after 2 to 13 ms: never more backends at work than the pool has, and each is cancelled', async t => {
@@ -53,7 +57,9 @@ t.test('CON-13 150 statements are aborted after 2 to 13 ms: never more backends 
   const database = await open(t, { ...on, url: proxy.url }, patient)
   const over = new AbortController()
   let most = 0
-  const watch = (async () => { while (!over.signal.aborted) most = Math.max(most, await atWork(on)) })()
+  const watch = (async () => {
+    while (!over.signal.aborted) most = Math.max(most, await atWork(on))
+  })()
   // Statements are held up again and again; cancel requests, on connections of their own, are not.
   const disturb = (async () => {
     while (!over.signal.aborted) {
@@ -86,7 +92,9 @@ const ways: Record<string, (t: Test, on: Provisioned) => Promise<unknown>> = {
   'a stream whose reader has gone': async (t, on) => {
     const database = await open(t, on, patient)
     const { scope, db } = handle(t, database, 'acme')
-    const rows = sql<{ n: number }>`select n, pg_sleep(case when n = 3 then 600 else 0 end) from generate_series(1, 5) n`.execute(db)
+    const rows = sql<
+      { n: number }
+    >`select n, pg_sleep(case when n = 3 then 600 else 0 end) from generate_series(1, 5) n`.execute(db)
     rows.catch(() => {})
     await until(() => anyAtWork(on))
     scope.abort()
@@ -108,7 +116,10 @@ const ways: Record<string, (t: Test, on: Provisioned) => Promise<unknown>> = {
     const database = await open(t, on, patient)
     const { db } = handle(t, database, 'acme')
     const ended = new AbortController()
-    const work = db.executeQuery(sql`select pg_sleep(600)`.compile(db), { signal: ended.signal, inflightQueryAbortStrategy: 'cancel query' } as never)
+    const work = db.executeQuery(
+      sql`select pg_sleep(600)`.compile(db),
+      { signal: ended.signal, inflightQueryAbortStrategy: 'cancel query' } as never
+    )
     work.catch(() => {})
     await until(() => anyAtWork(on))
     ended.abort()
@@ -117,7 +128,9 @@ const ways: Record<string, (t: Test, on: Provisioned) => Promise<unknown>> = {
   'a stream that stands between two chunks': async (t, on) => {
     const database = await open(t, on, patient)
     const { scope, db } = handle(t, database, 'acme')
-    await on.admin("insert into notes (tenant_id, body) select 'acme', 'pg_sleep ' || n from generate_series(1, 50) n")
+    await on.admin(
+      "insert into notes (tenant_id, body) select 'acme', 'pg_sleep ' || n from generate_series(1, 50) n"
+    )
     // Its text names what the other cases wait for.
     const rows = db.selectFrom('notes').select('body').where('body', 'like', 'pg_sleep%').stream(1)
     await rows.next()

@@ -11,7 +11,7 @@ const everything = 'acme:1'
 const on = await provision(t)
 
 /** One connection for everybody, so that whatever one tenant leaves on it meets the next. */
-async function oneConnection (t: Test, options = {}): Promise<{ on: Provisioned, a: Handle, b: Handle }> {
+async function oneConnection (t: Test, options = {}): Promise<{ on: Provisioned; a: Handle; b: Handle }> {
   await on.admin('truncate notes restart identity')
   const database = await open(t, on, { pool: { max: 1 }, ...options })
   const a = handle(t, database, 'acme')
@@ -21,12 +21,16 @@ async function oneConnection (t: Test, options = {}): Promise<{ on: Provisioned,
   return { on, a, b }
 }
 
-const backend = async ({ db }: Handle): Promise<unknown> => (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db)).rows[0]?.pid
+const backend = async ({ db }: Handle): Promise<unknown> =>
+  (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db)).rows[0]?.pid
 
-const settings = async ({ db }: Handle): Promise<unknown> => (await sql`select current_setting('TimeZone') as tz, current_setting('default_transaction_read_only') as ro, current_setting('lock_timeout') as lock,
-  current_setting('work_mem') as mem, current_setting('tenancy.tenant') as tenant, current_setting('search_path') as path`.execute(db)).rows[0]
+const settings = async ({ db }: Handle): Promise<unknown> =>
+  (await sql`select current_setting('TimeZone') as tz, current_setting('default_transaction_read_only') as ro, current_setting('lock_timeout') as lock,
+  current_setting('work_mem') as mem, current_setting('tenancy.tenant') as tenant, current_setting('search_path') as path`
+    .execute(db)).rows[0]
 
-const bodies = async ({ db }: Handle): Promise<string[]> => (await db.selectFrom('notes').select('body').orderBy('id').execute()).map(({ body }) => body)
+const bodies = async ({ db }: Handle): Promise<string[]> =>
+  (await db.selectFrom('notes').select('body').orderBy('id').execute()).map(({ body }) => body)
 
 t.test('POOL-01 after an error the next tenant on the same connection sees its own rows, without a reconnect', async t => {
   const { a, b } = await oneConnection(t)
@@ -44,7 +48,9 @@ t.test('POOL-02 what a handler left open at the end of its scope is rolled back,
   await trx.insertInto('notes').values({ body: 'acme:left' }).execute()
   a.scope.end()
   t.same(await bodies(b), ['globex:1'])
-  await t.rejects(trx.insertInto('notes').values({ body: 'acme:late' }).execute(), { code: 'FST_TENANCY_SCOPE_CLOSED' })
+  await t.rejects(trx.insertInto('notes').values({ body: 'acme:late' }).execute(), {
+    code: 'FST_TENANCY_SCOPE_CLOSED'
+  })
   await t.rejects(trx.commit().execute())
 })
 
@@ -52,11 +58,14 @@ t.test('POOL-02 a value that cannot be encoded does not take the beginning of it
   const { a, b } = await oneConnection(t)
   const circular: Record<string, unknown> = {}
   circular.self = circular
-  await t.rejects(a.db.transaction().execute(async trx => {
-    await t.rejects(trx.insertInto('notes').values({ body: circular as never }).execute())
-    await trx.insertInto('notes').values({ body: 'acme:half' }).execute()
-    throw new Error('handler')
-  }), { message: 'handler' })
+  await t.rejects(
+    a.db.transaction().execute(async trx => {
+      await t.rejects(trx.insertInto('notes').values({ body: circular as never }).execute())
+      await trx.insertInto('notes').values({ body: 'acme:half' }).execute()
+      throw new Error('handler')
+    }),
+    { message: 'handler' }
+  )
   t.same(await bodies(a), [everything])
   t.same(await bodies(b), ['globex:1'])
 })
@@ -74,7 +83,8 @@ t.test('POOL-02 a stream that nobody reads on ends with its scope, and gives its
 
 t.test('POOL-02 the names that a connection has too many of are closed, whatever statement was to take them along', async t => {
   const { a } = await oneConnection(t)
-  const ask = (db: typeof a.db, n: number, value: unknown): Promise<unknown> => sql`select ${sql.raw(String(n))} as n from notes where body = ${value}`.execute(db)
+  const ask = (db: typeof a.db, n: number, value: unknown): Promise<unknown> =>
+    sql`select ${sql.raw(String(n))} as n from notes where body = ${value}`.execute(db)
   const circular: Record<string, unknown> = {}
   circular.self = circular
   for (let n = 0; n < 250; n++) {
@@ -84,7 +94,7 @@ t.test('POOL-02 the names that a connection has too many of are closed, whatever
   for (let n = 0; n < 100; n++) await a.db.transaction().execute(trx => ask(trx, n, 'x'))
 })
 
-t.test('POOL-02 on a pool of the caller\'s, what its last user did not await is not taken for our answer', async t => {
+t.test("POOL-02 on a pool of the caller's, what its last user did not await is not taken for our answer", async t => {
   await on.admin('truncate notes')
   const pool = new pg.Pool({ connectionString: on.url, max: 1 })
   t.teardown(() => pool.end())
@@ -93,16 +103,21 @@ t.test('POOL-02 on a pool of the caller\'s, what its last user did not await is 
   const careless = await pool.connect()
   const slow = careless.query('select pg_sleep(0.1)')
   careless.release()
-  t.match(await db.insertInto('notes').values({ body: 'acme:after' }).returning('body').execute(), [{ body: 'acme:after' }])
+  t.match(await db.insertInto('notes').values({ body: 'acme:after' }).returning('body').execute(), [{
+    body: 'acme:after'
+  }])
   await slow
 })
 
 t.test('POOL-02 a handler that throws inside a transaction leaves nothing', async t => {
   const { a, b } = await oneConnection(t)
-  await t.rejects(a.db.transaction().execute(async trx => {
-    await trx.insertInto('notes').values({ body: 'acme:thrown' }).execute()
-    throw new Error('handler')
-  }), { message: 'handler' })
+  await t.rejects(
+    a.db.transaction().execute(async trx => {
+      await trx.insertInto('notes').values({ body: 'acme:thrown' }).execute()
+      throw new Error('handler')
+    }),
+    { message: 'handler' }
+  )
   t.same(await bodies(b), ['globex:1'])
   t.same(await bodies(a), [everything])
 })
@@ -122,7 +137,11 @@ t.test('POOL-05 a transaction that sits idle too long is ended by the server, an
   const { a, b } = await oneConnection(t, { idleInTransaction: '50ms' })
   const trx = await a.db.startTransaction().execute()
   await trx.insertInto('notes').values({ body: 'acme:idle' }).execute()
-  await until(async () => (await on.admin("select from pg_stat_activity where datname = current_database() and state = 'idle in transaction'")).length === 0)
+  await until(async () =>
+    (await on.admin(
+      "select from pg_stat_activity where datname = current_database() and state = 'idle in transaction'"
+    )).length === 0
+  )
   await t.rejects(trx.selectFrom('notes').selectAll().execute(), { code: '25P03' })
   await trx.rollback().execute()
   t.same(await bodies(b), ['globex:1'])
@@ -131,8 +150,13 @@ t.test('POOL-05 a transaction that sits idle too long is ended by the server, an
 
 t.test('POOL-06 an aborted scope has its query cancelled on the server, and the next tenant is served at once', async t => {
   const { on, a, b } = await oneConnection(t)
-  const failed = t.rejects(sql`select pg_sleep(20)`.execute(a.db), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE' })
-  const running = (): Promise<unknown[]> => on.admin("select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()")
+  const failed = t.rejects(sql`select pg_sleep(20)`.execute(a.db), {
+    code: 'FST_TENANCY_DATABASE_UNAVAILABLE'
+  })
+  const running = (): Promise<unknown[]> =>
+    on.admin(
+      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()"
+    )
   await until(async () => (await running()).length === 1)
   a.scope.abort()
   await failed
@@ -142,31 +166,52 @@ t.test('POOL-06 an aborted scope has its query cancelled on the server, and the 
 
 t.test('POOL-07 a backend that is killed during a statement fails that statement only', async t => {
   const { on, a, b } = await oneConnection(t)
-  const kill = (): Promise<unknown> => on.admin("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
-  const failed = t.rejects(sql`select pg_sleep(20)`.execute(a.db), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE', statusCode: 503 })
-  await until(async () => (await on.admin("select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and pid <> pg_backend_pid()")).length === 1)
+  const kill = (): Promise<unknown> =>
+    on.admin(
+      'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'
+    )
+  const failed = t.rejects(sql`select pg_sleep(20)`.execute(a.db), {
+    code: 'FST_TENANCY_DATABASE_UNAVAILABLE',
+    statusCode: 503
+  })
+  await until(async () =>
+    (await on.admin(
+      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and pid <> pg_backend_pid()"
+    )).length === 1
+  )
   await kill()
   await failed
   t.same(await bodies(b), ['globex:1'])
 
-  await t.rejects(a.db.transaction().execute(async trx => {
-    await trx.insertInto('notes').values({ body: 'acme:killed' }).execute()
-    await kill()
-    await trx.insertInto('notes').values({ body: 'acme:killed too' }).execute()
-  }), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE' })
+  await t.rejects(
+    a.db.transaction().execute(async trx => {
+      await trx.insertInto('notes').values({ body: 'acme:killed' }).execute()
+      await kill()
+      await trx.insertInto('notes').values({ body: 'acme:killed too' }).execute()
+    }),
+    { code: 'FST_TENANCY_DATABASE_UNAVAILABLE' }
+  )
   t.same(await bodies(a), [everything], 'nothing of the transaction is left')
 })
 
 t.test('POOL-08 a backend that is killed while it is idle is replaced', async t => {
   const { on, a } = await oneConnection(t)
-  await on.admin("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
+  await on.admin(
+    'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'
+  )
   // The first statement may meet the dying connection; the process lives and the pool recovers.
-  await until(() => bodies(a).then(rows => rows.length === 1, (error: { statusCode: number }) => { if (error.statusCode !== 503) throw error }))
+  await until(() =>
+    bodies(a).then(rows => rows.length === 1, (error: { statusCode: number }) => {
+      if (error.statusCode !== 503) throw error
+    })
+  )
 })
 
 t.test('POOL-09 a hundred contexts that fail leak no connection', async t => {
   const { on, a } = await oneConnection(t)
-  const role = (await on.admin<{ rolname: string }>("select rolname from pg_roles where rolname = 'tenancy_app_' || substr(md5(current_database()), 1, 8)"))[0]?.rolname ?? ''
+  const role = (await on.admin<{ rolname: string }>(
+    "select rolname from pg_roles where rolname = 'tenancy_app_' || substr(md5(current_database()), 1, 8)"
+  ))[0]?.rolname ?? ''
   const login = decodeURIComponent(new URL(on.url).username)
   await on.admin(`revoke "${role}" from "${login}"`)
   for (let i = 0; i < 100; i++) await t.rejects(bodies(a), { code: '42501' })
@@ -190,12 +235,19 @@ t.test('POOL-11 INJ-22 transaction control, DO and CALL are refused before they 
   const { on, a, b } = await oneConnection(t)
   await on.admin('create or replace procedure escape() language plpgsql as $$ begin commit; end $$')
   await on.admin('grant execute on procedure escape() to public')
-  for (const text of ['commit', 'rollback', 'begin', 'commit and chain', 'do $$ begin commit; reset role; end $$', 'call escape()', 'set role none', 'reset role', 'discard all']) {
+  for (
+    const text of ['commit', 'rollback', 'begin', 'commit and chain',
+      'do $$ begin commit; reset role; end $$', 'call escape()', 'set role none', 'reset role', 'discard all']
+  ) {
     await t.rejects(sql.raw(text).execute(a.db), { code: 'FST_TENANCY_QUERY_REFUSED' }, text)
-    await t.rejects(a.db.transaction().execute(async trx => {
-      await trx.insertInto('notes').values({ body: 'acme:x' }).execute()
-      await sql.raw(text).execute(trx)
-    }), { code: 'FST_TENANCY_QUERY_REFUSED' }, text)
+    await t.rejects(
+      a.db.transaction().execute(async trx => {
+        await trx.insertInto('notes').values({ body: 'acme:x' }).execute()
+        await sql.raw(text).execute(trx)
+      }),
+      { code: 'FST_TENANCY_QUERY_REFUSED' },
+      text
+    )
   }
   t.same(await bodies(a), [everything])
   t.same(await bodies(b), ['globex:1'])
@@ -216,7 +268,8 @@ t.test('POOL-14 a tenant is kept through savepoints, their failures and controll
   await t.rejects(saved.insertInto('notes').values({ id: 1, body: 'acme:dup' }).execute(), { code: '23505' })
   const back = await saved.rollbackToSavepoint('odd "name').execute()
   await back.insertInto('notes').values({ body: 'acme:3' }).execute()
-  t.same((await back.selectFrom('notes').select('body').execute()).map(({ body }) => body), [everything, 'acme:2', 'acme:3'])
+  t.same((await back.selectFrom('notes').select('body').execute()).map(({ body }) => body), [everything,
+    'acme:2', 'acme:3'])
   await back.commit().execute()
   t.same(await bodies(a), [everything, 'acme:2', 'acme:3'])
   t.same(await bodies(b), ['globex:1'])
@@ -230,13 +283,20 @@ t.test('POOL-15 fifty statements at once on one connection all belong to their t
 
 t.test('POOL-19 one prepared text gives each tenant its own rows, twenty times in turn', async t => {
   const { on, a, b } = await oneConnection(t)
-  await on.admin("create view own with (security_invoker) as select * from notes; create function own_bodies() returns setof text language sql stable as 'select body from notes'")
-  await on.admin('do $$ begin execute format(\'grant select on own to %I\', \'tenancy_app_\' || substr(md5(current_database()), 1, 8)); end $$')
+  await on.admin(
+    "create view own with (security_invoker) as select * from notes; create function own_bodies() returns setof text language sql stable as 'select body from notes'"
+  )
+  await on.admin(
+    "do $$ begin execute format('grant select on own to %I', 'tenancy_app_' || substr(md5(current_database()), 1, 8)); end $$"
+  )
   for (let i = 0; i < 10; i++) {
     for (const [{ db }, own] of [[a, everything], [b, 'globex:1']] as const) {
-      t.same((await db.selectFrom('notes').select('body').where('n', '=', 0).execute()), [{ body: own }])
+      t.same(await db.selectFrom('notes').select('body').where('n', '=', 0).execute(), [{ body: own }])
       t.same((await sql`select body from own where n = ${0}`.execute(db)).rows, [{ body: own }])
-      t.same((await sql`with x as (select body from notes where n = ${0}) select body from x`.execute(db)).rows, [{ body: own }])
+      t.same(
+        (await sql`with x as (select body from notes where n = ${0}) select body from x`.execute(db)).rows,
+        [{ body: own }]
+      )
       t.same((await sql`select own_bodies() as body where ${0}::int = 0`.execute(db)).rows, [{ body: own }])
     }
   }
@@ -245,24 +305,41 @@ t.test('POOL-19 one prepared text gives each tenant its own rows, twenty times i
 t.test('INJ-13 INJ-23 what a statement changes in its session does not meet the next tenant', async t => {
   const { on, a, b } = await oneConnection(t)
   const clean = await settings(b)
-  for (const [name, value] of [['TimeZone', 'Asia/Tokyo'], ['default_transaction_read_only', 'on'], ['lock_timeout', '1'], ['work_mem', '64kB'], ['tenancy.tenant', 'acme'], ['role', 'none'], ['search_path', 'pg_temp']] as const) {
+  for (
+    const [name, value] of [['TimeZone', 'Asia/Tokyo'], ['default_transaction_read_only', 'on'], [
+      'lock_timeout',
+      '1'
+    ], ['work_mem', '64kB'], ['tenancy.tenant', 'acme'], ['role', 'none'], ['search_path',
+      'pg_temp']] as const
+  ) {
     await sql`select set_config(${name}, ${value}, false)`.execute(a.db).catch(() => {})
     t.same(await settings(b), clean, name)
     t.same(await bodies(b), ['globex:1'], name)
   }
   // By a name that no reader of the text finds.
   await sql.raw("select query_to_xml('select pg_advisory' || '_lock(42)', true, true, '')").execute(a.db)
-  await until(async () => (await on.admin("select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())")).length === 0)
+  await until(async () =>
+    (await on.admin(
+      "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+    )).length === 0
+  )
   await b.db.insertInto('notes').values({ body: 'globex:2' }).execute()
 })
 
 t.test('INJ-21 a setting that one statement of a transaction changed does not serve the next', async t => {
   const { a } = await oneConnection(t)
-  for (const [name, value] of [['tenancy.tenant', 'globex'], ['role', 'none'], ['row_security', 'off'], ['search_path', 'pg_catalog']] as const) {
+  for (
+    const [name, value] of [['tenancy.tenant', 'globex'], ['role', 'none'], ['row_security', 'off'], [
+      'search_path',
+      'pg_catalog'
+    ]] as const
+  ) {
     await a.db.transaction().execute(async trx => {
       await sql`select set_config(${name}, ${value}, true)`.execute(trx).catch(() => {})
-      t.same((await trx.selectFrom('notes').select('body').execute()), [{ body: everything }], name)
-    }).catch((error: unknown) => { t.equal((error as Error).message, 'Transaction was rolled back instead of committed', name) })
+      t.same(await trx.selectFrom('notes').select('body').execute(), [{ body: everything }], name)
+    }).catch((error: unknown) => {
+      t.equal((error as Error).message, 'Transaction was rolled back instead of committed', name)
+    })
   }
 })
 
@@ -279,7 +356,9 @@ t.test('a prepared statement survives a change of its table', async t => {
   await read()
   await on.admin("alter table notes add column extra text default 'new'")
   t.match(await read(), [{ extra: 'new' }])
-  await on.admin("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
+  await on.admin(
+    'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'
+  )
   await until(() => read().then(() => true, () => false))
 })
 
@@ -289,16 +368,20 @@ t.test('a value or a text that cannot be sent fails before a byte is written, an
   const circular: Record<string, unknown> = {}
   circular.self = circular
   await t.rejects(sql`select ${circular}::text`.execute(a.db), TypeError)
-  await t.rejects(sql`select ${sql.join(Array.from({ length: 65_536 }, () => 1))}`.execute(a.db), { message: /at most 65535 parameters/ })
+  await t.rejects(sql`select ${sql.join(Array.from({ length: 65_536 }, () => 1))}`.execute(a.db), {
+    message: /at most 65535 parameters/
+  })
   t.same(await bodies(b), ['globex:1'])
   t.same(await bodies(a), [everything])
 })
 
 t.test('rows can be read in portions, and a reader that stops early leaves a clean connection', async t => {
   const { a, b } = await oneConnection(t)
-  await a.db.insertInto('notes').values(Array.from({ length: 25 }, (_, i) => ({ body: `acme:s${i}` }))).execute()
+  await a.db.insertInto('notes').values(Array.from({ length: 25 }, (_, i) => ({ body: `acme:s${i}` })))
+    .execute()
   const read: string[] = []
-  for await (const { body } of a.db.selectFrom('notes').select('body').orderBy('id').stream(10)) read.push(body)
+  for await (const { body } of a.db.selectFrom('notes').select('body').orderBy('id').stream(10))
+    read.push(body)
   t.equal(read.length, 26)
   for await (const { body } of a.db.selectFrom('notes').select('body').stream(3)) {
     t.ok(body.startsWith('acme:'))
@@ -306,7 +389,9 @@ t.test('rows can be read in portions, and a reader that stops early leaves a cle
   }
   t.same(await bodies(b), ['globex:1'])
   await t.rejects(async () => {
-    for await (const row of a.db.selectFrom('notes').select(sql`10 / (5 - id)`.as('x')).orderBy('id').stream(2)) t.ok(row)
+    for await (
+      const row of a.db.selectFrom('notes').select(sql`10 / (5 - id)`.as('x')).orderBy('id').stream(2)
+    ) t.ok(row)
   }, { code: '22012' })
   t.same(await bodies(b), ['globex:1'])
 })
@@ -322,8 +407,14 @@ for (const inflightQueryAbortStrategy of ['ignore query', 'cancel query', 'kill 
     const { on, a, b } = await oneConnection(t)
     for (let round = 0; round < 10; round++) {
       const abort = new AbortController()
-      const aborted = t.rejects(sql`select pg_sleep(0.2)`.execute(a.db, { signal: abort.signal, inflightQueryAbortStrategy }))
-      await until(async () => (await on.admin("select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()")).length === 1)
+      const aborted = t.rejects(
+        sql`select pg_sleep(0.2)`.execute(a.db, { signal: abort.signal, inflightQueryAbortStrategy })
+      )
+      await until(async () =>
+        (await on.admin(
+          "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()"
+        )).length === 1
+      )
       abort.abort()
       await aborted
       t.same(await bodies(b), ['globex:1'])
@@ -331,45 +422,68 @@ for (const inflightQueryAbortStrategy of ['ignore query', 'cancel query', 'kill 
   })
 }
 
-t.test('the longest that a statement may run goes by the tenant\'s plan', async t => {
+t.test("the longest that a statement may run goes by the tenant's plan", async t => {
   const database = await open(t, on, { statementTimeout: { default: '20s', plans: { free: '100ms' } } })
   const timeout = async (plan: string): Promise<unknown> => {
-    const scope = new TenantScope(createTenant({ id: `on-${plan}`, slug: `slug-${plan}`, plan }), { info () {}, warn () {}, error () {} })
-    return (await sql<{ timeout: string }>`select current_setting('statement_timeout') as timeout`.execute(database.forScope(scope))).rows[0]?.timeout
+    const scope = new TenantScope(createTenant({ id: `on-${plan}`, slug: `slug-${plan}`, plan }), {
+      info () {},
+      warn () {},
+      error () {}
+    })
+    return (await sql<{ timeout: string }>`select current_setting('statement_timeout') as timeout`.execute(
+      database.forScope(scope)
+    )).rows[0]?.timeout
   }
   t.equal(await timeout('free'), '100ms')
   t.equal(await timeout('pro'), '20s')
   t.equal(await timeout('constructor'), '20s')
-  await t.rejects(open(t, on, { statementTimeout: { plans: { free: '5' } } }), { message: /options\.database\.statementTimeout\.plans\.free must be a duration/ })
+  await t.rejects(open(t, on, { statementTimeout: { plans: { free: '5' } } }), {
+    message: /options\.database\.statementTimeout\.plans\.free must be a duration/
+  })
 })
 
 t.test('long lists of ever new lengths leave nothing prepared on the connection, and keep to their tenant', async t => {
   const { a, b } = await oneConnection(t)
-  for (const length of [2_000, 2_001, 2_000]) await a.db.insertInto('notes').values(Array.from({ length }, (_, at) => ({ body: `acme:${at}` }))).execute()
+  for (const length of [2_000, 2_001, 2_000])
+    await a.db.insertInto('notes').values(Array.from({ length }, (_, at) => ({ body: `acme:${at}` })))
+      .execute()
   await a.db.transaction().execute(async trx => {
     const ids = Array.from({ length: 2_500 }, (_, at) => `acme:${at}`)
     t.equal((await trx.selectFrom('notes').select('id').where('body', 'in', ids).execute()).length, 6_002)
   })
   t.same(await bodies(b), ['globex:1'])
-  const { rows } = await sql<{ longest: number }>`select max(length(statement)) as longest from pg_prepared_statements`.execute(a.db)
+  const { rows } = await sql<
+    { longest: number }
+  >`select max(length(statement)) as longest from pg_prepared_statements`.execute(a.db)
   t.ok(Number(rows[0]?.longest) < 10_000)
 })
 
 t.test('POOL-01 what the last borrower drew from a sequence is not shown: lastval() and currval() know their own transaction alone', async t => {
   const { on, a, b } = await oneConnection(t)
-  const drawn = async (): Promise<number> => Number((await on.admin('select last_value from notes_id_seq'))[0]?.last_value)
-  const questions = ['select lastval() as drawn', "select currval('notes_id_seq') as drawn", "select query_to_xml('select last' || 'val()', true, true, '')::text as drawn", 'select U&"\\006castval"() as drawn']
+  const drawn = async (): Promise<number> =>
+    Number((await on.admin('select last_value from notes_id_seq'))[0]?.last_value)
+  const questions = ['select lastval() as drawn', "select currval('notes_id_seq') as drawn",
+    "select query_to_xml('select last' || 'val()', true, true, '')::text as drawn",
+    'select U&"\\006castval"() as drawn']
   for (const question of questions) {
     await b.db.insertInto('notes').values({ body: 'globex:drawn' }).execute()
     await t.rejects(sql.raw(question).execute(a.db), { code: '55000' }, question)
     await b.db.insertInto('notes').values({ body: 'globex:drawn' }).execute()
-    await t.rejects(a.db.transaction().execute(async trx => {
-      await trx.selectFrom('notes').selectAll().execute()
-      await sql.raw(question).execute(trx)
-    }), { code: '55000' }, question)
+    await t.rejects(
+      a.db.transaction().execute(async trx => {
+        await trx.selectFrom('notes').selectAll().execute()
+        await sql.raw(question).execute(trx)
+      }),
+      { code: '55000' },
+      question
+    )
     await a.db.transaction().execute(async trx => {
       await trx.insertInto('notes').values({ body: 'acme:drawn' }).execute()
-      t.match(JSON.stringify((await sql.raw(question).execute(trx)).rows), String(await drawn()), 'its own it may ask for')
+      t.match(
+        JSON.stringify((await sql.raw(question).execute(trx)).rows),
+        String(await drawn()),
+        'its own it may ask for'
+      )
     })
   }
 })

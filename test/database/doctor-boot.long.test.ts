@@ -6,9 +6,20 @@ import { provision, testSecret, type Provisioned } from '../support/tenants.ts'
 type Doctor = 'refuse' | 'warn' | false
 
 /** A boot with an option, in an environment. */
-async function boot (on: Provisioned, doctor: Doctor | undefined, environment = 'test', url = on.url): Promise<LevelReport> {
+async function boot (
+  on: Provisioned,
+  doctor: Doctor | undefined,
+  environment = 'test',
+  url = on.url
+): Promise<LevelReport> {
   const before = process.env.NODE_ENV
-  const database = openDatabase(resolveDatabaseOptions({ database: { url, ...(doctor !== undefined && { doctor }) }, tables: on.tables, rls: { secret: testSecret } }))
+  const database = openDatabase(
+    resolveDatabaseOptions({
+      database: { url, ...(doctor !== undefined && { doctor }) },
+      tables: on.tables,
+      rls: { secret: testSecret }
+    })
+  )
   process.env.NODE_ENV = environment
   try {
     return await database.boot()
@@ -30,16 +41,30 @@ t.test('a boot on a clean database finds nothing', async t => {
 
 t.test('RLS-03 a hole is a warning of the boot, refuses it in production where the options say so, and is not looked for where they say that', async t => {
   const on = await provision(t)
-  const app = (await on.admin<{ rolname: string }>('select rolname from pg_roles where rolname = \'tenancy_app_\' || substr(md5(current_database()), 1, 8)'))[0]?.rolname
-  for (const [plant, mend, sign] of [
-    [`create table fresh (x int); grant select on fresh to "${app}"`, 'drop table fresh', /^D405 table public\.fresh: .*; `tenancy doctor` says how to mend it$/],
-    [`grant truncate on notes to "${app}"`, `revoke truncate on notes from "${app}"`, /^D402 table public\.notes: /],
-    [`alter policy tenancy_tenant on notes to "${app}", "${new URL(on.url).username}"`, `alter policy tenancy_tenant on notes to "${app}"`, /^D109 policy tenancy_tenant on public\.notes: /]
-  ] as const) {
+  const app = (await on.admin<{ rolname: string }>(
+    "select rolname from pg_roles where rolname = 'tenancy_app_' || substr(md5(current_database()), 1, 8)"
+  ))[0]?.rolname
+  for (
+    const [plant, mend, sign] of [
+      [`create table fresh (x int); grant select on fresh to "${app}"`, 'drop table fresh',
+        /^D405 table public\.fresh: .*; `tenancy doctor` says how to mend it$/],
+      [`grant truncate on notes to "${app}"`, `revoke truncate on notes from "${app}"`,
+        /^D402 table public\.notes: /],
+      [`alter policy tenancy_tenant on notes to "${app}", "${new URL(on.url).username}"`,
+        `alter policy tenancy_tenant on notes to "${app}"`, /^D109 policy tenancy_tenant on public\.notes: /]
+    ] as const
+  ) {
     await on.admin(plant)
-    for (const [doctor, environment] of [[undefined, 'production'], ['warn', 'production'], ['refuse', 'development']] as const) t.match((await boot(on, doctor, environment)).warnings, [sign], `${doctor} under ${environment}`)
-    await t.rejects(boot(on, 'refuse', 'production'), { code: 'FST_TENANCY_SETUP_INVALID', message: new RegExp(sign.source.slice(1).split(':')[0] ?? '') })
-    t.same(await boot(on, false, 'production').then(({ findings, warnings }) => [findings, warnings]), [[], []])
+    for (
+      const [doctor, environment] of [[undefined, 'production'], ['warn', 'production'], ['refuse',
+        'development']] as const
+    ) t.match((await boot(on, doctor, environment)).warnings, [sign], `${doctor} under ${environment}`)
+    await t.rejects(boot(on, 'refuse', 'production'), {
+      code: 'FST_TENANCY_SETUP_INVALID',
+      message: new RegExp(sign.source.slice(1).split(':')[0] ?? '')
+    })
+    t.same(await boot(on, false, 'production').then(({ findings, warnings }) => [findings, warnings]), [[],
+      []])
     await on.admin(mend)
     t.same((await boot(on, 'refuse', 'production')).warnings, [])
   }
@@ -48,7 +73,10 @@ t.test('RLS-03 a hole is a warning of the boot, refuses it in production where t
 t.test('what the level says already is no warning besides, and refuses the boot all the same', async t => {
   const on = await provision(t)
   t.same((await boot(on, 'warn', 'production', on.superUrl)).warnings, [])
-  await t.rejects(boot(on, 'refuse', 'production', on.superUrl), { code: 'FST_TENANCY_SETUP_INVALID', message: /D301 role postgres: the login 'postgres' is a superuser/ })
+  await t.rejects(boot(on, 'refuse', 'production', on.superUrl), {
+    code: 'FST_TENANCY_SETUP_INVALID',
+    message: /D301 role postgres: the login 'postgres' is a superuser/
+  })
 })
 
 t.test('a remark of level info neither warns nor refuses', async t => {
@@ -57,5 +85,8 @@ t.test('a remark of level info neither warns nor refuses', async t => {
 })
 
 t.test('a wrong value of the option is named', async t => {
-  t.throws(() => resolveDatabaseOptions({ database: { url: 'postgres://h/d', doctor: true } }), { code: 'FST_TENANCY_OPTION_INVALID', message: /^options\.database\.doctor must be one of 'refuse', 'warn', false, got true/ })
+  t.throws(() => resolveDatabaseOptions({ database: { url: 'postgres://h/d', doctor: true } }), {
+    code: 'FST_TENANCY_OPTION_INVALID',
+    message: /^options\.database\.doctor must be one of 'refuse', 'warn', false, got true/
+  })
 })

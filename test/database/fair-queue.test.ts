@@ -12,7 +12,7 @@ function fairQueue (t: Test, changes: Partial<FairQueueSettings> = {}): FairQueu
 }
 
 /** Asks for a slot and keeps the order in which slots were given. */
-function asker (queue: FairQueue): { order: string[], ask: (tenant: string) => Promise<() => void> } {
+function asker (queue: FairQueue): { order: string[]; ask: (tenant: string) => Promise<() => void> } {
   const order: string[] = []
   return {
     order,
@@ -42,7 +42,13 @@ t.test('who waits is served by turns of tenants, not in order of arrival', async
     await tick()
     const [at] = [order.length - 1]
     const tenant = order[at]
-    const index = ['a', 'a', 'a', 'a', 'b', 'c', 'b'].map((name, i) => [name, i] as const).filter(([name]) => name === tenant)[order.filter(name => name === tenant).length - 1]?.[1] ?? 0
+    const index = ['a', 'a', 'a', 'a', 'b', 'c', 'b'].map((name, i) =>
+      [name, i] as const
+    ).filter(([name]) => name === tenant)[
+      order.filter(name =>
+        name === tenant
+      ).length - 1
+    ]?.[1] ?? 0
     ;(await releases[index])?.()
   }
   t.same(order, ['a', 'a', 'b', 'c', 'a', 'b', 'a'])
@@ -62,7 +68,11 @@ t.test('while others wait a tenant gets no more than its share', async t => {
   t.same(order, ['whale', 'whale', 'whale', 'minnow', 'minnow'], 'the slot that came free goes to the other')
   minnow()
   await tick()
-  t.equal(order.filter(name => name === 'whale').length, 4, 'alone among those who wait, it may have more again')
+  t.equal(
+    order.filter(name => name === 'whale').length,
+    4,
+    'alone among those who wait, it may have more again'
+  )
 })
 
 t.test('PGF-04 too many of one tenant are turned away at once, with a retry-after, and others are not', async t => {

@@ -13,9 +13,16 @@ import type { Provisioned, Rows } from '../support/tenants.ts'
 const silent = { info () {}, warn () {}, error () {} }
 
 /** Opens a pool, and returns a function that makes the handle of a tenant. */
-export async function harmlessHandles (t: Test, on: Provisioned, options: Partial<DatabaseConnectionOptions>, isHarmless: (query: CompiledQuery) => boolean): Promise<(id: string) => Kysely<Rows>> {
+export async function harmlessHandles (
+  t: Test,
+  on: Provisioned,
+  options: Partial<DatabaseConnectionOptions>,
+  isHarmless: (query: CompiledQuery) => boolean
+): Promise<(id: string) => Kysely<Rows>> {
   const homes = new Homes(resolveDatabaseOptions({
-    database: { url: on.url, ...options }, tables: on.tables, ...(on.secret !== undefined && { rls: { secret: on.secret } })
+    database: { url: on.url, ...options },
+    tables: on.tables,
+    ...(on.secret !== undefined && { rls: { secret: on.secret } })
   }))
   t.teardown(() => homes.close())
   await homes.boot()
@@ -24,6 +31,8 @@ export async function harmlessHandles (t: Test, on: Provisioned, options: Partia
     const scope = new TenantScope(tenant, silent)
     t.teardown(() => scope.abort())
     const { acquire, compiler } = homes.home(tenant)
-    return new TenantHandle<Rows>({ dialect: new TenantDialect(new TenantDriver({ scope, acquire, isHarmless }), compiler) })
+    return new TenantHandle<Rows>({
+      dialect: new TenantDialect(new TenantDriver({ scope, acquire, isHarmless }), compiler)
+    })
   }
 }

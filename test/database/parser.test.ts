@@ -47,8 +47,20 @@ interface World {
 async function world (t: Test): Promise<World> {
   const on = await provision(t)
   const proxy = await tcpProxy(t, on.url)
-  const through = (url: string): string => Object.assign(new URL(url), { hostname: '127.0.0.1', port: String(proxy.port) }).href
-  return { on, proxy, through: { ...on, url: through(on.url), registryUrl: through(on.registryUrl), systemUrl: through(on.systemUrl), ownerUrl: through(on.ownerUrl), superUrl: through(on.superUrl) } }
+  const through = (url: string): string =>
+    Object.assign(new URL(url), { hostname: '127.0.0.1', port: String(proxy.port) }).href
+  return {
+    on,
+    proxy,
+    through: {
+      ...on,
+      url: through(on.url),
+      registryUrl: through(on.registryUrl),
+      systemUrl: through(on.systemUrl),
+      ownerUrl: through(on.ownerUrl),
+      superUrl: through(on.superUrl)
+    }
+  }
 }
 
 /** Puts a message in front of the next answer alone. */
@@ -63,11 +75,14 @@ t.test('CON-16 a statement of a tenant fails with 503, its connection is closed,
   const { proxy, through } = await world(t)
   const database = await open(t, through, { pool: { max: 1 } })
   const { db } = handle(t, database, 'acme')
-  const pid = async (): Promise<number | undefined> => (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db)).rows[0]?.pid
+  const pid = async (): Promise<number | undefined> =>
+    (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db)).rows[0]?.pid
   const works: (() => Promise<unknown>)[] = [
     pid,
     () => db.transaction().execute(trx => sql`select 1`.execute(trx)),
-    async () => { for await (const _ of db.selectFrom('notes').selectAll().stream(1)) t.fail('a row') }
+    async () => {
+      for await (const _ of db.selectFrom('notes').selectAll().stream(1)) t.fail('a row')
+    }
   ]
   for (const [name, bytes] of Object.entries(broken)) {
     for (const work of works) {
@@ -82,7 +97,13 @@ t.test('CON-16 a statement of a tenant fails with 503, its connection is closed,
 t.test('CON-16 look-ups, work across tenants, the manager and the listener', async t => {
   const { on, proxy, through } = await world(t)
   const options = {
-    database: { url: through.url, registryUrl: through.registryUrl, systemUrl: through.systemUrl, ownerUrl: through.ownerUrl, pool: { max: 1 } },
+    database: {
+      url: through.url,
+      registryUrl: through.registryUrl,
+      systemUrl: through.systemUrl,
+      ownerUrl: through.ownerUrl,
+      pool: { max: 1 }
+    },
     tables: on.tables,
     rls: { secret: testSecret },
     audit: async () => {}
@@ -92,13 +113,15 @@ t.test('CON-16 look-ups, work across tenants, the manager and the listener', asy
   await database.boot()
   const manager = createManager(options)
   t.teardown(() => manager.close())
-  const system = (): Promise<unknown> => database.asSystem({ reason: 'test', actor: 'test' }, ({ db }) => sql`select 1`.execute(db as never))
+  const system = (): Promise<unknown> =>
+    database.asSystem({ reason: 'test', actor: 'test' }, ({ db }) => sql`select 1`.execute(db as never))
   const pool = new pg.Pool({ connectionString: through.registryUrl })
   t.teardown(() => pool.end())
   await manager.create({ slug: 'acme' })
 
   for (const [name, bytes] of Object.entries(broken)) {
-    const parts: (() => Promise<unknown>)[] = [() => database.registry.findBySlug('acme'), system, () => manager.update({ slug: 'acme' }, { plan: 'pro' })]
+    const parts: (() => Promise<unknown>)[] = [() => database.registry.findBySlug('acme'), system, () =>
+      manager.update({ slug: 'acme' }, { plan: 'pro' })]
     for (const part of parts) {
       await part()
       inject(proxy, bytes)
@@ -107,7 +130,9 @@ t.test('CON-16 look-ups, work across tenants, the manager and the listener', asy
     }
     const listener = await openListener(pool)
     let isEnded = false
-    listener?.on('end', () => { isEnded = true })
+    listener?.on('end', () => {
+      isEnded = true
+    })
     await listener?.query('listen tenancy')
     inject(proxy, bytes)
     await on.admin("notify tenancy, 'all'")
@@ -124,7 +149,9 @@ t.test('CON-16 a pool of the application, and an idle connection', async t => {
   await db.selectFrom('notes').selectAll().execute()
   for (const bytes of Object.values(broken)) {
     inject(proxy, bytes)
-    await t.rejects(db.selectFrom('notes').selectAll().execute(), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE' })
+    await t.rejects(db.selectFrom('notes').selectAll().execute(), {
+      code: 'FST_TENANCY_DATABASE_UNAVAILABLE'
+    })
     t.same(await db.selectFrom('notes').selectAll().execute(), [])
   }
 })
@@ -137,7 +164,10 @@ t.test('CON-16 the start of a connection', async t => {
     proxy.cut()
     await until(() => proxy.connections === 0)
     inject(proxy, bytes)
-    const failed = await db.selectFrom('notes').selectAll().execute().then(() => undefined, (error: unknown) => error)
+    const failed = await db.selectFrom('notes').selectAll().execute().then(
+      () => undefined,
+      (error: unknown) => error
+    )
     proxy.tamper(undefined)
     if (failed !== undefined) t.match(failed, { statusCode: 503 }, name)
     t.same(await db.selectFrom('notes').selectAll().execute(), [], name)
@@ -157,7 +187,9 @@ function random (seed: number): () => number {
 
 t.test('CON-16 fuzz: bytes of answers are changed, dropped and doubled, and the connection goes on', async t => {
   const { on, proxy, through } = await world(t)
-  await on.admin("insert into notes (tenant_id, body) select 'acme', repeat('x', n) from generate_series(1, 50) n")
+  await on.admin(
+    "insert into notes (tenant_id, body) select 'acme', repeat('x', n) from generate_series(1, 50) n"
+  )
   // What never ends is given up after statementTimeout and five seconds more; a cut comes before.
   const database = await open(t, through, { pool: { max: 1 } })
   const { db } = handle(t, database, 'acme')
@@ -171,31 +203,40 @@ t.test('CON-16 fuzz: bytes of answers are changed, dropped and doubled, and the 
       const length = 1 + Math.floor(next() * 8)
       const part = chunk.subarray(at, at + length)
       const changed = [
-        () => [chunk.subarray(0, at), part.map(byte => byte ^ (1 + Math.floor(next() * 255))), chunk.subarray(at + length)],
+        () => [chunk.subarray(0, at), part.map(byte => byte ^ (1 + Math.floor(next() * 255))),
+          chunk.subarray(at + length)],
         () => [chunk.subarray(0, at), chunk.subarray(at + length)],
         () => [chunk.subarray(0, at), part, part, chunk.subarray(at + length)],
         () => [chunk.subarray(0, at), message('!', Buffer.alloc(length)), chunk.subarray(at)]
       ][round % 4] as () => Buffer[]
       // The rest does not come: what waits for it must not wait for long.
-      setTimeout(() => { proxy.cut() }, 20)
+      setTimeout(() => {
+        proxy.cut()
+      }, 20)
       return Buffer.concat(changed())
     })
     const work = round % 3 === 0
       ? db.transaction().execute(trx => trx.selectFrom('notes').selectAll().execute())
       : db.selectFrom('notes').select(['id', 'body']).where('id', '>', 10).execute()
-    await work.catch(() => { failures++ })
+    await work.catch(() => {
+      failures++
+    })
     proxy.tamper(undefined)
     await until(() => proxy.connections === 0)
   }
   t.ok(failures > rounds / 2, `${failures} of ${rounds} failed`)
   // The cut of the last round may still come.
-  await until(() => db.selectFrom('notes').selectAll().execute().then(({ length }) => length === 50, () => false))
+  await until(() =>
+    db.selectFrom('notes').selectAll().execute().then(({ length }) => length === 50, () => false)
+  )
 })
 
 t.test('CON-16 a value of more than 512 MiB', { skip: !isLong && 'takes 2 GB of memory' }, async t => {
   const on = await provision(t)
   const database = await open(t, on, { pool: { max: 1 }, statementTimeout: '2m' })
   const { db } = handle(t, database, 'acme')
-  await t.rejects(sql`select repeat('x', 540000000) as x`.execute(db), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE' })
+  await t.rejects(sql`select repeat('x', 540000000) as x`.execute(db), {
+    code: 'FST_TENANCY_DATABASE_UNAVAILABLE'
+  })
   t.same(await db.selectFrom('notes').selectAll().execute(), [])
 })

@@ -11,7 +11,8 @@ t.test('RLS-03 RLS-06 a table, a view and a materialized view made after protect
     create table added (tenant_id text, body text); insert into added values ('globex', 'globex:1');
     create view all_notes as select * from notes;
     create materialized view copied_notes as select * from notes`)
-  for (const name of ['added', 'all_notes', 'copied_notes']) await t.rejects(sql`select * from ${sql.table(name)}`.execute(acme.db), { code: '42501' }, name)
+  for (const name of ['added', 'all_notes', 'copied_notes'])
+    await t.rejects(sql`select * from ${sql.table(name)}`.execute(acme.db), { code: '42501' }, name)
 })
 
 const broken: Readonly<Record<string, string>> = {
@@ -29,15 +30,20 @@ for (const [name, text] of Object.entries(broken)) {
   })
 }
 
-t.test('INJ-09 no statement changes who a tenant\'s connection is', async t => {
+t.test("INJ-09 no statement changes who a tenant's connection is", async t => {
   const on = await provision(t)
   const database = await open(t, on, { pool: { max: 1 } })
   const acme = handle(t, database, 'acme')
   await acme.db.insertInto('notes').values({ body: 'acme:1' }).execute()
-  for (const text of ['set session authorization postgres', 'set role none', 'reset role', 'reset session authorization', 'set local role none', 'reset all']) {
+  for (
+    const text of ['set session authorization postgres', 'set role none', 'reset role',
+      'reset session authorization', 'set local role none', 'reset all']
+  ) {
     await t.rejects(sql.raw(text).execute(acme.db), { code: 'FST_TENANCY_QUERY_REFUSED' }, text)
   }
-  await t.rejects(sql`select set_config('session_authorization', 'postgres', true)`.execute(acme.db), { code: '42501' })
+  await t.rejects(sql`select set_config('session_authorization', 'postgres', true)`.execute(acme.db), {
+    code: '42501'
+  })
   t.same(await acme.db.selectFrom('notes').select('body').execute(), [{ body: 'acme:1' }])
 })
 
@@ -48,10 +54,12 @@ t.test('POOL-03 a client that gives up on a statement of a transaction leaves no
   const database = await open(t, on, { url: pool })
   const acme = handle(t, database, 'acme')
   const globex = handle(t, database, 'globex')
-  await t.rejects(acme.db.transaction().execute(async trx => {
-    await trx.insertInto('notes').values({ body: 'acme:left' }).execute()
-    await sql`select pg_sleep(20)`.execute(trx)
-  }))
+  await t.rejects(
+    acme.db.transaction().execute(async trx => {
+      await trx.insertInto('notes').values({ body: 'acme:left' }).execute()
+      await sql`select pg_sleep(20)`.execute(trx)
+    })
+  )
   t.same(await globex.db.selectFrom('notes').selectAll().execute(), [])
   t.same(await acme.db.selectFrom('notes').selectAll().execute(), [])
 })

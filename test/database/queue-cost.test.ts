@@ -8,7 +8,9 @@ import { stepsOf } from '../support/steps.ts'
 async function timeOut (waiters: number): Promise<void> {
   const queue = new FairQueue({ slots: 2, share: 1, maxWaiting: 100, maxWait: 1 })
   const held = [await queue.acquire('a'), await queue.acquire('b')]
-  const ends = await Promise.allSettled(Array.from({ length: waiters }, (_, at) => queue.acquire(`tenant-${at}`)))
+  const ends = await Promise.allSettled(
+    Array.from({ length: waiters }, (_, at) => queue.acquire(`tenant-${at}`))
+  )
   if (!ends.every(({ status }) => status === 'rejected')) throw new Error('a waiter got a slot')
   for (const release of held) release()
 }
@@ -17,7 +19,9 @@ async function timeOut (waiters: number): Promise<void> {
 async function serve (waiters: number): Promise<void> {
   const queue = new FairQueue({ slots: 2, share: 1, maxWaiting: 100, maxWait: 60_000 })
   const held = [await queue.acquire('a'), await queue.acquire('b')]
-  const waits = Array.from({ length: waiters }, async (_, at) => { (await queue.acquire(`tenant-${at}`))() })
+  const waits = Array.from({ length: waiters }, async (_, at) => {
+    ;(await queue.acquire(`tenant-${at}`))()
+  })
   for (const release of held) release()
   await Promise.all(waits)
 }
@@ -34,12 +38,21 @@ async function timeOutOfOne (waiters: number): Promise<void> {
 async function waitForShares (waiters: number): Promise<void> {
   const queue = new FairQueue({ slots: 4, share: 1, maxWaiting: waiters, maxWait: 60_000 })
   const held = await Promise.all(['a', 'b', 'c'].map(tenant => queue.acquire(tenant)))
-  const waits = ['a', 'b', 'c'].flatMap(tenant => Array.from({ length: waiters / 3 }, async () => { (await queue.acquire(tenant))() }))
+  const waits = ['a', 'b', 'c'].flatMap(tenant =>
+    Array.from({ length: waiters / 3 }, async () => {
+      ;(await queue.acquire(tenant))()
+    })
+  )
   for (const release of held) release()
   await Promise.all(waits)
 }
 
-const cases = { 'of as many tenants time out': timeOut, 'of as many tenants are served': serve, 'of one tenant time out': timeOutOfOne, 'of tenants at their share are served': waitForShares }
+const cases = {
+  'of as many tenants time out': timeOut,
+  'of as many tenants are served': serve,
+  'of one tenant time out': timeOutOfOne,
+  'of tenants at their share are served': waitForShares
+}
 
 for (const [name, work] of Object.entries(cases)) {
   t.test(`EDG-15 16,000 waiters ${name}: at most five times what 4,000 cost`, async t => {

@@ -33,27 +33,70 @@ t.test('REG-08 every write is heard with all names that the tenant had or has, b
     return last()
   }
 
-  t.same(await next(() => registry.insert({ id: 'a', slug: 'acme' })), { id: 'a', slugs: ['acme'], domains: [] })
-  t.same(await next(() => registry.update('a', 1, { slug: 'acme-inc' })), { id: 'a', slugs: ['acme', 'acme-inc'], domains: [] })
-  t.same(await next(() => admin.query('insert into tenancy.domains values (\'a\', \'acme.example\', now())')), { id: 'a', slugs: ['acme-inc'], domains: ['acme.example'] })
-  t.same(await next(() => admin.query('update tenancy.tenants set status = \'suspended\'')), { id: 'a', slugs: ['acme-inc'], domains: ['acme.example'] }, 'by hand')
-  t.same(await next(() => admin.query('delete from tenancy.domains')), { id: 'a', slugs: ['acme-inc'], domains: ['acme.example'] })
+  t.same(await next(() => registry.insert({ id: 'a', slug: 'acme' })), {
+    id: 'a',
+    slugs: ['acme'],
+    domains: []
+  })
+  t.same(await next(() => registry.update('a', 1, { slug: 'acme-inc' })), {
+    id: 'a',
+    slugs: ['acme', 'acme-inc'],
+    domains: []
+  })
+  t.same(await next(() => admin.query("insert into tenancy.domains values ('a', 'acme.example', now())")), {
+    id: 'a',
+    slugs: ['acme-inc'],
+    domains: ['acme.example']
+  })
+  t.same(await next(() => admin.query("update tenancy.tenants set status = 'suspended'")), {
+    id: 'a',
+    slugs: ['acme-inc'],
+    domains: ['acme.example']
+  }, 'by hand')
+  t.same(await next(() => admin.query('delete from tenancy.domains')), {
+    id: 'a',
+    slugs: ['acme-inc'],
+    domains: ['acme.example']
+  })
   const claimed = heard.length
-  await admin.query('insert into tenancy.domains values (\'a\', \'claim.example\')')
-  t.match(await next(() => admin.query('insert into tenancy.domains select \'a\', \'shop-\' || n || \'.of-a-long-name.example\', now() from generate_series(1, 90) n')), { id: 'a' }, 'more names than a notification holds')
+  await admin.query("insert into tenancy.domains values ('a', 'claim.example')")
+  t.match(
+    await next(() =>
+      admin.query(
+        "insert into tenancy.domains select 'a', 'shop-' || n || '.of-a-long-name.example', now() from generate_series(1, 90) n"
+      )
+    ),
+    { id: 'a' },
+    'more names than a notification holds'
+  )
   t.equal(heard.length, claimed + 1, 'a claim is no change, and 90 rows of one tenant are one')
   t.equal((last() as TenantChange).domains.length, 90)
-  await admin.query('insert into tenancy.domains select \'a\', \'claim-\' || n || \'.example\' from generate_series(1, 8) n')
+  await admin.query(
+    "insert into tenancy.domains select 'a', 'claim-' || n || '.example' from generate_series(1, 8) n"
+  )
   t.equal(heard.length, claimed + 1, 'EDG-16 claims are no news')
-  await t.rejects(admin.query('insert into tenancy.domains select \'a\', \'more-\' || n || \'.example\' from generate_series(1, 9) n'), { code: '23514', constraint: 'domains_bound' })
-  t.equal(await next(() => admin.query('notify tenancy, \'all\'')), 'all')
+  await t.rejects(
+    admin.query(
+      "insert into tenancy.domains select 'a', 'more-' || n || '.example' from generate_series(1, 9) n"
+    ),
+    { code: '23514', constraint: 'domains_bound' }
+  )
+  t.equal(await next(() => admin.query("notify tenancy, 'all'")), 'all')
 
-  t.equal(await next(() => admin.query('select pg_terminate_backend($1)', [pids[0]])), 'all', 'after a lost connection anything may have changed')
+  t.equal(
+    await next(() => admin.query('select pg_terminate_backend($1)', [pids[0]])),
+    'all',
+    'after a lost connection anything may have changed'
+  )
   t.equal(pids.length, 2)
   t.match(await next(() => admin.query('delete from tenancy.tenants')), { id: 'a' })
 
   await stop?.()
-  await until(async () => (await admin.query('select from pg_stat_activity where application_name = \'watcher\' and datname = current_database()')).rowCount === 0)
+  await until(async () =>
+    (await admin.query(
+      "select from pg_stat_activity where application_name = 'watcher' and datname = current_database()"
+    )).rowCount === 0
+  )
   t.equal(pids.length, 2, 'ended, it stays away')
 })
 
@@ -63,11 +106,15 @@ t.test('REG-08 a connection that died without a word is given up, and costs no c
   await init(admin)
   const proxy = await tcpProxy(t, url)
   const heard: (TenantChange | 'all')[] = []
-  const stop = await watchTenants(async () => {
-    const client = new pg.Client({ connectionString: proxy.url, connectionTimeoutMillis: 100 })
-    await client.connect()
-    return client
-  }, change => heard.push(change), { pulse: { every: 50, within: 50 } })
+  const stop = await watchTenants(
+    async () => {
+      const client = new pg.Client({ connectionString: proxy.url, connectionTimeoutMillis: 100 })
+      await client.connect()
+      return client
+    },
+    change => heard.push(change),
+    { pulse: { every: 50, within: 50 } }
+  )
   t.teardown(stop)
   await postgresRegistry(admin).insert({ id: 'a', slug: 'acme' })
   await until(() => heard.length === 1)
@@ -84,6 +131,10 @@ t.test('a watch that cannot begin rejects, and a registry without a listener has
   const url = await freshDatabase(t)
   const admin = await connect(t, url)
   t.equal(postgresRegistry(admin).watch, undefined)
-  const gone = postgresRegistry(admin, { listen: async () => { throw new Error('gone') } })
+  const gone = postgresRegistry(admin, {
+    listen: async () => {
+      throw new Error('gone')
+    }
+  })
   await t.rejects(async () => gone.watch?.(() => {}), { message: 'gone' })
 })

@@ -15,7 +15,11 @@ t.test('on PostgreSQL', async t => {
   const pool = new pg.Pool({ connectionString: url, max: 4 })
   t.teardown(() => pool.end())
   const gone = new pg.Pool({ host: '127.0.0.1', port: 1 })
-  for (const { name, run } of registryConformance(() => postgresRegistry(pool), { unreachable: () => postgresRegistry(gone) })) await t.test(name, run)
+  for (
+    const { name, run } of registryConformance(() => postgresRegistry(pool), {
+      unreachable: () => postgresRegistry(gone)
+    })
+  ) await t.test(name, run)
 })
 
 t.test('on PGlite', async t => {
@@ -30,11 +34,20 @@ for (const [engine, open] of engines) {
     await init(client)
     const registry = postgresRegistry(client)
 
-    await t.test('an id is nobody\'s slug, and a slug nobody\'s id', async t => {
+    await t.test("an id is nobody's slug, and a slug nobody's id", async t => {
       await registry.insert({ id: 'first', slug: 'acme' })
-      await t.rejects(registry.insert({ id: 'acme', slug: 'other' }), { ...conflict, message: 'the id is taken' })
-      await t.rejects(registry.insert({ id: 'other', slug: 'first' }), { ...conflict, message: /the slug is taken/ })
-      await t.rejects(registry.insert({ id: 'same', slug: 'same' }), { ...conflict, message: 'an id and a slug must differ' })
+      await t.rejects(registry.insert({ id: 'acme', slug: 'other' }), {
+        ...conflict,
+        message: 'the id is taken'
+      })
+      await t.rejects(registry.insert({ id: 'other', slug: 'first' }), {
+        ...conflict,
+        message: /the slug is taken/
+      })
+      await t.rejects(registry.insert({ id: 'same', slug: 'same' }), {
+        ...conflict,
+        message: 'an id and a slug must differ'
+      })
       const acme = await registry.findBySlug('acme')
       await t.rejects(registry.update('first', acme?.version ?? 0, { slug: 'first' }), conflict)
     })
@@ -48,35 +61,59 @@ for (const [engine, open] of engines) {
       t.equal(await registry.findBySlug('before'), undefined)
       t.equal((await registry.findById(old.id))?.status, 'deleted', 'the record stays')
       await t.rejects(registry.insert({ id: 'thief', slug: 'before' }), conflict)
-      await t.rejects(registry.insert({ id: 'renamed', slug: 'fresh' }), conflict, 'an id is never used again')
-      await client.query('update tenancy.names set free_at = free_at - interval \'31 days\' where free_at is not null')
+      await t.rejects(
+        registry.insert({ id: 'renamed', slug: 'fresh' }),
+        conflict,
+        'an id is never used again'
+      )
+      await client.query(
+        "update tenancy.names set free_at = free_at - interval '31 days' where free_at is not null"
+      )
       t.equal((await registry.insert({ id: 'heir', slug: 'before' })).slug, 'before')
-      await t.rejects(registry.update(old.id, deleted.version, { status: 'active' }), conflict, 'nor does a restored tenant take it back')
-      await client.query('delete from tenancy.tenants where id = \'heir\'')
+      await t.rejects(
+        registry.update(old.id, deleted.version, { status: 'active' }),
+        conflict,
+        'nor does a restored tenant take it back'
+      )
+      await client.query("delete from tenancy.tenants where id = 'heir'")
       await t.rejects(registry.insert({ id: 'thief', slug: 'before' }), conflict)
     })
 
     await t.test('a row that this version does not understand is an error, never a guess', async t => {
       await registry.insert({ id: 'odd', slug: 'odd-one' })
-      await client.query('alter table tenancy.tenants drop constraint tenants_status_check; update tenancy.tenants set status = \'frozen\' where id = \'odd\'')
+      await client.query(
+        "alter table tenancy.tenants drop constraint tenants_status_check; update tenancy.tenants set status = 'frozen' where id = 'odd'"
+      )
       await t.rejects(registry.findBySlug('odd-one'))
       await t.rejects(registry.findById('odd'))
-      await client.query('delete from tenancy.tenants where id = \'odd\'')
+      await client.query("delete from tenancy.tenants where id = 'odd'")
     })
 
     await t.test('a domain is a lower-case name below a dot, and no address', async t => {
-      for (const domain of ['localhost', 'A.example', '127.0.0.1', 'a..example', '-a.example', 'a_b.example', '*.example', '', `${'a'.repeat(63)}.`.repeat(4) + 'example']) {
-        await t.rejects(registry.insert({ id: randomUUID(), slug: 'domain', domains: [domain] }), conflict, domain)
+      for (
+        const domain of ['localhost', 'A.example', '127.0.0.1', 'a..example', '-a.example', 'a_b.example',
+          '*.example', '', `${'a'.repeat(63)}.`.repeat(4) + 'example']
+      ) {
+        await t.rejects(
+          registry.insert({ id: randomUUID(), slug: 'domain', domains: [domain] }),
+          conflict,
+          domain
+        )
       }
     })
 
     await t.test('a claim that nobody has proved finds nobody and does not keep the holder out', async t => {
       await registry.insert({ id: 'squatter', slug: 'the-squatter' })
-      await client.query('insert into tenancy.domains (tenant_id, domain) values (\'squatter\', \'shop.example\')')
+      await client.query(
+        "insert into tenancy.domains (tenant_id, domain) values ('squatter', 'shop.example')"
+      )
       t.equal(await registry.findByDomain('shop.example'), undefined)
       await registry.insert({ id: 'holder', slug: 'the-holder', domains: ['shop.example'] })
       t.equal((await registry.findByDomain('shop.example'))?.id, 'holder')
-      await t.rejects(client.query('update tenancy.domains set verified_at = now() where tenant_id = \'squatter\''), { code: '23505' })
+      await t.rejects(
+        client.query("update tenancy.domains set verified_at = now() where tenant_id = 'squatter'"),
+        { code: '23505' }
+      )
     })
   })
 }
@@ -91,16 +128,21 @@ t.test('SLG-01 LIF-02 of any number of writers who want one name, as slug or as 
     const [a, b] = [`a-${round}`, `b-${round}`]
     // Crosswise, so that writers who took the names in the order given would wait for each other.
     const results = await Promise.allSettled([
-      registry.insert({ id: a, slug: b }), registry.insert({ id: b, slug: a }), registry.insert({ id: a, slug: b }), registry.insert({ id: `x-${round}`, slug: a })
+      registry.insert({ id: a, slug: b }),
+      registry.insert({ id: b, slug: a }),
+      registry.insert({ id: a, slug: b }),
+      registry.insert({ id: `x-${round}`, slug: a })
     ])
     t.ok([1, 2].includes(results.filter(({ status }) => status === 'fulfilled').length))
     for (const result of results) if (result.status === 'rejected') t.match(result.reason, conflict)
-    const { rows } = await pool.query('select count(*)::int as twice from tenancy.tenants one join tenancy.tenants two on one.id = two.slug')
+    const { rows } = await pool.query(
+      'select count(*)::int as twice from tenancy.tenants one join tenancy.tenants two on one.id = two.slug'
+    )
     t.same(rows, [{ twice: 0 }])
   }
 })
 
-t.test('look-ups are one statement each, and need no more than the application\'s own login', async t => {
+t.test("look-ups are one statement each, and need no more than the application's own login", async t => {
   const url = await freshDatabase(t)
   const admin = await connect(t, url)
   const app = loginUrl(url, 'app')
@@ -115,12 +157,18 @@ t.test('look-ups are one statement each, and need no more than the application\'
     }
   }
   const registry = postgresRegistry(counting)
-  for (const tenant of [await registry.findBySlug('acme-inc'), await registry.findByDomain('acme.example'), await registry.findById('acme')]) t.equal(tenant?.id, 'acme')
+  for (
+    const tenant of [await registry.findBySlug('acme-inc'), await registry.findByDomain('acme.example'),
+      await registry.findById('acme')]
+  ) t.equal(tenant?.id, 'acme')
   t.equal(statements, 3)
   for (const bad of ['', 'a\0', 'A', 'a_b']) t.equal(await registry.findBySlug(bad), undefined)
   for (const bad of ['', 'a\0', 'A']) t.equal(await registry.findByDomain(bad), undefined)
   for (const bad of ['', 'a\0', 'a b']) t.equal(await registry.findById(bad), undefined)
   t.equal(statements, 3, 'what cannot be a name costs none')
-  await t.rejects(registry.list()[Symbol.asyncIterator]().next(), { code: 'FST_TENANCY_SETUP_INVALID', cause: { code: '42501' } })
+  await t.rejects(registry.list()[Symbol.asyncIterator]().next(), {
+    code: 'FST_TENANCY_SETUP_INVALID',
+    cause: { code: '42501' }
+  })
   await t.rejects(registry.insert({ id: 'b', slug: 'bb' }), { code: '42501' })
 })

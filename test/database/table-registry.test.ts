@@ -13,22 +13,50 @@ await client.query(`
 
 const options = {
   table: 'public.organizations',
-  columns: { id: 'id', slug: 'subdomain', name: 'title', plan: 'tier', domain: 'custom_domain', settings: 'prefs', createdAt: 'made' },
-  map: (row: Readonly<Record<string, unknown>>) => ({ status: row.blocked === true ? 'suspended' as const : 'active' as const })
+  columns: {
+    id: 'id',
+    slug: 'subdomain',
+    name: 'title',
+    plan: 'tier',
+    domain: 'custom_domain',
+    settings: 'prefs',
+    createdAt: 'made'
+  },
+  map: (row: Readonly<Record<string, unknown>>) => ({
+    status: row.blocked === true ? 'suspended' as const : 'active' as const
+  })
 }
 
-t.test('tenants are read from a table of the application\'s own', async t => {
+t.test("tenants are read from a table of the application's own", async t => {
   const registry = tableRegistry({ ...options, client })
   const acme = await registry.findBySlug('acme')
-  t.match(acme, { id: '7', slug: 'acme', name: 'Acme Ltd', status: 'active', plan: 'pro', isolation: 'rls', placement: { shard: 'default' }, domains: ['acme.test'], settings: { theme: 'dark' } })
+  t.match(acme, {
+    id: '7',
+    slug: 'acme',
+    name: 'Acme Ltd',
+    status: 'active',
+    plan: 'pro',
+    isolation: 'rls',
+    placement: { shard: 'default' },
+    domains: ['acme.test'],
+    settings: { theme: 'dark' }
+  })
   t.equal(acme?.createdAt.toISOString().slice(0, 7), '2026-01')
   t.ok(Object.isFrozen(acme))
   t.same(await registry.findById('7'), acme)
   t.same(await registry.findByDomain('acme.test'), acme)
-  t.match(await registry.findBySlug('globex'), { id: '8', status: 'suspended', plan: 'free', name: 'Globex', domains: [] })
+  t.match(await registry.findBySlug('globex'), {
+    id: '8',
+    status: 'suspended',
+    plan: 'free',
+    name: 'Globex',
+    domains: []
+  })
   t.match(await registry.findBySlug('initech'), { name: 'initech' })
-  for (const nobody of ['nobody', 'ACME', "a'; drop table organizations; --"]) t.equal(await registry.findBySlug(nobody), undefined)
-  for (const nobody of ['007', '7x', '99999999999999999999999']) t.equal(await registry.findById(nobody), undefined, nobody)
+  for (const nobody of ['nobody', 'ACME', "a'; drop table organizations; --"])
+    t.equal(await registry.findBySlug(nobody), undefined)
+  for (const nobody of ['007', '7x', '99999999999999999999999'])
+    t.equal(await registry.findById(nobody), undefined, nobody)
   t.equal(await registry.findByDomain('nobody.test'), undefined)
 })
 
@@ -50,14 +78,20 @@ t.test('it writes nothing, tells an outage from nobody, and refuses what it cann
   const registry = tableRegistry({ ...options, client })
   await t.rejects(registry.insert({ id: 'x', slug: 'x-1' }), { message: /create and change tenants there/ })
   await t.rejects(registry.update('7', 1, {}), { message: /create and change tenants there/ })
-  await t.rejects(tableRegistry({ ...options, client, table: 'nothing' }).findBySlug('acme'), { code: '42P01' })
-  await t.rejects(tableRegistry({ ...options, client, map: () => ({ status: 'live' as never }) }).findBySlug('acme'))
+  await t.rejects(tableRegistry({ ...options, client, table: 'nothing' }).findBySlug('acme'), {
+    code: '42P01'
+  })
+  await t.rejects(
+    tableRegistry({ ...options, client, map: () => ({ status: 'live' as never }) }).findBySlug('acme')
+  )
   await t.rejects(tableRegistry(options).findBySlug('acme'), { message: /has no connection/ })
   t.throws(() => tableRegistry({ ...options, table: '' }), { code: 'FST_TENANCY_OPTION_INVALID' })
-  t.throws(() => tableRegistry({ ...options, columns: { id: 'id' } as never }), { code: 'FST_TENANCY_OPTION_INVALID' })
+  t.throws(() => tableRegistry({ ...options, columns: { id: 'id' } as never }), {
+    code: 'FST_TENANCY_OPTION_INVALID'
+  })
 })
 
-t.test('given to the application, it uses the application\'s connections', async t => {
+t.test("given to the application, it uses the application's connections", async t => {
   const manager = createManager({ database: url })
   t.teardown(() => manager.close())
   await manager.init()

@@ -15,26 +15,32 @@ interface Context {
   readonly app: FastifyInstance
   readonly proxy: TcpProxy
   /** Sends a request of acme. */
-  send (url: string): Promise<{ statusCode: number, body: string }>
+  send(url: string): Promise<{ statusCode: number; body: string }>
   /** What is in the table afterwards, read as the superuser. */
-  bodies (): Promise<string[]>
+  bodies(): Promise<string[]>
 }
 
 async function start (t: Test): Promise<Context> {
   await on.admin('truncate notes restart identity')
   const proxy = await tcpProxy(t, on.url)
-  const app = await suite(t, on, { database: { url: proxy.url, pool: { max: 1 }, registryUrl: on.registryUrl } })
+  const app = await suite(t, on, {
+    database: { url: proxy.url, pool: { max: 1 }, registryUrl: on.registryUrl }
+  })
   return {
     on,
     app,
     proxy,
     send: url => app.inject({ method: 'POST', url, headers: { host: 'acme.example.com' } }),
-    bodies: async () => (await on.admin<{ body: string }>('select body from notes order by id')).map(({ body }) => body)
+    bodies: async () =>
+      (await on.admin<{ body: string }>('select body from notes order by id')).map(({ body }) => body)
   }
 }
 
-const throws = async (): Promise<never> => { throw new Error('onSend') }
-const write = (request: FastifyRequest, body: string): Promise<unknown> => dbOf(request).insertInto('notes').values({ body }).execute()
+const throws = async (): Promise<never> => {
+  throw new Error('onSend')
+}
+const write = (request: FastifyRequest, body: string): Promise<unknown> =>
+  dbOf(request).insertInto('notes').values({ body }).execute()
 
 t.test('a request is one transaction, committed before its reply: k statements are k + 1 waits', async t => {
   const { app, send, bodies, proxy } = await start(t)
@@ -53,9 +59,19 @@ t.test('a request is one transaction, committed before its reply: k statements a
 
 t.test('an error, a status of 400 and above, and rollbackOnly() roll back', async t => {
   const { app, send, bodies } = await start(t)
-  app.post('/throws', { config }, async request => { await write(request, 'acme:thrown'); throw new Error('handler') })
-  app.post('/status', { config }, async (request, reply) => { await write(request, 'acme:status'); return reply.code(422).send('no') })
-  app.post('/only', { config }, async request => { await write(request, 'acme:only'); request.tenancy.rollbackOnly(); return 'ok' })
+  app.post('/throws', { config }, async request => {
+    await write(request, 'acme:thrown')
+    throw new Error('handler')
+  })
+  app.post('/status', { config }, async (request, reply) => {
+    await write(request, 'acme:status')
+    return reply.code(422).send('no')
+  })
+  app.post('/only', { config }, async request => {
+    await write(request, 'acme:only')
+    request.tenancy.rollbackOnly()
+    return 'ok'
+  })
   app.post('/not', async request => request.tenancy.rollbackOnly())
   t.equal((await send('/throws')).statusCode, 500)
   t.equal((await send('/status')).statusCode, 422)
@@ -79,10 +95,16 @@ t.test('TXN-02 a statement that failed and was caught makes the reply a 5xx, and
 
 t.test('TXN-02 a later onSend that throws, of the route or the application, rolls back', async t => {
   const { app, send, bodies } = await start(t)
-  app.post('/route', { config, onSend: throws }, async request => { await write(request, 'acme:route'); return 'ok' })
+  app.post('/route', { config, onSend: throws }, async request => {
+    await write(request, 'acme:route')
+    return 'ok'
+  })
   await app.register(async child => {
     child.addHook('onSend', throws)
-    child.post('/child', { config }, async request => { await write(request, 'acme:child'); return 'ok' })
+    child.post('/child', { config }, async request => {
+      await write(request, 'acme:child')
+      return 'ok'
+    })
   })
   t.equal((await send('/route')).statusCode, 500)
   t.equal((await send('/child')).statusCode, 500)
@@ -99,9 +121,18 @@ t.test('TXN-02 a hijacked reply rolls back', async t => {
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as { port: number }
   await new Promise((resolve, reject) => {
-    void import('node:http').then(({ request }) => request({ port, host: '127.0.0.1', method: 'POST', path: '/', headers: { host: 'acme.example.com' } }, response => response.resume().on('end', resolve)).on('error', reject).end())
+    void import('node:http').then(({ request }) =>
+      request(
+        { port, host: '127.0.0.1', method: 'POST', path: '/', headers: { host: 'acme.example.com' } },
+        response => response.resume().on('end', resolve)
+      ).on('error', reject).end()
+    )
   })
-  await until(async () => (await on.admin("select from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'")).length === 0)
+  await until(async () =>
+    (await on.admin(
+      "select from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'"
+    )).length === 0
+  )
   t.same(await bodies(), [])
 })
 
@@ -119,7 +150,11 @@ t.test('POOL-06 a client that goes away rolls back, and the connection serves th
   const socket = connect(port, '127.0.0.1')
   socket.on('error', () => {})
   socket.write('POST /slow HTTP/1.1\r\nHost: acme.example.com\r\nContent-Length: 0\r\n\r\n')
-  await until(async () => (await on.admin("select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and pid <> pg_backend_pid()")).length === 1)
+  await until(async () =>
+    (await on.admin(
+      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and pid <> pg_backend_pid()"
+    )).length === 1
+  )
   socket.destroy()
   t.match(await send('/next'), { statusCode: 200, body: '[]' })
   t.same(await bodies(), [])
@@ -129,7 +164,9 @@ t.test('a commit whose answer never comes is a 503', async t => {
   const { app, send, on } = await start(t)
   app.post('/', { config }, async request => {
     await write(request, 'acme:1')
-    await on.admin("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename like '%\\_app'")
+    await on.admin(
+      "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename like '%\\_app'"
+    )
     return 'sure'
   })
   t.equal((await send('/')).statusCode, 503)
@@ -153,9 +190,16 @@ t.test('db.transaction() inside is a savepoint: it fails alone, and the request 
   t.same(await bodies(), ['acme:1', 'acme:inner', 'acme:2'])
 })
 
-t.test('an application\'s own preHandler is part of the transaction', async t => {
+t.test("an application's own preHandler is part of the transaction", async t => {
   const { app, send, bodies } = await start(t)
-  app.post('/', { config, preHandler: async request => { await write(request, 'acme:before') } }, async () => { throw new Error('handler') })
+  app.post('/', {
+    config,
+    preHandler: async request => {
+      await write(request, 'acme:before')
+    }
+  }, async () => {
+    throw new Error('handler')
+  })
   await send('/')
   t.same(await bodies(), [])
 })

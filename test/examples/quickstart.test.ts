@@ -22,26 +22,56 @@ interface Answer {
 type Send = (host: string, method: string, path: string, payload?: unknown) => Promise<Answer>
 
 async function start (t: Test, settings: Partial<Settings>): Promise<Send> {
-  const app = await buildApp({ baseDomain: 'localhost', databaseUrl: 'pglite://memory', limitsFile: 'examples/quickstart/limits.json', isolation: 'rls', logger: false, ...settings })
+  const app = await buildApp({
+    baseDomain: 'localhost',
+    databaseUrl: 'pglite://memory',
+    limitsFile: 'examples/quickstart/limits.json',
+    isolation: 'rls',
+    logger: false,
+    ...settings
+  })
   t.teardown(() => app.close())
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as AddressInfo
-  return (host, method, path, payload) => new Promise((resolve, reject) => {
-    const body = payload === undefined ? undefined : typeof payload === 'string' ? payload : JSON.stringify(payload)
-    const request = send({ port, host: '127.0.0.1', method, path, headers: { host, ...(body !== undefined && { 'content-type': 'application/json' }) } }, response => {
-      let text = ''
-      response.setEncoding('utf8').on('data', (chunk: string) => { text += chunk }).on('end', () => {
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, text, body: text.startsWith('{') ? JSON.parse(text) as never : {} })
+  return (host, method, path, payload) =>
+    new Promise((resolve, reject) => {
+      const body = payload === undefined
+        ? undefined
+        : typeof payload === 'string'
+        ? payload
+        : JSON.stringify(payload)
+      const request = send({
+        port,
+        host: '127.0.0.1',
+        method,
+        path,
+        headers: { host, ...(body !== undefined && { 'content-type': 'application/json' }) }
+      }, response => {
+        let text = ''
+        response.setEncoding('utf8').on('data', (chunk: string) => {
+          text += chunk
+        }).on('end', () => {
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: response.headers,
+            text,
+            body: text.startsWith('{') ? JSON.parse(text) as never : {}
+          })
+        })
       })
+      request.on('error', reject).end(body)
     })
-    request.on('error', reject).end(body)
-  })
 }
 
-function story (name: string, settings: (t: Test) => Promise<Partial<Settings>>, options: { skip?: string | false } = {}): void {
+function story (
+  name: string,
+  settings: (t: Test) => Promise<Partial<Settings>>,
+  options: { skip?: string | false } = {}
+): void {
   t.test(name, options, async t => {
     const http = await start(t, await settings(t))
-    const acme: (method: string, path: string, payload?: unknown) => Promise<Answer> = (...rest) => http('acme.localhost', ...rest)
+    const acme: (method: string, path: string, payload?: unknown) => Promise<Answer> = (...rest) =>
+      http('acme.localhost', ...rest)
     const globex: typeof acme = (...rest) => http('globex.localhost', ...rest)
 
     await t.test('each host is its tenant', async t => {
@@ -64,15 +94,24 @@ function story (name: string, settings: (t: Test) => Promise<Partial<Settings>>,
 
       const missing = `/projects/${randomUUID()}`
       const answers = [
-        await globex('GET', '/projects'), await globex('GET', '/stats'), await globex('GET', `${path}/tasks`),
-        await globex('GET', path), await globex('PATCH', path, { name: 'globex:Mine' }), await globex('DELETE', path), await globex('POST', `${path}/tasks`, { title: 'globex:task' })
+        await globex('GET', '/projects'),
+        await globex('GET', '/stats'),
+        await globex('GET', `${path}/tasks`),
+        await globex('GET', path),
+        await globex('PATCH', path, { name: 'globex:Mine' }),
+        await globex('DELETE', path),
+        await globex('POST', `${path}/tasks`, { title: 'globex:task' })
       ]
-      for (const { text } of answers) t.equal(assertIsolated(text, { tenant: 'globex', tenants: ['acme', 'globex'] }), 0)
+      for (const { text } of answers)
+        t.equal(assertIsolated(text, { tenant: 'globex', tenants: ['acme', 'globex'] }), 0)
       t.same(answers[0]?.body, { projects: [] })
       t.same(answers[1]?.body, { projects: 0, tasks: 0 })
       t.same(answers.slice(2).map(({ status }) => status), [404, 404, 404, 404, 404])
       // Another tenant's id and one that nobody has cannot be told apart.
-      for (const [method, payload] of [['GET', undefined], ['PATCH', { name: 'x' }], ['DELETE', undefined]] as const) {
+      for (
+        const [method, payload] of [['GET', undefined], ['PATCH', { name: 'x' }], ['DELETE',
+          undefined]] as const
+      ) {
         t.equal((await globex(method, missing, payload)).text, (await globex(method, path, payload)).text)
       }
 
@@ -82,33 +121,57 @@ function story (name: string, settings: (t: Test) => Promise<Partial<Settings>>,
       t.match((await acme('PATCH', path, { name: 'acme:Renamed' })).body, { name: 'acme:Renamed' })
       t.equal((await acme('DELETE', path)).status, 204)
       t.equal((await acme('GET', path)).status, 404)
-      t.same((await acme('GET', '/stats')).body, { projects: 0, tasks: 0 }, 'its tasks went too, and the count was forgotten')
+      t.same(
+        (await acme('GET', '/stats')).body,
+        { projects: 0, tasks: 0 },
+        'its tasks went too, and the count was forgotten'
+      )
     })
 
     await t.test('bad input gets one clear error and changes nothing', async t => {
-      for (const payload of [{}, { name: '' }, { name: 7 }, { name: null }, { name: 'x'.repeat(201) }, [], '"text"', '{broken', { name: 'a\0b' }]) {
+      for (
+        const payload of [{}, { name: '' }, { name: 7 }, { name: null }, { name: 'x'.repeat(201) }, [],
+          '"text"', '{broken', { name: 'a\0b' }]
+      ) {
         const { status, body } = await acme('POST', '/projects', payload)
         t.equal(status, 400, JSON.stringify(payload))
         t.match(body, { statusCode: 400, error: 'Bad Request', message: String })
       }
-      for (const id of ['7', 'x', `${randomUUID()}x`, '%00', "'; drop table projects", 'x'.repeat(5_000)]) t.equal((await acme('GET', `/projects/${encodeURIComponent(id)}`)).status, 404, id)
-      t.same((await acme('GET', '/nowhere')).body, { statusCode: 404, code: 'NOT_FOUND', error: 'Not Found', message: 'There is no such route' })
+      for (const id of ['7', 'x', `${randomUUID()}x`, '%00', "'; drop table projects", 'x'.repeat(5_000)])
+        t.equal((await acme('GET', `/projects/${encodeURIComponent(id)}`)).status, 404, id)
+      t.same((await acme('GET', '/nowhere')).body, {
+        statusCode: 404,
+        code: 'NOT_FOUND',
+        error: 'Not Found',
+        message: 'There is no such route'
+      })
       t.same((await acme('GET', '/projects')).body, { projects: [] })
-      for (const [host, status, code] of [
-        ['nobody.localhost', 404, 'FST_TENANCY_TENANT_UNKNOWN'], ['www.localhost', 400, 'FST_TENANCY_TENANT_MISSING'], ['localhost', 400, 'FST_TENANCY_TENANT_MISSING'],
-        ['a@b.localhost', 400, 'FST_TENANCY_HOST_INVALID'], ['127.0.0.1', 400, 'FST_TENANCY_HOST_INVALID'], ['acme.localhost.evil.com', 404, 'FST_TENANCY_TENANT_UNKNOWN'], ['a.acme.localhost', 404, 'FST_TENANCY_TENANT_UNKNOWN']
-      ] as const) {
+      for (
+        const [host, status, code] of [
+          ['nobody.localhost', 404, 'FST_TENANCY_TENANT_UNKNOWN'],
+          ['www.localhost', 400, 'FST_TENANCY_TENANT_MISSING'],
+          ['localhost', 400, 'FST_TENANCY_TENANT_MISSING'],
+          ['a@b.localhost', 400, 'FST_TENANCY_HOST_INVALID'],
+          ['127.0.0.1', 400, 'FST_TENANCY_HOST_INVALID'],
+          ['acme.localhost.evil.com', 404, 'FST_TENANCY_TENANT_UNKNOWN'],
+          ['a.acme.localhost', 404, 'FST_TENANCY_TENANT_UNKNOWN']
+        ] as const
+      ) {
         const { body } = await http(host, 'GET', '/projects')
         t.match(body, { statusCode: status, code }, host)
       }
     })
 
-    await t.test('RL-01 RL-18 acme hits its plan\'s limit, and globex does not', async t => {
+    await t.test("RL-01 RL-18 acme hits its plan's limit, and globex does not", async t => {
       let answer = await acme('GET', '/me')
       for (let i = 0; i < 61 && answer.status === 200; i++) answer = await acme('GET', '/me')
       t.equal(answer.status, 429)
       t.match(answer.body, { statusCode: 429, code: 'FST_TENANCY_RATE_LIMITED' })
-      t.match(answer.headers, { 'retry-after': /^[1-9]\d?$/, 'x-ratelimit-limit': '60', 'x-ratelimit-remaining': '0' })
+      t.match(answer.headers, {
+        'retry-after': /^[1-9]\d?$/,
+        'x-ratelimit-limit': '60',
+        'x-ratelimit-remaining': '0'
+      })
       t.equal((await globex('GET', '/me')).status, 200)
     })
   })
@@ -132,14 +195,15 @@ for (const isolation of ['row', 'schema', 'database'] as const) {
     t.same((await http('acme.localhost', 'GET', '/stats')).body, { projects: 1, tasks: 1 })
     t.same((await http('globex.localhost', 'GET', '/projects')).body, { projects: [] })
     t.same((await http('globex.localhost', 'GET', '/stats')).body, { projects: 0, tasks: 0 })
-    for (const method of ['GET', 'DELETE']) t.equal((await http('globex.localhost', method, path)).status, 404)
+    for (const method of ['GET', 'DELETE'])
+      t.equal((await http('globex.localhost', method, path)).status, 404)
     t.match((await http('acme.localhost', 'PATCH', path, { name: 'acme:2' })).body, { name: 'acme:2' })
     t.equal((await http('acme.localhost', 'DELETE', path)).status, 204)
     t.same((await http('acme.localhost', 'GET', '/stats')).body, { projects: 0, tasks: 0 })
   })
 }
 
-t.test('RL-01 a limits file of the reader\'s own sets other limits', async t => {
+t.test("RL-01 a limits file of the reader's own sets other limits", async t => {
   const file = join(t.testdir(), 'limits.yaml')
   writeFileSync(file, 'tenants:\n  acme: { rpm: 2 }\n  globex: { rpm: 4 }\n')
   const http = await start(t, { limitsFile: file })
@@ -162,5 +226,10 @@ t.test('two processes start on one empty database at once, and share it', { skip
   t.same((await two?.('globex.localhost', 'GET', '/projects'))?.body, { projects: [] })
   const client = new Redis(redis.url)
   t.teardown(() => client.disconnect())
-  for (const key of await client.keys('*')) t.match(key, /^tenancy:[0-9a-f-]{36}:(?:processes$|[a-z-]*:?\{)/, 'every key is the suite\'s, and a tenant\'s is in its hash tag')
+  for (const key of await client.keys('*'))
+    t.match(
+      key,
+      /^tenancy:[0-9a-f-]{36}:(?:processes$|[a-z-]*:?\{)/,
+      "every key is the suite's, and a tenant's is in its hash tag"
+    )
 })

@@ -15,12 +15,19 @@ interface Server {
 }
 
 function run (t: Test, env: Record<string, string>): Server {
-  const child = spawn(process.execPath, ['--conditions=@fastify-tenancy/source', 'examples/quickstart/src/server.ts'],
-    { env: { PATH: process.env.PATH, PORT: '0', ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, ['--conditions=@fastify-tenancy/source',
+    'examples/quickstart/src/server.ts'], {
+    env: { PATH: process.env.PATH, PORT: '0', ...env },
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
   t.teardown(() => child.kill('SIGKILL'))
   const server: Server = { child, out: '', err: '' }
-  child.stdout.on('data', chunk => { server.out += chunk })
-  child.stderr.on('data', chunk => { server.err += chunk })
+  child.stdout.on('data', chunk => {
+    server.out += chunk
+  })
+  child.stderr.on('data', chunk => {
+    server.err += chunk
+  })
   return server
 }
 
@@ -32,32 +39,42 @@ async function takenPort (t: Test): Promise<string> {
   return String((other.address() as AddressInfo).port)
 }
 
-t.test('CFG-08 what keeps the quickstart from starting is one sentence without a stack or a password, and exit code 1', { timeout: 120_000 }, async t => {
-  const DATABASE_URL = await freshDatabase(t)
-  const url = 'postgres://somebody:hunter2@127.0.0.1:1/none'
-  for (const [env, sentence] of [
-    [{ LIMITS_FILE: '/nowhere/limits.json' }, /\/nowhere\/limits\.json: the file cannot be read/],
-    [{ ISOLATION: 'hope' }, /isolation must be one of .* got 'hope'/],
-    [{ DATABASE_URL: url }, /ECONNREFUSED/],
-    [{ PORT: await takenPort(t) }, /address already in use/]
-  ] as const) {
-    const server = run(t, { DATABASE_URL, ...env })
-    const [code] = await once(server.child, 'close') as [number]
-    t.equal(code, 1)
-    t.match(server.err, sentence)
-    t.match(server.err, /^The quickstart cannot start: [^\n]+\n$/)
-    t.notMatch(server.out + server.err, /hunter2/)
+t.test(
+  'CFG-08 what keeps the quickstart from starting is one sentence without a stack or a password, and exit code 1',
+  { timeout: 120_000 },
+  async t => {
+    const DATABASE_URL = await freshDatabase(t)
+    const url = 'postgres://somebody:hunter2@127.0.0.1:1/none'
+    for (
+      const [env, sentence] of [
+        [{ LIMITS_FILE: '/nowhere/limits.json' }, /\/nowhere\/limits\.json: the file cannot be read/],
+        [{ ISOLATION: 'hope' }, /isolation must be one of .* got 'hope'/],
+        [{ DATABASE_URL: url }, /ECONNREFUSED/],
+        [{ PORT: await takenPort(t) }, /address already in use/]
+      ] as const
+    ) {
+      const server = run(t, { DATABASE_URL, ...env })
+      const [code] = await once(server.child, 'close') as [number]
+      t.equal(code, 1)
+      t.match(server.err, sentence)
+      t.match(server.err, /^The quickstart cannot start: [^\n]+\n$/)
+      t.notMatch(server.out + server.err, /hunter2/)
+    }
   }
-})
+)
 
-t.test('SHU-02 on SIGTERM the quickstart ends with 0, though a client holds a connection on which it sends nothing', { timeout: 120_000 }, async t => {
-  const server = run(t, { DATABASE_URL: await freshDatabase(t) })
-  await until(() => server.out.includes('Server listening'), 60_000)
-  const [, port] = /127\.0\.0\.1:(\d+)"/.exec(server.out) as unknown as [string, string]
-  const socket = connect(Number(port), '127.0.0.1').on('error', () => {})
-  t.teardown(() => socket.destroy())
-  await once(socket, 'connect')
-  server.child.kill('SIGTERM')
-  const [code] = await once(server.child, 'exit') as [number]
-  t.equal(code, 0)
-})
+t.test(
+  'SHU-02 on SIGTERM the quickstart ends with 0, though a client holds a connection on which it sends nothing',
+  { timeout: 120_000 },
+  async t => {
+    const server = run(t, { DATABASE_URL: await freshDatabase(t) })
+    await until(() => server.out.includes('Server listening'), 60_000)
+    const [, port] = /127\.0\.0\.1:(\d+)"/.exec(server.out) as unknown as [string, string]
+    const socket = connect(Number(port), '127.0.0.1').on('error', () => {})
+    t.teardown(() => socket.destroy())
+    await once(socket, 'connect')
+    server.child.kill('SIGTERM')
+    const [code] = await once(server.child, 'exit') as [number]
+    t.equal(code, 0)
+  }
+)

@@ -7,26 +7,45 @@ import { until } from '../support/until.ts'
 t.test('POOL-07 POOL-08 the one pooled backend is killed: the process lives, the request in flight gets 503, the next 200', async t => {
   const on = await provision(t)
   const app = await suite(t, on, { database: { pool: { max: 1 } } })
-  const kill = (): Promise<unknown> => on.admin("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename like '%\\_app'")
+  const kill = (): Promise<unknown> =>
+    on.admin(
+      "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename like '%\\_app'"
+    )
   noteRoutes(app, kill)
-  const send = (method: 'GET' | 'POST', url: string): Promise<{ statusCode: number, body: string, headers: Record<string, unknown> }> =>
+  const send = (
+    method: 'GET' | 'POST',
+    url: string
+  ): Promise<{ statusCode: number; body: string; headers: Record<string, unknown> }> =>
     app.inject({ method, url, headers: { host: 'acme.example.com' } })
 
   t.equal((await send('GET', '/notes')).statusCode, 200)
 
   await t.test('between two requests', async t => {
     await kill()
-    await until(async () => (await on.admin("select from pg_stat_activity where datname = current_database() and usename like '%\\_app'")).length === 0)
+    await until(async () =>
+      (await on.admin(
+        "select from pg_stat_activity where datname = current_database() and usename like '%\\_app'"
+      )).length === 0
+    )
     t.equal((await send('GET', '/notes')).statusCode, 200)
   })
 
   await t.test('during a statement', async t => {
     const inFlight = send('GET', '/sleep')
-    await until(async () => (await on.admin("select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and usename like '%\\_app'")).length === 1)
+    await until(async () =>
+      (await on.admin(
+        "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and usename like '%\\_app'"
+      )).length === 1
+    )
     await kill()
     const { statusCode, body, headers } = await inFlight
     t.equal(statusCode, 503)
-    t.same(JSON.parse(body), { statusCode: 503, code: 'FST_TENANCY_DATABASE_UNAVAILABLE', error: 'Service Unavailable', message: 'The database cannot be reached at the moment' })
+    t.same(JSON.parse(body), {
+      statusCode: 503,
+      code: 'FST_TENANCY_DATABASE_UNAVAILABLE',
+      error: 'Service Unavailable',
+      message: 'The database cannot be reached at the moment'
+    })
     t.equal(headers['retry-after'], '1')
     t.equal((await send('GET', '/notes')).statusCode, 200)
   })
@@ -39,25 +58,45 @@ t.test('POOL-07 POOL-08 the one pooled backend is killed: the process lives, the
   })
 })
 
-t.test('PGF-07 a client sees nothing of the database\'s text', async t => {
+t.test("PGF-07 a client sees nothing of the database's text", async t => {
   const on = await provision(t)
   const lines: string[] = []
-  const app = await suite(t, on, { logStream: { write: line => { lines.push(line) } } })
+  const app = await suite(t, on, {
+    logStream: {
+      write: line => {
+        lines.push(line)
+      }
+    }
+  })
   const { sql } = await import('kysely')
   const { dbOf } = await import('../support/suite.ts')
   const failures: Record<string, [number, (request: { db: unknown }) => Promise<unknown>]> = {
-    '/unique': [409, async request => { for (let i = 0; i < 2; i++) await dbOf(request).insertInto('notes').values({ id: 7, body: 'a value' }).execute() }],
+    '/unique': [409, async request => {
+      for (let i = 0; i < 2; i++)
+        await dbOf(request).insertInto('notes').values({ id: 7, body: 'a value' }).execute()
+    }],
     '/null': [422, request => sql`insert into notes (body) values (${null})`.execute(dbOf(request))],
     '/malformed': [400, request => sql`select ${'abc'}::text::int`.execute(dbOf(request))],
     '/timeout': [503, request => sql`select pg_sleep(1)`.execute(dbOf(request))],
     '/unknown': [500, request => sql`select * from unlisted`.execute(dbOf(request))],
     '/syntax': [500, request => sql`select from where`.execute(dbOf(request))]
   }
-  for (const [url, [, work]] of Object.entries(failures)) app.get(url, { config: { tenancy: { statementTimeout: '100ms' } } }, work)
+  for (const [url, [, work]] of Object.entries(failures))
+    app.get(url, { config: { tenancy: { statementTimeout: '100ms' } } }, work)
   app.setNotFoundHandler(async request => sql`select * from unlisted`.execute(dbOf(request)))
   // It fails again with the reply for its own failure.
-  app.get('/on-send', { onSend: async request => { await sql`select * from unlisted`.execute(dbOf(request)) } }, async () => ({}))
-  for (const [url, [status]] of Object.entries({ ...failures, '/no/such/route': [500] as [number], '/on-send': [500] as [number] })) {
+  app.get('/on-send', {
+    onSend: async request => {
+      await sql`select * from unlisted`.execute(dbOf(request))
+    }
+  }, async () => ({}))
+  for (
+    const [url, [status]] of Object.entries({
+      ...failures,
+      '/no/such/route': [500] as [number],
+      '/on-send': [500] as [number]
+    })
+  ) {
     const { statusCode, body, headers } = await app.inject({ url, headers: { host: 'acme.example.com' } })
     t.equal(statusCode, status, url)
     t.notMatch(body, /notes|unlisted|value "|abc|_pkey|violates|syntax|column|pkey|canceling/i, url)
@@ -72,8 +111,15 @@ t.test('an application with its own error handler gets errors as they were throw
   const app = await suite(t, on)
   const { toHttpError } = await import('fastify-tenancy')
   const { dbOf } = await import('../support/suite.ts')
-  app.setErrorHandler((error: Error & { code?: string }, _request, reply) => reply.code(418).send({ code: error.code, mapped: (toHttpError(error) as { statusCode: number }).statusCode }))
-  app.get('/', async request => { for (let i = 0; i < 2; i++) await dbOf(request).insertInto('notes').values({ id: 7, body: 'x' }).execute() })
+  app.setErrorHandler((error: Error & { code?: string }, _request, reply) =>
+    reply.code(418).send({
+      code: error.code,
+      mapped: (toHttpError(error) as { statusCode: number }).statusCode
+    })
+  )
+  app.get('/', async request => {
+    for (let i = 0; i < 2; i++) await dbOf(request).insertInto('notes').values({ id: 7, body: 'x' }).execute()
+  })
   const { statusCode, body } = await app.inject({ url: '/', headers: { host: 'acme.example.com' } })
   t.equal(statusCode, 418)
   t.same(JSON.parse(body), { code: '23505', mapped: 409 })

@@ -12,7 +12,10 @@ import { until } from '../support/until.ts'
 interface Failover {
   readonly on: Provisioned
   readonly app: FastifyInstance
-  send (method: 'GET' | 'POST', url: string): Promise<{ statusCode: number, body: string, headers: Record<string, unknown> }>
+  send(
+    method: 'GET' | 'POST',
+    url: string
+  ): Promise<{ statusCode: number; body: string; headers: Record<string, unknown> }>
 }
 
 /** An application on a server of this file's own. */
@@ -21,13 +24,33 @@ async function failover (t: Test, server: PostgresService): Promise<Failover> {
   const on = await provision(t)
   const app = await suite(t, on, { database: { pool: { max: 2 } } })
   noteRoutes(app)
-  app.get('/pid', async request => (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(dbOf(request))).rows[0]?.pid)
-  app.post('/whole', { config: { tenancy: { transaction: true } } }, async request => dbOf(request).insertInto('notes').values({ body: 'whole' }).returning('id').execute())
-  app.post('/read-only', async request => dbOf(request).transaction().setAccessMode('read only').execute(trx => trx.insertInto('notes').values({ body: 'no' }).execute()))
+  app.get(
+    '/pid',
+    async request =>
+      (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(dbOf(request))).rows[0]?.pid
+  )
+  app.post(
+    '/whole',
+    { config: { tenancy: { transaction: true } } },
+    async request => dbOf(request).insertInto('notes').values({ body: 'whole' }).returning('id').execute()
+  )
+  app.post(
+    '/read-only',
+    async request =>
+      dbOf(request).transaction().setAccessMode('read only').execute(trx =>
+        trx.insertInto('notes').values({ body: 'no' }).execute()
+      )
+  )
   return {
     on,
     app,
-    send: (method, url) => app.inject({ method, url, headers: { host: 'acme.example.com' }, ...(method === 'POST' && { payload: { body: 'note' } }) })
+    send: (method, url) =>
+      app.inject({
+        method,
+        url,
+        headers: { host: 'acme.example.com' },
+        ...(method === 'POST' && { payload: { body: 'note' } })
+      })
   }
 }
 
@@ -40,7 +63,10 @@ for (const version of [15, 18] as const) {
     t.equal((await send('POST', '/notes')).statusCode, 201)
     await on.admin('alter system set default_transaction_read_only = on')
     await on.admin('select pg_reload_conf()')
-    await until(async () => (await on.admin<{ is: string }>("select current_setting('default_transaction_read_only') as is"))[0]?.is === 'on')
+    await until(async () =>
+      (await on.admin<{ is: string }>("select current_setting('default_transaction_read_only') as is"))[0]
+        ?.is === 'on'
+    )
     const pids = new Set<string>()
     for (const url of ['/notes', '/transaction', '/whole']) {
       pids.add((await send('GET', '/pid')).body)
@@ -56,7 +82,8 @@ for (const version of [15, 18] as const) {
     await on.admin('select pg_reload_conf()')
     await until(async () => (await send('POST', '/notes')).statusCode === 201)
     for (let round = 0; round < 20; round++) {
-      for (const url of ['/notes', '/transaction', '/whole']) t.match(String((await send('POST', url)).statusCode), /^20[01]$/)
+      for (const url of ['/notes', '/transaction', '/whole'])
+        t.match(String((await send('POST', url)).statusCode), /^20[01]$/)
     }
   })
 
@@ -81,7 +108,8 @@ for (const version of [15, 18] as const) {
     t.equal((await send('GET', '/notes')).statusCode, 200)
     await ask(on.superUrl, 'select pg_promote()')
     for (let round = 0; round < 20; round++) {
-      for (const url of ['/notes', '/transaction', '/whole']) t.match(String((await send('POST', url)).statusCode), /^20[01]$/)
+      for (const url of ['/notes', '/transaction', '/whole'])
+        t.match(String((await send('POST', url)).statusCode), /^20[01]$/)
     }
   })
 }

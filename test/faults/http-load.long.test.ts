@@ -9,7 +9,7 @@ import { until } from '../support/until.ts'
 
 type Get = (slug: string, url: string) => Promise<LightMyRequestResponse>
 
-async function start (database: SuiteOptions['database'] = {}): Promise<{ get: Get, waiting: () => number }> {
+async function start (database: SuiteOptions['database'] = {}): Promise<{ get: Get; waiting: () => number }> {
   const app = await suite(t, await provision(t), { database })
   app.get('/slow', async request => sql`select pg_sleep(0.1)`.execute(dbOf(request)))
   app.get('/quick', async request => dbOf(request).selectFrom('notes').select('body').execute())
@@ -20,7 +20,8 @@ async function start (database: SuiteOptions['database'] = {}): Promise<{ get: G
   }
 }
 
-const statuses = (answers: readonly LightMyRequestResponse[]): number[] => [...new Set(answers.map(({ statusCode }) => statusCode))].toSorted()
+const statuses = (answers: readonly LightMyRequestResponse[]): number[] =>
+  [...new Set(answers.map(({ statusCode }) => statusCode))].toSorted()
 
 t.test('PGF-03 over HTTP, while one tenant holds a hundred slow queries, the 99th of a hundred requests of another comes in a fraction of their time', async t => {
   const { get, waiting } = await start({ pool: { max: 4 } })

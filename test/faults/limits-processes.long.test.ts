@@ -37,7 +37,9 @@ function sum (counts: readonly number[]): number {
 }
 
 /** Requests of another tenant, one after another to each application, until it is stopped. */
-function traffic (ports: readonly number[]): { statuses: Map<number, number>, times: number[], stop (): Promise<void> } {
+function traffic (
+  ports: readonly number[]
+): { statuses: Map<number, number>; times: number[]; stop(): Promise<void> } {
   const statuses = new Map<number, number>()
   const times: number[] = []
   const stopping = new AbortController()
@@ -61,7 +63,11 @@ function traffic (ports: readonly number[]): { statuses: Map<number, number>, ti
 
 async function countsIn (ports: readonly number[], store: 'redis' | 'local'): Promise<void> {
   for (const port of ports) {
-    await until(async () => (await (await fetch(`http://127.0.0.1:${port}/health`)).json() as { store: string }).store === store, 10_000)
+    await until(
+      async () =>
+        (await (await fetch(`http://127.0.0.1:${port}/health`)).json() as { store: string }).store === store,
+      10_000
+    )
   }
 }
 
@@ -69,7 +75,9 @@ async function countsIn (ports: readonly number[], store: 'redis' | 'local'): Pr
 async function agreed (ports: readonly number[], slug: Slug): Promise<number> {
   let left: number[] = []
   await until(async () => {
-    left = await Promise.all(ports.map(async port => Number((await send(port, slug, '/free')).headers.get('x-ratelimit-remaining'))))
+    left = await Promise.all(
+      ports.map(async port => Number((await send(port, slug, '/free')).headers.get('x-ratelimit-remaining')))
+    )
     return new Set(left).size === 1
   })
   return left[0] ?? Number.NaN
@@ -84,16 +92,26 @@ interface World {
 /** Redis keeps every write that it acknowledged; the processes know of each other. */
 async function start (t: Test): Promise<World> {
   const folder = temporaryFolder()
-  t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+  t.teardown(() => {
+    rmSync(folder, { recursive: true, force: true })
+  })
   const args = ['--appendonly', 'yes', '--appendfsync', 'always', '--dir', folder]
   const redis = await startRedis({ args })
-  const children = [1, 2, 3].map(() => fork(join(import.meta.dirname, '../support/limits-app.ts'), [JSON.stringify({ port: redis.port, limits })]))
-  t.teardown(() => { for (const child of children) child.kill('SIGKILL') })
+  const children = [1, 2, 3].map(() =>
+    fork(join(import.meta.dirname, '../support/limits-app.ts'), [
+      JSON.stringify({ port: redis.port, limits })
+    ])
+  )
+  t.teardown(() => {
+    for (const child of children) child.kill('SIGKILL')
+  })
   const all = await Promise.all(children.map(async child => (await once(child, 'message'))[0] as number[]))
   const world: World = {
     ports: { exact: all.map(ports => ports[0] ?? 0), leased: all.map(ports => ports[1] ?? 0) },
     redis,
-    async restart () { world.redis = await startRedis({ port: redis.port, args }) }
+    async restart () {
+      world.redis = await startRedis({ port: redis.port, args })
+    }
   }
   t.teardown(() => world.redis.stop())
   await haveMet(t, redis.url)
@@ -103,15 +121,24 @@ async function start (t: Test): Promise<World> {
 // Each shows a sign of life every 5 s, and learns with it of the others.
 async function haveMet (t: Test, url: string): Promise<void> {
   const raw = new Redis(url)
-  t.teardown(() => { raw.disconnect() })
+  t.teardown(() => {
+    raw.disconnect()
+  })
   raw.on('error', () => {})
   const [seconds, micros] = await raw.time()
   const now = Number(seconds) * 1_000 + Number(micros) / 1_000
-  for (const precision of precisions) await until(async () => await raw.zcount(`${precision}:tenancy:test:processes`, now, '+inf') === 3, 10_000)
+  for (const precision of precisions)
+    await until(
+      async () => await raw.zcount(`${precision}:tenancy:test:processes`, now, '+inf') === 3,
+      10_000
+    )
   raw.disconnect()
 }
 
-t.test('RL-10 RL-13 three processes under traffic, their Redis killed, restarted and frozen in mid-window', { skip: noRedis, timeout: 300_000 }, async t => {
+t.test('RL-10 RL-13 three processes under traffic, their Redis killed, restarted and frozen in mid-window', {
+  skip: noRedis,
+  timeout: 300_000
+}, async t => {
   const world = await start(t)
   const ports = Object.values(world.ports).flat()
   const busy = traffic(ports)
@@ -119,12 +146,24 @@ t.test('RL-10 RL-13 three processes under traffic, their Redis killed, restarted
 
   for (const precision of precisions) {
     const counts = await passed(world.ports[precision], 'shared', 50)
-    t.ok(sum(counts) <= limit && sum(counts) > limit / 2, `${precision}: ${counts.join(' + ')} of ${limit} pass when all send at once`)
-    t.equal(await agreed(world.ports[precision], 'shared'), limit - sum(counts), 'what was leased and not spent is back')
+    t.ok(
+      sum(counts) <= limit && sum(counts) > limit / 2,
+      `${precision}: ${counts.join(' + ')} of ${limit} pass when all send at once`
+    )
+    t.equal(
+      await agreed(world.ports[precision], 'shared'),
+      limit - sum(counts),
+      'what was leased and not spent is back'
+    )
   }
 
   /** Ten requests each, then an outage with forty each, then what is left when it is over. */
-  const outage = async (t: Test, slug: Slug, begin: () => Promise<unknown>, end: () => Promise<unknown>): Promise<void> => {
+  const outage = async (
+    t: Test,
+    slug: Slug,
+    begin: () => Promise<unknown>,
+    end: () => Promise<unknown>
+  ): Promise<void> => {
     const before = new Map<string, number[]>()
     for (const precision of precisions) before.set(precision, await passed(world.ports[precision], slug, 10))
     await begin()
@@ -135,7 +174,10 @@ t.test('RL-10 RL-13 three processes under traffic, their Redis killed, restarted
     await countsIn(ports, 'redis')
     for (const precision of precisions) {
       const own = (before.get(precision) ?? []).map((count, at) => count + (during.get(precision)?.[at] ?? 0))
-      t.ok(own.every(count => count <= share), `${precision}: each passes its share at most: ${own.join(', ')} of ${share}`)
+      t.ok(
+        own.every(count => count <= share),
+        `${precision}: each passes its share at most: ${own.join(', ')} of ${share}`
+      )
       t.ok(sum(own) > share * 2, 'and there is an answer')
       const left = await agreed(world.ports[precision], slug)
       t.equal(left, limit - sum(own), 'Redis was told of what passed without it')
@@ -167,7 +209,12 @@ t.test('RL-10 RL-13 three processes under traffic, their Redis killed, restarted
       world.redis.process.kill('SIGCONT')
     })
     const after = await p99(2_000)
-    t.ok(frozen <= Math.max(before, after) + commandTimeout, `p99 ${frozen.toFixed(1)} ms, ${before.toFixed(1)} before and ${after.toFixed(1)} after: more by the command timeout at most`)
+    t.ok(
+      frozen <= Math.max(before, after) + commandTimeout,
+      `p99 ${frozen.toFixed(1)} ms, ${before.toFixed(1)} before and ${
+        after.toFixed(1)
+      } after: more by the command timeout at most`
+    )
     t.same([...busy.statuses.keys()], [200], 'and no 500')
   })
 })

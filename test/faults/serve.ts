@@ -19,21 +19,32 @@ export interface Answer {
 export interface Server {
   /** How many requests have come in. */
   readonly running: () => number
-  get (slug: string, path: string, agent?: Agent): Promise<Answer>
+  get(slug: string, path: string, agent?: Agent): Promise<Answer>
   readonly isAlive: () => boolean
   /** Sends SIGTERM; the exit code. */
-  end (): Promise<number | null>
+  end(): Promise<number | null>
 }
 
 const none: Answer = { status: 0, body: '', retryAfter: undefined }
 
 /** Starts server.ts on a provisioned database; killed when the test ends. */
 export async function serve (t: Test, on: Provisioned, env: Record<string, string> = {}): Promise<Server> {
-  const child = fork('test/faults/server.ts', { execArgv: ['--conditions=@fastify-tenancy/source'], env: { PATH: process.env.PATH, NODE_OPTIONS: process.env.NODE_OPTIONS, TENANCY_TEST_DEATHS: process.env.TENANCY_TEST_DEATHS, DATABASE_URL: on.url, SECRET: testSecret, ...env }, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  const child = fork('test/faults/server.ts', {
+    execArgv: ['--conditions=@fastify-tenancy/source'],
+    env: {
+      PATH: process.env.PATH,
+      NODE_OPTIONS: process.env.NODE_OPTIONS,
+      TENANCY_TEST_DEATHS: process.env.TENANCY_TEST_DEATHS,
+      DATABASE_URL: on.url,
+      SECRET: testSecret,
+      ...env
+    },
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc']
+  })
   t.teardown(() => child.kill('SIGKILL'))
   let running = 0
   let port = 0
-  child.on('message', (message: { running?: number, port?: number }) => {
+  child.on('message', (message: { running?: number; port?: number }) => {
     running = message.running ?? running
     port = message.port ?? port
   })
@@ -41,12 +52,23 @@ export async function serve (t: Test, on: Provisioned, env: Record<string, strin
   return {
     running: () => running,
     isAlive: () => child.exitCode === null && child.signalCode === null,
-    get: (slug, path, agent = new Agent()) => new Promise(resolve => {
-      request({ host: '127.0.0.1', port, path, agent, headers: { host: `${slug}.example.com` } }, response => {
-        let body = ''
-        response.setEncoding('utf8').on('data', chunk => { body += chunk }).on('end', () => resolve({ status: response.statusCode ?? 0, body, retryAfter: response.headers['retry-after'] })).on('error', () => resolve({ ...none, body }))
-      }).on('error', () => resolve(none)).end()
-    }),
+    get: (slug, path, agent = new Agent()) =>
+      new Promise(resolve => {
+        request(
+          { host: '127.0.0.1', port, path, agent, headers: { host: `${slug}.example.com` } },
+          response => {
+            let body = ''
+            response.setEncoding('utf8').on('data', chunk => {
+              body += chunk
+            }).on('end', () =>
+              resolve({
+                status: response.statusCode ?? 0,
+                body,
+                retryAfter: response.headers['retry-after']
+              })).on('error', () => resolve({ ...none, body }))
+          }
+        ).on('error', () => resolve(none)).end()
+      }),
     async end () {
       const exited = once(child, 'exit') as Promise<[number | null]>
       child.kill('SIGTERM')
@@ -58,6 +80,8 @@ export async function serve (t: Test, on: Provisioned, env: Record<string, strin
 /** A database with three notes of each tenant of server.ts. */
 export async function withNotes (t: Test): Promise<Provisioned> {
   const on = await provision(t)
-  await on.admin('insert into notes (tenant_id, body) select \'id-\' || tenant, tenant || \':\' || n from unnest(array[\'acme\', \'globex\']) tenant, generate_series(1, 3) n')
+  await on.admin(
+    "insert into notes (tenant_id, body) select 'id-' || tenant, tenant || ':' || n from unnest(array['acme', 'globex']) tenant, generate_series(1, 3) n"
+  )
   return on
 }

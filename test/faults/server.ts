@@ -19,19 +19,24 @@ await app.register(tenancy, {
 
 const dbOf = (request: { db: unknown }): Kysely<Rows> => request.db as Kysely<Rows>
 let running = 0
-app.addHook('onRequest', async () => { process.send?.({ running: ++running }) })
+app.addHook('onRequest', async () => {
+  process.send?.({ running: ++running })
+})
 app.get('/notes', async request => dbOf(request).selectFrom('notes').select('body').execute())
 app.get('/slow', async request => {
   await sql`select pg_sleep(0.1)`.execute(dbOf(request))
   return dbOf(request).selectFrom('notes').select('body').execute()
 })
 app.get('/query-without-end', async request => sql`select pg_sleep(600)`.execute(dbOf(request)))
-app.get('/transaction-without-end', async request => dbOf(request).transaction().execute(async trx => {
-  await trx.insertInto('notes').values({ body: 'acme:never' }).execute()
-  await new Promise(() => {})
-}))
+app.get('/transaction-without-end', async request =>
+  dbOf(request).transaction().execute(async trx => {
+    await trx.insertInto('notes').values({ body: 'acme:never' }).execute()
+    await new Promise(() => {})
+  }))
 app.get('/without-end', async () => new Promise(() => {}))
 
-process.once('SIGTERM', () => { void app.close().then(() => process.exit(0)) })
+process.once('SIGTERM', () => {
+  void app.close().then(() => process.exit(0))
+})
 const url = await app.listen({ port: 0, host: '127.0.0.1' })
 process.send?.({ port: Number(new URL(url).port) })

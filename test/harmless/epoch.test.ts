@@ -24,18 +24,22 @@ const act = (returns: string, value: string): string => `
   create function act () returns ${returns} language plpgsql as $$ begin perform set_config('some.thing', 'left', false); return ${value}; end $$;`
 
 const changes: Readonly<Record<string, string>> = {
-  'a default': 'alter table notes alter n set default length(set_config(\'some.thing\', \'left\', false))',
-  'a check': 'alter table notes add check (set_config(\'some.thing\', \'left\', false) = \'left\')',
-  'a trigger': `${act('trigger', 'new')} create trigger act before insert on notes for each row execute function act()`,
+  'a default': "alter table notes alter n set default length(set_config('some.thing', 'left', false))",
+  'a check': "alter table notes add check (set_config('some.thing', 'left', false) = 'left')",
+  'a trigger': `${
+    act('trigger', 'new')
+  } create trigger act before insert on notes for each row execute function act()`,
   'a policy': `${act('bool', 'true')} create policy act on notes using (act()) with check (act())`,
-  'a generated column': `create function act (int) returns int language plpgsql immutable as $$ begin perform set_config('some.thing', 'left', false); return 1; end $$;
+  'a generated column':
+    `create function act (int) returns int language plpgsql immutable as $$ begin perform set_config('some.thing', 'left', false); return 1; end $$;
     alter table notes add act int generated always as (act(n)) stored`,
-  'an operator': `create function act (text, varchar) returns bool language plpgsql as $$ begin perform set_config('some.thing', 'left', false); return true; end $$;
+  'an operator':
+    `create function act (text, varchar) returns bool language plpgsql as $$ begin perform set_config('some.thing', 'left', false); return true; end $$;
     create operator = (leftarg = text, rightarg = varchar, function = act)`
 }
 
 // A harmless statement of the query builder, which costs no reset and shows what the setting holds.
-const prepare = 'alter table notes add seen text default current_setting(\'some.thing\', true), add v varchar'
+const prepare = "alter table notes add seen text default current_setting('some.thing', true), add v varchar"
 
 async function add (db: Kysely<Rows>, more: object = {}): Promise<unknown> {
   return db.insertInto('notes').values({ body: 'x', ...more }).returning('seen' as 'body').executeTakeFirst()
@@ -64,28 +68,44 @@ t.test('CON-26, control: without the event trigger the next tenant meets what a 
 })
 
 const types: readonly (readonly [from: string, to: string, value: unknown, shown: string])[] = [
-  ['int', 'bigint', '3000000000', '3000000000'], ['real', 'double precision', 0.1, '0.1'], ['date', 'timestamp', '2020-01-01 10:00', '2020-01-01T10:00:00'],
-  ['text', 'jsonb', '{"a":1}', '{"a": 1}'], ['varchar(3)', 'text', 'longer', 'longer'], ['timestamp', 'timestamptz', '2020-06-01 10:00+05', '2020-06-01T05:00:00+00:00']
+  ['int', 'bigint', '3000000000', '3000000000'],
+  ['real', 'double precision', 0.1, '0.1'],
+  ['date', 'timestamp', '2020-01-01 10:00', '2020-01-01T10:00:00'],
+  ['text', 'jsonb', '{"a":1}', '{"a": 1}'],
+  ['varchar(3)', 'text', 'longer', 'longer'],
+  ['timestamp', 'timestamptz', '2020-06-01 10:00+05', '2020-06-01T05:00:00+00:00']
 ]
 
 t.test('CON-06: a column that changes its type by hand takes the right value at once', async t => {
-  const { on, acme } = await twoTenants(t, `alter table notes ${types.map(([from], index) => `add c${index} ${from}`).join(', ')}`)
+  const { on, acme } = await twoTenants(
+    t,
+    `alter table notes ${types.map(([from], index) => `add c${index} ${from}`).join(', ')}`
+  )
   await on.admin('set timezone = utc')
-  const insert = (column: string, value: unknown): Promise<unknown> => acme.insertInto('notes').values({ body: 'x', [column]: value } as never).execute()
-  for (const [index, [,, value]] of types.entries()) await insert(`c${index}`, value).catch(() => {})
-  for (const [index, [, to]] of types.entries()) await on.admin(`alter table notes alter c${index} type ${to} using null`)
-  for (const [index, [,, value, shown]] of types.entries()) {
+  const insert = (column: string, value: unknown): Promise<unknown> =>
+    acme.insertInto('notes').values({ body: 'x', [column]: value } as never).execute()
+  for (const [index, [, , value]] of types.entries()) await insert(`c${index}`, value).catch(() => {})
+  for (const [index, [, to]] of types.entries())
+    await on.admin(`alter table notes alter c${index} type ${to} using null`)
+  for (const [index, [, , value, shown]] of types.entries()) {
     await insert(`c${index}`, value)
-    t.same(await on.admin(`select (to_jsonb(c${index}) #>> '{}') as shown from notes where c${index} is not null`), [{ shown }], `${types[index]?.[0]} to ${types[index]?.[1]}`)
+    t.same(
+      await on.admin(`select (to_jsonb(c${index}) #>> '{}') as shown from notes where c${index} is not null`),
+      [{ shown }],
+      `${types[index]?.[0]} to ${types[index]?.[1]}`
+    )
   }
 })
 
-async function epochs (t: Test): Promise<{ url: string, change (...texts: string[]): Promise<boolean> }> {
+async function epochs (t: Test): Promise<{ url: string; change(...texts: string[]): Promise<boolean> }> {
   const url = await freshDatabase(t)
   const client = await connect(t, url)
   await init(client)
-  await client.query('create table notes (id int primary key, body text); create function f () returns int language sql as \'select 1\'')
-  const read = async (): Promise<unknown> => (await client.query('select tenancy.current_catalog_epoch() as epoch')).rows[0]
+  await client.query(
+    "create table notes (id int primary key, body text); create function f () returns int language sql as 'select 1'"
+  )
+  const read = async (): Promise<unknown> =>
+    (await client.query('select tenancy.current_catalog_epoch() as epoch')).rows[0]
   return {
     url,
     async change (...texts) {
@@ -100,19 +120,56 @@ t.test('the epoch changes with what a statement could run, and with nothing else
   const { change } = await epochs(t)
   t.ok(await change('alter table notes add n int'), 'a column')
   t.ok(await change('create index concurrently on notes (body)'), 'an index that is made concurrently')
-  t.ok(await change('create or replace function f () returns int language sql as \'select 2\''), 'a function')
+  t.ok(await change("create or replace function f () returns int language sql as 'select 2'"), 'a function')
   t.ok(await change('create policy p on notes using (true)'), 'a policy')
-  t.ok(await change('begin; savepoint a; alter table notes add m int; release a; commit'), 'behind a savepoint')
-  t.ok(await change('begin; set constraints all immediate; alter table notes add o int; alter table notes add p int; commit'), 'where constraints are immediate')
-  t.ok(await change('begin isolation level serializable; select 1; alter table notes add q int; commit'), 'in a serializable transaction')
-  t.ok(await change('begin; create schema kept; create table kept.t (id int references notes on delete cascade); commit'), 'a new schema whose foreign key reaches a table that was there')
+  t.ok(
+    await change('begin; savepoint a; alter table notes add m int; release a; commit'),
+    'behind a savepoint'
+  )
+  t.ok(
+    await change(
+      'begin; set constraints all immediate; alter table notes add o int; alter table notes add p int; commit'
+    ),
+    'where constraints are immediate'
+  )
+  t.ok(
+    await change('begin isolation level serializable; select 1; alter table notes add q int; commit'),
+    'in a serializable transaction'
+  )
+  t.ok(
+    await change(
+      'begin; create schema kept; create table kept.t (id int references notes on delete cascade); commit'
+    ),
+    'a new schema whose foreign key reaches a table that was there'
+  )
   t.ok(await change('create table kept.u (id int)'), 'a schema of an earlier transaction')
   t.notOk(await change('begin; alter table notes add r int; rollback'), 'rolled back')
-  t.notOk(await change('begin; create schema own; create table own.t (id int primary key); create index on own.t (id); create trigger f before insert on own.t execute function suppress_redundant_updates_trigger(); commit').catch(() => false), 'a schema that is made with its tables')
-  t.notOk(await change('begin; create schema made; create table made.t (id int primary key); create table made.u (id int references made.t on delete cascade); create policy p on made.t using (true); commit'), 'a schema with keys of its own')
-  t.notOk(await change('create temp table t (id int primary key)', 'create index on t (id)', 'alter table t add n int', 'drop table t'), 'temporary tables')
-  t.notOk(await change('grant select on notes to public', 'comment on table notes is \'x\'', 'analyze notes'), 'grants and comments')
-  t.notOk(await change('delete from tenancy.fences', 'update tenancy.fence_epoch set epoch = \'x\''), 'fences')
+  t.notOk(
+    await change(
+      'begin; create schema own; create table own.t (id int primary key); create index on own.t (id); create trigger f before insert on own.t execute function suppress_redundant_updates_trigger(); commit'
+    ).catch(() => false),
+    'a schema that is made with its tables'
+  )
+  t.notOk(
+    await change(
+      'begin; create schema made; create table made.t (id int primary key); create table made.u (id int references made.t on delete cascade); create policy p on made.t using (true); commit'
+    ),
+    'a schema with keys of its own'
+  )
+  t.notOk(
+    await change(
+      'create temp table t (id int primary key)',
+      'create index on t (id)',
+      'alter table t add n int',
+      'drop table t'
+    ),
+    'temporary tables'
+  )
+  t.notOk(
+    await change('grant select on notes to public', "comment on table notes is 'x'", 'analyze notes'),
+    'grants and comments'
+  )
+  t.notOk(await change('delete from tenancy.fences', "update tenancy.fence_epoch set epoch = 'x'"), 'fences')
 })
 
 t.test('changes of the catalog at the same time neither fail nor wait for each other', async t => {
@@ -125,7 +182,11 @@ t.test('changes of the catalog at the same time neither fail nor wait for each o
   await Promise.all(clients.map(client => client.query('commit')))
   await Promise.all(clients.map(async (client, index) => {
     for (let round = 0; round < 10; round++) {
-      await client.query(`begin isolation level ${round % 2 === 0 ? 'read committed' : 'serializable'}; alter table t${index} add b${round} int; create index on t${index} (b${round}); commit`)
+      await client.query(
+        `begin isolation level ${
+          round % 2 === 0 ? 'read committed' : 'serializable'
+        }; alter table t${index} add b${round} int; create index on t${index} (b${round}); commit`
+      )
     }
   }))
   const warned: unknown[] = []
@@ -161,6 +222,8 @@ t.test('init again, and after the trigger was disabled, leaves it enabled', asyn
 t.test('the context compares both epochs as one constant', async t => {
   const { url } = await epochs(t)
   const client = await connect(t, url)
-  const { rows } = await client.query<{ 'QUERY PLAN': string }>('explain (verbose) select tenancy.current_epoch()')
+  const { rows } = await client.query<{ 'QUERY PLAN': string }>(
+    'explain (verbose) select tenancy.current_epoch()'
+  )
   t.match(rows.map(row => row['QUERY PLAN']).join('\n'), /Output: '[0-9a-f-]{72}'::text/)
 })

@@ -11,7 +11,9 @@ t.test('a transaction with an isolation level begins behind a reset in the same 
   await sql`select 1`.execute(acme)
   const level = await globex.transaction().setIsolationLevel('serializable').execute(async trx => {
     await trx.selectFrom('notes').selectAll().execute()
-    return (await sql<{ level: string }>`select current_setting('transaction_isolation') as level`.execute(trx)).rows[0]?.level
+    return (await sql<{ level: string }>`select current_setting('transaction_isolation') as level`.execute(
+      trx
+    )).rows[0]?.level
   })
   t.equal(level, 'serializable')
 })

@@ -8,7 +8,7 @@ import { handle, open, provision, type Provisioned, type Rows } from '../support
 interface Wire {
   readonly on: Provisioned
   readonly resets: () => number
-  db (tenant: string): Kysely<Rows>
+  db(tenant: string): Kysely<Rows>
 }
 
 async function wire (t: Test): Promise<Wire> {
@@ -34,11 +34,22 @@ t.test('CON-05: 1,000 statements of 50 tenants on one connection send no reset',
   for (let index = 0; index < 1_000; index++) {
     const one = db(`tenant-${index % 50}`)
     switch (Math.floor(index / 50) % 5) {
-      case 0: await one.insertInto('notes').values({ body: 'x' }).execute(); break
-      case 1: await one.selectFrom('notes').select(['notes.id', 'body']).where('body', 'like', 'x%').orderBy('id').execute(); break
-      case 2: await one.updateTable('notes').set(eb => ({ n: eb('notes.n', '+', 1) })).execute(); break
-      case 3: await one.transaction().execute(trx => trx.selectFrom('countries').selectAll().execute()); break
-      case 4: await one.deleteFrom('notes').where('n', '>', 1).returning('notes.id').execute(); break
+      case 0:
+        await one.insertInto('notes').values({ body: 'x' }).execute()
+        break
+      case 1:
+        await one.selectFrom('notes').select(['notes.id', 'body']).where('body', 'like', 'x%').orderBy('id')
+          .execute()
+        break
+      case 2:
+        await one.updateTable('notes').set(eb => ({ n: eb('notes.n', '+', 1) })).execute()
+        break
+      case 3:
+        await one.transaction().execute(trx => trx.selectFrom('countries').selectAll().execute())
+        break
+      case 4:
+        await one.deleteFrom('notes').where('n', '>', 1).returning('notes.id').execute()
+        break
     }
   }
   t.equal(resets(), 0)

@@ -17,7 +17,8 @@ const strategies: Readonly<Record<string, WorldOptions>> = {
 
 async function use (db: Kysely<Rows>): Promise<void> {
   await db.insertInto('notes').values({ body: 'x' }).execute()
-  await db.selectFrom('notes as n').innerJoin('notes as m', 'm.id', 'n.id').select(['n.body', 'm.id']).execute()
+  await db.selectFrom('notes as n').innerJoin('notes as m', 'm.id', 'n.id').select(['n.body', 'm.id'])
+    .execute()
   await db.selectFrom('countries').selectAll().execute()
 }
 

@@ -1,5 +1,6 @@
 // Schemas whose statements are judged against the catalog of a real server.
-import { DummyDriver, Kysely, PostgresAdapter, PostgresIntrospector, type Compilable, type Generated } from 'kysely'
+import { DummyDriver, Kysely, PostgresAdapter, PostgresIntrospector, type Compilable,
+  type Generated } from 'kysely'
 import pg from 'pg'
 import type { Test } from 'tap'
 
@@ -9,10 +10,23 @@ import { JudgingCompiler } from '../../packages/database/src/harmless/judging-co
 import { freshDatabase } from '../support/fresh.ts'
 
 export interface Tables {
-  parents: { id: Generated<number>, name: string, at: Date, data: unknown, tags: string[], mood: string, n: number, up: string, act: string, act_on: string, pg_read_file: string, nothing: string }
-  children: { id: Generated<number>, parent_id: number, label: string }
-  parts: { id: number, day: string }
-  extra: { id: number, value: unknown }
+  parents: {
+    id: Generated<number>
+    name: string
+    at: Date
+    data: unknown
+    tags: string[]
+    mood: string
+    n: number
+    up: string
+    act: string
+    act_on: string
+    pg_read_file: string
+    nothing: string
+  }
+  children: { id: Generated<number>; parent_id: number; label: string }
+  parts: { id: number; day: string }
+  extra: { id: number; value: unknown }
 }
 
 export type Db = Kysely<Tables>
@@ -39,31 +53,44 @@ export const cleanSql = `
 export interface Judged {
   readonly db: Db
   readonly catalog: HarmlessCatalog
-  isHarmless (query: Compilable): boolean
+  isHarmless(query: Compilable): boolean
 }
 
 /** A database whose schemas are judged as a superuser's login. */
 export interface Server {
   readonly client: pg.Client
   /** Makes a schema with the clean tables, and then runs `sql` in it. */
-  schema (name: string, sql?: string): Promise<Judged>
+  schema(name: string, sql?: string): Promise<Judged>
   /** Judges a schema that is there, in which the policies of these names count as those that protect made. */
-  judge (name: string, own?: readonly string[]): Promise<Judged>
+  judge(name: string, own?: readonly string[]): Promise<Judged>
 }
 
 export async function server (t: Test): Promise<Server> {
   const url = await freshDatabase(t)
   const client = new pg.Client({ connectionString: url })
   await client.connect()
-  const pool = new ConnectionPool(new pg.Pool({ connectionString: url, max: 1 }), true, { types: undefined, reset: 'auto' }, { share: 1, spare: 0, maxWaiting: 10, maxWait: 5_000 })
+  const pool = new ConnectionPool(new pg.Pool({ connectionString: url, max: 1 }), true, {
+    types: undefined,
+    reset: 'auto'
+  }, { share: 1, spare: 0, maxWaiting: 10, maxWait: 5_000 })
   t.teardown(async () => {
     await client.end()
     await pool.close()
   })
   const judge = async (name: string, own: readonly string[] = []): Promise<Judged> => {
-    const { rows } = await client.query<{ oid: string }>('select oid::text from pg_policy where polname = any($1)', [own])
+    const { rows } = await client.query<{ oid: string }>(
+      'select oid::text from pg_policy where polname = any($1)',
+      [own]
+    )
     const policies = new Set(rows.map(({ oid }) => oid))
-    const catalog = new HarmlessCatalog(pool, { schema: name, tables: () => undefined, ownPolicies: async () => policies, functions: [], others: () => [], hasEpoch: () => false })
+    const catalog = new HarmlessCatalog(pool, {
+      schema: name,
+      tables: () => undefined,
+      ownPolicies: async () => policies,
+      functions: [],
+      others: () => [],
+      hasEpoch: () => false
+    })
     await catalog.refresh()
     const compiler = new JudgingCompiler(() => catalog.judge)
     const db: Db = new Kysely({
@@ -87,7 +114,9 @@ export async function server (t: Test): Promise<Server> {
   }
 }
 
-export const statements: Readonly<Record<'select' | 'insert' | 'update' | 'delete' | 'part', (db: Db) => Compilable>> = {
+export const statements: Readonly<
+  Record<'select' | 'insert' | 'update' | 'delete' | 'part', (db: Db) => Compilable>
+> = {
   select: db => db.selectFrom('parents').selectAll(),
   insert: db => db.insertInto('parents').values({ name: 'x' } as never),
   update: db => db.updateTable('parents').set({ n: 1 }).where('id', '=', 1),

@@ -30,45 +30,115 @@ interface Target {
 
 const readAll = sql`query_to_xml('select body from notes', true, true, '')::text as xml`
 
-const attacks: Readonly<Record<string, { readonly statement: (target: Target) => RawBuilder<unknown>, readonly outcomes: Readonly<Record<Strategy, Outcome>> }>> = {
+const attacks: Readonly<
+  Record<
+    string,
+    {
+      readonly statement: (target: Target) => RawBuilder<unknown>
+      readonly outcomes: Readonly<Record<Strategy, Outcome>>
+    }
+  >
+> = {
   'a query that forgets its tenant': {
     statement: () => sql`select * from notes`,
-    outcomes: { 'rls signed': 'own', 'rls plain': 'own', 'rls role': 'own', 'rls role signed': 'own', schema: 'own', database: 'own' }
+    outcomes: {
+      'rls signed': 'own',
+      'rls plain': 'own',
+      'rls role': 'own',
+      'rls role signed': 'own',
+      schema: 'own',
+      database: 'own'
+    }
   },
   'a second statement behind a semicolon': {
     statement: () => sql.raw('select body from notes; select body from notes'),
-    outcomes: { 'rls signed': 'error 42601', 'rls plain': 'error 42601', 'rls role': 'error 42601', 'rls role signed': 'error 42601', schema: 'error 42601', database: 'error 42601' }
+    outcomes: {
+      'rls signed': 'error 42601',
+      'rls plain': 'error 42601',
+      'rls role': 'error 42601',
+      'rls role signed': 'error 42601',
+      schema: 'error 42601',
+      database: 'error 42601'
+    }
   },
-  'the attacker sets the tenant\'s setting': {
+  "the attacker sets the tenant's setting": {
     statement: ({ id }) => sql`select set_config('tenancy.tenant', ${id}, true), ${readAll}`,
-    outcomes: { 'rls signed': 'own', 'rls plain': 'leak', 'rls role': 'error TN401', 'rls role signed': 'error TN401', schema: 'own', database: 'own' }
+    outcomes: {
+      'rls signed': 'own',
+      'rls plain': 'leak',
+      'rls role': 'error TN401',
+      'rls role signed': 'error TN401',
+      schema: 'own',
+      database: 'own'
+    }
   },
-  'the attacker takes another tenant\'s role, and its setting': {
-    statement: ({ id, role }) => sql`select set_config('tenancy.tenant', ${id}, true), set_config('role', ${role}, true), ${readAll}`,
+  "the attacker takes another tenant's role, and its setting": {
+    statement: ({ id, role }) =>
+      sql`select set_config('tenancy.tenant', ${id}, true), set_config('role', ${role}, true), ${readAll}`,
     // Where tenants have no roles, there is none of that name.
-    outcomes: { 'rls signed': 'error 22023', 'rls plain': 'error 22023', 'rls role': 'leak', 'rls role signed': 'own', schema: 'error 42P01', database: 'error 42501' }
+    outcomes: {
+      'rls signed': 'error 22023',
+      'rls plain': 'error 22023',
+      'rls role': 'leak',
+      'rls role signed': 'own',
+      schema: 'error 42P01',
+      database: 'error 42501'
+    }
   },
-  'the attacker takes another tenant\'s role, and names its table': {
-    statement: ({ role, table }) => sql`select set_config('role', ${role}, true), query_to_xml(${`select body from ${table}`}, true, true, '')::text as xml`,
-    outcomes: { 'rls signed': 'error 22023', 'rls plain': 'error 22023', 'rls role': 'error TN401', 'rls role signed': 'error TN401', schema: 'leak', database: 'error 42501' }
+  "the attacker takes another tenant's role, and names its table": {
+    statement: ({ role, table }) =>
+      sql`select set_config('role', ${role}, true), query_to_xml(${`select body from ${table}`}, true, true, '')::text as xml`,
+    outcomes: {
+      'rls signed': 'error 22023',
+      'rls plain': 'error 22023',
+      'rls role': 'error TN401',
+      'rls role signed': 'error TN401',
+      schema: 'leak',
+      database: 'error 42501'
+    }
   },
-  'the attacker names another tenant\'s table': {
+  "the attacker names another tenant's table": {
     statement: ({ table }) => sql.raw(`select * from ${table}`),
-    outcomes: { 'rls signed': 'own', 'rls plain': 'own', 'rls role': 'own', 'rls role signed': 'own', schema: 'error 42501', database: 'error 0A000' }
+    outcomes: {
+      'rls signed': 'own',
+      'rls plain': 'own',
+      'rls role': 'own',
+      'rls role signed': 'own',
+      schema: 'error 42501',
+      database: 'error 0A000'
+    }
   },
-  'the attacker takes a superuser\'s role': {
+  "the attacker takes a superuser's role": {
     statement: () => sql`select set_config('role', 'postgres', true), ${readAll}`,
-    outcomes: { 'rls signed': 'error 42501', 'rls plain': 'error 42501', 'rls role': 'error 42501', 'rls role signed': 'error 42501', schema: 'error 42501', database: 'error 42501' }
+    outcomes: {
+      'rls signed': 'error 42501',
+      'rls plain': 'error 42501',
+      'rls role': 'error 42501',
+      'rls role signed': 'error 42501',
+      schema: 'error 42501',
+      database: 'error 42501'
+    }
   },
   'the attacker takes no role': {
     statement: () => sql`select set_config('role', 'none', true), ${readAll}`,
     // A login without a role finds no table in the schema; that of a tenant's database is the tenant's.
-    outcomes: { 'rls signed': 'error 42501', 'rls plain': 'error 42501', 'rls role': 'error 42501', 'rls role signed': 'error 42501', schema: 'error 42P01', database: 'own' }
+    outcomes: {
+      'rls signed': 'error 42501',
+      'rls plain': 'error 42501',
+      'rls role': 'error 42501',
+      'rls role signed': 'error 42501',
+      schema: 'error 42P01',
+      database: 'own'
+    }
   }
 }
 
 /** What an attack of one tenant on the other comes to. */
-async function outcome ({ request }: PlaceTenant, other: PlaceTenant, statement: RawBuilder<unknown>): Promise<Outcome> {
+async function outcome (
+  { request }: PlaceTenant,
+  other: PlaceTenant,
+  statement: RawBuilder<unknown>
+): Promise<Outcome> {
   try {
     const { rows } = await statement.execute(request().db)
     return JSON.stringify(rows).includes(`${other.name}:`) ? 'leak' : 'own'
@@ -79,7 +149,11 @@ async function outcome ({ request }: PlaceTenant, other: PlaceTenant, statement:
 
 function targetOf (strategy: Strategy, { databaseName }: Place, { id }: PlaceTenant): Target {
   const role = strategy === 'database' ? `tenant_${id}` : tenantRole(id, databaseName)
-  const table = strategy === 'schema' ? `tenant_${id}.notes` : strategy === 'database' ? `"tenant_${id}".public.notes` : 'public.notes'
+  const table = strategy === 'schema'
+    ? `tenant_${id}.notes`
+    : strategy === 'database'
+    ? `"tenant_${id}".public.notes`
+    : 'public.notes'
   return { strategy, id, role, table }
 }
 

@@ -14,9 +14,14 @@ t.setTimeout(120_000)
 t.test('PostgreSQL 15, plain contexts', async t => {
   const ground = await prepareGround(t, false)
   for (const reset of ['auto', 'always'] as const) {
-    await t.test(`reset '${reset}': what one tenant leaves on a connection does not meet the next`, t => assertForgets(t, ground, { reset }))
+    await t.test(`reset '${reset}': what one tenant leaves on a connection does not meet the next`, t =>
+      assertForgets(t, ground, { reset }))
   }
   for (const pooled of [1, 4]) {
-    await t.test(`nor through PgBouncer with ${pooled} backends`, { skip: noPgBouncer }, t => assertForgets(t, ground, { reset: 'auto', pooled }))
+    await t.test(
+      `nor through PgBouncer with ${pooled} backends`,
+      { skip: noPgBouncer },
+      t => assertForgets(t, ground, { reset: 'auto', pooled })
+    )
   }
 })

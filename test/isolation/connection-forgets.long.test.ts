@@ -18,7 +18,11 @@ for (const version of [18, 15] as const) {
         for (const reset of ['auto', 'always'] as const) {
           await t.test(`reset '${reset}'`, t => assertForgets(t, ground, { reset, isLong: true }))
           for (const pooled of [1, 4]) {
-            await t.test(`reset '${reset}', PgBouncer with ${pooled} backends`, { skip: noPgBouncer }, t => assertForgets(t, ground, { reset, pooled, isLong: true }))
+            await t.test(
+              `reset '${reset}', PgBouncer with ${pooled} backends`,
+              { skip: noPgBouncer },
+              t => assertForgets(t, ground, { reset, pooled, isLong: true })
+            )
           }
         }
       })

@@ -24,16 +24,30 @@ function numbers (seed: number): (below: number) => number {
   }
 }
 
-const ways = { 'direct, four connections': undefined, 'PgBouncer with one backend': 1, 'PgBouncer with four backends': 4 }
+const ways = {
+  'direct, four connections': undefined,
+  'PgBouncer with one backend': 1,
+  'PgBouncer with four backends': 4
+}
 
 for (const [way, size] of Object.entries(ways)) {
-  t.test(`CON-03 CON-20 ${way}: no effect is seen by another tenant under load, in any mix`, { skip: size !== undefined && noPgBouncer }, async t => {
+  t.test(`CON-03 CON-20 ${way}: no effect is seen by another tenant under load, in any mix`, {
+    skip: size !== undefined && noPgBouncer
+  }, async t => {
     const failures: unknown[] = []
-    const note = (failure: unknown): void => { failures.push(failure) }
+    const note = (failure: unknown): void => {
+      failures.push(failure)
+    }
     subscribe('fastify-tenancy.undo-failed', note)
     t.teardown(() => unsubscribe('fastify-tenancy.undo-failed', note))
-    const url = size === undefined ? ground.on.url : await pgBouncer(t, ground.on.url, 'transaction', { size })
-    const database = await open(t, ground.on, { url, pool: { max: 4 }, fairness: { maxWaiting: 1_000, maxWait: '60s' } })
+    const url = size === undefined
+      ? ground.on.url
+      : await pgBouncer(t, ground.on.url, 'transaction', { size })
+    const database = await open(t, ground.on, {
+      url,
+      pool: { max: 4 },
+      fairness: { maxWaiting: 1_000, maxWait: '60s' }
+    })
     // Those of odd numbers look, those of even ones act.
     const handles = Array.from({ length: 8 }, (_, n) => handle(t, database, `mixed-${n}`))
     const clean = (await everything.execute((handles[1] as Handle).db)).rows
@@ -45,8 +59,13 @@ for (const [way, size] of Object.entries(ways)) {
       const effect = effects[below(effects.length)]
       const isTransaction = below(2) === 0
       if (isActor && effect !== undefined) {
-        await (isTransaction ? db.transaction().execute(trx => effect.statement.execute(trx)) : effect.statement.execute(db)).catch(() => {})
-      } else if (isTransaction) await db.transaction().execute(async trx => { seen.push(...(await everything.execute(trx)).rows) })
+        await (isTransaction
+          ? db.transaction().execute(trx => effect.statement.execute(trx))
+          : effect.statement.execute(db)).catch(() => {})
+      } else if (isTransaction)
+        await db.transaction().execute(async trx => {
+          seen.push(...(await everything.execute(trx)).rows)
+        })
       else seen.push(...(await everything.execute(db)).rows)
     }))
     t.ok(seen.length > rounds / 4)

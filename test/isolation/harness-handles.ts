@@ -7,19 +7,27 @@ import { tags, tenants, type IsolationHandle } from './harness.ts'
 
 export { runIsolationHarness } from './harness.ts'
 
-interface Projects { projects: { name: string } }
+interface Projects {
+  projects: { name: string }
+}
 
 const silent = { info () {}, warn () {}, error () {} }
 
-const names = async (rows: Promise<{ name: string }[]>): Promise<string[]> => (await rows).map(({ name }) => name)
+const names = async (rows: Promise<{ name: string }[]>): Promise<string[]> =>
+  (await rows).map(({ name }) => name)
 
 /** A handle of a new scope, as each request has one. */
 export function makeHandle (database: TenancyDatabase): (tenant: string) => IsolationHandle {
   return tenant => {
-    const db = database.forScope(new TenantScope(createTenant({ id: tenant, slug: `slug-${tenant}` }), silent)) as unknown as Kysely<Projects>
+    const db = database.forScope(
+      new TenantScope(createTenant({ id: tenant, slug: `slug-${tenant}` }), silent)
+    ) as unknown as Kysely<Projects>
     return {
       list: () => names(db.selectFrom('projects').select('name').execute()),
-      rename: (from, to) => names(db.updateTable('projects').set({ name: to }).where('name', '=', from).returning('name').execute()),
+      rename: (from, to) =>
+        names(
+          db.updateTable('projects').set({ name: to }).where('name', '=', from).returning('name').execute()
+        ),
       remove: name => names(db.deleteFrom('projects').where('name', '=', name).returning('name').execute()),
       fail: () => sql`select 1 / 0`.execute(db)
     }
@@ -29,6 +37,8 @@ export function makeHandle (database: TenancyDatabase): (tenant: string) => Isol
 export async function fill (database: TenancyDatabase): Promise<void> {
   for (const tenant of tenants) {
     const scope = new TenantScope(createTenant({ id: tenant, slug: `slug-${tenant}` }), silent)
-    await (database.forScope(scope) as unknown as Kysely<Projects>).insertInto('projects').values(tags(tenant).map(name => ({ name }))).execute()
+    await (database.forScope(scope) as unknown as Kysely<Projects>).insertInto('projects').values(
+      tags(tenant).map(name => ({ name }))
+    ).execute()
   }
 }

@@ -9,13 +9,13 @@ import { assertIsolated, tagged } from '@fastify-tenancy/testing'
  */
 export interface IsolationHandle {
   /** The names of all rows that it can see. */
-  list (): Promise<string[]>
+  list(): Promise<string[]>
   /** Renames the rows of this name; the rows' new names. */
-  rename (from: string, to: string): Promise<string[]>
+  rename(from: string, to: string): Promise<string[]>
   /** Deletes the rows of this name; the names of what was deleted. */
-  remove (name: string): Promise<string[]>
+  remove(name: string): Promise<string[]>
   /** Sends a statement that the database refuses, such as `select 1 / 0`. */
-  fail (): Promise<unknown>
+  fail(): Promise<unknown>
 }
 
 /** The tenants of the harness, and how many rows each must own before it runs. */
@@ -42,47 +42,58 @@ export async function runIsolationHarness (makeHandle: (tenant: string) => Isola
 
 type Look = (tenant: string) => Promise<void>
 
-const scenes: Record<string, (look: Look, makeHandle: (tenant: string) => IsolationHandle) => Promise<void>> = {
-  async 'one after the other' (look) {
-    for (let round = 0; round < 5; round++) for (const tenant of tenants) await look(tenant)
-  },
+const scenes: Record<string, (look: Look, makeHandle: (tenant: string) => IsolationHandle) => Promise<void>> =
+  {
+    async 'one after the other' (look) {
+      for (let round = 0; round < 5; round++) for (const tenant of tenants) await look(tenant)
+    },
 
-  async 'all at once' (look) {
-    await everyone(20, look)
-  },
+    async 'all at once' (look) {
+      await everyone(20, look)
+    },
 
-  async 'many at once on one handle' (look, makeHandle) {
-    await everyone(1, async tenant => {
-      const handle = makeHandle(tenant)
-      await Promise.all(Array.from({ length: 20 }, () => seesItsOwn(handle, tenant, 'many at once on one handle')))
-    })
-  },
-
-  async 'after an error of another tenant' (look, makeHandle) {
-    await everyone(5, async tenant => {
-      await assert.rejects(makeHandle(tenant).fail(), 'control: the failing statement fails')
-      await look(tenants[(tenants.indexOf(tenant) + 1) % tenants.length] ?? '')
-    })
-  },
-
-  async 'writing to the rows of others' (_look, makeHandle) {
-    for (const tenant of tenants) {
-      for (const other of tenants.filter(name => name !== tenant)) {
+    async 'many at once on one handle' (look, makeHandle) {
+      await everyone(1, async tenant => {
         const handle = makeHandle(tenant)
-        assert.deepEqual(await handle.rename(tagged(other, 1), tagged(tenant, 'stolen')), [], `${tenant} renamed a row of ${other}`)
-        assert.deepEqual(await handle.remove(tagged(other, 2)), [], `${tenant} deleted a row of ${other}`)
-      }
-    }
-  },
+        await Promise.all(
+          Array.from({ length: 20 }, () => seesItsOwn(handle, tenant, 'many at once on one handle'))
+        )
+      })
+    },
 
-  async 'writing to own rows of one name while others do' (_look, makeHandle) {
-    await everyone(1, async tenant => {
-      const handle = makeHandle(tenant)
-      assert.deepEqual(await handle.rename(tagged(tenant, 1), tagged(tenant, 'renamed')), [tagged(tenant, 'renamed')])
-      assert.deepEqual(await handle.rename(tagged(tenant, 'renamed'), tagged(tenant, 1)), [tagged(tenant, 1)])
-    })
+    async 'after an error of another tenant' (look, makeHandle) {
+      await everyone(5, async tenant => {
+        await assert.rejects(makeHandle(tenant).fail(), 'control: the failing statement fails')
+        await look(tenants[(tenants.indexOf(tenant) + 1) % tenants.length] ?? '')
+      })
+    },
+
+    async 'writing to the rows of others' (_look, makeHandle) {
+      for (const tenant of tenants) {
+        for (const other of tenants.filter(name => name !== tenant)) {
+          const handle = makeHandle(tenant)
+          assert.deepEqual(
+            await handle.rename(tagged(other, 1), tagged(tenant, 'stolen')),
+            [],
+            `${tenant} renamed a row of ${other}`
+          )
+          assert.deepEqual(await handle.remove(tagged(other, 2)), [], `${tenant} deleted a row of ${other}`)
+        }
+      }
+    },
+
+    async 'writing to own rows of one name while others do' (_look, makeHandle) {
+      await everyone(1, async tenant => {
+        const handle = makeHandle(tenant)
+        assert.deepEqual(await handle.rename(tagged(tenant, 1), tagged(tenant, 'renamed')), [
+          tagged(tenant, 'renamed')
+        ])
+        assert.deepEqual(await handle.rename(tagged(tenant, 'renamed'), tagged(tenant, 1)), [
+          tagged(tenant, 1)
+        ])
+      })
+    }
   }
-}
 
 async function everyone (times: number, work: (tenant: string) => Promise<void>): Promise<void> {
   await Promise.all(Array.from({ length: times }, () => tenants).flat().map(work))
@@ -91,5 +102,9 @@ async function everyone (times: number, work: (tenant: string) => Promise<void>)
 async function seesItsOwn (handle: IsolationHandle, tenant: string, scene: string): Promise<void> {
   const names = await handle.list()
   assertIsolated(names, { tenant, tenants, where: scene })
-  assert.deepEqual(names.toSorted(), tags(tenant).toSorted(), `${tenant} must see all of its own rows: ${scene}`)
+  assert.deepEqual(
+    names.toSorted(),
+    tags(tenant).toSorted(),
+    `${tenant} must see all of its own rows: ${scene}`
+  )
 }

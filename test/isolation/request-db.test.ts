@@ -15,7 +15,11 @@ for (const [mode, secret] of modes) {
   t.test(`${mode} on PostgreSQL: request.db leaks nothing under the harness`, async t => {
     const on = await provision(t, { secret: secret ?? false })
     const tables = { tenant: ['projects'] }
-    const manager = createManager({ database: on.superUrl, tables, ...(secret !== undefined && { rls: { secret } }) })
+    const manager = createManager({
+      database: on.superUrl,
+      tables,
+      ...(secret !== undefined && { rls: { secret } })
+    })
     t.teardown(() => manager.close())
     await on.admin('create table projects (tenant_id text not null, name text not null)')
     await manager.protect()
@@ -32,7 +36,11 @@ for (const [mode, secret] of modes) {
   t.test(`${mode} on PGlite: request.db leaks nothing under the harness`, async t => {
     const pool = openPool('pglite://memory')
     t.teardown(() => pool.end())
-    const options = { database: pool, tables: { tenant: ['projects'] }, ...(secret !== undefined && { rls: { secret } }) }
+    const options = {
+      database: pool,
+      tables: { tenant: ['projects'] },
+      ...(secret !== undefined && { rls: { secret } })
+    }
     const manager = createManager(options)
     await manager.init()
     await pool.query('create table projects (tenant_id text not null, name text not null)')
@@ -47,24 +55,43 @@ for (const [mode, secret] of modes) {
 t.test('CTX-01 CTX-07 three hundred requests of seven tenants at once, with bodies of 100 kB, each see and write their own', async t => {
   const on = await provision(t)
   const lines: string[] = []
-  const app = await suite(t, on, { database: { pool: { max: 4 } }, logStream: { write: line => { lines.push(line) } } })
-  app.post<{ Body: { body: string, filling: string } }>('/notes', async request => {
+  const app = await suite(t, on, {
+    database: { pool: { max: 4 } },
+    logStream: {
+      write: line => {
+        lines.push(line)
+      }
+    }
+  })
+  app.post<{ Body: { body: string; filling: string } }>('/notes', async request => {
     await dbOf(request).insertInto('notes').values({ body: request.body.body }).execute()
     request.log.info({ wrote: request.body.body }, 'wrote')
-    return { tenant: request.tenant.slug, rows: await dbOf(request).selectFrom('notes').select(['tenant_id', 'body']).execute() }
+    return {
+      tenant: request.tenant.slug,
+      rows: await dbOf(request).selectFrom('notes').select(['tenant_id', 'body']).execute()
+    }
   })
   await app.listen({ port: 0, host: '127.0.0.1' })
   const filling = 'x'.repeat(100_000)
   const slugs = manyTenants.map(({ slug }) => slug)
   await Promise.all(Array.from({ length: 300 }, async (_, n) => {
     const slug = slugs[n % slugs.length] ?? ''
-    const { statusCode, body } = await app.inject({ method: 'POST', url: '/notes', headers: { host: `${slug}.example.com` }, payload: { body: `${slug}:${n}`, filling } })
+    const { statusCode, body } = await app.inject({
+      method: 'POST',
+      url: '/notes',
+      headers: { host: `${slug}.example.com` },
+      payload: { body: `${slug}:${n}`, filling }
+    })
     t.equal(statusCode, 200)
     t.ok(assertIsolated(body, { tenant: slug, tenants: slugs }) >= 1)
     t.equal(JSON.parse(body).tenant, slug)
   }))
   // SID-10: a line that names a tenant's value carries that tenant's id.
-  for (const line of lines.map(text => JSON.parse(text) as { tenant?: string, wrote?: string }).filter(({ wrote }) => wrote !== undefined)) {
+  for (
+    const line of lines.map(text => JSON.parse(text) as { tenant?: string; wrote?: string }).filter((
+      { wrote }
+    ) => wrote !== undefined)
+  ) {
     t.equal(line.tenant, `id-${line.wrote?.split(':')[0] ?? ''}`)
   }
 })
@@ -74,7 +101,10 @@ t.test('POOL-02 POOL-12 a handler that does not await, or keeps its handle, gets
   const app = await suite(t, on, { database: { pool: { max: 1 } } })
   let kept: Kysely<never> | undefined
   let late: Promise<unknown> = Promise.resolve()
-  app.get('/keep', async request => { kept = request.db as never; return 'kept' })
+  app.get('/keep', async request => {
+    kept = request.db as never
+    return 'kept'
+  })
   app.get('/loose', async request => {
     const { db } = request
     late = (db as unknown as Kysely<{ notes: { body: string } }>).transaction().execute(async trx => {
@@ -85,7 +115,8 @@ t.test('POOL-02 POOL-12 a handler that does not await, or keeps its handle, gets
     return 'not awaited'
   })
   app.get('/notes', async request => dbOf(request).selectFrom('notes').select('body').execute())
-  const get = async (slug: string, url: string): Promise<string> => (await app.inject({ url, headers: { host: `${slug}.example.com` } })).body
+  const get = async (slug: string, url: string): Promise<string> =>
+    (await app.inject({ url, headers: { host: `${slug}.example.com` } })).body
 
   await get('acme', '/keep')
   await t.rejects(sql`select 1`.execute(kept as never), { code: 'FST_TENANCY_SCOPE_CLOSED' })
@@ -98,11 +129,21 @@ t.test('POOL-02 POOL-12 a handler that does not await, or keeps its handle, gets
 t.test('CTX-04 request.db is one handle per request, and not a property that a logger would print', async t => {
   const on = await provision(t)
   const app = await suite(t, on)
-  app.get('/', async request => ({ same: request.db === request.db, keys: Object.keys(request), cacheSame: request.cache === request.cache }))
+  app.get(
+    '/',
+    async request => ({
+      same: request.db === request.db,
+      keys: Object.keys(request),
+      cacheSame: request.cache === request.cache
+    })
+  )
   app.get('/off', { config: { tenancy: 'off' } }, async request => request.db)
   const { body } = await app.inject({ url: '/', headers: { host: 'acme.example.com' } })
-  const answer = JSON.parse(body) as { same: boolean, cacheSame: boolean, keys: string[] }
+  const answer = JSON.parse(body) as { same: boolean; cacheSame: boolean; keys: string[] }
   t.ok(answer.same && answer.cacheSame)
   for (const name of ['tenant', 'db', 'cache', 'tenancy']) t.notOk(answer.keys.includes(name), name)
-  t.match((await app.inject({ url: '/off', headers: { host: 'acme.example.com' } })).body, /FST_TENANCY_CONTEXT_MISSING/)
+  t.match(
+    (await app.inject({ url: '/off', headers: { host: 'acme.example.com' } })).body,
+    /FST_TENANCY_CONTEXT_MISSING/
+  )
 })

@@ -1,5 +1,6 @@
 // One secret takes the place of another while processes with either are at work.
-import { openDatabase, resolveDatabaseOptions, signingKey, type TenancyDatabase } from '@fastify-tenancy/database'
+import { openDatabase, resolveDatabaseOptions, signingKey,
+  type TenancyDatabase } from '@fastify-tenancy/database'
 import { assertIsolated } from '@fastify-tenancy/testing'
 import t, { type Test } from 'tap'
 
@@ -10,7 +11,13 @@ import { handle, provision, testSecret, type Provisioned } from '../support/tena
 const newer = 'another secret of the tests, 32 characters and more'
 
 async function open (t: Test, on: Provisioned, secret: string | [string, string]): Promise<TenancyDatabase> {
-  const database = openDatabase(resolveDatabaseOptions({ database: { url: on.url, pool: { max: 2 } }, tables: on.tables, rls: { secret } }))
+  const database = openDatabase(
+    resolveDatabaseOptions({
+      database: { url: on.url, pool: { max: 2 } },
+      tables: on.tables,
+      rls: { secret }
+    })
+  )
   t.teardown(() => database.close())
   await database.boot()
   return database
@@ -27,10 +34,19 @@ t.test('INJ-24 while half of the processes have the new key, no request of eithe
     const tenant = n % 4 < 2 ? 'acme' : 'globex'
     const { db } = handle(t, processes[n % 2] as TenancyDatabase, tenant)
     await db.insertInto('notes').values({ body: `${tenant}:${n}` }).execute()
-    t.ok(assertIsolated(await db.selectFrom('notes').selectAll().execute(), { tenant, tenants: ['acme', 'globex'] }) > 0)
+    t.ok(
+      assertIsolated(await db.selectFrom('notes').selectAll().execute(), {
+        tenant,
+        tenants: ['acme', 'globex']
+      }) > 0
+    )
   }))
   await init(admin, { signingSecrets: [newer], dropOldSecrets: 'now' })
-  await t.rejects(handle(t, before, 'acme').db.selectFrom('notes').selectAll().execute(), { code: 'TN401' }, 'the old key has had its day: an error, and no empty account')
+  await t.rejects(
+    handle(t, before, 'acme').db.selectFrom('notes').selectAll().execute(),
+    { code: 'TN401' },
+    'the old key has had its day: an error, and no empty account'
+  )
   t.ok((await handle(t, after, 'acme').db.selectFrom('notes').selectAll().execute()).length > 0)
   t.not(signingKey(newer).id, signingKey(testSecret).id)
 })
@@ -40,17 +56,25 @@ t.test('CON-18 init with a new secret breaks no process that has the old one, an
   const admin = await connect(t, on.superUrl)
   const before = await open(t, on, testSecret)
   await handle(t, before, 'acme').db.insertInto('notes').values({ body: 'acme:1' }).execute()
-  const read = (database: TenancyDatabase): Promise<unknown> => handle(t, database, 'acme').db.selectFrom('notes').select('body').execute()
+  const read = (database: TenancyDatabase): Promise<unknown> =>
+    handle(t, database, 'acme').db.selectFrom('notes').select('body').execute()
   const own = [{ body: 'acme:1' }]
-  t.match(await init(admin, { signingSecrets: [newer] }), [/goes on accepting an earlier secret, since running processes may sign with it: run `tenancy init --drop-old-secrets`/])
+  t.match(await init(admin, { signingSecrets: [newer] }), [
+    /goes on accepting an earlier secret, since running processes may sign with it: run `tenancy init --drop-old-secrets`/
+  ])
   t.same(await read(before), own)
   t.same(await read(await open(t, on, newer)), own)
   t.same(await read(await open(t, on, testSecret)), own, 'nor one that starts again with the old one')
-  await t.rejects(init(admin, { signingSecrets: [newer], dropOldSecrets: true }), { code: 'FST_TENANCY_SETUP_INVALID', message: /a running process signs with an earlier secret.*again after \d{4}-\d\d-\d\d \d\d:\d\d UTC/ })
+  await t.rejects(init(admin, { signingSecrets: [newer], dropOldSecrets: true }), {
+    code: 'FST_TENANCY_SETUP_INVALID',
+    message: /a running process signs with an earlier secret.*again after \d{4}-\d\d-\d\d \d\d:\d\d UTC/
+  })
   t.same(await read(before), own, 'and the refusal has changed nothing')
-  await on.admin('update tenancy.signing_uses set used_at = now() - interval \'20 minutes\'')
-  await t.rejects(init(admin, { signingSecrets: [newer], dropOldSecrets: true }), { code: 'FST_TENANCY_SETUP_INVALID' })
-  await on.admin('update tenancy.signing_uses set used_at = now() - interval \'22 minutes\'')
+  await on.admin("update tenancy.signing_uses set used_at = now() - interval '20 minutes'")
+  await t.rejects(init(admin, { signingSecrets: [newer], dropOldSecrets: true }), {
+    code: 'FST_TENANCY_SETUP_INVALID'
+  })
+  await on.admin("update tenancy.signing_uses set used_at = now() - interval '22 minutes'")
   t.same(await init(admin, { signingSecrets: [newer], dropOldSecrets: true }), [])
   await t.rejects(read(before), { code: 'TN401' }, 'control: this process would have been broken')
   t.same(await init(admin, { signingSecrets: [newer] }), [])
@@ -60,8 +84,17 @@ t.test('CON-18 a process with a new secret comes before init: it signs with what
   const on = await provision(t)
   const admin = await connect(t, on.superUrl)
   const old = await open(t, on, testSecret)
-  await t.rejects(open(t, on, newer), { code: 'FST_TENANCY_SETUP_INVALID', message: /run `tenancy init` with this secret/ })
-  const database = openDatabase(resolveDatabaseOptions({ database: { url: on.url }, tables: on.tables, rls: { secret: [newer, testSecret] } }))
+  await t.rejects(open(t, on, newer), {
+    code: 'FST_TENANCY_SETUP_INVALID',
+    message: /run `tenancy init` with this secret/
+  })
+  const database = openDatabase(
+    resolveDatabaseOptions({
+      database: { url: on.url },
+      tables: on.tables,
+      rls: { secret: [newer, testSecret] }
+    })
+  )
   t.teardown(() => database.close())
   t.match((await database.boot()).warnings, [/this process signs with the second: run `tenancy init`/])
   const { db } = handle(t, database, 'acme')
@@ -69,7 +102,9 @@ t.test('CON-18 a process with a new secret comes before init: it signs with what
   t.match(await handle(t, old, 'acme').db.selectFrom('notes').selectAll().execute(), [{ body: 'acme:1' }])
   t.same(await init(admin, { signingSecrets: [newer, testSecret] }), [])
   t.match(await db.selectFrom('notes').selectAll().execute(), [{ body: 'acme:1' }])
-  await t.rejects(init(admin, { signingSecrets: [newer], dropOldSecrets: true }), { code: 'FST_TENANCY_SETUP_INVALID' }, 'it still signs with the old one')
+  await t.rejects(init(admin, { signingSecrets: [newer], dropOldSecrets: true }), {
+    code: 'FST_TENANCY_SETUP_INVALID'
+  }, 'it still signs with the old one')
 })
 
 t.test('CON-18 what a tenant may call of this neither fills a table nor keeps others waiting', async t => {

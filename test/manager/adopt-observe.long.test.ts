@@ -19,7 +19,7 @@ const hosts = { host: 'acme.example.com' }
 interface App {
   readonly app: FastifyInstance
   readonly pool: pg.Pool
-  readonly lines: { readonly msg: string, readonly query?: ObservedQuery }[]
+  readonly lines: { readonly msg: string; readonly query?: ObservedQuery }[]
 }
 
 /** A database under observation, and an application on it that has both code. */
@@ -27,11 +27,17 @@ async function adopted (t: Test): Promise<App> {
   const url = await freshDatabase(t)
   const legacy = loginUrl(url, 'legacy')
   const { user, password } = loginOf(legacy)
-  await (await connect(t, url)).query(`create role "${user}" login password '${password}'; grant all on schema public to "${user}"`)
-  await (await connect(t, legacy)).query('create table notes (id serial primary key, body text); insert into notes (body) values (\'old\'); create table other (v text)')
+  await (await connect(t, url)).query(
+    `create role "${user}" login password '${password}'; grant all on schema public to "${user}"`
+  )
+  await (await connect(t, legacy)).query(
+    "create table notes (id serial primary key, body text); insert into notes (body) values ('old'); create table other (v text)"
+  )
   const tables = { tenant: ['notes'] }
   const manager = createManager({
-    database: { url: loginUrl(url, 'app'), ownerUrl: url }, tables, adoption: { backfill: { notes: { value: 'id-acme' } }, type: 'text', legacy: { [user]: '2999-12-31' } }
+    database: { url: loginUrl(url, 'app'), ownerUrl: url },
+    tables,
+    adoption: { backfill: { notes: { value: 'id-acme' } }, type: 'text', legacy: { [user]: '2999-12-31' } }
   })
   t.teardown(() => manager.close())
   await manager.init()
@@ -40,22 +46,41 @@ async function adopted (t: Test): Promise<App> {
   const pool = new pg.Pool({ connectionString: legacy, max: 1 })
   t.teardown(() => pool.end())
   const lines: App['lines'] = []
-  const app = Fastify({ logger: { level: 'warn', stream: { write (line: string) { lines.push(JSON.parse(line)) } } } })
+  const app = Fastify({
+    logger: {
+      level: 'warn',
+      stream: {
+        write (line: string) {
+          lines.push(JSON.parse(line))
+        }
+      }
+    }
+  })
   t.teardown(() => app.close())
   await app.register(tenancy, {
-    baseDomain: 'example.com', database: { url: loginUrl(url, 'app'), observe: [pool] }, tables,
-    registry: memoryRegistry([createTenant({ id: 'id-acme', slug: 'acme' })]), rateLimit: false
+    baseDomain: 'example.com',
+    database: { url: loginUrl(url, 'app'), observe: [pool] },
+    tables,
+    registry: memoryRegistry([createTenant({ id: 'id-acme', slug: 'acme' })]),
+    rateLimit: false
   })
   return { app, pool, lines }
 }
 
-function db (request: { db: unknown }): Kysely<{ notes: { body: string, tenant_id: string }, other: { v: string } }> {
+function db (
+  request: { db: unknown }
+): Kysely<{ notes: { body: string; tenant_id: string }; other: { v: string } }> {
   return request.db as never
 }
 
 t.test('queries of the old login, and those of request.db that were refused, are reported by route and shape, once', async t => {
   const { app, pool, lines } = await adopted(t)
-  app.get('/old/:id', async () => (await pool.query('select body from notes where id = $1 and body <> \'secret\' and id in (1, 2, 3)', [1])).rows)
+  app.get(
+    '/old/:id',
+    async () =>
+      (await pool.query("select body from notes where id = $1 and body <> 'secret' and id in (1, 2, 3)", [1]))
+        .rows
+  )
   app.get('/client', async () => {
     const client = await pool.connect()
     try {
@@ -67,23 +92,47 @@ t.test('queries of the old login, and those of request.db that were refused, are
   })
   app.get('/new', async request => db(request).selectFrom('notes').select('body').execute())
   app.get('/other', async request => db(request).selectFrom('other').selectAll().execute())
-  app.get('/forged', async request => db(request).insertInto('notes').values({ body: 'x', tenant_id: 'globex' }).execute())
+  app.get(
+    '/forged',
+    async request => db(request).insertInto('notes').values({ body: 'x', tenant_id: 'globex' }).execute()
+  )
   app.get('/ddl', async request => sql`create table x ()`.execute(db(request)))
-  app.get('/off', { config: { tenancy: 'off' } }, async () => (await pool.query('delete from notes where false')).rowCount)
+  app.get(
+    '/off',
+    { config: { tenancy: 'off' } },
+    async () => (await pool.query('delete from notes where false')).rowCount
+  )
   const heard: unknown[] = []
-  const listen = (query: unknown): void => { heard.push(query) }
+  const listen = (query: unknown): void => {
+    heard.push(query)
+  }
   subscribe('fastify-tenancy.observed-query', listen)
   t.teardown(() => unsubscribe('fastify-tenancy.observed-query', listen))
 
   // All at once, on one connection: the queue must not mix routes up.
   const get = async (url: string): Promise<number> => (await app.inject({ url, headers: hosts })).statusCode
-  t.same(await Promise.all(['/old/1', '/old/2', '/client', '/new', '/off', '/old/3', '/client'].map(get)), Array(7).fill(200))
+  t.same(
+    await Promise.all(['/old/1', '/old/2', '/client', '/new', '/off', '/old/3', '/client'].map(get)),
+    Array(7).fill(200)
+  )
   t.same(await Promise.all(['/other', '/forged', '/ddl'].map(get)), [500, 500, 500])
   const expected = [
-    { route: 'GET /old/:id', text: 'select body from notes where id = ? and body <> ? and id in (?)', code: '42501', by: 'old', count: 3 },
+    {
+      route: 'GET /old/:id',
+      text: 'select body from notes where id = ? and body <> ? and id in (?)',
+      code: '42501',
+      by: 'old',
+      count: 3
+    },
     { route: 'GET /client', text: 'select body from notes', code: '42501', by: 'old', count: 2 },
     { route: 'GET /ddl', text: 'create table x ()', code: 'FST_TENANCY_QUERY_REFUSED', by: 'new', count: 1 },
-    { route: 'GET /forged', text: 'insert into "notes" ("body", "tenant_id") values (?)', code: '42501', by: 'new', count: 1 },
+    {
+      route: 'GET /forged',
+      text: 'insert into "notes" ("body", "tenant_id") values (?)',
+      code: '42501',
+      by: 'new',
+      count: 1
+    },
     { route: 'GET /off', text: 'delete from notes where false', code: '42501', by: 'old', count: 1 },
     { route: 'GET /other', text: 'select * from "other"', code: '42501', by: 'new', count: 1 }
   ]
@@ -94,7 +143,13 @@ t.test('queries of the old login, and those of request.db that were refused, are
   t.same(seen.toSorted((a, b) => b.count - a.count || (String(a.route) < String(b.route) ? -1 : 1)), expected)
   const told = lines.filter(({ query }) => query !== undefined)
   t.equal(told.length, expected.length, 'each once in the log')
-  for (const { msg, query } of told) t.equal(msg, query?.by === 'old' ? 'tenancy: a query of the old login, which will break' : 'tenancy: a query was refused')
+  for (const { msg, query } of told)
+    t.equal(
+      msg,
+      query?.by === 'old'
+        ? 'tenancy: a query of the old login, which will break'
+        : 'tenancy: a query was refused'
+    )
   t.equal(heard.length, 9, 'and each time on the channel')
   t.notOk(JSON.stringify([told, heard]).includes('secret'), 'no value of a query is kept')
 
@@ -138,7 +193,8 @@ t.test('an observed pool answers as ever: promises, callbacks, errors, transacti
   await client.query({ text: 'select $1::int', values: [4] })
   await client.query('rollback')
   client.release()
-  t.same(heard, ['select 1 as one', 'select 2 as two', 'select nothing', 'select 3', 'begin', 'select $1::int', 'rollback'])
+  t.same(heard, ['select 1 as one', 'select 2 as two', 'select nothing', 'select 3', 'begin',
+    'select $1::int', 'rollback'])
   end()
   await pool.query('select 5')
   t.equal(heard.length, 7)
@@ -148,16 +204,20 @@ t.test('a fingerprint keeps the shape of a query and none of its values', async 
   const texts: [string, string][] = [
     ['select  *\nfrom notes -- all\n where id=42', 'select * from notes where id=?'],
     ['select * from notes where id in ($1, $2,$3)', 'select * from notes where id in (?)'],
-    ['insert into notes (a, b) values (1, \'x\'), (2, \'it\'\'s\')', 'insert into notes (a, b) values (?)'],
-    ['select E\'a\\\'b\', $$c\'d$$, $x$e$$f$x$, U&\'g\', N\'h\', 1.5e10', 'select ?, ?, ?, U&?, ?, ?'],
-    ['select "a\'1", t1.c2 from t1 /* \'x */ where b = \'/* no comment */\'', 'select "a\'1", t1.c2 from t1 where b = ?'],
-    ['select \'unfinished', 'select ?'],
+    ["insert into notes (a, b) values (1, 'x'), (2, 'it''s')", 'insert into notes (a, b) values (?)'],
+    ["select E'a\\'b', $$c'd$$, $x$e$$f$x$, U&'g', N'h', 1.5e10", 'select ?, ?, ?, U&?, ?, ?'],
+    ["select \"a'1\", t1.c2 from t1 /* 'x */ where b = '/* no comment */'",
+      'select "a\'1", t1.c2 from t1 where b = ?'],
+    ["select 'unfinished", 'select ?'],
     ['select naïve from "tableau 9"', 'select naïve from "tableau 9"']
   ]
   for (const [given, expected] of texts) t.equal(fingerprint(given).text, expected)
   t.equal(fingerprint('select 1').id, fingerprint('select 2').id)
   t.not(fingerprint('select a').id, fingerprint('select b').id)
   const start = performance.now()
-  for (const hostile of ['\''.repeat(100_000), '$a'.repeat(50_000), '/*'.repeat(50_000), '('.repeat(100_000), 'a'.repeat(100_000), '"'.repeat(99_999), '(?'.repeat(50_000)]) fingerprint(hostile)
+  for (
+    const hostile of ["'".repeat(100_000), '$a'.repeat(50_000), '/*'.repeat(50_000), '('.repeat(100_000),
+      'a'.repeat(100_000), '"'.repeat(99_999), '(?'.repeat(50_000)]
+  ) fingerprint(hostile)
   t.ok(performance.now() - start < 1_000, 'no text takes for ever')
 })

@@ -4,7 +4,9 @@ import { createManager, type ManagerOptions } from '@fastify-tenancy/manager'
 const [options = '{}', dieAt = ''] = process.argv.slice(2)
 const manager = createManager({
   ...JSON.parse(options) as ManagerOptions,
-  progress: ({ step }) => { if (step === dieAt) process.kill(process.pid, 'SIGKILL') }
+  progress: ({ step }) => {
+    if (step === dieAt) process.kill(process.pid, 'SIGKILL')
+  }
 })
 await manager.protect({ stage: 'prepare' })
 await manager.close()

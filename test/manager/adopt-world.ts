@@ -39,15 +39,29 @@ export interface Old {
   readonly progress: Progress[]
 }
 
-export const tables = { tenant: { organizations: 'id', users: 'org_id', projects: 'tenant_id', tasks: 'tenant_id', events: 'tenant_id', settings: 'tenant_id' } }
-export const backfill = { events: { sql: '(select org_id from users where users.id = events.user_id)' }, settings: { value: acme } }
+export const tables = {
+  tenant: {
+    organizations: 'id',
+    users: 'org_id',
+    projects: 'tenant_id',
+    tasks: 'tenant_id',
+    events: 'tenant_id',
+    settings: 'tenant_id'
+  }
+}
+export const backfill = {
+  events: { sql: '(select org_id from users where users.id = events.user_id)' },
+  settings: { value: acme }
+}
 
 export async function old (t: Test, options: Partial<ManagerOptions> = {}): Promise<Old> {
   const url = await freshDatabase(t)
   const admin = await connect(t, url)
   const legacy = loginUrl(url, 'legacy')
   const { user, password } = loginOf(legacy)
-  await admin.query(`create role "${user}" login password '${password}'; grant all on schema public to "${user}"`)
+  await admin.query(
+    `create role "${user}" login password '${password}'; grant all on schema public to "${user}"`
+  )
   const code = await connect(t, legacy)
   await code.query(ddl)
   await code.query(rows)
@@ -57,7 +71,9 @@ export async function old (t: Test, options: Partial<ManagerOptions> = {}): Prom
     tables: { ...tables, shared: ['countries'], global: ['accounts'] },
     ...options,
     adoption: { backfill, lockTimeout: '200ms', legacy: { [user]: '2999-12-31' }, ...options.adoption },
-    progress: options.progress ?? (event => { progress.push(event) })
+    progress: options.progress ?? (event => {
+      progress.push(event)
+    })
   })
   t.teardown(() => manager.close())
   await manager.init()
@@ -69,7 +85,13 @@ export const shape = `select c.relname as "table", a.attnotnull as required, t.t
     exists (select from pg_constraint where conrelid = c.oid and conname = 'tenancy_filled') as checked
   from pg_class c join pg_attribute a on a.attrelid = c.oid join pg_type t on t.oid = a.atttypid
   where c.relname in ('projects', 'tasks', 'events', 'settings') and a.attname = 'tenant_id' order by 1`
-export const prepared = ['events', 'projects', 'settings', 'tasks'].map(table => ({ table, required: true, type: 'uuid', indexed: true, checked: false }))
+export const prepared = ['events', 'projects', 'settings', 'tasks'].map(table => ({
+  table,
+  required: true,
+  type: 'uuid',
+  indexed: true,
+  checked: false
+}))
 
 export const wrong = `select
   (select count(*)::int from projects p join users u on u.id = p.user_id where p.tenant_id is distinct from u.org_id) as projects,
@@ -81,7 +103,7 @@ export const none = { projects: 0, tasks: 0, events: 0, settings: 0 }
 export interface OldCode {
   /** How often it has done its work. */
   readonly count: number
-  stop (): Promise<{ readonly count: number, readonly errors: unknown[] }>
+  stop(): Promise<{ readonly count: number; readonly errors: unknown[] }>
 }
 
 /** Old code: reads, inserts and updates without a word of tenants. */
@@ -95,10 +117,12 @@ export async function work (url: string): Promise<OldCode> {
     while (running.is) {
       try {
         await client.query('select count(*) from tasks where project_id = 5')
-        await client.query('insert into projects (user_id, name) values (3, \'new\')')
-        await client.query('insert into tasks (project_id, title) values ((select max(id) from projects), \'new\'), (2, \'new\')')
-        await client.query('insert into events (user_id, at) values (4, \'2025-07-01\'), (5, \'2030-01-01\')')
-        await client.query('update tasks set title = title || \'.\' where id = (select max(id) from tasks)')
+        await client.query("insert into projects (user_id, name) values (3, 'new')")
+        await client.query(
+          "insert into tasks (project_id, title) values ((select max(id) from projects), 'new'), (2, 'new')"
+        )
+        await client.query("insert into events (user_id, at) values (4, '2025-07-01'), (5, '2030-01-01')")
+        await client.query("update tasks set title = title || '.' where id = (select max(id) from tasks)")
       } catch (error) {
         errors.push(error)
       }
@@ -108,7 +132,9 @@ export async function work (url: string): Promise<OldCode> {
     }
   })()
   return {
-    get count () { return count },
+    get count () {
+      return count
+    },
     async stop () {
       running.is = false
       await ended

@@ -22,7 +22,13 @@ t.test('MIG-06 prepare fills, requires and indexes the tenant columns while old 
   await reader.query('begin; select count(*) from tasks; select count(*) from projects')
   const paused = t.rejects(manager.protect({ stage: 'prepare' }), { message: 'paused' })
   await until(() => progress.some(({ step }) => step === 'projects: add column: waiting for its lock'))
-  t.same((await admin.query('select from pg_attribute where attrelid = \'projects\'::regclass and attname = \'tenant_id\'')).rows, [], 'it gave way, and tries again')
+  t.same(
+    (await admin.query(
+      "select from pg_attribute where attrelid = 'projects'::regclass and attname = 'tenant_id'"
+    )).rows,
+    [],
+    'it gave way, and tries again'
+  )
   const seen = code.count
   await until(() => code.count > seen + 1, 20_000) // between its attempts, though the reader is still there
   await reader.query('commit')
@@ -31,7 +37,11 @@ t.test('MIG-06 prepare fills, requires and indexes the tenant columns while old 
   // A row that somebody holds is passed over, and filled when it is free.
   await reader.query('begin; update tasks set title = title where id = 7')
   const done = manager.protect({ stage: 'prepare' })
-  await until(async () => (await admin.query('select count(*)::int as n from tasks where tenant_id is null')).rows[0].n === 1, 20_000)
+  await until(
+    async () =>
+      (await admin.query('select count(*)::int as n from tasks where tenant_id is null')).rows[0].n === 1,
+    20_000
+  )
   await reader.query('commit')
   await done
   const { count, errors } = await code.stop()
@@ -48,11 +58,20 @@ t.test('MIG-06 prepare fills, requires and indexes the tenant columns while old 
     t.same(progress, [])
   })
   await t.test('what old code writes afterwards has its tenant, also when it changes hands', async t => {
-    const { rows: [row] } = await admin.query('insert into tasks (project_id, title) values (1, \'x\') returning id, tenant_id')
+    const { rows: [row] } = await admin.query(
+      "insert into tasks (project_id, title) values (1, 'x') returning id, tenant_id"
+    )
     t.equal(row.tenant_id, acme)
-    t.same((await admin.query('update tasks set project_id = 2 where id = $1 returning tenant_id', [row.id])).rows, [{ tenant_id: globex }])
-    t.same((await admin.query('insert into settings (key) values (\'y\') returning tenant_id')).rows, [{ tenant_id: acme }])
-    await t.rejects(admin.query('insert into events (user_id, at) values (999, \'2025-01-02\')'), { code: '23502' }, 'a row that is nobody\'s')
+    t.same(
+      (await admin.query('update tasks set project_id = 2 where id = $1 returning tenant_id', [row.id])).rows,
+      [{ tenant_id: globex }]
+    )
+    t.same((await admin.query("insert into settings (key) values ('y') returning tenant_id")).rows, [{
+      tenant_id: acme
+    }])
+    await t.rejects(admin.query("insert into events (user_id, at) values (999, '2025-01-02')"), {
+      code: '23502'
+    }, "a row that is nobody's")
   })
 })
 
@@ -61,36 +80,67 @@ t.test('prepare says what it cannot know, in words that mend it, before anything
   const refuses = async (options: Partial<ManagerOptions>, message: RegExp): Promise<void> => {
     const manager = createManager({ database: { url, ownerUrl: url }, tables, ...options })
     t.teardown(() => manager.close())
-    await t.rejects(manager.protect({ stage: 'prepare', only: ['settings'] }), { code: 'FST_TENANCY_SETUP_INVALID', message })
+    await t.rejects(manager.protect({ stage: 'prepare', only: ['settings'] }), {
+      code: 'FST_TENANCY_SETUP_INVALID',
+      message
+    })
     t.same((await admin.query(shape)).rows, [])
   }
-  await refuses({ adoption: { backfill: {} } }, /nothing says whose the rows of table 'settings' are: give options\.adoption\.backfill\.settings/)
-  await refuses({ adoption: { backfill: { settings: { parent: 'users' } } } }, /'settings' has no foreign key to 'users'/)
+  await refuses(
+    { adoption: { backfill: {} } },
+    /nothing says whose the rows of table 'settings' are: give options\.adoption\.backfill\.settings/
+  )
+  await refuses(
+    { adoption: { backfill: { settings: { parent: 'users' } } } },
+    /'settings' has no foreign key to 'users'/
+  )
   await refuses({ adoption: { backfill: { settings: { sql: 'now()' } } } }, /is of type timestamptz: cast it/)
   await refuses({ adoption: { backfill: { settings: { sql: 'no_such_column' } } } }, /is refused: mend it/)
-  await refuses({ adoption: { backfill: { settings: { value: acme } } }, tables: { tenant: ['settings'] } }, /of which type.*give options\.adoption\.type/)
-  t.throws(() => createManager({ database: 'postgres://h/d', adoption: { backfill: { x: { value: 'a b' } } } }), { code: 'FST_TENANCY_OPTION_INVALID' })
-  t.throws(() => createManager({ database: 'postgres://h/d', adoption: { legacy: { x: 'soon' } } }), { code: 'FST_TENANCY_OPTION_INVALID', message: /must be a day/ })
+  await refuses(
+    { adoption: { backfill: { settings: { value: acme } } }, tables: { tenant: ['settings'] } },
+    /of which type.*give options\.adoption\.type/
+  )
+  t.throws(
+    () => createManager({ database: 'postgres://h/d', adoption: { backfill: { x: { value: 'a b' } } } }),
+    { code: 'FST_TENANCY_OPTION_INVALID' }
+  )
+  t.throws(() => createManager({ database: 'postgres://h/d', adoption: { legacy: { x: 'soon' } } }), {
+    code: 'FST_TENANCY_OPTION_INVALID',
+    message: /must be a day/
+  })
 
   await t.test('rows for which the expression gives nothing stop it where nobody is kept from them', async t => {
     const { admin, legacy, manager } = await old(t)
-    await admin.query('insert into events (user_id, at) values (777, \'2025-02-02\')')
-    await t.rejects(manager.protect({ stage: 'prepare', only: ['events'] }), { code: 'FST_TENANCY_SETUP_INVALID', message: /rows of events have no tenant/ })
-    await (await connect(t, legacy)).query('update events set at = \'2025-02-03\' where user_id = 777')
+    await admin.query("insert into events (user_id, at) values (777, '2025-02-02')")
+    await t.rejects(manager.protect({ stage: 'prepare', only: ['events'] }), {
+      code: 'FST_TENANCY_SETUP_INVALID',
+      message: /rows of events have no tenant/
+    })
+    await (await connect(t, legacy)).query("update events set at = '2025-02-03' where user_id = 777")
     await admin.query('delete from events where user_id = 777')
     await manager.protect({ stage: 'prepare' })
     t.same((await admin.query(shape)).rows, prepared)
   })
-  await t.test('rows that name another tenant\'s row are told of', async t => {
-    const { admin, manager } = await old(t, { adoption: { backfill: { ...backfill, tasks: { value: acme } } } })
-    await t.rejects(manager.protect({ stage: 'prepare' }), { code: 'FST_TENANCY_SETUP_INVALID', message: /rows of tasks name rows of projects that are another tenant's: mend them \(project_id\)/ })
+  await t.test("rows that name another tenant's row are told of", async t => {
+    const { admin, manager } = await old(t, {
+      adoption: { backfill: { ...backfill, tasks: { value: acme } } }
+    })
+    await t.rejects(manager.protect({ stage: 'prepare' }), {
+      code: 'FST_TENANCY_SETUP_INVALID',
+      message: /rows of tasks name rows of projects that are another tenant's: mend them \(project_id\)/
+    })
     t.ok(admin)
   })
   await t.test('a lock that is never to be had ends it, and who holds it goes on', async t => {
-    const { legacy, manager } = await old(t, { adoption: { backfill, lockTimeout: '20ms', patience: '100ms' } })
+    const { legacy, manager } = await old(t, {
+      adoption: { backfill, lockTimeout: '20ms', patience: '100ms' }
+    })
     const holder = await connect(t, legacy)
     await holder.query('begin; select from settings')
-    await t.rejects(manager.protect({ stage: 'prepare', only: ['settings'] }), { code: 'FST_TENANCY_SETUP_INVALID', message: /settings: add column: the lock was not to be had for 0\.1 s/ })
+    await t.rejects(manager.protect({ stage: 'prepare', only: ['settings'] }), {
+      code: 'FST_TENANCY_SETUP_INVALID',
+      message: /settings: add column: the lock was not to be had for 0\.1 s/
+    })
     await holder.query('commit')
     await manager.protect({ stage: 'prepare', only: ['settings'] })
   })

@@ -14,15 +14,21 @@ const fill = `
   insert into events values ('${acme}', 1, 'x'), ('${globex}', 2, 'y')`
 
 /** Every row and every constraint, index and action of the tables, as texts. */
-async function everything (on: DoctorWorld): Promise<{ rows: unknown, constraints: Map<string, string> }> {
+async function everything (on: DoctorWorld): Promise<{ rows: unknown; constraints: Map<string, string> }> {
   const tables = ['countries', 'people', 'notes', 'tasks', 'events', 'steps']
   const rows = []
-  for (const table of tables) rows.push((await on.admin(`select coalesce(json_agg(r order by r::text), '[]')::text as rows from ${table} r`)).rows)
+  for (const table of tables)
+    rows.push(
+      (await on.admin(`select coalesce(json_agg(r order by r::text), '[]')::text as rows from ${table} r`))
+        .rows
+    )
   const { rows: found } = await on.admin(`
     select conrelid::regclass || '.' || conname as name, pg_get_constraintdef(oid) || ' ' || convalidated as definition
     from pg_constraint where connamespace = 'public'::regnamespace and conparentid = 0
     union all select indexrelid::regclass::text, pg_get_indexdef(indexrelid) from pg_index i join pg_class c on c.oid = indexrelid
-    where relnamespace = 'public'::regnamespace and not exists (select from pg_constraint where conindid = indexrelid)`) as { rows: { name: string, definition: string }[] }
+    where relnamespace = 'public'::regnamespace and not exists (select from pg_constraint where conindid = indexrelid)`) as {
+    rows: { name: string; definition: string }[]
+  }
   return { rows, constraints: new Map(found.map(({ name, definition }) => [name, definition])) }
 }
 
@@ -63,15 +69,20 @@ const cases: readonly Case[] = [
       alter table tasks add constraint to_note foreign key (note_id) references notes (id) on delete set null deferrable`,
     finds: ['D125', 'D123'],
     changes: {
-      'tasks.to_note': /^FOREIGN KEY \(tenant_id, note_id\) REFERENCES notes\(tenant_id, id\) ON DELETE SET NULL \(note_id\) DEFERRABLE true$/,
+      'tasks.to_note':
+        /^FOREIGN KEY \(tenant_id, note_id\) REFERENCES notes\(tenant_id, id\) ON DELETE SET NULL \(note_id\) DEFERRABLE true$/,
       'notes.by_id': /^UNIQUE \(tenant_id, id\)/
     }
   },
   {
     name: 'a unique index keeps its expression, its predicate and its name',
-    plant: 'create unique index by_title on notes using btree (lower(title) desc) include (id) where title <> \'\'',
+    plant:
+      "create unique index by_title on notes using btree (lower(title) desc) include (id) where title <> ''",
     finds: ['D122'],
-    changes: { by_title: /^CREATE UNIQUE INDEX by_title ON public\.notes USING btree \(tenant_id, lower\(title\) DESC\) INCLUDE \(id\) WHERE/ }
+    changes: {
+      by_title:
+        /^CREATE UNIQUE INDEX by_title ON public\.notes USING btree \(tenant_id, lower\(title\) DESC\) INCLUDE \(id\) WHERE/
+    }
   },
   {
     name: 'a primary key that a foreign key uses is not dropped with it',
@@ -80,7 +91,8 @@ const cases: readonly Case[] = [
       alter table tasks add constraint to_note foreign key (note_id) references notes on delete cascade`,
     finds: ['D125', 'D123'],
     changes: {
-      'tasks.to_note': /^FOREIGN KEY \(tenant_id, note_id\) REFERENCES notes\(tenant_id, id\) ON DELETE CASCADE/,
+      'tasks.to_note':
+        /^FOREIGN KEY \(tenant_id, note_id\) REFERENCES notes\(tenant_id, id\) ON DELETE CASCADE/,
       'notes.notes_pkey': /^PRIMARY KEY \(tenant_id, id\)/
     }
   }
@@ -96,7 +108,10 @@ t.test('DAT-15 a key to which a table without the tenant column refers is left a
     alter table people add column note int, add constraint favourite foreign key (note) references notes (id) on delete set null;
     update people set note = 1`)
   const finding = (await on.manager.doctor()).findings.find(({ id }) => id === 'D123')
-  t.match(finding?.fix, /^-- foreign key favourite of (public\.)?people, which has no tenant column, refers to this key/)
+  t.match(
+    finding?.fix,
+    /^-- foreign key favourite of (public\.)?people, which has no tenant column, refers to this key/
+  )
   t.notMatch(finding?.fix, /\n/)
 })
 
@@ -123,15 +138,20 @@ t.test('DAT-15 an update action that would clear the tenant column gets no state
   const on = await doctorWorld(t)
   await on.admin(`alter table notes add constraint by_id unique (id);
     alter table tasks add constraint to_note foreign key (note_id) references notes (id) on update set null`)
-  t.match((await on.manager.doctor()).findings.find(({ id }) => id === 'D125')?.fix, /^-- ON UPDATE SET NULL or SET DEFAULT would act/)
+  t.match(
+    (await on.manager.doctor()).findings.find(({ id }) => id === 'D125')?.fix,
+    /^-- ON UPDATE SET NULL or SET DEFAULT would act/
+  )
 })
 
 t.test('a fix has one statement a line, whatever its texts hold', async t => {
-  for (const [sql, lines] of [
-    ['drop index a; create index b on c (d)', 2],
-    ['alter table "a; b" add check (x <> \'y; z\'); select 1', 2],
-    ['do $x$ begin a; b; end $x$; select 1', 2],
-    ['-- first a; then b', 1],
-    ['alter table a add unique (b); -- after the fixes of c; d', 1]
-  ] as const) t.equal(onePerLine(sql).split('\n').length, lines, sql)
+  for (
+    const [sql, lines] of [
+      ['drop index a; create index b on c (d)', 2],
+      ['alter table "a; b" add check (x <> \'y; z\'); select 1', 2],
+      ['do $x$ begin a; b; end $x$; select 1', 2],
+      ['-- first a; then b', 1],
+      ['alter table a add unique (b); -- after the fixes of c; d', 1]
+    ] as const
+  ) t.equal(onePerLine(sql).split('\n').length, lines, sql)
 })

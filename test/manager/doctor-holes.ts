@@ -21,9 +21,16 @@ export interface Hole {
  * Plants one hole after the other in one database: each is found, alone, so that the fix of the one before must have made that
  * go away. After the last, nothing is left.
  */
-export async function runHoles (t: Test, holes: readonly Hole[], options: Partial<ManagerOptions> = {}): Promise<void> {
+export async function runHoles (
+  t: Test,
+  holes: readonly Hole[],
+  options: Partial<ManagerOptions> = {}
+): Promise<void> {
   const on = await doctorWorld(t, options)
-  for (const hole of [...holes, nothing]) await t.test(hole.name, async t => { await runHole(t, on, hole) })
+  for (const hole of [...holes, nothing])
+    await t.test(hole.name, async t => {
+      await runHole(t, on, hole)
+    })
 }
 
 const nothing: Hole = { name: 'nothing is left', finds: [], plant: 'select 1' }
@@ -46,7 +53,15 @@ async function runHole (t: Test, on: DoctorWorld, { finds, plant, mend, after }:
 /** What every server shows that was not hardened. */
 const always: readonly string[] = ['D415', 'D417', 'D418', 'D419', 'D422', 'D423', 'D424']
 
-export function fill (text: string, { roles, app, superUrl }: Pick<DoctorWorld, 'roles' | 'app' | 'superUrl'>): string {
-  const values: Readonly<Record<string, string>> = { ...roles, login: app, database: new URL(superUrl).pathname.slice(1), suffix: roles.app.slice(-9) }
+export function fill (
+  text: string,
+  { roles, app, superUrl }: Pick<DoctorWorld, 'roles' | 'app' | 'superUrl'>
+): string {
+  const values: Readonly<Record<string, string>> = {
+    ...roles,
+    login: app,
+    database: new URL(superUrl).pathname.slice(1),
+    suffix: roles.app.slice(-9)
+  }
   return text.replaceAll(/\{(\w+)\}/g, (_, name: string) => values[name] ?? name)
 }

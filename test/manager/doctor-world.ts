@@ -17,12 +17,16 @@ export interface DoctorWorld {
   readonly app: string
   readonly options: ManagerOptions
   /** Runs SQL as the superuser. */
-  admin (text: string, values?: unknown[]): Promise<pg.QueryResult>
+  admin(text: string, values?: unknown[]): Promise<pg.QueryResult>
   /** Ids and objects of what is found, `D101 table public.notes`; of warnings and errors unless told otherwise. */
-  found (...levels: readonly string[]): Promise<string[]>
+  found(...levels: readonly string[]): Promise<string[]>
 }
 
-export const tables: NonNullable<ManagerOptions['tables']> = { tenant: ['notes', 'tasks', 'events', 'steps'], shared: ['countries'], global: ['people'] }
+export const tables: NonNullable<ManagerOptions['tables']> = {
+  tenant: ['notes', 'tasks', 'events', 'steps'],
+  shared: ['countries'],
+  global: ['people']
+}
 
 export const makeTables = `
   create table countries (code text primary key);
@@ -42,15 +46,28 @@ export async function doctorWorld (t: Test, more: Partial<ManagerOptions> = {}):
   const url = (use: string): string => loginUrl(superUrl, use)
   const given = typeof more.database === 'object' ? more.database : {}
   const options: ManagerOptions = {
-    rls: { secret }, tables, ...more,
-    database: { url: url('app'), registryUrl: url('registry'), systemUrl: url('system'), ownerUrl: url('owner'), tenantRolesUrl: url('roles'), globalUrl: url('global'), ...given }
+    rls: { secret },
+    tables,
+    ...more,
+    database: {
+      url: url('app'),
+      registryUrl: url('registry'),
+      systemUrl: url('system'),
+      ownerUrl: url('owner'),
+      tenantRolesUrl: url('roles'),
+      globalUrl: url('global'),
+      ...given
+    }
   }
   const manager = createManager(options)
   t.teardown(() => manager.close())
   await admin.query(makeTables)
   await manager.init({ url: superUrl })
   // Tables of a superuser's are taken over by one.
-  const setup = createManager({ ...options, database: { ...options.database as object, ownerUrl: superUrl } as never })
+  const setup = createManager({
+    ...options,
+    database: { ...options.database as object, ownerUrl: superUrl } as never
+  })
   await setup.protect()
   await setup.close()
   return {
@@ -60,10 +77,14 @@ export async function doctorWorld (t: Test, more: Partial<ManagerOptions> = {}):
     app: loginOf(url('app')).user,
     options,
     admin: (text, values) => admin.query(text, values),
-    found: async (...levels) => names(await manager.doctor(), levels.length === 0 ? ['error', 'warning'] : levels)
+    found: async (...levels) =>
+      names(await manager.doctor(), levels.length === 0 ? ['error', 'warning'] : levels)
   }
 }
 
-export function names ({ findings }: DoctorReport, levels: readonly string[] = ['error', 'warning', 'info']): string[] {
+export function names (
+  { findings }: DoctorReport,
+  levels: readonly string[] = ['error', 'warning', 'info']
+): string[] {
   return findings.filter(({ level }) => levels.includes(level)).map(({ id, object }) => `${id} ${object}`)
 }

@@ -8,52 +8,98 @@ import { dnsServer, type DnsServer } from '../support/dns.ts'
 import { until } from '../support/until.ts'
 import { lifeWorld, tables, type LifeWorld } from './life-world.ts'
 
-const conflict = (message: RegExp): { code: string, message: RegExp } => ({ code: 'FST_TENANCY_TENANT_CONFLICT', message })
+const conflict = (message: RegExp): { code: string; message: RegExp } => ({
+  code: 'FST_TENANCY_TENANT_CONFLICT',
+  message
+})
 
 async function domainWorld (t: Test): Promise<LifeWorld & { dns: DnsServer }> {
   const dns = await dnsServer(t)
-  const world = await lifeWorld(t, 'rls', { baseDomain: 'example.com', hosts: ['{tenant}--{any}.preview.dev'], dns: { servers: [dns.address], timeout: '1s', misses: 2 } })
+  const world = await lifeWorld(t, 'rls', {
+    baseDomain: 'example.com',
+    hosts: ['{tenant}--{any}.preview.dev'],
+    dns: { servers: [dns.address], timeout: '1s', misses: 2 }
+  })
   return { ...world, dns }
 }
 
 t.test('DOM-01 a domain at or under a base domain, an address, a public suffix and what is no host name are refused', async t => {
   const { manager } = await domainWorld(t)
   await manager.create({ slug: 'acme' })
-  for (const [domain, why] of [
-    ['example.com', /own domain 'example\.com'/], ['acme.example.com', /own domain/], ['a.b.EXAMPLE.com.', /own domain/], ['x.preview.dev', /own domain 'preview\.dev'/],
-    ['127.0.0.1', /no IP address/], ['[::1]', /no IP address/], ['::1', /no IP address/], ['1.2', /no IP address/], ['0x7f.1', /no IP address/],
-    ['com', /at least two labels/], ['localhost', /at least two labels/], ['co.uk', /public suffix/], ['github.io', /public suffix/],
-    ['https://acme.com', /host name/], ['acme.com:443', /host name/], ['acme.com/x', /host name/], ['-a.com', /host name/], ['a_b.com', /host name/], ['*.acme.com', /host name/], ['', /host name/], [`${'a'.repeat(64)}.com`, /host name/]
-  ] as const) await t.rejects(manager.domains.add({ slug: 'acme' }, domain), conflict(why), domain)
-  t.match(await manager.domains.add({ slug: 'acme' }, 'Shop.ACME.com.'), { domain: 'shop.acme.com', status: 'pending', record: { type: 'TXT', name: '_tenancy.shop.acme.com' } })
+  for (
+    const [domain, why] of [
+      ['example.com', /own domain 'example\.com'/],
+      ['acme.example.com', /own domain/],
+      ['a.b.EXAMPLE.com.', /own domain/],
+      ['x.preview.dev', /own domain 'preview\.dev'/],
+      ['127.0.0.1', /no IP address/],
+      ['[::1]', /no IP address/],
+      ['::1', /no IP address/],
+      ['1.2', /no IP address/],
+      ['0x7f.1', /no IP address/],
+      ['com', /at least two labels/],
+      ['localhost', /at least two labels/],
+      ['co.uk', /public suffix/],
+      ['github.io', /public suffix/],
+      ['https://acme.com', /host name/],
+      ['acme.com:443', /host name/],
+      ['acme.com/x', /host name/],
+      ['-a.com', /host name/],
+      ['a_b.com', /host name/],
+      ['*.acme.com', /host name/],
+      ['', /host name/],
+      [`${'a'.repeat(64)}.com`, /host name/]
+    ] as const
+  ) await t.rejects(manager.domains.add({ slug: 'acme' }, domain), conflict(why), domain)
+  t.match(await manager.domains.add({ slug: 'acme' }, 'Shop.ACME.com.'), {
+    domain: 'shop.acme.com',
+    status: 'pending',
+    record: { type: 'TXT', name: '_tenancy.shop.acme.com' }
+  })
   t.match(await manager.domains.add({ slug: 'acme' }, 'müller.de'), { domain: 'xn--mller-kva.de' })
   t.match(await manager.domains.add({ slug: 'acme' }, 'acme.github.io'), { domain: 'acme.github.io' })
   await manager.domains.remove({ slug: 'acme' }, 'MÜLLER.de')
-  t.same((await manager.domains.list({ slug: 'acme' })).map(({ domain }) => domain), ['acme.github.io', 'shop.acme.com'], 'as it was written when it was added, it is removed')
+  t.same((await manager.domains.list({ slug: 'acme' })).map(({ domain }) => domain), ['acme.github.io',
+    'shop.acme.com'], 'as it was written when it was added, it is removed')
   await t.rejects(manager.domains.add({ slug: 'nobody' }, 'acme.com'), { code: 'FST_TENANCY_TENANT_UNKNOWN' })
 })
 
-t.test('DOM-01 only the record makes a domain its tenant\'s; of two who claim it, the one who shows it', async t => {
+t.test("DOM-01 only the record makes a domain its tenant's; of two who claim it, the one who shows it", async t => {
   const { manager, dns, admin } = await domainWorld(t)
   const [acme, globex] = [await manager.create({ slug: 'acme' }), await manager.create({ slug: 'globex' })]
   const { record } = await manager.domains.add({ slug: 'acme' }, 'shop.com')
   t.same((await manager.domains.add({ slug: 'acme' }, 'shop.com')).record, record, 'again: the same record')
   const other = await manager.domains.add({ slug: 'globex' }, 'shop.com')
   t.not(other.record.value, record.value)
-  const verified = async (): Promise<string[]> => (await admin<{ tenant_id: string }>('select tenant_id from tenancy.domains where verified_at is not null')).map(({ tenant_id: id }) => id)
+  const verified = async (): Promise<string[]> =>
+    (await admin<{ tenant_id: string }>(
+      'select tenant_id from tenancy.domains where verified_at is not null'
+    )).map(({ tenant_id: id }) => id)
 
-  await t.rejects(manager.domains.verify({ slug: 'acme' }, 'shop.com'), { code: 'FST_TENANCY_DOMAIN_UNVERIFIED', statusCode: 422, message: new RegExp(`no TXT record _tenancy\\.shop\\.com of the value ${record.value}`) })
+  await t.rejects(manager.domains.verify({ slug: 'acme' }, 'shop.com'), {
+    code: 'FST_TENANCY_DOMAIN_UNVERIFIED',
+    statusCode: 422,
+    message: new RegExp(`no TXT record _tenancy\\.shop\\.com of the value ${record.value}`)
+  })
   dns.records.set('_tenancy.shop.com', ['v=spf1 -all', other.record.value])
-  await t.rejects(manager.domains.verify({ slug: 'acme' }, 'shop.com'), { code: 'FST_TENANCY_DOMAIN_UNVERIFIED' }, 'another\'s record proves nothing')
+  await t.rejects(manager.domains.verify({ slug: 'acme' }, 'shop.com'), {
+    code: 'FST_TENANCY_DOMAIN_UNVERIFIED'
+  }, "another's record proves nothing")
   dns.isBroken = true
-  await t.rejects(manager.domains.verify({ slug: 'globex' }, 'shop.com'), { code: 'FST_TENANCY_DOMAIN_UNVERIFIED', message: /did not answer/ })
+  await t.rejects(manager.domains.verify({ slug: 'globex' }, 'shop.com'), {
+    code: 'FST_TENANCY_DOMAIN_UNVERIFIED',
+    message: /did not answer/
+  })
   dns.isBroken = false
   t.same(await verified(), [])
   t.match(await manager.domains.verify({ slug: 'globex' }, 'shop.com'), { status: 'verified', misses: 0 })
   t.same(await verified(), [globex.id])
   dns.records.set('_tenancy.shop.com', [record.value])
   await t.rejects(manager.domains.verify({ slug: 'acme' }, 'shop.com'), conflict(/the domain is taken/))
-  await t.rejects(manager.domains.verify({ slug: 'acme' }, 'else.com'), conflict(/has not claimed 'else\.com': add it first/))
+  await t.rejects(
+    manager.domains.verify({ slug: 'acme' }, 'else.com'),
+    conflict(/has not claimed 'else\.com': add it first/)
+  )
   await manager.create({ slug: 'initech' })
   await t.rejects(manager.domains.add({ slug: 'initech' }, 'shop.com'), conflict(/the domain is taken/))
   t.equal((await manager.get({ slug: 'globex' }))?.domains[0], 'shop.com')
@@ -62,8 +108,13 @@ t.test('DOM-01 only the record makes a domain its tenant\'s; of two who claim it
   await manager.domains.remove({ slug: 'globex' }, 'shop.com')
   t.match(await manager.domains.verify({ slug: 'acme' }, 'shop.com'), { tenant: acme.id, status: 'verified' })
   t.match(await manager.domains.list(), [{ tenant: acme.id, domain: 'shop.com', status: 'verified', record }])
-  t.same((await manager.domains.list({ slug: 'globex' })), [])
-  t.same((await admin<{ action: string }>('select action from tenancy.audit where action like \'domain%\' order by id')).map(({ action }) => action), ['domain.add', 'domain.add', 'domain.verify', 'domain.remove', 'domain.verify'])
+  t.same(await manager.domains.list({ slug: 'globex' }), [])
+  t.same(
+    (await admin<{ action: string }>(
+      "select action from tenancy.audit where action like 'domain%' order by id"
+    )).map(({ action }) => action),
+    ['domain.add', 'domain.add', 'domain.verify', 'domain.remove', 'domain.verify']
+  )
 })
 
 t.test('DOM-01 a proof that is gone lapses after the misses that were asked for, everywhere at once; an outage of the DNS changes nothing', async t => {
@@ -75,17 +126,23 @@ t.test('DOM-01 a proof that is gone lapses after the misses that were asked for,
 
   const app = Fastify()
   t.teardown(() => app.close())
-  await app.register(tenancy, { baseDomain: 'example.com', database: options.database as DatabaseConnectionOptions, tables, resolver: { cache: { ttl: '1h', localTtl: '1h', negativeTtl: '1h' } } })
+  await app.register(tenancy, {
+    baseDomain: 'example.com',
+    database: options.database as DatabaseConnectionOptions,
+    tables,
+    resolver: { cache: { ttl: '1h', localTtl: '1h', negativeTtl: '1h' } }
+  })
   app.get('/', request => request.tenant?.slug)
   const served = async (host: string): Promise<string | number> => {
     const { statusCode, body } = await app.inject({ url: '/', headers: { host } })
     return statusCode === 200 ? body : statusCode
   }
-  t.equal(await served('shop.com'), 404, 'a claim alone is nobody\'s domain')
+  t.equal(await served('shop.com'), 404, "a claim alone is nobody's domain")
   dns.records.set('_tenancy.shop.com', [record.value])
   await manager.domains.verify({ slug: 'acme' }, 'shop.com')
   await until(async () => await served('shop.com') === 'acme')
-  const check = async (): Promise<string[]> => (await manager.domains.reverify()).map(({ domain, state }) => `${domain} ${state}`)
+  const check = async (): Promise<string[]> =>
+    (await manager.domains.reverify()).map(({ domain, state }) => `${domain} ${state}`)
   t.same(await check(), ['shop.com seen'], 'neither claims nor what was given as proved')
   dns.isBroken = true
   for (const again of [1, 2, 3]) t.same(await check(), ['shop.com unanswered'], `an outage, ${again}`)
@@ -107,21 +164,42 @@ t.test('DOM-01 a proof that is gone lapses after the misses that were asked for,
   // A writer who has read the tenant before must not write its old domains back.
   const old = await manager.get({ id })
   await manager.domains.remove({ id }, 'given.com')
-  await t.rejects(manager.update({ id }, { name: 'Late', version: old!.version }), conflict(/changed by somebody else/))
+  await t.rejects(
+    manager.update({ id }, { name: 'Late', version: old!.version }),
+    conflict(/changed by somebody else/)
+  )
   await until(async () => await served('given.com') === 404)
-  t.same((await admin<{ action: string }>('select action from tenancy.audit where action in (\'domain.lapse\', \'domain.restore\') order by id')).map(({ action }) => action), ['domain.lapse', 'domain.restore'])
+  t.same(
+    (await admin<{ action: string }>(
+      "select action from tenancy.audit where action in ('domain.lapse', 'domain.restore') order by id"
+    )).map(({ action }) => action),
+    ['domain.lapse', 'domain.restore']
+  )
   t.notOk(dns.asked.includes('_tenancy.pending.com'))
 })
 
 t.test('a function may answer in the place of DNS servers; wrong options are named', async t => {
   const asked: string[] = []
-  const world = await lifeWorld(t, 'rls', { dns: { resolve: async name => { asked.push(name); return [['part one of it, ', 'part two']] } } })
+  const world = await lifeWorld(t, 'rls', {
+    dns: {
+      resolve: async name => {
+        asked.push(name)
+        return [['part one of it, ', 'part two']]
+      }
+    }
+  })
   await world.manager.create({ slug: 'acme' })
   await world.manager.domains.add({ slug: 'acme' }, 'shop.com')
-  await world.admin('update tenancy.domains set token = \'part one of it, part two\'')
+  await world.admin("update tenancy.domains set token = 'part one of it, part two'")
   t.match(await world.manager.domains.verify({ slug: 'acme' }, 'shop.com'), { status: 'verified' })
   t.same(asked, ['_tenancy.shop.com'])
-  for (const [more, message] of [[{ baseDomain: 'https://x' }, /options\.baseDomain must be a domain/], [{ hosts: ['example.com'] }, /options\.hosts\.0 must be a host with one/], [{ dns: { servers: [] } }, /options\.dns\.servers must name at least one/], [{ dns: { misses: 0 } }, /options\.dns\.misses must be a positive integer/]] as const) {
+  for (
+    const [more, message] of [[{ baseDomain: 'https://x' }, /options\.baseDomain must be a domain/], [{
+      hosts: ['example.com']
+    }, /options\.hosts\.0 must be a host with one/], [{ dns: { servers: [] } },
+      /options\.dns\.servers must name at least one/], [{ dns: { misses: 0 } },
+      /options\.dns\.misses must be a positive integer/]] as const
+  ) {
     t.throws(() => world.another(more as never), { code: 'FST_TENANCY_OPTION_INVALID', message })
   }
 })

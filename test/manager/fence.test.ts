@@ -16,13 +16,17 @@ interface Answer {
 
 interface Sleeper {
   readonly child: ChildProcess
-  write (slug: string): Promise<Answer>
+  write(slug: string): Promise<Answer>
 }
 
-async function startSleeper (t: Test, { options: { database, isolation, rls } }: LifeWorld): Promise<Sleeper> {
+async function startSleeper (
+  t: Test,
+  { options: { database, isolation, rls } }: LifeWorld
+): Promise<Sleeper> {
   const { registryUrl } = database as { registryUrl: string }
-  const child = fork(join(import.meta.dirname, '../support/sleeper.ts'), [JSON.stringify({ database, isolation, ...(rls && { rls }), tables, registryUrl })],
-    { execArgv: ['--conditions=@fastify-tenancy/source'] })
+  const child = fork(join(import.meta.dirname, '../support/sleeper.ts'), [
+    JSON.stringify({ database, isolation, ...(rls && { rls }), tables, registryUrl })
+  ], { execArgv: ['--conditions=@fastify-tenancy/source'] })
   t.teardown(() => child.kill('SIGKILL'))
   await once(child, 'message')
   return {
@@ -38,7 +42,11 @@ async function startSleeper (t: Test, { options: { database, isolation, rls } }:
 async function rowsOf ({ admin, superUrl }: LifeWorld, strategy: LifeStrategy, id: string): Promise<number> {
   const name = strategy === 'schema' ? `"tenant_${id}".projects` : 'projects'
   const count = `select count(*)::int from ${name}`
-  if (strategy !== 'database') return (await admin<{ count: number }>(`${count}${strategy === 'schema' ? '' : ' where tenant_id = $1'}`, strategy === 'schema' ? [] : [id]))[0]?.count ?? 0
+  if (strategy !== 'database')
+    return (await admin<{ count: number }>(
+      `${count}${strategy === 'schema' ? '' : ' where tenant_id = $1'}`,
+      strategy === 'schema' ? [] : [id]
+    ))[0]?.count ?? 0
   const url = superUrl.replace(/\/[^/]*$/, `/tenant_${id}`)
   const client = await connect(t, url)
   try {
@@ -50,40 +58,52 @@ async function rowsOf ({ admin, superUrl }: LifeWorld, strategy: LifeStrategy, i
 
 t.jobs = 3
 for (const strategy of ['rls', 'row', 'role', 'schema', 'database'] as const) {
-  t.test(`FNC-01 ${strategy}: a process that slept through a suspension and a deletion, and still believes in its tenant, gets errors and writes nothing`, { buffered: true }, async t => {
-    const world = await lifeWorld(t, strategy)
-    const { manager } = world
-    const id = idFor(world, 'a')
-    await manager.create({ id, slug: 'acme' })
-    await manager.create({ id: idFor(world, 'b'), slug: 'globex' })
-    const [{ child, write }, second] = await Promise.all([startSleeper(t, world), startSleeper(t, world)])
-    t.match(await write('acme'), { code: 'written', asked: true })
-    t.match(await write('acme'), { code: 'written', asked: false }, 'control: it does not ask again')
-    t.equal(await rowsOf(world, strategy, id), 2)
+  t.test(
+    `FNC-01 ${strategy}: a process that slept through a suspension and a deletion, and still believes in its tenant, gets errors and writes nothing`,
+    { buffered: true },
+    async t => {
+      const world = await lifeWorld(t, strategy)
+      const { manager } = world
+      const id = idFor(world, 'a')
+      await manager.create({ id, slug: 'acme' })
+      await manager.create({ id: idFor(world, 'b'), slug: 'globex' })
+      const [{ child, write }, second] = await Promise.all([startSleeper(t, world), startSleeper(t, world)])
+      t.match(await write('acme'), { code: 'written', asked: true })
+      t.match(await write('acme'), { code: 'written', asked: false }, 'control: it does not ask again')
+      t.equal(await rowsOf(world, strategy, id), 2)
 
-    child.kill('SIGSTOP')
-    await manager.suspend({ id })
-    child.send({ write: 'acme' })
-    const woken = once(child, 'message') as Promise<[Answer]>
-    child.kill('SIGCONT')
-    t.match((await woken)[0], { code: strategy === 'database' ? 'FST_TENANCY_TENANT_NOT_READY' : 'FST_TENANCY_TENANT_SUSPENDED' })
-    t.match(await write('acme'), { code: 'FST_TENANCY_TENANT_SUSPENDED', asked: true }, 'what it remembered is doubted')
-    t.match(await write('globex'), { code: 'written' })
-    t.equal(await rowsOf(world, strategy, id), 2)
-    await manager.resume({ id })
+      child.kill('SIGSTOP')
+      await manager.suspend({ id })
+      child.send({ write: 'acme' })
+      const woken = once(child, 'message') as Promise<[Answer]>
+      child.kill('SIGCONT')
+      t.match((await woken)[0], {
+        code: strategy === 'database' ? 'FST_TENANCY_TENANT_NOT_READY' : 'FST_TENANCY_TENANT_SUSPENDED'
+      })
+      t.match(
+        await write('acme'),
+        { code: 'FST_TENANCY_TENANT_SUSPENDED', asked: true },
+        'what it remembered is doubted'
+      )
+      t.match(await write('globex'), { code: 'written' })
+      t.equal(await rowsOf(world, strategy, id), 2)
+      await manager.resume({ id })
 
-    t.equal((await second.write('acme')).code, 'written')
-    second.child.kill('SIGSTOP')
-    await manager.delete({ id }, { grace: '0s' })
-    t.equal((await manager.purge({ id })).rows['projects'], 3)
-    second.child.send({ write: 'acme' })
-    const wokenAgain = once(second.child, 'message') as Promise<[Answer]>
-    second.child.kill('SIGCONT')
-    t.match((await wokenAgain)[0], { code: strategy === 'database' ? 'FST_TENANCY_DATABASE_UNAVAILABLE' : 'FST_TENANCY_TENANT_UNKNOWN' }, 'of a database, login and all are gone')
-    t.match(await second.write('acme'), { code: 'FST_TENANCY_TENANT_UNKNOWN' })
-    t.equal((await second.write('globex')).code, 'written')
-    if (strategy !== 'schema' && strategy !== 'database') t.equal(await rowsOf(world, strategy, id), 0)
-  })
+      t.equal((await second.write('acme')).code, 'written')
+      second.child.kill('SIGSTOP')
+      await manager.delete({ id }, { grace: '0s' })
+      t.equal((await manager.purge({ id })).rows['projects'], 3)
+      second.child.send({ write: 'acme' })
+      const wokenAgain = once(second.child, 'message') as Promise<[Answer]>
+      second.child.kill('SIGCONT')
+      t.match((await wokenAgain)[0], {
+        code: strategy === 'database' ? 'FST_TENANCY_DATABASE_UNAVAILABLE' : 'FST_TENANCY_TENANT_UNKNOWN'
+      }, 'of a database, login and all are gone')
+      t.match(await second.write('acme'), { code: 'FST_TENANCY_TENANT_UNKNOWN' })
+      t.equal((await second.write('globex')).code, 'written')
+      if (strategy !== 'schema' && strategy !== 'database') t.equal(await rowsOf(world, strategy, id), 0)
+    }
+  )
 }
 
 t.test('a statement that believes in a suspension passes its fence, and no other; inside a transaction, too', async t => {
@@ -91,19 +111,34 @@ t.test('a statement that believes in a suspension passes its fence, and no other
   const { manager } = world
   const acme = await manager.create({ slug: 'acme' })
   const database = await world.open()
-  const [before, during] = [world.handle(database, acme), world.handle(database, { ...acme, status: 'suspended' })]
+  const [before, during] = [world.handle(database, acme),
+    world.handle(database, { ...acme, status: 'suspended' })]
   await before.insertInto('projects').values({ id: 1, parent: null }).execute()
   await manager.suspend({ id: acme.id })
-  await t.rejects(before.selectFrom('projects').selectAll().execute(), { code: 'FST_TENANCY_TENANT_SUSPENDED', statusCode: 403 })
-  t.equal((await during.selectFrom('projects').selectAll().execute()).length, 1, 'a route for suspended tenants')
+  await t.rejects(before.selectFrom('projects').selectAll().execute(), {
+    code: 'FST_TENANCY_TENANT_SUSPENDED',
+    statusCode: 403
+  })
+  t.equal(
+    (await during.selectFrom('projects').selectAll().execute()).length,
+    1,
+    'a route for suspended tenants'
+  )
   await manager.resume({ id: acme.id })
-  await t.rejects(before.transaction().execute(async trx => {
-    await trx.insertInto('projects').values({ id: 2, parent: null }).execute()
-    await manager.suspend({ id: acme.id })
-    await trx.insertInto('projects').values({ id: 3, parent: null }).execute()
-  }), { code: 'FST_TENANCY_TENANT_SUSPENDED' }, 'each statement of a transaction looks again')
+  await t.rejects(
+    before.transaction().execute(async trx => {
+      await trx.insertInto('projects').values({ id: 2, parent: null }).execute()
+      await manager.suspend({ id: acme.id })
+      await trx.insertInto('projects').values({ id: 3, parent: null }).execute()
+    }),
+    { code: 'FST_TENANCY_TENANT_SUSPENDED' },
+    'each statement of a transaction looks again'
+  )
   await manager.delete({ id: acme.id })
-  await t.rejects(during.selectFrom('projects').selectAll().execute(), { code: 'FST_TENANCY_TENANT_UNKNOWN', statusCode: 404 })
+  await t.rejects(during.selectFrom('projects').selectAll().execute(), {
+    code: 'FST_TENANCY_TENANT_UNKNOWN',
+    statusCode: 404
+  })
   t.same(await world.admin('select id from projects'), [{ id: 1 }])
 })
 
@@ -112,11 +147,16 @@ t.test('FNC-01 who passed a fence, in whatever way, does not take others past it
   const { manager, admin } = world
   const acme = await manager.create({ slug: 'acme' })
   const database = await world.open()
-  const [old, knowing] = [world.handle(database, acme), world.handle(database, { ...acme, status: 'suspended' })]
+  const [old, knowing] = [world.handle(database, acme),
+    world.handle(database, { ...acme, status: 'suspended' })]
   const read = (db: typeof old): Promise<unknown[]> => db.selectFrom('projects').selectAll().execute()
   await manager.suspend({ id: acme.id })
   await read(knowing)
-  await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_SUSPENDED' }, 'in the epoch in which a request that knows of the suspension has passed')
+  await t.rejects(
+    read(old),
+    { code: 'FST_TENANCY_TENANT_SUSPENDED' },
+    'in the epoch in which a request that knows of the suspension has passed'
+  )
   await manager.resume({ id: acme.id })
   await read(old)
 
@@ -129,29 +169,42 @@ t.test('FNC-01 who passed a fence, in whatever way, does not take others past it
 
   await admin('delete from tenancy.fences')
   await read(old)
-  await admin('insert into tenancy.fences (tenant, home, reason) values (sha256($1), \'shared\', \'moving\')', [Buffer.from(acme.id)])
+  await admin("insert into tenancy.fences (tenant, home, reason) values (sha256($1), 'shared', 'moving')", [
+    Buffer.from(acme.id)
+  ])
   await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_NOT_READY' }, 'a fence that somebody wrote by hand')
   await admin('truncate tenancy.fences')
   await read(old)
   // As logical replication brings it, and tools that switch triggers off.
   await admin('set session_replication_role = replica')
-  await admin('insert into tenancy.fences (tenant, home, reason) values (sha256($1), \'shared\', \'moving\')', [Buffer.from(acme.id)])
+  await admin("insert into tenancy.fences (tenant, home, reason) values (sha256($1), 'shared', 'moving')", [
+    Buffer.from(acme.id)
+  ])
   await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_NOT_READY' }, 'under another replication role')
 })
 
 t.test('while no fence changes, each tenant is looked up once, and no more', async t => {
   const world = await lifeWorld(t, 'rls')
   const { manager, admin } = world
-  await admin('do $$ begin execute format(\'alter database %I set track_functions = pl\', current_database()); end $$')
+  await admin(
+    "do $$ begin execute format('alter database %I set track_functions = pl', current_database()); end $$"
+  )
   const [acme, globex] = [await manager.create({ slug: 'acme' }), await manager.create({ slug: 'globex' })]
   const database = await world.open()
-  const read = async (tenant: typeof acme): Promise<void> => { await world.handle(database, tenant).selectFrom('projects').selectAll().execute() }
-  const looked = async (): Promise<unknown> => (await admin<{ calls: number }>('select calls::int from pg_stat_user_functions where funcname = \'pass_fence\''))[0]?.calls
+  const read = async (tenant: typeof acme): Promise<void> => {
+    await world.handle(database, tenant).selectFrom('projects').selectAll().execute()
+  }
+  const looked = async (): Promise<unknown> =>
+    (await admin<{ calls: number }>(
+      "select calls::int from pg_stat_user_functions where funcname = 'pass_fence'"
+    ))[0]?.calls
   for (let time = 0; time < 5; time++) await Promise.all([read(acme), read(globex)])
   // A connection tells what it counted when it ends.
   await database.close()
   const { username } = new URL((world.options.database as { url: string }).url)
-  await until(async () => (await admin('select from pg_stat_activity where usename = $1', [username])).length === 0)
+  await until(async () =>
+    (await admin('select from pg_stat_activity where usename = $1', [username])).length === 0
+  )
   await until(looked)
   t.equal(await looked(), 2)
 })
@@ -166,18 +219,27 @@ t.test('control: without its fence, the same process writes for a suspended tena
   t.match(await write('acme'), { code: 'written', asked: false })
 })
 
-t.test('two tenants\' fences at once are both set, and both lifted, where transactions are serializable unless they say otherwise', async t => {
+t.test("two tenants' fences at once are both set, and both lifted, where transactions are serializable unless they say otherwise", async t => {
   const { manager, another, admin, superUrl } = await lifeWorld(t, 'rls')
   const { id } = await manager.create({ slug: 'acme' })
-  await admin(`do $$ begin execute format('alter database %I set default_transaction_isolation = serializable', current_database()); end $$`)
+  await admin(
+    `do $$ begin execute format('alter database %I set default_transaction_isolation = serializable', current_database()); end $$`
+  )
   const late = another()
   const other = await connect(t, superUrl)
-  for (const [change, call, status] of [
-    ['insert into tenancy.fences values (sha256(\'globex\'), \'shared\', \'suspended\')', 'suspend', 'suspended'], ['delete from tenancy.fences where tenant = sha256(\'globex\')', 'resume', 'active']
-  ] as const) {
+  for (
+    const [change, call, status] of [
+      ["insert into tenancy.fences values (sha256('globex'), 'shared', 'suspended')", 'suspend', 'suspended'],
+      ["delete from tenancy.fences where tenant = sha256('globex')", 'resume', 'active']
+    ] as const
+  ) {
     await other.query(`begin; ${change}`)
     const changed = late[call]({ id })
-    await until(async () => (await admin('select from pg_stat_activity where datname = current_database() and wait_event_type = \'Lock\' and query like \'%tenancy.fences%\'')).length === 1)
+    await until(async () =>
+      (await admin(
+        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%tenancy.fences%'"
+      )).length === 1
+    )
     await other.query('commit')
     t.match(await changed, { status })
     t.same(await admin('select from tenancy.fences'), status === 'active' ? [] : [{}, {}])

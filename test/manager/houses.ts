@@ -24,16 +24,17 @@ export function ddl (isShared: boolean): string {
     create table labels (${column}word text not null, country text references public.countries)`
 }
 
-export const countries = 'create table countries (code text primary key); insert into countries values (\'NL\'), (\'DE\')'
+export const countries =
+  "create table countries (code text primary key); insert into countries values ('NL'), ('DE')"
 
 export interface House {
   readonly superUrl: string
   readonly shardUrls: Readonly<Record<string, string>>
   readonly manager: Manager
   /** Another manager of the same options. */
-  another (more?: Partial<ManagerOptions>): Manager
+  another(more?: Partial<ManagerOptions>): Manager
   /** Runs SQL as the superuser. */
-  admin<R extends pg.QueryResultRow> (text: string, values?: unknown[]): Promise<R[]>
+  admin<R extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<R[]>
 }
 
 export interface HouseOptions {
@@ -47,7 +48,11 @@ export interface HouseOptions {
 }
 
 /** What one manager of a house is given; also for processes of a test's own. */
-export function houseOptions (superUrl: string, { rls = { secret }, more = {}, build = ddl, tables: listed = tables }: HouseOptions = {}, shardUrls: Readonly<Record<string, string>> = {}): ManagerOptions {
+export function houseOptions (
+  superUrl: string,
+  { rls = { secret }, more = {}, build = ddl, tables: listed = tables }: HouseOptions = {},
+  shardUrls: Readonly<Record<string, string>> = {}
+): ManagerOptions {
   const own = new URL(superUrl)
   own.username = own.password = 'TENANT'
   return {
@@ -56,10 +61,18 @@ export function houseOptions (superUrl: string, { rls = { secret }, more = {}, b
     database: {
       url: loginUrl(superUrl, 'app'),
       ownerUrl: loginUrl(superUrl, 'owner'),
-      tenants: { url: own.href.replaceAll('TENANT', '{database}').replace(`/${databaseOf(superUrl)}`, '/{database}') },
-      shards: Object.fromEntries(Object.entries(shardUrls).map(([name, url]) => [name, { url: loginUrl(url, 'app'), ownerUrl: loginUrl(url, 'owner') }]))
+      tenants: {
+        url: own.href.replaceAll('TENANT', '{database}').replace(`/${databaseOf(superUrl)}`, '/{database}')
+      },
+      shards: Object.fromEntries(
+        Object.entries(shardUrls).map((
+          [name, url]
+        ) => [name, { url: loginUrl(url, 'app'), ownerUrl: loginUrl(url, 'owner') }])
+      )
     },
-    provision: async ({ tenant, client }) => { await client.query(`${tenant.isolation === 'database' ? `${countries};` : ''}${build(false)}`) },
+    provision: async ({ tenant, client }) => {
+      await client.query(`${tenant.isolation === 'database' ? `${countries};` : ''}${build(false)}`)
+    },
     ...more
   }
 }
@@ -86,8 +99,22 @@ export async function house (t: Test, given: HouseOptions = {}): Promise<House> 
   }
   // As its administrator would, whose tables these are up to now.
   const { database } = options as { database: DatabaseConnectionOptions }
-  await another({ database: { ...database, ownerUrl: superUrl, shards: Object.fromEntries(Object.entries(shardUrls).map(([name, url]) => [name, { url: loginUrl(url, 'app'), ownerUrl: url }])) } }).protect()
-  return { superUrl, shardUrls, manager, another, admin: async (text, values) => (await admin.query(text, values)).rows as never }
+  await another({
+    database: {
+      ...database,
+      ownerUrl: superUrl,
+      shards: Object.fromEntries(
+        Object.entries(shardUrls).map(([name, url]) => [name, { url: loginUrl(url, 'app'), ownerUrl: url }])
+      )
+    }
+  }).protect()
+  return {
+    superUrl,
+    shardUrls,
+    manager,
+    another,
+    admin: async (text, values) => (await admin.query(text, values)).rows as never
+  }
 }
 
 /** An id of a tenant whose database the test's teardown finds. */
@@ -100,31 +127,56 @@ function dropDatabases (t: Test, superUrl: string): void {
   t.teardown(async () => {
     const client = new pg.Client(superUrl.replace(/\/[^/]*$/, '/postgres'))
     await client.connect()
-    for (const { datname } of (await client.query<{ datname: string }>('select datname from pg_database where datname like $1', [like])).rows) await client.query(`drop database if exists "${datname}" with (force)`)
-    for (const { rolname } of (await client.query<{ rolname: string }>('select rolname from pg_roles where rolname like $1', [like])).rows) await client.query(`drop role if exists "${rolname}"`).catch(() => {})
+    for (
+      const { datname }
+        of (await client.query<{ datname: string }>('select datname from pg_database where datname like $1', [
+          like
+        ])).rows
+    ) await client.query(`drop database if exists "${datname}" with (force)`)
+    for (
+      const { rolname }
+        of (await client.query<{ rolname: string }>('select rolname from pg_roles where rolname like $1', [
+          like
+        ])).rows
+    ) await client.query(`drop role if exists "${rolname}"`).catch(() => {})
     await client.end()
   })
 }
 
 /** Rows of a tenant in the shared tables: `count` projects, each with two tasks, the second below the first, and a circle between them. */
 export async function fill (on: House, id: string, count = 3): Promise<void> {
-  await on.admin(`
+  await on.admin(
+    `
     with p as (insert into projects (tenant_id, name, budget) select $1, $1 || ' project ' || g, g + 0.10 from generate_series(1, $2) g returning id),
     a as (insert into tasks (tenant_id, project_id, title) select $1, id, $1 || ' first of ' || id from p returning id, project_id)
-    insert into labels (tenant_id, word, country) select $1, $1 || ' label ' || id, 'NL' from p`, [id, count])
-  await on.admin('insert into tasks (tenant_id, project_id, parent_id, title) select tenant_id, project_id, id, $1 || \' below \' || id from tasks where tenant_id = $1', [id])
-  await on.admin('update projects set lead_task = task from (select project_id, max(id) as task from tasks where tenant_id = $1 group by 1) last where tenant_id = $1 and id = project_id', [id])
+    insert into labels (tenant_id, word, country) select $1, $1 || ' label ' || id, 'NL' from p`,
+    [id, count]
+  )
+  await on.admin(
+    "insert into tasks (tenant_id, project_id, parent_id, title) select tenant_id, project_id, id, $1 || ' below ' || id from tasks where tenant_id = $1",
+    [id]
+  )
+  await on.admin(
+    'update projects set lead_task = task from (select project_id, max(id) as task from tasks where tenant_id = $1 group by 1) last where tenant_id = $1 and id = project_id',
+    [id]
+  )
 }
 
 export function folder (t: Test): string {
   const path = temporaryFolder()
-  t.teardown(() => { rmSync(path, { recursive: true, force: true }) })
+  t.teardown(() => {
+    rmSync(path, { recursive: true, force: true })
+  })
   return path
 }
 
 /** The files of an export by name, the manifest without dates and without whose it is. */
 export function contents (path: string): Record<string, unknown> {
-  const { exportedAt: _, tenant: __, ...manifest } = JSON.parse(readFileSync(join(path, 'manifest.json'), 'utf8')) as Record<string, unknown>
-  const files = readdirSync(join(path, 'tables')).toSorted().map(name => [name, readFileSync(join(path, 'tables', name), 'utf8')])
+  const { exportedAt: _, tenant: __, ...manifest } = JSON.parse(
+    readFileSync(join(path, 'manifest.json'), 'utf8')
+  ) as Record<string, unknown>
+  const files = readdirSync(join(path, 'tables')).toSorted().map(
+    name => [name, readFileSync(join(path, 'tables', name), 'utf8')]
+  )
   return { manifest, ...Object.fromEntries(files) }
 }

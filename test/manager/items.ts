@@ -9,21 +9,34 @@ export interface Items {
   readonly on: House
   readonly id: string
   /** Moves, and runs the SQL that `at` answers for a step to its end before the step after it begins. */
-  move (input: MoveInput, at?: (step: string) => string | undefined, more?: Partial<ManagerOptions>): Promise<MovedTenant>
+  move(
+    input: MoveInput,
+    at?: (step: string) => string | undefined,
+    more?: Partial<ManagerOptions>
+  ): Promise<MovedTenant>
   /** Runs SQL as the superuser, while this thread stands still. */
-  run (sql: string): void
+  run(sql: string): void
 }
 
 /** What the table of the tests is. In shared tables, its key leads with the tenant. */
-export const plain = (isShared: boolean): string => `create table items (${isShared ? 'tenant_id text not null, ' : ''}id bigint not null, body text, primary key (${isShared ? 'tenant_id, ' : ''}id))`
+export const plain = (isShared: boolean): string =>
+  `create table items (${
+    isShared ? 'tenant_id text not null, ' : ''
+  }id bigint not null, body text, primary key (${isShared ? 'tenant_id, ' : ''}id))`
 
 /** The same with a trigger that says when a row was changed last. */
-export const touched = (isShared: boolean): string => `${plain(isShared)};
+export const touched = (isShared: boolean): string =>
+  `${plain(isShared)};
   alter table items add column touched_at timestamptz;
   create function touch_items () returns trigger language plpgsql as $f$ begin new.touched_at := clock_timestamp(); return new; end $f$;
   create trigger touch before update on items for each row execute function touch_items()`
 
-export async function items (t: Test, build: (isShared: boolean) => string = plain, tenant: readonly string[] = ['items'], shards: readonly string[] = []): Promise<Items> {
+export async function items (
+  t: Test,
+  build: (isShared: boolean) => string = plain,
+  tenant: readonly string[] = ['items'],
+  shards: readonly string[] = []
+): Promise<Items> {
   const on = await house(t, { build, tables: { tenant: [...tenant], shared: ['countries'] }, shards })
   const id = unique(on, 'a')
   const other = elsewhere(t)
@@ -31,7 +44,9 @@ export async function items (t: Test, build: (isShared: boolean) => string = pla
   return {
     on,
     id,
-    run (sql) { other.run(on.superUrl, sql) },
+    run (sql) {
+      other.run(on.superUrl, sql)
+    },
     async move (input, at = () => undefined, more = {}) {
       return on.another({
         ...more,

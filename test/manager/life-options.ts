@@ -6,12 +6,16 @@ import type { Generated, Kysely } from 'kysely'
 import { databaseOf, loginUrl } from '../support/urls.ts'
 
 export interface Rows {
-  projects: { tenant_id: Generated<string>, id: number, parent: number | null }
-  tasks: { tenant_id: Generated<string>, id: number, project_id: number }
-  comments: { id: number, project_tenant: string, project_id: number }
+  projects: { tenant_id: Generated<string>; id: number; parent: number | null }
+  tasks: { tenant_id: Generated<string>; id: number; project_id: number }
+  comments: { id: number; project_tenant: string; project_id: number }
 }
 
-export const tables = { tenant: ['projects', 'tasks', 'comments'], global: ['members'], shared: ['countries'] }
+export const tables = {
+  tenant: ['projects', 'tasks', 'comments'],
+  global: ['members'],
+  shared: ['countries']
+}
 
 const ownTables = `
   create table projects (id int primary key, parent int references projects);
@@ -20,13 +24,26 @@ const ownTables = `
 export type LifeStrategy = Isolation | 'role'
 
 /** Also for processes of a test's own, which know the database's URL alone. */
-export function lifeOptions (superUrl: string, strategy: LifeStrategy, more: Partial<ManagerOptions> = {}): ManagerOptions {
+export function lifeOptions (
+  superUrl: string,
+  strategy: LifeStrategy,
+  more: Partial<ManagerOptions> = {}
+): ManagerOptions {
   return {
-    database: { url: loginUrl(superUrl, 'app'), ownerUrl: ownerUrl(superUrl), registryUrl: loginUrl(superUrl, 'registry'), tenants: { url: tenantUrl(superUrl, '{database}') } },
+    database: {
+      url: loginUrl(superUrl, 'app'),
+      ownerUrl: ownerUrl(superUrl),
+      registryUrl: loginUrl(superUrl, 'registry'),
+      tenants: { url: tenantUrl(superUrl, '{database}') }
+    },
     isolation: strategy === 'role' ? 'rls' : strategy,
     ...(strategy === 'role' && { rls: { context: 'role' as const } }),
     tables,
-    ...(strategy !== 'row' && { provision: async ({ client }) => { await client.query(ownTables.replaceAll('create table', 'create table if not exists')) } }),
+    ...(strategy !== 'row' && {
+      provision: async ({ client }) => {
+        await client.query(ownTables.replaceAll('create table', 'create table if not exists'))
+      }
+    }),
     ...more
   }
 }
@@ -40,14 +57,18 @@ export function tenantUrl (superUrl: string, name: string): string {
   const isTemplate = name === '{database}'
   const url = new URL(superUrl)
   if (isTemplate) url.username = url.password = 'TENANT'
-  return url.href.replaceAll('TENANT', '{database}').replace(`/${databaseOf(superUrl)}`, isTemplate ? '/{database}' : `/tenant_${name}`)
+  return url.href.replaceAll('TENANT', '{database}').replace(
+    `/${databaseOf(superUrl)}`,
+    isTemplate ? '/{database}' : `/tenant_${name}`
+  )
 }
-
 
 /** What a creation and a purge of the tests do besides. Again does no harm. */
 export const lifeSteps: Pick<ManagerOptions, 'seed' | 'lifecycle'> = {
   async seed ({ db }) {
-    await (db as unknown as Kysely<Rows>).insertInto('projects').values({ id: 7, parent: null }).onConflict(on => on.doNothing()).execute()
+    await (db as unknown as Kysely<Rows>).insertInto('projects').values({ id: 7, parent: null }).onConflict(
+      on => on.doNothing()
+    ).execute()
   },
   lifecycle: { steps: [{ name: 'bucket', create: async () => {}, purge: async () => {} }] }
 }

@@ -1,6 +1,7 @@
 // A database as the manager leaves it, with least-privilege logins and tables that point at each other, for any strategy.
 import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions, type TenancyDatabase } from '@fastify-tenancy/database'
+import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions,
+  type TenancyDatabase } from '@fastify-tenancy/database'
 import { createManager, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'
 import type { Kysely } from 'kysely'
 import pg from 'pg'
@@ -24,20 +25,24 @@ export interface LifeWorld {
   readonly manager: Manager
   readonly options: ManagerOptions
   /** Runs SQL as the superuser. */
-  admin<R extends pg.QueryResultRow> (text: string, values?: unknown[]): Promise<R[]>
+  admin<R extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<R[]>
   /** Another manager of the same options. */
-  another (more?: Partial<ManagerOptions>): Manager
-  asSuperuser (more?: Partial<ManagerOptions>): Manager
+  another(more?: Partial<ManagerOptions>): Manager
+  asSuperuser(more?: Partial<ManagerOptions>): Manager
   readonly ownerUrl: string
   /** The application's database, booted. */
-  open (): Promise<TenancyDatabase>
+  open(): Promise<TenancyDatabase>
   /** A process' handle on a tenant as it remembers it. */
-  handle (database: TenancyDatabase, tenant: TenantRecord): Kysely<Rows>
+  handle(database: TenancyDatabase, tenant: TenantRecord): Kysely<Rows>
   /** Gives a tenant two projects, two tasks, and where tables are shared two comments and two members. */
-  fill (tenant: TenantRecord): Promise<void>
+  fill(tenant: TenantRecord): Promise<void>
 }
 
-export async function lifeWorld (t: Test, strategy: LifeStrategy = 'rls', more: Partial<ManagerOptions> = {}): Promise<LifeWorld> {
+export async function lifeWorld (
+  t: Test,
+  strategy: LifeStrategy = 'rls',
+  more: Partial<ManagerOptions> = {}
+): Promise<LifeWorld> {
   const superUrl = await freshDatabase(t)
   const admin = await connect(t, superUrl)
   await admin.query(sharedTables)
@@ -51,7 +56,8 @@ export async function lifeWorld (t: Test, strategy: LifeStrategy = 'rls', more: 
   await manager.init({ url: superUrl, tenantRoles: true })
   await admin.query(`alter role "${new URL(ownerUrl(superUrl)).username}" createdb createrole`)
   // As its administrator would, whose tables these are up to now.
-  const asSuperuser = (more: Partial<ManagerOptions> = {}): Manager => another({ database: { ...options.database as DatabaseConnectionOptions, ownerUrl: superUrl }, ...more })
+  const asSuperuser = (more: Partial<ManagerOptions> = {}): Manager =>
+    another({ database: { ...options.database as DatabaseConnectionOptions, ownerUrl: superUrl }, ...more })
   await asSuperuser().protect()
   if (strategy === 'database') dropDatabases(t, superUrl)
   return {
@@ -75,7 +81,8 @@ export async function lifeWorld (t: Test, strategy: LifeStrategy = 'rls', more: 
       return database.forScope(scope) as unknown as Kysely<Rows>
     },
     async fill (tenant) {
-      if (tenant.isolation === 'database') return onUrl(tenantUrl(superUrl, tenant.id), client => client.query(ownRows('public')))
+      if (tenant.isolation === 'database')
+        return onUrl(tenantUrl(superUrl, tenant.id), client => client.query(ownRows('public')))
       if (tenant.isolation === 'schema') {
         await admin.query(ownRows(tenant.placement.schema ?? ''))
         return
@@ -106,10 +113,19 @@ async function onUrl (url: string, work: (client: pg.Client) => Promise<unknown>
 
 function dropDatabases (t: Test, superUrl: string): void {
   const like = `tenant_${databaseOf(superUrl)}_%`
-  t.teardown(() => onUrl(superUrl.replace(/\/[^/]*$/, '/postgres'), async client => {
-    const { rows } = await client.query<{ datname: string }>('select datname from pg_database where datname like $1', [like])
-    for (const { datname } of rows) await client.query(`drop database if exists "${datname}" with (force)`)
-    const roles = await client.query<{ rolname: string }>('select rolname from pg_roles where rolname like $1', [like])
-    for (const { rolname } of roles.rows) await client.query(`drop role if exists "${rolname}"`).catch(() => {})
-  }))
+  t.teardown(() =>
+    onUrl(superUrl.replace(/\/[^/]*$/, '/postgres'), async client => {
+      const { rows } = await client.query<{ datname: string }>(
+        'select datname from pg_database where datname like $1',
+        [like]
+      )
+      for (const { datname } of rows) await client.query(`drop database if exists "${datname}" with (force)`)
+      const roles = await client.query<{ rolname: string }>(
+        'select rolname from pg_roles where rolname like $1',
+        [like]
+      )
+      for (const { rolname } of roles.rows)
+        await client.query(`drop role if exists "${rolname}"`).catch(() => {})
+    })
+  )
 }

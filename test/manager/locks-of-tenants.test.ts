@@ -17,7 +17,7 @@ interface World {
   readonly manager: Manager
   /** A connection of the application's login, as which injected SQL runs. */
   readonly tenant: pg.Client
-  admin (text: string, values?: unknown[]): Promise<pg.QueryResult>
+  admin(text: string, values?: unknown[]): Promise<pg.QueryResult>
 }
 
 async function world (t: Test): Promise<World> {
@@ -29,9 +29,16 @@ async function world (t: Test): Promise<World> {
   const manager = createManager({
     rls: { secret },
     tables: { tenant: ['notes'] },
-    database: { url: login('app'), registryUrl: login('registry'), systemUrl: login('system'), ownerUrl: login('owner') },
+    database: {
+      url: login('app'),
+      registryUrl: login('registry'),
+      systemUrl: login('system'),
+      ownerUrl: login('owner')
+    },
     migrations: { shared: migration, tenant: migration },
-    provision: async ({ client }) => { await client.query('create table notes (body text)') }
+    provision: async ({ client }) => {
+      await client.query('create table notes (body text)')
+    }
   })
   t.teardown(() => manager.close())
   await manager.init({ url: superUrl, tenantRoles: true })
@@ -39,21 +46,29 @@ async function world (t: Test): Promise<World> {
   await manager.create({ id: 'acme', slug: 'the-acme' })
   await manager.create({ id: 'globex', slug: 'the-globex' })
   const tenant = await connect(t, login('app'))
-  await tenant.query('select set_config(\'role\', $1, false)', [rolesOf(databaseOf(superUrl)).app])
+  await tenant.query("select set_config('role', $1, false)", [rolesOf(databaseOf(superUrl)).app])
   return { superUrl, manager, tenant, admin: (text, values) => admin.query(text, values) }
 }
 
 /** Every name that a manager has ever locked by, in both forms of a key. */
-const names = ['tenancy init', 'tenancy protect', 'tenancy migrate ', ...['acme', 'globex', 'hooli'].flatMap(id => [`tenancy tenant ${id}`, `tenancy slug the-${id}`, `tenancy migrate ${id}`, `tenancy migrate alone ${id}`])]
+const names = ['tenancy init', 'tenancy protect', 'tenancy migrate ', ...['acme', 'globex', 'hooli'].flatMap(
+  id => [`tenancy tenant ${id}`, `tenancy slug the-${id}`, `tenancy migrate ${id}`,
+    `tenancy migrate alone ${id}`]
+)]
 
 async function holdAll (tenant: pg.Client): Promise<void> {
-  await tenant.query('select pg_advisory_lock(hashtext(name)), pg_advisory_lock(hashtextextended(name, 0)), pg_advisory_lock(hashtext(name), 0) from unnest($1::text[]) name', [names])
+  await tenant.query(
+    'select pg_advisory_lock(hashtext(name)), pg_advisory_lock(hashtextextended(name, 0)), pg_advisory_lock(hashtext(name), 0) from unnest($1::text[]) name',
+    [names]
+  )
 }
 
 t.test('CON-14 a tenant holds every lock that it can name: the manager goes on with all of its work', async t => {
   const on = await world(t)
   await holdAll(on.tenant)
-  const { rows } = await on.admin('select pg_try_advisory_lock(hashtextextended(\'tenancy tenant acme\', 0)) as free')
+  const { rows } = await on.admin(
+    "select pg_try_advisory_lock(hashtextextended('tenancy tenant acme', 0)) as free"
+  )
   t.same(rows, [{ free: false }], 'control: the tenant does hold them')
   const { manager } = on
   t.equal((await manager.suspend({ id: 'acme' })).status, 'suspended')
@@ -73,7 +88,11 @@ t.test('CON-14 a tenant holds every lock that it can name: the manager goes on w
 
 t.test('CON-14 tables of locks are closed to tenants, in every mode that would be in the way', async t => {
   const on = await world(t)
-  for (const text of ['select * from tenancy.locks', 'begin; lock table tenancy.locks', 'insert into tenancy.locks values (\'x\', 1, 1)', 'select tenancy.take_lock(\'tenancy tenant acme\', 1)', 'select tenancy.await_lock(\'tenancy tenant acme\')']) {
+  for (
+    const text of ['select * from tenancy.locks', 'begin; lock table tenancy.locks',
+      "insert into tenancy.locks values ('x', 1, 1)", "select tenancy.take_lock('tenancy tenant acme', 1)",
+      "select tenancy.await_lock('tenancy tenant acme')"]
+  ) {
     await t.rejects(on.tenant.query(text), { code: '42501' }, text)
     await on.tenant.query('rollback')
   }
@@ -86,7 +105,7 @@ t.test('CON-14 tables of locks are closed to tenants, in every mode that would b
   await on.tenant.query('rollback')
 })
 
-t.test('CON-14 LIF-02 a lock is one manager\'s alone, and gone with its session, whoever holds its key meanwhile', async t => {
+t.test("CON-14 LIF-02 a lock is one manager's alone, and gone with its session, whoever holds its key meanwhile", async t => {
   const on = await world(t)
   const pool = new pgDriver.Pool({ connectionString: on.superUrl })
   pool.on('error', () => {})
@@ -102,16 +121,23 @@ t.test('CON-14 LIF-02 a lock is one manager\'s alone, and gone with its session,
     await done.promise
   })
   await held.promise
-  await t.rejects(two.hold('tenancy tenant acme', 'busy', async () => {}), { code: 'FST_TENANCY_TENANT_CONFLICT', message: /busy/ })
+  await t.rejects(two.hold('tenancy tenant acme', 'busy', async () => {}), {
+    code: 'FST_TENANCY_TENANT_CONFLICT',
+    message: /busy/
+  })
   await t.rejects(on.manager.suspend({ id: 'acme' }), { code: 'FST_TENANCY_TENANT_CONFLICT' })
   t.equal((await on.manager.suspend({ id: 'globex' })).status, 'suspended', 'of another tenant it is not')
 
   // The key can be read, and be waited for: the tenant has it from the moment when the manager is gone.
-  const { rows: [row] } = await on.tenant.query<{ key: string }>('select (classid::bigint << 32 | objid::bigint)::text as key from pg_locks where locktype = \'advisory\' and objsubid = 1 and database = (select oid from pg_database where datname = current_database())')
+  const { rows: [row] } = await on.tenant.query<{ key: string }>(
+    "select (classid::bigint << 32 | objid::bigint)::text as key from pg_locks where locktype = 'advisory' and objsubid = 1 and database = (select oid from pg_database where datname = current_database())"
+  )
   const waiting = on.tenant.query('select pg_advisory_lock($1)', [row?.key])
-  await on.admin('select pg_terminate_backend(pid) from tenancy.locks where name = \'tenancy tenant acme\'')
+  await on.admin("select pg_terminate_backend(pid) from tenancy.locks where name = 'tenancy tenant acme'")
   await waiting
-  await until(async () => (await on.admin('select from pg_stat_activity a join tenancy.locks l on l.pid = a.pid')).rowCount === 0)
+  await until(async () =>
+    (await on.admin('select from pg_stat_activity a join tenancy.locks l on l.pid = a.pid')).rowCount === 0
+  )
   t.equal(await two.hold('tenancy tenant acme', 'busy', async () => 'taken over'), 'taken over')
   t.equal((await on.manager.suspend({ id: 'acme' })).status, 'suspended')
   done.resolve()
@@ -122,20 +148,32 @@ t.test('CON-14 LIF-02 a lock is one manager\'s alone, and gone with its session,
 t.test('CON-14 MIG-02 a lock of a transaction and one of a session keep each other out', async t => {
   const on = await world(t)
   const [one, two] = [await connect(t, on.superUrl), await connect(t, on.superUrl)]
-  const take = async (): Promise<boolean> => (await two.query<{ got: boolean }>('select tenancy.take_lock(\'x\', 5) as got')).rows[0]?.got === true
+  const take = async (): Promise<boolean> =>
+    (await two.query<{ got: boolean }>("select tenancy.take_lock('x', 5) as got")).rows[0]?.got === true
   await one.query('begin')
-  t.same((await one.query('select tenancy.await_lock(\'x\') as got')).rows, [{ got: true }])
+  t.same((await one.query("select tenancy.await_lock('x') as got")).rows, [{ got: true }])
   t.equal(await take(), false, 'while the transaction runs')
-  t.same((await two.query('select from pg_locks where pid = pg_backend_pid() and locktype = \'advisory\'')).rows, [])
+  t.same(
+    (await two.query("select from pg_locks where pid = pg_backend_pid() and locktype = 'advisory'")).rows,
+    []
+  )
   await one.query('rollback')
   t.equal(await take(), true, 'also after a rollback')
   await one.query('begin')
-  t.same((await one.query('select tenancy.await_lock(\'x\') as got')).rows, [{ got: false }], 'at once')
-  t.same((await two.query('select tenancy.await_lock(\'x\') as got')).rows, [{ got: true }], 'the same session may have both')
-  await two.query('select tenancy.give_lock(\'x\', 5)')
-  t.same((await one.query('select tenancy.await_lock(\'x\') as got')).rows, [{ got: true }])
-  const waiting = two.query('select tenancy.await_lock(\'x\') as got')
-  await until(async () => (await on.admin('select from pg_stat_activity where wait_event_type = \'Lock\' and datname = current_database()')).rowCount === 1)
+  t.same((await one.query("select tenancy.await_lock('x') as got")).rows, [{ got: false }], 'at once')
+  t.same(
+    (await two.query("select tenancy.await_lock('x') as got")).rows,
+    [{ got: true }],
+    'the same session may have both'
+  )
+  await two.query("select tenancy.give_lock('x', 5)")
+  t.same((await one.query("select tenancy.await_lock('x') as got")).rows, [{ got: true }])
+  const waiting = two.query("select tenancy.await_lock('x') as got")
+  await until(async () =>
+    (await on.admin(
+      "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    )).rowCount === 1
+  )
   await one.query('commit')
   t.same((await waiting).rows, [{ got: true }])
 })

@@ -37,11 +37,15 @@ t.test('LIF-02 the late end of a lost connection takes no lock from the next one
   })
   lost?.destroy()
   t.equal(await next, 'done', 'its work may go on')
-  const { rows } = await pool.query('select from pg_locks where locktype = \'advisory\' and database = (select oid from pg_database where datname = current_database())')
+  const { rows } = await pool.query(
+    "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+  )
   t.equal(rows.length, 0, 'and its lock is given back')
 })
 
-t.test('LIF-02 behind a pooler, where two managers may share a session, nobody gets a lock', { skip: noPgBouncer }, async t => {
+t.test('LIF-02 behind a pooler, where two managers may share a session, nobody gets a lock', {
+  skip: noPgBouncer
+}, async t => {
   const pooled = await pgBouncer(t, await initialised(t))
   const pool = new pg.Pool({ connectionString: pooled })
   const [one, two] = [new Locks(() => pool), new Locks(() => pool)]
@@ -50,21 +54,29 @@ t.test('LIF-02 behind a pooler, where two managers may share a session, nobody g
     await pool.end()
   })
   let holders = 0
-  const work = (locks: Locks): Promise<void> => locks.hold('a', 'busy', async () => {
-    holders++
-    if (locks === one) await t.rejects(work(two), { code: 'FST_TENANCY_SETUP_INVALID' })
+  const work = (locks: Locks): Promise<void> =>
+    locks.hold('a', 'busy', async () => {
+      holders++
+      if (locks === one) await t.rejects(work(two), { code: 'FST_TENANCY_SETUP_INVALID' })
+    })
+  await t.rejects(work(one), {
+    code: 'FST_TENANCY_SETUP_INVALID',
+    message: /through a pooler.*the server's own address/
   })
-  await t.rejects(work(one), { code: 'FST_TENANCY_SETUP_INVALID', message: /through a pooler.*the server's own address/ })
   t.equal(holders, 0)
 })
 
-t.test('a pooler that gives each connection a session of its own does no harm', { skip: noPgBouncer }, async t => {
-  const pooled = await pgBouncer(t, await initialised(t), 'session')
-  const pool = new pg.Pool({ connectionString: pooled })
-  const locks = new Locks(() => pool)
-  t.teardown(async () => {
-    await locks.close()
-    await pool.end()
-  })
-  t.equal(await locks.hold('a', 'busy', async () => 'done'), 'done')
-})
+t.test(
+  'a pooler that gives each connection a session of its own does no harm',
+  { skip: noPgBouncer },
+  async t => {
+    const pooled = await pgBouncer(t, await initialised(t), 'session')
+    const pool = new pg.Pool({ connectionString: pooled })
+    const locks = new Locks(() => pool)
+    t.teardown(async () => {
+      await locks.close()
+      await pool.end()
+    })
+    t.equal(await locks.hold('a', 'busy', async () => 'done'), 'done')
+  }
+)

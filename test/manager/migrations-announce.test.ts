@@ -13,7 +13,9 @@ t.test('CON-06 migrate announces what changed tables, also where it failed half-
   const on = await migrations(t, { tables: { tenant: ['things'] } })
   const heard: unknown[] = []
   const listener = await connect(t, on.url)
-  listener.on('notification', ({ payload }) => { if (payload === 'catalog') heard.push(payload) })
+  listener.on('notification', ({ payload }) => {
+    if (payload === 'catalog') heard.push(payload)
+  })
   await listener.query('listen tenancy')
   /** Every announcement that was made before comes before the answer. */
   const count = async (): Promise<number> => {
@@ -26,7 +28,12 @@ t.test('CON-06 migrate announces what changed tables, also where it failed half-
   await on.manager.migrate()
   t.equal(await count(), 0, 'nothing was pending')
   await on.schemas(3)
-  on.write('tenant', '001_notes', 'await sql`create table notes (id int)`.execute(db)', 'await sql`drop table notes`.execute(db)')
+  on.write(
+    'tenant',
+    '001_notes',
+    'await sql`create table notes (id int)`.execute(db)',
+    'await sql`drop table notes`.execute(db)'
+  )
   await on.manager.migrate({ dryRun: true })
   t.equal(await count(), 0, 'a rehearsal')
   await on.manager.migrate()
@@ -42,21 +49,33 @@ t.test('CON-06 a process writes the right value with its next statement after mi
   const on = await migrations(t, { tables: { tenant: ['things'] }, isolation: 'rls' })
   on.write('shared', '001_things', things)
   await on.manager.migrate()
-  const database = openDatabase(resolveDatabaseOptions({ database: { url: on.url, pool: { max: 1 } }, tables: { tenant: ['things'] } }))
+  const database = openDatabase(
+    resolveDatabaseOptions({ database: { url: on.url, pool: { max: 1 } }, tables: { tenant: ['things'] } })
+  )
   t.teardown(() => database.close())
   await database.boot()
   let heard = 0
-  const stop = await database.registry.watch?.(() => { heard++ })
+  const stop = await database.registry.watch?.(() => {
+    heard++
+  })
   t.teardown(() => stop?.())
-  const scope = new TenantScope(createTenant({ id: 'acme', slug: 'slug-of-acme' }), { info () {}, warn () {}, error () {} })
+  const scope = new TenantScope(createTenant({ id: 'acme', slug: 'slug-of-acme' }), {
+    info () {},
+    warn () {},
+    error () {}
+  })
   const db = database.forScope(scope) as unknown as Kysely<{ things: { at: string } }>
   const add = (): Promise<unknown> => db.insertInto('things').values({ at: '2026-02-03 04:05:06' }).execute()
   await add()
   on.write('shared', '002_time', 'await sql`alter table things alter at type timestamp`.execute(db)')
   await on.manager.migrate()
   // A change of a tenant that is announced after it is heard after it.
-  await on.admin("insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) values ('acme', 'slug-of-acme', 'Acme', 'active', 'free', 'rls', 'default')")
+  await on.admin(
+    "insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) values ('acme', 'slug-of-acme', 'Acme', 'active', 'free', 'rls', 'default')"
+  )
   await until(() => heard > 0)
   await add()
-  t.match(await on.admin('select at::text from things order by at desc'), [{ at: '2026-02-03 04:05:06' }, { at: '2026-02-03 00:00:00' }])
+  t.match(await on.admin('select at::text from things order by at desc'), [{ at: '2026-02-03 04:05:06' }, {
+    at: '2026-02-03 00:00:00'
+  }])
 })

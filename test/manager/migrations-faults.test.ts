@@ -19,7 +19,10 @@ t.teardown(() => rmSync(cache, { recursive: true, force: true }))
 const notes = 'await sql`create table notes (id serial primary key, body text)`.execute(db)'
 
 function start (given: MigrateProcess, env: Record<string, string> = {}): ChildProcess {
-  return fork(join(import.meta.dirname, '../support/migrate-process.ts'), [JSON.stringify(given)], { execArgv: ['--conditions=@fastify-tenancy/source'], env: { ...process.env, NODE_COMPILE_CACHE: cache, ...env } })
+  return fork(join(import.meta.dirname, '../support/migrate-process.ts'), [JSON.stringify(given)], {
+    execArgv: ['--conditions=@fastify-tenancy/source'],
+    env: { ...process.env, NODE_COMPILE_CACHE: cache, ...env }
+  })
 }
 
 async function signalOf (child: ChildProcess): Promise<unknown> {
@@ -29,14 +32,22 @@ async function signalOf (child: ChildProcess): Promise<unknown> {
 
 /** What the ledger says and what the tables say, which must be one. */
 async function done (t: Test, { admin }: Migrations): Promise<string[]> {
-  const ledger = await admin<{ id: string }>('select tenant_id as id from tenancy.migration_ledger where applied_at is not null and name = \'001_notes\' order by 1')
-  const tables = await admin<{ id: string }>('select substr(schemaname, 8) as id from pg_tables where tablename = \'notes\' order by 1')
+  const ledger = await admin<{ id: string }>(
+    "select tenant_id as id from tenancy.migration_ledger where applied_at is not null and name = '001_notes' order by 1"
+  )
+  const tables = await admin<{ id: string }>(
+    "select substr(schemaname, 8) as id from pg_tables where tablename = 'notes' order by 1"
+  )
   t.same(ledger, tables, 'the ledger and the tables agree')
   return ledger.map(({ id }) => id)
 }
 
 async function noLocks ({ admin }: Migrations): Promise<void> {
-  await until(async () => (await admin<{ n: number }>('select count(*)::int as n from pg_locks where locktype = \'advisory\' and database = (select oid from pg_database where datname = current_database())'))[0]?.n === 0)
+  await until(async () =>
+    (await admin<{ n: number }>(
+      "select count(*)::int as n from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+    ))[0]?.n === 0
+  )
 }
 
 t.test('MIG-03 a runner that is killed at any step leaves no lock and nothing half done, and the same call goes on', async t => {
@@ -44,10 +55,14 @@ t.test('MIG-03 a runner that is killed at any step leaves no lock and nothing ha
   const { write, schemas, options, admin, manager } = world
   const ids = await schemas(3)
   write('shared', '001_things', 'await sql`create table things (id int)`.execute(db)')
-  write('tenant', '001_notes', `${notes}
+  write(
+    'tenant',
+    '001_notes',
+    `${notes}
   const { rows: [row] } = await sql\`select current_schema() as schema\`.execute(db)
   if (process.env.DIE_IN === row.schema) process.kill(process.pid, 'SIGKILL')
-  await sql\`create table more ()\`.execute(db)`)
+  await sql\`create table more ()\`.execute(db)`
+  )
   const killed = async (dieAt: string, env?: Record<string, string>): Promise<void> => {
     t.equal(await signalOf(start({ options, input: { jobs: 1 }, dieAt }, env)), 'SIGKILL')
     await noLocks(world)
@@ -75,7 +90,13 @@ t.test('MIG-03 a runner that is killed while it waits for a lock frees what it h
   const other = await connect(t, superUrl)
   await other.query('begin; select * from tenant_t0001.notes')
   const child = start({ options, input: { lockTimeout: '1m' } })
-  await until(async () => (await admin('select from pg_locks l join pg_class c on c.oid = l.relation where not l.granted and c.relname = \'notes\'')).length === 1, 10_000)
+  await until(
+    async () =>
+      (await admin(
+        "select from pg_locks l join pg_class c on c.oid = l.relation where not l.granted and c.relname = 'notes'"
+      )).length === 1,
+    10_000
+  )
   const exit = signalOf(child)
   child.kill('SIGKILL')
   t.equal(await exit, 'SIGKILL')
@@ -91,7 +112,11 @@ t.test('MIG-06 a migration behind a long transaction waits a bounded time and is
   let attempts = 0
   const provider: MigrationProvider = {
     getMigrations: async () => ({
-      '001_notes': { up: async db => { await sql`create table notes (id int)`.execute(db) } },
+      '001_notes': {
+        up: async db => {
+          await sql`create table notes (id int)`.execute(db)
+        }
+      },
       '002_color': {
         async up (db) {
           attempts++
@@ -101,9 +126,14 @@ t.test('MIG-06 a migration behind a long transaction waits a bounded time and is
     })
   }
   const { '001_notes': first } = await provider.getMigrations()
-  await another({ migrations: { tenant: { getMigrations: async () => ({ '001_notes': first as NonNullable<typeof first> }) } } }).migrate()
+  await another({
+    migrations: {
+      tenant: { getMigrations: async () => ({ '001_notes': first as NonNullable<typeof first> }) }
+    }
+  }).migrate()
   const manager = another({ migrations: { tenant: provider } })
-  const [long, reader, naive] = [await connect(t, superUrl), await connect(t, superUrl), await connect(t, superUrl)]
+  const [long, reader, naive] = [await connect(t, superUrl), await connect(t, superUrl),
+    await connect(t, superUrl)]
   const reads = async (whileTrue: () => boolean): Promise<number> => {
     let count = 0
     for (; whileTrue(); count++) await reader.query('select * from tenant_t0001.notes')
@@ -114,15 +144,23 @@ t.test('MIG-06 a migration behind a long transaction waits a bounded time and is
   // The control: without a bound, who reads waits for as long as the long transaction takes.
   await naive.query('begin')
   const altering = failure(naive.query('alter table tenant_t0001.notes add naive int'))
-  await until(async () => (await admin('select from pg_locks where not granted and database = (select oid from pg_database where datname = current_database())')).length > 0)
+  await until(async () =>
+    (await admin(
+      'select from pg_locks where not granted and database = (select oid from pg_database where datname = current_database())'
+    )).length > 0
+  )
   await reader.query('set statement_timeout = 1000')
   await t.rejects(reader.query('select * from tenant_t0001.notes'), { code: '57014' })
-  await admin('select pg_cancel_backend(pid) from pg_stat_activity where datname = current_database() and query like \'alter table%naive%\' and state = \'active\'')
+  await admin(
+    "select pg_cancel_backend(pid) from pg_stat_activity where datname = current_database() and query like 'alter table%naive%' and state = 'active'"
+  )
   t.match(await altering, { code: '57014' })
   await naive.query('rollback')
   await reader.query('set statement_timeout = 0')
 
-  t.match(await failure(manager.migrate({ lockTimeout: '100ms', retries: 0 })), { message: /^migration '002_color' of tenant st0001 failed: canceling statement due to lock timeout/ })
+  t.match(await failure(manager.migrate({ lockTimeout: '100ms', retries: 0 })), {
+    message: /^migration '002_color' of tenant st0001 failed: canceling statement due to lock timeout/
+  })
   t.equal(attempts, 1)
   t.match((await manager.status()).tenants, [{ failure: { migration: '002_color', error: /lock timeout/ } }])
   const running = manager.migrate({ lockTimeout: '100ms', retries: 20 })

@@ -27,28 +27,63 @@ t.test('tenants with databases of their own are migrated in them; what each data
     const client = await connect(t, superUrl.replace(databaseOf(superUrl), `tenant_${id}`))
     return (await client.query(text)).rows
   }
-  const applied = 'select tenant_id, name from tenancy.migration_ledger where applied_at is not null order by 1, 2'
+  const applied =
+    'select tenant_id, name from tenancy.migration_ledger where applied_at is not null order by 1, 2'
   t.same(await inside(x, applied), [{ tenant_id: x, name: '001_notes' }])
   t.same(await admin(applied), ids.map(id => ({ tenant_id: id, name: '001_notes' })))
   t.match((await manager.status()).tenants, ids.map(id => ({ id, version: '001_notes', isBehind: false })))
 
   const tenant = await manager.get({ id: x }) as TenantRecord
   const waiting = await handle(t, tenant, { url, tenants, requireMigration: '002_color' })
-  t.match(await failure(waiting.selectFrom('notes').selectAll().execute()), { code: 'FST_TENANCY_TENANT_NOT_READY', statusCode: 503, retryAfter: 5, cause: { message: /lack migration '002_color': run `tenancy migrate`/ } })
-  write('tenant', '002_color', 'await sql`alter table notes add color text`.execute(db)', 'await sql`alter table notes drop color`.execute(db)')
+  t.match(await failure(waiting.selectFrom('notes').selectAll().execute()), {
+    code: 'FST_TENANCY_TENANT_NOT_READY',
+    statusCode: 503,
+    retryAfter: 5,
+    cause: { message: /lack migration '002_color': run `tenancy migrate`/ }
+  })
+  write(
+    'tenant',
+    '002_color',
+    'await sql`alter table notes add color text`.execute(db)',
+    'await sql`alter table notes drop color`.execute(db)'
+  )
   await inside(y, 'alter table notes add color text')
   await manager.suspend({ id: z })
-  t.match(await failure(manager.migrate({ jobs: 2, continue: true })), { report: { tenants: { migrated: 2, failed: 1 } } })
-  t.match((await manager.status()).tenants.find(({ id }) => id === y), { version: '001_notes', failure: { migration: '002_color', error: /already exists/ } })
-  t.same(await waiting.selectFrom('notes').selectAll().execute(), [], 'the same handle, as soon as it is there')
+  t.match(await failure(manager.migrate({ jobs: 2, continue: true })), {
+    report: { tenants: { migrated: 2, failed: 1 } }
+  })
+  t.match((await manager.status()).tenants.find(({ id }) => id === y), {
+    version: '001_notes',
+    failure: { migration: '002_color', error: /already exists/ }
+  })
+  t.same(
+    await waiting.selectFrom('notes').selectAll().execute(),
+    [],
+    'the same handle, as soon as it is there'
+  )
 
   // A database that was put back to an older day: what it says counts, and not what is remembered.
   await inside(y, 'alter table notes drop color')
-  await inside(z, 'alter table notes drop color; delete from tenancy.migration_ledger where name = \'002_color\'')
+  await inside(
+    z,
+    "alter table notes drop color; delete from tenancy.migration_ledger where name = '002_color'"
+  )
   t.match(await manager.migrate(), { tenants: { migrated: 2, current: 1 } })
   t.same(await manager.migrateDown({ id: z }), ['002_color'])
-  t.match((await manager.status()).tenants.find(({ id }) => id === z), { version: '001_notes', isBehind: true })
-  t.match(await inside(z, 'select has_table_privilege(\'tenant_\' || $1, \'tenancy.migration_ledger\', \'select\') as reads'.replace('$1', `'${z}'`)), [{ reads: false }])
+  t.match((await manager.status()).tenants.find(({ id }) => id === z), {
+    version: '001_notes',
+    isBehind: true
+  })
+  t.match(
+    await inside(
+      z,
+      "select has_table_privilege('tenant_' || $1, 'tenancy.migration_ledger', 'select') as reads".replace(
+        '$1',
+        `'${z}'`
+      )
+    ),
+    [{ reads: false }]
+  )
 })
 
 t.test('requireMigration keeps a tenant of strategy schema waiting with 503 until its tables are there, whatever the process believed', async t => {
@@ -58,16 +93,28 @@ t.test('requireMigration keeps a tenant of strategy schema waiting with 503 unti
   await manager.create({ slug: 'rows', id: 'rows-1', isolation: 'rls' })
   const app = Fastify()
   t.teardown(() => app.close())
-  await app.register(tenancy, { baseDomain: 'example.com', isolation: 'schema', database: { url, requireMigration: '002_color' } })
-  app.get('/notes', async request => (request.db as unknown as Kysely<{ notes: { body: string } }>).selectFrom('notes').selectAll().execute())
+  await app.register(tenancy, {
+    baseDomain: 'example.com',
+    isolation: 'schema',
+    database: { url, requireMigration: '002_color' }
+  })
+  app.get(
+    '/notes',
+    async request =>
+      (request.db as unknown as Kysely<{ notes: { body: string } }>).selectFrom('notes').selectAll().execute()
+  )
   app.get('/free', async () => 'ok')
-  const get = (path: string): Promise<{ statusCode: number, headers: Record<string, unknown> }> => app.inject({ url: path, headers: { host: 'acme.example.com' } })
+  const get = (path: string): Promise<{ statusCode: number; headers: Record<string, unknown> }> =>
+    app.inject({ url: path, headers: { host: 'acme.example.com' } })
   t.match(await get('/notes'), { statusCode: 503, headers: { 'retry-after': '5' } })
   t.match(await get('/free'), { statusCode: 200 }, 'what needs no table is served')
   write('tenant', '002_color', 'await sql`alter table notes add color text`.execute(db)')
   await manager.migrate()
   t.match(await get('/notes'), { statusCode: 200 })
-  t.throws(() => createManager({ ...options, database: { url, requireMigration: '' } }), { code: 'FST_TENANCY_OPTION_INVALID', message: /options\.database\.requireMigration/ })
+  t.throws(() => createManager({ ...options, database: { url, requireMigration: '' } }), {
+    code: 'FST_TENANCY_OPTION_INVALID',
+    message: /options\.database\.requireMigration/
+  })
 })
 
 t.test('the shared set runs once on each shard, and schemas where they are', async t => {
@@ -75,27 +122,55 @@ t.test('the shared set runs once on each shard, and schemas where they are', asy
   const { write, another } = await migrations(t)
   write('shared', '001_things', 'await sql`create table things (tenant_id text not null)`.execute(db)')
   write('tenant', '001_notes', notes)
-  const manager = another({ tables: { tenant: ['things'] }, database: { url: loginUrl(defaultUrl, 'app'), ownerUrl: defaultUrl, shards: { second: { url: loginUrl(secondUrl, 'app'), ownerUrl: secondUrl } } } })
+  const manager = another({
+    tables: { tenant: ['things'] },
+    database: {
+      url: loginUrl(defaultUrl, 'app'),
+      ownerUrl: defaultUrl,
+      shards: { second: { url: loginUrl(secondUrl, 'app'), ownerUrl: secondUrl } }
+    }
+  })
   await manager.init()
-  t.match(await manager.migrate(), { shared: [{ shard: 'default', applied: ['001_things'] }, { shard: 'second', applied: ['001_things'] }] })
+  t.match(await manager.migrate(), {
+    shared: [{ shard: 'default', applied: ['001_things'] }, { shard: 'second', applied: ['001_things'] }]
+  })
   await manager.create({ slug: 'here', id: 'a-here' })
   await manager.create({ slug: 'there', id: 'a-there', shard: 'second' })
   await manager.create({ slug: 'gone', id: 'a-gone', shard: 'second' })
   write('tenant', '002_color', 'await sql`alter table notes add color text`.execute(db)')
   const [first, second] = [await connect(t, defaultUrl), await connect(t, secondUrl)]
-  t.match(await manager.migrate({ jobs: 2 }), { shared: [{ applied: [] }, { applied: [] }], tenants: { migrated: 3 } })
-  const columns = 'select table_schema as schema from information_schema.columns where column_name = \'color\' order by 1'
+  t.match(await manager.migrate({ jobs: 2 }), {
+    shared: [{ applied: [] }, { applied: [] }],
+    tenants: { migrated: 3 }
+  })
+  const columns =
+    "select table_schema as schema from information_schema.columns where column_name = 'color' order by 1"
   t.same((await first.query(columns)).rows, [{ schema: 'tenant_a-here' }])
   t.same((await second.query(columns)).rows, [{ schema: 'tenant_a-gone' }, { schema: 'tenant_a-there' }])
   // Where the registry is elsewhere, the tenant's lock and status are looked at there.
   write('tenant', '003_more', 'await sql`create table more ()`.execute(db)')
-  await first.query('update tenancy.tenants set status = \'deleting\' where id = \'a-gone\'')
+  await first.query("update tenancy.tenants set status = 'deleting' where id = 'a-gone'")
   await second.query('alter schema "tenant_a-gone" rename to gone')
   t.match(await manager.migrate(), { tenants: { migrated: 2, failed: 0 } })
   write('tenant', '004_more', 'await sql`create table even_more ()`.execute(db)')
-  await first.query('select tenancy.take_lock(\'tenancy tenant a-there\', 1), tenancy.take_lock(\'tenancy tenant a-here\', 2)')
-  const report = { report: { failures: [{ tenant: 'a-here', error: { code: 'FST_TENANCY_TENANT_CONFLICT' } }, { tenant: 'a-there', error: { code: 'FST_TENANCY_TENANT_CONFLICT' } }] } }
-  t.match(await failure(manager.migrate({ continue: true, retries: 1, jobs: 1 })), report, 'a manager is at work on them')
-  await first.query('select tenancy.give_lock(\'tenancy tenant a-there\', 1), tenancy.give_lock(\'tenancy tenant a-here\', 2)')
+  await first.query(
+    "select tenancy.take_lock('tenancy tenant a-there', 1), tenancy.take_lock('tenancy tenant a-here', 2)"
+  )
+  const report = {
+    report: {
+      failures: [{ tenant: 'a-here', error: { code: 'FST_TENANCY_TENANT_CONFLICT' } }, {
+        tenant: 'a-there',
+        error: { code: 'FST_TENANCY_TENANT_CONFLICT' }
+      }]
+    }
+  }
+  t.match(
+    await failure(manager.migrate({ continue: true, retries: 1, jobs: 1 })),
+    report,
+    'a manager is at work on them'
+  )
+  await first.query(
+    "select tenancy.give_lock('tenancy tenant a-there', 1), tenancy.give_lock('tenancy tenant a-here', 2)"
+  )
   t.match(await manager.migrate(), { tenants: { migrated: 2 } })
 })

@@ -10,17 +10,20 @@ import { until } from '../support/until.ts'
 import { house, houseOptions, unique, type House } from './houses.ts'
 
 interface Rows {
-  labels: { tenant_id: Generated<string>, word: string, country: string | null }
-  projects: { tenant_id: Generated<string>, id: number, name: string, budget: string | null }
+  labels: { tenant_id: Generated<string>; word: string; country: string | null }
+  projects: { tenant_id: Generated<string>; id: number; name: string; budget: string | null }
 }
 
 const labels = (request: { db: unknown }): Kysely<Rows> => request.db as Kysely<Rows>
 
-async function serve (t: Test, { superUrl }: House): Promise<{ app: FastifyInstance, url: string }> {
+async function serve (t: Test, { superUrl }: House): Promise<{ app: FastifyInstance; url: string }> {
   const { provision: _, ...options } = houseOptions(superUrl)
   const app = Fastify()
   t.teardown(() => app.close())
-  await app.register(tenancy, { ...options, baseDomain: 'example.com', resolver: { strategies: ['header'] } } as TenancyOptions)
+  await app.register(
+    tenancy,
+    { ...options, baseDomain: 'example.com', resolver: { strategies: ['header'] } } as TenancyOptions
+  )
   app.get('/labels', request => labels(request).selectFrom('labels').select('word').execute())
   app.post<{ Body: { words: string[] } }>('/labels', async (request, reply) => {
     const [db, { words }] = [labels(request), request.body]
@@ -30,9 +33,16 @@ async function serve (t: Test, { superUrl }: House): Promise<{ app: FastifyInsta
       await db.transaction().execute(async trx => {
         for (const word of words) await trx.insertInto('labels').values({ word }).execute()
         const name = words[0]?.split(':').slice(0, 2).join(':') ?? ''
-        await trx.updateTable('projects').set(({ eb }) => ({ budget: eb('budget', '+', '1') })).where('name', '=', name).execute()
+        await trx.updateTable('projects').set(({ eb }) => ({ budget: eb('budget', '+', '1') })).where(
+          'name',
+          '=',
+          name
+        ).execute()
         await trx.deleteFrom('projects').where('name', '=', `${name} before`).execute()
-        await trx.insertInto('projects').values({ id: Number(name.split(':')[1]) + 1_000 * (1 + Number(words[0]?.split(':')[2])), name: `${name} before` }).execute()
+        await trx.insertInto('projects').values({
+          id: Number(name.split(':')[1]) + 1_000 * (1 + Number(words[0]?.split(':')[2])),
+          name: `${name} before`
+        }).execute()
       })
     }
     return reply.code(201).send({})
@@ -69,7 +79,9 @@ class Client {
       // Every third is a transaction of two.
       const words = n % 3 === 0 ? [`${this.#name}:${n}`, `${this.#name}:${n}b`] : [`${this.#name}:${n}`]
       const written = await fetch(this.#url, { method: 'POST', headers, body: JSON.stringify({ words }) })
-      if (this.#isServed(written, 201, await written.text())) for (const word of words) this.acknowledged.add(word)
+      if (this.#isServed(written, 201, await written.text())) {
+        for (const word of words) this.acknowledged.add(word)
+      }
       const read = await fetch(this.#url, { headers })
       const text = await read.text()
       if (this.#isServed(read, 200, text)) this.#compare(JSON.parse(text) as { word: string }[])
@@ -90,20 +102,29 @@ class Client {
   }
 }
 
-t.test('traffic runs while its tenant moves through every strategy: no write is lost, no row is another\'s, and nothing is answered but 503 for a moment', async t => {
+t.test("traffic runs while its tenant moves through every strategy: no write is lost, no row is another's, and nothing is answered but 503 for a moment", async t => {
   const on = await house(t)
   const { manager } = on
   const id = unique(on, 'a')
   await manager.create({ slug: 'acme', id })
   await manager.create({ slug: 'globex', id: unique(on, 'b') })
-  await on.admin('insert into projects (tenant_id, id, name, budget) select $1, n, \'acme:\' || n, 0 from generate_series(1, 3) n union all select $2, 1, \'globex:1\', 0', [id, unique(on, 'b')])
+  await on.admin(
+    "insert into projects (tenant_id, id, name, budget) select $1, n, 'acme:' || n, 0 from generate_series(1, 3) n union all select $2, 1, 'globex:1', 0",
+    [id, unique(on, 'b')]
+  )
   const { url } = await serve(t, on)
   t.teardown(() => Promise.all([...clients, neighbour].map(client => client.stop())))
   const clients: readonly Client[] = ['acme:1', 'acme:2', 'acme:3'].map(name => new Client(url, 'acme', name))
   const neighbour = new Client(url, 'globex', 'globex:1')
   const goOn = async (): Promise<void> => {
     const counts = clients.map(({ acknowledged }) => acknowledged.size)
-    await until(() => clients.every(({ acknowledged, wrong }, index) => wrong.length > 0 || acknowledged.size > (counts[index] ?? 0) + 3), 20_000)
+    await until(
+      () =>
+        clients.every(({ acknowledged, wrong }, index) =>
+          wrong.length > 0 || acknowledged.size > (counts[index] ?? 0) + 3
+        ),
+      20_000
+    )
   }
   await goOn()
   const pauses: string[] = []
@@ -122,13 +143,26 @@ t.test('traffic runs while its tenant moves through every strategy: no write is 
   t.equal(neighbour.refused, 0, 'the neighbour notices nothing')
   const rows = await on.admin<{ word: string }>('select word from labels where tenant_id = $1', [id])
   const words = new Set(rows.map(({ word }) => word))
-  t.same(clients.flatMap(({ acknowledged }) => [...acknowledged].filter(word => !words.has(word))), [], 'each write that was acknowledged is there at the end')
+  t.same(
+    clients.flatMap(({ acknowledged }) => [...acknowledged].filter(word => !words.has(word))),
+    [],
+    'each write that was acknowledged is there at the end'
+  )
   t.equal(words.size, rows.length, 'and none twice')
-  const counts = await on.admin<{ name: string, budget: string, before: number }>(`
+  const counts = await on.admin<{ name: string; budget: string; before: number }>(
+    `
     select name, budget::text, (select count(*)::int from projects b where b.tenant_id = $1 and b.name = p.name || ' before') as before
-    from projects p where tenant_id = $1 and name like 'acme:_' order by 1`, [id])
-  t.same(counts.map(({ name, budget, before }) => [name, budget, before]), clients.map((_, index) => {
-    const name = `acme:${index + 1}`
-    return [name, String(rows.filter(({ word }) => word.startsWith(`${name}:`) && word.endsWith('b')).length), 1]
-  }), 'each transaction came over whole: its count is that of its words, and what it deleted is gone')
+    from projects p where tenant_id = $1 and name like 'acme:_' order by 1`,
+    [id]
+  )
+  t.same(
+    counts.map(({ name, budget, before }) => [name, budget, before]),
+    clients.map((_, index) => {
+      const name = `acme:${index + 1}`
+      return [name, String(
+        rows.filter(({ word }) => word.startsWith(`${name}:`) && word.endsWith('b')).length
+      ), 1]
+    }),
+    'each transaction came over whole: its count is that of its words, and what it deleted is gone'
+  )
 })

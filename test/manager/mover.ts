@@ -11,9 +11,9 @@ export interface Mover {
   readonly on: House
   readonly id: string
   /** Where the tenant's rows are, in one of the strategies. */
-  place (isolation: string, shard?: string): Place
+  place(isolation: string, shard?: string): Place
   /** Moves with somebody who runs SQL in the old home, once at each step. */
-  move (input: MoveInput, source: Place, at: (step: string) => string | undefined): Promise<{ paused: number }>
+  move(input: MoveInput, source: Place, at: (step: string) => string | undefined): Promise<{ paused: number }>
 }
 
 export async function mover (t: Test, shards: readonly string[] = []): Promise<Mover> {
@@ -21,7 +21,9 @@ export async function mover (t: Test, shards: readonly string[] = []): Promise<M
   const id = unique(on, 'a')
   const other = elsewhere(t)
   const place = (isolation: string, shard = 'default'): Place => ({
-    url: isolation === 'database' ? on.superUrl.replace(/\/[^/]*$/, `/tenant_${id}`) : on.shardUrls[shard] ?? on.superUrl,
+    url: isolation === 'database'
+      ? on.superUrl.replace(/\/[^/]*$/, `/tenant_${id}`)
+      : on.shardUrls[shard] ?? on.superUrl,
     schema: isolation === 'schema' ? `tenant_${id}` : 'public',
     tenant: isolation === 'rls' ? id : undefined
   })

@@ -11,29 +11,38 @@ const stride = isLong ? 1 : 19
 
 t.jobs = 3
 for (const [index, strategy] of (['rls', 'schema', 'database'] as const).entries()) {
-  t.test(`DAT-18 ${strategy}: a process that dies before any statement of a restore leaves what the same call takes up`, { buffered: true }, async t => {
-    const { world, acme, folder } = await twoTenants(t, strategy)
-    const before = await rowsOf(t, world, acme)
-    for (let statements = index; ; statements += stride) {
-      await change(t, world, acme)
-      const changed = await rowsOf(t, world, acme)
-      const isDead = await inLifeOf(statements, async () => {
-        const mortal = world.another()
-        await mortal.restore(acme, { from: folder })
-        await mortal.close()
-      })
-      const { rows } = await rowsOf(t, world, acme)
-      t.ok([JSON.stringify(before.rows), JSON.stringify(changed.rows)].includes(JSON.stringify(rows)), `all or nothing after ${statements} statements`)
-      const next = world.another()
-      await until(() => next.restore(acme, { from: folder }).then(() => true, (error: Error) => {
-        if (error.message.includes('at this moment')) return undefined
-        throw error
-      }))
-      t.same((await rowsOf(t, world, acme)).rows, before.rows)
-      t.match(await next.get(acme), { status: 'active' })
-      const locks = await world.admin('select reason from tenancy.fences')
-      t.same(locks, [], 'the lock is gone')
-      if (!isDead) return
+  t.test(
+    `DAT-18 ${strategy}: a process that dies before any statement of a restore leaves what the same call takes up`,
+    { buffered: true },
+    async t => {
+      const { world, acme, folder } = await twoTenants(t, strategy)
+      const before = await rowsOf(t, world, acme)
+      for (let statements = index;; statements += stride) {
+        await change(t, world, acme)
+        const changed = await rowsOf(t, world, acme)
+        const isDead = await inLifeOf(statements, async () => {
+          const mortal = world.another()
+          await mortal.restore(acme, { from: folder })
+          await mortal.close()
+        })
+        const { rows } = await rowsOf(t, world, acme)
+        t.ok(
+          [JSON.stringify(before.rows), JSON.stringify(changed.rows)].includes(JSON.stringify(rows)),
+          `all or nothing after ${statements} statements`
+        )
+        const next = world.another()
+        await until(() =>
+          next.restore(acme, { from: folder }).then(() => true, (error: Error) => {
+            if (error.message.includes('at this moment')) return undefined
+            throw error
+          })
+        )
+        t.same((await rowsOf(t, world, acme)).rows, before.rows)
+        t.match(await next.get(acme), { status: 'active' })
+        const locks = await world.admin('select reason from tenancy.fences')
+        t.same(locks, [], 'the lock is gone')
+        if (!isDead) return
+      }
     }
-  })
+  )
 }

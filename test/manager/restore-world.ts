@@ -11,27 +11,46 @@ import { idFor, lifeWorld, type LifeStrategy, type LifeWorld } from './life-worl
 
 export function exportFolder (t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'tenancy-restore-test-'))
-  t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+  t.teardown(() => {
+    rmSync(folder, { recursive: true, force: true })
+  })
   return join(folder, 'yesterday')
 }
 
 /** Runs SQL on the tables of a tenant, whose names stand without a schema. */
-export async function onTenant (t: Test, world: LifeWorld, tenant: TenantRecord, text: string): Promise<Record<string, unknown>[]> {
+export async function onTenant (
+  t: Test,
+  world: LifeWorld,
+  tenant: TenantRecord,
+  text: string
+): Promise<Record<string, unknown>[]> {
   const url = new URL(world.superUrl)
   if (tenant.isolation === 'database') url.pathname = `/tenant_${tenant.id}`
   const client = await connect(t, url.href)
-  await client.query(`set search_path = "${tenant.isolation === 'schema' ? tenant.placement.schema : 'public'}"`)
+  await client.query(
+    `set search_path = "${tenant.isolation === 'schema' ? tenant.placement.schema : 'public'}"`
+  )
   const result = await client.query(text)
   await client.end()
   return (Array.isArray(result) ? result.at(-1) : result).rows
 }
 
-export const isOwn = ({ isolation }: TenantRecord): boolean => isolation === 'schema' || isolation === 'database'
+export const isOwn = ({ isolation }: TenantRecord): boolean =>
+  isolation === 'schema' || isolation === 'database'
 
 /** The rows of a tenant with the transaction that wrote each: an equal row that is written anew shows another. */
-export async function rowsOf (t: Test, world: LifeWorld, tenant: TenantRecord): Promise<{ rows: unknown, written: unknown }> {
+export async function rowsOf (
+  t: Test,
+  world: LifeWorld,
+  tenant: TenantRecord
+): Promise<{ rows: unknown; written: unknown }> {
   const where = isOwn(tenant) ? '' : `where tenant_id = '${tenant.id}'`
-  const projects = await onTenant(t, world, tenant, `select id, parent, xmin::text from projects ${where} order by id`)
+  const projects = await onTenant(
+    t,
+    world,
+    tenant,
+    `select id, parent, xmin::text from projects ${where} order by id`
+  )
   const tasks = await onTenant(t, world, tenant, `select id, project_id from tasks ${where} order by id`)
   return {
     rows: { projects: projects.map(({ id, parent }) => ({ id, parent })), tasks },
@@ -41,19 +60,30 @@ export async function rowsOf (t: Test, world: LifeWorld, tenant: TenantRecord): 
 
 /** A day's work: a row is changed, one goes with its children, one comes. */
 export async function change (t: Test, world: LifeWorld, tenant: TenantRecord): Promise<void> {
-  const [where, column, value] = isOwn(tenant) ? ['', '', ''] : [`and tenant_id = '${tenant.id}'`, 'tenant_id, ', `'${tenant.id}', `]
-  await onTenant(t, world, tenant, `
+  const [where, column, value] = isOwn(tenant)
+    ? ['', '', '']
+    : [`and tenant_id = '${tenant.id}'`, 'tenant_id, ', `'${tenant.id}', `]
+  await onTenant(
+    t,
+    world,
+    tenant,
+    `
     delete from tasks where id = 2 ${where};
     ${isOwn(tenant) ? '' : `delete from comments where project_tenant = '${tenant.id}' and project_id = 2;`}
     delete from projects where id = 2 ${where};
     update tasks set project_id = 1 where id = 1 ${where};
     insert into projects (${column}id, parent) values (${value}9, 1);
-    insert into tasks (${column}id, project_id) values (${value}9, 9)`)
+    insert into tasks (${column}id, project_id) values (${value}9, 9)`
+  )
 }
 
 /** Two tenants, and an export of the first one. */
 export async function twoTenants (t: Test, strategy: LifeStrategy): Promise<{
-  world: LifeWorld, acme: TenantRecord, globex: TenantRecord, folder: string, manager: Manager
+  world: LifeWorld
+  acme: TenantRecord
+  globex: TenantRecord
+  folder: string
+  manager: Manager
 }> {
   const world = await lifeWorld(t, strategy)
   const { manager } = world

@@ -14,32 +14,50 @@ const strategies: readonly LifeStrategy[] = ['rls', 'role', 'row', 'schema', 'da
 
 t.jobs = 3
 for (const strategy of strategies) {
-  t.test(`DAT-18 ${strategy}: the rows are what they were, equal rows are not written, and no other tenant's are touched`, { buffered: true }, async t => {
-    const { world, acme, globex, folder, manager } = await twoTenants(t, strategy)
-    const [before, others] = [await rowsOf(t, world, acme), await rowsOf(t, world, globex)]
-    await change(t, world, acme)
-    t.notSame((await rowsOf(t, world, acme)).rows, before.rows, 'control: a day has changed the rows')
-    const report = await manager.restore(acme, { from: folder })
-    const after = await rowsOf(t, world, acme)
-    t.same(after.rows, before.rows)
-    t.match(report.rows, { projects: { added: 1, changed: 0, removed: 1 }, tasks: { added: 1, changed: 0, removed: 1 } })
-    t.equal((after.written as Record<string, string>)['1'], (before.written as Record<string, string>)['1'], 'an equal row stays untouched')
-    t.same(await rowsOf(t, world, globex), others)
-    t.match(await manager.restore(acme, { from: folder }), { rows: {} }, 'a second restore changes nothing')
-    const audit = await world.admin('select action, details from tenancy.audit where tenant_id = $1 and action = $2', [acme.id, 'restore'])
-    t.match(audit, [{ details: { rows: { projects: { added: 1 } } } }, { details: { rows: {} } }])
-  })
+  t.test(
+    `DAT-18 ${strategy}: the rows are what they were, equal rows are not written, and no other tenant's are touched`,
+    { buffered: true },
+    async t => {
+      const { world, acme, globex, folder, manager } = await twoTenants(t, strategy)
+      const [before, others] = [await rowsOf(t, world, acme), await rowsOf(t, world, globex)]
+      await change(t, world, acme)
+      t.notSame((await rowsOf(t, world, acme)).rows, before.rows, 'control: a day has changed the rows')
+      const report = await manager.restore(acme, { from: folder })
+      const after = await rowsOf(t, world, acme)
+      t.same(after.rows, before.rows)
+      t.match(report.rows, {
+        projects: { added: 1, changed: 0, removed: 1 },
+        tasks: { added: 1, changed: 0, removed: 1 }
+      })
+      t.equal(
+        (after.written as Record<string, string>)['1'],
+        (before.written as Record<string, string>)['1'],
+        'an equal row stays untouched'
+      )
+      t.same(await rowsOf(t, world, globex), others)
+      t.match(await manager.restore(acme, { from: folder }), { rows: {} }, 'a second restore changes nothing')
+      const audit = await world.admin(
+        'select action, details from tenancy.audit where tenant_id = $1 and action = $2',
+        [acme.id, 'restore']
+      )
+      t.match(audit, [{ details: { rows: { projects: { added: 1 } } } }, { details: { rows: {} } }])
+    }
+  )
 
-  t.test(`DAT-18 ${strategy}: the tenant is locked out until its rows are restored, and served afterwards`, { buffered: true }, async t => {
+  t.test(`DAT-18 ${strategy}: the tenant is locked out until its rows are restored, and served afterwards`, {
+    buffered: true
+  }, async t => {
     const { world, acme, folder } = await twoTenants(t, strategy)
     await change(t, world, acme)
     const database = await world.open()
-    const read = async (): Promise<number> => (await world.handle(database, acme).selectFrom('projects').select('id').execute()).length
+    const read = async (): Promise<number> =>
+      (await world.handle(database, acme).selectFrom('projects').select('id').execute()).length
     t.equal(await read(), 2)
     let during: unknown
     const manager = world.another({
       progress: async ({ operation, step }) => {
-        if (operation === 'restore' && step === 'wait') during = read().then(() => 'served', (error: { code: string }) => error.code)
+        if (operation === 'restore' && step === 'wait')
+          during = read().then(() => 'served', (error: { code: string }) => error.code)
       }
     })
     await manager.restore(acme, { from: folder })
@@ -48,7 +66,7 @@ for (const strategy of strategies) {
   })
 }
 
-t.test('DAT-18 a source that is not the tenant\'s, not whole or of another level is refused, and nothing is changed', async t => {
+t.test("DAT-18 a source that is not the tenant's, not whole or of another level is refused, and nothing is changed", async t => {
   const { world, acme, globex, folder, manager } = await twoTenants(t, 'rls')
   await change(t, world, acme)
   const changed = await rowsOf(t, world, acme)
@@ -64,15 +82,25 @@ t.test('DAT-18 a source that is not the tenant\'s, not whole or of another level
   await world.admin('alter table tasks add column note text')
   await refuses(folder, 'FST_TENANCY_RESTORE_REFUSED', /column 'note' of table 'tasks' was not there/)
   await world.admin('alter table tasks drop column note')
-  await world.admin(`insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) values ('', '1_notes', repeat('0', 64), now())`)
-  await refuses(folder, 'FST_TENANCY_RESTORE_REFUSED', /the source is at migration none and the tenant at 1_notes/)
+  await world.admin(
+    `insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) values ('', '1_notes', repeat('0', 64), now())`
+  )
+  await refuses(
+    folder,
+    'FST_TENANCY_RESTORE_REFUSED',
+    /the source is at migration none and the tenant at 1_notes/
+  )
   await world.admin('delete from tenancy.migration_ledger')
-  await refuses(world.superUrl, 'FST_TENANCY_RESTORE_REFUSED', /leads to the database in which the tenant lives/)
+  await refuses(
+    world.superUrl,
+    'FST_TENANCY_RESTORE_REFUSED',
+    /leads to the database in which the tenant lives/
+  )
   appendFileSync(join(folder, 'tables/tasks.ndjson'), '{"id":"3","project_id":"1"}\n')
   await refuses(folder, 'FST_TENANCY_IMPORT_REFUSED', /is not what the manifest says/)
 })
 
-t.test('DAT-18 a removal that would act on rows outside the tenant\'s tables is listed and refused, whatever the foreign key does', async t => {
+t.test("DAT-18 a removal that would act on rows outside the tenant's tables is listed and refused, whatever the foreign key does", async t => {
   for (const action of isLong ? ['no action', 'cascade', 'set null', 'restrict'] : ['no action', 'cascade']) {
     const { world, acme, folder, manager } = await twoTenants(t, 'rls')
     await world.admin(`insert into projects values ('${acme.id}', 9, null)`)
@@ -81,16 +109,22 @@ t.test('DAT-18 a removal that would act on rows outside the tenant\'s tables is 
         constraint invoices_project foreign key (tenant, project) references projects on delete ${action});
       insert into invoices values (1, '${acme.id}', 9), (2, '${acme.id}', 1)`)
     await t.rejects(manager.restore(acme, { from: folder }), {
-      code: 'FST_TENANCY_RESTORE_REFUSED', message: /may not read that table: grant it SELECT/
+      code: 'FST_TENANCY_RESTORE_REFUSED',
+      message: /may not read that table: grant it SELECT/
     }, action)
     await world.admin(`grant select on invoices to "${new URL(world.ownerUrl).username}"`)
     await t.rejects(manager.restore(acme, { from: folder }), {
-      code: 'FST_TENANCY_RESTORE_REFUSED', message: /1 rows of (public\.)?invoices \(invoices_project\)/
+      code: 'FST_TENANCY_RESTORE_REFUSED',
+      message: /1 rows of (public\.)?invoices \(invoices_project\)/
     }, action)
     t.equal((await world.admin('select n from invoices where project = 9')).length, 1, action)
     await world.admin('delete from invoices where project = 9')
     await manager.restore(acme, { from: folder })
-    t.equal((await world.admin('select n from invoices')).length, 1, 'control: rows that refer to what stays stand in no way')
+    t.equal(
+      (await world.admin('select n from invoices')).length,
+      1,
+      'control: rows that refer to what stays stand in no way'
+    )
   }
 })
 
@@ -121,13 +155,22 @@ t.test('DAT-18 from the URL of a restored copy: shared tables, a schema, and wha
     const late = await manager.create({ slug: 'late', id: idFor(world, 'late') })
     const [column, value] = isOwn(late) ? ['', ''] : ['tenant_id, ', `'${late.id}', `]
     await onTenant(t, world, late, `insert into projects (${column}id) values (${value}1), (${value}2)`)
-    await t.rejects(manager.restore(late, { from: url }), { code: 'FST_TENANCY_RESTORE_REFUSED', message: /does not know tenant 'late'/ })
+    await t.rejects(manager.restore(late, { from: url }), {
+      code: 'FST_TENANCY_RESTORE_REFUSED',
+      message: /does not know tenant 'late'/
+    })
     t.equal(((await rowsOf(t, world, late)).rows as { projects: unknown[] }).projects.length, 2)
     const client = await connect(t, url)
     await client.query("update tenancy.tenants set shard = 'eu' where id = $1", [globex.id])
-    await t.rejects(manager.restore(globex, { from: url }), { message: /were in shard 'eu': name the copy of that database/ })
+    await t.rejects(manager.restore(globex, { from: url }), {
+      message: /were in shard 'eu': name the copy of that database/
+    })
     await client.query('drop schema tenancy cascade')
-    await t.rejects(manager.restore(globex, { from: url }), { message: /does not know tenant 'globex'/ }, 'an unknown database proves nothing')
+    await t.rejects(
+      manager.restore(globex, { from: url }),
+      { message: /does not know tenant 'globex'/ },
+      'an unknown database proves nothing'
+    )
     await client.end()
   }
 })
@@ -135,8 +178,12 @@ t.test('DAT-18 from the URL of a restored copy: shared tables, a schema, and wha
 async function copyDatabase (t: Test, from: string, name: string): Promise<void> {
   const client = await connect(t, from.replace(/\/[^/]*$/, '/postgres'))
   t.teardown(() => client.query(`drop database if exists "${name}" with (force)`).catch(() => {}))
-  await client.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [databaseOf(from)])
-  await until(() => client.query(`create database "${name}" template "${databaseOf(from)}"`).then(() => true, () => undefined))
+  await client.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [
+    databaseOf(from)
+  ])
+  await until(() =>
+    client.query(`create database "${name}" template "${databaseOf(from)}"`).then(() => true, () => undefined)
+  )
 }
 
 t.test('DAT-18 a suspended tenant is restored and stays suspended', async t => {
@@ -145,5 +192,7 @@ t.test('DAT-18 a suspended tenant is restored and stays suspended', async t => {
   await manager.suspend(acme)
   t.match(await manager.restore(acme, { from: folder }), { tenant: { status: 'suspended' } })
   t.match(await world.admin('select reason from tenancy.fences'), [{ reason: 'suspended' }])
-  await t.rejects(createManager(world.options).restore({ slug: 'nobody' }, { from: folder }), { code: 'FST_TENANCY_TENANT_UNKNOWN' })
+  await t.rejects(createManager(world.options).restore({ slug: 'nobody' }, { from: folder }), {
+    code: 'FST_TENANCY_TENANT_UNKNOWN'
+  })
 })

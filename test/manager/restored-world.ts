@@ -1,6 +1,7 @@
 // Databases that were restored from a dump, copied or renamed, for the tests of what `init` repairs in them.
 import { TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
+import { openDatabase, resolveDatabaseOptions,
+  type DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import { createManager, type ManagerOptions } from '@fastify-tenancy/manager'
 import { execFile, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -15,7 +16,9 @@ import { temporaryFolder } from '../support/services.ts'
 import { databaseOf, loginUrl } from '../support/sql.ts'
 
 const secret = 'a secret of the tests, 32 characters and more'
-export const noDump = spawnSync('pg_dump', ['--version']).error === undefined ? false : 'needs pg_dump on PATH (Debian: apt-get install postgresql-client)'
+export const noDump = spawnSync('pg_dump', ['--version']).error === undefined
+  ? false
+  : 'needs pg_dump on PATH (Debian: apt-get install postgresql-client)'
 
 export function optionsOf (superUrl: string, names: string, context: 'setting' | 'role'): ManagerOptions {
   const login = (purpose: string): string => {
@@ -28,27 +31,46 @@ export function optionsOf (superUrl: string, names: string, context: 'setting' |
     database: { url: login('app'), ownerUrl: login('owner'), registryUrl: login('registry') },
     rls: { secret, context },
     tables: { tenant: ['notes', 'parts'], shared: ['countries'] },
-    provision: async ({ client }) => { await client.query('create table notes (id serial primary key, body text)') }
+    provision: async ({ client }) => {
+      await client.query('create table notes (id serial primary key, body text)')
+    }
   }
 }
 
-const ddl = `create table notes (tenant_id text not null, id serial, body text, primary key (tenant_id, id)); create table countries (code text primary key); insert into countries values ('NL');
+const ddl =
+  `create table notes (tenant_id text not null, id serial, body text, primary key (tenant_id, id)); create table countries (code text primary key); insert into countries values ('NL');
   create table parts (tenant_id text not null, note int not null, foreign key (tenant_id, note) references notes)`
 
 /** An application with a tenant of each strategy, each with a row. */
-export async function world (t: Test, superUrl: string, context: 'setting' | 'role' = 'setting'): Promise<ManagerOptions> {
+export async function world (
+  t: Test,
+  superUrl: string,
+  context: 'setting' | 'role' = 'setting'
+): Promise<ManagerOptions> {
   const options = optionsOf(superUrl, superUrl, context)
   await onUrl(superUrl, client => client.query(ddl))
   const manager = createManager(options)
   t.teardown(() => manager.close())
   await manager.init({ url: superUrl, tenantRoles: true })
-  await onUrl(superUrl, client => client.query(`alter role "${new URL(loginUrl(superUrl, 'owner')).username}" createrole`))
-  const admin = createManager({ ...options, database: { ...options.database as DatabaseConnectionOptions, ownerUrl: superUrl } })
+  await onUrl(
+    superUrl,
+    client => client.query(`alter role "${new URL(loginUrl(superUrl, 'owner')).username}" createrole`)
+  )
+  const admin = createManager({
+    ...options,
+    database: { ...options.database as DatabaseConnectionOptions, ownerUrl: superUrl }
+  })
   await admin.protect()
   await admin.close()
   await manager.create({ slug: 'acme', id: 'acme-1' })
   await manager.create({ slug: 'globex', id: 'globex-1', isolation: 'schema' })
-  await onUrl(superUrl, client => client.query('insert into notes (tenant_id, body) values (\'acme-1\', \'acme:1\'), (\'other\', \'other:1\'); insert into "tenant_globex-1".notes (body) values (\'globex:1\')'))
+  await onUrl(
+    superUrl,
+    client =>
+      client.query(
+        "insert into notes (tenant_id, body) values ('acme-1', 'acme:1'), ('other', 'other:1'); insert into \"tenant_globex-1\".notes (body) values ('globex:1')"
+      )
+  )
   await manager.close()
   return options
 }
@@ -70,9 +92,14 @@ export async function served (options: ManagerOptions): Promise<unknown> {
       const tenant = await opened.registry.findById(id)
       if (tenant === undefined) throw new Error(`no tenant ${id}`)
       const scope = new TenantScope(tenant, { info () {}, warn () {}, error () {} })
-      const db = opened.forScope(scope) as never as { selectFrom (table: string): { select (column: string): { execute (): Promise<unknown[]> } } }
+      const db = opened.forScope(scope) as never as {
+        selectFrom(table: string): { select(column: string): { execute(): Promise<unknown[]> } }
+      }
       await sql`insert into notes (body) values (${`${id} new`})`.execute(db as never)
-      seen.push(await db.selectFrom('notes').select('body').execute(), await db.selectFrom('countries').select('code').execute())
+      seen.push(
+        await db.selectFrom('notes').select('body').execute(),
+        await db.selectFrom('countries').select('code').execute()
+      )
       scope.abort()
     }
     return seen
@@ -80,19 +107,41 @@ export async function served (options: ManagerOptions): Promise<unknown> {
     await opened.close()
   }
 }
-export const all = [[{ body: 'acme:1' }, { body: 'acme-1 new' }], [{ code: 'NL' }], [{ body: 'globex:1' }, { body: 'globex-1 new' }], [{ code: 'NL' }]]
+export const all = [[{ body: 'acme:1' }, { body: 'acme-1 new' }], [{ code: 'NL' }], [{ body: 'globex:1' }, {
+  body: 'globex-1 new'
+}], [{ code: 'NL' }]]
 
 /** Refused at the boot with the command that mends it, repaired by that, served. */
-export async function repaired (t: Test, options: ManagerOptions, superUrl: string, said: RegExp): Promise<void> {
-  await t.rejects(served(options), { code: 'FST_TENANCY_SETUP_INVALID', message: /run `tenancy init`/ }, 'the boot names the command')
+export async function repaired (
+  t: Test,
+  options: ManagerOptions,
+  superUrl: string,
+  said: RegExp
+): Promise<void> {
+  await t.rejects(
+    served(options),
+    { code: 'FST_TENANCY_SETUP_INVALID', message: /run `tenancy init`/ },
+    'the boot names the command'
+  )
   const manager = createManager(options)
   t.teardown(() => manager.close())
   const { remarks } = await manager.init({ url: superUrl, tenantRoles: true })
   t.match(remarks.join('\n'), said, 'what was done is said')
-  t.same(await served(options), all, 'it serves, and what it serves is the tenant\'s own')
-  t.same((await manager.init({ url: superUrl, tenantRoles: true })).remarks, [], 'again it finds nothing to repair')
-  const admin = createManager({ ...options, database: { ...options.database as DatabaseConnectionOptions, ownerUrl: superUrl } })
-  t.same((await admin.doctor()).findings.filter(({ level, id }) => level === 'error' && id !== 'D308'), [], 'and the doctor no error, but that the same logins serve the other database, too')
+  t.same(await served(options), all, "it serves, and what it serves is the tenant's own")
+  t.same(
+    (await manager.init({ url: superUrl, tenantRoles: true })).remarks,
+    [],
+    'again it finds nothing to repair'
+  )
+  const admin = createManager({
+    ...options,
+    database: { ...options.database as DatabaseConnectionOptions, ownerUrl: superUrl }
+  })
+  t.same(
+    (await admin.doctor()).findings.filter(({ level, id }) => level === 'error' && id !== 'D308'),
+    [],
+    'and the doctor no error, but that the same logins serve the other database, too'
+  )
   await admin.close()
 }
 
@@ -114,11 +163,16 @@ export async function empty (t: Test, server: string): Promise<string> {
 }
 
 export function drop (t: Test, server: string, name: string): void {
-  t.teardown(() => onUrl(named(server, 'postgres'), async client => {
-    await client.query(`drop database if exists ${name} with (force)`)
-    const { rows } = await client.query<{ rolname: string }>('select rolname from pg_roles where rolname like \'%\\_\' || substr(md5($1), 1, 8)', [name])
-    for (const { rolname } of rows) await client.query(`drop role if exists "${rolname}"`).catch(() => {})
-  }))
+  t.teardown(() =>
+    onUrl(named(server, 'postgres'), async client => {
+      await client.query(`drop database if exists ${name} with (force)`)
+      const { rows } = await client.query<{ rolname: string }>(
+        "select rolname from pg_roles where rolname like '%\\_' || substr(md5($1), 1, 8)",
+        [name]
+      )
+      for (const { rolname } of rows) await client.query(`drop role if exists "${rolname}"`).catch(() => {})
+    })
+  )
 }
 
 /** A database that was copied as a template, and then the original renamed. */
@@ -126,15 +180,37 @@ export async function copiedAndRenamed (t: Test, context: 'setting' | 'role'): P
   const superUrl = await freshDatabase(t)
   const options = await world(t, superUrl, context)
   const copy = another()
-  await onUrl(named(superUrl, 'postgres'), client => client.query(`create database ${copy} template ${databaseOf(superUrl)}`))
+  await onUrl(
+    named(superUrl, 'postgres'),
+    client => client.query(`create database ${copy} template ${databaseOf(superUrl)}`)
+  )
   drop(t, superUrl, copy)
-  await repaired(t, optionsOf(named(superUrl, copy), superUrl, context), named(superUrl, copy), /what role tenancy_owner_\w+ owned in this database belongs to tenancy_owner_\w+ now/)
+  await repaired(
+    t,
+    optionsOf(named(superUrl, copy), superUrl, context),
+    named(superUrl, copy),
+    /what role tenancy_owner_\w+ owned in this database belongs to tenancy_owner_\w+ now/
+  )
   t.same(await served(options), all, 'the original serves as before')
   const renamed = another()
-  await onUrl(named(superUrl, 'postgres'), client => client.query(`alter database ${databaseOf(superUrl)} rename to ${renamed}`))
+  await onUrl(
+    named(superUrl, 'postgres'),
+    client => client.query(`alter database ${databaseOf(superUrl)} rename to ${renamed}`)
+  )
   drop(t, superUrl, renamed)
-  await onUrl(named(superUrl, renamed), client => client.query('delete from notes where body like \'% new\'; delete from "tenant_globex-1".notes where body like \'% new\''))
-  await repaired(t, optionsOf(named(superUrl, renamed), superUrl, context), named(superUrl, renamed), /those roles stay/)
+  await onUrl(
+    named(superUrl, renamed),
+    client =>
+      client.query(
+        "delete from notes where body like '% new'; delete from \"tenant_globex-1\".notes where body like '% new'"
+      )
+  )
+  await repaired(
+    t,
+    optionsOf(named(superUrl, renamed), superUrl, context),
+    named(superUrl, renamed),
+    /those roles stay/
+  )
 }
 
 // Never a `*Sync`: a server that this process started logs into a socket that it reads. Once that is full, the server waits for us.

@@ -5,9 +5,14 @@ import t from 'tap'
 
 import { startPostgresVersion, temporaryFolder } from '../support/services.ts'
 import { databaseOf } from '../support/sql.ts'
-import { all, another, copiedAndRenamed, dump, empty, named, noDump, onUrl, optionsOf, repaired, restore, run, served, world } from './restored-world.ts'
+import { all, another, copiedAndRenamed, dump, empty, named, noDump, onUrl, optionsOf, repaired, restore, run,
+  served, world } from './restored-world.ts'
 
-t.test('DAT-02 role: a database that was copied as a template, and one that was renamed', { buffered: true }, t => copiedAndRenamed(t, 'role'))
+t.test(
+  'DAT-02 role: a database that was copied as a template, and one that was renamed',
+  { buffered: true },
+  t => copiedAndRenamed(t, 'role')
+)
 
 t.test('DAT-02 dumps by pg_dump', { skip: noDump, buffered: true }, async t => {
   const [old, fresh] = await Promise.all([startPostgresVersion(15), startPostgresVersion(18)])
@@ -41,6 +46,11 @@ t.test('DAT-02 dumps by pg_dump', { skip: noDump, buffered: true }, async t => {
     const other = another()
     await onUrl(fresh.url, client => client.query(`create database ${other}`))
     await run('pg_restore', ['--dbname', named(fresh.url, other), file]).catch(() => {})
-    await repaired(t, optionsOf(named(fresh.url, other), source, 'setting'), named(fresh.url, other), /belongs to tenancy_owner_/)
+    await repaired(
+      t,
+      optionsOf(named(fresh.url, other), source, 'setting'),
+      named(fresh.url, other),
+      /belongs to tenancy_owner_/
+    )
   })
 })

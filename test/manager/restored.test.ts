@@ -5,11 +5,17 @@ import t from 'tap'
 import { serverUrl } from '../support/fresh.ts'
 import { startPostgresVersion } from '../support/services.ts'
 import { databaseOf } from '../support/sql.ts'
-import { all, copiedAndRenamed, drop, dump, empty, named, noDump, onUrl, optionsOf, restore, served, world } from './restored-world.ts'
+import { all, copiedAndRenamed, drop, dump, empty, named, noDump, onUrl, optionsOf, restore, served,
+  world } from './restored-world.ts'
 
-t.test('DAT-02 setting: a database that was copied as a template, and one that was renamed', { buffered: true }, t => copiedAndRenamed(t, 'setting'))
+t.test('DAT-02 setting: a database that was copied as a template, and one that was renamed', {
+  buffered: true
+}, t => copiedAndRenamed(t, 'setting'))
 
-t.test('DAT-02 a dump by pg_dump, 15 to 18, a server that has no roles of it, psql', { skip: noDump, buffered: true }, async t => {
+t.test('DAT-02 a dump by pg_dump, 15 to 18, a server that has no roles of it, psql', {
+  skip: noDump,
+  buffered: true
+}, async t => {
   const old = await startPostgresVersion(15)
   t.teardown(() => old.stop())
   const source = await empty(t, old.url)

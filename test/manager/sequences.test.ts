@@ -24,14 +24,25 @@ const names = ['owned', 'identity', 'first', 'second', 'downward', 'invoices', '
 const tables = { tenant: names, shared: ['countries'] }
 
 /** Draws a number from each table as the tenant, in a session of its own, and deletes the row again. Fails where one was given before. */
-async function draw (on: House, { url, schema, tenant }: { readonly url: string, readonly schema: string, readonly tenant?: string }, given: Map<string, Set<string>>, t: Test, times = 1): Promise<void> {
+async function draw (
+  on: House,
+  { url, schema, tenant }: { readonly url: string; readonly schema: string; readonly tenant?: string },
+  given: Map<string, Set<string>>,
+  t: Test,
+  times = 1
+): Promise<void> {
   const client = await connect(t, url)
   await client.query(`set search_path = "${schema}"`)
   for (const name of names) {
     const numbers = given.get(name) ?? new Set()
     given.set(name, numbers)
     for (let n = 0; n < times; n++) {
-      const { rows: [row] } = await client.query<{ id: string }>(`insert into ${name} ${tenant === undefined ? 'default values' : '(tenant_id) values ($1)'} returning id::text as id`, tenant === undefined ? [] : [tenant])
+      const { rows: [row] } = await client.query<{ id: string }>(
+        `insert into ${name} ${
+          tenant === undefined ? 'default values' : '(tenant_id) values ($1)'
+        } returning id::text as id`,
+        tenant === undefined ? [] : [tenant]
+      )
       const id = row?.id ?? ''
       t.notOk(numbers.has(id), `${name}: ${id} was never given before`)
       numbers.add(id)
@@ -41,7 +52,9 @@ async function draw (on: House, { url, schema, tenant }: { readonly url: string,
   await client.end()
 }
 
-t.test('DAT-06 moved through every strategy and back, a tenant is never given a number twice', { buffered: true }, async t => {
+t.test('DAT-06 moved through every strategy and back, a tenant is never given a number twice', {
+  buffered: true
+}, async t => {
   const on = await house(t, { build, tables })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
@@ -60,7 +73,9 @@ t.test('DAT-06 moved through every strategy and back, a tenant is never given a 
   }
 })
 
-t.test('DAT-06 imported into a schema, a database and shared tables, what was given is not given again', { buffered: true }, async t => {
+t.test('DAT-06 imported into a schema, a database and shared tables, what was given is not given again', {
+  buffered: true
+}, async t => {
   const on = await house(t, { build, tables })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
@@ -71,86 +86,146 @@ t.test('DAT-06 imported into a schema, a database and shared tables, what was gi
   for (const isolation of ['schema', 'database', 'rls'] as const) {
     const other = unique(on, isolation)
     await on.manager.import(at, { slug: isolation, id: other, isolation })
-    const place = isolation === 'database' ? { url: on.superUrl.replace(/\/[^/]*$/, `/tenant_${other}`), schema: 'public' } : { url: on.superUrl, schema: isolation === 'schema' ? `tenant_${other}` : 'public' }
-    await draw(on, { ...place, ...(isolation === 'rls' && { tenant: other }) }, new Map([...given].map(([name, numbers]) => [name, new Set(numbers)])), t, 3)
+    const place = isolation === 'database'
+      ? { url: on.superUrl.replace(/\/[^/]*$/, `/tenant_${other}`), schema: 'public' }
+      : { url: on.superUrl, schema: isolation === 'schema' ? `tenant_${other}` : 'public' }
+    await draw(
+      on,
+      { ...place, ...(isolation === 'rls' && { tenant: other }) },
+      new Map([...given].map(([name, numbers]) => [name, new Set(numbers)])),
+      t,
+      3
+    )
   }
 })
 
-t.test('DAT-06 numbers that sessions took ahead from a shared sequence are not given to a tenant that came with them', { buffered: true }, async t => {
-  const on = await house(t, { build, tables })
-  const id = unique(on, 'a')
-  await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
-  await on.manager.create({ slug: 'globex', id: 'globex-1' })
-  const session = await connect(t, on.superUrl)
-  await session.query('insert into taken (tenant_id) values (\'globex-1\')')
-  await on.admin(`insert into "tenant_${id}".taken select generate_series(1, 10); select setval('"tenant_${id}".cached', 10)`)
-  await on.manager.move({ id }, { isolation: 'rls' })
-  const { rows: [row] } = await session.query<{ id: string }>('insert into taken (tenant_id) values ($1) returning id', [id])
-  t.ok(Number(row?.id) > 20, `${row?.id} is none of the numbers 2 to 20 that the session held`)
-})
-
-for (const way of ['moved', 'imported'] as const) {
-  t.test(`DAT-11 a huge id that is ${way} into shared tables moves no sequence: others go on inserting`, { buffered: true }, async t => {
+t.test(
+  'DAT-06 numbers that sessions took ahead from a shared sequence are not given to a tenant that came with them',
+  { buffered: true },
+  async t => {
     const on = await house(t, { build, tables })
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
     await on.manager.create({ slug: 'globex', id: 'globex-1' })
-    await on.admin(`insert into "tenant_${id}".owned values (2147483647), (7); select setval('"tenant_${id}".owned_id_seq', 7); insert into "tenant_${id}".downward values (-9223372036854775808)`)
+    const session = await connect(t, on.superUrl)
+    await session.query("insert into taken (tenant_id) values ('globex-1')")
+    await on.admin(
+      `insert into "tenant_${id}".taken select generate_series(1, 10); select setval('"tenant_${id}".cached', 10)`
+    )
+    await on.manager.move({ id }, { isolation: 'rls' })
+    const { rows: [row] } = await session.query<{ id: string }>(
+      'insert into taken (tenant_id) values ($1) returning id',
+      [id]
+    )
+    t.ok(Number(row?.id) > 20, `${row?.id} is none of the numbers 2 to 20 that the session held`)
+  }
+)
+
+for (const way of ['moved', 'imported'] as const) {
+  t.test(`DAT-11 a huge id that is ${way} into shared tables moves no sequence: others go on inserting`, {
+    buffered: true
+  }, async t => {
+    const on = await house(t, { build, tables })
+    const id = unique(on, 'a')
+    await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
+    await on.manager.create({ slug: 'globex', id: 'globex-1' })
+    await on.admin(
+      `insert into "tenant_${id}".owned values (2147483647), (7); select setval('"tenant_${id}".owned_id_seq', 7); insert into "tenant_${id}".downward values (-9223372036854775808)`
+    )
     if (way === 'moved') await on.manager.move({ id }, { isolation: 'rls' })
     else {
       const at = `${folder(t)}/export`
       await on.manager.export({ id }, { to: at })
       await on.manager.import(at, { slug: 'copy', isolation: 'rls' })
     }
-    t.same(await on.admin('insert into owned (tenant_id) values (\'globex-1\') returning id'), [{ id: 8 }])
-    t.same(await on.admin('insert into downward (tenant_id) values (\'globex-1\') returning id'), [{ id: '-1' }])
+    t.same(await on.admin("insert into owned (tenant_id) values ('globex-1') returning id"), [{ id: 8 }])
+    t.same(await on.admin("insert into downward (tenant_id) values ('globex-1') returning id"), [{
+      id: '-1'
+    }])
   })
 }
 
-t.test('DAT-06 what a sequence cannot carry over is refused by name before anything is copied', { buffered: true }, async t => {
+t.test('DAT-06 what a sequence cannot carry over is refused by name before anything is copied', {
+  buffered: true
+}, async t => {
   const on = await house(t, { build, tables })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
-  await on.admin(`insert into owned (tenant_id) values ('${id}'); insert into downward (tenant_id) values ('${id}')`)
+  await on.admin(
+    `insert into owned (tenant_id) values ('${id}'); insert into downward (tenant_id) values ('${id}')`
+  )
   const attempts: readonly [string, RegExp][] = [
-    ['alter table owned alter id drop default', /sequence 'owned_id_seq' fills column 'id' of table 'owned', and no sequence fills it there/],
-    ['alter table downward alter id drop default; drop sequence down; create sequence down; alter table downward alter id set default nextval(\'down\')', /sequence 'down' counts in the other direction than 'down' there/],
+    ['alter table owned alter id drop default',
+      /sequence 'owned_id_seq' fills column 'id' of table 'owned', and no sequence fills it there/],
+    [
+      "alter table downward alter id drop default; drop sequence down; create sequence down; alter table downward alter id set default nextval('down')",
+      /sequence 'down' counts in the other direction than 'down' there/
+    ],
     ['alter sequence numbers maxvalue 1000', /sequence 'numbers' is at 1005, beyond the bounds/]
   ]
-  await on.admin('select setval(\'numbers\', 1005)')
+  await on.admin("select setval('numbers', 1005)")
   for (const [sql, message] of attempts) {
     const steps: string[] = []
-    const other = on.another({ provision: async ({ client }) => { await client.query(`${build(false)}; ${sql}`) }, progress: ({ step }) => { steps.push(step) } })
+    const other = on.another({
+      provision: async ({ client }) => {
+        await client.query(`${build(false)}; ${sql}`)
+      },
+      progress: ({ step }) => {
+        steps.push(step)
+      }
+    })
     await t.rejects(other.move({ id }, { isolation: 'schema' }), { code: 'FST_TENANCY_MOVE_FAILED', message })
     t.notOk(steps.some(step => step.startsWith('rows')), 'nothing was copied')
-    t.same(await on.admin('select from pg_namespace where nspname like \'tenant_%\''), [])
+    t.same(await on.admin("select from pg_namespace where nspname like 'tenant_%'"), [])
   }
   t.match(await on.manager.move({ id }, { isolation: 'schema' }), { isolation: 'schema' }, 'control')
 })
 
-const bare = (isShared: boolean): string => `create sequence tickets; create table items (${isShared ? 'tenant_id text not null, ' : ''}id int not null, primary key (${isShared ? 'tenant_id, ' : ''}id))`
+const bare = (isShared: boolean): string =>
+  `create sequence tickets; create table items (${
+    isShared ? 'tenant_id text not null, ' : ''
+  }id int not null, primary key (${isShared ? 'tenant_id, ' : ''}id))`
 
-t.test('DAT-06 a sequence that only the application calls goes along by its name, and is missed by its name', { buffered: true }, async t => {
-  const on = await house(t, { build: bare, tables: { tenant: ['items'], shared: ['countries'] } })
-  const id = unique(on, 'a')
-  await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
-  await on.admin(`select nextval('"tenant_${id}".tickets') from generate_series(1, 5)`)
-  await on.manager.move({ id }, { isolation: 'database' })
-  const there = await connect(t, on.superUrl.replace(/\/[^/]*$/, `/tenant_${id}`))
-  t.same((await there.query('select nextval(\'tickets\')::int as n')).rows, [{ n: 6 }])
-  await on.manager.confirmMove({ id })
-  const other = on.another({ provision: async ({ client }) => { await client.query('create table items (id int primary key)') } })
-  await t.rejects(other.move({ id }, { isolation: 'schema' }), { code: 'FST_TENANCY_MOVE_FAILED', message: /sequence 'tickets' is in use, and there is none of this name there/ })
-})
+t.test(
+  'DAT-06 a sequence that only the application calls goes along by its name, and is missed by its name',
+  { buffered: true },
+  async t => {
+    const on = await house(t, { build: bare, tables: { tenant: ['items'], shared: ['countries'] } })
+    const id = unique(on, 'a')
+    await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
+    await on.admin(`select nextval('"tenant_${id}".tickets') from generate_series(1, 5)`)
+    await on.manager.move({ id }, { isolation: 'database' })
+    const there = await connect(t, on.superUrl.replace(/\/[^/]*$/, `/tenant_${id}`))
+    t.same((await there.query("select nextval('tickets')::int as n")).rows, [{ n: 6 }])
+    await on.manager.confirmMove({ id })
+    const other = on.another({
+      provision: async ({ client }) => {
+        await client.query('create table items (id int primary key)')
+      }
+    })
+    await t.rejects(other.move({ id }, { isolation: 'schema' }), {
+      code: 'FST_TENANCY_MOVE_FAILED',
+      message: /sequence 'tickets' is in use, and there is none of this name there/
+    })
+  }
+)
 
-t.test('LIF-14 an export of shared tables says of a sequence only how far the tenant\'s own ids go', { buffered: true }, async t => {
+t.test("LIF-14 an export of shared tables says of a sequence only how far the tenant's own ids go", {
+  buffered: true
+}, async t => {
   const on = await house(t, { build, tables })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
-  await on.admin(`insert into owned (tenant_id) values ('${id}'), ('${id}'); insert into owned values ('${id}', 900000001); select setval('owned_id_seq', 800000000); select setval('numbers', 800000000)`)
+  await on.admin(
+    `insert into owned (tenant_id) values ('${id}'), ('${id}'); insert into owned values ('${id}', 900000001); select setval('owned_id_seq', 800000000); select setval('numbers', 800000000)`
+  )
   const at = `${folder(t)}/export`
   await on.manager.export({ id }, { to: at })
   const told = readFileSync(`${at}/objects.json`, 'utf8')
   t.notMatch(told, /00000000|900000001/)
-  t.match((JSON.parse(told) as { sequences: unknown }).sequences, [{ name: 'owned_id_seq', last: '2', fills: [{ table: 'owned', column: 'id' }] }])
+  t.match((JSON.parse(told) as { sequences: unknown }).sequences, [{
+    name: 'owned_id_seq',
+    last: '2',
+    fills: [{ table: 'owned', column: 'id' }]
+  }])
 })

@@ -14,12 +14,18 @@ const unreachable = /shard 'eu', database 'app' on 127\.0\.0\.1:1 cannot be reac
 
 const url = await freshDatabase(t)
 const sets = mkdtempSync(join(tmpdir(), 'tenancy-shard-down-'))
-t.teardown(() => { rmSync(sets, { recursive: true, force: true }) })
-writeFileSync(join(sets, '1_notes.mjs'), `export async function up (db) {
+t.teardown(() => {
+  rmSync(sets, { recursive: true, force: true })
+})
+writeFileSync(
+  join(sets, '1_notes.mjs'),
+  `export async function up (db) {
   await db.schema.createTable('notes').addColumn('tenant_id', 'text', c => c.notNull()).addColumn('id', 'int4').execute()
-}`)
+}`
+)
 const config = {
-  database: { url, shards: { eu: nowhere } }, tables: { tenant: ['notes'] },
+  database: { url, shards: { eu: nowhere } },
+  tables: { tenant: ['notes'] },
   manager: { migrations: { shared: sets, tenant: sets } }
 }
 
@@ -41,18 +47,25 @@ t.test('DAT-16 status tells of the shard that answers, and names the one that do
   t.match(stderr, unreachable)
   t.match(stderr, /1 tenants there were not looked at/)
   t.notMatch(stdout + stderr, /hunter2/)
-  t.match(JSON.parse((await run(cwd, 'status', '--json')).stdout), { unreachable: [{ shard: 'eu', tenants: 1 }] })
+  t.match(JSON.parse((await run(cwd, 'status', '--json')).stdout), {
+    unreachable: [{ shard: 'eu', tenants: 1 }]
+  })
 })
 
 t.test('DAT-16 migrate brings up the shard that answers, and fails for the one that does not', async t => {
-  for (const flag of ['--dry-run', '--check']) t.match(await run(cwd, 'migrate', flag), { code: 1, stderr: unreachable }, flag)
+  for (const flag of ['--dry-run', '--check'])
+    t.match(await run(cwd, 'migrate', flag), { code: 1, stderr: unreachable }, flag)
   const { code, stdout, stderr } = await run(cwd, 'migrate')
   t.equal(code, 1)
   t.match(stdout, /shared tables of shard default: 1_notes/)
   t.match(stdout, /1 migrated/)
   t.match(stdout, /1 left/)
   t.match(stderr, unreachable)
-  const manager = createManager({ ...config.manager, database: config.database, tables: { tenant: ['notes'] } })
+  const manager = createManager({
+    ...config.manager,
+    database: config.database,
+    tables: { tenant: ['notes'] }
+  })
   t.teardown(() => manager.close())
   const error = await manager.migrate().then(() => undefined, (error: unknown) => error)
   t.ok(error instanceof MigrationFailedError)
@@ -62,7 +75,10 @@ t.test('DAT-16 migrate brings up the shard that answers, and fails for the one t
 t.test('DAT-16 the doctor examines the shard that answers, and finds the other one unreachable', async t => {
   const { code, stdout } = await run(cwd, 'doctor', '--json')
   t.equal(code, 1)
-  const { findings, level } = JSON.parse(stdout) as { findings: { id: string, object: string, meaning: string }[], level: number }
+  const { findings, level } = JSON.parse(stdout) as {
+    findings: { id: string; object: string; meaning: string }[]
+    level: number
+  }
   t.match(findings.filter(({ id }) => id === 'D690'), [{ object: 'shard eu', meaning: unreachable }])
   t.ok(findings.some(({ id }) => id === 'D301'), 'findings of the other shard are there')
   t.equal(level, 0, 'no level is claimed for a shard that was not examined')
@@ -70,9 +86,15 @@ t.test('DAT-16 the doctor examines the shard that answers, and finds the other o
 
 t.test('DAT-16 a command that needs the registry names it when it is down', async t => {
   const away = folder(t, { 'tenancy.config.json': JSON.stringify({ ...config, database: nowhere }) })
-  for (const command of [['list'], ['status'], ['doctor'], ['init'], ['create', 'acme'], ['suspend', 'acme']]) {
+  for (
+    const command of [['list'], ['status'], ['doctor'], ['init'], ['create', 'acme'], ['suspend', 'acme']]
+  ) {
     const { code, stdout, stderr } = await run(away, ...command)
     t.match({ code, stdout }, { code: 1, stdout: '' }, command.join(' '))
-    t.match(stderr, /shard 'default', database 'app' on 127\.0\.0\.1:1 cannot be reached as login 'owner'/, command.join(' '))
+    t.match(
+      stderr,
+      /shard 'default', database 'app' on 127\.0\.0\.1:1 cannot be reached as login 'owner'/,
+      command.join(' ')
+    )
   }
 })

@@ -16,14 +16,24 @@ t.test('CHG-01 CHG-02 a process that hears nothing of the database', { skip: noR
   t.teardown(() => service.stop())
   const url = await freshDatabase(t)
   const told: Progress[] = []
-  const manager = createManager({ database: url, redis: service.url, progress: event => { if (event.operation === 'tell') told.push(event) } })
+  const manager = createManager({
+    database: url,
+    redis: service.url,
+    progress: event => {
+      if (event.operation === 'tell') told.push(event)
+    }
+  })
   await manager.init()
   const { id } = await manager.create({ slug: 'acme', domains: ['acme.shop'] })
   const pool = new pg.Pool({ connectionString: url, max: 2 })
   const { rows: [row] } = await pool.query<{ id: string }>('select id from tenancy.installation()')
   const redis = openRedis(service.url, { namespace: row?.id })
   const registry = postgresRegistry(pool)
-  const { cache } = resolveResolverOptions({ registry, baseDomain: 'example.com', cache: { ttl: '1h', localTtl: '1h', negativeTtl: '1h' } })
+  const { cache } = resolveResolverOptions({
+    registry,
+    baseDomain: 'example.com',
+    cache: { ttl: '1h', localTtl: '1h', negativeTtl: '1h' }
+  })
   const resolver = new TenantResolver(registry, redis, cache, host => ({ kind: 'domain', value: host }))
   await resolver.start()
   t.teardown(async () => {
@@ -61,6 +71,8 @@ t.test('CHG-01 CHG-02 a process that hears nothing of the database', { skip: noR
     t.match(told, [{ operation: 'tell', tenant: id, step: /Redis could not be told/ }])
     await manager.update({ id }, { plan: 'pro' })
     t.equal(told.length, 2)
-    await t.rejects(manager.delete({ id }, { grace: '1ms' }).then(() => manager.purge({ id })), { code: 'FST_TENANCY_REDIS_UNAVAILABLE' }, 'a purge that leaves keys is not done')
+    await t.rejects(manager.delete({ id }, { grace: '1ms' }).then(() => manager.purge({ id })), {
+      code: 'FST_TENANCY_REDIS_UNAVAILABLE'
+    }, 'a purge that leaves keys is not done')
   })
 })

@@ -1,5 +1,8 @@
 // Tables with all that makes it hard to bring changes over one by one, and somebody who changes them in every way.
-export const tables = { tenant: ['authors', 'posts', 'events', 'settings', 'logs', 'ticks'], shared: ['countries'] }
+export const tables = {
+  tenant: ['authors', 'posts', 'events', 'settings', 'logs', 'ticks'],
+  shared: ['countries']
+}
 
 /** Deletions and keys that cascade, unique values that change hands, a trigger that touches what is updated, partitions, and a table without a key. */
 export function build (isShared: boolean): string {
@@ -27,10 +30,14 @@ export interface Place {
   readonly tenant: string | undefined
 }
 
-const begin = ({ schema, tenant }: Place): string => `set search_path = "${schema}"; ${tenant === undefined ? '' : `set test.tenant = '${tenant}';`}`
+const begin = ({ schema, tenant }: Place): string =>
+  `set search_path = "${schema}"; ${tenant === undefined ? '' : `set test.tenant = '${tenant}';`}`
 
 function inserting ({ tenant }: Place): (table: string, columns: string, rows: string) => string {
-  return (table, columns, rows) => `insert into ${table} (${tenant === undefined ? '' : 'tenant_id, '}${columns}) select ${tenant === undefined ? '' : `'${tenant}', `}r.* from (${rows}) r;`
+  return (table, columns, rows) =>
+    `insert into ${table} (${tenant === undefined ? '' : 'tenant_id, '}${columns}) select ${
+      tenant === undefined ? '' : `'${tenant}', `
+    }r.* from (${rows}) r;`
 }
 
 const author = (name: string): string => `md5('${name}')::uuid`
@@ -39,12 +46,43 @@ const author = (name: string): string => `md5('${name}')::uuid`
 export function fill (place: Place): string {
   const insert = inserting(place)
   return `${begin(place)}
-    ${insert('authors', 'id, email, name, is_default', 'select md5(\'a\' || g)::uuid, g || \'@example.com\', \'author \' || g, g = 1 from generate_series(1, 40) g')}
-    ${insert('posts', 'author, title, tags, data, slot', 'select md5(\'a\' || g % 40 + 1)::uuid, \'post \' || g, array[\'x\', null], \'{"a": 1.10}\'::jsonb, case when g < 40 then g end from generate_series(1, 120) g')}
-    ${insert('events', 'what, country', 'select \'event \' || g, \'NL\' from generate_series(1, 20) g')}
-    ${insert('settings', 'key, value', String.raw`select v, v from (values (E'a\nb'), ('{"\,}'), (''), ('null'), ('ключ')) v (v)`)}
-    ${insert('logs', 'day, n, line', 'select date \'2025-12-20\' + g, g, \'line \' || g from generate_series(1, 30) g')}
-    ${insert('ticks', 'at, ratio, raw', String.raw`select timestamptz '2026-01-01 00:00:00.000001+00' + g * interval '1 hour', 0.1::float8 + g / 3.0::float8, decode(lpad(g::text, 2, '0'), 'hex') from generate_series(1, 20) g`)}`
+    ${
+    insert(
+      'authors',
+      'id, email, name, is_default',
+      "select md5('a' || g)::uuid, g || '@example.com', 'author ' || g, g = 1 from generate_series(1, 40) g"
+    )
+  }
+    ${
+    insert(
+      'posts',
+      'author, title, tags, data, slot',
+      "select md5('a' || g % 40 + 1)::uuid, 'post ' || g, array['x', null], '{\"a\": 1.10}'::jsonb, case when g < 40 then g end from generate_series(1, 120) g"
+    )
+  }
+    ${insert('events', 'what, country', "select 'event ' || g, 'NL' from generate_series(1, 20) g")}
+    ${
+    insert(
+      'settings',
+      'key, value',
+      String.raw`select v, v from (values (E'a\nb'), ('{"\,}'), (''), ('null'), ('ключ')) v (v)`
+    )
+  }
+    ${
+    insert(
+      'logs',
+      'day, n, line',
+      "select date '2025-12-20' + g, g, 'line ' || g from generate_series(1, 30) g"
+    )
+  }
+    ${
+    insert(
+      'ticks',
+      'at, ratio, raw',
+      String
+        .raw`select timestamptz '2026-01-01 00:00:00.000001+00' + g * interval '1 hour', 0.1::float8 + g / 3.0::float8, decode(lpad(g::text, 2, '0'), 'hex') from generate_series(1, 20) g`
+    )
+  }`
 }
 
 /** Changes of every kind. `n` is another number each time. */
@@ -56,18 +94,36 @@ export function change (place: Place, n: number): string {
     set timezone = 'Asia/Tokyo'; set datestyle = 'German'; set extra_float_digits = -5; set bytea_output = 'escape';
     begin;
     ${insert('authors', 'id, email, name', `select ${author(`new ${n}`)}, 'new ${n}@example.com', 'new'`)}
-    ${insert('posts', 'author, title', `select ${author(`new ${n}`)}, 'by new ${n} ' || g from generate_series(1, 3) g`)}
-    update posts set parent = (select min(id) from posts where author = ${author(`new ${n}`)}${mine}) where title = 'by new ${n} 2'${mine};
+    ${
+    insert(
+      'posts',
+      'author, title',
+      `select ${author(`new ${n}`)}, 'by new ${n} ' || g from generate_series(1, 3) g`
+    )
+  }
+    update posts set parent = (select min(id) from posts where author = ${
+    author(`new ${n}`)
+  }${mine}) where title = 'by new ${n} 2'${mine};
     update authors set name = name || ' ${n}' where id in (${author('a2')}, ${author(`new ${n}`)})${mine};
-    update authors set is_default = false where is_default${mine}; update authors set is_default = true where email = '${n % 5 + 3}@example.com'${mine};
+    update authors set is_default = false where is_default${mine}; update authors set is_default = true where email = '${
+    n % 5 + 3
+  }@example.com'${mine};
     update authors set id = md5(id::text || ${n})::uuid where email = '${10 + n % 4}@example.com'${mine};
-    update posts set author = ${author('a2')} where author = ${author(`a${20 + k}`)} and title like '%5'${mine};
+    update posts set author = ${author('a2')} where author = ${
+    author(`a${20 + k}`)
+  } and title like '%5'${mine};
     delete from authors where id = ${author(`a${20 + k}`)}${mine};
-    update posts set slot = null where slot = ${k}${mine}; update posts set slot = ${k} where slot = ${k + 20}${mine};
-    ${insert('posts', 'author, title', `select ${author('a2')}, 'gone ${n}'`)} delete from posts where title = 'gone ${n}'${mine};
+    update posts set slot = null where slot = ${k}${mine}; update posts set slot = ${k} where slot = ${
+    k + 20
+  }${mine};
+    ${
+    insert('posts', 'author, title', `select ${author('a2')}, 'gone ${n}'`)
+  } delete from posts where title = 'gone ${n}'${mine};
     update posts set data = data || '{"n": ${n}}', tags = tags || 'n${n}'::text where title = 'post 7'${mine};
     update settings set key = key || '${n}' where key like 'a%'${mine}; update settings set value = '${n}' where key = ''${mine};
-    update logs set day = day + 10, line = line || '${n}' where n = ${k}${mine}; delete from logs where n = ${k + 12}${mine};
+    update logs set day = day + 10, line = line || '${n}' where n = ${k}${mine}; delete from logs where n = ${
+    k + 12
+  }${mine};
     ${insert('logs', 'day, n, line', `select date '2025-06-01', ${1_000 + n}, 'more'`)}
     update ticks set ratio = ratio + 1, raw = raw || '\\x0a'::bytea where extract(hour from at at time zone 'UTC') = ${k}${mine};
     delete from ticks where extract(hour from at at time zone 'UTC') = ${k + 12}${mine};
@@ -79,5 +135,7 @@ export function change (place: Place, n: number): string {
 /** All rows of a tenant, table by table, as text that does not say where they are. */
 export function contents ({ schema, tenant }: Place): string {
   const mine = tenant === undefined ? '' : ` where tenant_id = '${tenant}'`
-  return tables.tenant.map(table => `select '${table}' as "table", (to_jsonb(r) - 'tenant_id')::text as row from "${schema}".${table} r${mine}`).join(' union all ') + ' order by 1, 2'
+  return tables.tenant.map(table =>
+    `select '${table}' as "table", (to_jsonb(r) - 'tenant_id')::text as row from "${schema}".${table} r${mine}`
+  ).join(' union all ') + ' order by 1, 2'
 }

@@ -12,15 +12,21 @@ t.test('PGlite: a tenant is exported, imported and moved within the one database
   const manager = createManager({
     database: { url: pool, tenants: { url: `pglite://${at}/{database}` } },
     tables,
-    provision: async ({ tenant, client }) => { await client.query(`${tenant.isolation === 'database' ? `${countries};` : ''}${ddl(false)}`) }
+    provision: async ({ tenant, client }) => {
+      await client.query(`${tenant.isolation === 'database' ? `${countries};` : ''}${ddl(false)}`)
+    }
   })
   t.teardown(() => manager.close())
   await manager.init()
   await pool.query(`${countries}; ${ddl(true)}`)
   await manager.protect()
   await manager.create({ slug: 'acme', id: 'a' })
-  await pool.query('insert into projects (tenant_id, name) select \'a\', repeat(md5(g::text), 10) from generate_series(1, 1000) g')
-  await pool.query('insert into tasks (tenant_id, project_id, title) select tenant_id, id, name from projects')
+  await pool.query(
+    "insert into projects (tenant_id, name) select 'a', repeat(md5(g::text), 10) from generate_series(1, 1000) g"
+  )
+  await pool.query(
+    'insert into tasks (tenant_id, project_id, title) select tenant_id, id, name from projects'
+  )
   await manager.export({ id: 'a' }, { to: join(at, 'export') })
   const before = contents(join(at, 'export'))
   await manager.import(join(at, 'export'), { slug: 'copy', id: 'b', isolation: 'schema' })
@@ -31,5 +37,8 @@ t.test('PGlite: a tenant is exported, imported and moved within the one database
   t.same((await pool.query('select count(*)::int from tasks')).rows, [{ count: 0 }])
   t.match(await manager.move({ id: 'a' }, { isolation: 'database' }), { isolation: 'database' })
   await manager.confirmMove({ id: 'a' })
-  await t.rejects(manager.move({ id: 'a' }, { isolation: 'rls' }), { code: 'FST_TENANCY_TENANT_CONFLICT', message: /suspend the tenant first/ }, 'nothing can lock it out of a folder')
+  await t.rejects(manager.move({ id: 'a' }, { isolation: 'rls' }), {
+    code: 'FST_TENANCY_TENANT_CONFLICT',
+    message: /suspend the tenant first/
+  }, 'nothing can lock it out of a folder')
 })

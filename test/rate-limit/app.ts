@@ -1,9 +1,11 @@
 // An app whose resolver is a stub: the header x-tenant names the tenant by slug, and x-claim one that is known late.
-import Fastify, { type FastifyInstance, type FastifyPluginAsync, type FastifyRequest, type FastifyServerOptions } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyPluginAsync, type FastifyRequest,
+  type FastifyServerOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Test } from 'tap'
 
-import { createTenant, RequestTenancy, resolveRouteTenancy, TenantScope, TenantSuspendedError, TenantUnknownError, type Tenant } from '@fastify-tenancy/core'
+import { createTenant, RequestTenancy, resolveRouteTenancy, TenantScope, TenantSuspendedError,
+  TenantUnknownError, type Tenant } from '@fastify-tenancy/core'
 import rateLimit, { type RateLimitOptions } from '@fastify-tenancy/rate-limit'
 
 export function tenant (slug: string, plan = 'free', id = `id-of-${slug}`): Tenant {
@@ -46,12 +48,19 @@ export interface Setup extends FastifyServerOptions {
 }
 
 /** An app with the route GET /, ready; closed when the test ends. */
-export async function startApp (t: Test, options: RateLimitOptions | string, { tenants = { acme: tenant('acme'), globex: tenant('globex', 'pro') }, routes, ...server }: Setup = {}): Promise<FastifyInstance> {
+export async function startApp (
+  t: Test,
+  options: RateLimitOptions | string,
+  { tenants = { acme: tenant('acme'), globex: tenant('globex', 'pro') }, routes, ...server }: Setup = {}
+): Promise<FastifyInstance> {
   const app = Fastify(server)
   t.teardown(() => app.close())
   await app.register(stubResolver(tenants))
   const needsName = typeof options === 'object' && options.redis !== undefined && !('namespace' in options)
-  await app.register(rateLimit, { ...(typeof options === 'string' ? { file: options } : options), ...(needsName && { namespace: 'test' }) })
+  await app.register(rateLimit, {
+    ...(typeof options === 'string' ? { file: options } : options),
+    ...(needsName && { namespace: 'test' })
+  })
   app.get('/', async request => ({ tenant: request.tenancy.scope?.tenant.slug ?? null }))
   routes?.(app)
   await app.ready()
@@ -64,13 +73,29 @@ export interface Answer {
   readonly body: unknown
 }
 
-export async function get (app: FastifyInstance, slug: string | undefined, url = '/', headers: Record<string, string> = {}, from = '127.0.0.1'): Promise<Answer> {
-  const response = await app.inject({ url, headers: { ...(slug !== undefined && { 'x-tenant': slug }), ...headers }, remoteAddress: from })
+export async function get (
+  app: FastifyInstance,
+  slug: string | undefined,
+  url = '/',
+  headers: Record<string, string> = {},
+  from = '127.0.0.1'
+): Promise<Answer> {
+  const response = await app.inject({
+    url,
+    headers: { ...(slug !== undefined && { 'x-tenant': slug }), ...headers },
+    remoteAddress: from
+  })
   return { status: response.statusCode, headers: response.headers, body: response.json() }
 }
 
 /** The statuses of `count` requests, one after another. */
-export async function statuses (app: FastifyInstance, slug: string | undefined, count: number, url = '/', from?: string): Promise<number[]> {
+export async function statuses (
+  app: FastifyInstance,
+  slug: string | undefined,
+  count: number,
+  url = '/',
+  from?: string
+): Promise<number[]> {
   const all: number[] = []
   for (let i = 0; i < count; i++) all.push((await get(app, slug, url, {}, from)).status)
   return all

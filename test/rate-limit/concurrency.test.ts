@@ -22,8 +22,15 @@ async function startHeld (t: Test, limits: RateLimitOptions['limits'], setup: Se
     forceCloseConnections: true,
     ...setup,
     routes: app => {
-      app.get('/held', async () => new Promise(resolve => { open.push(() => { resolve({}) }) }))
-      app.get('/fails', async () => { throw new Error('no') })
+      app.get('/held', async () =>
+        new Promise(resolve => {
+          open.push(() => {
+            resolve({})
+          })
+        }))
+      app.get('/fails', async () => {
+        throw new Error('no')
+      })
       app.get('/hijacked', (_request, reply) => {
         reply.hijack()
         reply.raw.end('{}')

@@ -13,33 +13,50 @@ import { startRedis, type RedisService } from '../support/services.ts'
 import { tcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/until.ts'
 
-type Silence = (service: RedisService, proxy: TcpProxy) => { begin (): void, end (): void }
+type Silence = (service: RedisService, proxy: TcpProxy) => { begin(): void; end(): void }
 
 const silences: Record<string, Silence> = {
   'bytes vanish in both directions, then the connection is cut': (_, proxy) => ({
-    begin: () => { proxy.blackHole() },
+    begin: () => {
+      proxy.blackHole()
+    },
     end () {
       proxy.restore()
       proxy.cut()
     }
   }),
   'commands are executed and their answers vanish, then the connection is cut': (_, proxy) => ({
-    begin: () => { proxy.loseAnswers() },
+    begin: () => {
+      proxy.loseAnswers()
+    },
     end () {
       proxy.restore()
       proxy.cut()
     }
   }),
   'commands arrive, and are answered, too late': (_, proxy) => ({
-    begin: () => { proxy.delay(150) },
-    end: () => { proxy.delay(0) }
+    begin: () => {
+      proxy.delay(150)
+    },
+    end: () => {
+      proxy.delay(0)
+    }
   }),
   'the server stands still and executes later what it was sent': ({ process }) => ({
-    begin: () => { process.kill('SIGSTOP') },
-    end: () => { process.kill('SIGCONT') }
+    begin: () => {
+      process.kill('SIGSTOP')
+    },
+    end: () => {
+      process.kill('SIGCONT')
+    }
   }),
-  'the server stands still, the connection is cut, and the server executes what it was sent': ({ process }, proxy) => ({
-    begin: () => { process.kill('SIGSTOP') },
+  'the server stands still, the connection is cut, and the server executes what it was sent': (
+    { process },
+    proxy
+  ) => ({
+    begin: () => {
+      process.kill('SIGSTOP')
+    },
     end () {
       proxy.cut()
       process.kill('SIGCONT')
@@ -64,7 +81,12 @@ async function world (t: Test, processes: number, precision: 'exact' | 'leased')
     const redis = openRedis(proxy.url)
     await redis.ready()
     const log = { info () {}, warn () {}, error () {} }
-    const limiter = new SharedLimiter(redis, { onStoreError: 'local', precision, processes: () => processes, log })
+    const limiter = new SharedLimiter(redis, {
+      onStoreError: 'local',
+      precision,
+      processes: () => processes,
+      log
+    })
     t.teardown(async () => {
       await limiter.close()
       await redis.close()
@@ -103,7 +125,10 @@ for (const precision of isLong ? ['exact', 'leased'] as const : ['exact'] as con
   for (const [name, silence] of Object.entries(silences)) {
     if (!isLong && !daily.includes(name)) continue
 
-    t.test(`EDG-04 ${precision}: ${name}: each admitted request is counted once`, { skip: noRedis, buffered: true }, async t => {
+    t.test(`EDG-04 ${precision}: ${name}: each admitted request is counted once`, {
+      skip: noRedis,
+      buffered: true
+    }, async t => {
       const { service, proxies, limiters, counted } = await world(t, 1, precision)
       const [limiter] = limiters as [SharedLimiter]
       const rpm: Quota = { key: '{a}:rpm', name: 'rpm', limit: 10_000, shape: minute, smoothing: false }
@@ -120,11 +145,16 @@ for (const precision of isLong ? ['exact', 'leased'] as const : ['exact'] as con
           return !limiter.isAway
         })
       }
-      await until(async () => await counted(rpm) === admitted && await counted(own) === admitted).catch(() => {})
+      await until(async () => await counted(rpm) === admitted && await counted(own) === admitted).catch(
+        () => {}
+      )
       t.same([await counted(rpm), await counted(own)], [admitted, admitted])
     })
 
-    t.test(`EDG-04 ${precision}: ${name}: one process never admits more than the limit`, { skip: noRedis, buffered: true }, async t => {
+    t.test(`EDG-04 ${precision}: ${name}: one process never admits more than the limit`, {
+      skip: noRedis,
+      buffered: true
+    }, async t => {
       const { service, proxies, limiters, counted } = await world(t, 1, precision)
       const [limiter] = limiters as [SharedLimiter]
       const quotas: Quota[] = [{ key: '{a}:rpm', name: 'rpm', limit: 60, shape: minute, smoothing: false }]
@@ -145,29 +175,51 @@ for (const precision of isLong ? ['exact', 'leased'] as const : ['exact'] as con
   }
 }
 
-t.test('EDG-04 three processes, of which one loses answers: all of them together stay at what Redis and the shares allow', { skip: noRedis, buffered: true }, async t => {
-  const { proxies, limiters, counted } = await world(t, 3, 'exact')
-  const quotas: Quota[] = [{ key: '{a}:rpm', name: 'rpm', limit: 90, shape: minute, smoothing: false }]
-  let admitted = 0
-  for (const limiter of limiters) admitted += await send(limiter, quotas, 8)
-  proxies[0]!.loseAnswers()
-  for (let round = 0; round < 20; round++) for (const limiter of limiters) admitted += await send(limiter, quotas, 4)
-  proxies[0]!.restore()
-  proxies[0]!.cut()
-  await until(async () => {
-    admitted += await send(limiters[0]!, quotas, 4)
-    return !limiters[0]!.isAway
-  })
-  await until(async () => await counted(quotas[0]!) === admitted).catch(() => {})
-  t.equal(await counted(quotas[0]!), admitted, 'each admitted request is counted once')
-  t.ok(admitted >= 90 && admitted <= 120, `${admitted} admitted: the limit and the share of the process that was alone`)
-})
+t.test(
+  'EDG-04 three processes, of which one loses answers: all of them together stay at what Redis and the shares allow',
+  { skip: noRedis, buffered: true },
+  async t => {
+    const { proxies, limiters, counted } = await world(t, 3, 'exact')
+    const quotas: Quota[] = [{ key: '{a}:rpm', name: 'rpm', limit: 90, shape: minute, smoothing: false }]
+    let admitted = 0
+    for (const limiter of limiters) admitted += await send(limiter, quotas, 8)
+    proxies[0]!.loseAnswers()
+    for (let round = 0; round < 20; round++)
+      for (const limiter of limiters)
+        admitted += await send(
+          limiter,
+          quotas,
+          4
+        )
+    proxies[0]!.restore()
+    proxies[0]!.cut()
+    await until(async () => {
+      admitted += await send(limiters[0]!, quotas, 4)
+      return !limiters[0]!.isAway
+    })
+    await until(async () => await counted(quotas[0]!) === admitted).catch(() => {})
+    t.equal(await counted(quotas[0]!), admitted, 'each admitted request is counted once')
+    t.ok(
+      admitted >= 90 && admitted <= 120,
+      `${admitted} admitted: the limit and the share of the process that was alone`
+    )
+  }
+)
 
-t.test('EDG-04 a debt whose own send is lost is sent again, and counted once', { skip: noRedis, buffered: true }, async t => {
+t.test('EDG-04 a debt whose own send is lost is sent again, and counted once', {
+  skip: noRedis,
+  buffered: true
+}, async t => {
   const { proxies, limiters, counted } = await world(t, 1, 'exact')
   const [limiter] = limiters as [SharedLimiter]
   const [proxy] = proxies as [TcpProxy]
-  const burst: Quota = { key: '{a}:route', name: 'route', limit: 1_000, shape: { width: second.width * 100, slots: 60 }, smoothing: false }
+  const burst: Quota = {
+    key: '{a}:route',
+    name: 'route',
+    limit: 1_000,
+    shape: { width: second.width * 100, slots: 60 },
+    smoothing: false
+  }
   let admitted = await send(limiter, [burst], 4)
   proxy.loseAnswers()
   admitted += await send(limiter, [burst], 20)

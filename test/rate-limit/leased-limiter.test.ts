@@ -22,9 +22,15 @@ interface Leasing {
   readonly sent: () => number
 }
 
-async function leasing (t: Test, client = freshRedis(t), settings: Partial<LimiterSettings> = {}): Promise<Leasing> {
+async function leasing (
+  t: Test,
+  client = freshRedis(t),
+  settings: Partial<LimiterSettings> = {}
+): Promise<Leasing> {
   const redis = openRedis(client)
-  t.teardown(() => { client.disconnect() })
+  t.teardown(() => {
+    client.disconnect()
+  })
   await redis.ready()
   let sent = 0
   const send = client.sendCommand.bind(client)
@@ -32,12 +38,23 @@ async function leasing (t: Test, client = freshRedis(t), settings: Partial<Limit
     sent++
     return send(...args)
   }
-  const limiter = new SharedLimiter(redis, { onStoreError: 'local', precision: 'leased', processes: () => 2, log, ...settings })
+  const limiter = new SharedLimiter(redis, {
+    onStoreError: 'local',
+    precision: 'leased',
+    processes: () => 2,
+    log,
+    ...settings
+  })
   t.teardown(() => limiter.close())
   return { limiter, sent: () => sent }
 }
 
-async function admitted (limiter: SharedLimiter, count: number, quotas: readonly Quota[], cost = 1): Promise<number> {
+async function admitted (
+  limiter: SharedLimiter,
+  count: number,
+  quotas: readonly Quota[],
+  cost = 1
+): Promise<number> {
   let passed = 0
   for (let i = 0; i < count; i++) if ((await limiter.take(quotas, cost))?.wait === 0) passed++
   return passed
@@ -54,7 +71,9 @@ t.test('most requests cost Redis nothing, and are answered without a promise', {
   t.match(verdicts.at(-1) as Verdict, { wait: 0, used: 1_001 })
 })
 
-t.test('a thousand that come at once ask once: those that wait are served from what the first brought', { skip: noRedis }, async t => {
+t.test('a thousand that come at once ask once: those that wait are served from what the first brought', {
+  skip: noRedis
+}, async t => {
   const { limiter, sent } = await leasing(t)
   const verdicts = await Promise.all(Array.from({ length: 1_000 }, () => limiter.take([rpm(100_000)], 1)))
   t.ok(verdicts.every(verdict => verdict?.wait === 0))
@@ -76,13 +95,17 @@ t.test('a changed limit keeps the count and ends a lease of the old size', { ski
   t.equal(await admitted(limiter, 30, [rpm(80)]), 20)
 })
 
-t.test('one that another limit refuses spends no token, and costs are charged whole', { skip: noRedis }, async t => {
-  const { limiter } = await leasing(t)
-  const burst: Quota = { key: '{a}:burst', name: 'burst', limit: 4, shape: second, smoothing: false }
-  t.equal(await admitted(limiter, 3, [rpm(200), burst], 3), 1)
-  t.equal(await admitted(limiter, 100, [rpm(200)], 3), 65, 'three are gone, sixty-five threes are left')
-  t.equal(await admitted(limiter, 5, [rpm(200)], 1), 2)
-})
+t.test(
+  'one that another limit refuses spends no token, and costs are charged whole',
+  { skip: noRedis },
+  async t => {
+    const { limiter } = await leasing(t)
+    const burst: Quota = { key: '{a}:burst', name: 'burst', limit: 4, shape: second, smoothing: false }
+    t.equal(await admitted(limiter, 3, [rpm(200), burst], 3), 1)
+    t.equal(await admitted(limiter, 100, [rpm(200)], 3), 65, 'three are gone, sixty-five threes are left')
+    t.equal(await admitted(limiter, 5, [rpm(200)], 1), 2)
+  }
+)
 
 t.test('what is left of a lease is given back in time, and on close', { skip: noRedis }, async t => {
   const client = freshRedis(t)
@@ -91,31 +114,38 @@ t.test('what is left of a lease is given back in time, and on close', { skip: no
   t.equal(await admitted(one.limiter, 1, [rpm(100)]), 1)
   t.ok(await admitted(other.limiter, 100, [rpm(100)]) < 99)
   await one.limiter.close()
-  await until(async () => await admitted(other.limiter, 10, [rpm(100)]) === 0 && (await other.limiter.take([rpm(100)], 0))?.used === 100)
+  await until(async () =>
+    await admitted(other.limiter, 10, [rpm(100)]) === 0 &&
+    (await other.limiter.take([rpm(100)], 0))?.used === 100
+  )
 })
 
-t.test('RL-10 what is leased is good while Redis is away, then onStoreError says', { skip: noRedis }, async t => {
-  for (const onStoreError of ['local', 'closed', 'open'] as const) {
-    const service = await startRedis()
-    const redis = openRedis(service.url)
-    t.teardown(() => redis.close())
-    await redis.ready()
-    const limiter = new SharedLimiter(redis, { onStoreError, precision: 'leased', processes: () => 2, log })
-    t.equal((await limiter.take([rpm(100)], 1))?.wait, 0)
-    await service.stop()
-    await until(() => !redis.isAvailable)
-    let passed = 1
-    let failed = 0
-    for (let i = 0; i < 200; i++) {
-      const verdict = await Promise.resolve(limiter.take([rpm(100)], 1)).catch(() => failed++)
-      if (verdict === undefined || (typeof verdict === 'object' && verdict.wait === 0)) passed++
+t.test(
+  'RL-10 what is leased is good while Redis is away, then onStoreError says',
+  { skip: noRedis },
+  async t => {
+    for (const onStoreError of ['local', 'closed', 'open'] as const) {
+      const service = await startRedis()
+      const redis = openRedis(service.url)
+      t.teardown(() => redis.close())
+      await redis.ready()
+      const limiter = new SharedLimiter(redis, { onStoreError, precision: 'leased', processes: () => 2, log })
+      t.equal((await limiter.take([rpm(100)], 1))?.wait, 0)
+      await service.stop()
+      await until(() => !redis.isAvailable)
+      let passed = 1
+      let failed = 0
+      for (let i = 0; i < 200; i++) {
+        const verdict = await Promise.resolve(limiter.take([rpm(100)], 1)).catch(() => failed++)
+        if (verdict === undefined || (typeof verdict === 'object' && verdict.wait === 0)) passed++
+      }
+      if (onStoreError === 'local') t.equal(passed, 50, 'its share')
+      else if (onStoreError === 'open') t.equal(passed, 201)
+      else t.ok(passed <= 5 && failed === 201 - passed, `${passed} pass, ${failed} fail`)
+      await limiter.close()
     }
-    if (onStoreError === 'local') t.equal(passed, 50, 'its share')
-    else if (onStoreError === 'open') t.equal(passed, 201)
-    else t.ok(passed <= 5 && failed === 201 - passed, `${passed} pass, ${failed} fail`)
-    await limiter.close()
   }
-})
+)
 
 function now (): number {
   return performance.now()
@@ -127,7 +157,10 @@ function flood (count: number): Quota[][] {
 }
 
 t.test('FLD-01 a flood of addresses does not grow the heap, leased or owed', async t => {
-  const port = { isAvailable: true, run: async () => `0 -1 1 60000 ${Date.now()} 15` } as unknown as TenancyRedis
+  const port = {
+    isAvailable: true,
+    run: async () => `0 -1 1 60000 ${Date.now()} 15`
+  } as unknown as TenancyRedis
   const leased = new Accounts(new RedisLimiter(port, now), () => 2, now)
   for (const quotas of flood(12_000)) await leased.ask(quotas, 1)
   t.ok(leased.size <= 10_000, `${leased.size} kept`)

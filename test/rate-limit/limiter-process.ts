@@ -8,14 +8,26 @@ import { LocalLimiter } from '../../packages/rate-limit/src/local-limiter.ts'
 import { until } from '../support/until.ts'
 import { clock, type Admission, type Outcome, type Plan } from './process-plan.ts'
 
-const { host, port, keyPrefix } = JSON.parse(process.argv[2] ?? '') as { host: string, port: number, keyPrefix: string }
+const { host, port, keyPrefix } = JSON.parse(process.argv[2] ?? '') as {
+  host: string
+  port: number
+  keyPrefix: string
+}
 // A busy machine must not turn this into a test of outages.
 const redis = openRedis({ host, port, keyPrefix, commandTimeout: 5_000 })
 await until(() => redis.isAvailable, 20_000)
 const census = new Census(redis)
 await census.start()
-const settings = { onStoreError: 'closed', processes: () => census.count, log: { info () {}, warn () {}, error () {} } } as const
-const limiters = { exact: new SharedLimiter(redis, { ...settings, precision: 'exact' }), leased: new SharedLimiter(redis, { ...settings, precision: 'leased' }), alone: new LocalLimiter() }
+const settings = {
+  onStoreError: 'closed',
+  processes: () => census.count,
+  log: { info () {}, warn () {}, error () {} }
+} as const
+const limiters = {
+  exact: new SharedLimiter(redis, { ...settings, precision: 'exact' }),
+  leased: new SharedLimiter(redis, { ...settings, precision: 'leased' }),
+  alone: new LocalLimiter()
+}
 
 const fire = async ({ name, limiter, quota, arrivals }: Plan, start: number): Promise<[string, Outcome]> => {
   const admitted: Admission[] = []
@@ -41,12 +53,16 @@ const fire = async ({ name, limiter, quota, arrivals }: Plan, start: number): Pr
 
 /** An error with what it was made of. */
 function reason (error: unknown): string {
-  return error instanceof Error ? [error.message, error.cause === undefined ? [] : reason(error.cause)].flat().join(' < ') : String(error)
+  return error instanceof Error
+    ? [error.message, error.cause === undefined ? [] : reason(error.cause)].flat().join(' < ')
+    : String(error)
 }
 
 const report = async (plans: readonly Plan[], start: number): Promise<void> => {
   process.send?.(await Promise.all(plans.map(plan => fire(plan, start))))
 }
-process.on('message', ({ plans, start }: { plans: Plan[], start: number }) => { void report(plans, start) })
+process.on('message', ({ plans, start }: { plans: Plan[]; start: number }) => {
+  void report(plans, start)
+})
 process.on('disconnect', () => process.exit())
 process.send?.('ready')

@@ -31,23 +31,47 @@ function problem (text: string, name = 'limits.json'): string {
 
 t.test('RL-06 a limit that is no positive integer is an error with file, line and key, never no limit', async t => {
   for (const bad of ['"60"', '1.5', '0', '-1', 'null', '"abc"', '1e12', '[]', '{}', 'true', '"Unlimited"']) {
-    t.match(problem(`{\n  "default": { "rpm": ${bad} }\n}`), /^limits\.json, line 2: limits\.default\.rpm must be a positive integer up to 1000000000 or 'unlimited', got /, bad)
-    t.match(problem(`{\n"tenants": {\n"acme": {\n"rpm": ${bad} } } }`), /^limits\.json, line 4: limits\.tenants\.acme\.rpm must be /, bad)
+    t.match(
+      problem(`{\n  "default": { "rpm": ${bad} }\n}`),
+      /^limits\.json, line 2: limits\.default\.rpm must be a positive integer up to 1000000000 or 'unlimited', got /,
+      bad
+    )
+    t.match(
+      problem(`{\n"tenants": {\n"acme": {\n"rpm": ${bad} } } }`),
+      /^limits\.json, line 4: limits\.tenants\.acme\.rpm must be /,
+      bad
+    )
   }
   t.match(problem('{ "default": { "rpm": NaN } }'), /^limits\.json: .*JSON/)
-  t.match(problem('default:\n  rpm: .nan', 'limits.yaml'), /^limits\.yaml, line 2: limits\.default\.rpm must be .* got NaN$/)
+  t.match(
+    problem('default:\n  rpm: .nan', 'limits.yaml'),
+    /^limits\.yaml, line 2: limits\.default\.rpm must be .* got NaN$/
+  )
   for (const field of ['burst', 'concurrency', 'perClient']) {
-    for (const bad of ['"unlimited"', '0', '1.5', '-1', 'null', '"5"']) t.match(problem(`{ "plans": { "pro": { "${field}": ${bad} } } }`), new RegExp(`^limits\\.json, line 1: limits\\.plans\\.pro\\.${field} must be a positive integer`))
+    for (const bad of ['"unlimited"', '0', '1.5', '-1', 'null', '"5"'])
+      t.match(
+        problem(`{ "plans": { "pro": { "${field}": ${bad} } } }`),
+        new RegExp(`^limits\\.json, line 1: limits\\.plans\\.pro\\.${field} must be a positive integer`)
+      )
   }
   t.equal(rpmOf('default: {}'), 100, 'missing means the documented default')
   t.equal(rpmOf('{}'), 100)
 })
 
 t.test('CFG-05 a key that would be ignored is an error', async t => {
-  t.match(problem('{ "default": {},\n "defaults": {} }'), /^limits\.json, line 2: limits\.defaults is not a known option/)
+  t.match(
+    problem('{ "default": {},\n "defaults": {} }'),
+    /^limits\.json, line 2: limits\.defaults is not a known option/
+  )
   t.match(problem('{ "default": { "rps": 5 } }'), /limits\.default\.rps is not a known option/)
-  t.match(problem('{ "anonymous": { "perClient": 5 } }'), /limits\.anonymous\.perClient is not a known option/)
-  t.match(problem('{ "tenants": {\n "Acme": {} } }'), /^limits\.json, line 2: limits\.tenants\.Acme names no tenant: a slug must be/)
+  t.match(
+    problem('{ "anonymous": { "perClient": 5 } }'),
+    /limits\.anonymous\.perClient is not a known option/
+  )
+  t.match(
+    problem('{ "tenants": {\n "Acme": {} } }'),
+    /^limits\.json, line 2: limits\.tenants\.Acme names no tenant: a slug must be/
+  )
   t.match(problem('{ "tenants": { "id:a b": {} } }'), /names no tenant: a tenant id must be/)
   t.match(problem('{ "tenants": [] }'), /limits\.tenants must be an object/)
   t.match(problem('{ "default": [] }'), /limits\.default must be an object/)
@@ -56,15 +80,29 @@ t.test('CFG-05 a key that would be ignored is an error', async t => {
 })
 
 t.test('CFG-05 keys given twice are an error in JSON and YAML, also where the values are the same', async t => {
-  t.equal(problem('{ "tenants": { "acme": { "rpm": 1 },\n "acme": { "rpm": 1 } } }'), 'limits.json, line 2: the key acme is given twice')
+  t.equal(
+    problem('{ "tenants": { "acme": { "rpm": 1 },\n "acme": { "rpm": 1 } } }'),
+    'limits.json, line 2: the key acme is given twice'
+  )
   t.match(problem('{ "default": { "rpm": 5, "rpm": 6 } }'), /the key rpm is given twice/)
   // An alias is another spelling of a key.
-  for (const text of [
-    'tenants:\n  &x acme: { rpm: 1 }\n  *x : { rpm: 2 }\n', '&d default: { rpm: 1 }\n*d : { rpm: 2 }\n',
-    'tenants:\n  acme: { &r rpm: 1, *r : 2 }\n', 'plans:\n  ? &k pro\n  : { rpm: 1 }\n  ? *k\n  : { rpm: 2 }\n'
-  ]) t.match(problem(text, 'limits.yml'), /^limits\.yml, line \d: the key \w+ is given twice/)
-  t.match(problem('default:\n  rpm: 5\ndefault:\n  rpm: 6\n', 'limits.yml'), /^limits\.yml, line 3: the key default is given twice/)
-  t.equal(rpmOf('{ "plans": { "a\\": {": { "rpm": 1 }, "free": { "rpm": 7 } } }', 'l.json'), 7, 'braces and quotes in a name are no keys')
+  for (
+    const text of [
+      'tenants:\n  &x acme: { rpm: 1 }\n  *x : { rpm: 2 }\n',
+      '&d default: { rpm: 1 }\n*d : { rpm: 2 }\n',
+      'tenants:\n  acme: { &r rpm: 1, *r : 2 }\n',
+      'plans:\n  ? &k pro\n  : { rpm: 1 }\n  ? *k\n  : { rpm: 2 }\n'
+    ]
+  ) t.match(problem(text, 'limits.yml'), /^limits\.yml, line \d: the key \w+ is given twice/)
+  t.match(
+    problem('default:\n  rpm: 5\ndefault:\n  rpm: 6\n', 'limits.yml'),
+    /^limits\.yml, line 3: the key default is given twice/
+  )
+  t.equal(
+    rpmOf('{ "plans": { "a\\": {": { "rpm": 1 }, "free": { "rpm": 7 } } }', 'l.json'),
+    7,
+    'braces and quotes in a name are no keys'
+  )
 })
 
 t.test('CFG-05 BOM, CRLF, tabs and YAML comments are fine; comments in JSON, an empty file and two documents are not', async t => {
@@ -76,7 +114,10 @@ t.test('CFG-05 BOM, CRLF, tabs and YAML comments are fine; comments in JSON, an 
     t.match(problem(empty), /the file is empty/)
     t.match(problem(empty, 'l.yaml'), /the file is empty/)
   }
-  const aliases = Array.from({ length: 5 }, (_, at) => `k${at}: &k${at} [${Array(9).fill(at === 0 ? 'x' : `*k${at - 1}`).join(',')}]`).join('\n')
+  const aliases = Array.from(
+    { length: 5 },
+    (_, at) => `k${at}: &k${at} [${Array(9).fill(at === 0 ? 'x' : `*k${at - 1}`).join(',')}]`
+  ).join('\n')
   t.match(problem(aliases, 'l.yaml'), /^l\.yaml: .*alias/i, 'aliases of aliases')
   t.match(problem('# only this\n', 'l.yaml'), /limits must be an object/)
   t.match(problem('default: {}\n---\ndefault: {}\n', 'l.yaml'), /^l\.yaml, line \d: /)
@@ -84,12 +125,20 @@ t.test('CFG-05 BOM, CRLF, tabs and YAML comments are fine; comments in JSON, an 
 })
 
 t.test('RES-12 names of object properties are ordinary names', async t => {
-  const limits = new Limits(parseLimits('{ "plans": { "__proto__": { "rpm": 3 }, "constructor": { "rpm": 4 } }, "tenants": { "constructor": { "rpm": 5 } } }', 'l.json'))
+  const limits = new Limits(
+    parseLimits(
+      '{ "plans": { "__proto__": { "rpm": 3 }, "constructor": { "rpm": 4 } }, "tenants": { "constructor": { "rpm": 5 } } }',
+      'l.json'
+    )
+  )
   t.equal(limits.of(tenant('a', '__proto__')).rpm, 3)
   t.equal(limits.of(tenant('a', 'constructor')).rpm, 4)
   t.equal(limits.of(tenant('constructor')).rpm, 5)
   t.equal(limits.of(tenant('tostring', 'toString')).rpm, 100)
-  t.equal(new Limits(parseLimits('plans:\n  __proto__: { rpm: 3 }\n', 'l.yaml')).of(tenant('a', '__proto__')).rpm, 3)
+  t.equal(
+    new Limits(parseLimits('plans:\n  __proto__: { rpm: 3 }\n', 'l.yaml')).of(tenant('a', '__proto__')).rpm,
+    3
+  )
 })
 
 t.test('a wrong option names itself', async t => {
@@ -102,7 +151,10 @@ t.test('a wrong option names itself', async t => {
     }
     return 'accepted'
   }
-  t.match(says({ limits: { default: { rpm: '60' } } }), /^options\.rateLimit\.limits\.default\.rpm must be a positive integer/)
+  t.match(
+    says({ limits: { default: { rpm: '60' } } }),
+    /^options\.rateLimit\.limits\.default\.rpm must be a positive integer/
+  )
   t.match(says({}), /options\.rateLimit must have either file or limits/)
   t.match(says({ file: 'a', limits: {} }), /either file or limits/)
   t.match(says({ limits: {}, mode: 'off' }), /options\.rateLimit\.mode must be one of/)
@@ -116,9 +168,15 @@ t.test('a wrong option names itself', async t => {
 
 t.test('CFG-08 a file that is missing or broken at boot stops the boot', async t => {
   const folder = folderOf(t)
-  await t.rejects(startApp(t, join(folder, 'none.json')), { code: 'FST_TENANCY_OPTION_INVALID', message: /none\.json: the file cannot be read \(ENOENT\)/ })
+  await t.rejects(startApp(t, join(folder, 'none.json')), {
+    code: 'FST_TENANCY_OPTION_INVALID',
+    message: /none\.json: the file cannot be read \(ENOENT\)/
+  })
   writeFileSync(join(folder, 'broken.json'), '{ "default": ')
-  await t.rejects(startApp(t, { file: join(folder, 'broken.json') }), { code: 'FST_TENANCY_OPTION_INVALID', message: /broken\.json: / })
+  await t.rejects(startApp(t, { file: join(folder, 'broken.json') }), {
+    code: 'FST_TENANCY_OPTION_INVALID',
+    message: /broken\.json: /
+  })
 })
 
 t.test('a relative path is relative to the working directory', async t => {
@@ -144,9 +202,21 @@ t.test('CFG-01 CFG-02 CFG-04 a broken, emptied or deleted file changes nothing, 
   const file = join(folderOf(t), 'limits.json')
   const lines: { problem: string }[] = []
   writeFileSync(file, '{ "default": { "rpm": 7 } }')
-  const app = await startApp(t, file, { logger: { level: 'error', stream: { write: (line: string) => { lines.push(JSON.parse(line) as { problem: string }) } } } })
-  const health = (): { status?: string, problem?: string | undefined } => app.tenantRateLimit.health().file ?? {}
-  const holds = (): void => { t.equal(app.tenantRateLimit.limitsFor(tenant('acme')).rpm, 7) }
+  const app = await startApp(t, file, {
+    logger: {
+      level: 'error',
+      stream: {
+        write: (line: string) => {
+          lines.push(JSON.parse(line) as { problem: string })
+        }
+      }
+    }
+  })
+  const health = (): { status?: string; problem?: string | undefined } =>
+    app.tenantRateLimit.health().file ?? {}
+  const holds = (): void => {
+    t.equal(app.tenantRateLimit.limitsFor(tenant('acme')).rpm, 7)
+  }
   t.match(health(), { status: 'ok', problem: undefined })
 
   writeFileSync(file, '{ "default": { "rpm": ')
@@ -165,7 +235,8 @@ t.test('CFG-01 CFG-02 CFG-04 a broken, emptied or deleted file changes nothing, 
   unlinkSync(file)
   await until(() => /ENOENT/.test(health().problem ?? ''))
   holds()
-  t.same(lines.map(({ problem }) => /empty|ENOENT/.exec(problem)?.[0] ?? 'broken'), ['broken', 'empty', 'ENOENT'])
+  t.same(lines.map(({ problem }) => /empty|ENOENT/.exec(problem)?.[0] ?? 'broken'), ['broken', 'empty',
+    'ENOENT'])
 
   writeFileSync(file, '{ "default": { "rpm": 8 } }')
   await until(() => app.tenantRateLimit.limitsFor(tenant('acme')).rpm === 8)
@@ -196,7 +267,11 @@ t.test('a file replaced by rename, or behind a symlink that is swapped, is seen'
 t.test('100,000 tenants are read again beside the event loop, in short slices', async t => {
   const file = join(folderOf(t), 'limits.json')
   const write = (rpm: number): string => {
-    const text = JSON.stringify({ tenants: Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`tenant-${i}`, { rpm, burst: 5 }])) })
+    const text = JSON.stringify({
+      tenants: Object.fromEntries(
+        Array.from({ length: 100_000 }, (_, i) => [`tenant-${i}`, { rpm, burst: 5 }])
+      )
+    })
     writeFileSync(file, text)
     return text
   }
@@ -206,12 +281,25 @@ t.test('100,000 tenants are read again beside the event loop, in short slices', 
   write(2)
   const apart = await longestTurn(() => app.tenantRateLimit.limitsFor(last).rpm === 2)
 
-  writeFileSync(file, JSON.stringify({ tenants: Object.fromEntries(Array.from({ length: 2_000 }, (_, i) => [`tenant-${i}`, { rpm: 1_999 - i, burst: 5 }])) }))
-  await until(() => /limits\.json, line 1: limits\.tenants\.tenant-1999\.rpm must be/.test(app.tenantRateLimit.health().file?.problem ?? ''))
+  writeFileSync(
+    file,
+    JSON.stringify({
+      tenants: Object.fromEntries(
+        Array.from({ length: 2_000 }, (_, i) => [`tenant-${i}`, { rpm: 1_999 - i, burst: 5 }])
+      )
+    })
+  )
+  await until(() =>
+    /limits\.json, line 1: limits\.tenants\.tenant-1999\.rpm must be/.test(
+      app.tenantRateLimit.health().file?.problem ?? ''
+    )
+  )
   t.equal(app.tenantRateLimit.limitsFor(last).rpm, 2)
 
   let isRead = false
-  setImmediate(() => { isRead = parseLimits(text, 'limits.json').tenants.size > 0 })
+  setImmediate(() => {
+    isRead = parseLimits(text, 'limits.json').tenants.size > 0
+  })
   const inLoop = await longestTurn(() => isRead)
   // 9 ms against 350 on an idle machine; what is left is garbage collection, which a busy one stretches.
   t.ok(apart < inLoop / 3, `${apart} ms, and ${inLoop} ms in the event loop`)

@@ -23,7 +23,8 @@ interface Clock {
 function limiterOn (redis: Redis, clock: Clock): RedisLimiter {
   const port = {
     isAvailable: true,
-    run: (_script: unknown, keys: string[], args: (string | number)[]) => redis.eval(virtualScript, keys.length, ...keys, ...args, clock.now)
+    run: (_script: unknown, keys: string[], args: (string | number)[]) =>
+      redis.eval(virtualScript, keys.length, ...keys, ...args, clock.now)
   } as unknown as TenancyRedis
   return new RedisLimiter(port, () => performance.now())
 }
@@ -34,7 +35,7 @@ function quotaOf (name: string, limit = 10, shape: WindowShape = minute): Quota 
 
 /** Takes one request at a time until one is refused; returns how many were admitted. */
 async function fill (limiter: RedisLimiter, quota: Quota): Promise<number> {
-  for (let admitted = 0; ; admitted++) if ((await limiter.takePlain([quota], 1)).wait > 0) return admitted
+  for (let admitted = 0;; admitted++) if ((await limiter.takePlain([quota], 1)).wait > 0) return admitted
 }
 
 function doubles (...numbers: number[]): Buffer {
@@ -56,7 +57,8 @@ t.test('EDG-05 a value of another length or type counts as empty', { skip: noRed
   const clock = { now: start }
   const quota = quotaOf('length')
   const ring = await fullRing(redis, clock, quota)
-  const lengths = [0, 1, 8, 31, 41, 42, 43, 58, 59, 80, 100, ring.length - 4, ring.length - 1, ring.length + 1, ring.length + 4, 4_096]
+  const lengths = [0, 1, 8, 31, 41, 42, 43, 58, 59, 80, 100, ring.length - 4, ring.length - 1,
+    ring.length + 1, ring.length + 4, 4_096]
   for (const length of lengths) {
     await redis.set(quota.key, Buffer.concat([ring, Buffer.alloc(4_096)]).subarray(0, length))
     const verdict = await limiterOn(redis, clock).takePlain([quota], 1)
@@ -64,8 +66,12 @@ t.test('EDG-05 a value of another length or type counts as empty', { skip: noRed
     t.equal((await limiterOn(redis, clock).takePlain([quota], 1)).used, 2)
   }
   const others: Record<string, () => Promise<unknown>> = {
-    list: () => redis.rpush(quota.key, 'x'), hash: () => redis.hset(quota.key, 'a', 1), set: () => redis.sadd(quota.key, 'x'),
-    number: () => redis.set(quota.key, 42), text: () => redis.set(quota.key, 'x'.repeat(286)), stream: () => redis.xadd(quota.key, '*', 'a', 'b')
+    list: () => redis.rpush(quota.key, 'x'),
+    hash: () => redis.hset(quota.key, 'a', 1),
+    set: () => redis.sadd(quota.key, 'x'),
+    number: () => redis.set(quota.key, 42),
+    text: () => redis.set(quota.key, 'x'.repeat(286)),
+    stream: () => redis.xadd(quota.key, '*', 'a', 'b')
   }
   for (const [name, write] of Object.entries(others)) {
     await redis.del(quota.key)
@@ -74,33 +80,51 @@ t.test('EDG-05 a value of another length or type counts as empty', { skip: noRed
   }
 })
 
-t.test('EDG-05 leading numbers that are none, or not of this ring, neither loop nor shut out', { skip: noRedis }, async t => {
+t.test('EDG-05 leading numbers that are none, or not of this ring, neither loop nor shut out', {
+  skip: noRedis
+}, async t => {
   const redis = freshRedis(t)
   const clock = { now: start }
   const quota = quotaOf('numbers')
   const ring = await fullRing(redis, clock, quota)
-  const [head, total, newest, oldest, shape] = [0, 8, 16, 24, 32].map(at => ring.readDoubleLE(at)) as [number, number, number, number, number]
+  const [head, total, newest, oldest, shape] = [0, 8, 16, 24, 32].map(at => ring.readDoubleLE(at)) as [
+    number,
+    number,
+    number,
+    number,
+    number
+  ]
   const wrong = [NaN, Infinity, -Infinity, -1, 0.5, 1e300, -1e300, 1e15, -1e15, 2 ** 53, 4_294_967_295]
   const forged = wrong.flatMap(number => [
-    [number, total, newest, oldest, shape], [head, number, newest, oldest, shape], [head, total, number, oldest, shape],
-    [head, total, newest, number, shape], [head, total, newest, oldest, number], [head, number, number, number, shape]
+    [number, total, newest, oldest, shape],
+    [head, number, newest, oldest, shape],
+    [head, total, number, oldest, shape],
+    [head, total, newest, number, shape],
+    [head, total, newest, oldest, number],
+    [head, number, number, number, shape]
   ])
   for (const numbers of forged) {
     const value = Buffer.concat([doubles(...numbers), ring.subarray(40)])
     await redis.set(quota.key, value)
     const verdict = await limiterOn(redis, clock).takePlain([quota], 1)
-    t.ok(verdict.wait >= 0 && verdict.wait <= window && verdict.reset <= window + 1_000, `${numbers.join()}: ${JSON.stringify(verdict)}`)
+    t.ok(
+      verdict.wait >= 0 && verdict.wait <= window && verdict.reset <= window + 1_000,
+      `${numbers.join()}: ${JSON.stringify(verdict)}`
+    )
     clock.now += window
     t.equal((await limiterOn(redis, clock).takePlain([quota], 1)).wait, 0, `${numbers.join()} a window later`)
     clock.now = start
   }
   // The counts say that the ring is empty, and the total that it is full.
-  const empty = Buffer.concat([doubles(head, 1e9, 0, head - 60, shape), ring.subarray(40, ring.length - 4 * 61), Buffer.alloc(4 * 61)])
+  const empty = Buffer.concat([doubles(head, 1e9, 0, head - 60, shape),
+    ring.subarray(40, ring.length - 4 * 61), Buffer.alloc(4 * 61)])
   await redis.set(quota.key, empty)
   t.match(await limiterOn(redis, clock).takePlain([quota], 1), { wait: 0, used: 1 })
 })
 
-t.test('EDG-05 mutations of a full ring: a verdict each, and none holds for longer than a window', { skip: noRedis }, async t => {
+t.test('EDG-05 mutations of a full ring: a verdict each, and none holds for longer than a window', {
+  skip: noRedis
+}, async t => {
   const redis = freshRedis(t)
   const next = random(17)
   const clock = { now: start }
@@ -110,13 +134,15 @@ t.test('EDG-05 mutations of a full ring: a verdict each, and none holds for long
   const problems: string[] = []
   for (let round = 0; round < (isLong ? 2_000 : 300); round++) {
     const value = Buffer.from(ring)
-    for (let flips = 1 + Math.floor(next() * 4); flips > 0; flips--) value[Math.floor(next() * (next() < 0.7 ? 80 : value.length))] = Math.floor(next() * 256)
+    for (let flips = 1 + Math.floor(next() * 4); flips > 0; flips--)
+      value[Math.floor(next() * (next() < 0.7 ? 80 : value.length))] = Math.floor(next() * 256)
     await redis.set(quota.key, value)
     try {
       const { wait, used, reset } = await limiter.takePlain([quota], 1)
       clock.now += window
       const later = await limiter.takePlain([quota], 1)
-      if (!(wait >= 0 && wait <= window && used >= 0 && reset >= 0 && later.wait === 0)) problems.push(JSON.stringify({ wait, used, reset, later, value: value.toString('hex', 0, 80) }))
+      if (!(wait >= 0 && wait <= window && used >= 0 && reset >= 0 && later.wait === 0))
+        problems.push(JSON.stringify({ wait, used, reset, later, value: value.toString('hex', 0, 80) }))
     } catch (error) {
       problems.push(`${String(error)} ${value.toString('hex', 0, 80)}`)
     }
@@ -126,7 +152,9 @@ t.test('EDG-05 mutations of a full ring: a verdict each, and none holds for long
 })
 
 for (const back of [1, 999, 1_000, 30_000, 60_000, 61_000, 300_000, 86_400_000]) {
-  t.test(`EDG-05 the server's clock is set back by ${back} ms: honest waits, healed within one window`, { skip: noRedis }, async t => {
+  t.test(`EDG-05 the server's clock is set back by ${back} ms: honest waits, healed within one window`, {
+    skip: noRedis
+  }, async t => {
     const redis = freshRedis(t)
     const clock = { now: start + 500 }
     const quota = quotaOf('clock', 20)
@@ -174,7 +202,9 @@ const shapes: Record<string, [WindowShape, WindowShape]> = {
   'that of a second': [second, { width: 50, slots: 20 }]
 }
 for (const [name, [older, newer]] of Object.entries(shapes)) {
-  t.test(`EDG-05 a rolling deploy: processes count in one shape and in ${name}, under one key`, { skip: noRedis }, async t => {
+  t.test(`EDG-05 a rolling deploy: processes count in one shape and in ${name}, under one key`, {
+    skip: noRedis
+  }, async t => {
     const redis = freshRedis(t)
     const next = random(23)
     const clock = { now: start }
@@ -194,7 +224,11 @@ for (const [name, [older, newer]] of Object.entries(shapes)) {
       else refused++
     }
     let most = 0
-    for (let first = 0; first < log.length; first++) most = Math.max(most, log.filter(one => one >= log[first]! && one < log[first]! + length).length)
+    for (let first = 0; first < log.length; first++)
+      most = Math.max(
+        most,
+        log.filter(one => one >= log[first]! && one < log[first]! + length).length
+      )
     // A count may move by half of the wider bucket.
     const slack = Math.ceil(limit * Math.max(older.width, newer.width) / length)
     t.ok(most <= limit + slack, `${most} of ${limit} in one window`)

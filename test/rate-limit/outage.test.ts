@@ -18,19 +18,25 @@ async function ownRedis (t: Test): Promise<RedisService> {
   return redis
 }
 
-t.test('RL-10 Redis dies in mid-window: a process goes on with its own count, and no more than its share passes', { skip: noRedis }, async t => {
-  const service = await ownRedis(t)
-  const app = await startApp(t, { limits, redis: service.url })
-  t.same(await statuses(app, 'acme', 6), Array(6).fill(200))
-  t.equal(app.tenantRateLimit.health().store, 'redis')
-  await service.stop()
-  const after = await statuses(app, 'acme', 8)
-  t.same(after, [200, 200, 200, 200, 429, 429, 429, 429])
-  t.equal(app.tenantRateLimit.health().store, 'local')
-  t.same(await statuses(app, 'globex', 11), [...Array<number>(10).fill(200), 429])
-})
+t.test(
+  'RL-10 Redis dies in mid-window: a process goes on with its own count, and no more than its share passes',
+  { skip: noRedis },
+  async t => {
+    const service = await ownRedis(t)
+    const app = await startApp(t, { limits, redis: service.url })
+    t.same(await statuses(app, 'acme', 6), Array(6).fill(200))
+    t.equal(app.tenantRateLimit.health().store, 'redis')
+    await service.stop()
+    const after = await statuses(app, 'acme', 8)
+    t.same(after, [200, 200, 200, 200, 429, 429, 429, 429])
+    t.equal(app.tenantRateLimit.health().store, 'local')
+    t.same(await statuses(app, 'globex', 11), [...Array<number>(10).fill(200), 429])
+  }
+)
 
-t.test('RL-10 two processes share what is left of Redis: each counts against half of the limit', { skip: noRedis }, async t => {
+t.test('RL-10 two processes share what is left of Redis: each counts against half of the limit', {
+  skip: noRedis
+}, async t => {
   const service = await ownRedis(t)
   // Patient, so that a busy machine does not keep the second from being counted.
   const redis = { host: '127.0.0.1', port: service.port, commandTimeout: 2_000 }
@@ -45,7 +51,9 @@ t.test('RED-02 a frozen Redis is waited for by a few, then by nobody', { skip: n
   const app = await startApp(t, { limits: { default: { rpm: 1_000 } }, redis: service.url })
   await get(app, 'acme')
   const raw = new Redis(service.url)
-  t.teardown(() => { raw.disconnect() })
+  t.teardown(() => {
+    raw.disconnect()
+  })
   await raw.config('RESETSTAT')
   service.process.kill('SIGSTOP')
   t.teardown(() => service.process.kill('SIGCONT'))
@@ -60,23 +68,33 @@ t.test('RED-02 a frozen Redis is waited for by a few, then by nobody', { skip: n
   })
 })
 
-t.test('without Redis at boot the app starts, counts alone, and joins Redis when it comes', { skip: noRedis }, async t => {
-  const service = await ownRedis(t)
-  await service.stop()
-  const app = await startApp(t, { limits, redis: service.url })
-  t.same(await statuses(app, 'acme', 11), [...Array<number>(10).fill(200), 429])
-  const again = await startRedis({ port: service.port })
-  t.teardown(() => again.stop())
-  await until(async () => {
-    await get(app, 'globex')
-    return app.tenantRateLimit.health().store === 'redis'
-  })
-})
+t.test(
+  'without Redis at boot the app starts, counts alone, and joins Redis when it comes',
+  { skip: noRedis },
+  async t => {
+    const service = await ownRedis(t)
+    await service.stop()
+    const app = await startApp(t, { limits, redis: service.url })
+    t.same(await statuses(app, 'acme', 11), [...Array<number>(10).fill(200), 429])
+    const again = await startRedis({ port: service.port })
+    t.teardown(() => again.stop())
+    await until(async () => {
+      await get(app, 'globex')
+      return app.tenantRateLimit.health().store === 'redis'
+    })
+  }
+)
 
-t.test("onStoreError 'open' lets all pass, 'closed' answers 503, and both without a word about Redis", { skip: noRedis }, async t => {
+t.test("onStoreError 'open' lets all pass, 'closed' answers 503, and both without a word about Redis", {
+  skip: noRedis
+}, async t => {
   const service = await ownRedis(t)
   const start = (onStoreError: RateLimitOptions['onStoreError']): ReturnType<typeof startApp> =>
-    startApp(t, { limits: { default: { rpm: 1 } }, redis: service.url, onStoreError: onStoreError ?? 'local' }, {
+    startApp(t, {
+      limits: { default: { rpm: 1 } },
+      redis: service.url,
+      onStoreError: onStoreError ?? 'local'
+    }, {
       routes: app => app.get('/free', { config: { tenancy: { cost: 0 } } }, async () => ({}))
     })
   const [open, closed] = [await start('open'), await start('closed')]
@@ -84,7 +102,12 @@ t.test("onStoreError 'open' lets all pass, 'closed' answers 503, and both withou
   t.same(await statuses(open, 'acme', 3), [200, 200, 200])
   const refused = await get(closed, 'acme')
   t.equal(refused.status, 503)
-  t.same(refused.body, { statusCode: 503, code: 'FST_TENANCY_RATE_LIMIT_UNAVAILABLE', error: 'Service Unavailable', message: 'The rate limit cannot be checked at the moment' })
+  t.same(refused.body, {
+    statusCode: 503,
+    code: 'FST_TENANCY_RATE_LIMIT_UNAVAILABLE',
+    error: 'Service Unavailable',
+    message: 'The rate limit cannot be checked at the moment'
+  })
   t.equal(refused.headers['retry-after'], '1')
   t.same(await statuses(closed, 'acme', 1, '/free'), [200])
 })
@@ -96,16 +119,30 @@ t.test('a tenant over its limit costs Redis nothing', { skip: noRedis }, async t
   t.teardown(() => real.close())
   await real.ready()
   const counted: TenancyRedis = {
-    get isAvailable () { return real.isAvailable },
+    get isAvailable () {
+      return real.isAvailable
+    },
     isCluster: false,
-    get: key => real.get(key), mget: keys => real.mget(keys), set: (...all) => real.set(...all), del: (...keys) => real.del(...keys),
+    get: key => real.get(key),
+    mget: keys => real.mget(keys),
+    set: (...all) => real.set(...all),
+    del: (...keys) => real.del(...keys),
     run: (...all) => {
       runs++
       return real.run(...all)
     },
-    removeAll: prefix => real.removeAll(prefix), publish: (...all) => real.publish(...all), subscribe: (...all) => real.subscribe(...all), ready: () => real.ready(), health: () => real.health(), state: () => real.state(), close: () => real.close()
+    removeAll: prefix => real.removeAll(prefix),
+    publish: (...all) => real.publish(...all),
+    subscribe: (...all) => real.subscribe(...all),
+    ready: () => real.ready(),
+    health: () => real.health(),
+    state: () => real.state(),
+    close: () => real.close()
   }
-  const app = await startApp(t, { limits: { default: { rpm: 2, perClient: 1 }, tenants: { globex: { rpm: 2 } } }, redis: counted }, {
+  const app = await startApp(t, {
+    limits: { default: { rpm: 2, perClient: 1 }, tenants: { globex: { rpm: 2 } } },
+    redis: counted
+  }, {
     routes: app => app.get('/free', { config: { tenancy: { cost: 0 } } }, async () => ({}))
   })
   await statuses(app, 'globex', 3)
@@ -116,7 +153,11 @@ t.test('a tenant over its limit costs Redis nothing', { skip: noRedis }, async t
   t.equal(runs, before)
   t.same(await statuses(app, 'globex', 1, '/free'), [200], 'a cheaper request is asked for')
   t.same(await statuses(app, 'acme', 2, '/', '192.0.2.1'), [200, 429])
-  t.same(await statuses(app, 'acme', 1, '/', '192.0.2.2'), [200], 'one client that is over its limit is not another')
+  t.same(
+    await statuses(app, 'acme', 1, '/', '192.0.2.2'),
+    [200],
+    'one client that is over its limit is not another'
+  )
 })
 
 t.test('the outage is logged once, and its end', { skip: noRedis }, async t => {
@@ -124,7 +165,14 @@ t.test('the outage is logged once, and its end', { skip: noRedis }, async t => {
   const lines: { msg: string }[] = []
   const app = await startApp(t, { limits, redis: service.url }, {
     tenants: { acme: createTenant({ id: 'a', slug: 'acme' }) },
-    logger: { level: 'warn', stream: { write: (line: string) => { lines.push(JSON.parse(line) as { msg: string }) } } }
+    logger: {
+      level: 'warn',
+      stream: {
+        write: (line: string) => {
+          lines.push(JSON.parse(line) as { msg: string })
+        }
+      }
+    }
   })
   await service.stop()
   await statuses(app, 'acme', 5)

@@ -24,45 +24,78 @@ const control = { mode: 'control', limiter: 'alone', smoothing: false } as const
 
 /** The most admissions that any window surely holds: those that were sent after its start and answered before its end. */
 function surePeak (log: readonly Admission[]): number {
-  return Math.max(...log.map(([start]) => log.filter(([sent, answered]) => sent >= start && answered < start + length).length))
+  return Math.max(
+    ...log.map(([start]) =>
+      log.filter(([sent, answered]) => sent >= start && answered < start + length).length
+    )
+  )
 }
 
-t.test('RL-13 three processes share a limit: never more than it in any window', { skip: noRedis }, async t => {
-  const redis = freshRedisOptions()
-  const children = [1, 2, 3].map(() => fork(join(import.meta.dirname, 'limiter-process.ts'), [JSON.stringify(redis)]))
-  t.teardown(() => { for (const child of children) child.kill() })
-  await Promise.all(children.map(child => once(child, 'message')))
+t.test(
+  'RL-13 three processes share a limit: never more than it in any window',
+  { skip: noRedis },
+  async t => {
+    const redis = freshRedisOptions()
+    const children = [1, 2, 3].map(() =>
+      fork(join(import.meta.dirname, 'limiter-process.ts'), [JSON.stringify(redis)])
+    )
+    t.teardown(() => {
+      for (const child of children) child.kill()
+    })
+    await Promise.all(children.map(child => once(child, 'message')))
 
-  const next = random(4)
-  const plans: Plan[][] = [[], [], []]
-  const offered = new Map<string, number>()
-  for (const { mode, limiter, smoothing } of [...modes, control]) {
-    for (const [trace, arrivals] of Object.entries(traces(limit, 0))) {
-      const name = `${mode}: ${trace}`
-      const quota: Quota = { key: `{a}:${name}`, name: 'rpm', limit, shape: { width: 1_000 / shorter, slots: 60 }, smoothing }
-      const shares: number[][] = [[], [], []]
-      const short = arrivals.map(at => at / shorter).filter(at => at < 3.5 * length)
-      for (const at of short) shares[Math.floor(next() * 3)]?.push(at)
-      for (const [at, plan] of plans.entries()) plan.push({ name, limiter, quota, arrivals: shares[at] ?? [] })
-      offered.set(name, short.length)
+    const next = random(4)
+    const plans: Plan[][] = [[], [], []]
+    const offered = new Map<string, number>()
+    for (const { mode, limiter, smoothing } of [...modes, control]) {
+      for (const [trace, arrivals] of Object.entries(traces(limit, 0))) {
+        const name = `${mode}: ${trace}`
+        const quota: Quota = {
+          key: `{a}:${name}`,
+          name: 'rpm',
+          limit,
+          shape: { width: 1_000 / shorter, slots: 60 },
+          smoothing
+        }
+        const shares: number[][] = [[], [], []]
+        const short = arrivals.map(at => at / shorter).filter(at => at < 3.5 * length)
+        for (const at of short) shares[Math.floor(next() * 3)]?.push(at)
+        for (const [at, plan] of plans.entries())
+          plan.push({
+            name,
+            limiter,
+            quota,
+            arrivals: shares[at] ?? []
+          })
+        offered.set(name, short.length)
+      }
     }
-  }
-  const start = clock() + 200
-  const logs = await Promise.all(children.map(async (child, at) => {
-    child.send({ plans: plans[at], start })
-    const [outcomes] = await once(child, 'message') as [[string, Outcome][]]
-    return new Map(outcomes)
-  }))
-  const of = (name: string): Admission[] => logs.flatMap(log => log.get(name)?.admitted ?? [])
-  t.same(logs.flatMap(log => [...log].flatMap(([name, { failures }]) => failures.map(failure => `${name} ${failure}`))), [], 'Redis gave a verdict on every request')
-  for (const { mode, most } of modes) {
-    for (const trace of Object.keys(traces(limit, 0))) {
-      const name = `${mode}: ${trace}`
-      const log = of(name)
-      t.ok(surePeak(log) <= limit * most, `${name}: ${surePeak(log)} of ${limit} at the peak, ${log.length} of ${offered.get(name)} admitted`)
-      t.ok(log.length > limit, 'and they do admit')
+    const start = clock() + 200
+    const logs = await Promise.all(children.map(async (child, at) => {
+      child.send({ plans: plans[at], start })
+      const [outcomes] = await once(child, 'message') as [[string, Outcome][]]
+      return new Map(outcomes)
+    }))
+    const of = (name: string): Admission[] => logs.flatMap(log => log.get(name)?.admitted ?? [])
+    t.same(
+      logs.flatMap(log =>
+        [...log].flatMap(([name, { failures }]) => failures.map(failure => `${name} ${failure}`))
+      ),
+      [],
+      'Redis gave a verdict on every request'
+    )
+    for (const { mode, most } of modes) {
+      for (const trace of Object.keys(traces(limit, 0))) {
+        const name = `${mode}: ${trace}`
+        const log = of(name)
+        t.ok(
+          surePeak(log) <= limit * most,
+          `${name}: ${surePeak(log)} of ${limit} at the peak, ${log.length} of ${offered.get(name)} admitted`
+        )
+        t.ok(log.length > limit, 'and they do admit')
+      }
     }
+    const alone = surePeak(of('control: overload'))
+    t.ok(alone > limit * 1.5, `control: processes that count alone are seen to pass it, ${alone} of ${limit}`)
   }
-  const alone = surePeak(of('control: overload'))
-  t.ok(alone > limit * 1.5, `control: processes that count alone are seen to pass it, ${alone} of ${limit}`)
-})
+)

@@ -14,96 +14,144 @@ const start = 28_333_334 * 60_000
 const rpm: Quota = { key: '{a}:rpm', name: 'rpm', limit: 1_000, shape: minute, smoothing: false }
 const burst: Quota = { key: '{a}:burst', name: 'burst', limit: 5, shape: second, smoothing: false }
 
-t.test('the limiter in Redis and the one in process agree on the same trace, verdict for verdict', { skip: noRedis }, async t => {
+t.test('the limiter in Redis and the one in process agree on the same trace, verdict for verdict', {
+  skip: noRedis
+}, async t => {
   const redis = freshRedis(t)
   let now = start
   const next = random(3)
   for (const smoothing of [false, true]) {
     for (const [name, arrivals] of Object.entries(traces(60, start))) {
       const local = new LocalLimiter(() => now)
-      const quotas = [{ ...rpm, smoothing, key: `{a}:${name}:${smoothing}` }, { ...burst, key: `{a}:${name}:${smoothing}:burst` }]
-      const args = quotas.flatMap(({ limit, shape, smoothing }) => [shape.width, shape.slots, limit, smoothing ? 1 : 0, 0, 0])
+      const quotas = [{ ...rpm, smoothing, key: `{a}:${name}:${smoothing}` }, {
+        ...burst,
+        key: `{a}:${name}:${smoothing}:burst`
+      }]
+      const args = quotas.flatMap((
+        { limit, shape, smoothing }
+      ) => [shape.width, shape.slots, limit, smoothing ? 1 : 0, 0, 0])
       const expected: Verdict[] = []
       const replies: Promise<string>[] = []
       for (const at of arrivals) {
         now = at
         const cost = Math.floor(next() * 4)
         expected.push(local.take(quotas, cost))
-        replies.push(redis.eval(virtualScript, 2, ...quotas.map(({ key }) => key), cost, 1, ...args, now) as Promise<string>)
+        replies.push(
+          redis.eval(virtualScript, 2, ...quotas.map(({ key }) => key), cost, 1, ...args, now) as Promise<
+            string
+          >
+        )
       }
-      const verdicts = (await Promise.all(replies)).map(reply => reply.split(' ').map(Number)).map(([, wait, refusedBy, used, reset]) => ({ wait, refusedBy, used, reset }))
-      const first = verdicts.findIndex((verdict, at) => JSON.stringify(verdict) !== JSON.stringify(expected[at]))
-      t.same(verdicts[first], expected[first], `${name}, smoothing ${smoothing}: ${first === -1 ? 'all' : first} of ${arrivals.length} requests`)
+      const verdicts = (await Promise.all(replies)).map(reply => reply.split(' ').map(Number)).map((
+        [, wait, refusedBy, used, reset]
+      ) => ({ wait, refusedBy, used, reset }))
+      const first = verdicts.findIndex((verdict, at) =>
+        JSON.stringify(verdict) !== JSON.stringify(expected[at])
+      )
+      t.same(
+        verdicts[first],
+        expected[first],
+        `${name}, smoothing ${smoothing}: ${first === -1 ? 'all' : first} of ${arrivals.length} requests`
+      )
       await redis.del(...quotas.map(({ key }) => key))
     }
   }
 })
 
-t.test('those who ask in one turn get the verdicts that they would get one after another, and are one question', { skip: noRedis }, async t => {
-  const redis = freshRedis(t)
-  let now = start
-  let questions = 0
-  const port = { isAvailable: true, run (_script: unknown, keys: string[], args: number[]) {
-    questions++
-    return redis.eval(virtualScript, keys.length, ...keys, ...args, now)
-  } } as unknown as TenancyRedis
-  const next = random(5)
-  const whole = (max: number): number => Math.floor(next() * max)
-  for (const smoothing of [false, true]) {
-    const local = new LocalLimiter(() => now)
-    const shared = new RedisLimiter(port, () => now)
-    const quotas = [{ ...rpm, limit: 200, smoothing, key: `{a}:${smoothing}` }, { ...burst, limit: 12, key: `{a}:${smoothing}:burst` }]
-    const found = { whole: 0, part: 0, none: 0 }
-    const expected: Verdict[][] = []
-    const given: Verdict[][] = []
-    const before = questions
-    for (let turn = 1; turn <= 200; turn++) {
-      now += whole(4) === 0 ? whole(3_000) : whole(60)
-      const [cost, asking] = [whole(4), 1 + whole(8)]
-      const verdicts = await Promise.all(Array.from({ length: asking }, () => shared.takePlain(quotas, cost)))
-      given.push(verdicts)
-      expected.push(verdicts.map(() => local.take(quotas, cost)))
-      const admitted = verdicts.filter(({ wait }) => wait === 0).length
-      found[admitted === asking ? 'whole' : admitted === 0 ? 'none' : 'part']++
+t.test(
+  'those who ask in one turn get the verdicts that they would get one after another, and are one question',
+  { skip: noRedis },
+  async t => {
+    const redis = freshRedis(t)
+    let now = start
+    let questions = 0
+    const port = {
+      isAvailable: true,
+      run (_script: unknown, keys: string[], args: number[]) {
+        questions++
+        return redis.eval(virtualScript, keys.length, ...keys, ...args, now)
+      }
+    } as unknown as TenancyRedis
+    const next = random(5)
+    const whole = (max: number): number => Math.floor(next() * max)
+    for (const smoothing of [false, true]) {
+      const local = new LocalLimiter(() => now)
+      const shared = new RedisLimiter(port, () => now)
+      const quotas = [{ ...rpm, limit: 200, smoothing, key: `{a}:${smoothing}` }, {
+        ...burst,
+        limit: 12,
+        key: `{a}:${smoothing}:burst`
+      }]
+      const found = { whole: 0, part: 0, none: 0 }
+      const expected: Verdict[][] = []
+      const given: Verdict[][] = []
+      const before = questions
+      for (let turn = 1; turn <= 200; turn++) {
+        now += whole(4) === 0 ? whole(3_000) : whole(60)
+        const [cost, asking] = [whole(4), 1 + whole(8)]
+        const verdicts = await Promise.all(
+          Array.from({ length: asking }, () => shared.takePlain(quotas, cost))
+        )
+        given.push(verdicts)
+        expected.push(verdicts.map(() => local.take(quotas, cost)))
+        const admitted = verdicts.filter(({ wait }) => wait === 0).length
+        found[admitted === asking ? 'whole' : admitted === 0 ? 'none' : 'part']++
+      }
+      t.same(given, expected, `smoothing ${smoothing}`)
+      t.equal(questions - before, 200)
+      t.ok(
+        Math.min(...Object.values(found)) > 10,
+        `the trace has all kinds of turns: ${JSON.stringify(found)}`
+      )
     }
-    t.same(given, expected, `smoothing ${smoothing}`)
-    t.equal(questions - before, 200)
-    t.ok(Math.min(...Object.values(found)) > 10, `the trace has all kinds of turns: ${JSON.stringify(found)}`)
   }
-})
+)
 
-t.test('requests of another cost, or held against other limits, are questions of their own', { skip: noRedis }, async t => {
+t.test('requests of another cost, or held against other limits, are questions of their own', {
+  skip: noRedis
+}, async t => {
   const redis = openRedis(freshRedis(t))
   await redis.ready()
   const limiter = new RedisLimiter(redis, () => performance.now())
   const [one, other] = [[{ ...rpm, limit: 10 }], [{ ...rpm, limit: 10 }]]
-  const verdicts = await Promise.all([limiter.takePlain(one, 1), limiter.takePlain(one, 3), limiter.takePlain(other, 3), limiter.takePlain(one, 1), limiter.takePlain(one, 3)])
+  const verdicts = await Promise.all([limiter.takePlain(one, 1), limiter.takePlain(one, 3),
+    limiter.takePlain(other, 3), limiter.takePlain(one, 1), limiter.takePlain(one, 3)])
   t.same(verdicts.map(({ used, wait }) => wait === 0 ? used : 'refused'), [1, 4, 'refused', 5, 8])
 })
 
 t.test('when a question fails, all who asked it together are told', async t => {
-  const limiter = new RedisLimiter({ isAvailable: true, run: () => Promise.reject(new Error('gone')) } as unknown as TenancyRedis, () => performance.now())
+  const limiter = new RedisLimiter(
+    { isAvailable: true, run: () => Promise.reject(new Error('gone')) } as unknown as TenancyRedis,
+    () => performance.now()
+  )
   const quotas = [rpm]
-  const told = await Promise.allSettled([limiter.takePlain(quotas, 1), limiter.takePlain(quotas, 1), limiter.takePlain(quotas, 2)])
+  const told = await Promise.allSettled([limiter.takePlain(quotas, 1), limiter.takePlain(quotas, 1),
+    limiter.takePlain(quotas, 2)])
   t.same(told.map(({ status }) => status), ['rejected', 'rejected', 'rejected'])
 })
 
-t.test('one round trip a request, whatever it is held against, and none but its own keys', { skip: noRedis }, async t => {
-  const client = freshRedis(t)
-  const limiter = new RedisLimiter(openRedis(client), () => performance.now())
-  await openRedis(client).ready()
-  await limiter.takePlain([rpm, burst], 1)
-  let sent = 0
-  const send = client.sendCommand.bind(client)
-  client.sendCommand = (...args) => {
-    sent++
-    return send(...args)
+t.test(
+  'one round trip a request, whatever it is held against, and none but its own keys',
+  { skip: noRedis },
+  async t => {
+    const client = freshRedis(t)
+    const limiter = new RedisLimiter(openRedis(client), () => performance.now())
+    await openRedis(client).ready()
+    await limiter.takePlain([rpm, burst], 1)
+    let sent = 0
+    const send = client.sendCommand.bind(client)
+    client.sendCommand = (...args) => {
+      sent++
+      return send(...args)
+    }
+    for (let i = 0; i < 5; i++) await limiter.takePlain([rpm, burst], 1)
+    t.equal(sent, 5)
   }
-  for (let i = 0; i < 5; i++) await limiter.takePlain([rpm, burst], 1)
-  t.equal(sent, 5)
-})
+)
 
-t.test('every key has a TTL, and one that lost it, is of another type or holds rubbish heals', { skip: noRedis }, async t => {
+t.test('every key has a TTL, and one that lost it, is of another type or holds rubbish heals', {
+  skip: noRedis
+}, async t => {
   const client = freshRedis(t)
   const redis = openRedis(client)
   await redis.ready()

@@ -7,13 +7,21 @@ import { memoryRegistry } from '@fastify-tenancy/core'
 import rateLimit, { type RateLimitOptions } from '@fastify-tenancy/rate-limit'
 import { tenantResolver, type TenantResolverOptions } from '@fastify-tenancy/resolver'
 
-const registry = memoryRegistry([{ id: 'a', slug: 'acme' }, { id: 'g', slug: 'globex' }, { id: 's', slug: 'gone', status: 'suspended' }, { id: 'p', slug: 'soon', status: 'provisioning' }])
+const registry = memoryRegistry([{ id: 'a', slug: 'acme' }, { id: 'g', slug: 'globex' }, {
+  id: 's',
+  slug: 'gone',
+  status: 'suspended'
+}, { id: 'p', slug: 'soon', status: 'provisioning' }])
 
 function claim (request: FastifyRequest): string | undefined {
   return request.headers['x-claim']?.toString()
 }
 
-async function start (t: Test, limits: RateLimitOptions['limits'], resolver: Partial<TenantResolverOptions> = {}): Promise<FastifyInstance> {
+async function start (
+  t: Test,
+  limits: RateLimitOptions['limits'],
+  resolver: Partial<TenantResolverOptions> = {}
+): Promise<FastifyInstance> {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(tenantResolver, { registry, baseDomain: 'example.com', ...resolver })
@@ -26,7 +34,12 @@ async function start (t: Test, limits: RateLimitOptions['limits'], resolver: Par
   return app
 }
 
-async function statuses (app: FastifyInstance, host: string, urls: readonly string[], headers: Record<string, string> = {}): Promise<number[]> {
+async function statuses (
+  app: FastifyInstance,
+  host: string,
+  urls: readonly string[],
+  headers: Record<string, string> = {}
+): Promise<number[]> {
   const all: number[] = []
   for (const url of urls) all.push((await app.inject({ url, headers: { ...headers, host } })).statusCode)
   return all
@@ -34,7 +47,14 @@ async function statuses (app: FastifyInstance, host: string, urls: readonly stri
 
 t.test('RL-01 RL-04 a tenant is limited by its host, over routes, nested ones and 404s', async t => {
   const app = await start(t, { tenants: { acme: { rpm: 4 } } })
-  t.same(await statuses(app, 'acme.example.com', ['/', '/nested/a', '/nested/none', '/none', '/', '/none']), [200, 200, 404, 404, 429, 429])
+  t.same(await statuses(app, 'acme.example.com', ['/', '/nested/a', '/nested/none', '/none', '/', '/none']), [
+    200,
+    200,
+    404,
+    404,
+    429,
+    429
+  ])
   t.same(await statuses(app, 'globex.example.com', ['/']), [200])
 })
 
@@ -63,7 +83,14 @@ t.test('AGR-01 a tenant named by a claim alone is limited, and one that both nam
   t.same(await statuses(both, 'acme.example.com', ['/', '/', '/'], { 'x-claim': 'a' }), [200, 200, 429])
 })
 
-for (const [where, prefix] of Object.entries({ 'at the root': '', 'under a prefix': '/api', 'under a prefix with a slash at its end': '/api/', 'under two prefixes': '/api/v1' })) {
+for (
+  const [where, prefix] of Object.entries({
+    'at the root': '',
+    'under a prefix': '/api',
+    'under a prefix with a slash at its end': '/api/',
+    'under two prefixes': '/api/v1'
+  })
+) {
   t.test(`EDG-09 preflights that a CORS plugin ${where} answers are not counted`, async t => {
     const app = Fastify()
     t.teardown(() => app.close())
@@ -76,14 +103,22 @@ for (const [where, prefix] of Object.entries({ 'at the root': '', 'under a prefi
     }, { prefix })
     const url = `${prefix.replace(/\/$/, '')}/things`
     const preflight = { origin: 'https://app.example.org', 'access-control-request-method': 'GET' }
-    for (const host of ['acme.example.com', 'nosuch.example.com', 'acme.example.com', 'acme.example.com', 'nosuch.example.com', 'nosuch.example.com']) {
+    for (
+      const host of ['acme.example.com', 'nosuch.example.com', 'acme.example.com', 'acme.example.com',
+        'nosuch.example.com', 'nosuch.example.com']
+    ) {
       const reply = await app.inject({ method: 'OPTIONS', url, headers: { ...preflight, host } })
       t.equal(reply.statusCode, 204)
       t.equal(reply.headers['access-control-allow-origin'], 'https://app.example.org')
       t.notOk(Object.keys(reply.headers).some(name => name.includes('ratelimit')))
     }
-    t.same(await statuses(app, 'acme.example.com', [url, url, url], { origin: preflight.origin }), [200, 200, 429], 'requests are')
-    const own = await app.inject({ method: 'OPTIONS', url: url.replace('things', 'own'), headers: { host: 'acme.example.com' } })
+    t.same(await statuses(app, 'acme.example.com', [url, url, url], { origin: preflight.origin }), [200, 200,
+      429], 'requests are')
+    const own = await app.inject({
+      method: 'OPTIONS',
+      url: url.replace('things', 'own'),
+      headers: { host: 'acme.example.com' }
+    })
     t.equal(own.statusCode, 429, 'control: so is an OPTIONS route of the application')
   })
 }

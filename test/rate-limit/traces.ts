@@ -12,17 +12,23 @@ export function random (seed: number): () => number {
 }
 
 /** Ten minutes of each kind of traffic for a limit of `limit` a minute, as sorted instants in milliseconds. */
-export function traces (limit: number, start: number): Record<'random' | 'overload' | 'bursts' | 'boundary' | 'quiet then all', number[]> {
+export function traces (
+  limit: number,
+  start: number
+): Record<'random' | 'overload' | 'bursts' | 'boundary' | 'quiet then all', number[]> {
   const next = random(42)
   const length = 600_000
-  const at = (count: number, pick: () => number): number[] => Array.from({ length: count }, () => Math.floor(start + pick())).toSorted((a, b) => a - b)
+  const at = (count: number, pick: () => number): number[] =>
+    Array.from({ length: count }, () => Math.floor(start + pick())).toSorted((a, b) => a - b)
   const perMinute = Array.from({ length: 10 }, (_, i) => i * 60_000)
   return {
     random: at(limit * 10, () => next() * length),
     overload: at(limit * 50, () => next() * length),
     bursts: at(limit * 20, () => Math.floor(next() * 60) * 10_000 + next() * 200),
     // All at the end of one fixed window, all again at the start of the next.
-    boundary: perMinute.flatMap(offset => at(limit, () => offset + 59_900 + next() * 99).concat(at(limit, () => offset + 60_000 + next() * 99))).toSorted((a, b) => a - b),
+    boundary: perMinute.flatMap(offset =>
+      at(limit, () => offset + 59_900 + next() * 99).concat(at(limit, () => offset + 60_000 + next() * 99))
+    ).toSorted((a, b) => a - b),
     'quiet then all': at(limit * 4, () => Math.floor(next() * 4) * 61_500 + next() * 1_500)
   }
 }

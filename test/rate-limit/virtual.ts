@@ -37,27 +37,42 @@ export interface World extends Partial<Pick<LimiterSettings, 'precision'>> {
   readonly quotas: (request: Request) => readonly Quota[]
   readonly onAdmitted?: (request: Request) => void
   /** A process that does nothing more from this instant on, not even give back. */
-  readonly killed?: { readonly process: number, readonly at: number }
+  readonly killed?: { readonly process: number; readonly at: number }
   /** @default virtualScript */
   readonly script?: string
 }
 
 /** Sends each request to its process and notes who was admitted. Redis answers at once; clocks of processes differ. */
-export async function play (redis: Redis, requests: readonly Request[], { processes, start, quotas, onAdmitted, killed, precision = 'exact', script = virtualScript }: World): Promise<Outcome> {
+export async function play (
+  redis: Redis,
+  requests: readonly Request[],
+  { processes, start, quotas, onAdmitted, killed, precision = 'exact', script = virtualScript }: World
+): Promise<Outcome> {
   let now = start
   let runs = 0
   // Limiters sweep in real time too: who was killed must not reach Redis by that either.
   const isDead = (process: number): boolean => killed?.process === process && now >= killed.at
-  const port = (process: number): TenancyRedis => ({
-    get isAvailable () { return !isDead(process) },
-    run (_script: unknown, keys: string[], args: number[]) {
-      if (isDead(process)) return Promise.reject(new Error('killed'))
-      runs++
-      return redis.eval(script, keys.length, ...keys, ...args, now)
-    }
-  }) as unknown as TenancyRedis
-  const settings: LimiterSettings = { onStoreError: 'local', precision, processes: () => processes, log: { info () {}, warn () {}, error () {} } }
-  const limiters = Array.from({ length: processes }, (_, at) => new SharedLimiter(port(at), settings, () => now - start + at * 12_345.6))
+  const port = (process: number): TenancyRedis =>
+    ({
+      get isAvailable () {
+        return !isDead(process)
+      },
+      run (_script: unknown, keys: string[], args: number[]) {
+        if (isDead(process)) return Promise.reject(new Error('killed'))
+        runs++
+        return redis.eval(script, keys.length, ...keys, ...args, now)
+      }
+    }) as unknown as TenancyRedis
+  const settings: LimiterSettings = {
+    onStoreError: 'local',
+    precision,
+    processes: () => processes,
+    log: { info () {}, warn () {}, error () {} }
+  }
+  const limiters = Array.from(
+    { length: processes },
+    (_, at) => new SharedLimiter(port(at), settings, () => now - start + at * 12_345.6)
+  )
   const log: number[] = []
   let denied = 0
   let sweep = start

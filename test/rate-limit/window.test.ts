@@ -94,7 +94,8 @@ t.test('retry-after is honest: refused until just before, admitted at that insta
       }
       const wait = ask(end)
       if (wait === 0) continue
-      if (ask(end + wait) !== 0 || (wait > 1 && ask(end + wait - 1) === 0)) t.fail(`limit ${limit}, cost ${cost}, smoothing ${smoothing}, wait ${wait}, round ${round}`)
+      if (ask(end + wait) !== 0 || (wait > 1 && ask(end + wait - 1) === 0))
+        t.fail(`limit ${limit}, cost ${cost}, smoothing ${smoothing}, wait ${wait}, round ${round}`)
     }
   }
 })
@@ -146,7 +147,8 @@ t.test('a counter that was idle is not lost when it is used again while others a
   const limiter = new LocalLimiter(() => now)
   for (let round = 0; round < 3; round++) {
     for (let i = 0; i < 50; i++) {
-      const quotas = [rpm(2, false, `rpm-${i}`), { ...burst(2), key: `burst-${i}` }, rpm(1_000, false, `new-${round}-${i}`), rpm(1_000, false, `newer-${round}-${i}`)]
+      const quotas = [rpm(2, false, `rpm-${i}`), { ...burst(2), key: `burst-${i}` },
+        rpm(1_000, false, `new-${round}-${i}`), rpm(1_000, false, `newer-${round}-${i}`)]
       t.same([1, 2, 3].map(() => limiter.take(quotas, 1).wait === 0), [true, true, false])
     }
     now += 120_000

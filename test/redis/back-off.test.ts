@@ -15,7 +15,8 @@ t.test('a subscriber whose SUBSCRIBE gets no answer backs off, though each conne
     sockets.add(socket)
     socket.on('error', () => {}).on('data', chunk => {
       for (const [, name = ''] of chunk.toString().matchAll(/\*\d+\r\n\$\d+\r\n(\w+)/g)) {
-        if (name.toLowerCase() !== 'subscribe') socket.write(name.toLowerCase() === 'info' ? '$0\r\n\r\n' : '+OK\r\n')
+        if (name.toLowerCase() !== 'subscribe')
+          socket.write(name.toLowerCase() === 'info' ? '$0\r\n\r\n' : '+OK\r\n')
         else if (++subscribes > 0) socket.destroy()
       }
     })
@@ -34,7 +35,9 @@ t.test('a subscriber whose SUBSCRIBE gets no answer backs off, though each conne
     if (work.toString().includes('#open')) pauses.push(pause)
     return real(work, Math.min(pause, 20))
   })
-  t.teardown(() => { mock.restoreAll() })
+  t.teardown(() => {
+    mock.restoreAll()
+  })
   void redis.subscribe('news', () => {}, () => {})
   await until(() => subscribes >= 6)
   t.ok(Math.max(...pauses) >= 400, `pauses of ${pauses.join()} ms`)

@@ -12,7 +12,7 @@ import { until } from '../support/until.ts'
 const increment = defineScript('return redis.call("INCR", KEYS[1])')
 const unavailable = { code: 'FST_TENANCY_REDIS_UNAVAILABLE', statusCode: 503, retryAfter: 1 }
 
-async function server (t: Test, options: { port?: number, args?: string[] } = {}): Promise<RedisService> {
+async function server (t: Test, options: { port?: number; args?: string[] } = {}): Promise<RedisService> {
   const redis = await startRedis(options)
   t.teardown(() => redis.stop())
   return redis
@@ -27,14 +27,17 @@ function opened (t: Test, source: RedisSource): TenancyRedis {
 function rawClient (t: Test, url: string): Redis {
   const raw = new Redis(url)
   raw.on('error', () => {})
-  t.teardown(() => { raw.disconnect() })
+  t.teardown(() => {
+    raw.disconnect()
+  })
   return raw
 }
 
 /** A hundred reads, one after another, of which each must fail: they are told so while Redis is away. */
 async function allFail (t: Test, redis: TenancyRedis): Promise<void> {
   const answers = []
-  for (let read = 0; read < 100; read++) answers.push(await redis.get('k').then(() => 'an answer', (error: { code?: string }) => error.code))
+  for (let read = 0; read < 100; read++)
+    answers.push(await redis.get('k').then(() => 'an answer', (error: { code?: string }) => error.code))
   t.same([...new Set(answers)], [unavailable.code])
 }
 
@@ -50,13 +53,21 @@ const sources: Record<string, (t: Test, url: string) => RedisSource> = {
 }
 
 for (const [name, source] of Object.entries(sources)) {
-  t.test(`RED-01 ${name}: a Redis that is down at boot is answered for at once, and used when it is there`, { skip: noRedis }, async t => {
+  t.test(`RED-01 ${name}: a Redis that is down at boot is answered for at once, and used when it is there`, {
+    skip: noRedis
+  }, async t => {
     const port = await freePort()
     const redis = opened(t, source(t, `redis://127.0.0.1:${port}`))
     const gaps: string[] = []
     const messages: string[] = []
-    await Promise.all([redis.ready(), redis.subscribe('news', message => messages.push(message), () => gaps.push('gap'))])
-    t.equal(await Promise.race([opened(t, 'redis://127.0.0.1:1').ready().then(() => 'one that is new'), redis.ready().then(() => 'it')]), 'it', 'who has waited once does not wait again')
+    await Promise.all([redis.ready(), redis.subscribe('news', message =>
+      messages.push(message), () => gaps.push('gap'))])
+    t.equal(
+      await Promise.race([opened(t, 'redis://127.0.0.1:1').ready().then(() => 'one that is new'),
+        redis.ready().then(() => 'it')]),
+      'it',
+      'who has waited once does not wait again'
+    )
     t.same(redis.health(), { status: 'down', breaker: 'closed' })
     t.equal(redis.isAvailable, false)
     await allFail(t, redis)
@@ -71,38 +82,50 @@ for (const [name, source] of Object.entries(sources)) {
     await until(() => messages[0] === 'one')
   })
 
-  t.test(`RED-02 ${name}: a frozen Redis costs a command its timeout, then the breaker opens, and closes when it thaws`, { skip: noRedis }, async t => {
-    const { process, url } = await server(t)
-    const redis = opened(t, source(t, url))
-    await redis.ready()
-    await redis.set('k', 'value')
-    const raw = rawClient(t, url)
-    await raw.config('RESETSTAT')
-    process.kill('SIGSTOP')
-    t.teardown(() => { process.kill('SIGCONT') })
-    await allFail(t, redis)
-    t.not(redis.health().breaker, 'closed')
-    process.kill('SIGCONT')
-    const sent = await readsOf(raw)
-    // Five that opened it, and one a second to see whether it is back.
-    t.ok(sent >= 5 && sent <= 15, `${sent} of a hundred were sent, the others not waited for`)
-    await until(() => redis.get('k').then(value => value === 'value', () => false))
-    t.same(redis.health(), { status: 'ok', breaker: 'closed' })
-  })
+  t.test(
+    `RED-02 ${name}: a frozen Redis costs a command its timeout, then the breaker opens, and closes when it thaws`,
+    { skip: noRedis },
+    async t => {
+      const { process, url } = await server(t)
+      const redis = opened(t, source(t, url))
+      await redis.ready()
+      await redis.set('k', 'value')
+      const raw = rawClient(t, url)
+      await raw.config('RESETSTAT')
+      process.kill('SIGSTOP')
+      t.teardown(() => {
+        process.kill('SIGCONT')
+      })
+      await allFail(t, redis)
+      t.not(redis.health().breaker, 'closed')
+      process.kill('SIGCONT')
+      const sent = await readsOf(raw)
+      // Five that opened it, and one a second to see whether it is back.
+      t.ok(sent >= 5 && sent <= 15, `${sent} of a hundred were sent, the others not waited for`)
+      await until(() => redis.get('k').then(value => value === 'value', () => false))
+      t.same(redis.health(), { status: 'ok', breaker: 'closed' })
+    }
+  )
 
-  t.test(`RED-04 ${name}: a late answer to a command that was given up is nobody's answer`, { skip: noRedis }, async t => {
-    const { process, url } = await server(t)
-    const redis = opened(t, source(t, url))
-    await redis.ready()
-    await redis.set('a', 'of a')
-    await redis.set('b', 'of b')
-    process.kill('SIGSTOP')
-    await t.rejects(redis.get('a'), unavailable)
-    process.kill('SIGCONT')
-    t.same(await Promise.all([redis.get('b'), redis.mget(['b', 'a'])]), ['of b', ['of b', 'of a']])
-  })
+  t.test(
+    `RED-04 ${name}: a late answer to a command that was given up is nobody's answer`,
+    { skip: noRedis },
+    async t => {
+      const { process, url } = await server(t)
+      const redis = opened(t, source(t, url))
+      await redis.ready()
+      await redis.set('a', 'of a')
+      await redis.set('b', 'of b')
+      process.kill('SIGSTOP')
+      await t.rejects(redis.get('a'), unavailable)
+      process.kill('SIGCONT')
+      t.same(await Promise.all([redis.get('b'), redis.mget(['b', 'a'])]), ['of b', ['of b', 'of a']])
+    }
+  )
 
-  t.test(`${name}: a killed Redis is answered for at once, and used again after its restart`, { skip: noRedis }, async t => {
+  t.test(`${name}: a killed Redis is answered for at once, and used again after its restart`, {
+    skip: noRedis
+  }, async t => {
     const first = await server(t)
     const redis = opened(t, source(t, first.url))
     await redis.ready()
@@ -121,54 +144,73 @@ for (const [name, source] of Object.entries(sources)) {
   })
 }
 
-t.test('RED-03 a connection that breaks between command and answer: one error, and the command took effect once', { skip: noRedis }, async t => {
-  const { url } = await server(t)
-  const raw = rawClient(t, url)
-  const broken = async (counter: string, send: (proxied: string) => Promise<unknown>): Promise<{ outcome: PromiseSettledResult<unknown>, reconnected: () => Promise<unknown> }> => {
-    const proxy = await tcpProxy(t, url)
-    const sending = Promise.allSettled([send(proxy.url).finally(() => { proxy.delay(0) })])
-    await until(() => proxy.connections > 0)
-    proxy.delay(200)
-    await until(async () => await raw.get(counter) === '1')
-    proxy.cut()
-    const [outcome] = await sending
-    return { outcome: outcome as PromiseSettledResult<unknown>, reconnected: () => until(() => proxy.connections > 0) }
+t.test(
+  'RED-03 a connection that breaks between command and answer: one error, and the command took effect once',
+  { skip: noRedis },
+  async t => {
+    const { url } = await server(t)
+    const raw = rawClient(t, url)
+    const broken = async (
+      counter: string,
+      send: (proxied: string) => Promise<unknown>
+    ): Promise<{ outcome: PromiseSettledResult<unknown>; reconnected: () => Promise<unknown> }> => {
+      const proxy = await tcpProxy(t, url)
+      const sending = Promise.allSettled([send(proxy.url).finally(() => {
+        proxy.delay(0)
+      })])
+      await until(() => proxy.connections > 0)
+      proxy.delay(200)
+      await until(async () => await raw.get(counter) === '1')
+      proxy.cut()
+      const [outcome] = await sending
+      return {
+        outcome: outcome as PromiseSettledResult<unknown>,
+        reconnected: () => until(() => proxy.connections > 0)
+      }
+    }
+
+    let own: TenancyRedis | undefined
+    const ours = await broken('ours', async proxied => {
+      // Patient: it is to be told of the break, not of the delay.
+      own = opened(t, { host: '127.0.0.1', port: Number(new URL(proxied).port), commandTimeout: 5_000 })
+      await until(() => own?.isAvailable)
+      return own.run(increment, ['ours'], [])
+    })
+    t.match(ours.outcome, { status: 'rejected', reason: unavailable })
+    await until(() => own?.get('ours').then(value => value === '1', () => false))
+    t.equal(await raw.get('ours'), '1')
+
+    // The control: ioredis as it comes sends the command again, and it takes effect twice.
+    const naive = await broken('naive', async proxied => {
+      const client = rawClient(t, proxied)
+      await until(() => client.status === 'ready')
+      return client.eval(increment.lua, 1, 'naive')
+    })
+    t.equal(naive.outcome.status, 'fulfilled')
+    t.equal(await raw.get('naive'), '2')
   }
+)
 
-  let own: TenancyRedis | undefined
-  const ours = await broken('ours', async proxied => {
-    // Patient: it is to be told of the break, not of the delay.
-    own = opened(t, { host: '127.0.0.1', port: Number(new URL(proxied).port), commandTimeout: 5_000 })
-    await until(() => own?.isAvailable)
-    return own.run(increment, ['ours'], [])
-  })
-  t.match(ours.outcome, { status: 'rejected', reason: unavailable })
-  await until(() => own?.get('ours').then(value => value === '1', () => false))
-  t.equal(await raw.get('ours'), '1')
+t.test(
+  'a connection that died without a word is given up and replaced',
+  { skip: noRedis, timeout: 30_000 },
+  async t => {
+    const { url } = await server(t)
+    const proxy = await tcpProxy(t, url)
+    const redis = opened(t, { host: '127.0.0.1', port: proxy.port, socketTimeout: 300 })
+    await redis.ready()
+    proxy.blackHole()
+    await t.rejects(redis.get('k'), unavailable)
+    await until(() => proxy.connections === 0)
+    proxy.restore()
+    await until(() => redis.get('k').then(() => true, () => false))
+  }
+)
 
-  // The control: ioredis as it comes sends the command again, and it takes effect twice.
-  const naive = await broken('naive', async proxied => {
-    const client = rawClient(t, proxied)
-    await until(() => client.status === 'ready')
-    return client.eval(increment.lua, 1, 'naive')
-  })
-  t.equal(naive.outcome.status, 'fulfilled')
-  t.equal(await raw.get('naive'), '2')
-})
-
-t.test('a connection that died without a word is given up and replaced', { skip: noRedis, timeout: 30_000 }, async t => {
-  const { url } = await server(t)
-  const proxy = await tcpProxy(t, url)
-  const redis = opened(t, { host: '127.0.0.1', port: proxy.port, socketTimeout: 300 })
-  await redis.ready()
-  proxy.blackHole()
-  await t.rejects(redis.get('k'), unavailable)
-  await until(() => proxy.connections === 0)
-  proxy.restore()
-  await until(() => redis.get('k').then(() => true, () => false))
-})
-
-t.test('a connection that dies before the client is ready is given up and replaced', { skip: noRedis, timeout: 30_000 }, async t => {
+t.test('a connection that dies before the client is ready is given up and replaced', {
+  skip: noRedis,
+  timeout: 30_000
+}, async t => {
   const { url } = await server(t)
   const proxy = await tcpProxy(t, url)
   proxy.blackHole()
@@ -178,7 +220,10 @@ t.test('a connection that dies before the client is ready is given up and replac
   await until(() => redis.get('k').then(() => true, () => false))
 })
 
-t.test('a patient client waits for the first answer of its connection too', { skip: noRedis, timeout: 30_000 }, async t => {
+t.test('a patient client waits for the first answer of its connection too', {
+  skip: noRedis,
+  timeout: 30_000
+}, async t => {
   const { url } = await server(t)
   const proxy = await tcpProxy(t, url)
   proxy.delay(20)
@@ -186,13 +231,17 @@ t.test('a patient client waits for the first answer of its connection too', { sk
   await until(() => redis.isAvailable)
 })
 
-t.test('a replica that takes no writes is an outage for them, not an error of the caller', { skip: noRedis }, async t => {
-  const master = await server(t)
-  const replica = await server(t, { args: ['--replicaof', '127.0.0.1', `${master.port}`] })
-  const redis = opened(t, replica.url)
-  await redis.ready()
-  await t.rejects(redis.set('k', 'v'), unavailable)
-})
+t.test(
+  'a replica that takes no writes is an outage for them, not an error of the caller',
+  { skip: noRedis },
+  async t => {
+    const master = await server(t)
+    const replica = await server(t, { args: ['--replicaof', '127.0.0.1', `${master.port}`] })
+    const redis = opened(t, replica.url)
+    await redis.ready()
+    await t.rejects(redis.set('k', 'v'), unavailable)
+  }
+)
 
 t.test('an error shows no key, value or host to a client', { skip: noRedis }, async t => {
   const redis = opened(t, `redis://:hunter2@127.0.0.1:${await freePort()}`)

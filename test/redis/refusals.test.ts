@@ -26,11 +26,15 @@ async function world (t: Test, ...rights: string[]): Promise<World> {
   t.teardown(() => service.stop())
   const admin = new Redis(service.url)
   admin.on('error', () => {})
-  t.teardown(() => { admin.disconnect() })
+  t.teardown(() => {
+    admin.disconnect()
+  })
   await admin.call('ACL', 'SETUSER', 'app', 'on', '>right', '~*', '+@all', ...rights)
   const proxy = await tcpProxy(t, service.url)
   const lines: string[] = []
-  const write = (details: object, line: string): void => { lines.push(`${line} ${JSON.stringify(details)}`) }
+  const write = (details: object, line: string): void => {
+    lines.push(`${line} ${JSON.stringify(details)}`)
+  }
   const redis = openRedis(
     { host: '127.0.0.1', port: proxy.port, username: 'app', password: 'right', commandTimeout: 5_000 },
     { log: { info: write, warn: write, error: write } }
@@ -40,35 +44,46 @@ async function world (t: Test, ...rights: string[]): Promise<World> {
   return { service, admin, proxy, redis, lines }
 }
 
-t.test('EDG-03 a login without channels: the boot does not wait, one line names the channel, no connection is opened again', { skip: noRedis, buffered: true }, async t => {
-  const { admin, proxy, redis, lines } = await world(t, 'resetchannels')
-  const began = admin.call('TIME')
-  let gaps = 0
-  const heard: string[] = []
-  await redis.subscribe('news', message => heard.push(message), () => gaps++)
-  await began
-  await until(() => lines.length === 1) // a busy machine may connect after the boot's patience has ended
-  t.match(redis.state(), { status: 'degraded', reason: 'NOPERM', messages: 'missed' })
-  t.match(redis.health(), { status: 'degraded', breaker: 'closed' })
-  t.equal(lines.filter(line => line.includes('NOPERM')).length, 1)
-  t.match(lines[0], /refuses this login the channel.*news/)
-  await t.rejects(redis.publish('news', 'x'), { code: 'FST_TENANCY_REDIS_UNAVAILABLE', statusCode: 503 })
-  await redis.set('k', 'v')
-  t.equal(await redis.get('k'), 'v', 'what the login may do goes on')
-  const { opened } = proxy
-  // Two heartbeats asked again on the same connection by then.
-  await until(async () => Number(/cmdstat_subscribe:calls=\d+,.*?rejected_calls=(\d+)/.exec(await admin.info('commandstats'))?.[1]) >= 2)
-  t.equal(proxy.opened, opened, 'no connection since')
-  t.equal(lines.length, 1)
+t.test(
+  'EDG-03 a login without channels: the boot does not wait, one line names the channel, no connection is opened again',
+  { skip: noRedis, buffered: true },
+  async t => {
+    const { admin, proxy, redis, lines } = await world(t, 'resetchannels')
+    const began = admin.call('TIME')
+    let gaps = 0
+    const heard: string[] = []
+    await redis.subscribe('news', message => heard.push(message), () => gaps++)
+    await began
+    await until(() => lines.length === 1) // a busy machine may connect after the boot's patience has ended
+    t.match(redis.state(), { status: 'degraded', reason: 'NOPERM', messages: 'missed' })
+    t.match(redis.health(), { status: 'degraded', breaker: 'closed' })
+    t.equal(lines.filter(line => line.includes('NOPERM')).length, 1)
+    t.match(lines[0], /refuses this login the channel.*news/)
+    await t.rejects(redis.publish('news', 'x'), { code: 'FST_TENANCY_REDIS_UNAVAILABLE', statusCode: 503 })
+    await redis.set('k', 'v')
+    t.equal(await redis.get('k'), 'v', 'what the login may do goes on')
+    const { opened } = proxy
+    // Two heartbeats asked again on the same connection by then.
+    await until(async () =>
+      Number(
+        /cmdstat_subscribe:calls=\d+,.*?rejected_calls=(\d+)/.exec(await admin.info('commandstats'))?.[1]
+      ) >= 2
+    )
+    t.equal(proxy.opened, opened, 'no connection since')
+    t.equal(lines.length, 1)
 
-  await admin.call('ACL', 'SETUSER', 'app', 'allchannels')
-  await until(() => gaps === 1)
-  await redis.publish('news', 'now')
-  await until(() => heard[0] === 'now')
-  t.match(redis.state(), { messages: 'ok' })
-})
+    await admin.call('ACL', 'SETUSER', 'app', 'allchannels')
+    await until(() => gaps === 1)
+    await redis.publish('news', 'now')
+    await until(() => heard[0] === 'now')
+    t.match(redis.state(), { messages: 'ok' })
+  }
+)
 
-t.test('EDG-03 one forbidden channel costs none of the others; rights taken away later are noticed', { skip: noRedis, buffered: true }, async t => {
+t.test('EDG-03 one forbidden channel costs none of the others; rights taken away later are noticed', {
+  skip: noRedis,
+  buffered: true
+}, async t => {
   const { admin, redis, lines } = await world(t, 'resetchannels', '&good')
   const heard: string[] = []
   await redis.subscribe('good', message => heard.push(message), () => heard.push('gap'))
@@ -85,9 +100,14 @@ t.test('EDG-03 one forbidden channel costs none of the others; rights taken away
 })
 
 for (const { reason, start } of refusals) {
-  t.test(`EDG-06 ${reason}: commands reject as unavailable, and stay on their connection`, { skip: noRedis, buffered: true }, async t => {
+  t.test(`EDG-06 ${reason}: commands reject as unavailable, and stay on their connection`, {
+    skip: noRedis,
+    buffered: true
+  }, async t => {
     const lines: string[] = []
-    const write = (_: object, line: string): void => { lines.push(line) }
+    const write = (_: object, line: string): void => {
+      lines.push(line)
+    }
     const { source, refuse } = await start(t)
     const redis = openRedis(source, { log: { info: write, warn: write, error: write } })
     t.teardown(() => redis.close())
@@ -100,7 +120,11 @@ for (const { reason, start } of refusals) {
     }
     const incr = defineScript('return redis.call("INCR", KEYS[1])')
     for (let round = 0; round < 20; round++) {
-      await t.rejects(redis.set('{acme}:k', 'v'), { code: 'FST_TENANCY_REDIS_UNAVAILABLE', statusCode: 503, retryAfter: 1 })
+      await t.rejects(redis.set('{acme}:k', 'v'), {
+        code: 'FST_TENANCY_REDIS_UNAVAILABLE',
+        statusCode: 503,
+        retryAfter: 1
+      })
       await t.rejects(redis.run(incr, ['{acme}:n'], []), { code: 'FST_TENANCY_REDIS_UNAVAILABLE' })
     }
     t.match(redis.state(), { reason })

@@ -8,11 +8,26 @@ function fail (): void {
 
 t.test('what fails at the end of a turn keeps nothing else from being done, then or later', async t => {
   const { setImmediate } = globalThis
-  t.teardown(() => { globalThis.setImmediate = setImmediate })
+  t.teardown(() => {
+    globalThis.setImmediate = setImmediate
+  })
   const turns: (() => void)[] = []
-  globalThis.setImmediate = ((end: () => void) => { turns.push(end) }) as never
+  globalThis.setImmediate = ((end: () => void) => {
+    turns.push(end)
+  }) as never
   const done: string[] = []
-  for (const work of [() => { done.push('a'); atTurnsEnd(() => { done.push('d') }) }, fail, () => { done.push('b') }, fail, () => { done.push('c') }]) atTurnsEnd(work)
+  for (
+    const work of [() => {
+      done.push('a')
+      atTurnsEnd(() => {
+        done.push('d')
+      })
+    }, fail, () => {
+      done.push('b')
+    }, fail, () => {
+      done.push('c')
+    }]
+  ) atTurnsEnd(work)
   t.equal(turns.length, 1)
   for (let at = 0; at < turns.length; at++) {
     try {
@@ -22,7 +37,9 @@ t.test('what fails at the end of a turn keeps nothing else from being done, then
     }
   }
   t.same(done, ['a', 'b', 'c', 'd'])
-  atTurnsEnd(() => { done.push('e') })
+  atTurnsEnd(() => {
+    done.push('e')
+  })
   turns.at(-1)?.()
   t.equal(done.at(-1), 'e')
 })

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 
-import { errorDefinitions, errorsPage, errorsPagePath, forgottenCodes, retiredCodes } from '../../.ci/errors-page.ts'
+import { errorDefinitions, errorsPage, errorsPagePath, forgottenCodes,
+  retiredCodes } from '../../.ci/errors-page.ts'
 import { sources } from '../../.ci/sources.ts'
 
 t.test('the page of errors is as the code defines them', async t => {
@@ -12,9 +13,11 @@ t.test('every code that the sources name is defined once, with a status and a se
   const definitions = errorDefinitions()
   const codes = definitions.map(({ code }) => code)
   t.same(codes.filter((code, i) => codes.indexOf(code) !== i), [], 'one meaning for each code')
-  for (const { code, meaning } of definitions) t.match(meaning, /^\w.{15}/, `${code} has a docstring that says when`)
+  for (const { code, meaning } of definitions)
+    t.match(meaning, /^\w.{15}/, `${code} has a docstring that says when`)
   for (const { path, text } of sources()) {
-    for (const code of text.match(/FST_TENANCY_[A-Z_]+[A-Z]/g) ?? []) t.ok(codes.includes(code), `${code} in ${path} is defined`)
+    for (const code of text.match(/FST_TENANCY_[A-Z_]+[A-Z]/g) ?? [])
+      t.ok(codes.includes(code), `${code} in ${path} is defined`)
   }
 })
 

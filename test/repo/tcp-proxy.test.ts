@@ -5,7 +5,7 @@ import { serverUrl } from '../support/fresh.ts'
 import { tcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/until.ts'
 
-async function connected (t: Test): Promise<{ proxy: TcpProxy, client: pg.Client }> {
+async function connected (t: Test): Promise<{ proxy: TcpProxy; client: pg.Client }> {
   const proxy = await tcpProxy(t, serverUrl())
   const client = new pg.Client({ connectionString: proxy.url })
   client.on('error', () => {})

@@ -4,7 +4,8 @@ import { once } from 'node:events'
 import { connect, type AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
-import { memoryRegistry, type TenantInput, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
+import { memoryRegistry, type TenantInput, type TenantRecord,
+  type TenantRegistry } from '@fastify-tenancy/core'
 import { tenantResolver, type TenantResolverOptions } from '@fastify-tenancy/resolver'
 
 export const tenants: TenantInput[] = [
@@ -51,7 +52,10 @@ export class CountingRegistry implements TenantRegistry {
     await this.inner.update(id, tenant?.version ?? 0, changes)
   }
 
-  async #read (name: string, read: () => Promise<TenantRecord | undefined>): Promise<TenantRecord | undefined> {
+  async #read (
+    name: string,
+    read: () => Promise<TenantRecord | undefined>
+  ): Promise<TenantRecord | undefined> {
     this.asked.push(name)
     const found = await read()
     await this.gate
@@ -64,11 +68,16 @@ export interface App {
   readonly app: FastifyInstance
   readonly registry: CountingRegistry
   /** The slug that answers a host at `/`, or the code of the refusal. */
-  who (host: string, headers?: Record<string, string>): Promise<string>
+  who(host: string, headers?: Record<string, string>): Promise<string>
 }
 
 /** `/` answers with the tenant's slug. `routes` adds more before the application is ready. */
-export async function start (t: Test, options: Partial<TenantResolverOptions> = {}, routes: (app: FastifyInstance) => void = () => {}, server: FastifyServerOptions = {}): Promise<App> {
+export async function start (
+  t: Test,
+  options: Partial<TenantResolverOptions> = {},
+  routes: (app: FastifyInstance) => void = () => {},
+  server: FastifyServerOptions = {}
+): Promise<App> {
   const registry = options.registry as CountingRegistry | undefined ?? new CountingRegistry()
   const app = Fastify(server)
   t.teardown(() => app.close())
@@ -82,15 +91,23 @@ export async function start (t: Test, options: Partial<TenantResolverOptions> = 
     app,
     registry,
     async who (host, headers = {}) {
-      const body: { slug?: string, code?: string } = (await app.inject({ url: '/', headers: { host, ...headers } })).json()
+      const body: { slug?: string; code?: string } =
+        (await app.inject({ url: '/', headers: { host, ...headers } })).json()
       return body.slug ?? body.code?.replace('FST_TENANCY_', '') ?? ''
     }
   }
 }
 
 /** Registers the plugin on an application as it is; rejects where boot refuses. */
-export async function boot (app: FastifyInstance, options: Partial<TenantResolverOptions> = {}): Promise<FastifyInstance> {
-  await app.register(tenantResolver, { registry: new CountingRegistry(), baseDomain: 'example.com', ...options })
+export async function boot (
+  app: FastifyInstance,
+  options: Partial<TenantResolverOptions> = {}
+): Promise<FastifyInstance> {
+  await app.register(tenantResolver, {
+    registry: new CountingRegistry(),
+    baseDomain: 'example.com',
+    ...options
+  })
   return app
 }
 
@@ -99,7 +116,9 @@ export async function raw (app: FastifyInstance, ...parts: string[]): Promise<st
   if (app.server.listening === false) await app.listen({ port: 0, host: '127.0.0.1' })
   const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1').setEncoding('latin1')
   let text = ''
-  socket.on('data', chunk => { text += chunk })
+  socket.on('data', chunk => {
+    text += chunk
+  })
   for (const part of parts) socket.write(part, 'latin1')
   await once(socket, 'end')
   socket.destroy()

@@ -16,7 +16,11 @@ function find ({ lookup }: TenantResolver, value: string): Promise<string | unde
 let asked = 0
 
 /** Checks while a hundred look-ups of a client who has spent his budget wait in the line, and one more is refused. */
-async function whileLineIsFull (registry: CountingRegistry, ask: (slug: string) => Promise<unknown>, check: () => Promise<unknown>): Promise<void> {
+async function whileLineIsFull (
+  registry: CountingRegistry,
+  ask: (slug: string) => Promise<unknown>,
+  check: () => Promise<unknown>
+): Promise<void> {
   const { promise, resolve: open } = Promise.withResolvers<void>()
   registry.gate = promise
   const waiting = Array.from({ length: 100 }, () => ask(`late${asked++}`))
@@ -28,17 +32,21 @@ async function whileLineIsFull (registry: CountingRegistry, ask: (slug: string) 
 
 t.test('FLD-01 made-up names from one address are looked up until its budget is spent and a short line is full; others are served', async t => {
   const { app, registry } = await start(t, { cache: { missesPerAddress: 20 } })
-  const ask = async (host: string, remoteAddress: string): Promise<{ status: number, retryAfter: unknown, body: string }> => {
+  const ask = async (
+    host: string,
+    remoteAddress: string
+  ): Promise<{ status: number; retryAfter: unknown; body: string }> => {
     const { statusCode, headers, body } = await app.inject({ url: '/', headers: { host }, remoteAddress })
     return { status: statusCode, retryAfter: headers['retry-after'], body }
   }
   const { promise, resolve: open } = Promise.withResolvers<void>()
   registry.gate = promise
   let refused = 0
-  const all = Array.from({ length: 400 }, (_, at) => ask(`n${at}.example.com`, '203.0.113.7').then(answer => {
-    if (answer.status === 429) refused++
-    return answer
-  }))
+  const all = Array.from({ length: 400 }, (_, at) =>
+    ask(`n${at}.example.com`, '203.0.113.7').then(answer => {
+      if (answer.status === 429) refused++
+      return answer
+    }))
   await until(() => refused === 280)
   t.equal(registry.reads, 11, 'ten places, and one of its own for who is over the budget')
   registry.gate = undefined
@@ -49,39 +57,77 @@ t.test('FLD-01 made-up names from one address are looked up until its budget is 
   t.equal(flood.filter(({ status }) => status === 429).length, 280)
   t.equal(registry.reads, 120)
   t.match(flood.at(-1), { retryAfter: '3', body: /FST_TENANCY_RATE_LIMITED/ })
-  t.equal((await ask('acme.example.com', '203.0.113.8')).status, 200, 'another address asks for the first time')
+  t.equal(
+    (await ask('acme.example.com', '203.0.113.8')).status,
+    200,
+    'another address asks for the first time'
+  )
   t.equal((await ask('nosuch.example.com', '203.0.113.8')).status, 404)
-  t.equal((await ask('acme.example.com', '203.0.113.7')).status, 200, 'a tenant that is known is served to whoever asks')
-  t.equal((await ask('n1.example.com', '203.0.113.7')).status, 404, 'and so is an unknown name that is remembered')
-  t.equal((await ask('globex.example.com', '203.0.113.7')).status, 200, 'one who asks for a tenant gets it when the line is free')
+  t.equal(
+    (await ask('acme.example.com', '203.0.113.7')).status,
+    200,
+    'a tenant that is known is served to whoever asks'
+  )
+  t.equal(
+    (await ask('n1.example.com', '203.0.113.7')).status,
+    404,
+    'and so is an unknown name that is remembered'
+  )
+  t.equal(
+    (await ask('globex.example.com', '203.0.113.7')).status,
+    200,
+    'one who asks for a tenant gets it when the line is free'
+  )
   t.equal((await ask('a@b.example.com', '203.0.113.7')).status, 400)
 })
 
 t.test('FLD-01 hundreds of addresses of one IPv6 /64 have one budget, and the next /64 its own', async t => {
   const { app, registry } = await start(t, { cache: { missesPerAddress: 10 } })
-  const ask = async (slug: string, remoteAddress: string): Promise<number> => (await app.inject({ url: '/', headers: { host: `${slug}.example.com` }, remoteAddress })).statusCode
+  const ask = async (slug: string, remoteAddress: string): Promise<number> =>
+    (await app.inject({ url: '/', headers: { host: `${slug}.example.com` }, remoteAddress })).statusCode
   const { promise, resolve: open } = Promise.withResolvers<void>()
   registry.gate = promise
   let refused = 0
-  const all = Array.from({ length: 300 }, async (_, at) => { if (await ask(`n${at}`, `2001:db8:1:2:${at.toString(16)}::1`) === 429) refused++ })
+  const all = Array.from({ length: 300 }, async (_, at) => {
+    if (await ask(`n${at}`, `2001:db8:1:2:${at.toString(16)}::1`) === 429) refused++
+  })
   await until(() => refused === 190)
   registry.gate = undefined
   open()
   await Promise.all(all)
   t.equal(registry.reads, 110)
   t.equal(await ask('other', '2001:db8:1:3::1'), 404)
-  for (const [ip, network] of [
-    ['192.0.2.1', '192.0.2.1'], ['::ffff:192.0.2.1', '192.0.2.1'], ['2001:DB8:0:0:1::', '2001:db8:0:0'], ['2001:db8::ffff', '2001:db8:0:0'],
-    ['fe80::1%eth0', 'fe80:0:0:0'], ['::1', '0:0:0:0'], ['unix', 'unknown'], ['', 'unknown'], [undefined, 'unknown']
-  ] as const) t.equal(clientNetwork(ip), network, String(ip))
+  for (
+    const [ip, network] of [
+      ['192.0.2.1', '192.0.2.1'],
+      ['::ffff:192.0.2.1', '192.0.2.1'],
+      ['2001:DB8:0:0:1::', '2001:db8:0:0'],
+      ['2001:db8::ffff', '2001:db8:0:0'],
+      ['fe80::1%eth0', 'fe80:0:0:0'],
+      ['::1', '0:0:0:0'],
+      ['unix', 'unknown'],
+      ['', 'unknown'],
+      [undefined, 'unknown']
+    ] as const
+  ) t.equal(clientNetwork(ip), network, String(ip))
 })
 
 t.test('a budget counts no look-up that finds a tenant or fails, none that is joined, and grows with the time', async t => {
-  const registry = new CountingRegistry(Array.from({ length: 50 }, (_, at) => ({ id: `t-${at}`, slug: `s${at}` })))
+  const registry = new CountingRegistry(
+    Array.from({ length: 50 }, (_, at) => ({ id: `t-${at}`, slug: `s${at}` }))
+  )
   let now = 0
-  const options = resolveResolverOptions({ registry, baseDomain: 'example.com', cache: { missesPerAddress: 5, jitter: 0 } })
+  const options = resolveResolverOptions({
+    registry,
+    baseDomain: 'example.com',
+    cache: { missesPerAddress: 5, jitter: 0 }
+  })
   const { lookup } = new TenantResolver(registry, undefined, options.cache, () => undefined, () => now)
-  const find = (value: string): Promise<unknown> => lookup.find({ kind: 'slug', value }, '192.0.2.1').then(tenant => tenant?.id ?? 'nobody', (error: { code: string }) => error.code)
+  const find = (value: string): Promise<unknown> =>
+    lookup.find({ kind: 'slug', value }, '192.0.2.1').then(
+      tenant => tenant?.id ?? 'nobody',
+      (error: { code: string }) => error.code
+    )
   for (let at = 0; at < 50; at++) t.equal(await find(`s${at}`), `t-${at}`)
   t.same(new Set(await Promise.all(Array.from({ length: 100 }, () => find('nosuch')))), new Set(['nobody']))
   t.equal(registry.reads, 51)
@@ -96,26 +142,43 @@ t.test('a budget counts no look-up that finds a tenant or fails, none that is jo
   await whileLineIsFull(registry, find, async () => t.equal(await find('n6'), 'FST_TENANCY_RATE_LIMITED'))
   now += 600_000
   for (let at = 10; at < 15; at++) t.equal(await find(`n${at}`), 'nobody')
-  await whileLineIsFull(registry, find, async () => t.equal(await find('n15'), 'FST_TENANCY_RATE_LIMITED', 'it is never more than one minute\'s'))
-  t.equal((await lookup.find({ kind: 'slug', value: 'n16' })), undefined, 'the application itself has no budget')
+  await whileLineIsFull(
+    registry,
+    find,
+    async () => t.equal(await find('n15'), 'FST_TENANCY_RATE_LIMITED', "it is never more than one minute's")
+  )
+  t.equal(
+    await lookup.find({ kind: 'slug', value: 'n16' }),
+    undefined,
+    'the application itself has no budget'
+  )
 })
 
 t.test("a tenant whose copy has aged is asked for again whatever the budget, and 'unlimited' is no budget", async t => {
   let now = 0
   const registry = new CountingRegistry()
   const build = (missesPerAddress: number | 'unlimited'): TenantResolver => {
-    const options = resolveResolverOptions({ registry, baseDomain: 'example.com', cache: { missesPerAddress, jitter: 0 } })
+    const options = resolveResolverOptions({
+      registry,
+      baseDomain: 'example.com',
+      cache: { missesPerAddress, jitter: 0 }
+    })
     return new TenantResolver(registry, undefined, options.cache, () => undefined, () => now)
   }
   const built = build(1)
   await find(built, 'acme')
   await find(built, 'n1')
-  await whileLineIsFull(registry, slug => find(built, slug), () => t.rejects(find(built, 'n2'), { code: 'FST_TENANCY_RATE_LIMITED', statusCode: 429 }))
+  await whileLineIsFull(
+    registry,
+    slug => find(built, slug),
+    () => t.rejects(find(built, 'n2'), { code: 'FST_TENANCY_RATE_LIMITED', statusCode: 429 })
+  )
   now += 6_000
   t.equal(await find(built, 'acme'), 't-acme')
   const free = build('unlimited')
   for (let at = 0; at < 1_000; at++) t.equal(await find(free, `n${at}`), undefined)
-  for (const bad of [0, -1, '300', 'none', null]) t.throws(() => build(bad as number), { message: /cache\.missesPerAddress must be a positive integer/ })
+  for (const bad of [0, -1, '300', 'none', null])
+    t.throws(() => build(bad as number), { message: /cache\.missesPerAddress must be a positive integer/ })
 })
 
 t.test('FLD-01 whose budget is spent is still given tenants that Redis knows', { skip: noRedis }, async t => {
@@ -125,7 +188,12 @@ t.test('FLD-01 whose budget is spent is still given tenants that Redis knows', {
     const redis = openRedis(source)
     t.teardown(() => redis.close())
     await redis.ready()
-    return new TenantResolver(registry, redis, resolveResolverOptions({ registry, baseDomain: 'example.com', cache: { missesPerAddress: 1 } }).cache, () => undefined)
+    return new TenantResolver(
+      registry,
+      redis,
+      resolveResolverOptions({ registry, baseDomain: 'example.com', cache: { missesPerAddress: 1 } }).cache,
+      () => undefined
+    )
   }
   const [one, two] = [await node(), await node()]
   await find(one, 'acme')

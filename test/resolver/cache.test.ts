@@ -9,12 +9,21 @@ import { until } from '../support/until.ts'
 import { CountingRegistry, start } from './app.ts'
 
 // A resolver without Redis whose clock only moves by hand.
-function build (registry: TenantRegistry = new CountingRegistry(), cache: object = {}): { resolver: TenantResolver, advance (milliseconds: number): void } {
+function build (
+  registry: TenantRegistry = new CountingRegistry(),
+  cache: object = {}
+): { resolver: TenantResolver; advance(milliseconds: number): void } {
   let now = 0
-  const options = resolveResolverOptions({ registry, baseDomain: 'example.com', cache: { jitter: 0, ...cache } })
+  const options = resolveResolverOptions({
+    registry,
+    baseDomain: 'example.com',
+    cache: { jitter: 0, ...cache }
+  })
   return {
     resolver: new TenantResolver(registry, undefined, options.cache, () => undefined, () => now),
-    advance (milliseconds) { now += milliseconds }
+    advance (milliseconds) {
+      now += milliseconds
+    }
   }
 }
 
@@ -22,7 +31,10 @@ const acme = { kind: 'slug', value: 'acme' } as const
 
 /** Lets all that waits for no timer go on. */
 async function settled (): Promise<void> {
-  for (let turn = 0; turn < 10; turn++) await new Promise(resolve => { setImmediate(resolve) })
+  for (let turn = 0; turn < 10; turn++)
+    await new Promise(resolve => {
+      setImmediate(resolve)
+    })
 }
 
 t.test('REG-01 a tenant that was found is not looked up again', async t => {
@@ -99,13 +111,18 @@ t.test('a busy tenant is renewed in the background, so that no request waits for
     advance(1_000)
     t.ok(resolver.lookup.peek(acme), `second ${second}`)
     await until(() => registry.reads === Math.floor(1 + second / 4))
-    await new Promise(resolve => { setImmediate(resolve) })
+    await new Promise(resolve => {
+      setImmediate(resolve)
+    })
   }
 })
 
 t.test('what was remembered at once does not end at once: jitter shortens lives, by its part at most', async t => {
   const slugs = Array.from({ length: 200 }, (_, at) => `s${at}`)
-  const { resolver, advance } = build(new CountingRegistry(slugs.map((slug, at) => ({ id: `t-${at}`, slug }))), { jitter: 0.5, localTtl: '10s' })
+  const { resolver, advance } = build(
+    new CountingRegistry(slugs.map((slug, at) => ({ id: `t-${at}`, slug }))),
+    { jitter: 0.5, localTtl: '10s' }
+  )
   await Promise.all(slugs.map(slug => resolver.find({ slug })))
   const left = (): number => slugs.filter(value => resolver.lookup.peek({ kind: 'slug', value })).length
   advance(3_900) // before the earliest is renewed, at 0.8 of half a life
@@ -139,23 +156,43 @@ t.test('a tenant that was told to be forgotten is not served stale', async t => 
 })
 
 t.test('a registry that never answers costs each caller no more than the deadline, and keeps no place', async t => {
-  const never: TenantRegistry = Object.assign(new CountingRegistry(), { findBySlug: () => new Promise<undefined>(() => {}) })
+  const never: TenantRegistry = Object.assign(new CountingRegistry(), {
+    findBySlug: () => new Promise<undefined>(() => {})
+  })
   const tier = new RegistryTier(never, () => performance.now(), 50)
-  const results = await Promise.allSettled(Array.from({ length: 100 }, (_, at) => tier.find({ kind: 'slug', value: `s${at}` }, 'new')))
-  t.ok(results.every(result => result.status === 'rejected' && (result.reason as { code: string }).code === 'FST_TENANCY_REGISTRY_UNAVAILABLE'))
+  const results = await Promise.allSettled(
+    Array.from({ length: 100 }, (_, at) => tier.find({ kind: 'slug', value: `s${at}` }, 'new'))
+  )
+  t.ok(
+    results.every(result =>
+      result.status === 'rejected' &&
+      (result.reason as { code: string }).code === 'FST_TENANCY_REGISTRY_UNAVAILABLE'
+    )
+  )
   t.equal(tier.reads, 10, 'nobody waited for a deadline but his own')
   t.equal((await tier.find({ kind: 'id', value: 't-acme' }, 'new'))?.slug, 'acme')
 })
 
 t.test('FLD-01 callers who waited too long to see their answer leave no more look-ups under way than there are places', async t => {
   mock.timers.enable({ apis: ['setTimeout'] })
-  t.teardown(() => { mock.timers.reset() })
+  t.teardown(() => {
+    mock.timers.reset()
+  })
   const running = new Set<() => void>()
   const slow: TenantRegistry = Object.assign(new CountingRegistry(), {
-    findBySlug: () => new Promise<undefined>(resolve => { running.add(() => { resolve(undefined) }) })
+    findBySlug: () =>
+      new Promise<undefined>(resolve => {
+        running.add(() => {
+          resolve(undefined)
+        })
+      })
   })
   const tier = new RegistryTier(slow, () => 0, 50)
-  const ask = (names: string): Promise<unknown>[] => Array.from({ length: 10 }, (_, at) => tier.find({ kind: 'slug', value: `${names}${at}` }, 'new').catch(() => {}))
+  const ask = (names: string): Promise<unknown>[] =>
+    Array.from(
+      { length: 10 },
+      (_, at) => tier.find({ kind: 'slug', value: `${names}${at}` }, 'new').catch(() => {})
+    )
   const [first, second] = [ask('first'), ask('second')]
   mock.timers.tick(40)
   await settled()
@@ -196,9 +233,12 @@ t.test('a look-up overtaken by a change is answered, but not remembered', async 
 t.test('invalidation by id forgets the tenant under every name', async t => {
   const registry = new CountingRegistry()
   const { resolver } = build(registry)
-  const all = async (): Promise<(string | undefined)[]> => Promise.all([
-    resolver.find({ slug: 'acme' }), resolver.find({ id: 't-acme' }), resolver.lookup.find({ kind: 'domain', value: 'acme.shop' })
-  ]).then(found => found.map(tenant => tenant?.status))
+  const all = async (): Promise<(string | undefined)[]> =>
+    Promise.all([
+      resolver.find({ slug: 'acme' }),
+      resolver.find({ id: 't-acme' }),
+      resolver.lookup.find({ kind: 'domain', value: 'acme.shop' })
+    ]).then(found => found.map(tenant => tenant?.status))
   t.same(await all(), ['active', 'active', 'active'])
   await registry.set('t-acme', { status: 'suspended' })
   await resolver.invalidate({ id: 't-acme' })
@@ -218,7 +258,9 @@ t.test('a registry that tells of changes is heard, and all is asked again when s
   const watching = Object.assign(registry, {
     async watch (listener: (change: TenantChange | 'all') => void) {
       tell = listener
-      return async () => { ended = true }
+      return async () => {
+        ended = true
+      }
     }
   })
   const { resolver } = build(watching)
@@ -250,7 +292,8 @@ t.test('FLD-01 a flood of made-up names pushes out no tenant and holds no memory
   const registry = new CountingRegistry()
   const { resolver } = build(registry, { max: 100 })
   await resolver.find({ slug: 'acme' })
-  for (let at = 0; at < 5_000; at += 100) await Promise.all(Array.from({ length: 100 }, (_, next) => resolver.find({ slug: `n${at + next}` })))
+  for (let at = 0; at < 5_000; at += 100)
+    await Promise.all(Array.from({ length: 100 }, (_, next) => resolver.find({ slug: `n${at + next}` })))
   t.match(resolver.health(), { tenants: 1, unknown: 100 })
   const reads = registry.reads
   await resolver.find({ slug: 'acme' })
@@ -263,7 +306,11 @@ t.test('FLD-01 look-ups of new names wait in a bounded queue, and known tenants 
   await resolver.find({ slug: 'acme' })
   const { promise, resolve: open } = Promise.withResolvers<void>()
   registry.gate = promise
-  const flood = Array.from({ length: 3_000 }, (_, at) => resolver.find({ slug: `n${at}` }).then(() => 'answered', (error: { code: string }) => error.code))
+  const flood = Array.from(
+    { length: 3_000 },
+    (_, at) =>
+      resolver.find({ slug: `n${at}` }).then(() => 'answered', (error: { code: string }) => error.code)
+  )
   await until(() => registry.reads === 11)
   registry.gate = undefined
   advance(6_000)
@@ -276,7 +323,10 @@ t.test('FLD-01 look-ups of new names wait in a bounded queue, and known tenants 
 })
 
 t.test('the memory of the process is bounded, and its index of names with it', async t => {
-  const { resolver } = build(new CountingRegistry(Array.from({ length: 500 }, (_, at) => ({ id: `t-${at}`, slug: `s${at}` }))), { max: 50 })
+  const { resolver } = build(
+    new CountingRegistry(Array.from({ length: 500 }, (_, at) => ({ id: `t-${at}`, slug: `s${at}` }))),
+    { max: 50 }
+  )
   for (let at = 0; at < 500; at++) await resolver.find({ slug: `s${at}` })
   t.equal(resolver.health().tenants, 50)
 })
@@ -287,7 +337,10 @@ t.test('isKnownHost tells servers for whom they may obtain a certificate', async
   t.ok(await known('acme.example.com'))
   t.ok(await known('ACME.shop.:443'))
   await registry.set('t-globex', { status: 'deleting' })
-  for (const host of ['globex.example.com', 'nosuch.example.com', 'www.example.com', 'example.com', 'a.b.example.com', 'other.org', '127.0.0.1', 'a@b', '', 'id:t-acme']) t.notOk(await known(host), host)
+  for (
+    const host of ['globex.example.com', 'nosuch.example.com', 'www.example.com', 'example.com',
+      'a.b.example.com', 'other.org', '127.0.0.1', 'a@b', '', 'id:t-acme']
+  ) t.notOk(await known(host), host)
   t.equal((await app.tenantResolver.findHost('acme.example.com:8080'))?.id, 't-acme')
 })
 
@@ -317,7 +370,11 @@ t.test('FLD-01 with an index of all names an unknown one costs no look-up, and a
   t.equal(lists, 1)
   await registry.insert({ id: 't-2', slug: 'missed' })
   resolver.lookup.distrust()
-  t.equal((await resolver.find({ slug: 'missed' }))?.id, 't-2', 'while the index is read again, everything is looked up')
+  t.equal(
+    (await resolver.find({ slug: 'missed' }))?.id,
+    't-2',
+    'while the index is read again, everything is looked up'
+  )
   await until(() => resolver.lookup.peek({ kind: 'slug', value: 'n1' }) === null)
   t.equal(lists, 2)
   await resolver.stop()
@@ -326,11 +383,16 @@ t.test('FLD-01 with an index of all names an unknown one costs no look-up, and a
 t.test('an index that cannot be read denies nothing, and one without news of tenants stops the boot', async t => {
   const registry = Object.assign(new CountingRegistry(), {
     watch: async () => async () => {},
-    list: () => { throw new Error('down') }
+    list: () => {
+      throw new Error('down')
+    }
   })
   const { resolver } = build(registry, { index: true })
   await resolver.start()
   t.equal((await resolver.find({ slug: 'acme' }))?.id, 't-acme')
   await resolver.stop()
-  t.throws(() => build(new CountingRegistry(), { index: true }), { code: 'FST_TENANCY_OPTION_INVALID', message: /cache\.index needs/ })
+  t.throws(() => build(new CountingRegistry(), { index: true }), {
+    code: 'FST_TENANCY_OPTION_INVALID',
+    message: /cache\.index needs/
+  })
 })

@@ -20,7 +20,9 @@ class TellingRegistry extends CountingRegistry {
 
   watch = async (listener: (change: TenantChange | 'all') => void): Promise<() => Promise<void>> => {
     this.#listeners.add(listener)
-    return async () => { this.#listeners.delete(listener) }
+    return async () => {
+      this.#listeners.delete(listener)
+    }
   }
 
   tell (change: TenantChange | 'all'): void {
@@ -31,14 +33,23 @@ class TellingRegistry extends CountingRegistry {
 interface Process {
   readonly resolver: TenantResolver
   readonly redis: TenancyRedis
-  advance (milliseconds: number): void
-  status (): Promise<string | undefined>
+  advance(milliseconds: number): void
+  status(): Promise<string | undefined>
 }
 
-async function start (t: Test, registry: CountingRegistry, url: string, cache: object = {}): Promise<Process> {
+async function start (
+  t: Test,
+  registry: CountingRegistry,
+  url: string,
+  cache: object = {}
+): Promise<Process> {
   let now = 0
   const redis = openRedis(url, { namespace: 'changes' })
-  const options = resolveResolverOptions({ registry, baseDomain: 'example.com', cache: { jitter: 0, ...cache } })
+  const options = resolveResolverOptions({
+    registry,
+    baseDomain: 'example.com',
+    cache: { jitter: 0, ...cache }
+  })
   const resolver = new TenantResolver(registry, redis, options.cache, () => undefined, () => now)
   await resolver.start()
   t.teardown(async () => {
@@ -48,12 +59,14 @@ async function start (t: Test, registry: CountingRegistry, url: string, cache: o
   return {
     resolver,
     redis,
-    advance (milliseconds) { now += milliseconds },
+    advance (milliseconds) {
+      now += milliseconds
+    },
     status: async () => (await resolver.find({ slug: 'acme' }))?.status
   }
 }
 
-async function own (t: Test): Promise<{ service: RedisService, raw: Redis }> {
+async function own (t: Test): Promise<{ service: RedisService; raw: Redis }> {
   const service = await startRedis()
   const raw = new Redis(service.url)
   t.teardown(async () => {
@@ -73,67 +86,83 @@ function record (raw: Redis): Promise<string> {
   })
 }
 
-t.test('CHG-02 Redis stands still while a change is heard by the other way: the older record there is not believed', { skip: noRedis }, async t => {
-  const { service, raw } = await own(t)
-  const registry = new TellingRegistry()
-  const one = await start(t, registry, service.url)
-  t.equal(await one.status(), 'active')
-  const old = await record(raw)
-  service.process.kill('SIGSTOP')
-  await registry.set('t-acme', { status: 'suspended' })
-  registry.tell(acme)
-  t.equal(await one.status(), 'suspended', 'heard')
-  service.process.kill('SIGCONT')
-  await until(async () => one.redis.isAvailable && await raw.ping() === 'PONG')
-  // What was to be written while it stood still is lost.
-  for (let round = 0; round < 3; round++) {
+t.test(
+  'CHG-02 Redis stands still while a change is heard by the other way: the older record there is not believed',
+  { skip: noRedis },
+  async t => {
+    const { service, raw } = await own(t)
+    const registry = new TellingRegistry()
+    const one = await start(t, registry, service.url)
+    t.equal(await one.status(), 'active')
+    const old = await record(raw)
+    service.process.kill('SIGSTOP')
+    await registry.set('t-acme', { status: 'suspended' })
+    registry.tell(acme)
+    t.equal(await one.status(), 'suspended', 'heard')
+    service.process.kill('SIGCONT')
+    await until(async () => one.redis.isAvailable && await raw.ping() === 'PONG')
+    // What was to be written while it stood still is lost.
+    for (let round = 0; round < 3; round++) {
+      await raw.set(key, old)
+      one.advance(10_000)
+      t.equal(await one.status(), 'suspended')
+    }
+  }
+)
+
+t.test(
+  'CHG-02 the same for a resumption, a rename, an invalidation by hand, and while the registry is away',
+  { skip: noRedis },
+  async t => {
+    const { service, raw } = await own(t)
+    const registry = new TellingRegistry()
+    const one = await start(t, registry, service.url)
+    await registry.set('t-acme', { status: 'suspended' })
+    t.equal(await one.status(), 'suspended')
+    const old = await record(raw)
+    await registry.set('t-acme', { status: 'active' })
+    service.process.kill('SIGSTOP')
+    await t.rejects(one.resolver.invalidate(acme), { code: 'FST_TENANCY_REDIS_UNAVAILABLE' })
+    service.process.kill('SIGCONT')
+    await until(async () => one.redis.isAvailable && await raw.ping() === 'PONG')
     await raw.set(key, old)
+    t.equal(await one.status(), 'active', 'told here, and to nobody else')
+
+    registry.failure = new Error('away')
+    await raw.set(key, old)
+    registry.tell(acme) // forgets what the process remembers
+    await raw.set(key, old)
+    await t.rejects(
+      one.status(),
+      { code: 'FST_TENANCY_REGISTRY_UNAVAILABLE' },
+      'an outage does not bring it back'
+    )
+    registry.failure = undefined
+
+    await registry.set('t-acme', { slug: 'apex' })
+    registry.tell({ ...acme, slugs: ['acme', 'apex'] })
+    await raw.set(key, old)
+    t.equal(await one.resolver.find({ slug: 'acme' }), undefined)
+  }
+)
+
+t.test(
+  'CHG-02 a record of a process whose clock is ahead is told by its version',
+  { skip: noRedis },
+  async t => {
+    const { service, raw } = await own(t)
+    const registry = new TellingRegistry()
+    const one = await start(t, registry, service.url)
+    await one.status()
+    const old = JSON.parse(await record(raw)) as { readAt: number }
+    await registry.set('t-acme', { status: 'suspended' })
+    registry.tell(acme)
+    t.equal(await one.status(), 'suspended')
+    await raw.set(key, JSON.stringify({ ...old, readAt: Date.now() + 60_000 }))
     one.advance(10_000)
     t.equal(await one.status(), 'suspended')
   }
-})
-
-t.test('CHG-02 the same for a resumption, a rename, an invalidation by hand, and while the registry is away', { skip: noRedis }, async t => {
-  const { service, raw } = await own(t)
-  const registry = new TellingRegistry()
-  const one = await start(t, registry, service.url)
-  await registry.set('t-acme', { status: 'suspended' })
-  t.equal(await one.status(), 'suspended')
-  const old = await record(raw)
-  await registry.set('t-acme', { status: 'active' })
-  service.process.kill('SIGSTOP')
-  await t.rejects(one.resolver.invalidate(acme), { code: 'FST_TENANCY_REDIS_UNAVAILABLE' })
-  service.process.kill('SIGCONT')
-  await until(async () => one.redis.isAvailable && await raw.ping() === 'PONG')
-  await raw.set(key, old)
-  t.equal(await one.status(), 'active', 'told here, and to nobody else')
-
-  registry.failure = new Error('away')
-  await raw.set(key, old)
-  registry.tell(acme) // forgets what the process remembers
-  await raw.set(key, old)
-  await t.rejects(one.status(), { code: 'FST_TENANCY_REGISTRY_UNAVAILABLE' }, 'an outage does not bring it back')
-  registry.failure = undefined
-
-  await registry.set('t-acme', { slug: 'apex' })
-  registry.tell({ ...acme, slugs: ['acme', 'apex'] })
-  await raw.set(key, old)
-  t.equal(await one.resolver.find({ slug: 'acme' }), undefined)
-})
-
-t.test('CHG-02 a record of a process whose clock is ahead is told by its version', { skip: noRedis }, async t => {
-  const { service, raw } = await own(t)
-  const registry = new TellingRegistry()
-  const one = await start(t, registry, service.url)
-  await one.status()
-  const old = JSON.parse(await record(raw)) as { readAt: number }
-  await registry.set('t-acme', { status: 'suspended' })
-  registry.tell(acme)
-  t.equal(await one.status(), 'suspended')
-  await raw.set(key, JSON.stringify({ ...old, readAt: Date.now() + 60_000 }))
-  one.advance(10_000)
-  t.equal(await one.status(), 'suspended')
-})
+)
 
 t.test('CHG-02 more changes than are remembered one by one', { skip: noRedis }, async t => {
   const { service, raw } = await own(t)
@@ -149,25 +178,31 @@ t.test('CHG-02 more changes than are remembered one by one', { skip: noRedis }, 
   t.equal(await one.status(), 'suspended')
 })
 
-t.test('CHG-02 a mark that could not be written is written when Redis is back: a new process does not believe the older record', { skip: noRedis }, async t => {
-  const { service, raw } = await own(t)
-  const registry = new TellingRegistry()
-  const proxy = await tcpProxy(t, service.url)
-  const one = await start(t, registry, proxy.url)
-  await one.status()
-  const old = await record(raw)
-  proxy.blackHole()
-  await registry.set('t-acme', { status: 'suspended' })
-  registry.tell(acme)
-  t.equal(await one.status(), 'suspended')
-  t.equal(await raw.get(key), old, 'control: nothing could be written')
-  proxy.restore()
-  proxy.cut()
-  await until(async () => await raw.get(key) !== old)
-  t.equal(await (await start(t, registry, service.url)).status(), 'suspended')
-})
+t.test(
+  'CHG-02 a mark that could not be written is written when Redis is back: a new process does not believe the older record',
+  { skip: noRedis },
+  async t => {
+    const { service, raw } = await own(t)
+    const registry = new TellingRegistry()
+    const proxy = await tcpProxy(t, service.url)
+    const one = await start(t, registry, proxy.url)
+    await one.status()
+    const old = await record(raw)
+    proxy.blackHole()
+    await registry.set('t-acme', { status: 'suspended' })
+    registry.tell(acme)
+    t.equal(await one.status(), 'suspended')
+    t.equal(await raw.get(key), old, 'control: nothing could be written')
+    proxy.restore()
+    proxy.cut()
+    await until(async () => await raw.get(key) !== old)
+    t.equal(await (await start(t, registry, service.url)).status(), 'suspended')
+  }
+)
 
-t.test('CHG-03 when the subscriber comes back, records that may be older than the gap are asked for again', { skip: noRedis }, async t => {
+t.test('CHG-03 when the subscriber comes back, records that may be older than the gap are asked for again', {
+  skip: noRedis
+}, async t => {
   const { service, raw } = await own(t)
   const registry = new CountingRegistry()
   const one = await start(t, registry, service.url)
@@ -180,5 +215,4 @@ t.test('CHG-03 when the subscriber comes back, records that may be older than th
   t.equal(await one.status(), 'active', 'control: Redis has an older record, which is believed')
   await raw.client('KILL', 'TYPE', 'PUBSUB')
   await until(async () => await one.status() === 'suspended')
-
 })

@@ -11,10 +11,19 @@ async function authenticate (request: FastifyRequest): Promise<void> {
   if (org !== undefined) Object.assign(request, { org })
 }
 
-function get (app: FastifyInstance, url: string, host: string, org?: string): Promise<{ statusCode: number, body: string, code: string }> {
+function get (
+  app: FastifyInstance,
+  url: string,
+  host: string,
+  org?: string
+): Promise<{ statusCode: number; body: string; code: string }> {
   return app.inject({ url, headers: { host, ...(org && { authorization: org }) } }).then(response => {
     const body: { code?: string } = response.json()
-    return { statusCode: response.statusCode, body: response.body, code: (body.code ?? '').replace('FST_TENANCY_', '') }
+    return {
+      statusCode: response.statusCode,
+      body: response.body,
+      code: (body.code ?? '').replace('FST_TENANCY_', '')
+    }
   })
 }
 
@@ -30,14 +39,20 @@ t.test('AGR-01 host and claim must name the same tenant, wherever authentication
     t.equal((await get(app, '/me', 'acme.example.com', 't-acme')).statusCode, 200, hook)
     t.equal((await get(app, '/me', 'acme.example.com', 'acme')).statusCode, 200, 'a slug will do')
     t.equal(handled, 2)
-    t.equal((await get(app, '/me', 'acme.example.com', 't-globex')).code, 'TENANT_MISMATCH', `${hook}: another's token`)
+    t.equal(
+      (await get(app, '/me', 'acme.example.com', 't-globex')).code,
+      'TENANT_MISMATCH',
+      `${hook}: another's token`
+    )
     t.equal((await get(app, '/me', 'acme.example.com')).code, 'TENANT_MISMATCH', `${hook}: no token`)
     t.equal(handled, 2, 'the handler did not run')
   }
 })
 
 t.test('AGR-01 a global hook after the plugin may authenticate as well', async t => {
-  const { app } = await start(t, { claim }, app => { app.addHook('preHandler', authenticate) })
+  const { app } = await start(t, { claim }, app => {
+    app.addHook('preHandler', authenticate)
+  })
   t.equal((await get(app, '/', 'acme.example.com', 't-acme')).statusCode, 200)
   t.equal((await get(app, '/', 'acme.example.com', 't-globex')).statusCode, 403)
 })
@@ -45,7 +60,11 @@ t.test('AGR-01 a global hook after the plugin may authenticate as well', async t
 t.test('agreement: false serves strangers; an optional route needs no claim but refuses a wrong one; off is left alone', async t => {
   const { app } = await start(t, { claim }, app => {
     app.addHook('onRequest', authenticate)
-    app.get('/login', { config: { tenancy: { agreement: false } } }, request => ({ slug: request.tenant.slug }))
+    app.get(
+      '/login',
+      { config: { tenancy: { agreement: false } } },
+      request => ({ slug: request.tenant.slug })
+    )
     app.get('/open', { config: { tenancy: 'optional' } }, async request => ({ slug: request.tenant?.slug }))
     app.get('/off', { config: { tenancy: 'off' } }, async () => ({ ok: true }))
   })
@@ -65,7 +84,8 @@ t.test('a claim that is no string is no claim, and one that throws is an error',
       return kind === 'number' ? 7 as unknown as string : kind === 'null' ? null as unknown as string : ''
     }
   })
-  for (const kind of ['number', 'null', 'empty']) t.equal((await get(app, '/', 'acme.example.com', kind)).statusCode, 403, kind)
+  for (const kind of ['number', 'null', 'empty'])
+    t.equal((await get(app, '/', 'acme.example.com', kind)).statusCode, 403, kind)
   t.equal((await get(app, '/', 'acme.example.com', 'throw')).statusCode, 401)
 })
 
@@ -76,7 +96,11 @@ t.test('AGR-01 the claim alone names the tenant where it is the strategy, and no
     app.addHook('preValidation', async (request: FastifyRequest, _reply: FastifyReply) => {
       seen.push(String(request.tenant))
     })
-    app.get('/optional', { config: { tenancy: 'optional' } }, async request => ({ slug: request.tenant?.slug }))
+    app.get(
+      '/optional',
+      { config: { tenancy: 'optional' } },
+      async request => ({ slug: request.tenant?.slug })
+    )
   })
   t.match(await get(app, '/', 'anything', 't-acme'), { body: '{"slug":"acme","source":"claim"}' })
   t.same(seen, ['undefined'])
@@ -88,7 +112,13 @@ t.test('AGR-01 the claim alone names the tenant where it is the strategy, and no
 })
 
 t.test('subdomain then claim: the host names the tenant, and the claim does on the base domain', async t => {
-  const { app } = await start(t, { strategies: ['subdomain', 'claim'], baseDomain: 'example.com', claim }, app => { app.addHook('onRequest', authenticate) })
+  const { app } = await start(
+    t,
+    { strategies: ['subdomain', 'claim'], baseDomain: 'example.com', claim },
+    app => {
+      app.addHook('onRequest', authenticate)
+    }
+  )
   t.match(await get(app, '/', 'acme.example.com', 't-acme'), { body: '{"slug":"acme","source":"subdomain"}' })
   t.match(await get(app, '/', 'example.com', 't-acme'), { body: '{"slug":"acme","source":"claim"}' })
   t.equal((await get(app, '/', 'globex.example.com', 't-acme')).statusCode, 403)
@@ -99,16 +129,27 @@ t.test('AGR-01 an unmatched URL answers 404, but its handler has no tenant witho
   const { app } = await start(t, { claim }, app => {
     app.setNotFoundHandler(async (request, reply) => {
       reply.code(404)
-      return { tenant: String(request.tenant), touched: request.headers['x-touch'] ? request.tenancy.requireScope().tenant.slug : 'nothing' }
+      return {
+        tenant: String(request.tenant),
+        touched: request.headers['x-touch'] ? request.tenancy.requireScope().tenant.slug : 'nothing'
+      }
     })
   })
-  t.match(await get(app, '/nowhere', 'acme.example.com'), { statusCode: 404, body: '{"tenant":"undefined","touched":"nothing"}' })
-  const touching = await app.inject({ url: '/nowhere', headers: { host: 'acme.example.com', 'x-touch': '1' } })
+  t.match(await get(app, '/nowhere', 'acme.example.com'), {
+    statusCode: 404,
+    body: '{"tenant":"undefined","touched":"nothing"}'
+  })
+  const touching = await app.inject({
+    url: '/nowhere',
+    headers: { host: 'acme.example.com', 'x-touch': '1' }
+  })
   t.equal(touching.json().code, 'FST_TENANCY_TENANT_MISMATCH')
 })
 
 t.test('a claim that cannot be looked up is 503, not 403', async t => {
-  const { app, registry } = await start(t, { strategies: ['claim'], claim }, app => { app.addHook('onRequest', authenticate) })
+  const { app, registry } = await start(t, { strategies: ['claim'], claim }, app => {
+    app.addHook('onRequest', authenticate)
+  })
   registry.failure = new Error('down')
   t.equal((await get(app, '/', 'anything', 't-acme')).code, 'REGISTRY_UNAVAILABLE')
 })

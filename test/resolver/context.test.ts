@@ -18,7 +18,10 @@ const seven = (): CountingRegistry => new CountingRegistry(slugs.map(slug => ({ 
 const inFlight = 300
 
 /** An `/echo` that answers whom each of its steps saw; `allHere` resolves when all requests of a storm have begun. */
-function echo (app: FastifyInstance, who: (request: FastifyRequest) => (string | undefined)[]): Promise<void> {
+function echo (
+  app: FastifyInstance,
+  who: (request: FastifyRequest) => (string | undefined)[]
+): Promise<void> {
   const { promise: allHere, resolve } = Promise.withResolvers<void>()
   let here = 0
   app.post('/echo', {
@@ -38,7 +41,13 @@ function echo (app: FastifyInstance, who: (request: FastifyRequest) => (string |
 async function post (app: FastifyInstance, slug: string, allHere: Promise<void>): Promise<string[]> {
   const { port } = app.server.address() as AddressInfo
   const body = JSON.stringify({ slug, filler: 'x'.repeat(100_000) })
-  const request = httpRequest({ port, host: '127.0.0.1', method: 'POST', path: '/echo', headers: { host: `${slug}.example.com`, 'content-type': 'application/json' } })
+  const request = httpRequest({
+    port,
+    host: '127.0.0.1',
+    method: 'POST',
+    path: '/echo',
+    headers: { host: `${slug}.example.com`, 'content-type': 'application/json' }
+  })
   request.write(body.slice(0, body.length / 2))
   await allHere
   request.end(body.slice(body.length / 2))
@@ -63,7 +72,11 @@ async function storm (app: FastifyInstance, allHere: Promise<void>): Promise<str
 t.test('CTX-01 300 concurrent requests of 7 tenants with 100 kB bodies each see their own tenant everywhere', async t => {
   let allHere: Promise<void> | undefined
   const { app } = await start(t, { registry: seven() }, app => {
-    allHere = echo(app, request => [request.tenant.slug, currentTenant()?.slug, currentScope() === request.tenancy.scope ? request.tenant.slug : 'another scope'])
+    allHere = echo(
+      app,
+      request => [request.tenant.slug, currentTenant()?.slug,
+        currentScope() === request.tenancy.scope ? request.tenant.slug : 'another scope']
+    )
   })
   t.same(await storm(app, allHere as Promise<void>), [])
 })
@@ -73,30 +86,60 @@ t.test('CTX-01 control: a tenant kept in a variable of the module is caught by t
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(fp(async instance => {
-    instance.addHook('onRequest', async request => { current = request.headers.host?.split('.')[0] })
+    instance.addHook('onRequest', async request => {
+      current = request.headers.host?.split('.')[0]
+    })
   }))
   t.ok((await storm(app, echo(app, () => [current]))).length > 200)
 })
 
 t.test('CTX-03 the tenant is right in every hook, and after an error', async t => {
   const seen: Record<string, string[]> = {}
-  const note = (hook: string, request: FastifyRequest): void => { (seen[hook] ??= []).push(`${request.headers['x-slug'] as string}=${request.tenant.slug}`) }
+  const note = (hook: string, request: FastifyRequest): void => {
+    ;(seen[hook] ??= []).push(`${request.headers['x-slug'] as string}=${request.tenant.slug}`)
+  }
   const { app } = await start(t, { registry: seven() }, app => {
-    app.addHook('preParsing', async request => { note('preParsing', request) })
-    app.addHook('preValidation', async request => { note('preValidation', request) })
-    app.addHook('preHandler', async request => { note('preHandler', request) })
-    app.addHook('preSerialization', async request => { note('preSerialization', request) })
-    app.addHook('onSend', async request => { note('onSend', request) })
-    app.addHook('onError', async request => { note('onError', request) })
-    app.addHook('onResponse', async request => { note('onResponse', request) })
+    app.addHook('preParsing', async request => {
+      note('preParsing', request)
+    })
+    app.addHook('preValidation', async request => {
+      note('preValidation', request)
+    })
+    app.addHook('preHandler', async request => {
+      note('preHandler', request)
+    })
+    app.addHook('preSerialization', async request => {
+      note('preSerialization', request)
+    })
+    app.addHook('onSend', async request => {
+      note('onSend', request)
+    })
+    app.addHook('onError', async request => {
+      note('onError', request)
+    })
+    app.addHook('onResponse', async request => {
+      note('onResponse', request)
+    })
     app.post('/work', async request => {
       await setImmediate()
       if ((request.body as { fail?: boolean }).fail) throw new Error('no')
       return { ok: true }
     })
   })
-  await Promise.all(slugs.flatMap(slug => [true, false].map(fail => app.inject({ method: 'POST', url: '/work', headers: { host: `${slug}.example.com`, 'x-slug': slug }, payload: { fail } }))))
-  t.same(Object.keys(seen).toSorted(), ['onError', 'onResponse', 'onSend', 'preHandler', 'preParsing', 'preSerialization', 'preValidation'])
+  await Promise.all(
+    slugs.flatMap(slug =>
+      [true, false].map(fail =>
+        app.inject({
+          method: 'POST',
+          url: '/work',
+          headers: { host: `${slug}.example.com`, 'x-slug': slug },
+          payload: { fail }
+        })
+      )
+    )
+  )
+  t.same(Object.keys(seen).toSorted(), ['onError', 'onResponse', 'onSend', 'preHandler', 'preParsing',
+    'preSerialization', 'preValidation'])
   for (const [hook, pairs] of Object.entries(seen)) {
     t.ok(pairs.length >= slugs.length, hook)
     t.ok(pairs.every(pair => pair.split('=')[0] === pair.split('=')[1]), `${hook}: ${pairs.join()}`)
@@ -107,13 +150,23 @@ t.test('CTX-01 the context is there from the first hook after the plugin, and ta
   const elsewhere = new AsyncResource('elsewhere')
   const seen: (string | undefined)[] = []
   const { app } = await start(t, {}, app => {
-    app.addHook('onRequest', async () => { seen.push(currentTenant()?.slug) })
-    app.addHook('preParsing', (_request, _reply, _payload, done) => { elsewhere.runInAsyncScope(done) })
-    app.addHook('preParsing', async () => { seen.push(currentTenant()?.slug) })
-    app.addHook('preValidation', async () => { seen.push(currentTenant()?.slug) })
+    app.addHook('onRequest', async () => {
+      seen.push(currentTenant()?.slug)
+    })
+    app.addHook('preParsing', (_request, _reply, _payload, done) => {
+      elsewhere.runInAsyncScope(done)
+    })
+    app.addHook('preParsing', async () => {
+      seen.push(currentTenant()?.slug)
+    })
+    app.addHook('preValidation', async () => {
+      seen.push(currentTenant()?.slug)
+    })
     app.get('/context', async () => ({ slug: currentTenant()?.slug }))
   })
-  t.same((await app.inject({ url: '/context', headers: { host: 'acme.example.com' } })).json(), { slug: 'acme' })
+  t.same((await app.inject({ url: '/context', headers: { host: 'acme.example.com' } })).json(), {
+    slug: 'acme'
+  })
   t.same(seen, ['acme', undefined, 'acme'])
   t.equal(currentTenant(), undefined)
 })
@@ -122,7 +175,9 @@ t.test('CTX-03 after an abort the hook knows the tenant, the scope is closed and
   const aborted: string[] = []
   let scope: TenantScope | undefined
   const { app } = await start(t, {}, app => {
-    app.addHook('onRequestAbort', async request => { aborted.push(request.tenant.slug) })
+    app.addHook('onRequestAbort', async request => {
+      aborted.push(request.tenant.slug)
+    })
     app.get('/hang', request => {
       scope = request.tenancy.scope
       return new Promise(() => {})
@@ -146,14 +201,22 @@ t.test('a client that leaves during the look-up leaves no open scope behind', as
   registry.gate = promise
   let scope: TenantScope | undefined
   const { app } = await start(t, { registry }, app => {
-    app.addHook('preHandler', async request => { scope = request.tenancy.scope })
+    app.addHook('preHandler', async request => {
+      scope = request.tenancy.scope
+    })
   })
   await app.listen({ port: 0, host: '127.0.0.1' })
   const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1')
   socket.write('GET / HTTP/1.1\r\nHost: acme.example.com\r\n\r\n')
   await until(() => registry.reads > 0)
   socket.destroy()
-  await until(() => new Promise<boolean>(resolve => { app.server.getConnections((_error, count) => { resolve(count === 0) }) }))
+  await until(() =>
+    new Promise<boolean>(resolve => {
+      app.server.getConnections((_error, count) => {
+        resolve(count === 0)
+      })
+    })
+  )
   open()
   await until(() => scope)
   await until(() => scope?.isClosed)
@@ -164,7 +227,9 @@ t.test('CTX-03 on a timeout of the connection the hook knows the tenant and the 
   const timedOut: string[] = []
   let scope: TenantScope | undefined
   const { app } = await start(t, {}, app => {
-    app.addHook('onTimeout', async request => { timedOut.push(request.tenant.slug) })
+    app.addHook('onTimeout', async request => {
+      timedOut.push(request.tenant.slug)
+    })
     app.get('/hang', request => {
       scope = request.tenancy.scope
       return new Promise(() => {})
@@ -186,7 +251,13 @@ t.test('CTX-04 no two requests share anything, and a scope ends with its respons
       return {}
     })
     app.get('/off', { config: { tenancy: 'off' } }, async request => {
-      t.throws(() => { request.tenancy.source = 'mine' }, TypeError, 'what off routes share cannot be written')
+      t.throws(
+        () => {
+          request.tenancy.source = 'mine'
+        },
+        TypeError,
+        'what off routes share cannot be written'
+      )
       return {}
     })
   })
@@ -197,40 +268,65 @@ t.test('CTX-04 no two requests share anything, and a scope ends with its respons
 })
 
 t.test('SID-10 every log line after the tenant is known carries its id, and "request completed" does', async t => {
-  const lines: { msg: string, tenant?: string, reqId?: string }[] = []
+  const lines: { msg: string; tenant?: string; reqId?: string }[] = []
   const { app } = await start(t, {}, app => {
     app.get('/log', async request => {
       request.log.info('working')
       return {}
     })
-  }, { logger: { stream: { write: (line: string) => { lines.push(JSON.parse(line) as { msg: string }) } } } })
+  }, {
+    logger: {
+      stream: {
+        write: (line: string) => {
+          lines.push(JSON.parse(line) as { msg: string })
+        }
+      }
+    }
+  })
   lines.length = 0
   await app.inject({ url: '/log', headers: { host: 'acme.example.com' } })
   await app.inject({ url: '/log', headers: { host: 'nosuch.example.com' } })
-  t.same(lines.filter(line => line.reqId === 'req-1').map(line => [line.msg, line.tenant]), [['incoming request', undefined], ['working', 't-acme'], ['request completed', 't-acme']])
+  t.same(lines.filter(line => line.reqId === 'req-1').map(line => [line.msg, line.tenant]), [[
+    'incoming request',
+    undefined
+  ], ['working', 't-acme'], ['request completed', 't-acme']])
   t.notOk(lines.some(line => line.reqId === 'req-2' && line.tenant))
 })
 
 t.test('with a limiter the refusal is kept for it, and the gate sends what it forgot', async t => {
   const refusals: string[] = []
   let handled = 0
-  const build = async (sends: boolean): Promise<FastifyInstance> => (await start(t, { registry: seven() }, app => {
-    app.decorate('tenantRateLimit', {} as never)
-    app.addHook('onRequest', async request => {
-      const { refusal, scope } = request.tenancy
-      if (refusal !== undefined) refusals.push(`${(refusal as Error & { code: string }).code} ${scope?.tenant.slug ?? 'nobody'}`)
-      if (sends && refusal !== undefined) throw Object.assign(new Error('limited'), { statusCode: 429 })
-    })
-    app.post('/', async () => { handled++ })
-  })).app
+  const build = async (sends: boolean): Promise<FastifyInstance> =>
+    (await start(t, { registry: seven() }, app => {
+      app.decorate('tenantRateLimit', {} as never)
+      app.addHook('onRequest', async request => {
+        const { refusal, scope } = request.tenancy
+        if (refusal !== undefined)
+          refusals.push(`${(refusal as Error & { code: string }).code} ${scope?.tenant.slug ?? 'nobody'}`)
+        if (sends && refusal !== undefined) throw Object.assign(new Error('limited'), { statusCode: 429 })
+      })
+      app.post('/', async () => {
+        handled++
+      })
+    })).app
   const limiting = await build(true)
   t.equal((await limiting.inject({ url: '/', headers: { host: 'nosuch.example.com' } })).statusCode, 429)
   t.equal((await limiting.inject({ url: '/', headers: { host: 'acme.example.com' } })).statusCode, 200)
   const forgetful = await build(false)
-  t.equal((await forgetful.inject({ method: 'POST', url: '/', payload: '{broken', headers: { host: 'nosuch.example.com', 'content-type': 'application/json' } })).statusCode, 404, 'before the body is parsed')
+  t.equal(
+    (await forgetful.inject({
+      method: 'POST',
+      url: '/',
+      payload: '{broken',
+      headers: { host: 'nosuch.example.com', 'content-type': 'application/json' }
+    })).statusCode,
+    404,
+    'before the body is parsed'
+  )
   t.equal((await forgetful.inject({ url: '/nowhere', headers: { host: 'a@b' } })).statusCode, 400)
   t.equal(handled, 0)
-  t.same(refusals, ['FST_TENANCY_TENANT_UNKNOWN nobody', 'FST_TENANCY_TENANT_UNKNOWN nobody', 'FST_TENANCY_HOST_INVALID nobody'])
+  t.same(refusals, ['FST_TENANCY_TENANT_UNKNOWN nobody', 'FST_TENANCY_TENANT_UNKNOWN nobody',
+    'FST_TENANCY_HOST_INVALID nobody'])
 })
 
 t.test('RL-17 a suspended tenant is known to the limiter by its id', async t => {
@@ -239,21 +335,30 @@ t.test('RL-17 a suspended tenant is known to the limiter by its id', async t => 
   let seen: string | undefined
   const { app } = await start(t, { registry }, app => {
     app.decorate('tenantRateLimit', {} as never)
-    app.addHook('onRequest', async request => { seen = request.tenancy.scope?.tenant.id })
+    app.addHook('onRequest', async request => {
+      seen = request.tenancy.scope?.tenant.id
+    })
   })
   t.equal((await app.inject({ url: '/', headers: { host: 'acme.example.com' } })).statusCode, 403)
   t.equal(seen, 't-acme')
 })
 
 t.test('LIF-04 WSK-01 a request that listens to its signal is ended when its tenant is suspended, deleted or moved', async t => {
-  const changes = { suspended: { status: 'suspended' }, deleted: { status: 'deleting' }, moved: { isolation: 'database', placement: { shard: 'other' } } } as const
+  const changes = {
+    suspended: { status: 'suspended' },
+    deleted: { status: 'deleting' },
+    moved: { isolation: 'database', placement: { shard: 'other' } }
+  } as const
   for (const [name, change] of Object.entries(changes)) {
     const registry = seven()
     const { app } = await start(t, { registry }, app => {
-      app.get('/stream', request => new Promise((_resolve, reject) => {
-        const { signal } = request.tenancy
-        signal.addEventListener('abort', () => { reject(signal.reason as Error) })
-      }))
+      app.get('/stream', request =>
+        new Promise((_resolve, reject) => {
+          const { signal } = request.tenancy
+          signal.addEventListener('abort', () => {
+            reject(signal.reason as Error)
+          })
+        }))
     })
     const ended: string[] = []
     const streams = ['acme', 'globex'].map(async slug => {
@@ -276,10 +381,13 @@ t.test('LIF-04 WSK-01 a request that listens to its signal is ended when its ten
 t.test('LIF-04 with the message lost a listening request is ended within localTtl', async t => {
   const registry = seven()
   const { app } = await start(t, { registry, cache: { localTtl: '50ms' } }, app => {
-    app.get('/stream', request => new Promise((_resolve, reject) => {
-      const { signal } = request.tenancy
-      signal.addEventListener('abort', () => { reject(signal.reason as Error) })
-    }))
+    app.get('/stream', request =>
+      new Promise((_resolve, reject) => {
+        const { signal } = request.tenancy
+        signal.addEventListener('abort', () => {
+          reject(signal.reason as Error)
+        })
+      }))
   })
   await app.listen({ port: 0, host: '127.0.0.1' }) // an open server keeps a process alive, the resolver's timer does not
   const stream = app.inject({ url: '/stream', headers: { host: 'acme.example.com' } })

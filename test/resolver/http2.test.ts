@@ -12,7 +12,7 @@ async function ask (client: ClientHttp2Session, headers: OutgoingHttpHeaders): P
   stream.end()
   let text = ''
   for await (const chunk of stream) text += String(chunk)
-  const body = JSON.parse(text) as { slug?: string, code?: string }
+  const body = JSON.parse(text) as { slug?: string; code?: string }
   return body.slug ?? body.code ?? ''
 }
 
@@ -31,11 +31,22 @@ t.test('HTTP/2: :authority names the tenant, and a host header that disagrees is
   t.equal(await ask(client, { ':authority': 'acme.example.com' }), 'acme')
   t.equal(await ask(client, { ':authority': 'ACME.example.com:8443' }), 'acme')
   t.equal(await ask(client, { ':authority': 'acme.example.com', host: 'acme.example.com' }), 'acme')
-  t.equal(await ask(client, { ':authority': 'acme.example.com', host: 'globex.example.com' }), 'FST_TENANCY_HOST_INVALID')
-  t.equal(await ask(client, { ':authority': 'globex.example.com', host: 'acme.example.com' }), 'FST_TENANCY_HOST_INVALID')
+  t.equal(
+    await ask(client, { ':authority': 'acme.example.com', host: 'globex.example.com' }),
+    'FST_TENANCY_HOST_INVALID'
+  )
+  t.equal(
+    await ask(client, { ':authority': 'globex.example.com', host: 'acme.example.com' }),
+    'FST_TENANCY_HOST_INVALID'
+  )
   t.equal(await ask(client, { ':authority': 'acme_.example.com:0' }), 'FST_TENANCY_HOST_INVALID')
   t.equal(await ask(client, { ':authority': '127.0.0.1' }), 'FST_TENANCY_HOST_INVALID')
   // Streams of one connection, at the same time.
-  t.same(await Promise.all(['acme', 'globex', 'acme', 'globex'].map(slug => ask(client, { ':authority': `${slug}.example.com` }))), ['acme', 'globex', 'acme', 'globex'])
+  t.same(
+    await Promise.all(
+      ['acme', 'globex', 'acme', 'globex'].map(slug => ask(client, { ':authority': `${slug}.example.com` }))
+    ),
+    ['acme', 'globex', 'acme', 'globex']
+  )
   t.same(registry.asked, ['acme', 'globex'])
 })

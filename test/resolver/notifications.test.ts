@@ -28,7 +28,7 @@ interface World {
   readonly resolver: TenantResolver
   readonly server: RedisService
   /** Commands that write, since the last call. */
-  writes (): Promise<number>
+  writes(): Promise<number>
   /** The marks of changes that a process has heard of, by the listener. */
   readonly heard: (TenantChange | 'all')[]
 }
@@ -37,14 +37,18 @@ async function world (t: Test): Promise<World> {
   const url = await freshDatabase(t)
   const admin = await connect(t, url)
   await init(admin)
-  await admin.query("insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) select 'id-' || n, 'tenant-' || n, 'T', 'active', 'free', 'rls', 'default' from generate_series(0, 249) n")
+  await admin.query(
+    "insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) select 'id-' || n, 'tenant-' || n, 'T', 'active', 'free', 'rls', 'default' from generate_series(0, 249) n"
+  )
   // As if they had been made long ago.
   await admin.query("update tenancy.changes set changed_at = now() - interval '2 hours'")
   const server = await startRedis()
   t.teardown(() => server.stop())
   const raw = new Redis(server.url)
   raw.on('error', () => {})
-  t.teardown(() => { raw.disconnect() })
+  t.teardown(() => {
+    raw.disconnect()
+  })
   const pool = openPool(url)
   t.teardown(() => pool.end())
   const heard: (TenantChange | 'all')[] = []
@@ -58,12 +62,17 @@ async function world (t: Test): Promise<World> {
     list: filter => registry.list(filter),
     insert: tenant => registry.insert(tenant),
     update: (id, version, changes) => registry.update(id, version, changes),
-    watch: async listener => await registry.watch?.(change => {
-      heard.push(change)
-      listener(change)
-    }) ?? (async () => {})
+    watch: async listener =>
+      await registry.watch?.(change => {
+        heard.push(change)
+        listener(change)
+      }) ?? (async () => {})
   }
-  const options = resolveResolverOptions({ registry: watched, baseDomain: 'example.com', cache: { jitter: 0, localTtl: '1h', ttl: '1h' } })
+  const options = resolveResolverOptions({
+    registry: watched,
+    baseDomain: 'example.com',
+    cache: { jitter: 0, localTtl: '1h', ttl: '1h' }
+  })
   const resolver = new TenantResolver(watched, redis, options.cache, () => undefined)
   await resolver.start()
   t.teardown(() => resolver.stop())
@@ -72,7 +81,10 @@ async function world (t: Test): Promise<World> {
   let before = 0
   const writes = async (): Promise<number> => {
     const stats = await raw.info('commandstats')
-    const now = [...stats.matchAll(/^cmdstat_(?:set|del|publish|evalsha|eval):calls=(\d+)/gm)].reduce((sum, [, calls]) => sum + Number(calls), 0)
+    const now = [...stats.matchAll(/^cmdstat_(?:set|del|publish|evalsha|eval):calls=(\d+)/gm)].reduce(
+      (sum, [, calls]) => sum + Number(calls),
+      0
+    )
     const since = now - before
     before = now
     return since
@@ -89,12 +101,18 @@ async function settled ({ admin, resolver, heard }: World): Promise<void> {
   await resolver.find({ slug: 'tenant-0' })
 }
 
-const names = (n: number): string => JSON.stringify({ id: `id-${n}`, slugs: Array.from({ length: 300 }, (_, at) => `tenant-${at}`), domains: Array.from({ length: 60 }, (_, at) => `d${at}-${n}.example`) })
+const names = (n: number): string =>
+  JSON.stringify({
+    id: `id-${n}`,
+    slugs: Array.from({ length: 300 }, (_, at) => `tenant-${at}`),
+    domains: Array.from({ length: 60 }, (_, at) => `d${at}-${n}.example`)
+  })
 
 /** What each message of a flood says. */
 const floods: Record<string, (n: number) => string> = {
   'names of others, as an announcement': names,
-  'a name with a brace in it': n => JSON.stringify({ id: `id-${n}`, slugs: ['tenant-7'], domains: [`{${n}}.example`] }),
+  'a name with a brace in it': n =>
+    JSON.stringify({ id: `id-${n}`, slugs: ['tenant-7'], domains: [`{${n}}.example`] }),
   'half a message': n => names(n).slice(0, -3),
   'the longest that there can be': n => `${n}${'x'.repeat(7_900)}`,
   'an empty message': () => '',
@@ -103,29 +121,43 @@ const floods: Record<string, (n: number) => string> = {
   'ids of nobody': n => `nobody-${n}`
 }
 
-t.test(`CON-12 floods of ${count} messages: bounded memory, no writes, no look-up of another tenant is repeated`, { skip: noRedis }, async t => {
-  const on = await world(t)
-  const { admin, resolver, heard, writes } = on
-  for (const [name, text] of Object.entries(floods)) {
-    await settled(on)
-    await writes()
-    const reads = resolver.health().registryReads
-    collect()
-    const heap = process.memoryUsage().heapUsed
-    for (let n = 0; n < count; n++) await admin.query('select pg_notify(\'tenancy\', $1)', [text(n)])
-    await settled(on)
-    collect()
-    const grown = (process.memoryUsage().heapUsed - heap) / 2 ** 20
-    t.ok(grown < 20, `${name}: the heap grew by ${grown.toFixed(1)} MB`)
-    const written = await writes()
-    t.ok(written <= 20, `${name}: ${written} writes`)
-    t.same(slugs.filter(value => !resolver.lookup.peek({ kind: 'slug', value })), [], `${name}: all are still remembered`)
-    t.equal(resolver.health().registryReads, reads + 1, `${name}: the one read is of the tenant that did change`)
+t.test(
+  `CON-12 floods of ${count} messages: bounded memory, no writes, no look-up of another tenant is repeated`,
+  { skip: noRedis },
+  async t => {
+    const on = await world(t)
+    const { admin, resolver, heard, writes } = on
+    for (const [name, text] of Object.entries(floods)) {
+      await settled(on)
+      await writes()
+      const reads = resolver.health().registryReads
+      collect()
+      const heap = process.memoryUsage().heapUsed
+      for (let n = 0; n < count; n++) await admin.query("select pg_notify('tenancy', $1)", [text(n)])
+      await settled(on)
+      collect()
+      const grown = (process.memoryUsage().heapUsed - heap) / 2 ** 20
+      t.ok(grown < 20, `${name}: the heap grew by ${grown.toFixed(1)} MB`)
+      const written = await writes()
+      t.ok(written <= 20, `${name}: ${written} writes`)
+      t.same(
+        slugs.filter(value => !resolver.lookup.peek({ kind: 'slug', value })),
+        [],
+        `${name}: all are still remembered`
+      )
+      t.equal(
+        resolver.health().registryReads,
+        reads + 1,
+        `${name}: the one read is of the tenant that did change`
+      )
+    }
+    t.notOk(heard.includes('all'))
   }
-  t.notOk(heard.includes('all'))
-})
+)
 
-t.test(`CON-12 ${count} times "all": everything is asked for again a few times, not ${count} times`, { skip: noRedis }, async t => {
+t.test(`CON-12 ${count} times "all": everything is asked for again a few times, not ${count} times`, {
+  skip: noRedis
+}, async t => {
   const on = await world(t)
   const { admin, resolver, heard } = on
   for (let n = 0; n < count; n++) {
@@ -142,25 +174,33 @@ t.test('CON-12 the same floods while Redis is away', { skip: noRedis }, async t 
   const { admin, resolver, server } = on
   await server.stop()
   for (const text of [...Object.values(floods), () => 'all']) {
-    for (let n = 0; n < count; n++) await admin.query('select pg_notify(\'tenancy\', $1)', [text(n)])
+    for (let n = 0; n < count; n++) await admin.query("select pg_notify('tenancy', $1)", [text(n)])
     await settled(on)
     t.ok(await resolver.find({ slug: 'tenant-1' }))
   }
   await sleep(0) // a rejected promise without a handler ends the process by now
 })
 
-t.test('CON-12 real changes in a flood are heard: each tenant once, with the names it had', { skip: noRedis }, async t => {
-  const on = await world(t)
-  const { admin, heard } = on
-  await settled(on)
-  heard.splice(0)
-  for (let n = 0; n < count; n++) {
-    await admin.query('select pg_notify(\'tenancy\', $1)', [`id-${n % 50 + 100}`])
-    if (n % 20 === 0) await admin.query('update tenancy.tenants set slug = $2 where id = $1', [`id-${n}`, `renamed-${n}`])
+t.test(
+  'CON-12 real changes in a flood are heard: each tenant once, with the names it had',
+  { skip: noRedis },
+  async t => {
+    const on = await world(t)
+    const { admin, heard } = on
+    await settled(on)
+    heard.splice(0)
+    for (let n = 0; n < count; n++) {
+      await admin.query("select pg_notify('tenancy', $1)", [`id-${n % 50 + 100}`])
+      if (n % 20 === 0)
+        await admin.query('update tenancy.tenants set slug = $2 where id = $1', [`id-${n}`, `renamed-${n}`])
+    }
+    await until(() => heard.length >= 10)
+    t.same(
+      heard.map(change => change === 'all' ? [] : [change.id, ...change.slugs]),
+      Array.from({ length: 10 }, (_, n) => [`id-${n * 20}`, `renamed-${n * 20}`, `tenant-${n * 20}`])
+    )
   }
-  await until(() => heard.length >= 10)
-  t.same(heard.map(change => change === 'all' ? [] : [change.id, ...change.slugs]), Array.from({ length: 10 }, (_, n) => [`id-${n * 20}`, `renamed-${n * 20}`, `tenant-${n * 20}`]))
-})
+)
 
 t.test('CON-12 many changes at once: one by one, or all', { skip: noRedis }, async t => {
   const { admin, heard } = await world(t)
@@ -168,14 +208,20 @@ t.test('CON-12 many changes at once: one by one, or all', { skip: noRedis }, asy
   await until(() => heard.length >= 250)
   t.equal(new Set(heard.map(change => change === 'all' ? 'all' : change.id)).size, 250)
   heard.splice(0)
-  await admin.query("insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) select 'more-' || n, 'more-slug-' || n, 'T', 'active', 'free', 'rls', 'default' from generate_series(1, 2000) n")
+  await admin.query(
+    "insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) select 'more-' || n, 'more-slug-' || n, 'T', 'active', 'free', 'rls', 'default' from generate_series(1, 2000) n"
+  )
   await until(() => heard.includes('all'))
 })
 
-t.test('CON-12 messages without sense on the channel of Redis: everything is asked for again a few times', { skip: noRedis }, async t => {
+t.test('CON-12 messages without sense on the channel of Redis: everything is asked for again a few times', {
+  skip: noRedis
+}, async t => {
   const { resolver, server, writes } = await world(t)
   const raw = new Redis(server.url)
-  t.teardown(() => { raw.disconnect() })
+  t.teardown(() => {
+    raw.disconnect()
+  })
   const reads = resolver.health().registryReads
   for (let n = 0; n < count; n++) {
     await raw.publish(invalidationChannel, `{"half": ${n}`)
@@ -185,4 +231,3 @@ t.test('CON-12 messages without sense on the channel of Redis: everything is ask
   t.ok(resolver.health().registryReads <= reads + 10)
   t.ok(await writes() <= count + 20, 'those of the flood itself, and a few')
 })
-

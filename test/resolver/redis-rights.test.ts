@@ -26,7 +26,16 @@ async function world (t: Test, ...rights: string[]): Promise<World> {
   const admin = new Redis(service.url)
   await admin.call('ACL', 'SETUSER', 'app', 'on', '>right', '~*', '+@all', ...rights)
   const lines: string[] = []
-  const app = Fastify({ logger: { level: 'warn', stream: { write: line => { lines.push(line) } } } })
+  const app = Fastify({
+    logger: {
+      level: 'warn',
+      stream: {
+        write: line => {
+          lines.push(line)
+        }
+      }
+    }
+  })
   t.teardown(async () => {
     await app.close()
     admin.disconnect()
@@ -48,12 +57,21 @@ async function world (t: Test, ...rights: string[]): Promise<World> {
       return async () => {}
     }
   }
-  const redis = openRedis({ host: '127.0.0.1', port: service.port, username: 'app', password: 'right', commandTimeout: 5_000 }, { namespace: 'test', log: app.log })
+  const redis = openRedis({
+    host: '127.0.0.1',
+    port: service.port,
+    username: 'app',
+    password: 'right',
+    commandTimeout: 5_000
+  }, { namespace: 'test', log: app.log })
   app.addHook('onClose', () => redis.close())
   await app.register(tenantResolver, { baseDomain: 'example.com', registry, redis })
   await app.register(tenantRateLimit, { limits: {}, redis })
   await app.register(tenantCache, { local: {}, redis })
-  app.get('/me', async request => ({ slug: request.tenant?.slug, hits: await request.cache.increment('hits') }))
+  app.get(
+    '/me',
+    async request => ({ slug: request.tenant?.slug, hits: await request.cache.increment('hits') })
+  )
   await app.ready()
   return {
     app,
@@ -66,30 +84,39 @@ async function world (t: Test, ...rights: string[]): Promise<World> {
   }
 }
 
-t.test('EDG-03 a login without channels: one clear line each channel, degraded, and changes arrive by the registry', { skip: noRedis }, async t => {
-  const { app, redis, lines, suspend } = await world(t, 'resetchannels')
-  const get = (): Promise<number> => app.inject({ url: '/me', headers: { host: 'acme.example.com' } }).then(reply => reply.statusCode)
-  t.same([await get(), await get()], [200, 200])
-  t.match(redis.state(), { status: 'degraded', reason: 'NOPERM', messages: 'missed' })
-  t.equal(app.tenantResolver.health().status, 'degraded')
-  t.equal(app.tenantCache.health().status, 'degraded')
-  const refused = lines.filter(line => line.includes('refuses this login the channel'))
-  t.equal(new Set(refused).size, refused.length)
-  t.equal(refused.length, 2, 'those of changes and of cached copies')
-  t.equal(lines.filter(line => line.includes('NOPERM')).length, 2)
-  suspend()
-  await until(async () => await get() === 403)
-})
-
-t.test('EDG-06 a login that may read but not write: requests are served, one line for each part that goes on without', { skip: noRedis }, async t => {
-  const { app, redis, lines } = await world(t, 'allchannels', '-@write', '-@scripting')
-  for (let i = 0; i < 5; i++) {
-    const reply = await app.inject({ url: '/me', headers: { host: 'acme.example.com' } })
-    t.equal(reply.statusCode, 503)
-    t.equal(reply.headers['retry-after'], '1')
-    t.equal(reply.json().code, 'FST_TENANCY_REDIS_UNAVAILABLE')
+t.test(
+  'EDG-03 a login without channels: one clear line each channel, degraded, and changes arrive by the registry',
+  { skip: noRedis },
+  async t => {
+    const { app, redis, lines, suspend } = await world(t, 'resetchannels')
+    const get = (): Promise<number> =>
+      app.inject({ url: '/me', headers: { host: 'acme.example.com' } }).then(reply => reply.statusCode)
+    t.same([await get(), await get()], [200, 200])
+    t.match(redis.state(), { status: 'degraded', reason: 'NOPERM', messages: 'missed' })
+    t.equal(app.tenantResolver.health().status, 'degraded')
+    t.equal(app.tenantCache.health().status, 'degraded')
+    const refused = lines.filter(line => line.includes('refuses this login the channel'))
+    t.equal(new Set(refused).size, refused.length)
+    t.equal(refused.length, 2, 'those of changes and of cached copies')
+    t.equal(lines.filter(line => line.includes('NOPERM')).length, 2)
+    suspend()
+    await until(async () => await get() === 403)
   }
-  t.match(redis.state(), { status: 'degraded', reason: 'NOPERM' })
-  const about = lines.filter(line => line.includes('NOPERM') && !line.includes('reqId')) // Fastify logs each 503 by itself
-  t.ok(about.length >= 1 && about.length <= 2, about.join('\n'))
-})
+)
+
+t.test(
+  'EDG-06 a login that may read but not write: requests are served, one line for each part that goes on without',
+  { skip: noRedis },
+  async t => {
+    const { app, redis, lines } = await world(t, 'allchannels', '-@write', '-@scripting')
+    for (let i = 0; i < 5; i++) {
+      const reply = await app.inject({ url: '/me', headers: { host: 'acme.example.com' } })
+      t.equal(reply.statusCode, 503)
+      t.equal(reply.headers['retry-after'], '1')
+      t.equal(reply.json().code, 'FST_TENANCY_REDIS_UNAVAILABLE')
+    }
+    t.match(redis.state(), { status: 'degraded', reason: 'NOPERM' })
+    const about = lines.filter(line => line.includes('NOPERM') && !line.includes('reqId')) // Fastify logs each 503 by itself
+    t.ok(about.length >= 1 && about.length <= 2, about.join('\n'))
+  }
+)

@@ -12,28 +12,45 @@ import { CountingRegistry, start } from './app.ts'
 
 interface Node {
   readonly resolver: TenantResolver
-  advance (milliseconds: number): void
+  advance(milliseconds: number): void
 }
 
 // One process of several: its own connection and clock, the same Redis and registry.
-async function node (t: Test, registry: CountingRegistry, source: ReturnType<typeof freshRedisOptions> | string, cache: object = {}, wrap = (redis: TenancyRedis): TenancyRedis => redis): Promise<Node> {
+async function node (
+  t: Test,
+  registry: CountingRegistry,
+  source: ReturnType<typeof freshRedisOptions> | string,
+  cache: object = {},
+  wrap = (redis: TenancyRedis): TenancyRedis => redis
+): Promise<Node> {
   let now = 0
   const redis = openRedis(source)
-  const options = resolveResolverOptions({ registry, baseDomain: 'example.com', cache: { jitter: 0, ...cache } })
+  const options = resolveResolverOptions({
+    registry,
+    baseDomain: 'example.com',
+    cache: { jitter: 0, ...cache }
+  })
   const resolver = new TenantResolver(registry, wrap(redis), options.cache, () => undefined, () => now)
   await resolver.start()
   t.teardown(async () => {
     await resolver.stop()
     await redis.close()
   })
-  return { resolver, advance (milliseconds) { now += milliseconds } }
+  return {
+    resolver,
+    advance (milliseconds) {
+      now += milliseconds
+    }
+  }
 }
 
 // A client without a key prefix, that sees what is really there.
 function plain (t: Test): Redis {
   const { host, port } = freshRedisOptions()
   const client = new Redis({ host, port })
-  t.teardown(() => { client.disconnect() })
+  t.teardown(() => {
+    client.disconnect()
+  })
   return client
 }
 
@@ -54,7 +71,12 @@ t.test('with Redis', { skip: noRedis }, async t => {
     const source = freshRedisOptions()
     const [one, two] = [await node(t, registry, source), await node(t, registry, source)]
     const first = await one.resolver.find({ slug: 'acme' })
-    await until(async () => { two.advance(5_000); const before = registry.reads; await two.resolver.find({ slug: 'acme' }); return registry.reads === before })
+    await until(async () => {
+      two.advance(5_000)
+      const before = registry.reads
+      await two.resolver.find({ slug: 'acme' })
+      return registry.reads === before
+    })
     const second = await two.resolver.find({ slug: 'acme' })
     t.same(second, first)
     t.ok(Object.isFrozen(second?.settings))
@@ -67,7 +89,10 @@ t.test('with Redis', { skip: noRedis }, async t => {
     const client = plain(t)
     await resolver.find({ slug: 'acme' })
     for (let at = 0; at < 20; at++) await resolver.find({ slug: `n${at}` })
-    const keys = await until(async () => { const found = await client.keys(`${source.keyPrefix}*`); return found.length > 0 && found })
+    const keys = await until(async () => {
+      const found = await client.keys(`${source.keyPrefix}*`)
+      return found.length > 0 && found
+    })
     t.same(keys, [source.keyPrefix + lookupKey('slug', 'acme')])
   })
 
@@ -81,7 +106,7 @@ t.test('with Redis', { skip: noRedis }, async t => {
     const key = (slug: string): string => source.keyPrefix + lookupKey('slug', slug)
     const good = await until(async () => await client.get(key('acme')) ?? undefined)
     const globex = await until(async () => await client.get(key('globex')) ?? undefined)
-    const record = JSON.parse(good) as { v: number, tenant: object }
+    const record = JSON.parse(good) as { v: number; tenant: object }
     const bad: Record<string, string> = {
       'not JSON': '{"v":1,',
       'empty object': '{}',
@@ -95,7 +120,10 @@ t.test('with Redis', { skip: noRedis }, async t => {
       'a bad id': JSON.stringify({ ...record, tenant: { ...record.tenant, id: 'a:b' } }),
       'no status': JSON.stringify({ ...record, tenant: { ...record.tenant, status: 'fine' } }),
       'a property too many': JSON.stringify({ ...record, tenant: { ...record.tenant, isAdmin: true } }),
-      '__proto__': good.replace('"settings":{}', '"settings":{"__proto__":{"polluted":1}}').replace('"v":1', '"v":1,"__proto__":{"polluted":1}')
+      '__proto__': good.replace('"settings":{}', '"settings":{"__proto__":{"polluted":1}}').replace(
+        '"v":1',
+        '"v":1,"__proto__":{"polluted":1}'
+      )
     }
     for (const [name, text] of Object.entries(bad)) {
       await client.set(key('acme'), text)
@@ -108,7 +136,9 @@ t.test('with Redis', { skip: noRedis }, async t => {
       if (name === '__proto__') continue
       t.equal(registry.reads, reads + 1, name)
       t.equal(resolver.health().droppedRecords, 1, name)
-      await until(async () => (await client.get(key('acme')))?.includes('"t-acme"') && await client.get(key('acme')) !== text)
+      await until(async () =>
+        (await client.get(key('acme')))?.includes('"t-acme"') && await client.get(key('acme')) !== text
+      )
     }
   })
 
@@ -138,12 +168,20 @@ t.test('with Redis', { skip: noRedis }, async t => {
     await one.resolver.find({ slug: 'acme' })
     await until(() => client.exists(source.keyPrefix + lookupKey('slug', 'acme')))
     await registry.set('t-acme', { plan: 'pro' })
-    t.equal((await two.resolver.find({ slug: 'acme' }))?.plan, 'free', 'the control: the record would be believed')
+    t.equal(
+      (await two.resolver.find({ slug: 'acme' }))?.plan,
+      'free',
+      'the control: the record would be believed'
+    )
     for (const listener of listeners) listener('all')
     for (const { resolver } of [one, two]) t.equal((await resolver.find({ slug: 'acme' }))?.plan, 'pro')
     registry.failure = new Error('down')
     for (const listener of listeners) listener('all')
-    t.equal((await two.resolver.find({ slug: 'acme' }))?.plan, 'pro', 'what is there still serves in an outage')
+    t.equal(
+      (await two.resolver.find({ slug: 'acme' }))?.plan,
+      'pro',
+      'what is there still serves in an outage'
+    )
   })
 
   t.test('REG-08 with the message lost, a change is seen after localTtl', async t => {
@@ -155,7 +193,11 @@ t.test('with Redis', { skip: noRedis }, async t => {
     await registry.set('t-acme', { status: 'suspended' })
     await one.resolver.invalidate({ id: 't-acme' })
     two.advance(3_900)
-    t.equal((await two.resolver.find({ slug: 'acme' }))?.status, 'active', 'the control: two really did not hear of it')
+    t.equal(
+      (await two.resolver.find({ slug: 'acme' }))?.status,
+      'active',
+      'the control: two really did not hear of it'
+    )
     two.advance(1_100)
     t.equal((await two.resolver.find({ slug: 'acme' }))?.status, 'suspended')
   })
@@ -190,7 +232,10 @@ t.test('with Redis', { skip: noRedis }, async t => {
     await until(() => client.exists(source.keyPrefix + lookupKey('slug', 'globex')))
     t.notMatch(await client.get(key), /active/)
     t.equal((await one.resolver.find({ slug: 'acme' }))?.status, 'suspended')
-    t.ok(await until(async () => (await client.get(key))?.includes('"suspended"')), 'a newer look-up replaces the mark')
+    t.ok(
+      await until(async () => (await client.get(key))?.includes('"suspended"')),
+      'a newer look-up replaces the mark'
+    )
   })
 
   t.test('a message that makes no sense has everything asked for again', async t => {
@@ -227,7 +272,11 @@ t.test('with Redis', { skip: noRedis }, async t => {
     const one = await node(t, registry, server.url, { staleIfError: '1m' })
     await one.resolver.find({ slug: 'acme' })
     await server.stop()
-    await t.rejects(one.resolver.invalidate({ id: 't-globex' }), { code: 'FST_TENANCY_REDIS_UNAVAILABLE' }, 'an invalidation never pretends')
+    await t.rejects(
+      one.resolver.invalidate({ id: 't-globex' }),
+      { code: 'FST_TENANCY_REDIS_UNAVAILABLE' },
+      'an invalidation never pretends'
+    )
     registry.failure = new Error('down')
     one.advance(6_000)
     t.equal((await one.resolver.find({ slug: 'acme' }))?.slug, 'acme')
@@ -242,7 +291,11 @@ t.test('with Redis', { skip: noRedis }, async t => {
     t.equal(one.resolver.lookup.peek({ kind: 'slug', value: 'acme' })?.status, 'active')
     server = await startRedis({ port: server.port })
     await until(() => one.resolver.lookup.peek({ kind: 'slug', value: 'acme' }) === undefined, 10_000)
-    t.equal((await one.resolver.find({ slug: 'acme' }))?.status, 'suspended', 'what was missed meanwhile is asked again')
+    t.equal(
+      (await one.resolver.find({ slug: 'acme' }))?.status,
+      'suspended',
+      'what was missed meanwhile is asked again'
+    )
   })
 
   t.test('a frozen Redis delays a look-up by no more than its command timeout', async t => {
@@ -251,7 +304,9 @@ t.test('with Redis', { skip: noRedis }, async t => {
     const { who } = await start(t, { redis: server.url, registry: new CountingRegistry() })
     t.equal(await who('acme.example.com'), 'acme')
     server.process.kill('SIGSTOP')
-    t.teardown(() => { server.process.kill('SIGCONT') })
+    t.teardown(() => {
+      server.process.kill('SIGCONT')
+    })
     t.equal(await who('globex.example.com'), 'globex', 'while it is frozen')
   })
 

@@ -22,24 +22,37 @@ t.test('EDG-08 which slugs each pattern reads as another one', async t => {
   ]
   for (const [hosts, wrong, right] of cases) {
     const patterns = new HostPatterns(hosts)
-    for (const slug of wrong) t.match(slugPatternProblem(slug, patterns), /the host pattern '[^']+' reads/, `${hosts.join()} ${slug}`)
-    for (const slug of right) t.equal(slugPatternProblem(slug, patterns), undefined, `${hosts.join()} ${slug}`)
+    for (const slug of wrong)
+      t.match(slugPatternProblem(slug, patterns), /the host pattern '[^']+' reads/, `${hosts.join()} ${slug}`)
+    for (const slug of right)
+      t.equal(slugPatternProblem(slug, patterns), undefined, `${hosts.join()} ${slug}`)
   }
 })
 
 t.test('EDG-08 the more specific pattern counts, whatever the order, and one that no host reaches is refused', async t => {
   for (const hosts of [preview, preview.toReversed()]) {
     const patterns = new HostPatterns(hosts)
-    t.same(['acme.example.com', 'acme-pr-17.example.com', 'acme-pr-a-pr-b.example.com'].map(host => patterns.labelOf(host)), ['acme', 'acme', 'acme'])
+    t.same(
+      ['acme.example.com', 'acme-pr-17.example.com', 'acme-pr-a-pr-b.example.com'].map(host =>
+        patterns.labelOf(host)
+      ),
+      ['acme', 'acme', 'acme']
+    )
   }
-  t.throws(() => new HostPatterns(['{tenant}--{any}.a.dev', '{any}--{tenant}.a.dev']), { code: 'FST_TENANCY_OPTION_INVALID', message: /takes every host of '\{any\}--\{tenant\}\.a\.dev'/ })
+  t.throws(() => new HostPatterns(['{tenant}--{any}.a.dev', '{any}--{tenant}.a.dev']), {
+    code: 'FST_TENANCY_OPTION_INVALID',
+    message: /takes every host of '\{any\}--\{tenant\}\.a\.dev'/
+  })
 })
 
 t.test('EDG-08 refused at create, rename and import, with the pattern named', async t => {
   const manager = createManager({ database: 'pglite://memory', hosts: preview })
   t.teardown(() => manager.close())
   await manager.init()
-  const refusal = { code: 'FST_TENANCY_TENANT_CONFLICT', message: /'\{tenant\}-pr-\{any\}\.example\.com' reads a host of the slug 'my-pr-shop' as that of 'my'/ }
+  const refusal = {
+    code: 'FST_TENANCY_TENANT_CONFLICT',
+    message: /'\{tenant\}-pr-\{any\}\.example\.com' reads a host of the slug 'my-pr-shop' as that of 'my'/
+  }
   await t.rejects(manager.create({ slug: 'my-pr-shop' }), refusal)
   const { id } = await manager.create({ slug: 'shop' })
   await t.rejects(manager.rename({ id }, 'my-pr-shop'), refusal)
@@ -49,7 +62,10 @@ t.test('EDG-08 refused at boot, with tenant and pattern named', async t => {
   const registry = memoryRegistry([{ id: '1', slug: 'acme' }, { id: 't-17', slug: 'my-pr-shop' }])
   const app = Fastify()
   await app.register(tenantResolver, { hosts: preview, registry })
-  await t.rejects(async () => app.ready(), { code: 'FST_TENANCY_OPTION_INVALID', message: /tenant of id 't-17'.*'\{tenant\}-pr-\{any\}\.example\.com'.*'my-pr-shop' as that of 'my'/ })
+  await t.rejects(async () => app.ready(), {
+    code: 'FST_TENANCY_OPTION_INVALID',
+    message: /tenant of id 't-17'.*'\{tenant\}-pr-\{any\}\.example\.com'.*'my-pr-shop' as that of 'my'/
+  })
   await app.close()
   const suite = Fastify()
   await suite.register(tenancy, { hosts: preview, registry, database: 'pglite://memory' })
@@ -61,10 +77,21 @@ t.test('EDG-08 refused at boot, with tenant and pattern named', async t => {
 
 t.test('EDG-08 a registry that cannot list is warned of', async t => {
   let log = ''
-  const app = Fastify({ logger: { level: 'warn', stream: { write: (line: string) => { log += line } } } })
+  const app = Fastify({
+    logger: {
+      level: 'warn',
+      stream: {
+        write: (line: string) => {
+          log += line
+        }
+      }
+    }
+  })
   t.teardown(() => app.close())
   const registry = memoryRegistry()
-  registry.list = () => { throw new Error('no list') }
+  registry.list = () => {
+    throw new Error('no list')
+  }
   await app.register(tenantResolver, { hosts: preview, registry })
   await app.ready()
   t.match(log, /none was held against the host patterns: no list/)

@@ -1,5 +1,6 @@
 // A Kysely whose queries are rewritten and never sent.
-import { DummyDriver, Kysely, PostgresAdapter, PostgresIntrospector, type Compilable, type QueryCompiler } from 'kysely'
+import { DummyDriver, Kysely, PostgresAdapter, PostgresIntrospector, type Compilable,
+  type QueryCompiler } from 'kysely'
 
 import { RowCompiler } from '../../packages/database/src/row/compiler.ts'
 import { defaultFunctions } from '../../packages/database/src/row/functions.ts'
@@ -9,10 +10,10 @@ import type { RowTables } from '../../packages/database/src/row/tables.ts'
 import { tenantValue } from '../../packages/database/src/row/tenant-value.ts'
 
 export interface Tables {
-  notes: { tenant_id: string, id: number, title: string, n: number, parent: number | null, data: unknown }
-  tags: { tenant_id: string, id: number, note_id: number, label: string }
-  counts: { account: number, id: number, n: number }
-  countries: { code: string, name: string }
+  notes: { tenant_id: string; id: number; title: string; n: number; parent: number | null; data: unknown }
+  tags: { tenant_id: string; id: number; note_id: number; label: string }
+  counts: { account: number; id: number; n: number }
+  countries: { code: string; name: string }
   secrets: { value: string }
 }
 
@@ -29,11 +30,22 @@ export const tables: RowTables = {
 /** A tenant whose id fits a column of uuid, besides one of text. */
 export const tenant = '0b5ad8f4-6d5c-4c1e-9a43-3c1f5f1a2b3c'
 
-export function scopeOf (id: string = tenant, more: Partial<Pick<Scope, 'functions' | 'tables'>> = {}): Scope {
-  return rootScope({ tenant: tenantValue(id), tables, functions: new Set(defaultFunctions), grammar, ...more })
+export function scopeOf (
+  id: string = tenant,
+  more: Partial<Pick<Scope, 'functions' | 'tables'>> = {}
+): Scope {
+  return rootScope({
+    tenant: tenantValue(id),
+    tables,
+    functions: new Set(defaultFunctions),
+    grammar,
+    ...more
+  })
 }
 
-export function kysely<Database = Tables> (compiler: QueryCompiler = new RowCompiler(scopeOf())): Kysely<Database> {
+export function kysely<Database = Tables> (
+  compiler: QueryCompiler = new RowCompiler(scopeOf())
+): Kysely<Database> {
   return new Kysely<Database>({
     dialect: {
       createDriver: () => new DummyDriver(),

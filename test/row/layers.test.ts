@@ -21,14 +21,20 @@ async function open (t: Test, on: Provisioned, filter: boolean): Promise<Tenancy
 }
 
 function dbOf (t: Test, database: TenancyDatabase, isolation: 'rls' | 'row' = 'rls'): Kysely<Rows> {
-  const scope = new TenantScope(createTenant({ id: 'acme', slug: 'acme', isolation }), { info () {}, warn () {}, error () {} })
+  const scope = new TenantScope(createTenant({ id: 'acme', slug: 'acme', isolation }), {
+    info () {},
+    warn () {},
+    error () {}
+  })
   t.teardown(() => scope.abort())
   return database.forScope(scope) as unknown as Kysely<Rows>
 }
 
 async function provisioned (t: Test): Promise<Provisioned> {
   const on = await provision(t)
-  await on.admin(`insert into notes (tenant_id, body) select tenant, tenant || ':' || i from unnest(array['acme', 'globex']) tenant, generate_series(1, 3) i`)
+  await on.admin(
+    `insert into notes (tenant_id, body) select tenant, tenant || ':' || i from unnest(array['acme', 'globex']) tenant, generate_series(1, 3) i`
+  )
   return on
 }
 
@@ -45,14 +51,14 @@ t.test('the policies taken away: the filter holds', async t => {
   const database = await open(t, on, true)
   const db = dbOf(t, database)
   await on.admin(takePoliciesAway)
-  t.same((await db.selectFrom('notes').select('tenant_id').distinct().execute()), [{ tenant_id: 'acme' }])
+  t.same(await db.selectFrom('notes').select('tenant_id').distinct().execute(), [{ tenant_id: 'acme' }])
   t.equal((await db.updateTable('notes').set({ n: 9 }).executeTakeFirst()).numUpdatedRows, 3n)
   t.equal((await db.deleteFrom('notes').executeTakeFirst()).numDeletedRows, 3n)
   await t.rejects(sql`select * from notes`.execute(db), { code: 'FST_TENANCY_QUERY_REFUSED' })
   t.same(await on.admin('select distinct tenant_id, n from notes'), [{ tenant_id: 'globex', n: 0 }])
 })
 
-t.test('control: both taken away: the other tenant\'s rows are there', async t => {
+t.test("control: both taken away: the other tenant's rows are there", async t => {
   const on = await provisioned(t)
   const db = dbOf(t, await open(t, on, false))
   await on.admin(takePoliciesAway)
@@ -68,19 +74,35 @@ t.test('a tenant whose own strategy is row is rewritten in an application whose 
   t.equal((await db.selectFrom('notes').selectAll().execute()).length, 3)
 })
 
-t.test('strategy row on an initialised database without policies runs as the application\'s role, with the privileges of protect', async t => {
+t.test("strategy row on an initialised database without policies runs as the application's role, with the privileges of protect", async t => {
   const on = await provisioned(t)
-  await on.admin('drop policy tenancy_tenant on notes; drop policy tenancy_system on notes; alter table notes no force row level security, disable row level security; alter table notes alter column tenant_id drop default')
-  await on.admin('create table tags (tenant_id text not null, id int, note_id int); insert into tags values (\'acme\', 1, 1), (\'globex\', 2, 1)')
-  const tables = resolveDatabaseOptions({ database: on.url, tables: { tenant: ['notes', 'tags'], shared: ['countries'] } }).tables
+  await on.admin(
+    'drop policy tenancy_tenant on notes; drop policy tenancy_system on notes; alter table notes no force row level security, disable row level security; alter table notes alter column tenant_id drop default'
+  )
+  await on.admin(
+    "create table tags (tenant_id text not null, id int, note_id int); insert into tags values ('acme', 1, 1), ('globex', 2, 1)"
+  )
+  const tables =
+    resolveDatabaseOptions({ database: on.url, tables: { tenant: ['notes', 'tags'], shared: ['countries'] } })
+      .tables
   const client = await connect(t, on.superUrl)
   await protect(client, { tables, signed: false, policies: false })
   t.same(await on.admin('select polname from pg_policy'), [])
-  const database = openDatabase(resolveDatabaseOptions({ database: { url: on.url }, isolation: 'row', tables: { tenant: ['notes', 'tags'], shared: ['countries'] } }))
+  const database = openDatabase(
+    resolveDatabaseOptions({
+      database: { url: on.url },
+      isolation: 'row',
+      tables: { tenant: ['notes', 'tags'], shared: ['countries'] }
+    })
+  )
   t.teardown(() => database.close())
   await database.boot()
   const db = dbOf(t, database).withTables<{ tags: { id: number } }>()
   t.equal((await db.selectFrom('notes').selectAll().execute()).length, 3)
   t.same(await db.selectFrom('tags').select('id').execute(), [{ id: 1 }])
-  t.equal((await db.insertInto('notes').values({ body: 'acme:4' }).returning('tenant_id').executeTakeFirst())?.tenant_id, 'acme')
+  t.equal(
+    (await db.insertInto('notes').values({ body: 'acme:4' }).returning('tenant_id').executeTakeFirst())
+      ?.tenant_id,
+    'acme'
+  )
 })

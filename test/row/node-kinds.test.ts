@@ -27,29 +27,51 @@ const refused = words(`
 
 t.test('REW-19: Kysely has no kind of node that the rewriter was not written for', async t => {
   const declaration = readFileSync(join(folder, 'operation-node', 'operation-node.d.ts'), 'utf8')
-  const kinds = [...(/OperationNodeKind = ([^;]+);/.exec(declaration)?.[1] ?? '').matchAll(/'(\w+)'/g)].map(([, kind]) => kind ?? '')
+  const kinds = [...(/OperationNodeKind = ([^;]+);/.exec(declaration)?.[1] ?? '').matchAll(/'(\w+)'/g)].map((
+    [, kind]
+  ) => kind ?? '')
   t.ok(kinds.length > 90)
-  t.same(kinds.toSorted(), [...known, ...refused].toSorted(), 'read what the new kind does, then give it a place in the grammar or in the list of the refused')
+  t.same(
+    kinds.toSorted(),
+    [...known, ...refused].toSorted(),
+    'read what the new kind does, then give it a place in the grammar or in the list of the refused'
+  )
 })
 
-t.test('REW-19: Kysely\'s compiler has a method for each kind, and no other', async t => {
+t.test("REW-19: Kysely's compiler has a method for each kind, and no other", async t => {
   const methods = new Set<string>()
-  for (let prototype: object = PostgresQueryCompiler.prototype; prototype !== Object.prototype; prototype = Object.getPrototypeOf(prototype) as object) {
+  for (
+    let prototype: object = PostgresQueryCompiler.prototype;
+    prototype !== Object.prototype;
+    prototype = Object.getPrototypeOf(prototype) as object
+  ) {
     for (const name of Object.getOwnPropertyNames(prototype)) if (/^visit[A-Z]/.test(name)) methods.add(name)
   }
-  t.same([...methods].toSorted(), [...known, ...refused].map(kind => `visit${kind.replace(/(?:Query)?Node$/, match => match === 'QueryNode' ? 'Query' : '')}`).toSorted())
+  t.same(
+    [...methods].toSorted(),
+    [...known, ...refused].map(kind =>
+      `visit${kind.replace(/(?:Query)?Node$/, match => match === 'QueryNode' ? 'Query' : '')}`
+    ).toSorted()
+  )
 })
 
 t.test('REW-19: the properties of the nodes that the grammar reads are those that it was written for', async t => {
   const golden = readFileSync(new URL('golden/kysely-nodes.txt', import.meta.url), 'utf8')
-  t.same(known.toSorted().map(kind => `${kind}: ${propertiesOf(kind)}`), golden.trim().split('\n'), 'read what the new property does, then give it a place in the grammar, and its line in the golden file')
+  t.same(
+    known.toSorted().map(kind => `${kind}: ${propertiesOf(kind)}`),
+    golden.trim().split('\n'),
+    'read what the new property does, then give it a place in the grammar, and its line in the golden file'
+  )
 })
 
 function propertiesOf (kind: string): string {
   const file = kind.replace(/^JSON/, 'Json').replaceAll(/(?<!^)[A-Z]/g, letter => `-${letter}`).toLowerCase()
   const text = readFileSync(join(folder, 'operation-node', `${file}.d.ts`), 'utf8')
-  const body = new RegExp(`interface ${kind} extends OperationNode \\{([\\s\\S]*?)\\n\\}`).exec(text)?.[1] ?? ''
-  return [...body.matchAll(/^\s+(?:readonly )?(\w+)\??:/gm)].map(([, name]) => name).filter(name => name !== 'kind').join(' ')
+  const body = new RegExp(`interface ${kind} extends OperationNode \\{([\\s\\S]*?)\\n\\}`).exec(text)?.[1] ??
+    ''
+  return [...body.matchAll(/^\s+(?:readonly )?(\w+)\??:/gm)].map(([, name]) => name).filter(name =>
+    name !== 'kind'
+  ).join(' ')
 }
 
 function words (text: string): readonly string[] {

@@ -12,10 +12,15 @@ import { recipes } from './recipes.ts'
 
 /** Examples that strategy row refuses, by what is in their code, and why. */
 const refusals: readonly (readonly [RegExp, string])[] = [
-  [/\bsql(?:<[^`]*>)?`|sql\.raw|sql\.table|sql\.id|sql\.join/, 'raw SQL: the tables that it reads cannot be seen'],
-  [/withSchema\('(?!public)|selectFrom\('\w+\.\w+'\)|'(?:some_schema|mammals|admin)\b/, 'another schema than that of the tables'],
+  [/\bsql(?:<[^`]*>)?`|sql\.raw|sql\.table|sql\.id|sql\.join/,
+    'raw SQL: the tables that it reads cannot be seen'],
+  [/withSchema\('(?!public)|selectFrom\('\w+\.\w+'\)|'(?:some_schema|mammals|admin)\b/,
+    'another schema than that of the tables'],
   [/\.explain\(/, 'no statement on rows'],
-  [/replaceInto|\.ignore\(|\.or(?:Ignore|Abort|Fail|Replace|Rollback)\(|\.top\(|\.output|onDuplicateKey|crossApply|outerApply|modifyEnd|modifyFront/, 'what only other databases have, or raw SQL at the end'],
+  [
+    /replaceInto|\.ignore\(|\.or(?:Ignore|Abort|Fail|Replace|Rollback)\(|\.top\(|\.output|onDuplicateKey|crossApply|outerApply|modifyEnd|modifyFront/,
+    'what only other databases have, or raw SQL at the end'
+  ],
   [/db\.schema|introspection/, 'tables are changed in migrations']
 ]
 
@@ -45,7 +50,9 @@ class Collector implements KyselyPlugin {
   }
 }
 
-async function databases (t: Test): Promise<{ admin: pg.Client, byPolicy: Kysely<unknown>, byRow: Kysely<unknown> }> {
+async function databases (
+  t: Test
+): Promise<{ admin: pg.Client; byPolicy: Kysely<unknown>; byRow: Kysely<unknown> }> {
   const url = await freshDatabase(t)
   const admin = await connect(t, url)
   const login = new URL(url)
@@ -55,35 +62,66 @@ async function databases (t: Test): Promise<{ admin: pg.Client, byPolicy: Kysely
     create role ${login.username} login password 'recipes';
     grant all on all tables in schema public to ${login.username}; grant all on all sequences in schema public to ${login.username}`)
   for (const table of ['person', 'pet', 'toy']) {
-    await admin.query(`alter table ${table} enable row level security, force row level security; create policy p on ${table} using (tenant_id = current_setting('tenancy.tenant'))`)
+    await admin.query(
+      `alter table ${table} enable row level security, force row level security; create policy p on ${table} using (tenant_id = current_setting('tenancy.tenant'))`
+    )
   }
   // An example may leave a transaction open: that must not hold the next one up.
-  const pool = new pg.Pool({ connectionString: login.href, options: '-c tenancy.tenant=acme -c idle_in_transaction_session_timeout=1000' })
+  const pool = new pg.Pool({
+    connectionString: login.href,
+    options: '-c tenancy.tenant=acme -c idle_in_transaction_session_timeout=1000'
+  })
   pool.on('error', () => {})
-  pool.on('connect', client => { client.on('error', () => {}) })
+  pool.on('connect', client => {
+    client.on('error', () => {})
+  })
   const byPolicy = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) })
-  const database = openDatabase(resolveDatabaseOptions({ database: { url, idleInTransaction: '1s' }, isolation: 'row', tables: { tenant: ['person', 'pet', 'toy'] }, registry: memoryRegistry([]) }))
+  const database = openDatabase(
+    resolveDatabaseOptions({
+      database: { url, idleInTransaction: '1s' },
+      isolation: 'row',
+      tables: { tenant: ['person', 'pet', 'toy'] },
+      registry: memoryRegistry([])
+    })
+  )
   await database.boot()
-  const scope = new TenantScope(createTenant({ id: 'acme', slug: 'acme' }), { info () {}, warn () {}, error () {} })
+  const scope = new TenantScope(createTenant({ id: 'acme', slug: 'acme' }), {
+    info () {},
+    warn () {},
+    error () {}
+  })
   t.teardown(async () => {
     scope.abort()
     await database.close()
     // Not awaited: an example that leaves a transaction open never gives its connection back.
     void pool.end()
-    await admin.query('select pg_terminate_backend(pid) from pg_stat_activity where usename = $1', [login.username])
+    await admin.query('select pg_terminate_backend(pid) from pg_stat_activity where usename = $1', [
+      login.username
+    ])
     await admin.query(`drop owned by ${login.username}; drop role ${login.username}`)
   })
   return { admin, byPolicy, byRow: database.forScope(scope) as unknown as Kysely<unknown> }
 }
 
-t.test('Kysely\'s documented examples run unchanged, with the results of forced policies, or are on the list of refusals', async t => {
+t.test("Kysely's documented examples run unchanged, with the results of forced policies, or are on the list of refusals", async t => {
   const { admin, byPolicy, byRow } = await databases(t)
   const counts = { equal: 0, refused: 0, failed: 0 }
-  const run = async (db: Kysely<unknown>, writes: boolean, example: (db: unknown) => Promise<unknown>): Promise<{ seen: readonly string[], tables: string, error: { code?: string, message: string } | undefined }> => {
+  const run = async (
+    db: Kysely<unknown>,
+    writes: boolean,
+    example: (db: unknown) => Promise<unknown>
+  ): Promise<
+    { seen: readonly string[]; tables: string; error: { code?: string; message: string } | undefined }
+  > => {
     const collector = new Collector()
-    const error = await example(db.withPlugin(collector)).then(() => undefined, (caught: unknown) => caught as { message: string })
+    const error = await example(db.withPlugin(collector)).then(
+      () => undefined,
+      (caught: unknown) => caught as { message: string }
+    )
     if (!writes) return { seen: collector.seen, tables: '', error }
-    const { rows: [tables] } = await admin.query('select (select json_agg(person order by tenant_id, id) from person) as a, (select json_agg(pet order by tenant_id, id) from pet) as b, (select json_agg(toy order by tenant_id, id) from toy) as c')
+    const { rows: [tables] } = await admin.query(
+      'select (select json_agg(person order by tenant_id, id) from person) as a, (select json_agg(pet order by tenant_id, id) from pet) as b, (select json_agg(toy order by tenant_id, id) from toy) as c'
+    )
     await admin.query(rows)
     return { seen: collector.seen, tables: JSON.stringify(tables), error }
   }
@@ -95,7 +133,10 @@ t.test('Kysely\'s documented examples run unchanged, with the results of forced 
       // What has no table here fails without the rewriting too.
       if (expected.error !== undefined) counts.failed++
       else counts.refused++
-      t.ok(expected.error !== undefined || refusals.some(([pattern]) => pattern.test(code)), `${name} is refused: ${actual.error.message}\n${code}`)
+      t.ok(
+        expected.error !== undefined || refusals.some(([pattern]) => pattern.test(code)),
+        `${name} is refused: ${actual.error.message}\n${code}`
+      )
     } else if (expected.error === undefined) {
       counts.equal++
       t.same(actual, expected, `${name}\n${code}`)
@@ -104,5 +145,8 @@ t.test('Kysely\'s documented examples run unchanged, with the results of forced 
     }
   }
   t.comment(counts)
-  t.ok(counts.equal >= 100, `${counts.equal} ran alike, ${counts.refused} are on the list, ${counts.failed} need tables or another database`)
+  t.ok(
+    counts.equal >= 100,
+    `${counts.equal} ran alike, ${counts.refused} are on the list, ${counts.failed} need tables or another database`
+  )
 })

@@ -7,20 +7,28 @@ import { fileURLToPath } from 'node:url'
 export interface Recipe {
   readonly name: string
   readonly code: string
-  run (db: unknown): Promise<unknown>
+  run(db: unknown): Promise<unknown>
 }
 
 const folder = join(fileURLToPath(import.meta.resolve('kysely')), '..')
 const files = [
-  ...readdirSync(join(folder, 'query-builder')).filter(name => name.endsWith('.d.ts')).map(name => join('query-builder', name)),
-  'query-creator.d.ts', 'kysely.d.ts', join('expression', 'expression-builder.d.ts'), join('helpers', 'postgres.d.ts'), join('raw-builder', 'sql.d.ts')
+  ...readdirSync(join(folder, 'query-builder')).filter(name => name.endsWith('.d.ts')).map(name =>
+    join('query-builder', name)
+  ),
+  'query-creator.d.ts',
+  'kysely.d.ts',
+  join('expression', 'expression-builder.d.ts'),
+  join('helpers', 'postgres.d.ts'),
+  join('raw-builder', 'sql.d.ts')
 ]
 
 /** Every example that executes something, named by its file and what is built. */
 export function recipes (): Recipe[] {
   return files.toSorted().flatMap(file => {
     const blocks = readFileSync(join(folder, file), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)
-    return [...blocks].map(([, block], index) => recipe(`${file.replace('.d.ts', '')} ${index + 1}`, (block ?? '').replaceAll(/^ *\* ?/gm, ''))).filter(({ code }) => /\bexecute|\bstream\(/.test(code))
+    return [...blocks].map(([, block], index) =>
+      recipe(`${file.replace('.d.ts', '')} ${index + 1}`, (block ?? '').replaceAll(/^ *\* ?/gm, ''))
+    ).filter(({ code }) => /\bexecute|\bstream\(/.test(code))
   })
 }
 
@@ -32,14 +40,21 @@ function recipe (name: string, code: string): Recipe {
       const kysely = import.meta.resolve('kysely')
       const helpers = import.meta.resolve('kysely/helpers/postgres')
       // The imports are made above it, and some examples do not wait for their queries.
-      const body = code.replaceAll(/^import [^\n]*$/gm, '').replaceAll(/^(const persons = )?(?=someQuery\(|db\.|db$|sql)/gm, '$1await ')
-      const text = stripTypeScriptTypes(`import * as kysely from '${kysely}'\nimport * as helpers from '${helpers}'
+      const body = code.replaceAll(/^import [^\n]*$/gm, '').replaceAll(
+        /^(const persons = )?(?=someQuery\(|db\.|db$|sql)/gm,
+        '$1await '
+      )
+      const text = stripTypeScriptTypes(
+        `import * as kysely from '${kysely}'\nimport * as helpers from '${helpers}'
         const { sql, expressionBuilder } = kysely
         const { jsonArrayFrom, jsonObjectFrom, jsonBuildObject, mergeAction } = helpers
         const id = 1, personId = 1, firstName = 'Jennifer', lastName = 'Aniston', columnsFromTheUser = ['id'], doTheJoin = true
         const console = { log () {} }
-        export default async function (db) {\n${body}\n}`)
-      const { default: example } = await import(`data:text/javascript,${encodeURIComponent(text)}`) as { default: (db: unknown) => Promise<unknown> }
+        export default async function (db) {\n${body}\n}`
+      )
+      const { default: example } = await import(`data:text/javascript,${encodeURIComponent(text)}`) as {
+        default: (db: unknown) => Promise<unknown>
+      }
       return example(db)
     }
   }

@@ -39,7 +39,11 @@ t.test('a name of WITH hides a table from readers, and never from writers', asyn
   const scope = withNames(scopeOf(), ['notes'])
   t.equal(resolve(TableNode.create('notes'), scope).kind, 'name')
   t.equal(resolve(TableNode.create('tags'), scope).kind, 'tenant')
-  t.equal(resolve(TableNode.createWithSchema('public', 'notes'), scope).kind, 'tenant', 'a name of WITH has no schema')
+  t.equal(
+    resolve(TableNode.createWithSchema('public', 'notes'), scope).kind,
+    'tenant',
+    'a name of WITH has no schema'
+  )
   t.equal(resolveTarget(TableNode.create('notes'), scope).kind, 'tenant')
   t.equal(scopeOf().names.size, 0, 'the outer scope is as it was')
   t.equal(withNames(scope, []), scope)
@@ -47,12 +51,28 @@ t.test('a name of WITH hides a table from readers, and never from writers', asyn
 
 t.test('SCH-07, REW-18: a listed table comes back with its schema, and another schema or an unlisted table is refused', async t => {
   const scope = scopeOf()
-  t.match(resolve(TableNode.create('countries'), scope), { kind: 'shared', node: TableNode.createWithSchema('public', 'countries') })
-  t.throws(() => resolve(TableNode.createWithSchema('other', 'notes'), scope), { code: 'FST_TENANCY_QUERY_REFUSED', message: /schema 'other'/ })
-  t.throws(() => resolve(TableNode.createWithSchema('pg_catalog', 'pg_class'), scope), { code: 'FST_TENANCY_QUERY_REFUSED' })
-  t.throws(() => resolve(TableNode.create('secrets'), scope), { code: 'FST_TENANCY_QUERY_REFUSED', message: /table 'secrets'.*options\.tables/ })
-  t.throws(() => resolve(TableNode.create('x'.repeat(64)), scope), { code: 'FST_TENANCY_QUERY_REFUSED', message: /63 bytes/ })
+  t.match(resolve(TableNode.create('countries'), scope), {
+    kind: 'shared',
+    node: TableNode.createWithSchema('public', 'countries')
+  })
+  t.throws(() => resolve(TableNode.createWithSchema('other', 'notes'), scope), {
+    code: 'FST_TENANCY_QUERY_REFUSED',
+    message: /schema 'other'/
+  })
+  t.throws(() => resolve(TableNode.createWithSchema('pg_catalog', 'pg_class'), scope), {
+    code: 'FST_TENANCY_QUERY_REFUSED'
+  })
+  t.throws(() => resolve(TableNode.create('secrets'), scope), {
+    code: 'FST_TENANCY_QUERY_REFUSED',
+    message: /table 'secrets'.*options\.tables/
+  })
+  t.throws(() => resolve(TableNode.create('x'.repeat(64)), scope), {
+    code: 'FST_TENANCY_QUERY_REFUSED',
+    message: /63 bytes/
+  })
   t.throws(() => resolve(TableNode.create('no\0tes'), scope), { code: 'FST_TENANCY_QUERY_REFUSED' })
   t.same(itemName(TableNode.createWithSchema('public', 'anything'), scope), TableNode.create('anything'))
-  t.throws(() => itemName(TableNode.createWithSchema('other', 'anything'), scope), { code: 'FST_TENANCY_QUERY_REFUSED' })
+  t.throws(() => itemName(TableNode.createWithSchema('other', 'anything'), scope), {
+    code: 'FST_TENANCY_QUERY_REFUSED'
+  })
 })

@@ -1,6 +1,7 @@
 // Two tables of tenants without any policy or role of ours, a shared one and an unlisted one; and rewritten handles on them.
 import { createTenant, memoryRegistry, TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions, type TenancyDatabase, type TenantDatabaseOptions } from '@fastify-tenancy/database'
+import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions, type TenancyDatabase,
+  type TenantDatabaseOptions } from '@fastify-tenancy/database'
 import type { Generated, Kysely } from 'kysely'
 import type pg from 'pg'
 import type { Test } from 'tap'
@@ -9,8 +10,8 @@ import { freshDatabase } from '../support/fresh.ts'
 import { connect } from '../support/sql.ts'
 
 export interface Rows {
-  notes: { tenant_id: Generated<string>, id: number, body: string, n: Generated<number> }
-  tags: { tenant_id: Generated<string>, id: number, note_id: number, label: string }
+  notes: { tenant_id: Generated<string>; id: number; body: string; n: Generated<number> }
+  tags: { tenant_id: Generated<string>; id: number; note_id: number; label: string }
   countries: { code: string }
   unlisted: { secret: string }
 }
@@ -39,7 +40,13 @@ export async function unprotected (t: Test): Promise<Unprotected> {
 }
 
 /** The suite's database with isolation `row`, booted; closed when the test ends. */
-export async function openRow (t: Test, url: string, { database, ...options }: Partial<Omit<TenantDatabaseOptions, 'database'>> & { database?: Partial<DatabaseConnectionOptions> } = {}): Promise<TenancyDatabase> {
+export async function openRow (
+  t: Test,
+  url: string,
+  { database, ...options }: Partial<Omit<TenantDatabaseOptions, 'database'>> & {
+    database?: Partial<DatabaseConnectionOptions>
+  } = {}
+): Promise<TenancyDatabase> {
   const opened = openDatabase(resolveDatabaseOptions({
     database: { url, ...database },
     isolation: 'row',
@@ -55,7 +62,12 @@ export async function openRow (t: Test, url: string, { database, ...options }: P
 const silent = { info () {}, warn () {}, error () {} }
 
 /** The handle of a tenant. Its scope ends with the test. */
-export function dbOf (t: Test, database: TenancyDatabase, id: string, isolation: 'row' | 'rls' = 'rls'): Kysely<Rows> {
+export function dbOf (
+  t: Test,
+  database: TenancyDatabase,
+  id: string,
+  isolation: 'row' | 'rls' = 'rls'
+): Kysely<Rows> {
   const scope = new TenantScope(createTenant({ id, slug: `slug-of-${id}`, isolation }), silent)
   t.teardown(() => scope.abort())
   return database.forScope(scope) as unknown as Kysely<Rows>

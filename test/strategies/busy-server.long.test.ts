@@ -13,7 +13,7 @@ const tenants = Array.from({ length: 150 }, (_, n) => createTenant({ id: `t${n}`
 const server = await startPostgres('-c', 'max_connections=100')
 t.teardown(() => server.stop())
 const admin = await connect(t, server.url)
-await admin.query('create role app login password \'secret\'')
+await admin.query("create role app login password 'secret'")
 const url = server.url.replace('postgres:postgres@', 'app:secret@')
 
 interface Answers {
@@ -26,24 +26,58 @@ interface Answers {
 }
 
 /** All tenants at once; each holds a connection for a while. */
-async function everybody (t: Test, budget: number, maxWait: string): Promise<Answers & { app: FastifyInstance }> {
-  const app = await suite(t, { superUrl: server.url, url, registryUrl: url, systemUrl: url, ownerUrl: url, secret: undefined, tables: { tenant: [], shared: [] }, admin: async () => [] }, {
+async function everybody (
+  t: Test,
+  budget: number,
+  maxWait: string
+): Promise<Answers & { app: FastifyInstance }> {
+  const app = await suite(t, {
+    superUrl: server.url,
+    url,
+    registryUrl: url,
+    systemUrl: url,
+    ownerUrl: url,
+    secret: undefined,
+    tables: { tenant: [], shared: [] },
+    admin: async () => []
+  }, {
     isolation: 'database',
     registry: memoryRegistry(tenants),
-    database: { budget, fairness: { maxWait }, tenants: { maxPools: 150, pool: { max: 1 }, url: ({ id }: { id: string }) => `${url}?options=${encodeURIComponent(`-c app.home=${id}`)}` } }
+    database: {
+      budget,
+      fairness: { maxWait },
+      tenants: {
+        maxPools: 150,
+        pool: { max: 1 },
+        url: ({ id }: { id: string }) => `${url}?options=${encodeURIComponent(`-c app.home=${id}`)}`
+      }
+    }
   })
   let refused = 0
   app.addHook('onError', async (_request, _reply, error) => {
     if ((error.cause as { code?: string } | undefined)?.code === '53300') refused++
   })
-  app.get('/', async request => (await sql<{ home: string }>`select current_setting('app.home') as home, pg_sleep(0.5)`.execute(dbOf(request))).rows[0]?.home)
+  app.get(
+    '/',
+    async request =>
+      (await sql<{ home: string }>`select current_setting('app.home') as home, pg_sleep(0.5)`.execute(
+        dbOf(request)
+      )).rows[0]?.home
+  )
   await app.ready()
-  const answers = await Promise.all(tenants.map(async ({ slug, id }) => ({ id, ...await app.inject({ url: '/', headers: { host: `${slug}.example.com` } }) })))
+  const answers = await Promise.all(
+    tenants.map(async ({ slug, id }) => ({
+      id,
+      ...await app.inject({ url: '/', headers: { host: `${slug}.example.com` } })
+    }))
+  )
   return {
     app,
     refused,
     statuses: answers.map(({ statusCode }) => statusCode),
-    retryAfter: answers.filter(({ statusCode }) => statusCode === 503).map(({ headers }) => headers['retry-after']),
+    retryAfter: answers.filter(({ statusCode }) => statusCode === 503).map(({ headers }) =>
+      headers['retry-after']
+    ),
     wrong: answers.filter(({ statusCode, body, id }) => statusCode === 200 && body !== id).length
   }
 }
@@ -65,6 +99,8 @@ t.test('DBT-05 150 tenants, and a budget above what the server takes: 503 with r
   t.equal(wrong, 0)
   // Connections that are idle now make room for who comes back.
   for (const { slug } of tenants.filter((_, n) => statuses[n] === 503).slice(0, 5)) {
-    await until(async () => (await app.inject({ url: '/', headers: { host: `${slug}.example.com` } })).statusCode === 200)
+    await until(async () =>
+      (await app.inject({ url: '/', headers: { host: `${slug}.example.com` } })).statusCode === 200
+    )
   }
 })

@@ -12,7 +12,10 @@ import { until } from '../support/until.ts'
 import { databaseTemplate, dropDatabases, world, type Handle } from './world.ts'
 
 // One database for all tests of this file, and so the names of tenants differ from file to file.
-const on = await world(t, { isolation: 'database', database: { tenants: { url: 'postgres://{database}@localhost/{database}' } } })
+const on = await world(t, {
+  isolation: 'database',
+  database: { tenants: { url: 'postgres://{database}@localhost/{database}' } }
+})
 const mark = databaseOf(on.superUrl).slice(2)
 const url = databaseTemplate(on.superUrl)
 const ids = ['a', 'b', 'c', 'd', 'e', 'f'].map(name => `${name}-${mark}`)
@@ -21,7 +24,11 @@ const { createManager } = await import('@fastify-tenancy/manager')
 const manager = createManager({
   isolation: 'database',
   database: { url: on.url, ownerUrl: on.superUrl, tenants: { url } },
-  provision: async ({ client }) => { await client.query('create table notes (id serial primary key, body text not null, n int not null default 0)') }
+  provision: async ({ client }) => {
+    await client.query(
+      'create table notes (id serial primary key, body text not null, n int not null default 0)'
+    )
+  }
 })
 t.teardown(() => manager.close())
 const tenants: TenantRecord[] = []
@@ -34,30 +41,58 @@ async function open (t: Test, options: TenantsOptions = {}, database = {}): Prom
   return opened
 }
 
-const bodies = async ({ db }: Handle): Promise<string[]> => (await db.selectFrom('notes').select('body').orderBy('id').execute()).map(({ body }) => body)
-const connections = async (): Promise<number> => Number((await on.admin('select count(*) from pg_stat_activity where datname like \'tenant\\_%\' || $1', [mark]))[0]?.count)
+const bodies = async ({ db }: Handle): Promise<string[]> =>
+  (await db.selectFrom('notes').select('body').orderBy('id').execute()).map(({ body }) => body)
+const connections = async (): Promise<number> =>
+  Number(
+    (await on.admin("select count(*) from pg_stat_activity where datname like 'tenant\\_%' || $1", [mark]))[0]
+      ?.count
+  )
 
 t.test('a tenant has a database and a login of its own', async t => {
   const database = await open(t)
-  for (const tenant of [a, b]) await on.handle(database, tenant).db.insertInto('notes').values({ body: `${tenant.id}:1` }).execute()
+  for (const tenant of [a, b])
+    await on.handle(database, tenant).db.insertInto('notes').values({ body: `${tenant.id}:1` }).execute()
   t.same(await bodies(on.handle(database, a)), [`${a.id}:1`])
   t.same(await bodies(on.handle(database, b)), [`${b.id}:1`])
-  const { rows: [row] } = await sql`select current_user as role, current_database() as db, current_setting('search_path') as path`.execute(on.handle(database, a).db)
+  const { rows: [row] } =
+    await sql`select current_user as role, current_database() as db, current_setting('search_path') as path`
+      .execute(on.handle(database, a).db)
   t.same(row, { role: `tenant_${a.id}`, db: `tenant_${a.id}`, path: '"public", pg_temp' })
 })
 
 t.test('INJ-03 INJ-04 INJ-06 INJ-20 no statement reaches another tenant, whatever role or setting it takes', async t => {
   const database = await open(t)
   const { db } = on.handle(database, a)
-  for (const { rolname } of await on.admin('select rolname from pg_roles where rolname like \'%\\_\' || substr(md5(current_database()), 1, 8) or rolname like \'tenant\\_%\' || $1 or rolname like \'pg\\_%\' or rolname = session_user', [mark])) {
+  for (
+    const { rolname } of await on.admin(
+      "select rolname from pg_roles where rolname like '%\\_' || substr(md5(current_database()), 1, 8) or rolname like 'tenant\\_%' || $1 or rolname like 'pg\\_%' or rolname = session_user",
+      [mark]
+    )
+  ) {
     if (rolname === `tenant_${a.id}`) continue
-    await t.rejects(sql`select set_config('role', ${rolname}, true), query_to_xml('select body from notes', true, true, '')::text`.execute(db), { code: '42501' }, String(rolname))
+    await t.rejects(
+      sql`select set_config('role', ${rolname}, true), query_to_xml('select body from notes', true, true, '')::text`
+        .execute(db),
+      { code: '42501' },
+      String(rolname)
+    )
   }
-  t.match((await sql`select set_config('role', 'none', true), set_config('tenancy.tenant', ${b.id}, true), query_to_xml('select body from notes', true, true, '')::text as xml`.execute(db)).rows, [{ xml: new RegExp(a.id) }])
-  await t.rejects(sql.raw(`select * from "tenant_${b.id}".public.notes`).execute(db), { code: '0A000' }, 'across databases')
+  t.match(
+    (await sql`select set_config('role', 'none', true), set_config('tenancy.tenant', ${b.id}, true), query_to_xml('select body from notes', true, true, '')::text as xml`
+      .execute(db)).rows,
+    [{ xml: new RegExp(a.id) }]
+  )
+  await t.rejects(
+    sql.raw(`select * from "tenant_${b.id}".public.notes`).execute(db),
+    { code: '0A000' },
+    'across databases'
+  )
   // Its login is let into no other tenant's database.
   const { default: pg } = await import('pg')
-  const intruder = new pg.Client({ connectionString: url.replace('{database}', `tenant_${a.id}`).replace('{database}', `tenant_${b.id}`) })
+  const intruder = new pg.Client({
+    connectionString: url.replace('{database}', `tenant_${a.id}`).replace('{database}', `tenant_${b.id}`)
+  })
   await t.rejects(intruder.connect(), { code: '42501' })
 })
 
@@ -67,7 +102,10 @@ t.test('POOL-01 POOL-02 POOL-05 what a statement leaves does not meet the next',
   await t.rejects(sql`select 1 / 0`.execute(handle.db), { code: '22012' })
   await t.rejects(sql`select pg_sleep(5)`.execute(handle.db), { code: '57014' })
   await sql`select set_config('TimeZone', 'Asia/Tokyo', false)`.execute(handle.db)
-  t.not((await sql<{ tz: string }>`select current_setting('TimeZone') as tz`.execute(handle.db)).rows[0]?.tz, 'Asia/Tokyo')
+  t.not(
+    (await sql<{ tz: string }>`select current_setting('TimeZone') as tz`.execute(handle.db)).rows[0]?.tz,
+    'Asia/Tokyo'
+  )
   const trx = await handle.db.startTransaction().execute()
   await trx.insertInto('notes').values({ body: 'left' }).execute()
   handle.scope.abort()
@@ -88,11 +126,17 @@ t.test('DBT-01 a pool that is evicted in use finishes its work and its queue', a
   await until(async () => await connections() <= 1)
 })
 
-t.test('DBT-02 DBT-04 fifty rounds over six tenants with room for two pools: no error, no leak', { timeout: 60_000 }, async t => {
+t.test('DBT-02 DBT-04 fifty rounds over six tenants with room for two pools: no error, no leak', {
+  timeout: 60_000
+}, async t => {
   const database = await open(t, { maxPools: 2, pool: { max: 1 } }, { budget: 4 })
   let most = 0
   for (let round = 0; round < 50; round++) {
-    const rows = await Promise.all(tenants.map(tenant => sql<{ db: string }>`select current_database() as db`.execute(on.handle(database, tenant).db)))
+    const rows = await Promise.all(
+      tenants.map(tenant =>
+        sql<{ db: string }>`select current_database() as db`.execute(on.handle(database, tenant).db)
+      )
+    )
     t.same(rows.map(({ rows: [row] }) => row?.db), tenants.map(({ id }) => `tenant_${id}`))
     if (round % 10 === 0) most = Math.max(most, await connections())
   }
@@ -103,23 +147,32 @@ t.test('DBT-02 DBT-04 fifty rounds over six tenants with room for two pools: no 
 t.test('a tenant has all connections of its own pool, and no more', async t => {
   const database = await open(t, { pool: { max: 2 } })
   const { db } = on.handle(database, a)
-  const pids = await Promise.all(Array.from({ length: 6 }, () => sql<{ pid: number }>`select pg_backend_pid() as pid, pg_sleep(0.02)`.execute(db)))
+  const pids = await Promise.all(
+    Array.from(
+      { length: 6 },
+      () => sql<{ pid: number }>`select pg_backend_pid() as pid, pg_sleep(0.02)`.execute(db)
+    )
+  )
   t.equal(new Set(pids.map(({ rows: [row] }) => row?.pid)).size, 2)
 })
 
 t.test('DBT-03 of two first requests at once one makes the pool', async t => {
   let made = 0
-  const database = await open(t, { url: async tenant => {
-    made++
-    await new Promise(resolve => setImmediate(resolve))
-    return url.replaceAll('{database}', `tenant_${tenant.id}`)
-  } })
+  const database = await open(t, {
+    url: async tenant => {
+      made++
+      await new Promise(resolve => setImmediate(resolve))
+      return url.replaceAll('{database}', `tenant_${tenant.id}`)
+    }
+  })
   await Promise.all(Array.from({ length: 10 }, () => bodies(on.handle(database, a))))
   t.equal(made, 1)
 })
 
 async function everyone (database: TenancyDatabase): Promise<PromiseSettledResult<unknown>[]> {
-  return Promise.allSettled(tenants.map(tenant => sql`select pg_sleep(0.02)`.execute(on.handle(database, tenant).db)))
+  return Promise.allSettled(
+    tenants.map(tenant => sql`select pg_sleep(0.02)`.execute(on.handle(database, tenant).db))
+  )
 }
 
 t.test('DBT-05 above the budget: evict serves everybody in turn, wait and reject are 503 with retry-after', async t => {
@@ -128,11 +181,15 @@ t.test('DBT-05 above the budget: evict serves everybody in turn, wait and reject
   await evicting.close()
 
   for (const whenFull of ['wait', 'reject'] as const) {
-    const database = await open(t, {}, { budget: { connections: 3, whenFull }, fairness: { maxWait: '200ms' } })
+    const database = await open(t, {}, {
+      budget: { connections: 3, whenFull },
+      fairness: { maxWait: '200ms' }
+    })
     const ends = await everyone(database)
     const refused = ends.filter(end => end.status === 'rejected')
     t.ok(refused.length >= 3, `${whenFull}: ${refused.length} refused`)
-    for (const { reason } of refused) t.match(reason, { code: 'FST_TENANCY_DATABASE_BUSY', statusCode: 503, retryAfter: 1 }, whenFull)
+    for (const { reason } of refused)
+      t.match(reason, { code: 'FST_TENANCY_DATABASE_BUSY', statusCode: 503, retryAfter: 1 }, whenFull)
     await database.close()
   }
 })
@@ -141,13 +198,24 @@ t.test('DBT-06 a dead tenant database fails its own tenant, at once after three 
   const proxy = await tcpProxy(t, on.superUrl)
   const database = await open(t, {
     connectTimeout: '200ms',
-    url: tenant => tenant.id === b.id ? url.replaceAll('{database}', `tenant_${tenant.id}`).replace(/@[^/]*/, `@127.0.0.1:${proxy.port}`) : url.replaceAll('{database}', `tenant_${tenant.id}`)
+    url: tenant =>
+      tenant.id === b.id
+        ? url.replaceAll('{database}', `tenant_${tenant.id}`).replace(/@[^/]*/, `@127.0.0.1:${proxy.port}`)
+        : url.replaceAll('{database}', `tenant_${tenant.id}`)
   })
   proxy.blackHole()
-  for (let i = 0; i < 3; i++) await t.rejects(bodies(on.handle(database, b)), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE', statusCode: 503 })
+  for (let i = 0; i < 3; i++)
+    await t.rejects(bodies(on.handle(database, b)), {
+      code: 'FST_TENANCY_DATABASE_UNAVAILABLE',
+      statusCode: 503
+    })
   const attempts = proxy.opened
-  for (let i = 0; i < 20; i++) await t.rejects(bodies(on.handle(database, b)), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE' })
-  t.ok(proxy.opened <= attempts + 2, `${proxy.opened - attempts} attempts for twenty requests: the others do not wait for one`)
+  for (let i = 0; i < 20; i++)
+    await t.rejects(bodies(on.handle(database, b)), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE' })
+  t.ok(
+    proxy.opened <= attempts + 2,
+    `${proxy.opened - attempts} attempts for twenty requests: the others do not wait for one`
+  )
   t.same(await bodies(on.handle(database, a)), [`${a.id}:1`], 'the other tenant is served')
   proxy.restore()
   await until(() => bodies(on.handle(database, b)).then(() => true, () => false))
@@ -159,11 +227,16 @@ t.test('DBT-07 no password in what is thrown, logged, printed or serialized', as
   t.teardown(() => server.close())
   const port = (server.address() as AddressInfo).port
   const password = 'hunter2secret'
-  const urls = [`postgres://u:${password}@127.0.0.1:${port}/x`, `postgres://u:${password}@127.0.0.1:99999/x`, `mysql://u:${password}@h/x`, `postgres://u:${password}@[::1/x`, url.replaceAll('{database}', `tenant_${a.id}`).replace(':secret@', `:${password}@`)]
+  const urls = [`postgres://u:${password}@127.0.0.1:${port}/x`, `postgres://u:${password}@127.0.0.1:99999/x`,
+    `mysql://u:${password}@h/x`, `postgres://u:${password}@[::1/x`,
+    url.replaceAll('{database}', `tenant_${a.id}`).replace(':secret@', `:${password}@`)]
   for (const bad of urls) {
     const database = await open(t, { url: () => bad, connectTimeout: '200ms' })
     const error: unknown = await bodies(on.handle(database, a)).then(rows => rows, (error: unknown) => error)
-    for (const text of [inspect(error, { depth: 10 }), JSON.stringify(error), inspect(database, { depth: 10 }), JSON.stringify(database)]) t.notMatch(text, password)
+    for (
+      const text of [inspect(error, { depth: 10 }), JSON.stringify(error), inspect(database, { depth: 10 }),
+        JSON.stringify(database)]
+    ) t.notMatch(text, password)
     if (error instanceof Error) t.match(error, { code: 'FST_TENANCY_DATABASE_UNAVAILABLE' })
     await database.close()
   }
@@ -178,24 +251,34 @@ t.test('a URL in the registry may be encrypted; only the hook reads it', async t
   t.same(await bodies(on.handle(database, tenant)), [`${a.id}:1`])
 })
 
-t.test('TRP-01 a URL that leads to another tenant\'s database: rows that say whose they are are stopped', async t => {
+t.test("TRP-01 a URL that leads to another tenant's database: rows that say whose they are are stopped", async t => {
   await on.admin('select 1')
   const { default: pg } = await import('pg')
   const direct = new URL(on.superUrl)
   direct.pathname = `/tenant_${b.id}`
   const client = new pg.Client({ connectionString: direct.href })
   await client.connect()
-  await client.query(`create table projects (tenant_id text, name text); grant select on projects to "tenant_${b.id}"; insert into projects values ('${b.id}', '${b.id}:1')`)
+  await client.query(
+    `create table projects (tenant_id text, name text); grant select on projects to "tenant_${b.id}"; insert into projects values ('${b.id}', '${b.id}:1')`
+  )
   await client.end()
   const database = await open(t, { url: () => url.replaceAll('{database}', `tenant_${b.id}`) })
   const read = (): Promise<unknown> => on.handle(database, a).db.selectFrom('projects').selectAll().execute()
   await t.rejects(read(), { code: 'FST_TENANCY_ISOLATION_BREACH' })
-  t.equal((await on.handle(database, b).db.selectFrom('projects').selectAll().execute()).length, 1, 'control: for its own tenant they pass')
+  t.equal(
+    (await on.handle(database, b).db.selectFrom('projects').selectAll().execute()).length,
+    1,
+    'control: for its own tenant they pass'
+  )
 })
 
 t.test('a statement is one wait, and a transaction of k statements k + 1', async t => {
   const proxy = await tcpProxy(t, on.superUrl)
-  const database = await open(t, { pool: { max: 1 }, url: tenant => url.replaceAll('{database}', `tenant_${tenant.id}`).replace(/@[^/]*/, `@127.0.0.1:${proxy.port}`) })
+  const database = await open(t, {
+    pool: { max: 1 },
+    url: tenant =>
+      url.replaceAll('{database}', `tenant_${tenant.id}`).replace(/@[^/]*/, `@127.0.0.1:${proxy.port}`)
+  })
   const { db } = on.handle(database, a)
   const waitsOf = async (work: () => Promise<unknown>): Promise<number> => {
     proxy.reset()
@@ -207,9 +290,14 @@ t.test('a statement is one wait, and a transaction of k statements k + 1', async
   t.equal(await waitsOf(() => db.insertInto('notes').values({ body: `${a.id}:2` }).execute()), 1)
   t.equal(await waitsOf(() => db.selectFrom('notes').selectAll().where('n', '=', 0).execute()), 1)
   for (const k of [1, 3]) {
-    t.equal(await waitsOf(() => db.transaction().execute(async trx => {
-      for (let i = 0; i < k; i++) await trx.insertInto('notes').values({ body: `${a.id}:x` }).execute()
-    })), k + 1)
+    t.equal(
+      await waitsOf(() =>
+        db.transaction().execute(async trx => {
+          for (let i = 0; i < k; i++) await trx.insertInto('notes').values({ body: `${a.id}:x` }).execute()
+        })
+      ),
+      k + 1
+    )
   }
 })
 

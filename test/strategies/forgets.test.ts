@@ -10,7 +10,7 @@ import { secret, world, type Handle, type World, type WorldOptions } from './wor
 t.setTimeout(120_000)
 
 interface Acting {
-  projects: { name: string, seen: string }
+  projects: { name: string; seen: string }
 }
 
 const functions = `
@@ -32,7 +32,7 @@ async function prepare (on: World, isolation: string): Promise<[TenantRecord, Te
   await on.admin(functions)
   if (isolation !== 'schema') await on.admin(acting('public'))
   const tenants = [await on.create('acme'), await on.create('globex')] as [TenantRecord, TenantRecord]
-  if (isolation === 'schema') for (const { id } of tenants) await on.admin(acting(`tenant_${id}`))
+  if (isolation === 'schema') { for (const { id } of tenants) await on.admin(acting(`tenant_${id}`)) }
   return tenants
 }
 
@@ -45,13 +45,17 @@ const strategies: Record<string, WorldOptions> = {
 }
 
 const add = async ({ db }: Handle, name: string): Promise<string | undefined> =>
-  (await (db as unknown as Kysely<Acting>).insertInto('projects').values({ name } as never).returning('seen').executeTakeFirst())?.seen
+  (await (db as unknown as Kysely<Acting>).insertInto('projects').values({ name } as never).returning('seen')
+    .executeTakeFirst())?.seen
 
 for (const [strategy, options] of Object.entries(strategies)) {
   t.test(`CON-03 CON-21 ${strategy}: what a trigger leaves does not meet the next tenant`, async t => {
     const on = await world(t, options)
     const tenants = await prepare(on, options.isolation ?? 'rls')
-    const urls = { direct: on.url, ...(!noPgBouncer && { pooled: await pgBouncer(t, on.url, 'transaction', { size: 1 }) }) }
+    const urls = {
+      direct: on.url,
+      ...(!noPgBouncer && { pooled: await pgBouncer(t, on.url, 'transaction', { size: 1 }) })
+    }
     for (const [way, url] of Object.entries(urls)) {
       for (const reset of ['auto', 'always'] as const) {
         const database = await on.open({ url, reset, pool: { max: 1 } } as Partial<DatabaseConnectionOptions>)
@@ -61,11 +65,19 @@ for (const [strategy, options] of Object.entries(strategies)) {
         t.equal(await add(globex, 'look'), clean, `${way}, reset '${reset}'`)
         await t.rejects(add(acme, 'act and fail'), { code: 'P0042' })
         t.equal(await add(globex, 'look'), clean, 'after a statement that failed')
-        await acme.db.transaction().execute(async db => { await add({ ...acme, db }, 'act') })
-        await globex.db.transaction().execute(async db => { t.equal(await add({ ...globex, db }, 'look'), clean, 'from transaction to transaction') })
         await acme.db.transaction().execute(async db => {
           await add({ ...acme, db }, 'act')
-          t.not(await add({ ...acme, db }, 'look'), clean, 'control: the default sees what the trigger leaves')
+        })
+        await globex.db.transaction().execute(async db => {
+          t.equal(await add({ ...globex, db }, 'look'), clean, 'from transaction to transaction')
+        })
+        await acme.db.transaction().execute(async db => {
+          await add({ ...acme, db }, 'act')
+          t.not(
+            await add({ ...acme, db }, 'look'),
+            clean,
+            'control: the default sees what the trigger leaves'
+          )
         })
         t.equal(await add(globex, 'look'), clean)
       }

@@ -11,20 +11,32 @@ async function read (rows: Promise<{ name: string }[]>): Promise<string[]> {
 }
 
 /** Handles of new scopes, as each request has one. */
-export function harnessHandles (database: TenancyDatabase, tenants: ReadonlyMap<string, TenantRecord>): (name: string) => IsolationHandle {
+export function harnessHandles (
+  database: TenancyDatabase,
+  tenants: ReadonlyMap<string, TenantRecord>
+): (name: string) => IsolationHandle {
   return name => {
     const db = database.forScope(new TenantScope(tenantOf(tenants, name), silent)) as unknown as Kysely<Rows>
     return {
       list: () => read(db.selectFrom('projects').select('name').execute()),
-      rename: (from, to) => read(db.updateTable('projects').set({ name: to }).where('name', '=', from).returning('name').execute()),
+      rename: (from, to) =>
+        read(
+          db.updateTable('projects').set({ name: to }).where('name', '=', from).returning('name').execute()
+        ),
       remove: name => read(db.deleteFrom('projects').where('name', '=', name).returning('name').execute()),
-      fail: () => db.selectFrom('projects').select(eb => eb.val('x').$castTo<number>().as('x')).where(eb => eb(eb.cast<number>(eb.val('no number'), 'integer'), '=', 1)).execute()
+      fail: () =>
+        db.selectFrom('projects').select(eb => eb.val('x').$castTo<number>().as('x')).where(eb =>
+          eb(eb.cast<number>(eb.val('no number'), 'integer'), '=', 1)
+        ).execute()
     }
   }
 }
 
 /** Gives each tenant the rows that the harness expects. */
-export async function fill (database: TenancyDatabase, tenants: ReadonlyMap<string, TenantRecord>): Promise<void> {
+export async function fill (
+  database: TenancyDatabase,
+  tenants: ReadonlyMap<string, TenantRecord>
+): Promise<void> {
   for (const [name, tenant] of tenants) {
     const db = database.forScope(new TenantScope(tenant, silent)) as unknown as Kysely<Rows>
     await db.insertInto('projects').values(tags(name).map(name => ({ name }))).execute()

@@ -17,27 +17,42 @@ export type Login = 'tenantRolesUrl' | 'globalUrl' | 'registryUrl'
 export interface Built {
   readonly superUrl: string
   readonly manager: Manager
-  admin (text: string, values?: unknown[]): Promise<pg.QueryResult>
-  login (name: Login | 'url' | 'systemUrl' | 'ownerUrl'): string
+  admin(text: string, values?: unknown[]): Promise<pg.QueryResult>
+  login(name: Login | 'url' | 'systemUrl' | 'ownerUrl'): string
   /** The same database with other logins. */
-  managerOf (without: readonly Login[]): Manager
-  open (without?: readonly Login[], more?: object): TenancyDatabase
+  managerOf(without: readonly Login[]): Manager
+  open(without?: readonly Login[], more?: object): TenancyDatabase
 }
 
 /** A database with acme (signed rls) and globex (a schema), set up for all logins but those of `without`. */
 export async function build (t: Test, without: readonly Login[] = [], rls: object = {}): Promise<Built> {
   const superUrl = await freshDatabase(t)
   const admin = await connect(t, superUrl)
-  await admin.query('create table notes (tenant_id text not null, body text); create table people (id int primary key, name text)')
+  await admin.query(
+    'create table notes (tenant_id text not null, body text); create table people (id int primary key, name text)'
+  )
   // A password that PgBouncer's list of users takes as it is.
-  const login: Built['login'] = name => Object.assign(new URL(loginUrl(superUrl, name.replace('Url', '').toLowerCase())), { password: 'secret' }).href
+  const login: Built['login'] = name =>
+    Object.assign(new URL(loginUrl(superUrl, name.replace('Url', '').toLowerCase())), { password: 'secret' })
+      .href
   const optionsOf = (without: readonly Login[]): ManagerOptions => {
-    const optional = (['tenantRolesUrl', 'globalUrl', 'registryUrl'] as const).filter(name => !without.includes(name))
+    const optional = (['tenantRolesUrl', 'globalUrl', 'registryUrl'] as const).filter(name =>
+      !without.includes(name)
+    )
     const urls = Object.fromEntries(optional.map(name => [name, login(name)]))
-    return { rls: { secret, ...rls }, tables, database: { url: login('url'), systemUrl: login('systemUrl'), ownerUrl: login('ownerUrl'), ...urls } }
+    return {
+      rls: { secret, ...rls },
+      tables,
+      database: { url: login('url'), systemUrl: login('systemUrl'), ownerUrl: login('ownerUrl'), ...urls }
+    }
   }
   const managerOf = (without: readonly Login[]): Manager => {
-    const manager = createManager({ ...optionsOf(without), provision: async ({ client }) => { await client.query('create table notes (body text)') } })
+    const manager = createManager({
+      ...optionsOf(without),
+      provision: async ({ client }) => {
+        await client.query('create table notes (body text)')
+      }
+    })
     t.teardown(() => manager.close())
     return manager
   }
@@ -46,7 +61,9 @@ export async function build (t: Test, without: readonly Login[] = [], rls: objec
   await manager.protect({ url: superUrl })
   await manager.create({ id: 'acme', slug: 'the-acme', isolation: 'rls' })
   await manager.create({ id: 'globex', slug: 'the-globex', isolation: 'schema' })
-  await admin.query('insert into tenant_globex.notes values (\'globex:1\'); insert into people values (1, \'person:1\'); insert into notes values (\'acme\', \'acme:1\'), (\'hooli\', \'hooli:1\')')
+  await admin.query(
+    "insert into tenant_globex.notes values ('globex:1'); insert into people values (1, 'person:1'); insert into notes values ('acme', 'acme:1'), ('hooli', 'hooli:1')"
+  )
   return {
     superUrl,
     manager,
@@ -55,14 +72,20 @@ export async function build (t: Test, without: readonly Login[] = [], rls: objec
     managerOf,
     open: (opened = without, more = {}) => {
       const options = optionsOf(opened)
-      const database = openDatabase(resolveDatabaseOptions({ ...options, database: { ...options.database as object, ...more } }))
+      const database = openDatabase(
+        resolveDatabaseOptions({ ...options, database: { ...options.database as object, ...more } })
+      )
       t.teardown(() => database.close())
       return database
     }
   }
 }
 
-export function dbOf (t: Test, database: TenancyDatabase, tenant: TenantRecord): Kysely<{ notes: { body: string } }> {
+export function dbOf (
+  t: Test,
+  database: TenancyDatabase,
+  tenant: TenantRecord
+): Kysely<{ notes: { body: string } }> {
   const scope = new TenantScope(tenant, { info () {}, warn () {}, error () {} })
   t.teardown(() => scope.abort())
   return database.forScope(scope) as unknown as Kysely<{ notes: { body: string } }>

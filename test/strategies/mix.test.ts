@@ -1,6 +1,8 @@
 // Every strategy, on two shards, in one application: under the harness under which naive pools leak.
-import { createTenant, tenantRole, TenantScope, type Isolation, type TenantRecord } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions, type TenancyDatabase } from '@fastify-tenancy/database'
+import { createTenant, tenantRole, TenantScope, type Isolation,
+  type TenantRecord } from '@fastify-tenancy/core'
+import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions,
+  type TenancyDatabase } from '@fastify-tenancy/database'
 import { createManager } from '@fastify-tenancy/manager'
 import type { Kysely } from 'kysely'
 import t from 'tap'
@@ -15,22 +17,34 @@ const superUrl = await freshDatabase(t)
 const euUrl = await freshDatabase(t)
 const mark = databaseOf(superUrl).slice(2)
 const [url, eu] = [loginUrl(superUrl, 'app'), loginUrl(euUrl, 'app')]
-const shared = 'create table projects (tenant_id text not null, name text not null); create table countries (code text primary key)'
+const shared =
+  'create table projects (tenant_id text not null, name text not null); create table countries (code text primary key)'
 const connection: DatabaseConnectionOptions = {
   url,
   ownerUrl: superUrl,
   shards: { eu: { url: eu, ownerUrl: euUrl } },
   tenants: { url: databaseTemplate(superUrl) }
 }
-const options = { database: connection, rls: { secret }, tables: { tenant: ['projects'], shared: ['countries'] } }
-const manager = createManager({ ...options, provision: async ({ client }) => { await client.query('create table projects (name text not null)') } })
+const options = {
+  database: connection,
+  rls: { secret },
+  tables: { tenant: ['projects'], shared: ['countries'] }
+}
+const manager = createManager({
+  ...options,
+  provision: async ({ client }) => {
+    await client.query('create table projects (name text not null)')
+  }
+})
 t.teardown(() => manager.close())
 for (const each of [superUrl, euUrl]) await (await connect(t, each)).query(shared)
 await manager.init()
 await manager.protect()
 let count = 0
 
-async function create (isolations: readonly (readonly [Isolation, string])[]): Promise<Map<string, TenantRecord>> {
+async function create (
+  isolations: readonly (readonly [Isolation, string])[]
+): Promise<Map<string, TenantRecord>> {
   const made = new Map<string, TenantRecord>()
   for (const [n, name] of names.entries()) {
     const [isolation, shard] = isolations[n % isolations.length] ?? ['rls', 'default']
@@ -54,7 +68,17 @@ for (const [name, isolations] of Object.entries(cases)) {
   for (const max of [1, 3]) {
     t.test(`${name}, pools of ${max}: request.db leaks nothing under the harness`, async t => {
       const tenants = await create(isolations)
-      const database = openDatabase(resolveDatabaseOptions({ ...options, database: { ...connection, pool: { max }, tenants: { ...connection.tenants, pool: { max } }, budget: 6 } }))
+      const database = openDatabase(
+        resolveDatabaseOptions({
+          ...options,
+          database: {
+            ...connection,
+            pool: { max },
+            tenants: { ...connection.tenants, pool: { max } },
+            budget: 6
+          }
+        })
+      )
       t.teardown(() => database.close())
       await database.boot()
       await fill(database, tenants)
@@ -70,38 +94,62 @@ t.test('a tenant on an unknown shard is 503, and the log says which option is mi
   await database.boot()
   const at = (placement: { shard: string }, isolation: Isolation = 'rls'): unknown => {
     try {
-      return database.forScope(new TenantScope(createTenant({ id: 'x', slug: 'x-1', placement, isolation }), silent))
+      return database.forScope(
+        new TenantScope(createTenant({ id: 'x', slug: 'x-1', placement, isolation }), silent)
+      )
     } catch (error) {
       return error
     }
   }
-  t.match(at({ shard: 'us' }), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE', statusCode: 503, cause: { message: /shard 'us' is not among options\.database\.shards/ } })
+  t.match(at({ shard: 'us' }), {
+    code: 'FST_TENANCY_DATABASE_UNAVAILABLE',
+    statusCode: 503,
+    cause: { message: /shard 'us' is not among options\.database\.shards/ }
+  })
   t.notMatch((at({ shard: 'us' }) as Error).message, /us'/)
   t.match(at({ shard: 'eu' }), { selectFrom: Function })
   const without = openDatabase(resolveDatabaseOptions({ ...options, database: { url, ownerUrl: superUrl } }))
   t.teardown(() => without.close())
   await without.boot()
-  t.throws(() => without.forScope(new TenantScope(createTenant({ id: 'x', slug: 'x-1', isolation: 'database' }), silent)), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE', cause: { message: /options\.database\.tenants/ } })
+  t.throws(
+    () =>
+      without.forScope(
+        new TenantScope(createTenant({ id: 'x', slug: 'x-1', isolation: 'database' }), silent)
+      ),
+    { code: 'FST_TENANCY_DATABASE_UNAVAILABLE', cause: { message: /options\.database\.tenants/ } }
+  )
 })
 
 t.test('the boot checks every shard, and requireLevel holds for each', async t => {
   const empty = await freshDatabase(t)
   const open = (database: object): TenancyDatabase => {
-    const opened = openDatabase(resolveDatabaseOptions({ ...options, database: { ...connection, ...database } }))
+    const opened = openDatabase(
+      resolveDatabaseOptions({ ...options, database: { ...connection, ...database } })
+    )
     t.teardown(() => opened.close())
     return opened
   }
-  await t.rejects(open({ shards: { us: empty } }).boot(), { code: 'FST_TENANCY_SETUP_INVALID', message: /shard 'us'.*tenancy init/ })
-  await t.rejects(open({ requireLevel: 1, shards: { eu: euUrl } }).boot(), { code: 'FST_TENANCY_SETUP_INVALID', message: /shard 'eu'.*superuser/ })
+  await t.rejects(open({ shards: { us: empty } }).boot(), {
+    code: 'FST_TENANCY_SETUP_INVALID',
+    message: /shard 'us'.*tenancy init/
+  })
+  await t.rejects(open({ requireLevel: 1, shards: { eu: euUrl } }).boot(), {
+    code: 'FST_TENANCY_SETUP_INVALID',
+    message: /shard 'eu'.*superuser/
+  })
   await t.resolves(open({ requireLevel: 1 }).boot())
 })
 
 t.test('a tenant of one shard does not hold up those of another', async t => {
   const tenants = await create([['rls', 'default'], ['rls', 'eu']])
-  const database = openDatabase(resolveDatabaseOptions({ ...options, database: { ...connection, pool: { max: 1 } } }))
+  const database = openDatabase(
+    resolveDatabaseOptions({ ...options, database: { ...connection, pool: { max: 1 } } })
+  )
   t.teardown(() => database.close())
   await database.boot()
-  const [here, there] = names.map(name => database.forScope(new TenantScope(tenantOf(tenants, name), silent)) as unknown as Kysely<Rows>)
+  const [here, there] = names.map(name =>
+    database.forScope(new TenantScope(tenantOf(tenants, name), silent)) as unknown as Kysely<Rows>
+  )
   const held = Promise.withResolvers<void>()
   const began = Promise.withResolvers<void>()
   const slow = here?.transaction().execute(async trx => {

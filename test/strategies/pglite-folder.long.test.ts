@@ -12,9 +12,23 @@ import { silent, tables, type Rows } from './world.ts'
 
 t.test('PGlite: a folder per tenant, made by the manager, closed when it is idle and opened again', async t => {
   const folder = temporaryFolder()
-  t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
-  const options = { isolation: 'database' as const, database: { url: await freshDatabase(t), tenants: { url: `pglite://${folder}/{database}`, idle: '20ms' } }, tables }
-  const manager = createManager({ ...options, provision: async ({ client }) => { await client.query('create table projects (name text not null)') } })
+  t.teardown(() => {
+    rmSync(folder, { recursive: true, force: true })
+  })
+  const options = {
+    isolation: 'database' as const,
+    database: {
+      url: await freshDatabase(t),
+      tenants: { url: `pglite://${folder}/{database}`, idle: '20ms' }
+    },
+    tables
+  }
+  const manager = createManager({
+    ...options,
+    provision: async ({ client }) => {
+      await client.query('create table projects (name text not null)')
+    }
+  })
   t.teardown(() => manager.close())
   await manager.init()
   const tenant = await manager.create({ slug: 'acme', id: 'a' })

@@ -18,10 +18,19 @@ t.test('PGlite: a schema per tenant, and a PGlite per tenant, leak nothing', asy
     return known
   }
   const options = { database: { url: pool, tenants: { url: poolOf } }, tables }
-  const manager = createManager({ ...options, provision: async ({ client }) => { await client.query(ownTables) } })
+  const manager = createManager({
+    ...options,
+    provision: async ({ client }) => {
+      await client.query(ownTables)
+    }
+  })
   await manager.init()
   const tenants = new Map<string, TenantRecord>()
-  for (const [n, name] of names.entries()) tenants.set(name, await manager.create({ id: name, slug: `the-${name}`, isolation: n === 0 ? 'database' : 'schema' }))
+  for (const [n, name] of names.entries())
+    tenants.set(
+      name,
+      await manager.create({ id: name, slug: `the-${name}`, isolation: n === 0 ? 'database' : 'schema' })
+    )
   const database = openDatabase(resolveDatabaseOptions({ ...options, isolation: 'schema' }))
   await database.boot()
   await fill(database, tenants)

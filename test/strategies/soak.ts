@@ -39,12 +39,20 @@ export async function soak (url: string, statements: number): Promise<Soak> {
     database: {
       url: own,
       budget,
-      tenants: { maxPools: 2, pool: { max: 1 }, url: ({ id }: { id: string }) => `${own}?options=${encodeURIComponent(`-c soak.home=${id}`)}` }
+      tenants: {
+        maxPools: 2,
+        pool: { max: 1 },
+        url: ({ id }: { id: string }) => `${own}?options=${encodeURIComponent(`-c soak.home=${id}`)}`
+      }
     }
   }))
   await database.boot()
-  const tenants = Array.from({ length: tenantCount }, (_, n) => createTenant({ id: `t${n}`, slug: `tenant-${n}` }))
-  const connections = async (): Promise<number> => (await admin.query('select from pg_stat_activity where usename = $1', [login])).rowCount ?? 0
+  const tenants = Array.from(
+    { length: tenantCount },
+    (_, n) => createTenant({ id: `t${n}`, slug: `tenant-${n}` })
+  )
+  const connections = async (): Promise<number> =>
+    (await admin.query('select from pg_stat_activity where usename = $1', [login])).rowCount ?? 0
   let next = 0
   let wrong = 0
   let most = 0
@@ -56,7 +64,8 @@ export async function soak (url: string, statements: number): Promise<Soak> {
       if (tenant === undefined) return
       const scope = new TenantScope(tenant, { info () {}, warn () {}, error () {} })
       try {
-        const { rows: [row] } = await sql<{ home: string }>`select current_setting('soak.home') as home`.execute(database.forScope(scope))
+        const { rows: [row] } = await sql<{ home: string }>`select current_setting('soak.home') as home`
+          .execute(database.forScope(scope))
         if (row?.home !== tenant.id) wrong++
       } catch (error) {
         errors.push(error)
@@ -85,7 +94,14 @@ if (import.meta.main) {
   const server = process.env.TEST_DATABASE_URL === undefined ? await startPostgres() : undefined
   const began = performance.now()
   const { errors, ...seen } = await soak(process.env.TEST_DATABASE_URL ?? server?.url ?? '', statements)
-  console.log({ statements, seconds: Math.round((performance.now() - began) / 1000), budget, ...seen, errors: errors.length, first: errors[0] })
+  console.log({
+    statements,
+    seconds: Math.round((performance.now() - began) / 1000),
+    budget,
+    ...seen,
+    errors: errors.length,
+    first: errors[0]
+  })
   await server?.stop()
   process.exitCode = seen.wrong + errors.length + seen.left === 0 && seen.most <= budget ? 0 : 1
 }

@@ -1,6 +1,7 @@
 // A fresh server database as the manager leaves it, tenants in it, and their handles: for every strategy the same.
 import { TenantScope, type Isolation, type TenantRecord } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions, type TenancyDatabase } from '@fastify-tenancy/database'
+import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions,
+  type TenancyDatabase } from '@fastify-tenancy/database'
 import { createManager, type CreateInput, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'
 import type { Generated, Kysely } from 'kysely'
 import pg from 'pg'
@@ -10,7 +11,7 @@ import { freshDatabase } from '../support/fresh.ts'
 import { connect, databaseOf, loginUrl } from '../support/sql.ts'
 
 export interface Rows {
-  notes: { id: Generated<number>, body: string, n: Generated<number> }
+  notes: { id: Generated<number>; body: string; n: Generated<number> }
   projects: { name: string }
   countries: { code: string }
 }
@@ -26,11 +27,11 @@ export interface World {
   readonly url: string
   readonly manager: Manager
   /** Runs SQL as the superuser. */
-  admin<R extends pg.QueryResultRow> (text: string, values?: unknown[]): Promise<R[]>
-  create (id: string, input?: Partial<CreateInput>): Promise<TenantRecord>
+  admin<R extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<R[]>
+  create(id: string, input?: Partial<CreateInput>): Promise<TenantRecord>
   /** The application's database, booted. Closed when the test ends. */
-  open (options?: Partial<DatabaseConnectionOptions>): Promise<TenancyDatabase>
-  handle (database: TenancyDatabase, tenant: TenantRecord): Handle
+  open(options?: Partial<DatabaseConnectionOptions>): Promise<TenancyDatabase>
+  handle(database: TenancyDatabase, tenant: TenantRecord): Handle
 }
 
 export const secret = 'a secret of the tests, 32 characters and more'
@@ -38,7 +39,8 @@ export const tables = { tenant: ['notes', 'projects'], shared: ['countries'] }
 export const silent = { info () {}, warn () {}, error () {} }
 
 /** The tables of one tenant that has a place of its own: nothing in them says whose they are. */
-export const ownTables = 'create table notes (id serial primary key, body text not null, n int not null default 0); create table projects (name text not null)'
+export const ownTables =
+  'create table notes (id serial primary key, body text not null, n int not null default 0); create table projects (name text not null)'
 export const sharedTables = `
   create table notes (tenant_id text not null, id serial, body text not null, n int not null default 0, primary key (tenant_id, id));
   create table projects (tenant_id text not null, name text not null);
@@ -49,18 +51,39 @@ export interface WorldOptions {
   readonly isolation?: Isolation
   readonly rls?: ManagerOptions['rls']
   /** By the superuser's URL, where they depend on it. */
-  readonly database?: Partial<DatabaseConnectionOptions> | ((superUrl: string) => Partial<DatabaseConnectionOptions>)
+  readonly database?:
+    | Partial<DatabaseConnectionOptions>
+    | ((superUrl: string) => Partial<DatabaseConnectionOptions>)
   readonly provision?: ManagerOptions['provision']
 }
 
-export async function world (t: Test, { isolation = 'rls', rls = {}, database = {}, provision }: WorldOptions = {}): Promise<World> {
+export async function world (
+  t: Test,
+  { isolation = 'rls', rls = {}, database = {}, provision }: WorldOptions = {}
+): Promise<World> {
   const superUrl = await freshDatabase(t)
   const url = loginUrl(superUrl, 'app')
   const admin = await connect(t, superUrl)
   await admin.query(sharedTables)
-  const options = (more: Partial<DatabaseConnectionOptions>): Pick<ManagerOptions, 'isolation' | 'rls' | 'tables' | 'database'> =>
-    ({ isolation, rls, tables, database: { url, ownerUrl: superUrl, ...(typeof database === 'function' ? database(superUrl) : database), ...more } })
-  const manager = createManager({ ...options({}), provision: provision ?? (async ({ client }) => { await client.query(ownTables) }) })
+  const options = (
+    more: Partial<DatabaseConnectionOptions>
+  ): Pick<ManagerOptions, 'isolation' | 'rls' | 'tables' | 'database'> => ({
+    isolation,
+    rls,
+    tables,
+    database: {
+      url,
+      ownerUrl: superUrl,
+      ...(typeof database === 'function' ? database(superUrl) : database),
+      ...more
+    }
+  })
+  const manager = createManager({
+    ...options({}),
+    provision: provision ?? (async ({ client }) => {
+      await client.query(ownTables)
+    })
+  })
   t.teardown(() => manager.close())
   await manager.init()
   await manager.protect()
@@ -69,7 +92,8 @@ export async function world (t: Test, { isolation = 'rls', rls = {}, database = 
     url,
     manager,
     admin: async (text, values) => (await admin.query(text, values)).rows as never,
-    create: (id, input = {}) => manager.create({ id, slug: `slug-of-${id.toLowerCase().replaceAll('_', '-')}`.slice(0, 60), ...input }),
+    create: (id, input = {}) =>
+      manager.create({ id, slug: `slug-of-${id.toLowerCase().replaceAll('_', '-')}`.slice(0, 60), ...input }),
     async open (more = {}) {
       const opened = openDatabase(resolveDatabaseOptions(options(more)))
       t.teardown(() => opened.close())

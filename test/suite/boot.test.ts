@@ -8,24 +8,51 @@ import { freshRedisOptions, noRedis } from '../support/fresh.ts'
 import { provision } from '../support/tenants.ts'
 
 const on = await provision(t)
-const options = { baseDomain: 'example.com', database: on.url, tables: on.tables, rls: { secret: on.secret ?? '' } }
+const options = {
+  baseDomain: 'example.com',
+  database: on.url,
+  tables: on.tables,
+  rls: { secret: on.secret ?? '' }
+}
 
 t.test('RED-01 with a Redis that cannot be reached the suite starts, and says so once, without the password', async t => {
   let log = ''
-  const app = Fastify({ logger: { level: 'warn', stream: { write: (line: string) => { log += line } } } })
+  const app = Fastify({
+    logger: {
+      level: 'warn',
+      stream: {
+        write: (line: string) => {
+          log += line
+        }
+      }
+    }
+  })
   t.teardown(() => app.close())
-  await app.register(tenancy, { ...options, redis: 'redis://:hunter2@127.0.0.1:1', rateLimit: { limits: {} }, cache: { local: {} } })
+  await app.register(tenancy, {
+    ...options,
+    redis: 'redis://:hunter2@127.0.0.1:1',
+    rateLimit: { limits: {} },
+    cache: { local: {} }
+  })
   await app.ready()
   t.equal(log.match(/redis cannot be reached/g)?.length, 1)
   t.notMatch(log, /hunter2/)
 })
 
-t.test('an index of all names may be asked for where the suite is given Redis', { skip: noRedis }, async t => {
-  const app = Fastify()
-  t.teardown(() => app.close())
-  await app.register(tenancy, { ...options, redis: freshRedisOptions(), resolver: { cache: { index: true } } })
-  await app.ready()
-})
+t.test(
+  'an index of all names may be asked for where the suite is given Redis',
+  { skip: noRedis },
+  async t => {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await app.register(tenancy, {
+      ...options,
+      redis: freshRedisOptions(),
+      resolver: { cache: { index: true } }
+    })
+    await app.ready()
+  }
+)
 
 function says (given: object): string {
   try {
@@ -37,10 +64,22 @@ function says (given: object): string {
 }
 
 t.test('what belongs to another place of the options is refused where it stands, and the message names that place', async t => {
-  t.equal(says({ resolver: { redis: 'redis://localhost' } }), 'options.resolver.redis is not a known option: give options.redis')
-  t.equal(says({ rateLimit: { limits: {}, redis: 'redis://localhost' } }), 'options.rateLimit.redis is not a known option: give options.redis')
-  t.equal(says({ cache: { redis: 'redis://localhost' } }), 'options.cache.redis is not a known option: give options.redis')
-  t.equal(says({ cache: { decorator: 'store' } }), 'options.cache.decorator is not a known option: give options.decorators.cache')
+  t.equal(
+    says({ resolver: { redis: 'redis://localhost' } }),
+    'options.resolver.redis is not a known option: give options.redis'
+  )
+  t.equal(
+    says({ rateLimit: { limits: {}, redis: 'redis://localhost' } }),
+    'options.rateLimit.redis is not a known option: give options.redis'
+  )
+  t.equal(
+    says({ cache: { redis: 'redis://localhost' } }),
+    'options.cache.redis is not a known option: give options.redis'
+  )
+  t.equal(
+    says({ cache: { decorator: 'store' } }),
+    'options.cache.decorator is not a known option: give options.decorators.cache'
+  )
   t.equal(says({ rateLimit: './limits.json', cache: false }), 'accepted')
 })
 

@@ -24,11 +24,19 @@ t.test('SHU-04 over HTTP/2 a request that does not end is cut short at the deadl
   })
   app.get('/', async request => sql`select pg_sleep(60)`.execute(dbOf(request)))
   await app.listen({ port: 0, host: '127.0.0.1' })
-  const client = connect(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`).on('error', () => {})
-  t.teardown(() => { client.destroy() })
+  const client = connect(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`).on(
+    'error',
+    () => {}
+  )
+  t.teardown(() => {
+    client.destroy()
+  })
   const stream = client.request({ ':path': '/', ':authority': 'acme.example.com' }).on('error', () => {})
   stream.end()
-  const running = async (): Promise<boolean> => (await on.admin('select from pg_stat_activity where datname = current_database() and query like \'%pg_sleep(60)%\' and state = \'active\' and pid <> pg_backend_pid()')).length === 1
+  const running = async (): Promise<boolean> =>
+    (await on.admin(
+      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep(60)%' and state = 'active' and pid <> pg_backend_pid()"
+    )).length === 1
   await until(running)
   const closed = once(client, 'close')
   await app.close()

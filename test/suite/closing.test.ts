@@ -1,6 +1,7 @@
 import websocket from '@fastify/websocket'
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
-import tenancy, { currentScope, currentTenant, memoryRegistry, toEnvelope, type TenancyOptions, type TenantWork } from 'fastify-tenancy'
+import tenancy, { currentScope, currentTenant, memoryRegistry, toEnvelope, type TenancyOptions,
+  type TenantWork } from 'fastify-tenancy'
 import { sql } from 'kysely'
 import dns from 'node:dns'
 import { once } from 'node:events'
@@ -19,11 +20,17 @@ const on = await provision(t)
 // Fastify listens on each address of localhost. Not every machine has two.
 const addressesOfLocalhost = ['127.0.0.1', '127.0.0.2']
 const { lookup } = dns
-t.teardown(() => { dns.lookup = lookup })
-dns.lookup = Object.assign((host: string, options: { all?: boolean }, done: (...args: unknown[]) => void): void => {
-  if (host !== 'localhost' || options.all !== true) Reflect.apply(lookup, dns, [host === 'localhost' ? '127.0.0.1' : host, options, done])
-  else process.nextTick(done, null, addressesOfLocalhost.map(address => ({ address, family: 4 })))
-}, lookup) as typeof lookup
+t.teardown(() => {
+  dns.lookup = lookup
+})
+dns.lookup = Object.assign(
+  (host: string, options: { all?: boolean }, done: (...args: unknown[]) => void): void => {
+    if (host !== 'localhost' || options.all !== true)
+      Reflect.apply(lookup, dns, [host === 'localhost' ? '127.0.0.1' : host, options, done])
+    else process.nextTick(done, null, addressesOfLocalhost.map(address => ({ address, family: 4 })))
+  },
+  lookup
+) as typeof lookup
 const headers = { host: 'acme.example.com' }
 
 interface Listening {
@@ -32,7 +39,11 @@ interface Listening {
 }
 
 /** Listens on every address of localhost. */
-async function listen (t: Test, prepare: (app: FastifyInstance) => unknown, options: Partial<TenancyOptions> = {}): Promise<Listening> {
+async function listen (
+  t: Test,
+  prepare: (app: FastifyInstance) => unknown,
+  options: Partial<TenancyOptions> = {}
+): Promise<Listening> {
   await on.admin('truncate notes restart identity')
   const app = Fastify()
   t.teardown(() => app.close())
@@ -51,10 +62,15 @@ async function listen (t: Test, prepare: (app: FastifyInstance) => unknown, opti
   return { app, port }
 }
 
-const hostsOf = (app: FastifyInstance): string[] => app.addresses().map(each => typeof each === 'string' ? each : each.address).toSorted()
+const hostsOf = (app: FastifyInstance): string[] =>
+  app.addresses().map(each => typeof each === 'string' ? each : each.address).toSorted()
 
-const bodies = async (): Promise<string[]> => (await on.admin<{ body: string }>('select body from notes order by id')).map(({ body }) => body)
-const sleeping = async (): Promise<number> => (await on.admin('select from pg_stat_activity where datname = current_database() and query like \'%pg_sleep%\' and state = \'active\' and pid <> pg_backend_pid()')).length
+const bodies = async (): Promise<string[]> =>
+  (await on.admin<{ body: string }>('select body from notes order by id')).map(({ body }) => body)
+const sleeping = async (): Promise<number> =>
+  (await on.admin(
+    "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()"
+  )).length
 
 /** A held lock: statements that insert wait until it is given back. */
 async function held (t: Test): Promise<() => Promise<unknown>> {
@@ -63,25 +79,31 @@ async function held (t: Test): Promise<() => Promise<unknown>> {
   t.teardown(() => on.admin('rollback'))
   return () => on.admin('rollback')
 }
-const waiting = async (): Promise<number> => (await on.admin('select from pg_locks where not granted and relation = \'notes\'::regclass')).length
+const waiting = async (): Promise<number> =>
+  (await on.admin("select from pg_locks where not granted and relation = 'notes'::regclass")).length
 
 async function text (response: IncomingMessage): Promise<string> {
   return (await response.setEncoding('utf8').toArray()).join('')
 }
 
-const insert = async (request: { db: unknown }, body: string): Promise<unknown> => dbOf(request).insertInto('notes').values({ body }).execute()
+const insert = async (request: { db: unknown }, body: string): Promise<unknown> =>
+  dbOf(request).insertInto('notes').values({ body }).execute()
 
 t.test('END-07 work that waitUntil() holds is done before close() resolves, and before an application’s own onClose', async t => {
   const order: string[] = []
   const { app, port } = await listen(t, app => {
-    app.addHook('onClose', async () => { order.push('onClose') })
+    app.addHook('onClose', async () => {
+      order.push('onClose')
+    })
     app.get('/', async request => {
       request.tenancy.waitUntil(insert(request, 'later').then(() => order.push('work')))
       return 'ok'
     })
   })
   const release = await held(t)
-  const [response] = await once(get({ port, path: '/', headers, agent: false }), 'response') as [IncomingMessage]
+  const [response] = await once(get({ port, path: '/', headers, agent: false }), 'response') as [
+    IncomingMessage
+  ]
   t.equal(await text(response), 'ok', 'acknowledged')
   await until(async () => await waiting() === 1)
   const closed = app.close()
@@ -98,7 +120,9 @@ t.test('END-07 work that does not end is cut short at closeTimeout', async t => 
       return 'ok'
     })
   }, { closeTimeout: '100ms' })
-  const [response] = await once(get({ port, path: '/', headers, agent: false }), 'response') as [IncomingMessage]
+  const [response] = await once(get({ port, path: '/', headers, agent: false }), 'response') as [
+    IncomingMessage
+  ]
   await text(response)
   await until(async () => await sleeping() === 1)
   await app.close()
@@ -107,13 +131,18 @@ t.test('END-07 work that does not end is cut short at closeTimeout', async t => 
 
 t.test('END-08 requests on each address are waited for; they are answered in full', async t => {
   const { app, port } = await listen(t, app => {
-    app.get('/', async request => { await insert(request, 'written'); return 'ok' })
+    app.get('/', async request => {
+      await insert(request, 'written')
+      return 'ok'
+    })
   })
   const addresses = hostsOf(app)
   t.same(addresses, addressesOfLocalhost)
   const release = await held(t)
   const replies = addresses.map(async host => {
-    const [response] = await once(get({ port, host, path: '/', headers, agent: false }), 'response') as [IncomingMessage]
+    const [response] = await once(get({ port, host, path: '/', headers, agent: false }), 'response') as [
+      IncomingMessage
+    ]
     return `${response.statusCode} ${await text(response)}`
   })
   await until(async () => await waiting() === addresses.length)
@@ -141,13 +170,20 @@ t.test('END-08 one that hangs, on either address, is cut short at closeTimeout',
 
 t.test('END-08 connections that were kept alive do not hold close() up', async t => {
   const { app, port } = await listen(t, app => {
-    app.get('/', async request => { await insert(request, 'written'); return 'ok' })
+    app.get('/', async request => {
+      await insert(request, 'written')
+      return 'ok'
+    })
   })
   const release = await held(t)
   const agents = hostsOf(app).map(() => new Agent({ keepAlive: true }))
-  t.teardown(() => { for (const agent of agents) agent.destroy() })
+  t.teardown(() => {
+    for (const agent of agents) agent.destroy()
+  })
   const replies = hostsOf(app).map(async (host, n) => {
-    const [response] = await once(get({ port, host, path: '/', headers, agent: agents[n] }), 'response') as [IncomingMessage]
+    const [response] = await once(get({ port, host, path: '/', headers, agent: agents[n] }), 'response') as [
+      IncomingMessage
+    ]
     await text(response)
   })
   await until(async () => await waiting() === hostsOf(app).length)
@@ -158,11 +194,15 @@ t.test('END-08 connections that were kept alive do not hold close() up', async t
 })
 
 /** A connection that keeps what came over it. */
-function listenTo (t: Test, port: number, host: string): Socket & { received (): string } {
+function listenTo (t: Test, port: number, host: string): Socket & { received(): string } {
   const socket = connect({ port, host }).on('error', () => {})
-  t.teardown(() => { socket.destroy() })
+  t.teardown(() => {
+    socket.destroy()
+  })
   let received = ''
-  socket.on('data', data => { received += String(data) })
+  socket.on('data', data => {
+    received += String(data)
+  })
   return Object.assign(socket, { received: () => received })
 }
 
@@ -190,7 +230,10 @@ t.test('CHG-04 a request on an open connection while the application closes gets
   for (const socket of sockets) {
     await until(() => socket.closed)
     t.match(socket.received(), /200 OK[^]*503 Service Unavailable[^]*retry-after: 1\r\n/i)
-    t.match(socket.received(), '{"error":"Service Unavailable","message":"Service Unavailable","statusCode":503}')
+    t.match(
+      socket.received(),
+      '{"error":"Service Unavailable","message":"Service Unavailable","statusCode":503}'
+    )
   }
 })
 const replies: FastifyReply[] = []
@@ -202,13 +245,24 @@ t.test('END-10 refused websocket upgrades leave no socket behind', async t => {
   })
   const refused = async (host: string, path: string): Promise<number> => {
     const socket = connect(port).on('error', () => {})
-    socket.write(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`)
+    socket.write(
+      `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`
+    )
     const [data] = await once(socket, 'data') as [Buffer]
     socket.destroy()
     return Number(/HTTP\/1.1 (\d+)/.exec(String(data))?.[1])
   }
-  for (let n = 0; n < 20; n++) t.equal(await refused(n % 2 === 0 ? 'nobody.example.com' : '10.0.0.1', n % 3 === 0 ? '/nowhere' : '/socket'), n % 2 === 0 ? 404 : 400)
-  const open = (): Promise<number> => new Promise(resolve => { app.server.getConnections((_error, count) => { resolve(count) }) })
+  for (let n = 0; n < 20; n++)
+    t.equal(
+      await refused(n % 2 === 0 ? 'nobody.example.com' : '10.0.0.1', n % 3 === 0 ? '/nowhere' : '/socket'),
+      n % 2 === 0 ? 404 : 400
+    )
+  const open = (): Promise<number> =>
+    new Promise(resolve => {
+      app.server.getConnections((_error, count) => {
+        resolve(count)
+      })
+    })
   await until(async () => await open() === 0)
   await app.close()
 })
@@ -219,12 +273,16 @@ t.test('EDG-18 message handlers of a websocket have the connection’s tenant', 
       socket.on('message', message => {
         const scope = currentScope()
         void insert(request, String(message)).then(() =>
-          socket.send(JSON.stringify([currentTenant()?.slug, toEnvelope().tenant, scope === currentScope()])))
+          socket.send(JSON.stringify([currentTenant()?.slug, toEnvelope().tenant, scope === currentScope()]))
+        )
       })
     })
   })
   const ask = async (slug: string, message: string): Promise<unknown> => {
-    const socket = new WebSocket(`ws://127.0.0.1:${port}/socket`, { headers: { host: `${slug}.example.com` }, perMessageDeflate: true })
+    const socket = new WebSocket(`ws://127.0.0.1:${port}/socket`, {
+      headers: { host: `${slug}.example.com` },
+      perMessageDeflate: true
+    })
     await once(socket, 'open')
     const answers: unknown[] = []
     for (let n = 0; n < 2; n++) {
@@ -258,7 +316,9 @@ t.test('a statement of a detached scope that is under way when the application c
     })
   })
   const release = await held(t)
-  const [response] = await once(get({ port, path: '/events', headers, agent: false }), 'response') as [IncomingMessage]
+  const [response] = await once(get({ port, path: '/events', headers, agent: false }), 'response') as [
+    IncomingMessage
+  ]
   response.on('error', () => {}).resume()
   await until(async () => await waiting() === 1)
   const closed = app.close()

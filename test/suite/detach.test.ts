@@ -20,7 +20,7 @@ interface Listening {
   readonly works: TenantWork[]
   readonly setStatus: ReturnType<typeof registered>['setStatus']
   /** Rows of the newest detached work. */
-  rows (): Promise<string[]>
+  rows(): Promise<string[]>
 }
 
 /** An application with an event stream, a websocket, and a plain route, each detached. */
@@ -34,19 +34,27 @@ async function listen (t: Test): Promise<Listening> {
     reply.hijack()
     reply.raw.writeHead(200, { 'content-type': 'text/event-stream' })
     reply.raw.write('data: hello\n\n')
-    work.signal.addEventListener('abort', () => { reply.raw.write('data: bye\n\n') })
+    work.signal.addEventListener('abort', () => {
+      reply.raw.write('data: bye\n\n')
+    })
   })
   app.get('/socket', (request, reply) => {
     works.push(request.tenancy.detach())
     reply.hijack()
     // The handshake of RFC 6455; what follows on the socket are frames, and no reply of HTTP's any more.
-    const accept = createHash('sha1').update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
-    request.raw.socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`)
+    const accept = createHash('sha1').update(
+      `${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`
+    ).digest('base64')
+    request.raw.socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`
+    )
     request.raw.socket.write(Buffer.from([0x81, 2, 0x68, 0x69]))
   })
   // As @fastify/websocket has it; and a handler that never heard of detach().
   app.decorateRequest('ws', false)
-  app.addHook('onRequest', async request => { Object.assign(request, { ws: request.url === '/naive' }) })
+  app.addHook('onRequest', async request => {
+    Object.assign(request, { ws: request.url === '/naive' })
+  })
   app.get('/naive', (request, reply) => {
     afterwards = async () => dbOf(request).selectFrom('notes').select('body').execute()
     reply.hijack()
@@ -76,7 +84,10 @@ async function listen (t: Test): Promise<Listening> {
       await setStatus(id, status)
       await app.tenancy.invalidate({ id })
     },
-    rows: async () => (await dbIn(works.at(-1) as TenantWork).selectFrom('notes').select('body').execute()).map(({ body }) => body)
+    rows: async () =>
+      (await dbIn(works.at(-1) as TenantWork).selectFrom('notes').select('body').execute()).map(({ body }) =>
+        body
+      )
   }
 }
 let afterwards: () => Promise<unknown> = async () => {}
@@ -84,16 +95,30 @@ let afterwards: () => Promise<unknown> = async () => {}
 const headers = { host: 'acme.example.com' }
 
 /** A stream of events, and what has come of it. */
-async function events (port: number): Promise<{ response: IncomingMessage, text: () => string }> {
-  const [response] = await once(get({ port, path: '/events', headers, agent: false }), 'response') as [IncomingMessage]
+async function events (port: number): Promise<{ response: IncomingMessage; text: () => string }> {
+  const [response] = await once(get({ port, path: '/events', headers, agent: false }), 'response') as [
+    IncomingMessage
+  ]
   let text = ''
   response.on('error', () => {})
-  response.setEncoding('utf8').on('data', (chunk: string) => { text += chunk })
+  response.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk
+  })
   return { response, text: () => text }
 }
 
 async function websocket (port: number): Promise<Socket> {
-  const upgrade = open({ port, path: '/socket', headers: { ...headers, connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==' } })
+  const upgrade = open({
+    port,
+    path: '/socket',
+    headers: {
+      ...headers,
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ=='
+    }
+  })
   upgrade.end()
   const [, socket] = await once(upgrade, 'upgrade') as [IncomingMessage, Socket]
   return socket.on('error', () => {})
@@ -109,7 +134,9 @@ for (const status of ['suspended', 'deleting'] as const) {
     await setStatus('id-acme', status)
     await until(() => response.closed)
     t.equal(text(), 'data: hello\n\ndata: bye\n\n', 'who listens to the signal can say goodbye')
-    t.match(works[0]?.signal.reason, { code: status === 'suspended' ? 'FST_TENANCY_TENANT_SUSPENDED' : 'FST_TENANCY_TENANT_UNKNOWN' })
+    t.match(works[0]?.signal.reason, {
+      code: status === 'suspended' ? 'FST_TENANCY_TENANT_SUSPENDED' : 'FST_TENANCY_TENANT_UNKNOWN'
+    })
     await t.rejects(rows(), { code: 'FST_TENANCY_SCOPE_CLOSED' })
   })
 
@@ -140,13 +167,17 @@ t.test('WSK-01 what goes on behind a reply ends with the connection, and not bef
 t.test('WSK-01 a websocket whose handler does not detach ends with its tenant and its connection all the same', async t => {
   const { port, setStatus } = await listen(t)
   const naive = async (): Promise<IncomingMessage> => {
-    const [response] = await once(get({ port, path: '/naive', headers, agent: false }), 'response') as [IncomingMessage]
+    const [response] = await once(get({ port, path: '/naive', headers, agent: false }), 'response') as [
+      IncomingMessage
+    ]
     return response.on('error', () => {})
   }
   const first = await naive()
   t.same(await afterwards(), [{ body: 'acme:1' }])
   first.destroy()
-  await until(() => afterwards().then(() => false, (error: { code: string }) => error.code === 'FST_TENANCY_SCOPE_CLOSED'))
+  await until(() =>
+    afterwards().then(() => false, (error: { code: string }) => error.code === 'FST_TENANCY_SCOPE_CLOSED')
+  )
   const second = await naive()
   second.resume()
   t.same(await afterwards(), [{ body: 'acme:1' }])
@@ -169,14 +200,24 @@ t.test('a connection that serves the next request is not ended with an earlier o
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
   t.teardown(() => agent.destroy())
   const send = async (path: string, host: string): Promise<string> => {
-    const [response] = await once(get({ port, path, agent, headers: { host } }), 'response') as [IncomingMessage]
+    const [response] = await once(get({ port, path, agent, headers: { host } }), 'response') as [
+      IncomingMessage
+    ]
     return (await response.setEncoding('utf8').toArray()).join('')
   }
   await send('/plain', 'acme.example.com')
   await setStatus('id-acme', 'suspended')
   await until(() => works[0]?.signal.aborted)
   t.equal(await send('/other', 'globex.example.com'), '[{"body":"globex:1"}]')
-  t.equal(await new Promise(resolve => { app.server.getConnections((_error, count) => { resolve(count) }) }), 1, 'over the same connection')
+  t.equal(
+    await new Promise(resolve => {
+      app.server.getConnections((_error, count) => {
+        resolve(count)
+      })
+    }),
+    1,
+    'over the same connection'
+  )
 })
 
 t.test('detached work is no part of the request’s transaction', async t => {

@@ -21,13 +21,18 @@ type Handler = (request: FastifyRequest, reply: FastifyReply) => unknown
 interface World {
   readonly app: FastifyInstance
   /** Sends a request to the one handler. */
-  send (): ReturnType<typeof end>
-  bodies (): Promise<string[]>
+  send(): ReturnType<typeof end>
+  bodies(): Promise<string[]>
 }
 
-const bodies = async (): Promise<string[]> => (await on.admin<{ body: string }>('select body from notes order by id')).map(({ body }) => body)
+const bodies = async (): Promise<string[]> =>
+  (await on.admin<{ body: string }>('select body from notes order by id')).map(({ body }) => body)
 
-async function serve (t: Test, handler: Handler, prepare: (app: FastifyInstance) => unknown = () => {}): Promise<World> {
+async function serve (
+  t: Test,
+  handler: Handler,
+  prepare: (app: FastifyInstance) => unknown = () => {}
+): Promise<World> {
   await on.admin('truncate notes restart identity')
   const app = await suite(t, on, { database: { url: on.url, pool: { max: 1 } } })
   await prepare(app)
@@ -36,17 +41,23 @@ async function serve (t: Test, handler: Handler, prepare: (app: FastifyInstance)
   return { app, send: () => end(app, '/', []), bodies }
 }
 
-const write = (db: Kysely<Rows>, body: string): Promise<unknown> => db.insertInto('notes').values({ body }).execute()
-const duplicate = (db: Kysely<Rows>): Promise<unknown> => db.insertInto('notes').values({ id: 1, body: 'duplicate' }).execute()
+const write = (db: Kysely<Rows>, body: string): Promise<unknown> =>
+  db.insertInto('notes').values({ body }).execute()
+const duplicate = (db: Kysely<Rows>): Promise<unknown> =>
+  db.insertInto('notes').values({ id: 1, body: 'duplicate' }).execute()
 const note = (error: Error): string => `${(error as { code?: string }).code ?? error.name}: ${error.message}`
 
 t.test('END-04 a second inner transaction at the same time is refused, and the first one stands', async t => {
   const { send, bodies } = await serve(t, async request => {
     const db = dbOf(request)
-    const results = await Promise.allSettled(['one', 'two'].map(name => db.transaction().execute(async trx => {
-      await write(trx, `${name}:1`)
-      await write(trx, `${name}:2`)
-    })))
+    const results = await Promise.allSettled(
+      ['one', 'two'].map(name =>
+        db.transaction().execute(async trx => {
+          await write(trx, `${name}:1`)
+          await write(trx, `${name}:2`)
+        })
+      )
+    )
     return results.map(result => result.status === 'rejected' ? note(result.reason as Error) : 'done')
   })
   t.match(JSON.parse((await send()).body), ['done', /FST_TENANCY_QUERY_REFUSED.*await the first one/])
@@ -190,10 +201,15 @@ t.test('END-03 a stream that needs the transaction later fails with a message of
   let failure = ''
   const { send, bodies } = await serve(t, async request => {
     await write(dbOf(request), 'written')
-    return Readable.from((async function * () {
+    return Readable.from((async function* () {
       yield 'first'
       // Until then the transaction is open.
-      await until(() => dbOf(request).selectFrom('notes').select('id').execute().then(() => false, (error: Error) => { failure = note(error); return true }))
+      await until(() =>
+        dbOf(request).selectFrom('notes').select('id').execute().then(() => false, (error: Error) => {
+          failure = note(error)
+          return true
+        })
+      )
       yield 'never read'
       throw new Error(failure)
     })())
@@ -207,13 +223,21 @@ t.test('END-03 a reply that streams the transaction’s own rows: few are sent, 
   const { app, send, bodies } = await serve(t, async request => {
     await write(dbOf(request), 'written')
     const rows = dbOf(request).selectFrom('notes').select('body').stream(2)
-    return Readable.from((async function * () { for await (const { body } of rows) yield body })())
+    return Readable.from((async function* () {
+      for await (const { body } of rows) yield body
+    })())
   })
   t.match(await send(), { status: 200, body: 'written' })
-  await on.admin("insert into notes (tenant_id, id, body) select 'id-acme', n, 'many' from generate_series(100, 900) n")
+  await on.admin(
+    "insert into notes (tenant_id, id, body) select 'id-acme', n, 'many' from generate_series(100, 900) n"
+  )
   t.match(await send(), { status: 500, body: /FST_TENANCY_SCOPE_CLOSED/ })
   t.equal((await bodies()).filter(body => body === 'written').length, 1)
-  t.equal((await app.inject({ url: '/', headers: { host: 'acme.example.com' } })).statusCode, 500, 'the pool of one connection serves on')
+  t.equal(
+    (await app.inject({ url: '/', headers: { host: 'acme.example.com' } })).statusCode,
+    500,
+    'the pool of one connection serves on'
+  )
 })
 
 for (const kind of ['a stream', 'a web stream'] as const) {
@@ -225,7 +249,9 @@ for (const kind of ['a stream', 'a web stream'] as const) {
       return kind === 'a stream' ? source : Readable.toWeb(source)
     })
     let text = ''
-    const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1').on('data', data => { text += String(data) })
+    const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1').on('data', data => {
+      text += String(data)
+    })
     socket.write('GET / HTTP/1.1\r\nHost: acme.example.com\r\n\r\n')
     await until(() => text.includes('200 OK'))
     t.same(await bodies(), ['written'], 'before the first event')
@@ -250,7 +276,9 @@ t.test('END-06 an event stream whose header cannot be sent is an error, and roll
 t.test('END-06 a trailer that throws is an error in time', async t => {
   const { send, bodies } = await serve(t, async (request, reply) => {
     await write(dbOf(request), 'written')
-    void reply.trailer('x-sum', () => { throw new Error('trailer') })
+    void reply.trailer('x-sum', () => {
+      throw new Error('trailer')
+    })
     return 'text'
   })
   await send()
@@ -273,7 +301,9 @@ t.test('END-01 an error whose own handler answers 200 is rolled back', async t =
   const { send, bodies } = await serve(t, async request => {
     await write(dbOf(request), 'written')
     throw new Error('handler')
-  }, app => { app.setErrorHandler(async () => ({ all: 'right' })) })
+  }, app => {
+    app.setErrorHandler(async () => ({ all: 'right' }))
+  })
   t.match(await send(), { status: 200, body: '{"all":"right"}' })
   t.same(await bodies(), [])
 })
@@ -295,7 +325,13 @@ t.test('END-06 a large reply over HTTP/2 is whole', async t => {
   await on.admin('truncate notes restart identity')
   const app = Fastify({ http2: true })
   t.teardown(() => app.close())
-  await app.register(tenancy, { baseDomain: 'example.com', database: on.url, tables: on.tables, registry: memoryRegistry(tenants), rls: { secret: on.secret ?? '' } })
+  await app.register(tenancy, {
+    baseDomain: 'example.com',
+    database: on.url,
+    tables: on.tables,
+    registry: memoryRegistry(tenants),
+    rls: { secret: on.secret ?? '' }
+  })
   const large = 'x'.repeat(300_000)
   app.get<{ Params: { kind: string } }>('/:kind', { config }, async (request, reply) => {
     const { kind } = request.params
@@ -310,7 +346,11 @@ t.test('END-06 a large reply over HTTP/2 is whole', async t => {
   t.teardown(() => client.close())
   const get = async (path: string): Promise<[number, number]> => {
     const stream = client.request({ ':path': path, ':authority': 'acme.example.com' })
-    const status = new Promise<number>(resolve => stream.once('response', headers => { resolve(Number(headers[':status'])) }))
+    const status = new Promise<number>(resolve =>
+      stream.once('response', headers => {
+        resolve(Number(headers[':status']))
+      })
+    )
     let length = 0
     for await (const chunk of stream) length += (chunk as Buffer).length
     return [await status, length]

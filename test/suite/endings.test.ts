@@ -37,8 +37,14 @@ const plain = await play('plain', {})
 const transaction = await play('transaction', { transaction: true })
 const aborted = await play('aborted', { transaction: true }, insertAndFail)
 
-const seen = ({ status, body, isCut, calls }: Ending): Ending => ({ status, body, isCut, calls: isCut ? [] : calls })
-const playOn = async ({ app, calls }: Played, path: string): Promise<Ending> => seen(await end(app, path, calls))
+const seen = ({ status, body, isCut, calls }: Ending): Ending => ({
+  status,
+  body,
+  isCut,
+  calls: isCut ? [] : calls
+})
+const playOn = async ({ app, calls }: Played, path: string): Promise<Ending> =>
+  seen(await end(app, path, calls))
 
 // An error rolls back, whatever a hook or an error handler makes of the status.
 const isError = (call: string): boolean => /^(?:onError|child)/.test(call)
@@ -49,7 +55,9 @@ for (const place of places) {
     for (const [name, kind] of Object.entries(kinds)) {
       if (kind.isForHooks === false && place !== 'handler' && place !== 'child') continue
       const path = pathOf(name, place)
-      const [expected, ofPlain, ofTransaction, ofAborted] = await Promise.all([bare, plain, transaction, aborted].map(each => playOn(each, path))) as [Ending, Ending, Ending, Ending]
+      const [expected, ofPlain, ofTransaction, ofAborted] = await Promise.all(
+        [bare, plain, transaction, aborted].map(each => playOn(each, path))
+      ) as [Ending, Ending, Ending, Ending]
       t.same(ofPlain, expected, `plain: ${name}`)
       t.same(ofTransaction, expected, `transaction: ${name}`)
       promised.push(`plain ${path}`)
@@ -57,9 +65,12 @@ for (const place of places) {
       if (!isDone) continue
       promised.push(`transaction ${path}`)
       // Where the commit fails, the client gets a whole reply to that error. Hooks of onSend make what they like of it.
-      if (!place.endsWith('onSend')) t.match(ofAborted, { status: 500, isCut: false, body: /rolled back/ }, `its commit fails: ${name}`)
+      if (!place.endsWith('onSend'))
+        t.match(ofAborted, { status: 500, isCut: false, body: /rolled back/ }, `its commit fails: ${name}`)
     }
-    const rows = await on.admin<{ body: string }>('with gone as (delete from notes returning body) select body from gone')
+    const rows = await on.admin<{ body: string }>(
+      'with gone as (delete from notes returning body) select body from gone'
+    )
     t.same(rows.map(({ body }) => body).toSorted(), promised.toSorted(), 'the rows of all')
   })
 }

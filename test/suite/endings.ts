@@ -17,21 +17,24 @@ export interface Ending {
 
 interface Kind {
   /** Makes what is returned, or throws. */
-  make (reply: FastifyReply): unknown
+  make(reply: FastifyReply): unknown
   /** False for what only a handler can do. */
   readonly isForHooks?: boolean
   /** True for a throw of what Fastify does not know as an error. */
   readonly isNoError?: boolean
 }
 
-const fail = (error: unknown): never => { throw error }
-const failing = async function * (chunks: readonly string[]): AsyncGenerator<string> {
-  yield * chunks
+const fail = (error: unknown): never => {
+  throw error
+}
+const failing = async function* (chunks: readonly string[]): AsyncGenerator<string> {
+  yield* chunks
   // What was read is on its way by then.
   if (chunks.length > 0) await new Promise(resolve => setImmediate(resolve))
   throw new Error('the source failed')
 }
-const webStream = (start: (controller: ReadableStreamDefaultController) => void): ReadableStream => new ReadableStream({ start })
+const webStream = (start: (controller: ReadableStreamDefaultController) => void): ReadableStream =>
+  new ReadableStream({ start })
 const foreignError: Error = runInNewContext('Object.assign(new Error("another realm"), { statusCode: 418 })')
 const consumed = (): Response => {
   const response = new Response('consumed')
@@ -39,44 +42,109 @@ const consumed = (): Response => {
   return response
 }
 const locked = (): ReadableStream => {
-  const stream = webStream(controller => { controller.enqueue(Buffer.from('locked')) })
+  const stream = webStream(controller => {
+    controller.enqueue(Buffer.from('locked'))
+  })
   stream.getReader()
   return stream
 }
 // Sends, and returns nothing: Fastify must not send a second time.
-const sendOnly = (reply: FastifyReply, payload: unknown): undefined => { void reply.send(payload) }
+const sendOnly = (reply: FastifyReply, payload: unknown): undefined => {
+  void reply.send(payload)
+}
 
 /** Each is played in every place. A new kind is one line. */
 export const kinds: Readonly<Record<string, Kind>> = {
   'an object': { make: () => ({ a: 1 }) },
-  'an object with a status': { make: reply => { reply.code(409); return { a: 1 } } },
+  'an object with a status': {
+    make: reply => {
+      reply.code(409)
+      return { a: 1 }
+    }
+  },
   'a string': { make: () => 'text' },
   'a buffer': { make: () => Buffer.from('bytes') },
   null: { make: () => null },
-  'a 204': { make: reply => { reply.code(204); return null } },
+  'a 204': {
+    make: reply => {
+      reply.code(204)
+      return null
+    }
+  },
   'a stream': { make: () => Readable.from(['one', 'two', 'three']) },
   'an empty stream': { make: () => Readable.from([]) },
-  'a stream with a bad status': { make: reply => { reply.code(422); return Readable.from(['one', 'two']) } },
+  'a stream with a bad status': {
+    make: reply => {
+      reply.code(422)
+      return Readable.from(['one', 'two'])
+    }
+  },
   'a stream that fails before its first byte': { make: () => Readable.from(failing([])) },
-  'a stream that was destroyed': { make: () => new Readable({ read () {} }).on('error', () => {}).destroy(new Error('destroyed')) },
-  'a stream that fails at once': { make: () => new Readable({ read () { this.destroy(new Error('at once')) } }) },
+  'a stream that was destroyed': {
+    make: () => new Readable({ read () {} }).on('error', () => {}).destroy(new Error('destroyed'))
+  },
+  'a stream that fails at once': {
+    make: () =>
+      new Readable({
+        read () {
+          this.destroy(new Error('at once'))
+        }
+      })
+  },
   'a stream that fails after its first byte': { make: () => Readable.from(failing(['one'])) },
-  'a web stream': { make: () => webStream(controller => { controller.enqueue(Buffer.from('web')); controller.close() }) },
-  'a web stream that fails': { make: () => webStream(controller => { controller.error(new Error('web failed')) }) },
+  'a web stream': {
+    make: () =>
+      webStream(controller => {
+        controller.enqueue(Buffer.from('web'))
+        controller.close()
+      })
+  },
+  'a web stream that fails': {
+    make: () =>
+      webStream(controller => {
+        controller.error(new Error('web failed'))
+      })
+  },
   'a locked web stream': { make: locked },
   'a Response': { make: () => new Response('response', { status: 201, headers: { 'x-own': 'yes' } }) },
   'a Response with a bad status': { make: () => new Response('conflict', { status: 409 }) },
   'a Response without a body': { make: () => new Response(null, { status: 202 }) },
   'a Response of an error': { make: () => Response.error() },
   'a Response that was read': { make: consumed },
-  'a header that cannot be sent': { make: reply => { void reply.header('x-bad', 'a\nb'); return 'text' } },
-  'a header that cannot be sent, and a stream': { make: reply => { void reply.header('x-bad', 'a\nb'); return Readable.from(['one']) } },
-  'a payload of no known type': { make: reply => { void reply.type('application/x-own'); return { a: 1 } } },
+  'a header that cannot be sent': {
+    make: reply => {
+      void reply.header('x-bad', 'a\nb')
+      return 'text'
+    }
+  },
+  'a header that cannot be sent, and a stream': {
+    make: reply => {
+      void reply.header('x-bad', 'a\nb')
+      return Readable.from(['one'])
+    }
+  },
+  'a payload of no known type': {
+    make: reply => {
+      void reply.type('application/x-own')
+      return { a: 1 }
+    }
+  },
   'what cannot be serialized': { make: () => ({ a: 1n }) },
-  'a trailer': { make: reply => { void reply.trailer('x-sum', (_reply, _payload, done) => { done(null, '1') }); return 'text' } },
+  'a trailer': {
+    make: reply => {
+      void reply.trailer('x-sum', (_reply, _payload, done) => {
+        done(null, '1')
+      })
+      return 'text'
+    }
+  },
   'an error': { make: () => fail(new Error('thrown')) },
-  'an error with a status': { make: () => fail(Object.assign(new Error('teapot'), { statusCode: 418, code: 'TEA' })) },
-  'an error with headers': { make: () => fail(Object.assign(new Error('later'), { statusCode: 503, headers: { 'retry-after': '7' } })) },
+  'an error with a status': {
+    make: () => fail(Object.assign(new Error('teapot'), { statusCode: 418, code: 'TEA' }))
+  },
+  'an error with headers': {
+    make: () => fail(Object.assign(new Error('later'), { statusCode: 503, headers: { 'retry-after': '7' } }))
+  },
   'an error that is returned': { make: () => new Error('returned') },
   'an error of another realm': { make: () => fail(foreignError), isNoError: true },
   'a thrown object': { make: () => fail({ statusCode: 418, custom: true }), isNoError: true },
@@ -85,31 +153,81 @@ export const kinds: Readonly<Record<string, Kind>> = {
   'a thrown undefined': { make: () => fail(undefined), isNoError: true },
   'a thrown number': { make: () => fail(404), isNoError: true },
   'a thrown array': { make: () => fail([1, 2]), isNoError: true },
-  'an error whose status is no status': { make: () => fail(Object.assign(new Error('odd'), { statusCode: 'high' })) },
-  'an error after a good status': { make: reply => { reply.code(201); throw new Error('created') } },
-  'a 304': { make: reply => { reply.code(304); return 'unchanged' } },
+  'an error whose status is no status': {
+    make: () => fail(Object.assign(new Error('odd'), { statusCode: 'high' }))
+  },
+  'an error after a good status': {
+    make: reply => {
+      reply.code(201)
+      throw new Error('created')
+    }
+  },
+  'a 304': {
+    make: reply => {
+      reply.code(304)
+      return 'unchanged'
+    }
+  },
   'a typed array': { make: () => new Uint32Array([1, 2]) },
-  'a wrong content-length': { make: reply => { void reply.header('content-length', 99); return 'text' } },
-  'a header without a value': { make: reply => { reply.raw.setHeader('x-own', 'yes'); void reply.header('x-none', undefined); return 'text' } },
-  'a header name that cannot be sent': { make: reply => { void reply.header('bad name', 'x'); return { a: 1 } } },
+  'a wrong content-length': {
+    make: reply => {
+      void reply.header('content-length', 99)
+      return 'text'
+    }
+  },
+  'a header without a value': {
+    make: reply => {
+      reply.raw.setHeader('x-own', 'yes')
+      void reply.header('x-none', undefined)
+      return 'text'
+    }
+  },
+  'a header name that cannot be sent': {
+    make: reply => {
+      void reply.header('bad name', 'x')
+      return { a: 1 }
+    }
+  },
   'a frozen error': { make: () => fail(Object.freeze(new Error('frozen'))) },
-  'an object that is sent, and nothing returned': { make: reply => sendOnly(reply, { a: 1 }), isForHooks: false },
-  'an error that is sent, and nothing returned': { make: reply => sendOnly(reply, Object.assign(new Error('sent'), { statusCode: 409 })), isForHooks: false },
-  'a stream that is sent and returned': { make: reply => reply.send(Readable.from(['one', 'two'])), isForHooks: false },
-  'a not found': { make: reply => { reply.callNotFound() }, isForHooks: false },
+  'an object that is sent, and nothing returned': {
+    make: reply => sendOnly(reply, { a: 1 }),
+    isForHooks: false
+  },
+  'an error that is sent, and nothing returned': {
+    make: reply => sendOnly(reply, Object.assign(new Error('sent'), { statusCode: 409 })),
+    isForHooks: false
+  },
+  'a stream that is sent and returned': {
+    make: reply => reply.send(Readable.from(['one', 'two'])),
+    isForHooks: false
+  },
+  'a not found': {
+    make: reply => {
+      reply.callNotFound()
+    },
+    isForHooks: false
+  },
   'a redirect': { make: reply => reply.redirect('/elsewhere'), isForHooks: false }
 }
 
 /** Where a kind happens. */
-export const places = ['handler', 'preHandler', 'preSerialization', 'onSend', 'later onSend', 'child'] as const
+export const places = ['handler', 'preHandler', 'preSerialization', 'onSend', 'later onSend',
+  'child'] as const
 export type Place = typeof places[number]
 
 type Write = (request: FastifyRequest) => Promise<unknown>
 type Config = Record<string, unknown>
 
 /** The routes of every kind in every place, on an application without error handlers, but for the child plugin. */
-export async function endingRoutes (app: FastifyInstance, config: Config, write: Write, calls: string[]): Promise<void> {
-  const note = (what: string) => async (_request: FastifyRequest, _reply: FastifyReply, error: unknown) => { calls.push(`${what} ${String(error)}`) }
+export async function endingRoutes (
+  app: FastifyInstance,
+  config: Config,
+  write: Write,
+  calls: string[]
+): Promise<void> {
+  const note = (what: string) => async (_request: FastifyRequest, _reply: FastifyReply, error: unknown) => {
+    calls.push(`${what} ${String(error)}`)
+  }
   app.addHook('onError', note('onError'))
   await app.register(async child => {
     child.setErrorHandler((error: { statusCode?: number } | null, _request, reply) => {
@@ -117,16 +235,28 @@ export async function endingRoutes (app: FastifyInstance, config: Config, write:
       return reply.code(error?.statusCode ?? 500).send({ own: String(error) })
     })
     for (const [name, kind] of Object.entries(kinds)) {
-      child.get(pathOf(name, 'child'), { config }, async (request, reply) => { await write(request); return kind.make(reply) })
+      child.get(pathOf(name, 'child'), { config }, async (request, reply) => {
+        await write(request)
+        return kind.make(reply)
+      })
     }
   })
   for (const [name, kind] of Object.entries(kinds)) {
-    app.get(pathOf(name, 'handler'), { config }, async (request, reply) => { await write(request); return kind.make(reply) })
+    app.get(pathOf(name, 'handler'), { config }, async (request, reply) => {
+      await write(request)
+      return kind.make(reply)
+    })
     if (kind.isForHooks === false) continue
-    const object = async (request: FastifyRequest): Promise<object> => { await write(request); return { of: 'the handler' } }
+    const object = async (request: FastifyRequest): Promise<object> => {
+      await write(request)
+      return { of: 'the handler' }
+    }
     app.get(pathOf(name, 'preHandler'), {
       config,
-      preHandler: async (request, reply) => { await write(request); return reply.send(kind.make(reply)) }
+      preHandler: async (request, reply) => {
+        await write(request)
+        return reply.send(kind.make(reply))
+      }
     }, object)
     app.get(pathOf(name, 'preSerialization'), { config, preSerialization: inHook(kind, true) }, object)
     app.get(pathOf(name, 'onSend'), { config, onSend: inHook(kind) }, object)
@@ -175,14 +305,21 @@ export async function end (app: FastifyInstance, path: string, calls: string[]):
   const reply = await new Promise<Omit<Ending, 'calls'>>(resolve => {
     let status: number | undefined
     let body = ''
-    const finish = (isCut: boolean): void => { resolve({ status, body, isCut }) }
-    open({ port, host: '127.0.0.1', path, agent, headers: { host: 'acme.example.com' } }, (response: IncomingMessage) => {
-      status = response.statusCode
-      response.setEncoding('utf8')
-      response.on('data', (chunk: string) => { body += chunk })
-      response.on('end', () => finish(false))
-      response.on('error', () => finish(true))
-    }).on('error', () => finish(true)).end()
+    const finish = (isCut: boolean): void => {
+      resolve({ status, body, isCut })
+    }
+    open(
+      { port, host: '127.0.0.1', path, agent, headers: { host: 'acme.example.com' } },
+      (response: IncomingMessage) => {
+        status = response.statusCode
+        response.setEncoding('utf8')
+        response.on('data', (chunk: string) => {
+          body += chunk
+        })
+        response.on('end', () => finish(false))
+        response.on('error', () => finish(true))
+      }
+    ).on('error', () => finish(true)).end()
   })
   agent.destroy()
   return { ...reply, calls: [...calls] }

@@ -12,12 +12,21 @@ const on = await provision(t)
 const headers = { host: 'acme.example.com' }
 
 /** An application with a route whose query fails; `before` and `after` are called around the suite's registration. */
-async function start (t: Test, { before = () => {}, after = () => {} }: Partial<Record<'before' | 'after', (app: FastifyInstance) => unknown>>): Promise<(url?: string) => Promise<unknown>> {
+async function start (
+  t: Test,
+  { before = () => {}, after = () => {} }: Partial<
+    Record<'before' | 'after', (app: FastifyInstance) => unknown>
+  >
+): Promise<(url?: string) => Promise<unknown>> {
   const app = Fastify({ allowErrorHandlerOverride: false })
   t.teardown(() => app.close())
   await before(app)
   await app.register(tenancy, {
-    baseDomain: 'example.com', database: on.url, rls: { secret: on.secret ?? '' }, tables: on.tables, registry: memoryRegistry(tenants)
+    baseDomain: 'example.com',
+    database: on.url,
+    rls: { secret: on.secret ?? '' },
+    tables: on.tables,
+    registry: memoryRegistry(tenants)
   })
   await after(app)
   app.get('/', async request => sql`select 'secret'::int`.execute(dbOf(request)))
@@ -74,12 +83,16 @@ t.test('END-01 handlers of routes and of child plugins come first, and toHttpErr
       await app.register(async child => {
         child.setErrorHandler(async (error, _request, reply) => {
           calls.push('child')
-          const { statusCode, message } = toHttpError(error) as { statusCode: number, message: string }
+          const { statusCode, message } = toHttpError(error) as { statusCode: number; message: string }
           return reply.code(statusCode).send({ message: `child: ${message}` })
         })
         child.get('/child', async request => sql`select 'secret'::int`.execute(dbOf(request)))
-        child.get('/route', { errorHandler: (error, _request, reply) => { calls.push('route'); return reply.send(error) } },
-          async request => sql`select 'secret'::int`.execute(dbOf(request)))
+        child.get('/route', {
+          errorHandler: (error, _request, reply) => {
+            calls.push('route')
+            return reply.send(error)
+          }
+        }, async request => sql`select 'secret'::int`.execute(dbOf(request)))
       })
     }
   })

@@ -21,8 +21,12 @@ t.test('forEach runs for every active tenant, each in a scope of its own', async
 
 t.test('where chooses by plan and status; a suspended tenant has its turn only where it is named', async t => {
   const slugs: string[] = []
-  await app.tenancy.forEach({ where: { plan: 'pro' } }, ({ tenant }) => { slugs.push(tenant.slug) })
-  await app.tenancy.forEach({ where: { status: ['suspended'] } }, ({ tenant }) => { slugs.push(tenant.slug) })
+  await app.tenancy.forEach({ where: { plan: 'pro' } }, ({ tenant }) => {
+    slugs.push(tenant.slug)
+  })
+  await app.tenancy.forEach({ where: { status: ['suspended'] } }, ({ tenant }) => {
+    slugs.push(tenant.slug)
+  })
   t.same(slugs, ['globex', 'hooli'])
 })
 
@@ -45,23 +49,42 @@ t.test('a failure keeps nobody else from their turn: collected, or told one by o
     turns.push(tenant.slug)
     if (tenant.slug !== 'globex') throw new Error(`${tenant.slug} failed`)
   }
-  const error = await app.tenancy.forEach({ concurrency: 1 }, failing).then(() => undefined, (reason: unknown) => reason)
+  const error = await app.tenancy.forEach({ concurrency: 1 }, failing).then(
+    () => undefined,
+    (reason: unknown) => reason
+  )
   t.ok(error instanceof AggregateError)
-  t.same((error as AggregateError).errors.map(({ message }: Error) => message), ['acme failed', 'initech failed'])
+  t.same((error as AggregateError).errors.map(({ message }: Error) => message), ['acme failed',
+    'initech failed'])
   t.same(turns, ['acme', 'globex', 'initech'])
 
   const told: string[] = []
-  t.same(await app.tenancy.forEach({ onError: (reason, tenant) => { told.push(`${tenant.slug}: ${(reason as Error).message}`) } }, failing), { done: 1, failed: 2 })
+  t.same(
+    await app.tenancy.forEach({
+      onError: (reason, tenant) => {
+        told.push(`${tenant.slug}: ${(reason as Error).message}`)
+      }
+    }, failing),
+    { done: 1, failed: 2 }
+  )
   t.same(told.toSorted(), ['acme: acme failed', 'initech: initech failed'])
 })
 
 t.test('what onError throws ends it', async t => {
   const turns: string[] = []
   const enough = new Error('enough')
-  await t.rejects(app.tenancy.forEach({ concurrency: 1, onError: () => { throw enough } }, ({ tenant }) => {
-    turns.push(tenant.slug)
-    throw new Error('boom')
-  }), enough)
+  await t.rejects(
+    app.tenancy.forEach({
+      concurrency: 1,
+      onError: () => {
+        throw enough
+      }
+    }, ({ tenant }) => {
+      turns.push(tenant.slug)
+      throw new Error('boom')
+    }),
+    enough
+  )
   t.same(turns, ['acme'])
 })
 
@@ -70,48 +93,81 @@ t.test('a signal cuts short what is under way and begins nothing more', async t 
   const controller = new AbortController()
   const reason = new Error('deadline')
   const signals: AbortSignal[] = []
-  await t.rejects(app.tenancy.forEach({ concurrency: 1, signal: controller.signal }, async work => {
-    turns.push(work.tenant.slug)
-    signals.push(work.signal)
-    controller.abort(reason)
-    await dbIn(work).selectFrom('notes').selectAll().execute()
-  }), reason)
+  await t.rejects(
+    app.tenancy.forEach({ concurrency: 1, signal: controller.signal }, async work => {
+      turns.push(work.tenant.slug)
+      signals.push(work.signal)
+      controller.abort(reason)
+      await dbIn(work).selectFrom('notes').selectAll().execute()
+    }),
+    reason
+  )
   t.same(turns, ['acme'])
   t.ok(signals[0]?.aborted)
-  await t.rejects(app.tenancy.forEach({ signal: AbortSignal.abort(reason) }, ({ tenant }) => { turns.push(tenant.slug) }), reason)
+  await t.rejects(
+    app.tenancy.forEach({ signal: AbortSignal.abort(reason) }, ({ tenant }) => {
+      turns.push(tenant.slug)
+    }),
+    reason
+  )
   t.same(turns, ['acme'])
 })
 
 t.test('a signal that comes while a tenant is looked up keeps its work from being begun', async t => {
   const controller = new AbortController()
   const reason = new Error('deadline')
-  async function * list (): AsyncIterable<TenantRecord> {
+  async function* list (): AsyncIterable<TenantRecord> {
     for await (const tenant of registry.list()) {
       controller.abort(reason)
       yield tenant
     }
   }
-  const overtaken: TenantRegistry = { insert: tenant => registry.insert(tenant), update: (...args) => registry.update(...args), list, findById: id => registry.findById(id), findBySlug: slug => registry.findBySlug(slug), findByDomain: domain => registry.findByDomain(domain) }
+  const overtaken: TenantRegistry = {
+    insert: tenant => registry.insert(tenant),
+    update: (...args) => registry.update(...args),
+    list,
+    findById: id => registry.findById(id),
+    findBySlug: slug => registry.findBySlug(slug),
+    findByDomain: domain => registry.findByDomain(domain)
+  }
   const other = await suite(t, on, { registry: overtaken })
   await other.ready()
-  await t.rejects(other.tenancy.forEach({ signal: controller.signal }, () => { t.fail('ran') }), reason)
+  await t.rejects(
+    other.tenancy.forEach({ signal: controller.signal }, () => {
+      t.fail('ran')
+    }),
+    reason
+  )
 })
 
 t.test('a tenant that is suspended between the list and its turn has none', async t => {
   t.teardown(() => setStatus('id-initech', 'active'))
   const turns: string[] = []
-  t.same(await app.tenancy.forEach({ concurrency: 1 }, async ({ tenant }) => {
-    turns.push(tenant.slug)
-    if (tenant.slug === 'acme') {
-      await setStatus('id-initech', 'suspended')
-      await app.tenancy.invalidate({ id: 'id-initech' })
-    }
-  }), { done: 2, failed: 0 })
+  t.same(
+    await app.tenancy.forEach({ concurrency: 1 }, async ({ tenant }) => {
+      turns.push(tenant.slug)
+      if (tenant.slug === 'acme') {
+        await setStatus('id-initech', 'suspended')
+        await app.tenancy.invalidate({ id: 'id-initech' })
+      }
+    }),
+    { done: 2, failed: 0 }
+  )
   t.same(turns, ['acme', 'globex'])
 })
 
 t.test('wrong options are refused before anything runs', async t => {
-  for (const options of [{ concurrency: 0 }, { where: { plans: 'pro' } }, { signal: {} }, { onError: 1 }, { each: 1 }]) {
-    await t.rejects(app.tenancy.forEach(options as object, () => { t.fail('ran') }), { code: 'FST_TENANCY_OPTION_INVALID' }, JSON.stringify(options))
+  for (
+    const options of [{ concurrency: 0 }, { where: { plans: 'pro' } }, { signal: {} }, { onError: 1 }, {
+      each: 1
+    }]
+  ) {
+    await t.rejects(
+      app.tenancy.forEach(options as object, () => {
+        t.fail('ran')
+      }),
+      { code: 'FST_TENANCY_OPTION_INVALID' },
+      JSON.stringify(options)
+    )
   }
 })

@@ -13,7 +13,8 @@ import { provision } from '../support/tenants.ts'
 
 const on = await provision(t)
 const headers = { host: 'acme.example.com', 'content-type': 'application/json' }
-const fail = async (request: FastifyRequest): Promise<unknown> => sql`select 'a secret of the database'::int`.execute(dbOf(request))
+const fail = async (request: FastifyRequest): Promise<unknown> =>
+  sql`select 'a secret of the database'::int`.execute(dbOf(request))
 
 class DrizzleQueryError extends Error {
   constructor (cause: unknown) {
@@ -27,7 +28,7 @@ t.test('tRPC: an errorFormatter over toHttpError() shows nothing of the database
     errorFormatter: ({ shape, error }) => {
       const shown = toHttpError(error)
       if (shown === error) return shape
-      const { message, statusCode, code } = shown as { message: string, statusCode: number, code: string }
+      const { message, statusCode, code } = shown as { message: string; statusCode: number; code: string }
       return { ...shape, message, data: { code, httpStatus: statusCode, path: shape.data.path } }
     }
   })
@@ -40,13 +41,26 @@ t.test('tRPC: an errorFormatter over toHttpError() shows nothing of the database
         throw new DrizzleQueryError(error)
       }
     }),
-    own: trpc.procedure.query(() => { throw new TRPCError({ code: 'FORBIDDEN', message: 'not yours' }) })
+    own: trpc.procedure.query(() => {
+      throw new TRPCError({ code: 'FORBIDDEN', message: 'not yours' })
+    })
   })
-  await app.register(fastifyTRPCPlugin, { prefix: '/trpc', trpcOptions: { router, createContext: ({ req }: { req: FastifyRequest }) => ({ request: req }) } } as never)
+  await app.register(
+    fastifyTRPCPlugin,
+    {
+      prefix: '/trpc',
+      trpcOptions: { router, createContext: ({ req }: { req: FastifyRequest }) => ({ request: req }) }
+    } as never
+  )
   for (const name of ['plain', 'wrapped']) {
     const { body } = await app.inject({ url: `/trpc/${name}`, headers })
     t.notMatch(body, /secret|integer|Failed query/, name)
-    t.match(JSON.parse(body), { error: { message: 'A value has the wrong form', data: { code: 'FST_TENANCY_DATABASE_VALUE', httpStatus: 400 } } }, name)
+    t.match(JSON.parse(body), {
+      error: {
+        message: 'A value has the wrong form',
+        data: { code: 'FST_TENANCY_DATABASE_VALUE', httpStatus: 400 }
+      }
+    }, name)
   }
   t.match((await app.inject({ url: '/trpc/own', headers })).json(), { error: { message: 'not yours' } })
 })
@@ -58,8 +72,14 @@ t.test('mercurius: an errorFormatter over toHttpError() shows nothing of the dat
     schema: 'type Query { plain: String, own: String }',
     resolvers: {
       Query: {
-        plain: async (_root: unknown, _arguments: unknown, { reply }: { reply: { request: FastifyRequest } }) => fail(reply.request),
-        own: () => { throw new Error('own text') }
+        plain: async (
+          _root: unknown,
+          _arguments: unknown,
+          { reply }: { reply: { request: FastifyRequest } }
+        ) => fail(reply.request),
+        own: () => {
+          throw new Error('own text')
+        }
       }
     },
     errorFormatter: (execution: ExecutionResult & { errors: readonly GraphQLError[] }, context: unknown) => {
@@ -67,15 +87,20 @@ t.test('mercurius: an errorFormatter over toHttpError() shows nothing of the dat
       const errors = execution.errors.map((error, n) => {
         const original = error.originalError ?? error
         const shown = toHttpError(original) as Error & { code?: string }
-        return shown === original ? response.errors?.[n] : { message: shown.message, path: error.path, extensions: { code: shown.code } }
+        return shown === original
+          ? response.errors?.[n]
+          : { message: shown.message, path: error.path, extensions: { code: shown.code } }
       })
       return { statusCode, response: { data: response.data ?? null, errors } }
     }
   } as never)
-  const ask = async (field: string): Promise<{ body: string }> => app.inject({ method: 'POST', url: '/graphql', headers, payload: { query: `{ ${field} }` } })
+  const ask = async (field: string): Promise<{ body: string }> =>
+    app.inject({ method: 'POST', url: '/graphql', headers, payload: { query: `{ ${field} }` } })
   const { body } = await ask('plain')
   t.notMatch(body, /secret|integer/)
-  t.match(JSON.parse(body), { errors: [{ message: 'A value has the wrong form', extensions: { code: 'FST_TENANCY_DATABASE_VALUE' } }] })
+  t.match(JSON.parse(body), {
+    errors: [{ message: 'A value has the wrong form', extensions: { code: 'FST_TENANCY_DATABASE_VALUE' } }]
+  })
   t.match((await ask('own')).body, 'own text')
 })
 
@@ -93,7 +118,13 @@ t.test('END-01 a wrapper whose cause is an error of the database is shown as tha
   app.get('/twice', wrap(error => new Error('outer', { cause: new DrizzleQueryError(error) })))
   app.get('/own', wrap(error => Object.assign(new DrizzleQueryError(error), { statusCode: 502 })))
   app.get('/below', wrap(error => Object.assign(error, { statusCode: 404, message: 'No such project' })))
-  app.get('/other-driver', async () => { throw Object.assign(new Error('duplicate key value secret'), { severity: 'ERROR', code: '23505', detail: 'secret' }) })
+  app.get('/other-driver', async () => {
+    throw Object.assign(new Error('duplicate key value secret'), {
+      severity: 'ERROR',
+      code: '23505',
+      detail: 'secret'
+    })
+  })
   const get = async (url: string): Promise<[number, string]> => {
     const { statusCode, body } = await app.inject({ url, headers })
     return [statusCode, (JSON.parse(body) as { message: string }).message]

@@ -19,8 +19,16 @@ async function application (t: Test, options: TenancyOptions): Promise<FastifyIn
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(tenancy, options)
-  app.get('/live', { config: { tenancy: 'off' } }, async (_request, reply) => reply.code(app.tenancy.isLive() ? 200 : 503).send())
-  app.get('/ready', { config: { tenancy: 'off' } }, async (_request, reply) => reply.code(app.tenancy.isReady() ? 200 : 503).send())
+  app.get(
+    '/live',
+    { config: { tenancy: 'off' } },
+    async (_request, reply) => reply.code(app.tenancy.isLive() ? 200 : 503).send()
+  )
+  app.get(
+    '/ready',
+    { config: { tenancy: 'off' } },
+    async (_request, reply) => reply.code(app.tenancy.isReady() ? 200 : 503).send()
+  )
   app.get('/', request => request.tenant.slug)
   await app.ready()
   return app
@@ -28,21 +36,48 @@ async function application (t: Test, options: TenancyOptions): Promise<FastifyIn
 
 const on = await provision(t)
 /** On one database, for tests of other parts. */
-const fine = { baseDomain: 'example.com', database: { url: on.url, registryUrl: on.registryUrl }, tables: on.tables, rls: { secret: on.secret ?? '' } }
+const fine = {
+  baseDomain: 'example.com',
+  database: { url: on.url, registryUrl: on.registryUrl },
+  tables: on.tables,
+  rls: { secret: on.secret ?? '' }
+}
 
-const probes = async (app: FastifyInstance): Promise<number[]> => Promise.all(['/live', '/ready'].map(async url => (await app.inject({ url, headers: { host: '10.0.0.7' } })).statusCode))
+const probes = async (app: FastifyInstance): Promise<number[]> =>
+  Promise.all(
+    ['/live', '/ready'].map(async url =>
+      (await app.inject({ url, headers: { host: '10.0.0.7' } })).statusCode
+    )
+  )
 
-for (const [how, away] of [['cut', (proxy: Awaited<ReturnType<typeof tcpProxy>>) => { proxy.blackHole(); proxy.cut() }], ['silent', (proxy: Awaited<ReturnType<typeof tcpProxy>>) => { proxy.blackHole() }]] as const) {
+for (
+  const [how, away] of [['cut', (proxy: Awaited<ReturnType<typeof tcpProxy>>) => {
+    proxy.blackHole()
+    proxy.cut()
+  }], ['silent', (proxy: Awaited<ReturnType<typeof tcpProxy>>) => {
+    proxy.blackHole()
+  }]] as const
+) {
   t.test(`EDG-13 PostgreSQL is away (${how}), without any traffic`, async t => {
     const proxy = await tcpProxy(t, on.url)
-    const through = (url: string): string => Object.assign(new URL(url), { host: new URL(proxy.url).host }).href
-    const app = await application(t, { baseDomain: 'example.com', database: { url: through(on.url), registryUrl: through(on.registryUrl) }, tables: on.tables, rls: { secret: on.secret ?? '' } })
+    const through = (url: string): string =>
+      Object.assign(new URL(url), { host: new URL(proxy.url).host }).href
+    const app = await application(t, {
+      baseDomain: 'example.com',
+      database: { url: through(on.url), registryUrl: through(on.registryUrl) },
+      tables: on.tables,
+      rls: { secret: on.secret ?? '' }
+    })
     t.match(app.tenancy.health(), { status: 'ok', down: [], registry: 'ok', shards: { default: 'ok' } })
     t.same(await probes(app), [200, 200])
     away(proxy)
     await until(() => app.tenancy.health().status === 'down')
     await until(() => app.tenancy.health().registry === 'down')
-    t.match(app.tenancy.health(), { status: 'down', down: ['registry', 'shard default'], shards: { default: 'down' } })
+    t.match(app.tenancy.health(), {
+      status: 'down',
+      down: ['registry', 'shard default'],
+      shards: { default: 'down' }
+    })
     t.same(await probes(app), [200, 503], 'liveness stays, readiness goes')
     proxy.restore()
     proxy.cut()
@@ -66,7 +101,12 @@ t.test('EDG-13 one of two shards is away: it is named, and the other tenants are
   proxy.blackHole()
   proxy.cut()
   await until(() => app.tenancy.health().status === 'degraded')
-  t.match(app.tenancy.health(), { down: ['shard eu'], shards: { default: 'ok', eu: 'down' }, registry: 'ok', database: { status: 'degraded' } })
+  t.match(app.tenancy.health(), {
+    down: ['shard eu'],
+    shards: { default: 'ok', eu: 'down' },
+    registry: 'ok',
+    database: { status: 'degraded' }
+  })
   t.same(await probes(app), [200, 200])
   t.equal((await app.inject({ url: '/', headers: { host: 'acme.example.com' } })).body, 'acme')
   proxy.restore()
@@ -74,14 +114,23 @@ t.test('EDG-13 one of two shards is away: it is named, and the other tenants are
 })
 
 t.test('EDG-13 a pool whose connections are all at work is no outage, and traffic makes questions needless', async t => {
-  const app = await application(t, { baseDomain: 'example.com', database: { url: on.url, pool: { max: 1 }, statementTimeout: '20s' }, tables: on.tables, rls: { secret: on.secret ?? '' }, registry: memoryRegistry([{ id: 'id-acme', slug: 'acme' }]) })
+  const app = await application(t, {
+    baseDomain: 'example.com',
+    database: { url: on.url, pool: { max: 1 }, statementTimeout: '20s' },
+    tables: on.tables,
+    rls: { secret: on.secret ?? '' },
+    registry: memoryRegistry([{ id: 'id-acme', slug: 'acme' }])
+  })
   const release = Promise.withResolvers<void>()
-  const run = app.tenancy.run({ slug: 'acme' }, async ({ db }) => db.transaction().execute(async trx => {
-    await trx.selectFrom('notes' as never).selectAll().execute()
-    await release.promise
-  }))
+  const run = app.tenancy.run({ slug: 'acme' }, async ({ db }) =>
+    db.transaction().execute(async trx => {
+      await trx.selectFrom('notes' as never).selectAll().execute()
+      await release.promise
+    }))
   let beats = 0
-  const timer = setInterval(() => { beats++ }, 250)
+  const timer = setInterval(() => {
+    beats++
+  }, 250)
   await until(() => {
     if (app.tenancy.health().status !== 'ok') throw new Error('an outage')
     return beats > 14
@@ -105,7 +154,7 @@ t.test('EDG-13 Redis that stands still, without any traffic', { skip: noRedis },
   await until(() => app.tenancy.health().status === 'ok')
 })
 
-t.test('EDG-13 a registry of the user\'s own, and the limits file', async t => {
+t.test("EDG-13 a registry of the user's own, and the limits file", async t => {
   const folder = temporaryFolder()
   const file = join(folder, 'limits.json')
   writeFileSync(file, '{}')
@@ -126,7 +175,9 @@ t.test('readiness goes when the application closes, and without Fastify too', as
   const app = Fastify()
   await app.register(tenancy, fine)
   const seen: boolean[] = []
-  app.addHook('preClose', async () => { seen.push(app.tenancy.isReady(), app.tenancy.isLive()) })
+  app.addHook('preClose', async () => {
+    seen.push(app.tenancy.isReady(), app.tenancy.isLive())
+  })
   await app.ready()
   t.ok(app.tenancy.isReady())
   await app.close()

@@ -33,7 +33,12 @@ async function world (t: Test): Promise<World> {
 const host = 'acme.example.com'
 const limits = { limits: { default: { rpm: 3 } } }
 
-async function application (t: Test, on: Provisioned, redis: TenancyOptions['redis'], options: Partial<TenancyOptions> = {}): Promise<FastifyInstance> {
+async function application (
+  t: Test,
+  on: Provisioned,
+  redis: TenancyOptions['redis'],
+  options: Partial<TenancyOptions> = {}
+): Promise<FastifyInstance> {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(tenancy, {
@@ -57,7 +62,8 @@ async function tenantOn (on: Provisioned, plan: string): Promise<void> {
   await pool.end()
 }
 
-const ask = async (app: FastifyInstance, url = '/'): Promise<{ statusCode: number, body: string }> => app.inject({ url, headers: { host } })
+const ask = async (app: FastifyInstance, url = '/'): Promise<{ statusCode: number; body: string }> =>
+  app.inject({ url, headers: { host } })
 
 t.test('EDG-01 two applications with two databases on one Redis', { skip: noRedis }, async t => {
   const { service, raw } = await world(t)
@@ -65,7 +71,8 @@ t.test('EDG-01 two applications with two databases on one Redis', { skip: noRedi
   await tenantOn(left, 'left')
   await tenantOn(right, 'right')
   const options = { rateLimit: limits }
-  const [one, two] = [await application(t, left, service.url, options), await application(t, right, service.url, options)]
+  const [one, two] = [await application(t, left, service.url, options),
+    await application(t, right, service.url, options)]
 
   await t.test('no record of one is read by the other', async t => {
     t.same(JSON.parse((await ask(one)).body), { plan: 'left', value: null })
@@ -88,7 +95,8 @@ t.test('EDG-01 two applications with two databases on one Redis', { skip: noRedi
   await t.test('no count of one is seen by the other: tenant, route, address, processes', async t => {
     // One request of each above.
     for (const app of [one, two]) {
-      t.same([(await ask(app)).statusCode, (await ask(app)).statusCode, (await ask(app)).statusCode], [200, 200, 429])
+      t.same([(await ask(app)).statusCode, (await ask(app)).statusCode, (await ask(app)).statusCode], [200,
+        200, 429])
     }
     const processes = (await raw.keys('*:processes')).toSorted()
     t.equal(processes.length, 2, 'each counts its own processes')
@@ -100,7 +108,10 @@ t.test('EDG-01 two applications with two databases on one Redis', { skip: noRedi
     t.equal(channels.length, 4, 'two of each')
     const ids = new Set(channels.map(channel => channel.split(':')[1]))
     t.equal(ids.size, 2)
-    t.same(await Promise.all(channels.map(async channel => (await raw.pubsub('NUMSUB', channel) as unknown[])[1])), [1, 1, 1, 1])
+    t.same(
+      await Promise.all(channels.map(async channel => (await raw.pubsub('NUMSUB', channel) as unknown[])[1])),
+      [1, 1, 1, 1]
+    )
   })
 
   await t.test('every key is of one of the two installations', async t => {
@@ -110,17 +121,27 @@ t.test('EDG-01 two applications with two databases on one Redis', { skip: noRedi
   })
 
   await t.test('a purge of one takes nothing of the other, and leaves nothing of its own tenant', async t => {
-    const manager = createManager({ database: { url: left.url, ownerUrl: left.ownerUrl }, tables: left.tables, rls: { secret: left.secret ?? '' }, redis: service.url })
+    const manager = createManager({
+      database: { url: left.url, ownerUrl: left.ownerUrl },
+      tables: left.tables,
+      rls: { secret: left.secret ?? '' },
+      redis: service.url
+    })
     t.teardown(() => manager.close())
     await raw.config('SET', 'save', '')
-    const of = async (app: FastifyInstance): Promise<string[]> => raw.keys(`tenancy:${await app.tenantDatabase.installation()}:*acme*`)
+    const of = async (app: FastifyInstance): Promise<string[]> =>
+      raw.keys(`tenancy:${await app.tenantDatabase.installation()}:*acme*`)
     const before = (await of(two)).toSorted()
     t.ok((await of(one)).length > 0 && before.length > 0, 'control: both have keys')
     await manager.delete({ slug: 'acme' }, { grace: '1ms' })
     await manager.purge({ id: 'acme-1' })
     t.same((await of(two)).toSorted(), before)
     const left1 = await of(one)
-    t.same((await Promise.all(left1.map(key => raw.get(key)))).filter(value => !value?.startsWith('-')), [], 'marks alone, which end by themselves')
+    t.same(
+      (await Promise.all(left1.map(key => raw.get(key)))).filter(value => !value?.startsWith('-')),
+      [],
+      'marks alone, which end by themselves'
+    )
     t.ok(left1.every(key => /:(?:slug|id):\{/.test(key)), 'and only in the place of records')
     await until(async () => (await ask(one)).body.includes('TENANT_UNKNOWN'))
   })
@@ -132,7 +153,8 @@ t.test('EDG-01 the control: with one name they would meet', { skip: noRedis }, a
   await tenantOn(left, 'left')
   await tenantOn(right, 'right')
   const options = { namespace: 'one-name' }
-  const [one, two] = [await application(t, left, service.url, options), await application(t, right, service.url, options)]
+  const [one, two] = [await application(t, left, service.url, options),
+    await application(t, right, service.url, options)]
   await one.tenancy.run({ slug: 'acme' }, ({ cache }) => cache.set('value', 'of one'))
   t.equal(await two.tenancy.run({ slug: 'acme' }, ({ cache }) => cache.get('value')), 'of one')
 })
@@ -155,9 +177,12 @@ async function boot (t: Test, options: TenancyOptions): Promise<FastifyInstance>
   return app
 }
 
-const idOf = (client: pg.Client): Promise<string | undefined> => client.query<{ id: string }>('select id from tenancy.installation()').then(({ rows }) => rows[0]?.id)
+const idOf = (client: pg.Client): Promise<string | undefined> =>
+  client.query<{ id: string }>('select id from tenancy.installation()').then(({ rows }) => rows[0]?.id)
 
-t.test('EDG-01 a copied database is refused with Redis until init made a new id, and init says so', { skip: noRedis }, async t => {
+t.test('EDG-01 a copied database is refused with Redis until init made a new id, and init says so', {
+  skip: noRedis
+}, async t => {
   const { service } = await world(t)
   const url = await freshDatabase(t)
   const name = new URL(url).pathname.slice(1)
@@ -170,13 +195,24 @@ t.test('EDG-01 a copied database is refused with Redis until init made a new id,
   })
   // The copy takes the name of the original, so that all its roles are there.
   await onceWith(process.env.TEST_DATABASE_URL ?? '', async client => {
-    await until(() => client.query(`create database ${name}_copy template ${name} strategy file_copy`).then(() => true, () => false))
+    await until(() =>
+      client.query(`create database ${name}_copy template ${name} strategy file_copy`).then(
+        () => true,
+        () => false
+      )
+    )
     await client.query(`drop database ${name}`)
     await client.query(`alter database ${name}_copy rename to ${name}`)
   })
   const options: TenancyOptions = { baseDomain: 'example.com', database: url, redis: service.url }
-  await t.rejects(boot(t, options), { code: 'FST_TENANCY_SETUP_INVALID', message: /copy.*run `tenancy init`/ })
-  await t.rejects(createTenancy(options), { code: 'FST_TENANCY_SETUP_INVALID', message: /copy.*run `tenancy init`/ })
+  await t.rejects(boot(t, options), {
+    code: 'FST_TENANCY_SETUP_INVALID',
+    message: /copy.*run `tenancy init`/
+  })
+  await t.rejects(createTenancy(options), {
+    code: 'FST_TENANCY_SETUP_INVALID',
+    message: /copy.*run `tenancy init`/
+  })
   await t.resolves(boot(t, { baseDomain: 'example.com', database: url }), 'without Redis no id is needed')
   const manager = createManager({ database: url })
   t.teardown(() => manager.close())
@@ -198,20 +234,46 @@ t.test('EDG-01 a copied database is refused with Redis until init made a new id,
 t.test('EDG-01 an old setup, and a login that may not read the id', { skip: noRedis }, async t => {
   const { service } = await world(t)
   const on = await provision(t)
-  const options: TenancyOptions = { baseDomain: 'example.com', database: { url: on.url, registryUrl: on.registryUrl }, tables: on.tables, rls: { secret: on.secret ?? '' }, redis: service.url }
+  const options: TenancyOptions = {
+    baseDomain: 'example.com',
+    database: { url: on.url, registryUrl: on.registryUrl },
+    tables: on.tables,
+    rls: { secret: on.secret ?? '' },
+    redis: service.url
+  }
   await on.admin('delete from tenancy.installation')
-  await t.rejects(boot(t, options), { code: 'FST_TENANCY_SETUP_INVALID', message: /no installation id.*run `tenancy init`/ })
-  await on.admin('revoke execute on function tenancy.installation() from public; revoke execute on function tenancy.installation() from ' + (await on.admin<{ role: string }>("select quote_ident(rolname) as role from pg_roles where rolname like 'tenancy\\_registry\\_' || substr(md5(current_database()), 1, 8)"))[0]?.role)
-  await t.rejects(boot(t, options), { code: 'FST_TENANCY_SETUP_INVALID', message: /may not read.*run `tenancy init`/ })
+  await t.rejects(boot(t, options), {
+    code: 'FST_TENANCY_SETUP_INVALID',
+    message: /no installation id.*run `tenancy init`/
+  })
+  await on.admin(
+    'revoke execute on function tenancy.installation() from public; revoke execute on function tenancy.installation() from ' +
+      (await on.admin<{ role: string }>(
+        "select quote_ident(rolname) as role from pg_roles where rolname like 'tenancy\\_registry\\_' || substr(md5(current_database()), 1, 8)"
+      ))[0]?.role
+  )
+  await t.rejects(boot(t, options), {
+    code: 'FST_TENANCY_SETUP_INVALID',
+    message: /may not read.*run `tenancy init`/
+  })
 })
 
 t.test('EDG-01 with a registry that is not ours, redis needs a namespace', async t => {
-  const options = { baseDomain: 'example.com', database: 'pglite://memory', registry: memoryRegistry([{ id: '1', slug: 'acme' }]) }
+  const options = {
+    baseDomain: 'example.com',
+    database: 'pglite://memory',
+    registry: memoryRegistry([{ id: '1', slug: 'acme' }])
+  }
   for (const redis of ['redis://127.0.0.1:1', { host: '127.0.0.1', port: 1 }]) {
-    await t.rejects(boot(t, { ...options, redis }), { code: 'FST_TENANCY_OPTION_INVALID', message: /^options\.redis needs a namespace.*options\.namespace/ })
+    await t.rejects(boot(t, { ...options, redis }), {
+      code: 'FST_TENANCY_OPTION_INVALID',
+      message: /^options\.redis needs a namespace.*options\.namespace/
+    })
   }
   for (const namespace of ['', 'a b', 'a:b', '{a}', 'x'.repeat(64)]) {
-    await t.rejects(boot(t, { ...options, redis: 'redis://127.0.0.1:1', namespace }), { code: 'FST_TENANCY_OPTION_INVALID' }, namespace)
+    await t.rejects(boot(t, { ...options, redis: 'redis://127.0.0.1:1', namespace }), {
+      code: 'FST_TENANCY_OPTION_INVALID'
+    }, namespace)
   }
 })
 
@@ -240,8 +302,12 @@ t.test('EDG-01 a port with a namespace keeps it, and another one is refused', { 
   await named.close()
   await bare.ready()
   await named.set('tenancy:{x}:cache:k', '2')
-  t.same((await raw.keys('*')).toSorted(), ['tenancy:a:{x}:cache:k', 'tenancy:c:{x}:cache:k'], 'closing a name leaves the client open')
-  await t.rejects(Promise.resolve().then(() => named.get('greeting')), TypeError, 'a key that is nobody\'s')
+  t.same(
+    (await raw.keys('*')).toSorted(),
+    ['tenancy:a:{x}:cache:k', 'tenancy:c:{x}:cache:k'],
+    'closing a name leaves the client open'
+  )
+  await t.rejects(Promise.resolve().then(() => named.get('greeting')), TypeError, "a key that is nobody's")
   for (let at = 0; at < 2_500; at++) await raw.set(`tenancy:c:{x*}:${at}`, '')
   await named.set('tenancy:{x*y}:cache:k', '2')
   t.equal(await named.removeAll('tenancy:{x*}:'), 2_500)

@@ -12,13 +12,19 @@ import { until } from '../support/until.ts'
 
 const on = await provision(t)
 
-interface Line { readonly level: number, readonly msg: string, readonly req?: { tenant?: string }, readonly res?: { statusCode?: number }, readonly tenant?: string }
+interface Line {
+  readonly level: number
+  readonly msg: string
+  readonly req?: { tenant?: string }
+  readonly res?: { statusCode?: number }
+  readonly tenant?: string
+}
 
 interface Served {
   readonly app: FastifyInstance
   readonly lines: Line[]
   /** Sends text over a connection of its own; answers what came, when it is closed. */
-  send (text: string): Promise<string>
+  send(text: string): Promise<string>
 }
 
 async function serve (t: Test, prepare: (app: FastifyInstance) => unknown): Promise<Served> {
@@ -26,7 +32,11 @@ async function serve (t: Test, prepare: (app: FastifyInstance) => unknown): Prom
   const app = Fastify({
     logger: {
       level: 'trace',
-      stream: { write: (line: string) => { lines.push(JSON.parse(line) as Line) } },
+      stream: {
+        write: (line: string) => {
+          lines.push(JSON.parse(line) as Line)
+        }
+      },
       serializers: { req: request => ({ tenant: String((request as FastifyRequest).tenant?.slug) }) }
     }
   })
@@ -48,7 +58,9 @@ async function serve (t: Test, prepare: (app: FastifyInstance) => unknown): Prom
     async send (text) {
       const socket = connect(port, '127.0.0.1').on('error', () => {})
       let received = ''
-      socket.on('data', data => { received += String(data) })
+      socket.on('data', data => {
+        received += String(data)
+      })
       socket.write(text)
       await once(socket, 'close')
       return received
@@ -56,13 +68,16 @@ async function serve (t: Test, prepare: (app: FastifyInstance) => unknown): Prom
   }
 }
 
-const get = (path: string, host: string, more = ''): string => `GET ${path} HTTP/1.1\r\nHost: ${host}\r\n${more}Connection: close\r\n\r\n`
+const get = (path: string, host: string, more = ''): string =>
+  `GET ${path} HTTP/1.1\r\nHost: ${host}\r\n${more}Connection: close\r\n\r\n`
 
 t.test('END-09 serializers and metric labels read request.tenant on every request', async t => {
   const samples: string[] = []
   const { send, lines } = await serve(t, app => {
     for (const hook of ['onRequest', 'onSend', 'onError', 'onResponse'] as const) {
-      app.addHook(hook as 'onRequest', async request => { samples.push(`${hook} ${String((request.tenant as { slug?: string } | undefined)?.slug)}`) })
+      app.addHook(hook as 'onRequest', async request => {
+        samples.push(`${hook} ${String((request.tenant as { slug?: string } | undefined)?.slug)}`)
+      })
     }
     app.get('/', async () => 'ok')
     app.get('/off', { config: { tenancy: 'off' } }, async () => 'off')
@@ -89,11 +104,20 @@ t.test('END-09 serializers and metric labels read request.tenant on every reques
   for (const [text, status, tenant] of cases) {
     samples.length = 0
     t.match(await send(text), `HTTP/1.1 ${status}`, text)
-    if (tenant !== undefined) t.ok(samples.every(sample => sample.endsWith(` ${tenant}`) || sample.startsWith('onRequest')), samples.join())
+    if (tenant !== undefined)
+      t.ok(
+        samples.every(sample => sample.endsWith(` ${tenant}`) || sample.startsWith('onRequest')),
+        samples.join()
+      )
     else t.ok(samples.every(sample => sample.endsWith(' undefined')), samples.join())
   }
-  const { keys, own } = JSON.parse((await send(get('/keys', 'acme.example.com'))).split('\r\n\r\n')[1] ?? '') as { keys: string[], own: string[] }
-  t.notOk([...keys, ...own].some(name => ['tenant', 'db', 'cache', 'tenancy', 'tenantSource'].includes(name)), 'none of ours is enumerable')
+  const { keys, own } = JSON.parse(
+    (await send(get('/keys', 'acme.example.com'))).split('\r\n\r\n')[1] ?? ''
+  ) as { keys: string[]; own: string[] }
+  t.notOk(
+    [...keys, ...own].some(name => ['tenant', 'db', 'cache', 'tenancy', 'tenantSource'].includes(name)),
+    'none of ours is enumerable'
+  )
   t.notOk(lines.some(({ level }) => level >= 50), JSON.stringify(lines.filter(({ level }) => level >= 50)))
 })
 
@@ -109,9 +133,13 @@ for (const kind of ['a statement', 'its signal', 'a transaction', 'a stream'] as
         await once(signal, 'abort')
         throw signal.reason
       },
-      'a transaction': (request: FastifyRequest) => dbOf(request).transaction().execute(trx => sql`select pg_sleep(60)`.execute(trx)),
+      'a transaction': (request: FastifyRequest) =>
+        dbOf(request).transaction().execute(trx => sql`select pg_sleep(60)`.execute(trx)),
       'a stream': async (request: FastifyRequest) => {
-        for await (const row of dbOf(request).selectFrom('notes').select(sql<string>`pg_sleep(60)::text`.as('slept')).stream()) void row
+        for await (
+          const row of dbOf(request).selectFrom('notes').select(sql<string>`pg_sleep(60)::text`.as('slept'))
+            .stream()
+        ) void row
       }
     }
     await on.admin("insert into notes (tenant_id, body) values ('id-acme', 'one')")
@@ -126,7 +154,12 @@ for (const kind of ['a statement', 'its signal', 'a transaction', 'a stream'] as
     })
     const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1').on('error', () => {})
     socket.write(get('/', 'acme.example.com'))
-    await until(async () => hasBegun || (await on.admin('select from pg_stat_activity where datname = current_database() and query like \'%pg_sleep%\' and state = \'active\' and pid <> pg_backend_pid()')).length === 1)
+    await until(async () =>
+      hasBegun ||
+      (await on.admin(
+          "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()"
+        )).length === 1
+    )
     socket.destroy()
     await until(() => settled && lines.some(({ msg }) => /client has gone/.test(msg)))
     t.same(lines.filter(({ level, res }) => level >= 50 || (res?.statusCode ?? 0) >= 500), [])
@@ -137,19 +170,29 @@ t.test('handlerTimeout aborts request.tenancy.signal, and what the request does 
   let reason: unknown
   const { app } = await serve(t, app => {
     app.get('/', { handlerTimeout: 100 }, async request => {
-      request.tenancy.signal.addEventListener('abort', () => { reason = request.tenancy.signal.reason })
+      request.tenancy.signal.addEventListener('abort', () => {
+        reason = request.tenancy.signal.reason
+      })
       return sql`select pg_sleep(60)`.execute(dbOf(request))
     })
-    app.get('/transaction', { handlerTimeout: 100, config: { tenancy: { transaction: true } } }, async request => {
-      await dbOf(request).insertInto('notes').values({ body: 'timed out' }).execute()
-      return sql`select pg_sleep(60)`.execute(dbOf(request))
-    })
+    app.get(
+      '/transaction',
+      { handlerTimeout: 100, config: { tenancy: { transaction: true } } },
+      async request => {
+        await dbOf(request).insertInto('notes').values({ body: 'timed out' }).execute()
+        return sql`select pg_sleep(60)`.execute(dbOf(request))
+      }
+    )
   })
   const { statusCode, body } = await app.inject({ url: '/', headers: { host: 'acme.example.com' } })
   t.equal(statusCode, 503)
   t.match(body, 'FST_ERR_HANDLER_TIMEOUT')
   t.match(reason, { code: 'FST_ERR_HANDLER_TIMEOUT' })
   t.equal((await app.inject({ url: '/transaction', headers: { host: 'acme.example.com' } })).statusCode, 503)
-  await until(async () => (await on.admin('select from pg_stat_activity where datname = current_database() and query like \'%pg_sleep%\' and state = \'active\' and pid <> pg_backend_pid()')).length === 0)
+  await until(async () =>
+    (await on.admin(
+      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()"
+    )).length === 0
+  )
   t.same(await on.admin("select from notes where body = 'timed out'"), [])
 })

@@ -11,10 +11,14 @@ import t from 'tap'
 import { dbOf, suite } from '../support/suite.ts'
 import { provision } from '../support/tenants.ts'
 
-const named = /secret_table|pg_secret|options\.|request\.|tenancy init|lo_get|unlisted|pg_advisory|into |SELECT|schema|waitUntil|config\.tenancy/i
+const named =
+  /secret_table|pg_secret|options\.|request\.|tenancy init|lo_get|unlisted|pg_advisory|into |SELECT|schema|waitUntil|config\.tenancy/i
 
 const constructors = Object.entries({ ...core, ...database, ...cacheErrors, ...manager })
-  .filter(([name, value]) => /^[A-Z]\w*Error$/.test(name) && typeof value === 'function') as [string, core.TenancyErrorConstructor][]
+  .filter(([name, value]) => /^[A-Z]\w*Error$/.test(name) && typeof value === 'function') as [
+    string,
+    core.TenancyErrorConstructor
+  ][]
 
 t.test('every error of the suite has a general text for the reply, and keeps its own as the cause', async t => {
   t.ok(constructors.length > 18)
@@ -38,24 +42,41 @@ t.test('a retry-after of its own is kept', async t => {
 })
 
 function statusOf (code: string): unknown[] {
-  const { statusCode, headers } = toHttpError(Object.assign(new pg.DatabaseError('secret_table', 1, 'error'), { code })) as core.TenancyError
+  const { statusCode, headers } = toHttpError(
+    Object.assign(new pg.DatabaseError('secret_table', 1, 'error'), { code })
+  ) as core.TenancyError
   return [statusCode, headers?.['retry-after']]
 }
 
 t.test('errors of the server: out of resources and of its disk are 503 with retry-after', async t => {
-  for (const code of ['53000', '53100', '53200', '53300', '53400', '58030', '25006', '08006', '57P01', '57P03']) t.same(statusOf(code), [503, '1'], code)
-  for (const code of ['58000', '58P01', '25001', '25P02', '42P01', 'XX000']) t.same(statusOf(code), [500, undefined], code)
+  for (
+    const code of ['53000', '53100', '53200', '53300', '53400', '58030', '25006', '08006', '57P01', '57P03']
+  ) t.same(statusOf(code), [503, '1'], code)
+  for (const code of ['58000', '58P01', '25001', '25P02', '42P01', 'XX000'])
+    t.same(statusOf(code), [500, undefined], code)
 })
 
 t.test('a refused query is a general text in the reply; the handler and the log have the whole', async t => {
   const on = await provision(t)
   const lines: string[] = []
-  const app = await suite(t, on, { isolation: 'row', rls: {}, logStream: { write: line => { lines.push(line) } } })
+  const app = await suite(t, on, {
+    isolation: 'row',
+    rls: {},
+    logStream: {
+      write: line => {
+        lines.push(line)
+      }
+    }
+  })
   const caught: string[] = []
   const routes: Record<string, (request: { db: unknown }) => Promise<unknown>> = {
     '/raw': request => sql`select lo_get(1)`.execute(dbOf(request)),
-    '/table': request => (dbOf(request) as never as { selectFrom (name: string): { selectAll (): { execute (): Promise<unknown> } } }).selectFrom('unlisted').selectAll().execute(),
-    '/function': request => dbOf(request).selectFrom('notes').select(({ fn }) => fn<string>('pg_secret', []).as('x')).execute()
+    '/table': request =>
+      (dbOf(request) as never as {
+        selectFrom(name: string): { selectAll(): { execute(): Promise<unknown> } }
+      }).selectFrom('unlisted').selectAll().execute(),
+    '/function': request =>
+      dbOf(request).selectFrom('notes').select(({ fn }) => fn<string>('pg_secret', []).as('x')).execute()
   }
   for (const [url, work] of Object.entries(routes)) {
     app.get(url, async request => {
@@ -70,7 +91,12 @@ t.test('a refused query is a general text in the reply; the handler and the log 
   app.setNotFoundHandler(async request => sql`select lo_get(1)`.execute(dbOf(request)))
   for (const url of [...Object.keys(routes), '/none']) {
     const { statusCode, body } = await app.inject({ url, headers: { host: 'acme.example.com' } })
-    t.same([statusCode, JSON.parse(body)], [500, { statusCode: 500, code: 'FST_TENANCY_QUERY_REFUSED', error: 'Internal Server Error', message: 'The query was refused' }], url)
+    t.same([statusCode, JSON.parse(body)], [500, {
+      statusCode: 500,
+      code: 'FST_TENANCY_QUERY_REFUSED',
+      error: 'Internal Server Error',
+      message: 'The query was refused'
+    }], url)
   }
   t.match(caught, [/raw/, /unlisted/, /pg_secret/])
   for (const text of ['unlisted', 'pg_secret']) t.match(lines.join(''), text, 'the log has it')
@@ -80,14 +106,18 @@ t.test('other mistakes of a handler show no name either', async t => {
   const on = await provision(t)
   const app = await suite(t, on)
   const mistakes: Record<string, (request: never) => unknown> = {
-    '/closed': async ({ tenancy, db }: { tenancy: { scope: { end (): void } }, db: unknown }) => {
+    '/closed': async ({ tenancy, db }: { tenancy: { scope: { end(): void } }; db: unknown }) => {
       tenancy.scope.end()
       return sql`select 1`.execute(dbOf({ db }))
     },
-    '/option': async ({ cache }: { cache: { set (key: string, value: unknown, options: object): Promise<void> } }) => cache.set('k', 1, { ttl: 5 }),
-    '/value': async ({ cache }: { cache: { set (key: string, value: unknown): Promise<void> } }) => cache.set('k', 1n),
+    '/option': async (
+      { cache }: { cache: { set(key: string, value: unknown, options: object): Promise<void> } }
+    ) => cache.set('k', 1, { ttl: 5 }),
+    '/value': async ({ cache }: { cache: { set(key: string, value: unknown): Promise<void> } }) =>
+      cache.set('k', 1n),
     '/keyword': async ({ db }: { db: unknown }) => sql`set role none`.execute(dbOf({ db })),
-    '/into': async ({ db }: { db: unknown }) => sql`select 1 as x into temporary secret_table`.execute(dbOf({ db })),
+    '/into': async ({ db }: { db: unknown }) =>
+      sql`select 1 as x into temporary secret_table`.execute(dbOf({ db })),
     '/lock': async ({ db }: { db: unknown }) => sql`select pg_advisory_lock(1)`.execute(dbOf({ db }))
   }
   for (const [url, work] of Object.entries(mistakes)) app.get(url, work as never)

@@ -11,10 +11,21 @@ import { bodies, dbIn, registered } from './work.ts'
 const on = await provision(t)
 const { registry, setStatus } = registered()
 const logged: string[] = []
-const app = await suite(t, on, { registry, database: { pool: { max: 2 } }, resolver: { cache: { localTtl: '50ms' } }, logStream: { write: line => { logged.push(line) } } })
+const app = await suite(t, on, {
+  registry,
+  database: { pool: { max: 2 } },
+  resolver: { cache: { localTtl: '50ms' } },
+  logStream: {
+    write: line => {
+      logged.push(line)
+    }
+  }
+})
 app.get('/outer', async request => {
   const seen = [currentTenant()?.slug]
-  await app.tenancy.run({ slug: 'globex' }, async () => { seen.push(currentTenant()?.slug) })
+  await app.tenancy.run({ slug: 'globex' }, async () => {
+    seen.push(currentTenant()?.slug)
+  })
   await request.cache.set('after', 1)
   seen.push(currentTenant()?.slug, request.tenant.slug)
   return seen
@@ -28,14 +39,17 @@ app.get('/late', async request => {
 })
 app.get('/late-run', async request => {
   const { id } = request.tenant
-  afterwards = async () => app.tenancy.run({ id }, async work => dbIn(work).selectFrom('notes').select('body').execute())
+  afterwards = async () =>
+    app.tenancy.run({ id }, async work => dbIn(work).selectFrom('notes').select('body').execute())
   return {}
 })
 await app.ready()
 
 t.beforeEach(async () => {
   await on.admin('truncate notes')
-  await on.admin("insert into notes (tenant_id, body) values ('id-acme', 'acme:1'), ('id-globex', 'globex:1')")
+  await on.admin(
+    "insert into notes (tenant_id, body) values ('id-acme', 'acme:1'), ('id-globex', 'globex:1')"
+  )
 })
 
 t.test('a run has its tenant’s handles, by slug or id, and is the current scope for all that it awaits', async t => {
@@ -48,16 +62,28 @@ t.test('a run has its tenant’s handles, by slug or id, and is the current scop
     })
     t.same(seen, { slug: 'acme', current: 'acme', rows: [{ body: 'acme:1' }], cached: 'acme:cached' })
   }
-  t.equal(await app.tenancy.run({ slug: 'globex' }, async ({ cache }) => cache.get('k')), undefined, 'control: the cache is the tenant’s too')
+  t.equal(
+    await app.tenancy.run({ slug: 'globex' }, async ({ cache }) => cache.get('k')),
+    undefined,
+    'control: the cache is the tenant’s too'
+  )
   t.equal(currentScope(), undefined)
-  await app.tenancy.run({ slug: 'acme' }, ({ log }) => { log.info({}, 'from the run') })
+  await app.tenancy.run({ slug: 'acme' }, ({ log }) => {
+    log.info({}, 'from the run')
+  })
   t.match(logged.find(line => line.includes('from the run')), /"tenant":"id-acme"/)
 })
 
 t.test('who names no tenant to run() or invalidate() is told so, and not that there is none', async t => {
   for (const ref of [{}, null, 'acme', { slug: 5 }, ['acme'], { slg: 'acme' }]) {
-    await t.rejects(app.tenancy.run(ref as never, async () => {}), { code: 'FST_TENANCY_OPTION_INVALID', message: /^the tenant of run\(\) must be \{ id \} or \{ slug \}/ }, JSON.stringify(ref))
-    await t.rejects(app.tenancy.invalidate(ref as never), { code: 'FST_TENANCY_OPTION_INVALID', message: /^the tenant of invalidate\(\) must be/ }, JSON.stringify(ref))
+    await t.rejects(app.tenancy.run(ref as never, async () => {}), {
+      code: 'FST_TENANCY_OPTION_INVALID',
+      message: /^the tenant of run\(\) must be \{ id \} or \{ slug \}/
+    }, JSON.stringify(ref))
+    await t.rejects(app.tenancy.invalidate(ref as never), {
+      code: 'FST_TENANCY_OPTION_INVALID',
+      message: /^the tenant of invalidate\(\) must be/
+    }, JSON.stringify(ref))
   }
 })
 
@@ -68,7 +94,10 @@ t.test('a run inside a request leaves the request’s scope as it was', async t 
 
 t.test('a run is refused as a request is: unknown, deleted, suspended unless allowed', async t => {
   const touched: string[] = []
-  const run = (ref: object, options?: object): Promise<unknown> => app.tenancy.run(ref as { id: string }, ({ tenant }) => { touched.push(tenant.slug) }, options)
+  const run = (ref: object, options?: object): Promise<unknown> =>
+    app.tenancy.run(ref as { id: string }, ({ tenant }) => {
+      touched.push(tenant.slug)
+    }, options)
   await t.rejects(run({ slug: 'nobody' }), { code: 'FST_TENANCY_TENANT_UNKNOWN' })
   await t.rejects(run({ id: 'id-gone' }), { code: 'FST_TENANCY_TENANT_UNKNOWN' })
   await t.rejects(run({ slug: 'hooli' }), { code: 'FST_TENANCY_TENANT_SUSPENDED' })
@@ -76,13 +105,20 @@ t.test('a run is refused as a request is: unknown, deleted, suspended unless all
   t.same(touched, [])
   await run({ slug: 'hooli' }, { allow: ['suspended'] })
   t.same(touched, ['hooli'])
-  for (const [ref, options] of [[{}], [undefined], [{ id: 7 }], [{ slug: 'acme' }, { allow: 'suspended' }], [{ slug: 'acme' }, { transactions: true }]] as [object, object?][]) {
+  for (
+    const [ref, options] of [[{}], [undefined], [{ id: 7 }], [{ slug: 'acme' }, { allow: 'suspended' }], [{
+      slug: 'acme'
+    }, { transactions: true }]] as [object, object?][]
+  ) {
     await t.rejects(run(ref, options), { code: 'FST_TENANCY_OPTION_INVALID' })
   }
 })
 
 t.test('CTX-06 POOL-12 a handle kept after its run is closed, and so are its cache and its scope', async t => {
-  const work = await app.tenancy.run({ slug: 'acme' }, kept => ({ kept, scope: currentScope(), db: dbIn(kept) }))
+  const work = await app.tenancy.run(
+    { slug: 'acme' },
+    kept => ({ kept, scope: currentScope(), db: dbIn(kept) })
+  )
   t.ok(work.scope?.isClosed)
   t.throws(() => work.kept.db, { code: 'FST_TENANCY_SCOPE_CLOSED' })
   t.throws(() => work.kept.cache, { code: 'FST_TENANCY_SCOPE_CLOSED' })
@@ -121,13 +157,18 @@ t.test('transaction: true commits when the run resolves, and rolls back when it 
   t.same(await bodies(on), ['acme:1', 'acme:2', 'globex:1'])
 
   const boom = new Error('boom')
-  await t.rejects(app.tenancy.run({ slug: 'acme' }, async work => {
-    await insert(work, 'acme:3')
-    throw boom
-  }, { transaction: true }), boom)
+  await t.rejects(
+    app.tenancy.run({ slug: 'acme' }, async work => {
+      await insert(work, 'acme:3')
+      throw boom
+    }, { transaction: true }),
+    boom
+  )
   await t.rejects(app.tenancy.run({ slug: 'acme' }, async work => {
     await insert(work, 'acme:4')
-    await dbIn(work).insertInto('notes').values({ id: 'no number' as never, body: 'x' }).execute().catch(() => {})
+    await dbIn(work).insertInto('notes').values({ id: 'no number' as never, body: 'x' }).execute().catch(
+      () => {}
+    )
   }, { transaction: true }))
   await app.tenancy.run({ slug: 'acme' }, async work => {
     await insert(work, 'acme:5')
@@ -140,7 +181,11 @@ t.test('transaction: true commits when the run resolves, and rolls back when it 
     await insert(work, 'acme:6')
     throw boom
   }).catch(() => {})
-  t.same(await bodies(on), ['acme:1', 'acme:2', 'acme:6', 'globex:1'], 'control: without it each statement stands for itself')
+  t.same(
+    await bodies(on),
+    ['acme:1', 'acme:2', 'acme:6', 'globex:1'],
+    'control: without it each statement stands for itself'
+  )
 })
 
 t.test('TXN-01 what a run caches inside its transaction is there once that is committed, and never when it is rolled back', async t => {
@@ -171,39 +216,53 @@ t.test('LIF-04 a run ends when its tenant is suspended, with the reason, and its
   }, { transaction: true })
   run.catch(() => {})
   const signal = await begun
-  await until(async () => (await on.admin("select from pg_stat_activity where datname = current_database() and query like '%pg_sleep(30)%' and state = 'active' and pid <> pg_backend_pid()")).length === 1)
+  await until(async () =>
+    (await on.admin(
+      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep(30)%' and state = 'active' and pid <> pg_backend_pid()"
+    )).length === 1
+  )
   await setStatus('id-globex', 'suspended')
   await app.tenancy.invalidate({ id: 'id-globex' })
   await t.rejects(run, { code: 'FST_TENANCY_TENANT_SUSPENDED' })
   t.ok(signal.aborted)
-  await until(async () => (await on.admin("select from pg_stat_activity where datname = current_database() and query like '%pg_sleep(30)%' and state = 'active' and pid <> pg_backend_pid()")).length === 0)
+  await until(async () =>
+    (await on.admin(
+      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep(30)%' and state = 'active' and pid <> pg_backend_pid()"
+    )).length === 0
+  )
   await t.rejects(app.tenancy.run({ slug: 'globex' }, () => {}), { code: 'FST_TENANCY_TENANT_SUSPENDED' })
 })
 
 t.test('a run that may serve suspended tenants goes on when its tenant is suspended, and ends when that is deleted', async t => {
   t.teardown(() => setStatus('id-initech', 'active').then(() => app.tenancy.invalidate({ id: 'id-initech' })))
-  await t.rejects(app.tenancy.run({ slug: 'initech' }, async work => {
-    await setStatus('id-initech', 'suspended')
-    await app.tenancy.invalidate({ id: 'id-initech' })
-    // The review that this began has asked before it is asked here.
-    await app.tenantResolver.find({ id: 'id-initech' })
-    await dbIn(work).selectFrom('notes').selectAll().execute()
-    t.notOk(work.signal.aborted)
-    await setStatus('id-initech', 'deleted')
-    await app.tenancy.invalidate({ id: 'id-initech' })
-    await until(() => work.signal.aborted)
-    work.signal.throwIfAborted()
-  }, { allow: ['suspended'] }), { code: 'FST_TENANCY_TENANT_UNKNOWN' })
+  await t.rejects(
+    app.tenancy.run({ slug: 'initech' }, async work => {
+      await setStatus('id-initech', 'suspended')
+      await app.tenancy.invalidate({ id: 'id-initech' })
+      // The review that this began has asked before it is asked here.
+      await app.tenantResolver.find({ id: 'id-initech' })
+      await dbIn(work).selectFrom('notes').selectAll().execute()
+      t.notOk(work.signal.aborted)
+      await setStatus('id-initech', 'deleted')
+      await app.tenancy.invalidate({ id: 'id-initech' })
+      await until(() => work.signal.aborted)
+      work.signal.throwIfAborted()
+    }, { allow: ['suspended'] }),
+    { code: 'FST_TENANCY_TENANT_UNKNOWN' }
+  )
 })
 
 t.test('a run that swallows its end is not committed', async t => {
   t.teardown(() => setStatus('id-initech', 'active').then(() => app.tenancy.invalidate({ id: 'id-initech' })))
-  await t.rejects(app.tenancy.run({ slug: 'initech' }, async work => {
-    await dbIn(work).insertInto('notes').values({ body: 'initech:1' }).execute()
-    await setStatus('id-initech', 'deleting')
-    await app.tenancy.invalidate({ id: 'id-initech' })
-    await until(() => work.signal.aborted)
-  }, { transaction: true }), { code: 'FST_TENANCY_TENANT_UNKNOWN' })
+  await t.rejects(
+    app.tenancy.run({ slug: 'initech' }, async work => {
+      await dbIn(work).insertInto('notes').values({ body: 'initech:1' }).execute()
+      await setStatus('id-initech', 'deleting')
+      await app.tenancy.invalidate({ id: 'id-initech' })
+      await until(() => work.signal.aborted)
+    }, { transaction: true }),
+    { code: 'FST_TENANCY_TENANT_UNKNOWN' }
+  )
   t.notOk((await bodies(on)).includes('initech:1'))
 })
 
@@ -220,7 +279,12 @@ t.test('a job’s envelope holds the id alone, and its status is checked when it
   await app.tenancy.invalidate({ id: 'id-initech' })
 
   t.throws(() => toEnvelope(), { code: 'FST_TENANCY_CONTEXT_MISSING' })
-  for (const wrong of [undefined, null, 'id-acme', {}, { v: 2, tenant: 'id-acme' }, { v: 1, tenant: '' }, { v: 1, tenant: "x'; --" }, { v: 1, tenant: ['id-acme'] }]) {
+  for (
+    const wrong of [undefined, null, 'id-acme', {}, { v: 2, tenant: 'id-acme' }, { v: 1, tenant: '' }, {
+      v: 1,
+      tenant: "x'; --"
+    }, { v: 1, tenant: ['id-acme'] }]
+  ) {
     t.throws(() => fromEnvelope(wrong), { code: 'FST_TENANCY_CONTEXT_MISSING' }, JSON.stringify(wrong))
   }
 })

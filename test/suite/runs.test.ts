@@ -8,11 +8,19 @@ t.test('what does not end within the time for it is cut short', async t => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())
   const log = { info () {}, warn () {}, error () {}, child: () => log }
-  const runs = new Runs({ log, watch () {}, cache: undefined, database: undefined as unknown as RunParts['database'] })
+  const runs = new Runs({
+    log,
+    watch () {},
+    cache: undefined,
+    database: undefined as unknown as RunParts['database']
+  })
   const settings = { transaction: false, allow: [] }
-  const run = runs.run(createTenant({ id: '1', slug: 'acme' }), ({ signal }) => new Promise((_, reject) => {
-    signal.addEventListener('abort', () => { reject(new Error('cut')) })
-  }), settings)
+  const run = runs.run(createTenant({ id: '1', slug: 'acme' }), ({ signal }) =>
+    new Promise((_, reject) => {
+      signal.addEventListener('abort', () => {
+        reject(new Error('cut'))
+      })
+    }), settings)
   run.catch(() => {})
   const held = await runs.run(createTenant({ id: '2', slug: 'globex' }), () => {
     const scope = currentScope()

@@ -16,11 +16,28 @@ const options = defineTenancy({
   registry,
   rls: { secret: on.secret ?? '' }
 })
-const connections = async (): Promise<number> => (await on.admin('select from pg_stat_activity where usename = $1', [decodeURIComponent(new URL(on.url).username)])).length
+const connections = async (): Promise<number> =>
+  (await on.admin('select from pg_stat_activity where usename = $1', [
+    decodeURIComponent(new URL(on.url).username)
+  ])).length
 
 t.test('without Fastify: the same object, and close() leaves nothing behind', async t => {
   const lines: object[] = []
-  const log: TenancyLogger = { info: details => { lines.push(details) }, warn: details => { lines.push(details) }, error () {}, child: ({ tenant }) => ({ ...log, info: (details: object) => { lines.push({ ...details, tenant }) } }) }
+  const log: TenancyLogger = {
+    info: details => {
+      lines.push(details)
+    },
+    warn: details => {
+      lines.push(details)
+    },
+    error () {},
+    child: ({ tenant }) => ({
+      ...log,
+      info: (details: object) => {
+        lines.push({ ...details, tenant })
+      }
+    })
+  }
   const tenancy = await createTenancy(options, { log })
   const rows = await tenancy.run({ slug: 'acme' }, async work => {
     work.log.info({ at: 'work' }, 'hello')
@@ -35,7 +52,9 @@ t.test('without Fastify: the same object, and close() leaves nothing behind', as
   t.ok(await connections() > 0)
   await tenancy.close()
   await until(async () => await connections() === 0)
-  await t.rejects(tenancy.run({ slug: 'acme' }, async work => dbIn(work).selectFrom('notes').selectAll().execute()))
+  await t.rejects(
+    tenancy.run({ slug: 'acme' }, async work => dbIn(work).selectFrom('notes').selectAll().execute())
+  )
 })
 
 t.test('close() waits for what a run holds with waitUntil', async t => {
@@ -70,21 +89,34 @@ t.test('close() waits for a run that is under way', async t => {
   t.same(await run, [{ body: 'acme:1' }])
 })
 
-t.test('two processes over one Redis share cached values, and one hears of the other’s invalidation', { skip: noRedis }, async t => {
+t.test('two processes over one Redis share cached values, and one hears of the other’s invalidation', {
+  skip: noRedis
+}, async t => {
   const redis = freshRedisOptions()
-  const [first, second] = await Promise.all([createTenancy({ ...options, redis, namespace: 'test' }), createTenancy({ ...options, redis, namespace: 'test' })])
+  const [first, second] = await Promise.all([createTenancy({ ...options, redis, namespace: 'test' }),
+    createTenancy({ ...options, redis, namespace: 'test' })])
   t.teardown(() => Promise.all([first.close(), second.close()]))
   await first.run({ slug: 'acme' }, ({ cache }) => cache.set('k', 'from the first'))
   t.equal(await second.run({ slug: 'acme' }, ({ cache }) => cache.get('k')), 'from the first')
   const acme = await registry.findById('id-acme')
   await registry.update('id-acme', acme?.version ?? 0, { status: 'suspended' })
   await second.invalidate({ id: 'id-acme' })
-  await until(() => first.run({ slug: 'acme' }, () => {}).then(() => false, (error: { code: string }) => error.code === 'FST_TENANCY_TENANT_SUSPENDED'))
+  await until(() =>
+    first.run({ slug: 'acme' }, () => {}).then(
+      () => false,
+      (error: { code: string }) => error.code === 'FST_TENANCY_TENANT_SUSPENDED'
+    )
+  )
   await registry.update('id-acme', (acme?.version ?? 0) + 1, { status: 'active' })
 })
 
 t.test('a boot that fails closes what was opened', async t => {
-  await t.rejects(createTenancy({ ...options, rls: { secret: 'another secret of at least 32 characters' } }), { code: 'FST_TENANCY_SETUP_INVALID' })
+  await t.rejects(
+    createTenancy({ ...options, rls: { secret: 'another secret of at least 32 characters' } }),
+    { code: 'FST_TENANCY_SETUP_INVALID' }
+  )
   await until(async () => await connections() === 0)
-  await t.rejects(createTenancy({ ...options, baseDomian: 'example.com' } as never), { code: 'FST_TENANCY_OPTION_INVALID' })
+  await t.rejects(createTenancy({ ...options, baseDomian: 'example.com' } as never), {
+    code: 'FST_TENANCY_OPTION_INVALID'
+  })
 })

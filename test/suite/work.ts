@@ -8,7 +8,7 @@ import type { Provisioned, Rows } from '../support/tenants.ts'
 
 /** The tables of {@link withUsers}. */
 export interface AllRows extends Rows {
-  users: { id: Generated<number>, email: string }
+  users: { id: Generated<number>; email: string }
 }
 
 /** `db` of a run, with the tests' tables. */
@@ -19,13 +19,18 @@ export function dbIn (work: Pick<TenantWork, 'db'>): Kysely<Rows> {
 export interface Registered {
   readonly registry: TenantRegistry
   /** Writes a tenant's status, past everybody. */
-  setStatus (id: string, status: 'active' | 'suspended' | 'deleting' | 'deleted' | 'provisioning'): Promise<void>
+  setStatus(
+    id: string,
+    status: 'active' | 'suspended' | 'deleting' | 'deleted' | 'provisioning'
+  ): Promise<void>
 }
 
 /** acme, globex and initech are active; hooli is suspended, gone is deleted. */
 export function registered (): Registered {
   const registry = memoryRegistry([
-    ...['acme', 'globex', 'initech'].map(slug => createTenant({ id: `id-${slug}`, slug, plan: slug === 'globex' ? 'pro' : 'free' })),
+    ...['acme', 'globex', 'initech'].map(slug =>
+      createTenant({ id: `id-${slug}`, slug, plan: slug === 'globex' ? 'pro' : 'free' })
+    ),
     createTenant({ id: 'id-hooli', slug: 'hooli', status: 'suspended' }),
     createTenant({ id: 'id-gone', slug: 'gone', status: 'deleted' })
   ])
@@ -40,13 +45,24 @@ export function registered (): Registered {
 
 /** What the table holds, read as the superuser. */
 export async function bodies (on: Provisioned): Promise<string[]> {
-  return (await on.admin<{ body: string }>('select body from notes order by tenant_id, id')).map(({ body }) => body)
+  return (await on.admin<{ body: string }>('select body from notes order by tenant_id, id')).map(({ body }) =>
+    body
+  )
 }
 
 /** Adds a table that no tenant sees, with two users, and lists it. */
-export async function withUsers (on: Provisioned): Promise<Provisioned & { readonly tables: { global: string[] } }> {
-  await on.admin("create table users (id serial primary key, email text not null unique); insert into users (email) values ('ann@acme'), ('bob@globex')")
-  const client: SqlClient = { query: async <R>(text: string, values?: unknown[]) => ({ rows: await on.admin(text, values) as R[], rowCount: null }) }
+export async function withUsers (
+  on: Provisioned
+): Promise<Provisioned & { readonly tables: { global: string[] } }> {
+  await on.admin(
+    "create table users (id serial primary key, email text not null unique); insert into users (email) values ('ann@acme'), ('bob@globex')"
+  )
+  const client: SqlClient = {
+    query: async <R>(text: string, values?: unknown[]) => ({
+      rows: await on.admin(text, values) as R[],
+      rowCount: null
+    })
+  }
   const roles = rolesOf(new URL(on.superUrl).pathname.slice(1))
   await protectGlobal(client, { schema: 'public', table: 'users', roles })
   return { ...on, tables: { ...on.tables, global: ['users'] } }

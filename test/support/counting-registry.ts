@@ -30,8 +30,10 @@ export class CountingPostgresRegistry implements TenantRegistry {
     await this.#count(domain)
   }
 
-  async * list (): AsyncIterable<TenantRecord> {
-    const { rows } = await this.#pool.query<{ id: string, slug: string, plan: string }>('select * from counted_tenants order by id')
+  async *list (): AsyncIterable<TenantRecord> {
+    const { rows } = await this.#pool.query<{ id: string; slug: string; plan: string }>(
+      'select * from counted_tenants order by id'
+    )
     for (const row of rows) yield createTenant(row)
   }
 
@@ -45,7 +47,10 @@ export class CountingPostgresRegistry implements TenantRegistry {
 
   async #read (by: 'slug' | 'id', value: string): Promise<TenantRecord | undefined> {
     await this.#count(value)
-    const { rows: [row] } = await this.#pool.query<{ id: string, slug: string, plan: string }>(`select * from counted_tenants where ${by} = $1`, [value])
+    const { rows: [row] } = await this.#pool.query<{ id: string; slug: string; plan: string }>(
+      `select * from counted_tenants where ${by} = $1`,
+      [value]
+    )
     return row && createTenant(row)
   }
 

@@ -17,7 +17,12 @@ export interface DnsServer {
 
 export async function dnsServer (t: Test): Promise<DnsServer> {
   const socket = createSocket('udp4')
-  const server: DnsServer & { address: string } = { address: '', records: new Map(), asked: [], isBroken: false }
+  const server: DnsServer & { address: string } = {
+    address: '',
+    records: new Map(),
+    asked: [],
+    isBroken: false
+  }
   socket.on('message', (message, { port, address }) => {
     const { id, questions = [] } = packet.decode(message)
     const [question] = questions
@@ -26,12 +31,26 @@ export async function dnsServer (t: Test): Promise<DnsServer> {
     const texts = server.records.get(question.name.toLowerCase())
     // 2: SERVFAIL, 3: NXDOMAIN
     const code = server.isBroken ? 2 : texts === undefined ? 3 : 0
-    const answers = code === 0 ? (texts ?? []).map(data => ({ type: 'TXT' as const, name: question.name, ttl: 0, data })) : []
-    socket.send(packet.encode({ type: 'response', id, flags: packet.RECURSION_DESIRED | packet.RECURSION_AVAILABLE | code, questions, answers }), port, address)
+    const answers = code === 0
+      ? (texts ?? []).map(data => ({ type: 'TXT' as const, name: question.name, ttl: 0, data }))
+      : []
+    socket.send(
+      packet.encode({
+        type: 'response',
+        id,
+        flags: packet.RECURSION_DESIRED | packet.RECURSION_AVAILABLE | code,
+        questions,
+        answers
+      }),
+      port,
+      address
+    )
   })
   socket.bind(0, '127.0.0.1')
   await once(socket, 'listening')
-  t.teardown(() => { socket.close() })
+  t.teardown(() => {
+    socket.close()
+  })
   server.address = `127.0.0.1:${socket.address().port}`
   return server
 }

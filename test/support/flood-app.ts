@@ -27,7 +27,9 @@ export interface FloodState {
   readonly heap: number
 }
 
-const { url, registryUrl, secret, redis, table, latency } = JSON.parse(process.argv[2] ?? '') as FloodAppOptions
+const { url, registryUrl, secret, redis, table, latency } = JSON.parse(
+  process.argv[2] ?? ''
+) as FloodAppOptions
 const registry = postgresRegistry(new pg.Pool({ connectionString: registryUrl, max: 30 }))
 const watched = { misses: 0, running: 0, most: 0 }
 const kept = new Map<string, number>()
@@ -70,15 +72,30 @@ await app.register(tenancy, {
   ...(secret !== undefined && { rls: { secret } })
 })
 app.get('/', async request => {
-  const { rows } = await sql<{ body: string }>`select body from ${sql.table(table)}`.execute(request.db as unknown as Kysely<unknown>)
+  const { rows } = await sql<{ body: string }>`select body from ${sql.table(table)}`.execute(
+    request.db as unknown as Kysely<unknown>
+  )
   return { slug: request.tenant.slug, notes: rows.map(({ body }) => body) }
 })
-app.get('/state', { config: { tenancy: 'off' } }, async (): Promise<FloodState> => ({ misses: watched.misses, most: watched.most, unknown: app.tenantResolver.health().unknown, heap: heap() }))
+app.get(
+  '/state',
+  { config: { tenancy: 'off' } },
+  async (): Promise<FloodState> => ({
+    misses: watched.misses,
+    most: watched.most,
+    unknown: app.tenantResolver.health().unknown,
+    heap: heap()
+  })
+)
 // What a process would hold that remembered each of them.
-app.post<{ Body: string[] }>('/keep', { config: { tenancy: 'off' }, bodyLimit: 100 * 2 ** 20 }, async ({ body }) => {
-  for (const name of body) kept.set(`${name}.example.com`, performance.now())
-  return kept.size
-})
+app.post<{ Body: string[] }>(
+  '/keep',
+  { config: { tenancy: 'off' }, bodyLimit: 100 * 2 ** 20 },
+  async ({ body }) => {
+    for (const name of body) kept.set(`${name}.example.com`, performance.now())
+    return kept.size
+  }
+)
 await app.listen({ port: 0, host: '0.0.0.0' })
 process.on('disconnect', () => process.exit())
 process.send?.((app.server.address() as AddressInfo).port)

@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net'
 
 import type { Order, Statuses } from './flood.ts'
 
-const { port, addresses } = JSON.parse(process.argv[2] ?? '') as { port: number, addresses: string[] }
+const { port, addresses } = JSON.parse(process.argv[2] ?? '') as { port: number; addresses: string[] }
 const connectionsEach = 32
 const inFlightEach = 8
 let next = 0
@@ -17,7 +17,11 @@ class Connection {
   constructor (localAddress: string, onAnswer: (status: number) => void) {
     this.#onAnswer = onAnswer
     this.#socket = connect({ host: '127.0.0.1', port, localAddress })
-    this.#socket.setEncoding('latin1').on('data', (chunk: string) => { this.#read(chunk) }).on('error', () => {}).on('close', () => { this.#lose() })
+    this.#socket.setEncoding('latin1').on('data', (chunk: string) => {
+      this.#read(chunk)
+    }).on('error', () => {}).on('close', () => {
+      this.#lose()
+    })
   }
 
   send (): void {
@@ -52,14 +56,20 @@ async function flood ({ count, perSecond = Number.POSITIVE_INFINITY }: Order): P
   const began = performance.now()
   let sent = 0
   let answered = 0
-  const connections = addresses.flatMap(address => Array.from({ length: connectionsEach }, () => new Connection(address, status => {
-    statuses[status] = (statuses[status] ?? 0) + 1
-    if (++answered === count) resolve()
-    else pump()
-  })))
+  const connections = addresses.flatMap(address =>
+    Array.from({ length: connectionsEach }, () =>
+      new Connection(address, status => {
+        statuses[status] = (statuses[status] ?? 0) + 1
+        if (++answered === count) resolve()
+        else pump()
+      }))
+  )
   let turn = 0
   function pump (): void {
-    const allowed = Math.min(count, perSecond === Number.POSITIVE_INFINITY ? count : (performance.now() - began) / 1_000 * perSecond)
+    const allowed = Math.min(
+      count,
+      perSecond === Number.POSITIVE_INFINITY ? count : (performance.now() - began) / 1_000 * perSecond
+    )
     for (let looked = 0; sent < allowed && looked < connections.length; looked++) {
       const connection = connections[turn++ % connections.length]
       if (connection === undefined || connection.inFlight >= inFlightEach) continue
@@ -76,5 +86,7 @@ async function flood ({ count, perSecond = Number.POSITIVE_INFINITY }: Order): P
   return statuses
 }
 
-process.on('message', (order: Order) => { void flood(order).then(statuses => process.send?.(statuses)) })
+process.on('message', (order: Order) => {
+  void flood(order).then(statuses => process.send?.(statuses))
+})
 process.on('disconnect', () => process.exit())

@@ -18,18 +18,24 @@ export type Statuses = Record<number, number>
 export interface FloodedApp {
   readonly child: ChildProcess
   readonly port: number
-  state (): Promise<FloodState>
+  state(): Promise<FloodState>
 }
 
 export interface Flooder {
   readonly child: ChildProcess
-  send (order: Order): Promise<Statuses>
+  send(order: Order): Promise<Statuses>
 }
 
 export async function startFloodedApp (options: FloodAppOptions): Promise<FloodedApp> {
-  const child = fork(join(import.meta.dirname, 'flood-app.ts'), [JSON.stringify(options)], { execArgv: [...process.execArgv, '--expose-gc'] })
+  const child = fork(join(import.meta.dirname, 'flood-app.ts'), [JSON.stringify(options)], {
+    execArgv: [...process.execArgv, '--expose-gc']
+  })
   const [port] = await once(child, 'message') as [number]
-  return { child, port, state: async () => (await fetch(`http://127.0.0.1:${port}/state`)).json() as Promise<FloodState> }
+  return {
+    child,
+    port,
+    state: async () => (await fetch(`http://127.0.0.1:${port}/state`)).json() as Promise<FloodState>
+  }
 }
 
 /** @param addresses of this machine, from which the requests come. */

@@ -14,21 +14,30 @@ export function serverUrl (): string {
 }
 
 /** Why tests that need Redis are skipped; false where there is one. */
-export const noRedis: string | false = process.env.TEST_REDIS_URL ? false : 'needs redis-server on PATH (Debian: apt-get install redis-server)'
+export const noRedis: string | false = process.env.TEST_REDIS_URL
+  ? false
+  : 'needs redis-server on PATH (Debian: apt-get install redis-server)'
 
 /** An empty database; dropped, with the roles that carry its name, when the test ends. */
 export async function freshDatabase (t: Test): Promise<string> {
   const name = `t_${randomBytes(6).toString('hex')}`
   // Half the time of the default, which writes it all through the log.
   await onServer(client => client.query(`create database ${name} strategy file_copy`))
-  t.teardown(() => onServer(async client => {
-    // A pool has ended a little before its sockets are closed: one that is told to go meanwhile has nobody to tell it to.
-    await until(async () => (await client.query('select from pg_stat_activity where datname = $1', [name])).rowCount === 0, 500).catch(() => {})
-    await client.query(`drop database if exists ${name} with (force)`)
-    const { rows } = await client.query<{ rolname: string }>(
-      'select rolname from pg_roles where rolname like \'%\\_\' || substr(md5($1), 1, 8)', [name])
-    for (const { rolname } of rows) await client.query(`drop role if exists "${rolname}"`).catch(() => {})
-  }))
+  t.teardown(() =>
+    onServer(async client => {
+      // A pool has ended a little before its sockets are closed: one that is told to go meanwhile has nobody to tell it to.
+      await until(async () =>
+        (await client.query('select from pg_stat_activity where datname = $1', [name])).rowCount === 0, 500)
+        .catch(() => {})
+      await client.query(`drop database if exists ${name} with (force)`)
+      const { rows } = await client.query<{ rolname: string }>(
+        "select rolname from pg_roles where rolname like '%\\_' || substr(md5($1), 1, 8)",
+        [name]
+      )
+      for (const { rolname } of rows)
+        await client.query(`drop role if exists "${rolname}"`).catch(() => {})
+    })
+  )
   const url = new URL(serverUrl())
   url.pathname = `/${name}`
   return url.href
@@ -45,14 +54,28 @@ async function onServer<T> (work: (client: pg.Client) => Promise<T>): Promise<T>
 }
 
 /** ioredis options with a random key prefix on the runner's Redis; patient, since a busy machine must not turn a test into one of outages. */
-export function freshRedisOptions (): { host: string, port: number, keyPrefix: string, connectTimeout: number, commandTimeout: number } {
+export function freshRedisOptions (): {
+  host: string
+  port: number
+  keyPrefix: string
+  connectTimeout: number
+  commandTimeout: number
+} {
   const { hostname, port } = new URL(process.env.TEST_REDIS_URL ?? 'redis://127.0.0.1:6379')
-  return { host: hostname, port: Number(port), keyPrefix: `t${randomBytes(6).toString('hex')}:`, connectTimeout: 5_000, commandTimeout: 5_000 }
+  return {
+    host: hostname,
+    port: Number(port),
+    keyPrefix: `t${randomBytes(6).toString('hex')}:`,
+    connectTimeout: 5_000,
+    commandTimeout: 5_000
+  }
 }
 
 /** A plain client with a random key prefix; closed when the test ends. */
 export function freshRedis (t: Test): Redis {
   const redis = new Redis(freshRedisOptions())
-  t.teardown(() => { redis.disconnect() })
+  t.teardown(() => {
+    redis.disconnect()
+  })
   return redis
 }

@@ -3,13 +3,21 @@ import { createManager } from '@fastify-tenancy/manager'
 
 import { lifeOptions, lifeSteps, type LifeStrategy } from '../manager/life-options.ts'
 
-const { superUrl, strategy, verb, id, steps } = JSON.parse(process.argv[2] ?? '') as { superUrl: string, strategy: LifeStrategy, verb: 'create' | 'delete' | 'purge' | 'nothing', id: string, steps: readonly string[] }
+const { superUrl, strategy, verb, id, steps } = JSON.parse(process.argv[2] ?? '') as {
+  superUrl: string
+  strategy: LifeStrategy
+  verb: 'create' | 'delete' | 'purge' | 'nothing'
+  id: string
+  steps: readonly string[]
+}
 
 // Portions of a step are told of, too; they are not written down.
 const manager = createManager({
   ...lifeOptions(superUrl, strategy),
   ...lifeSteps,
-  progress: ({ step }) => { if (steps.includes(step)) process.kill(process.pid, 'SIGKILL') }
+  progress: ({ step }) => {
+    if (steps.includes(step)) process.kill(process.pid, 'SIGKILL')
+  }
 })
 if (verb === 'create') await manager.create({ id, slug: 'acme' })
 if (verb === 'delete') await manager.delete({ id }, { grace: '0s' })

@@ -6,7 +6,7 @@ import rateLimit from '@fastify-tenancy/rate-limit'
 
 import { stubResolver, tenant } from '../rate-limit/app.ts'
 
-const { port, limits } = JSON.parse(process.argv[2] ?? '') as { port: number, limits: Record<string, number> }
+const { port, limits } = JSON.parse(process.argv[2] ?? '') as { port: number; limits: Record<string, number> }
 
 async function start (precision: 'exact' | 'leased'): Promise<number> {
   const app = Fastify({ forceCloseConnections: true })

@@ -11,7 +11,9 @@ export interface MigrateProcess {
 const { options, input, dieAt } = JSON.parse(process.argv[2] ?? '') as MigrateProcess
 const manager = createManager({
   ...options,
-  progress: ({ step }) => { if (step === dieAt) process.kill(process.pid, 'SIGKILL') }
+  progress: ({ step }) => {
+    if (step === dieAt) process.kill(process.pid, 'SIGKILL')
+  }
 })
 const { tenants } = await manager.migrate(input)
 await manager.close()

@@ -1,6 +1,7 @@
 // A database with the four logins and a manager on it, two folders of migrations, and tenants with schemas.
 import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, rolesOf, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
+import { openDatabase, resolveDatabaseOptions, rolesOf,
+  type DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import { createManager, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'
 import type { Kysely } from 'kysely'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -21,13 +22,13 @@ export interface Migrations {
   /** The role that owns the tables. */
   readonly owner: string
   /** Runs SQL as the superuser. */
-  admin<R extends pg.QueryResultRow> (text: string, values?: unknown[]): Promise<R[]>
+  admin<R extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<R[]>
   /** Another manager, closed when the test ends. */
-  another (more?: Partial<ManagerOptions>): Manager
+  another(more?: Partial<ManagerOptions>): Manager
   /** Writes the file of a migration: the bodies of `up` and `down`, and what it says more. */
-  write (set: 'shared' | 'tenant', name: string, up: string, down?: string, more?: string): string
+  write(set: 'shared' | 'tenant', name: string, up: string, down?: string, more?: string): string
   /** Tenants `t0001` … with empty schemas, made by SQL: a thousand in a second. */
-  schemas (count: number): Promise<string[]>
+  schemas(count: number): Promise<string[]>
 }
 
 export async function migrations (t: Test, more: Partial<ManagerOptions> = {}): Promise<Migrations> {
@@ -40,7 +41,8 @@ export async function migrations (t: Test, more: Partial<ManagerOptions> = {}): 
   const admin: Migrations['admin'] = async (text, values) => (await client.query(text, values)).rows as never
   t.teardown(async () => {
     // The database goes first (see freshDatabase); on the server's own, what the logins were granted there.
-    for (const user of [url, ownerUrl].map(login => decodeURIComponent(new URL(login).username))) await client.query(`drop owned by "${user}"; drop role if exists "${user}"`).catch(() => {})
+    for (const user of [url, ownerUrl].map(login => decodeURIComponent(new URL(login).username)))
+      await client.query(`drop owned by "${user}"; drop role if exists "${user}"`).catch(() => {})
   })
   const options: ManagerOptions = {
     database: { url, ownerUrl },
@@ -57,7 +59,14 @@ export async function migrations (t: Test, more: Partial<ManagerOptions> = {}): 
   await manager.init({ url: superUrl })
   const { owner } = rolesOf(databaseOf(superUrl))
   return {
-    superUrl, url, ownerUrl, manager, options, owner, admin, another,
+    superUrl,
+    url,
+    ownerUrl,
+    manager,
+    options,
+    owner,
+    admin,
+    another,
     write (set, name, up, down, more = '') {
       const file = join(folder, set, `${name}.ts`)
       writeFileSync(file, `${migrationText(up, down)}${more}\n`)
@@ -91,7 +100,9 @@ async function makeSchemas (admin: Migrations['admin'], owner: string, count: nu
   for (let from = 1; from <= count; from += 200) {
     await admin(`
       do $$ declare id text; begin
-        for id in select 't' || lpad(n::text, 4, '0') from generate_series(${from}, ${Math.min(from + 199, count)}) n loop
+        for id in select 't' || lpad(n::text, 4, '0') from generate_series(${from}, ${
+      Math.min(from + 199, count)
+    }) n loop
           execute format('create schema %I authorization "${owner}"; comment on schema %I is %L', 'tenant_' || id, 'tenant_' || id, 'fastify-tenancy: tenant ' || id);
         end loop;
       end $$`)
@@ -100,11 +111,17 @@ async function makeSchemas (admin: Migrations['admin'], owner: string, count: nu
 
 /** What it rejects with. */
 export function failure (work: Promise<unknown>): Promise<unknown> {
-  return work.then(() => { throw new Error('it did not fail') }, (error: unknown) => error)
+  return work.then(() => {
+    throw new Error('it did not fail')
+  }, (error: unknown) => error)
 }
 
 /** The handle of a tenant in an application of these options. */
-export async function handle (t: Test, tenant: TenantRecord, database: DatabaseConnectionOptions): Promise<Kysely<{ notes: { body: string } }>> {
+export async function handle (
+  t: Test,
+  tenant: TenantRecord,
+  database: DatabaseConnectionOptions
+): Promise<Kysely<{ notes: { body: string } }>> {
   const opened = openDatabase(resolveDatabaseOptions({ database, isolation: tenant.isolation }))
   t.teardown(() => opened.close())
   await opened.boot()

@@ -10,7 +10,9 @@ import { freePort, temporaryFolder } from './services.ts'
 import { until } from './until.ts'
 
 /** Why tests that need PgBouncer are skipped; false where there is one. */
-export const noPgBouncer: string | false = spawnSync('pgbouncer', ['--version']).status === 0 ? false : 'needs pgbouncer on PATH (Debian: apt-get install pgbouncer)'
+export const noPgBouncer: string | false = spawnSync('pgbouncer', ['--version']).status === 0
+  ? false
+  : 'needs pgbouncer on PATH (Debian: apt-get install pgbouncer)'
 
 export interface PgBouncerSettings {
   /** How many backends it has. @default 2 */
@@ -20,13 +22,23 @@ export interface PgBouncerSettings {
 }
 
 /** The URL of `target` through a PgBouncer; stopped when the test ends. `mode` says for how long one backend is a client's. */
-export async function pgBouncer (t: Test, target: string, mode: 'transaction' | 'session' = 'transaction', { size = 2, lines = '' }: PgBouncerSettings = {}): Promise<string> {
+export async function pgBouncer (
+  t: Test,
+  target: string,
+  mode: 'transaction' | 'session' = 'transaction',
+  { size = 2, lines = '' }: PgBouncerSettings = {}
+): Promise<string> {
   const folder = temporaryFolder()
   const { hostname, port: serverPort, username, password, pathname } = new URL(target)
   const port = await freePort()
   const ini = join(folder, 'pgbouncer.ini')
-  writeFileSync(join(folder, 'users.txt'), `"${decodeURIComponent(username)}" "${decodeURIComponent(password)}"\n`)
-  writeFileSync(ini, `[databases]
+  writeFileSync(
+    join(folder, 'users.txt'),
+    `"${decodeURIComponent(username)}" "${decodeURIComponent(password)}"\n`
+  )
+  writeFileSync(
+    ini,
+    `[databases]
 * = host=${hostname} port=${serverPort}
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -36,9 +48,12 @@ auth_file = ${join(folder, 'users.txt')}
 pool_mode = ${mode}
 default_pool_size = ${size}
 ${lines}
-`)
+`
+  )
   chmodSync(ini, 0o644)
-  const child = spawn('pgbouncer', [...(process.getuid?.() === 0 ? ['-u', 'nobody'] : []), ini], { stdio: 'ignore' })
+  const child = spawn('pgbouncer', [...(process.getuid?.() === 0 ? ['-u', 'nobody'] : []), ini], {
+    stdio: 'ignore'
+  })
   const url = `postgres://${username}:${password}@127.0.0.1:${port}${pathname}`
   t.teardown(async () => {
     const exited = once(child, 'exit')

@@ -9,7 +9,7 @@ interface Life {
 }
 
 interface Wire {
-  readonly connection: { readonly stream: { destroy (): void } }
+  readonly connection: { readonly stream: { destroy(): void } }
 }
 
 const lives = new AsyncLocalStorage<Life>()

@@ -14,10 +14,10 @@ export interface Refusal {
   readonly reason: string
   readonly status: 'degraded' | 'down'
   /** Starts the server; resolves to the source that a user would configure, and to what makes it refuse once that is open. */
-  start (t: Test): Promise<{ readonly source: RedisSource, readonly refuse: () => Promise<unknown> }>
+  start(t: Test): Promise<{ readonly source: RedisSource; readonly refuse: () => Promise<unknown> }>
 }
 
-async function server (t: Test, ...args: string[]): Promise<{ service: RedisService, admin: Redis }> {
+async function server (t: Test, ...args: string[]): Promise<{ service: RedisService; admin: Redis }> {
   const service = await startRedis({ args })
   const admin = new Redis(service.url)
   admin.on('error', () => {})
@@ -51,7 +51,10 @@ function withLogin (reason: string, ...words: string[]): Refusal {
       const { service, admin } = await server(t)
       await admin.call('ACL', 'SETUSER', 'default', 'resetpass', '>right')
       const { port } = service
-      return { source: { host: '127.0.0.1', port, ...(words[0] !== undefined && { password: words[0] }) }, refuse: nothing }
+      return {
+        source: { host: '127.0.0.1', port, ...(words[0] !== undefined && { password: words[0] }) },
+        refuse: nothing
+      }
     }
   }
 }
@@ -66,7 +69,9 @@ export const refusals: readonly Refusal[] = [
     async start (t) {
       const cluster = await startCluster(t)
       const admin = new Redis(cluster.nodes[0]!.url)
-      t.teardown(() => { admin.disconnect() })
+      t.teardown(() => {
+        admin.disconnect()
+      })
       const slot = Number(await admin.call('CLUSTER', 'KEYSLOT', '{acme}'))
       // Each node has a third of the slots; take one that has not this slot.
       const other = cluster.nodes[slot < 5_461 ? 1 : 0]!

@@ -2,7 +2,8 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
-import { chmodSync, chownSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync,
+  writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,7 +14,7 @@ import { until } from './until.ts'
 export interface Service {
   readonly url: string
   readonly port: number
-  stop (): Promise<void>
+  stop(): Promise<void>
 }
 
 export function temporaryFolder (): string {
@@ -40,11 +41,11 @@ export async function freePort (): Promise<number> {
 
 export interface PostgresService extends Service {
   /** As `pg_ctl stop -m immediate`: sessions are cut off without a word, and the next start recovers. */
-  crash (): Promise<void>
+  crash(): Promise<void>
   /** Starts it again. */
-  start (): Promise<void>
+  start(): Promise<void>
   /** Restarts it as a standby without a primary: it serves reads only, until `pg_promote()`. */
-  demote (): Promise<void>
+  demote(): Promise<void>
 }
 
 /** Starts a server of PostgreSQL 18. */
@@ -54,7 +55,8 @@ export function startPostgres (...flags: string[]): Promise<PostgresService> {
 
 /** Starts a server of the given major version. */
 export async function startPostgresVersion (
-  version: PostgresVersion, ...flags: string[]
+  version: PostgresVersion,
+  ...flags: string[]
 ): Promise<PostgresService> {
   const folder = temporaryFolder()
   const port = await freePort()
@@ -68,7 +70,8 @@ export async function startPostgresVersion (
     createPostgresUser: process.getuid?.() === 0,
     onLog: () => {},
     onError: () => {},
-    postgresFlags: ['-c', 'fsync=off', '-c', 'synchronous_commit=off', '-c', 'full_page_writes=off', '-c', 'max_connections=300', '-c', 'max_prepared_transactions=10', ...flags]
+    postgresFlags: ['-c', 'fsync=off', '-c', 'synchronous_commit=off', '-c', 'full_page_writes=off', '-c',
+      'max_connections=300', '-c', 'max_prepared_transactions=10', ...flags]
   })
   await postgres.initialise()
   await postgres.start()
@@ -109,10 +112,11 @@ export async function hasRedisServer (): Promise<boolean> {
 }
 
 /** Rejects where there is no redis-server on PATH. */
-export async function startRedis (options: { port?: number, args?: string[] } = {}): Promise<RedisService> {
+export async function startRedis (options: { port?: number; args?: string[] } = {}): Promise<RedisService> {
   const folder = temporaryFolder()
   const port = options.port ?? await freePort()
-  const child = spawn('redis-server', ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--dir', folder, ...(options.args ?? [])], { stdio: 'ignore' })
+  const child = spawn('redis-server', ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--dir',
+    folder, ...(options.args ?? [])], { stdio: 'ignore' })
   await once(child, 'spawn')
   await listening(port)
   return {

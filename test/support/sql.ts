@@ -19,7 +19,11 @@ export async function connect (t: Test, url: string): Promise<pg.Client> {
 }
 
 /** One question on a connection of its own. */
-export async function ask<R extends pg.QueryResultRow> (url: string, text: string, values: unknown[] = []): Promise<R[]> {
+export async function ask<R extends pg.QueryResultRow> (
+  url: string,
+  text: string,
+  values: unknown[] = []
+): Promise<R[]> {
   const client = new pg.Client(url)
   await client.connect()
   try {
@@ -47,7 +51,7 @@ export async function connectEmbedded (t: Test): Promise<SqlClient> {
 }
 
 /** User and password of a URL, as `init` takes them. */
-export function loginOf (url: string): { user: string, password: string } {
+export function loginOf (url: string): { user: string; password: string } {
   const { username, password } = new URL(url)
   return { user: decodeURIComponent(username), password: decodeURIComponent(password) }
 }
@@ -59,13 +63,19 @@ export async function rolesAt (client: SqlClient): Promise<Roles> {
 }
 
 /** Runs `work` in a transaction as the application's role, for `tenant` where one is given; rolled back afterwards. */
-export async function asTenant<T> (client: SqlClient, tenant: string | undefined, work: () => Promise<T>, key?: SigningKey): Promise<T> {
+export async function asTenant<T> (
+  client: SqlClient,
+  tenant: string | undefined,
+  work: () => Promise<T>,
+  key?: SigningKey
+): Promise<T> {
   const { app } = await rolesAt(client)
   await client.query('begin')
   try {
-    await client.query('select set_config(\'role\', $1, true)', [app])
-    if (tenant !== undefined) await client.query('select set_config(\'tenancy.tenant\', $1, true)', [tenant])
-    if (tenant !== undefined && key !== undefined) await client.query('select set_config(\'tenancy.token\', $1, true)', [signToken({ key, tenant })])
+    await client.query("select set_config('role', $1, true)", [app])
+    if (tenant !== undefined) await client.query("select set_config('tenancy.tenant', $1, true)", [tenant])
+    if (tenant !== undefined && key !== undefined)
+      await client.query("select set_config('tenancy.token', $1, true)", [signToken({ key, tenant })])
     return await work()
   } finally {
     await client.query('rollback')

@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 
 export interface Elsewhere {
   /** Runs SQL to its end, as the login of the URL, before it returns. */
-  run (url: string, sql: string): void
+  run(url: string, sql: string): void
 }
 
 export function elsewhere (t: Test): Elsewhere {

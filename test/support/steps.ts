@@ -3,8 +3,14 @@ const visits: [object, string, (collection: never) => number][] = [
   [iteratorOf(new Map()), 'next', () => 1],
   [iteratorOf(new Set()), 'next', () => 1],
   [iteratorOf([]), 'next', () => 1],
-  ...['filter', 'find', 'findIndex', 'flat', 'indexOf', 'map', 'reduce', 'shift', 'some', 'splice', 'unshift'].map(name =>
-    [Array.prototype, name, ({ length }: unknown[]) => length] as [object, string, (collection: never) => number])
+  ...['filter', 'find', 'findIndex', 'flat', 'indexOf', 'map', 'reduce', 'shift', 'some', 'splice', 'unshift']
+    .map(name =>
+      [Array.prototype, name, ({ length }: unknown[]) => length] as [
+        object,
+        string,
+        (collection: never) => number
+      ]
+    )
 ]
 
 function iteratorOf (collection: Iterable<unknown>): object {
@@ -20,16 +26,23 @@ export async function stepsOf (work: () => Promise<unknown>): Promise<number> {
   const restore = visits.map(([prototype, name, count]) => {
     const own = Object.getOwnPropertyDescriptor(prototype, name) as PropertyDescriptor
     const original = own.value as (...args: unknown[]) => unknown
-    Object.defineProperty(prototype, name, { ...own, value (this: never, ...args: unknown[]) {
-      steps += count(this)
-      return Reflect.apply(original, this, args)
-    } })
-    return () => { Object.defineProperty(prototype, name, own) }
+    Object.defineProperty(prototype, name, {
+      ...own,
+      value (this: never, ...args: unknown[]) {
+        steps += count(this)
+        return Reflect.apply(original, this, args)
+      }
+    })
+    return () => {
+      Object.defineProperty(prototype, name, own)
+    }
   })
   try {
     await work()
     return steps
   } finally {
-    restore.map(back => { back() })
+    restore.map(back => {
+      back()
+    })
   }
 }

@@ -16,13 +16,25 @@ export interface SuiteAppOptions extends Omit<TenancyOptions, 'database' | 'regi
   readonly isCounted?: boolean
 }
 
-const { url, registryUrl, superUrl, secret, isCounted = false, ...options } = JSON.parse(process.argv[2] ?? '') as SuiteAppOptions
+const { url, registryUrl, superUrl, secret, isCounted = false, ...options } = JSON.parse(
+  process.argv[2] ?? ''
+) as SuiteAppOptions
 const pool = new pg.Pool({ connectionString: superUrl, max: 4 })
 let log = ''
 const app = await start()
 
 async function start (): Promise<FastifyInstance> {
-  const app = Fastify({ forceCloseConnections: true, logger: { level: 'warn', stream: { write: (line: string) => { log += line } } } })
+  const app = Fastify({
+    forceCloseConnections: true,
+    logger: {
+      level: 'warn',
+      stream: {
+        write: (line: string) => {
+          log += line
+        }
+      }
+    }
+  })
   await app.register(tenancy, {
     ...options,
     baseDomain: 'example.com',
@@ -33,14 +45,21 @@ async function start (): Promise<FastifyInstance> {
   })
   app.get('/', async request => ({ slug: request.tenant.slug, plan: request.tenant.plan }))
   // A value whose loads are counted in the database, by tenant and key.
-  app.get<{ Params: { key: string }, Querystring: { lock?: string } }>('/value/:key', async ({ tenant, params, query, cache }) => ({
-    value: await cache.wrap(params.key, async () => {
-      await pool.query('insert into loads values ($1, $2)', [tenant.id, params.key])
-      await pool.query('select pg_advisory_xact_lock_shared($1)', [gate])
-      return `${tenant.id}:${params.key}`
-    }, { lock: query.lock === 'true' })
-  }))
-  app.get('/health', { config: { tenancy: 'off' } }, async () => ({ ...app.tenancy.health(), cache: app.tenantCache.health() }))
+  app.get<{ Params: { key: string }; Querystring: { lock?: string } }>(
+    '/value/:key',
+    async ({ tenant, params, query, cache }) => ({
+      value: await cache.wrap(params.key, async () => {
+        await pool.query('insert into loads values ($1, $2)', [tenant.id, params.key])
+        await pool.query('select pg_advisory_xact_lock_shared($1)', [gate])
+        return `${tenant.id}:${params.key}`
+      }, { lock: query.lock === 'true' })
+    })
+  )
+  app.get(
+    '/health',
+    { config: { tenancy: 'off' } },
+    async () => ({ ...app.tenancy.health(), cache: app.tenantCache.health() })
+  )
   await app.listen({ port: 0, host: '127.0.0.1' })
   return app
 }
@@ -48,9 +67,12 @@ async function start (): Promise<FastifyInstance> {
 const orders = {
   /** The answers to so many requests at once, with how often each came: `{ '200 {"slug":"acme"…}': 250 }`. */
   async ask (host: string, path: string, count: number): Promise<Record<string, number>> {
-    const answers = await Promise.all(Array.from({ length: count }, () => app.inject({ url: path, headers: { host } })))
+    const answers = await Promise.all(
+      Array.from({ length: count }, () => app.inject({ url: path, headers: { host } }))
+    )
     const counts: Record<string, number> = {}
-    for (const { statusCode, body } of answers) counts[`${statusCode} ${body}`] = (counts[`${statusCode} ${body}`] ?? 0) + 1
+    for (const { statusCode, body } of answers)
+      counts[`${statusCode} ${body}`] = (counts[`${statusCode} ${body}`] ?? 0) + 1
     return counts
   },
   /** The tenants that so many look-ups at once find, with how often each came: `{ 'id-acme': 250 }`. */
@@ -73,11 +95,12 @@ const orders = {
 
 export type Orders = typeof orders
 
-process.on('message', (order: { id: number, name: keyof Orders, args: never[] }) => {
+process.on('message', (order: { id: number; name: keyof Orders; args: never[] }) => {
   const work = orders[order.name] as (...args: never[]) => Promise<unknown>
   work(...order.args).then(
     result => process.send?.({ id: order.id, result: result ?? null }),
-    (error: unknown) => process.send?.({ id: order.id, error: String(error) }))
+    (error: unknown) => process.send?.({ id: order.id, error: String(error) })
+  )
 })
 process.on('disconnect', () => process.exit())
 process.send?.({ port: (app.server.address() as AddressInfo).port, log })

@@ -14,25 +14,44 @@ export interface SuiteProcess {
   /** The warnings of its boot. */
   readonly log: string
   /** Has the process do something, and resolves to what came of it. */
-  tell<K extends keyof Orders> (name: K, ...args: Parameters<Orders[K]>): Promise<Awaited<ReturnType<Orders[K]>>>
+  tell<K extends keyof Orders>(
+    name: K,
+    ...args: Parameters<Orders[K]>
+  ): Promise<Awaited<ReturnType<Orders[K]>>>
 }
 
 /** Starts `count` processes, each with the suite; killed when the test ends. */
-export async function suiteProcesses (t: Test, count: number, on: Provisioned, options: Partial<SuiteAppOptions> = {}): Promise<SuiteProcess[]> {
+export async function suiteProcesses (
+  t: Test,
+  count: number,
+  on: Provisioned,
+  options: Partial<SuiteAppOptions> = {}
+): Promise<SuiteProcess[]> {
   const { url, registryUrl, superUrl, secret } = on
   return Promise.all(Array.from({ length: count }, async () => {
-    const child = fork(join(import.meta.dirname, 'suite-app.ts'), [JSON.stringify({ url, registryUrl, superUrl, secret, ...options })])
-    t.teardown(() => { child.kill('SIGKILL') })
+    const child = fork(join(import.meta.dirname, 'suite-app.ts'), [
+      JSON.stringify({ url, registryUrl, superUrl, secret, ...options })
+    ])
+    t.teardown(() => {
+      child.kill('SIGKILL')
+    })
     const [{ port, log }] = await Promise.race([
-      once(child, 'message') as Promise<[{ port: number, log: string }]>,
-      once(child, 'exit').then(([code]) => { throw new Error(`the process of an application ended with ${String(code)} before it was there`) })
+      once(child, 'message') as Promise<[{ port: number; log: string }]>,
+      once(child, 'exit').then(([code]) => {
+        throw new Error(`the process of an application ended with ${String(code)} before it was there`)
+      })
     ])
     // On a busy machine the first connections may miss their time, and the application starts without Redis.
     if (options.redis !== undefined) {
-      await until(async () => (await (await fetch(`http://127.0.0.1:${port}/health`)).json() as { redis: { status: string } }).redis.status !== 'down', 10_000)
+      await until(
+        async () =>
+          (await (await fetch(`http://127.0.0.1:${port}/health`)).json() as { redis: { status: string } })
+            .redis.status !== 'down',
+        10_000
+      )
     }
     const waiting = new Map<number, PromiseWithResolvers<unknown>>()
-    child.on('message', ({ id, result, error }: { id: number, result?: unknown, error?: string }) => {
+    child.on('message', ({ id, result, error }: { id: number; result?: unknown; error?: string }) => {
       const order = waiting.get(id)
       waiting.delete(id)
       if (error === undefined) order?.resolve(result)

@@ -12,15 +12,21 @@ export function dbOf (request: { db: unknown }): Kysely<Rows> {
   return request.db as Kysely<Rows>
 }
 
-export const tenants = ['acme', 'globex', 'initech', 'umbrella', 'hooli', 'stark', 'wayne'].map(slug => createTenant({ id: `id-${slug}`, slug }))
+export const tenants = ['acme', 'globex', 'initech', 'umbrella', 'hooli', 'stark', 'wayne'].map(slug =>
+  createTenant({ id: `id-${slug}`, slug })
+)
 
 export interface SuiteOptions extends Partial<Omit<TenancyOptions, 'database'>> {
   readonly database?: object
-  readonly logStream?: { write (line: string): void }
+  readonly logStream?: { write(line: string): void }
 }
 
 /** Registered and ready for routes; closed when the test ends. */
-export async function suite (t: Test, on: Provisioned, { database = {}, logStream, ...options }: SuiteOptions = {}): Promise<FastifyInstance> {
+export async function suite (
+  t: Test,
+  on: Provisioned,
+  { database = {}, logStream, ...options }: SuiteOptions = {}
+): Promise<FastifyInstance> {
   const app = Fastify({ logger: logStream === undefined ? false : { level: 'trace', stream: logStream } })
   t.teardown(() => app.close())
   await app.register(tenancy, {
@@ -37,13 +43,24 @@ export async function suite (t: Test, on: Provisioned, { database = {}, logStrea
 
 /** Routes over `notes`: list, add, sleep, and two statements in a transaction with a pause that `between` fills. */
 export function noteRoutes (app: FastifyInstance, between: () => Promise<unknown> = async () => {}): void {
-  app.get('/notes', async request => dbOf(request).selectFrom('notes').select(['id', 'body']).orderBy('id').execute())
-  app.post<{ Body: { body: string } }>('/notes', async (request, reply) => reply.code(201).send(await dbOf(request).insertInto('notes').values({ body: request.body.body }).returning(['id', 'body']).executeTakeFirst()))
+  app.get(
+    '/notes',
+    async request => dbOf(request).selectFrom('notes').select(['id', 'body']).orderBy('id').execute()
+  )
+  app.post<{ Body: { body: string } }>(
+    '/notes',
+    async (request, reply) =>
+      reply.code(201).send(
+        await dbOf(request).insertInto('notes').values({ body: request.body.body }).returning(['id', 'body'])
+          .executeTakeFirst()
+      )
+  )
   app.get('/sleep', async request => sql`select pg_sleep(20)`.execute(dbOf(request)))
-  app.post('/transaction', async request => dbOf(request).transaction().execute(async trx => {
-    await trx.insertInto('notes').values({ body: 'first' }).execute()
-    await between()
-    await trx.insertInto('notes').values({ body: 'second' }).execute()
-    return { done: true }
-  }))
+  app.post('/transaction', async request =>
+    dbOf(request).transaction().execute(async trx => {
+      await trx.insertInto('notes').values({ body: 'first' }).execute()
+      await between()
+      await trx.insertInto('notes').values({ body: 'second' }).execute()
+      return { done: true }
+    }))
 }

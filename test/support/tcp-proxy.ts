@@ -14,23 +14,23 @@ export interface TcpProxy {
   /** How many have been opened so far. */
   readonly opened: number
   /** From now on keeps what clients send; the returned function gives all of it so far. */
-  record (): () => string
+  record(): () => string
   /** Starts to count waits from 0. */
-  reset (): void
+  reset(): void
   /** From now on each direction takes this many milliseconds; 0 ends it. */
-  delay (milliseconds: number): void
+  delay(milliseconds: number): void
   /** From now on bytes vanish in both directions, on old connections and new ones; nobody is told. */
-  blackHole (): void
+  blackHole(): void
   /** From now on the server's answers vanish; what clients send arrives. */
-  loseAnswers (): void
+  loseAnswers(): void
   /** Ends `blackHole()` and `loseAnswers()`. Bytes that vanished stay lost. */
-  restore (): void
+  restore(): void
   /** Keeps what clients of the connections open now send, until the returned function is called. New connections pass. */
-  hold (): () => void
+  hold(): () => void
   /** Changes what the server sends, chunk by chunk; undefined ends it. */
-  tamper (change: ((chunk: Buffer) => Buffer) | undefined): void
+  tamper(change: ((chunk: Buffer) => Buffer) | undefined): void
   /** Breaks every open connection with a reset. */
-  cut (): void
+  cut(): void
 }
 
 /** A proxy in front of the server that `target` names, on a port of its own; closed when the test ends. */
@@ -58,10 +58,17 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
       if (hasAnswer) waits++
       hasAnswer = false
     })
-    link(upstream, client, () => { hasAnswer = true }, () => losesAnswers)
+    link(upstream, client, () => {
+      hasAnswer = true
+    }, () => losesAnswers)
   })
 
-  function link (from: Socket, to: Socket, seen: (chunk: Buffer) => void, isLost: () => boolean = () => false): void {
+  function link (
+    from: Socket,
+    to: Socket,
+    seen: (chunk: Buffer) => void,
+    isLost: () => boolean = () => false
+  ): void {
     sockets.add(from)
     const waiting: (() => void)[] = []
     let due = 0
@@ -72,18 +79,30 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
       due = Math.max(now + latency, due)
       if (waiting.length === 0 && latency === 0) return work()
       waiting.push(work)
-      setTimeout(() => { waiting.shift()?.() }, due - now)
+      setTimeout(() => {
+        waiting.shift()?.()
+      }, due - now)
     }
     from.on('data', (chunk: Buffer) => {
       if (isBlackHole || isLost()) return
       seen(chunk)
-      inTurn(from, later, () => { to.write(tampered === undefined || clients.has(from) ? chunk : tampered(chunk)) })
+      inTurn(from, later, () => {
+        to.write(tampered === undefined || clients.has(from) ? chunk : tampered(chunk))
+      })
     })
-    from.on('end', () => { inTurn(from, later, () => { to.end() }) })
-    from.on('error', () => { reset(to) })
+    from.on('end', () => {
+      inTurn(from, later, () => {
+        to.end()
+      })
+    })
+    from.on('error', () => {
+      reset(to)
+    })
     from.on('close', () => {
       sockets.delete(from)
-      inTurn(from, later, () => { to.destroySoon() })
+      inTurn(from, later, () => {
+        to.destroySoon()
+      })
     })
   }
 
@@ -91,7 +110,9 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
   function inTurn (from: Socket, later: (work: () => void) => void, work: () => void): void {
     const kept = held.get(from)
     if (kept === undefined) later(work)
-    else kept.push(() => { later(work) })
+    else kept.push(() => {
+        later(work)
+      })
   }
 
   function cut (): void {
@@ -111,19 +132,37 @@ export async function tcpProxy (t: Test, target: string): Promise<TcpProxy> {
   return {
     port,
     url: url.href,
-    get waits () { return waits },
-    get connections () { return sockets.size / 2 },
-    get opened () { return opened },
+    get waits () {
+      return waits
+    },
+    get connections () {
+      return sockets.size / 2
+    },
+    get opened () {
+      return opened
+    },
     record () {
       const chunks: Buffer[] = recorded = []
       return () => Buffer.concat(chunks).toString('latin1')
     },
-    reset () { waits = 0 },
-    delay (milliseconds) { latency = milliseconds },
-    blackHole () { isBlackHole = true },
-    loseAnswers () { losesAnswers = true },
-    restore () { isBlackHole = losesAnswers = false },
-    tamper (change) { tampered = change },
+    reset () {
+      waits = 0
+    },
+    delay (milliseconds) {
+      latency = milliseconds
+    },
+    blackHole () {
+      isBlackHole = true
+    },
+    loseAnswers () {
+      losesAnswers = true
+    },
+    restore () {
+      isBlackHole = losesAnswers = false
+    },
+    tamper (change) {
+      tampered = change
+    },
     hold () {
       for (const client of clients) held.set(client, [])
       return () => {

@@ -1,6 +1,7 @@
 // A fresh database as `tenancy init` and `tenancy protect` leave it, with four logins and two tables, and handles on it.
 import { createTenant, TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions, type TenancyDatabase } from '@fastify-tenancy/database'
+import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions,
+  type TenancyDatabase } from '@fastify-tenancy/database'
 import type { Kysely, Generated } from 'kysely'
 import pg from 'pg'
 import type { Test } from 'tap'
@@ -10,7 +11,7 @@ import { protect } from '../../packages/database/src/setup/protect.ts'
 import { freshDatabase } from './fresh.ts'
 
 export interface Rows {
-  notes: { tenant_id: Generated<string>, id: Generated<number>, body: string, n: Generated<number> }
+  notes: { tenant_id: Generated<string>; id: Generated<number>; body: string; n: Generated<number> }
   countries: { code: string }
 }
 
@@ -21,15 +22,18 @@ export interface Provisioned {
   readonly systemUrl: string
   readonly ownerUrl: string
   readonly secret: string | undefined
-  readonly tables: { tenant: string[], shared: string[] }
+  readonly tables: { tenant: string[]; shared: string[] }
   /** Runs SQL as the superuser. */
-  admin<R extends pg.QueryResultRow> (text: string, values?: unknown[]): Promise<R[]>
+  admin<R extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<R[]>
 }
 
 export const testSecret = 'a secret of the tests, 32 characters and more'
 
 /** `secret: undefined` for plain contexts. */
-export async function provision (t: Test, { secret = testSecret }: { secret?: string | undefined | false } = {}): Promise<Provisioned> {
+export async function provision (
+  t: Test,
+  { secret = testSecret }: { secret?: string | undefined | false } = {}
+): Promise<Provisioned> {
   const superUrl = await freshDatabase(t)
   const name = new URL(superUrl).pathname.slice(1)
   const client = new pg.Client({ connectionString: superUrl })
@@ -37,8 +41,16 @@ export async function provision (t: Test, { secret = testSecret }: { secret?: st
   client.on('error', () => {})
   await client.connect()
   t.teardown(() => client.end())
-  const login = (use: string): { user: string, password: string } => ({ user: `${name}_${use}`, password: 'secret' })
-  const logins = { app: login('app'), registry: login('registry'), system: login('system'), owner: login('owner') }
+  const login = (use: string): { user: string; password: string } => ({
+    user: `${name}_${use}`,
+    password: 'secret'
+  })
+  const logins = {
+    app: login('app'),
+    registry: login('registry'),
+    system: login('system'),
+    owner: login('owner')
+  }
   const tables = { tenant: ['notes'], shared: ['countries'] }
   await init(client, { logins, signingSecrets: secret ? [secret] : [] })
   await client.query(`
@@ -47,11 +59,16 @@ export async function provision (t: Test, { secret = testSecret }: { secret?: st
     create table unlisted (secret text);
     insert into countries values ('NL'), ('DE');
     insert into unlisted values ('unlisted')`)
-  await protect(client, { tables: { tenant: { notes: 'tenant_id' }, shared: ['countries'], global: [], schema: 'public' }, signed: Boolean(secret) })
-  const urlOf = ({ user, password }: { user: string, password: string }): string => Object.assign(new URL(superUrl), { username: user, password }).href
+  await protect(client, {
+    tables: { tenant: { notes: 'tenant_id' }, shared: ['countries'], global: [], schema: 'public' },
+    signed: Boolean(secret)
+  })
+  const urlOf = ({ user, password }: { user: string; password: string }): string =>
+    Object.assign(new URL(superUrl), { username: user, password }).href
   t.teardown(async () => {
     // The database goes first (see freshDatabase), then these; a login that still owns something is left to the server's end.
-    for (const { user } of Object.values(logins)) await client.query(`drop owned by "${user}"; drop role if exists "${user}"`).catch(() => {})
+    for (const { user } of Object.values(logins))
+      await client.query(`drop owned by "${user}"; drop role if exists "${user}"`).catch(() => {})
   })
   return {
     superUrl,
@@ -66,7 +83,11 @@ export async function provision (t: Test, { secret = testSecret }: { secret?: st
 }
 
 /** The suite's database on it, booted; closed when the test ends. */
-export async function open (t: Test, on: Provisioned, options: Partial<DatabaseConnectionOptions> = {}): Promise<TenancyDatabase> {
+export async function open (
+  t: Test,
+  on: Provisioned,
+  options: Partial<DatabaseConnectionOptions> = {}
+): Promise<TenancyDatabase> {
   const database = openDatabase(resolveDatabaseOptions({
     database: { url: on.url, ...options },
     tables: on.tables,

@@ -3,12 +3,22 @@ import { createManager, type ImportInput, type MoveInput } from '@fastify-tenanc
 
 import { houseOptions } from '../manager/houses.ts'
 
-type Verb = { readonly move: MoveInput } | { readonly confirm: true } | { readonly import: string, readonly input: ImportInput } | { readonly export: string }
+type Verb = { readonly move: MoveInput } | { readonly confirm: true } | {
+  readonly import: string
+  readonly input: ImportInput
+} | { readonly export: string }
 
-const { superUrl, id, verb, dieAt } = JSON.parse(process.argv[2] ?? '') as { superUrl: string, id: string, verb: Verb, dieAt: readonly string[] }
+const { superUrl, id, verb, dieAt } = JSON.parse(process.argv[2] ?? '') as {
+  superUrl: string
+  id: string
+  verb: Verb
+  dieAt: readonly string[]
+}
 const manager = createManager({
   ...houseOptions(superUrl),
-  progress: ({ step }) => { if (dieAt.includes(step)) process.kill(process.pid, 'SIGKILL') }
+  progress: ({ step }) => {
+    if (dieAt.includes(step)) process.kill(process.pid, 'SIGKILL')
+  }
 })
 if ('move' in verb) await manager.move({ id }, verb.move)
 else if ('confirm' in verb) await manager.confirmMove({ id })

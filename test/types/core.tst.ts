@@ -1,9 +1,8 @@
 import { describe, expect, test } from 'tstyche'
 
-import {
-  createTenant, currentTenant, duration, memoryRegistry, resolveRouteTenancy, TenantScope, TenantUnknownError,
-  type ResolvedRouteTenancy, type RouteTenancy, type Tenant, type TenantRecord, type TenantRegistry
-} from '@fastify-tenancy/core'
+import { createTenant, currentTenant, duration, memoryRegistry, resolveRouteTenancy, TenantScope,
+  TenantUnknownError, type ResolvedRouteTenancy, type RouteTenancy, type Tenant, type TenantRecord,
+  type TenantRegistry } from '@fastify-tenancy/core'
 
 describe('Tenant', () => {
   const tenant = createTenant({ id: 'a', slug: 'acme' })
@@ -11,7 +10,9 @@ describe('Tenant', () => {
   test('is read-only to its last property', () => {
     expect(tenant).type.toBeAssignableTo<Tenant>()
     expect<Pick<Tenant, 'id'>>().type.toBe<{ readonly id: string }>()
-    expect<Tenant['placement']>().type.toBe<{ readonly shard: string, readonly schema?: string, readonly database?: string }>()
+    expect<Tenant['placement']>().type.toBe<
+      { readonly shard: string; readonly schema?: string; readonly database?: string }
+    >()
     expect<Tenant['domains']>().type.not.toHaveProperty('push')
     expect<Tenant['settings']>().type.toBe<Readonly<Record<string, unknown>>>()
   })
@@ -19,7 +20,12 @@ describe('Tenant', () => {
   test('is made of an id and a slug at least, and of a known status', () => {
     expect(createTenant).type.not.toBeCallableWith({ slug: 'acme' })
     expect(createTenant).type.not.toBeCallableWith({ id: 'a', slug: 'acme', status: 'gone' })
-    expect(createTenant).type.toBeCallableWith({ id: 'a', slug: 'acme', status: 'suspended', isolation: 'schema' })
+    expect(createTenant).type.toBeCallableWith({
+      id: 'a',
+      slug: 'acme',
+      status: 'suspended',
+      isolation: 'schema'
+    })
   })
 
   test('may be absent where there is no request', () => {
@@ -45,7 +51,9 @@ describe('TenantRegistry', () => {
 describe('route tenancy', () => {
   test('a route gives a mode or an object of known keys', () => {
     expect<RouteTenancy>().type.toBeAssignableFrom<'off'>()
-    expect<RouteTenancy>().type.toBeAssignableFrom<{ transaction: true, cost: 2, statuses: ['active', 'suspended'], statementTimeout: '5s' }>()
+    expect<RouteTenancy>().type.toBeAssignableFrom<
+      { transaction: true; cost: 2; statuses: ['active', 'suspended']; statementTimeout: '5s' }
+    >()
     expect<RouteTenancy>().type.not.toBeAssignableFrom<'none'>()
     expect<RouteTenancy>().type.not.toBeAssignableFrom<{ statuses: ['gone'] }>()
   })
@@ -65,11 +73,17 @@ test('errors carry a code, and seconds after which to try again', () => {
 })
 
 test("a handle has its maker's type", () => {
-  const scope = new TenantScope(createTenant({ id: 'a', slug: 'acme' }), { info () {}, warn () {}, error () {} })
+  const scope = new TenantScope(createTenant({ id: 'a', slug: 'acme' }), {
+    info () {},
+    warn () {},
+    error () {}
+  })
   expect(scope.handle(Symbol('x'), () => new Map<string, number>())).type.toBe<Map<string, number>>()
   expect(scope.tenant).type.toBe<Tenant>()
 })
 
 test('an option of type duration is a string that becomes milliseconds', () => {
-  expect(duration['~standard'].types).type.toBe<{ readonly input: string, readonly output: number } | undefined>()
+  expect(duration['~standard'].types).type.toBe<
+    { readonly input: string; readonly output: number } | undefined
+  >()
 })

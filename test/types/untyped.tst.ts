@@ -7,7 +7,9 @@ declare const request: FastifyRequest
 
 test('until a schema is registered any table may be asked for, and its values are unknown', () => {
   expect(request.db.selectFrom).type.toBeCallableWith('anything')
-  expect(request.db.selectFrom('anything').selectAll().execute()).type.toBe<Promise<Record<string, unknown>[]>>()
+  expect(request.db.selectFrom('anything').selectAll().execute()).type.toBe<
+    Promise<Record<string, unknown>[]>
+  >()
 })
 
 test('the options name what is wrong with them', () => {

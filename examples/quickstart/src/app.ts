@@ -18,8 +18,11 @@ export interface Settings {
 }
 
 /** The whole application: database set up and seeded, suite registered, routes added. */
-export async function buildApp ({ baseDomain, databaseUrl, redisUrl, limitsFile, isolation, secret, logger = true }: Settings): Promise<FastifyInstance> {
-  if (secret === undefined && process.env.NODE_ENV === 'production') throw new Error('TENANCY_SECRET must be set under NODE_ENV=production')
+export async function buildApp (
+  { baseDomain, databaseUrl, redisUrl, limitsFile, isolation, secret, logger = true }: Settings
+): Promise<FastifyInstance> {
+  if (secret === undefined && process.env.NODE_ENV === 'production')
+    throw new Error('TENANCY_SECRET must be set under NODE_ENV=production')
   const rls = { secret: secret ?? 'a secret for trying it out, known to everybody' }
   const tables = isolation === 'schema' || isolation === 'database' ? {} : { tenant: ['projects', 'tasks'] }
 
@@ -28,7 +31,11 @@ export async function buildApp ({ baseDomain, databaseUrl, redisUrl, limitsFile,
   const own = isolation === 'database' ? ownDatabases(databaseUrl, rls.secret) : undefined
   const database = { url: pool, ...own?.options }
   // An id of any length is looked for, and not found; a number is no name.
-  const app = Fastify({ logger, routerOptions: { maxParamLength: 16_384 }, ajv: { customOptions: { coerceTypes: false } } })
+  const app = Fastify({
+    logger,
+    routerOptions: { maxParamLength: 16_384 },
+    ajv: { customOptions: { coerceTypes: false } }
+  })
   app.addHook('onClose', async () => {
     await own?.close()
     await pool.end()

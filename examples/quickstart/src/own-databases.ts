@@ -7,7 +7,7 @@ type DatabaseOptions = Extract<ManagerOptions['database'], { readonly url: unkno
 /** What strategy `database` adds to `options.database`, and what ends it. */
 export interface OwnDatabases {
   readonly options: Pick<DatabaseOptions, 'tenants' | 'ownerUrl'>
-  close (): Promise<void>
+  close(): Promise<void>
 }
 
 /** Where each tenant's own database is: on the same server with a login of its own, or embedded in this process. */
@@ -31,6 +31,8 @@ function embedded (): OwnDatabases {
   }
   return {
     options: { tenants: { url } },
-    async close () { await Promise.all(Array.from(pools.values(), pool => pool.end())) }
+    async close () {
+      await Promise.all(Array.from(pools.values(), pool => pool.end()))
+    }
   }
 }

@@ -10,7 +10,9 @@ type WithId = { Params: { id: string } }
 export function routes (app: FastifyInstance): void {
   app.get('/health', { config: { tenancy: 'off' } }, () => ({ status: 'ok' }))
 
-  app.setNotFoundHandler(() => { throw new NotFound('route') })
+  app.setNotFoundHandler(() => {
+    throw new NotFound('route')
+  })
 
   app.get('/me', ({ tenant }) => {
     const { id, slug, name, plan } = tenant
@@ -21,53 +23,86 @@ export function routes (app: FastifyInstance): void {
     projects: await db.selectFrom('projects').select(project).orderBy('created_at').orderBy('id').execute()
   }))
 
-  app.post<{ Body: { name: string } }>('/projects', { schema: { body: text('name') } }, async (request, reply) => {
-    const created = await request.db.insertInto('projects').values({ name: request.body.name }).returning(project).executeTakeFirstOrThrow()
-    await forgetStats(request)
-    return reply.code(201).send(created)
-  })
+  app.post<{ Body: { name: string } }>(
+    '/projects',
+    { schema: { body: text('name') } },
+    async (request, reply) => {
+      const created = await request.db.insertInto('projects').values({ name: request.body.name }).returning(
+        project
+      ).executeTakeFirstOrThrow()
+      await forgetStats(request)
+      return reply.code(201).send(created)
+    }
+  )
 
   app.get<WithId>('/projects/:id', async ({ db, params }) => {
-    const found = await db.selectFrom('projects').select(project).where('id', '=', id(params.id)).executeTakeFirst()
+    const found = await db.selectFrom('projects').select(project).where('id', '=', id(params.id))
+      .executeTakeFirst()
     return found ?? notFound()
   })
 
-  app.patch<WithId & { Body: { name: string } }>('/projects/:id', { schema: { body: text('name') } }, async ({ db, params, body }) => {
-    const changed = await db.updateTable('projects').set({ name: body.name }).where('id', '=', id(params.id)).returning(project).executeTakeFirst()
-    return changed ?? notFound()
-  })
+  app.patch<WithId & { Body: { name: string } }>(
+    '/projects/:id',
+    { schema: { body: text('name') } },
+    async ({ db, params, body }) => {
+      const changed = await db.updateTable('projects').set({ name: body.name }).where(
+        'id',
+        '=',
+        id(params.id)
+      ).returning(project).executeTakeFirst()
+      return changed ?? notFound()
+    }
+  )
 
   app.delete<WithId>('/projects/:id', async (request, reply) => {
-    const deleted = await request.db.deleteFrom('projects').where('id', '=', id(request.params.id)).returning('id').executeTakeFirst()
+    const deleted = await request.db.deleteFrom('projects').where('id', '=', id(request.params.id)).returning(
+      'id'
+    ).executeTakeFirst()
     if (deleted === undefined) notFound()
     await forgetStats(request)
     return reply.code(204).send()
   })
 
   app.get<WithId>('/projects/:id/tasks', async ({ db, params }) => {
-    const found = await db.selectFrom('projects').select('id').where('id', '=', id(params.id)).executeTakeFirst()
+    const found = await db.selectFrom('projects').select('id').where('id', '=', id(params.id))
+      .executeTakeFirst()
     if (found === undefined) notFound()
-    return { tasks: await db.selectFrom('tasks').select(task).where('project_id', '=', params.id).orderBy('created_at').orderBy('id').execute() }
+    return {
+      tasks: await db.selectFrom('tasks').select(task).where('project_id', '=', params.id).orderBy(
+        'created_at'
+      ).orderBy('id').execute()
+    }
   })
 
-  app.post<WithId & { Body: { title: string } }>('/projects/:id/tasks', { schema: { body: text('title') } }, async (request, reply) => {
-    const { db, params, body } = request
-    // A missing project inserts no row; another tenant's is as missing as any.
-    const created = await db.insertInto('tasks').columns(['project_id', 'title'])
-      .expression(eb => eb.selectFrom('projects').select(eb => ['id as project_id', eb.val(body.title).as('title')]).where('id', '=', id(params.id)))
-      .returning(task).executeTakeFirst()
-    if (created === undefined) notFound()
-    await forgetStats(request)
-    return reply.code(201).send(created)
-  })
+  app.post<WithId & { Body: { title: string } }>(
+    '/projects/:id/tasks',
+    { schema: { body: text('title') } },
+    async (request, reply) => {
+      const { db, params, body } = request
+      // A missing project inserts no row; another tenant's is as missing as any.
+      const created = await db.insertInto('tasks').columns(['project_id', 'title'])
+        .expression(eb =>
+          eb.selectFrom('projects').select(eb => ['id as project_id', eb.val(body.title).as('title')]).where(
+            'id',
+            '=',
+            id(params.id)
+          )
+        )
+        .returning(task).executeTakeFirst()
+      if (created === undefined) notFound()
+      await forgetStats(request)
+      return reply.code(201).send(created)
+    }
+  )
 
-  app.get('/stats', ({ db, cache }) => cache.wrap('stats', async () => {
-    const { projects, tasks } = await db.selectNoFrom(eb => [
-      eb.selectFrom('projects').select(eb => eb.fn.countAll<string>().as('n')).as('projects'),
-      eb.selectFrom('tasks').select(eb => eb.fn.countAll<string>().as('n')).as('tasks')
-    ]).executeTakeFirstOrThrow()
-    return { projects: Number(projects), tasks: Number(tasks) }
-  }))
+  app.get('/stats', ({ db, cache }) =>
+    cache.wrap('stats', async () => {
+      const { projects, tasks } = await db.selectNoFrom(eb => [
+        eb.selectFrom('projects').select(eb => eb.fn.countAll<string>().as('n')).as('projects'),
+        eb.selectFrom('tasks').select(eb => eb.fn.countAll<string>().as('n')).as('tasks')
+      ]).executeTakeFirstOrThrow()
+      return { projects: Number(projects), tasks: Number(tasks) }
+    }))
 }
 
 const project = ['id', 'name', 'created_at as createdAt'] as const

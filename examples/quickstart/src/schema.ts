@@ -2,8 +2,14 @@ import type { Generated } from 'kysely'
 
 /** The application's tables, as Kysely knows them. */
 export interface Schema {
-  projects: { tenant_id: string, id: Generated<string>, name: string, created_at: Generated<Date> }
-  tasks: { tenant_id: string, id: Generated<string>, project_id: string, title: string, created_at: Generated<Date> }
+  projects: { tenant_id: string; id: Generated<string>; name: string; created_at: Generated<Date> }
+  tasks: {
+    tenant_id: string
+    id: Generated<string>
+    project_id: string
+    title: string
+    created_at: Generated<Date>
+  }
 }
 
 declare module 'fastify-tenancy' {

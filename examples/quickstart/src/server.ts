@@ -17,7 +17,9 @@ try {
   })
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     // What is under way may end within the suite's closeTimeout.
-    process.once(signal, () => { void app.close().then(() => process.exit(0)) })
+    process.once(signal, () => {
+      void app.close().then(() => process.exit(0))
+    })
   }
   await app.listen({ port, host: env.HOST || '127.0.0.1' })
 } catch (error) {

@@ -9,11 +9,16 @@ const tenants = [
 ]
 
 /** Brings an empty database to where the application can serve: what a deployment does once, with `tenancy init`, migrations and `tenancy protect`. */
-export async function setUp (pool: pg.Pool, options: Pick<ManagerOptions, 'database' | 'isolation' | 'rls' | 'tables'>): Promise<void> {
+export async function setUp (
+  pool: pg.Pool,
+  options: Pick<ManagerOptions, 'database' | 'isolation' | 'rls' | 'tables'>
+): Promise<void> {
   const manager = createManager({
     ...options,
     // With a schema or a database per tenant, each tenant's tables are made with the tenant.
-    provision: async ({ client }) => { await client.query(tables(false)) }
+    provision: async ({ client }) => {
+      await client.query(tables(false))
+    }
   })
   await manager.init()
   if (options.isolation === 'rls' || options.isolation === 'row') {

@@ -7,7 +7,7 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 
 const [port = '', delay = ''] = process.argv.slice(2)
 const milliseconds = Number(delay)
-const underWay: { readonly due: number, readonly deliver: () => void }[] = []
+const underWay: { readonly due: number; readonly deliver: () => void }[] = []
 const never = new Int32Array(new SharedArrayBuffer(4))
 const step = 0.05
 // What is noticed has been there for half a sleep, which takes 130 µs, and the way through this process.
@@ -39,9 +39,17 @@ function run (): void {
 }
 
 function link (from: Socket, to: Socket): void {
-  from.on('data', chunk => later(() => { to.write(chunk) }))
-  from.on('end', () => later(() => { to.end() }))
-  from.on('error', () => { to.destroy() })
+  from.on('data', chunk =>
+    later(() => {
+      to.write(chunk)
+    }))
+  from.on('end', () =>
+    later(() => {
+      to.end()
+    }))
+  from.on('error', () => {
+    to.destroy()
+  })
 }
 
 const server = createServer({ noDelay: true }, client => {

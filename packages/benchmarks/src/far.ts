@@ -6,7 +6,7 @@ export interface Far {
   /** Where the target seems to be. */
   readonly url: string
   readonly port: number
-  stop (): void
+  stop(): void
 }
 
 /** Puts a network of one millisecond a round trip before a server, in a process of its own. */
@@ -15,5 +15,11 @@ export async function far (target: string, eachWay = 0.5): Promise<Far> {
   const child = fork(join(import.meta.dirname, 'delay-proxy.ts'), [url.port, `${eachWay}`])
   const [port] = await once(child, 'message') as [number]
   url.port = `${port}`
-  return { url: url.href, port, stop: () => { child.kill() } }
+  return {
+    url: url.href,
+    port,
+    stop: () => {
+      child.kill()
+    }
+  }
 }

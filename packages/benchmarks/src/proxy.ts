@@ -8,7 +8,9 @@ import { report, table } from './report.ts'
 import { drive } from './workers.ts'
 
 const inFlight = 4
-const server = createServer({ noDelay: true }, socket => { socket.pipe(socket) }).listen(0, '127.0.0.1')
+const server = createServer({ noDelay: true }, socket => {
+  socket.pipe(socket)
+}).listen(0, '127.0.0.1')
 await once(server, 'listening')
 const { port } = server.address() as AddressInfo
 const proxy = await far(`tcp://127.0.0.1:${port}`)
@@ -19,13 +21,23 @@ const result = await race(
   { name: 'loopback', run: () => drive(inFlight, () => echo(near)) },
   [{ name: 'through the proxy, 0.5 ms each way', run: () => drive(inFlight, () => echo(distant)) }]
 )
-report('proxy', table(result, [{ figure: 'p50', title: 'p50 ms', digits: 3 }, { figure: 'p99', title: 'p99 ms', digits: 3 }]))
+report(
+  'proxy',
+  table(result, [{ figure: 'p50', title: 'p50 ms', digits: 3 }, {
+    figure: 'p99',
+    title: 'p99 ms',
+    digits: 3
+  }])
+)
 for (const socket of [...near, ...distant]) socket.destroy()
 server.close()
 proxy.stop()
 
 async function open (at: number): Promise<Socket[]> {
-  const sockets = Array.from({ length: inFlight }, () => connect({ host: '127.0.0.1', port: at, noDelay: true }))
+  const sockets = Array.from(
+    { length: inFlight },
+    () => connect({ host: '127.0.0.1', port: at, noDelay: true })
+  )
   await Promise.all(sockets.map(socket => once(socket, 'connect')))
   return sockets
 }

@@ -6,7 +6,7 @@ export type Sample = Readonly<Record<string, number>>
 export interface Contender {
   readonly name: string
   /** Works for about {@link sliceMs} and says what it measured. */
-  run (): Promise<Sample>
+  run(): Promise<Sample>
 }
 
 /** How long one slice takes, in milliseconds: `BENCH_MS`. @default 1000 */
@@ -24,9 +24,12 @@ export interface Spread {
 /** What a race found. */
 export class Race {
   readonly baseline: string
-  readonly #runs: readonly { readonly name: string, readonly sample: Sample, readonly beside: Sample }[]
+  readonly #runs: readonly { readonly name: string; readonly sample: Sample; readonly beside: Sample }[]
 
-  constructor (baseline: string, runs: readonly { readonly name: string, readonly sample: Sample, readonly beside: Sample }[]) {
+  constructor (
+    baseline: string,
+    runs: readonly { readonly name: string; readonly sample: Sample; readonly beside: Sample }[]
+  ) {
     this.baseline = baseline
     this.#runs = runs
   }
@@ -42,32 +45,44 @@ export class Race {
 
   /** The figure divided by the baseline's: the mean of the slice before and the one after. */
   ratio (name: string, figure: string): Spread {
-    return spread(this.#of(name).map(({ sample, beside }) => (sample[figure] ?? Number.NaN) / (beside[figure] ?? Number.NaN)))
+    return spread(
+      this.#of(name).map(({ sample, beside }) =>
+        (sample[figure] ?? Number.NaN) / (beside[figure] ?? Number.NaN)
+      )
+    )
   }
 
   /** The ratio divided by another contender's of the same round. */
   ratioTo (name: string, other: string, figure: string): Spread {
     const others = this.#of(other)
-    return spread(this.#of(name).map(({ sample, beside }, round) => {
-      const theirs = others[round]
-      return (sample[figure] ?? Number.NaN) / (beside[figure] ?? Number.NaN) / ((theirs?.sample[figure] ?? Number.NaN) / (theirs?.beside[figure] ?? Number.NaN))
-    }))
+    return spread(
+      this.#of(name).map(({ sample, beside }, round) => {
+        const theirs = others[round]
+        return (sample[figure] ?? Number.NaN) / (beside[figure] ?? Number.NaN) /
+          ((theirs?.sample[figure] ?? Number.NaN) / (theirs?.beside[figure] ?? Number.NaN))
+      })
+    )
   }
 
-  #of (name: string): { readonly sample: Sample, readonly beside: Sample }[] {
+  #of (name: string): { readonly sample: Sample; readonly beside: Sample }[] {
     return this.#runs.filter(run => run.name === name)
   }
 }
 
 /** Runs A B A C A … in each round; the first round warms up and is thrown away. */
 export async function race (baseline: Contender, others: readonly Contender[]): Promise<Race> {
-  const runs: { name: string, sample: Sample, beside: Sample }[] = []
+  const runs: { name: string; sample: Sample; beside: Sample }[] = []
   let before = await baseline.run()
   for (let round = 0; round <= rounds; round++) {
     for (const { name, run } of others.toSorted(() => round % 2 - 0.5)) {
       const sample = await run()
       const after = await baseline.run()
-      if (round > 0) runs.push({ name, sample, beside: mean(before, after) }, { name: baseline.name, sample: after, beside: mean(before, after) })
+      if (round > 0)
+        runs.push({ name, sample, beside: mean(before, after) }, {
+          name: baseline.name,
+          sample: after,
+          beside: mean(before, after)
+        })
       before = after
     }
     process.stderr.write(round === 0 ? 'warm' : ` ${round}`)
@@ -77,7 +92,9 @@ export async function race (baseline: Contender, others: readonly Contender[]): 
 }
 
 function mean (one: Sample, other: Sample): Sample {
-  return Object.fromEntries(Object.entries(one).map(([figure, value]) => [figure, (value + (other[figure] ?? value)) / 2]))
+  return Object.fromEntries(
+    Object.entries(one).map(([figure, value]) => [figure, (value + (other[figure] ?? value)) / 2])
+  )
 }
 
 function spread (values: readonly number[]): Spread {

@@ -53,7 +53,9 @@ function verdict (race: Race, { name, figure, atMost, atLeast, against }: Target
   const { median } = against === undefined ? race.ratio(name, figure) : race.ratioTo(name, against, figure)
   const bound = atMost === undefined ? `≥ ${atLeast}` : `≤ ${atMost}`
   const isMet = atMost === undefined ? median >= (atLeast ?? 0) : median <= atMost
-  const what = against === undefined ? `${figure} ${bound}` : `${figure} ${bound} of ${against}: ${median.toFixed(2)}`
+  const what = against === undefined
+    ? `${figure} ${bound}`
+    : `${figure} ${bound} of ${against}: ${median.toFixed(2)}`
   return `${what} ${isMet ? '✓' : '**missed**'}`
 }
 
@@ -72,7 +74,9 @@ export function report (name: string, text: string): void {
 }
 
 function machine (): string {
-  return `${cpus().length} shared cores (${cpus()[0]?.model.trim() ?? 'unknown'}), Node ${process.versions.node}, ${versions('pg', 'kysely', 'fastify', 'ioredis').join(', ')}`
+  return `${cpus().length} shared cores (${
+    cpus()[0]?.model.trim() ?? 'unknown'
+  }), Node ${process.versions.node}, ${versions('pg', 'kysely', 'fastify', 'ioredis').join(', ')}`
 }
 
 /** `name version` of installed packages. */
@@ -81,7 +85,11 @@ export function versions (...names: readonly string[]): string[] {
     let folder = import.meta.dirname
     for (;;) {
       try {
-        return `${name} ${(JSON.parse(readFileSync(join(folder, 'node_modules', name, 'package.json'), 'utf8')) as { version: string }).version}`
+        return `${name} ${
+          (JSON.parse(readFileSync(join(folder, 'node_modules', name, 'package.json'), 'utf8')) as {
+            version: string
+          }).version
+        }`
       } catch {
         const parent = join(folder, '..')
         if (parent === folder) return name

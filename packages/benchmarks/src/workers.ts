@@ -4,7 +4,11 @@ import { quantile, sliceMs, type Sample } from './race.ts'
  * Keeps `inFlight` calls of `work` under way for one slice. Milliseconds: `p50`, `p99`; `perSecond`; and this process' CPU per call in `clientCpu`, µs.
  * `cpu` reads the server's CPU in µs; its difference per call is `serverCpu`.
  */
-export async function drive (inFlight: number, work: () => Promise<unknown>, cpu: () => number = () => 0): Promise<Sample> {
+export async function drive (
+  inFlight: number,
+  work: () => Promise<unknown>,
+  cpu: () => number = () => 0
+): Promise<Sample> {
   const times: number[] = []
   const start = performance.now()
   const serverBefore = cpu()

@@ -43,7 +43,13 @@ export interface ResolvedCallOptions {
 const defaults: ResolvedCallOptions = { tags: [], lock: false }
 
 /** @throws FST_TENANCY_OPTION_INVALID */
-export function resolveCallOptions (method: 'increment' | 'set' | 'wrap', given: unknown): ResolvedCallOptions {
+export function resolveCallOptions (
+  method: 'increment' | 'set' | 'wrap',
+  given: unknown
+): ResolvedCallOptions {
   if (given === undefined) return defaults
-  return { ...defaults, ...checkOptions<Partial<ResolvedCallOptions>>(schemas[method], given, `the options of cache.${method}()`) }
+  return {
+    ...defaults,
+    ...checkOptions<Partial<ResolvedCallOptions>>(schemas[method], given, `the options of cache.${method}()`)
+  }
 }

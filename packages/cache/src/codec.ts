@@ -31,7 +31,9 @@ export class Codec {
   /** Says why a text cannot be stored; undefined when it can. */
   problem (text: string): string | undefined {
     const bytes = Buffer.byteLength(text)
-    return bytes > this.#maxBytes ? `this value cannot be cached: ${bytes} bytes, and maxEntryBytes is ${this.#maxBytes}` : undefined
+    return bytes > this.#maxBytes
+      ? `this value cannot be cached: ${bytes} bytes, and maxEntryBytes is ${this.#maxBytes}`
+      : undefined
   }
 
   decode (text: string | undefined): unknown {

@@ -46,7 +46,11 @@ export function entryHeader (staleAt: number, tags: readonly string[]): string {
 }
 
 /** The seal and the header of a value. Unsealed where there is no secret. */
-export function sealedHeader (seal: Seal | undefined, key: string, { payload, staleAt, tags, ttl }: CacheWrite): string {
+export function sealedHeader (
+  seal: Seal | undefined,
+  key: string,
+  { payload, staleAt, tags, ttl }: CacheWrite
+): string {
   const header = entryHeader(staleAt, tags)
   if (seal === undefined) return header
   const expiresAt = Date.now() + ttl
@@ -58,7 +62,12 @@ export function sealedHeader (seal: Seal | undefined, key: string, { payload, st
  *
  * @param seal undefined where values are not signed. @param key under which the entry was found.
  */
-export function parseEntry (raw: string, epoch: string, seal: Seal | undefined, key: string): Entry | undefined {
+export function parseEntry (
+  raw: string,
+  epoch: string,
+  seal: Seal | undefined,
+  key: string
+): Entry | undefined {
   if (!raw.startsWith(epoch)) return undefined
   const end = raw.indexOf('\n', markLength)
   if (end === -1) return undefined
@@ -76,7 +85,7 @@ function plain (payload: string, isCounter: boolean): Entry {
 }
 
 // Neither tokens nor the seal have a '[', and no token a '~'.
-function splitHead (head: string): { tokens: string, sealed: string, header: string } {
+function splitHead (head: string): { tokens: string; sealed: string; header: string } {
   const bracket = head.indexOf('[')
   const front = bracket === -1 ? head : head.slice(0, bracket)
   const mark = front.indexOf('~')
@@ -90,7 +99,12 @@ function splitHead (head: string): { tokens: string, sealed: string, header: str
 function isGenuine (seal: Seal, sealed: string, key: string, header: string, payload: string): boolean {
   const expiry = sealed.slice(signatureLength)
   if (!/^\d{1,16}$/.test(expiry)) return false
-  return seal.isGenuine(sealed.slice(0, signatureLength), { key, expiresAt: Number(expiry), note: header, value: payload })
+  return seal.isGenuine(sealed.slice(0, signatureLength), {
+    key,
+    expiresAt: Number(expiry),
+    note: header,
+    value: payload
+  })
 }
 
 function tagged (payload: string, tokens: string, header: string): Entry | undefined {

@@ -78,7 +78,9 @@ export class GatheredReads {
 
   async #send (together: readonly Asked[]): Promise<void> {
     try {
-      const reads = await this.#readMany(together.map(({ tenant, readers }) => ({ tenant, keys: [...readers.keys()] })))
+      const reads = await this.#readMany(
+        together.map(({ tenant, readers }) => ({ tenant, keys: [...readers.keys()] }))
+      )
       let at = 0
       for (const { readers: byKey } of together) {
         for (const readers of byKey.values()) {
@@ -92,7 +94,9 @@ export class GatheredReads {
         for (const asked of together) void this.#send([asked])
         return
       }
-      for (const { readers: byKey } of together) for (const readers of byKey.values()) for (const reader of readers) reader.reject(error)
+      for (const { readers: byKey } of together)
+        for (const readers of byKey.values())
+          for (const reader of readers) reader.reject(error)
     }
   }
 }

@@ -1,6 +1,7 @@
 import type { TenantScope } from '@fastify-tenancy/core'
 
-import { resolveCallOptions, type IncrementOptions, type SetOptions, type WrapOptions } from './call-options.ts'
+import { resolveCallOptions, type IncrementOptions, type SetOptions,
+  type WrapOptions } from './call-options.ts'
 import type { Engine } from './engine.ts'
 import { CacheValueError } from './errors.ts'
 import { toKeyv, type KeyvLike } from './keyv.ts'
@@ -17,18 +18,18 @@ import type { CacheRead } from './store.ts'
  * When Redis cannot be reached reads miss and `set` does nothing, unless the plugin's `onStoreError` is `'throw'`.
  */
 export interface TenantCacheHandle {
-  get<T = unknown> (key: string): Promise<T | undefined>
+  get<T = unknown>(key: string): Promise<T | undefined>
   /** @throws FST_TENANCY_CACHE_VALUE_REFUSED when the value is longer than `maxEntryBytes` or cannot be serialized. */
-  set (key: string, value: unknown, options?: SetOptions): Promise<void>
+  set(key: string, value: unknown, options?: SetOptions): Promise<void>
   /**
    * Resolves to how many of the keys held a value; to 0 where it waits for a commit. A load of one of them that is under way does not store its own.
    *
    * @throws FST_TENANCY_REDIS_UNAVAILABLE
    */
-  delete (...keys: string[]): Promise<number>
-  has (key: string): Promise<boolean>
+  delete(...keys: string[]): Promise<number>
+  has(key: string): Promise<boolean>
   /** The values in the order of the keys, in one wait. */
-  getMany<T = unknown> (keys: readonly string[]): Promise<(T | undefined)[]>
+  getMany<T = unknown>(keys: readonly string[]): Promise<(T | undefined)[]>
   /**
    * Adds to a whole number, 0 where there is none, and resolves to the sum. Its life counts from its making and is not prolonged.
    *
@@ -36,32 +37,32 @@ export interface TenantCacheHandle {
    * @throws FST_TENANCY_CACHE_VALUE_REFUSED where the key holds something else.
    * @throws FST_TENANCY_REDIS_UNAVAILABLE, and then it is not known whether it was added.
    */
-  increment (key: string, by?: number, options?: IncrementOptions): Promise<number>
+  increment(key: string, by?: number, options?: IncrementOptions): Promise<number>
   /**
    * The value under the key, or what `load` gives, which is then stored: once for all callers of this process that ask at the same time.
    * Each gets a copy of its own, as it comes back from the store: dates as strings, unless a serializer keeps them.
    * What was overtaken by a flush, a delete, a set or an invalidated tag is returned, and not stored.
    */
-  wrap<T> (key: string, load: () => T | Promise<T>, options?: WrapOptions): Promise<T>
+  wrap<T>(key: string, load: () => T | Promise<T>, options?: WrapOptions): Promise<T>
   /**
    * Removes all values that were stored with this tag: `SET <tag> <new token>`, whatever their number.
    *
    * @throws FST_TENANCY_REDIS_UNAVAILABLE
    */
-  invalidateTag (tag: string): Promise<void>
+  invalidateTag(tag: string): Promise<void>
   /**
    * Removes all values of this tenant: `SET <epoch> <new token>`, whatever their number.
    *
    * @throws FST_TENANCY_REDIS_UNAVAILABLE
    */
-  flush (): Promise<void>
+  flush(): Promise<void>
   /**
    * Returns this cache as a store of Keyv, for libraries that take one: `new Keyv({ store: cache.toKeyv('sessions') })`.
    * It ends with this handle. Its `clear()` removes the values of the namespace, and nothing else.
    *
    * @param namespace whose keys and `clear()` are apart from those of others. @default the one that Keyv sets
    */
-  toKeyv (namespace?: string): KeyvLike
+  toKeyv(namespace?: string): KeyvLike
 }
 
 /** {@link TenantCacheHandle} of one scope. All state is private: a handle leads to no client and to no other tenant. */
@@ -97,7 +98,11 @@ export class ScopedCache implements TenantCacheHandle {
     if (payload === undefined) return
     const problem = this.#engine.codec.problem(payload)
     if (problem !== undefined) throw new CacheValueError(problem)
-    await this.#pending.make([key], () => this.#engine.forgiving(this.#engine.store.write(tenant, key, this.#engine.entry(payload, call))), undefined)
+    await this.#pending.make(
+      [key],
+      () => this.#engine.forgiving(this.#engine.store.write(tenant, key, this.#engine.entry(payload, call))),
+      undefined
+    )
   }
 
   async delete (...keys: string[]): Promise<number> {
@@ -113,13 +118,16 @@ export class ScopedCache implements TenantCacheHandle {
     const tenant = this.#open(...keys)
     if (keys.length === 0) return []
     const reads = await this.#engine.forgiving(this.#engine.store.readMany(tenant, keys))
-    return keys.map((key, at) => this.#pending.has(key) ? undefined : this.#value(reads?.[at]) as T | undefined)
+    return keys.map((key, at) =>
+      this.#pending.has(key) ? undefined : this.#value(reads?.[at]) as T | undefined
+    )
   }
 
   async increment (key: string, by = 1, options?: IncrementOptions): Promise<number> {
     const tenant = this.#open(key)
     const call = resolveCallOptions('increment', options)
-    if (!Number.isSafeInteger(by)) throw new CacheValueError('a cached number can be incremented by a whole number only')
+    if (!Number.isSafeInteger(by))
+      throw new CacheValueError('a cached number can be incremented by a whole number only')
     return this.#engine.store.increment(tenant, key, by, this.#engine.ttl(call))
   }
 
@@ -127,7 +135,9 @@ export class ScopedCache implements TenantCacheHandle {
     const tenant = this.#open(key)
     const isChanged = this.#pending.has(key)
     const near = isChanged ? undefined : this.#value(this.#engine.store.peek(tenant, key))
-    return (near === undefined ? await this.#loader.wrap(this.#scope, key, load, options, isChanged) : near) as T
+    return (near === undefined
+      ? await this.#loader.wrap(this.#scope, key, load, options, isChanged)
+      : near) as T
   }
 
   async invalidateTag (tag: string): Promise<void> {
@@ -145,7 +155,9 @@ export class ScopedCache implements TenantCacheHandle {
   }
 
   #value (read: CacheRead | undefined): unknown {
-    return read === undefined || read.staleAt <= this.#engine.now() ? undefined : this.#engine.codec.decodeRead(read)
+    return read === undefined || read.staleAt <= this.#engine.now()
+      ? undefined
+      : this.#engine.codec.decodeRead(read)
   }
 
   /** The tenant of a handle that is still open, after a check of the keys. */

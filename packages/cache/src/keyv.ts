@@ -9,18 +9,18 @@ export interface KeyvLike {
   namespace: string | undefined
   /** Keyv's adapters keep their options here; this one has none. */
   readonly opts: Record<string, unknown>
-  get<T = unknown> (key: string): Promise<T | undefined>
-  getMany<T = unknown> (keys: string[]): Promise<(T | undefined)[]>
+  get<T = unknown>(key: string): Promise<T | undefined>
+  getMany<T = unknown>(keys: string[]): Promise<(T | undefined)[]>
   /** @param ttl milliseconds; the plugin's `ttl` where it is missing or 0. */
-  set (key: string, value: unknown, ttl?: number): Promise<boolean>
-  setMany (entries: readonly KeyvEntry[]): Promise<boolean[]>
-  delete (key: string): Promise<boolean>
+  set(key: string, value: unknown, ttl?: number): Promise<boolean>
+  setMany(entries: readonly KeyvEntry[]): Promise<boolean[]>
+  delete(key: string): Promise<boolean>
   /** Resolves to whether any of the keys held a value. */
-  deleteMany (keys: string[]): Promise<boolean>
-  has (key: string): Promise<boolean>
-  hasMany (keys: string[]): Promise<boolean[]>
+  deleteMany(keys: string[]): Promise<boolean>
+  has(key: string): Promise<boolean>
+  hasMany(keys: string[]): Promise<boolean[]>
   /** Removes all values of the namespace; without a namespace all values of the tenant. */
-  clear (): Promise<void>
+  clear(): Promise<void>
 }
 
 /** One value of `setMany`. */
@@ -37,7 +37,10 @@ export interface KeyvEntry {
  * @throws FST_TENANCY_OPTION_INVALID for an empty namespace.
  */
 export function toKeyv (cache: TenantCacheHandle, namespace: string | undefined): KeyvLike {
-  return new KeyvStore(cache, checkOptions(v.optional(nonEmptyString), namespace, 'the namespace of cache.toKeyv()'))
+  return new KeyvStore(
+    cache,
+    checkOptions(v.optional(nonEmptyString), namespace, 'the namespace of cache.toKeyv()')
+  )
 }
 
 /**
@@ -67,23 +70,30 @@ class KeyvStore implements KeyvLike {
     return this.#opts
   }
 
-  readonly get = async <T = unknown>(key: string): Promise<T | undefined> => this.#cache.get<T>(this.#key(key))
+  readonly get = async <T = unknown>(key: string): Promise<T | undefined> =>
+    this.#cache.get<T>(this.#key(key))
 
-  readonly getMany = async <T = unknown>(keys: string[]): Promise<(T | undefined)[]> => this.#cache.getMany<T>(keys.map(key => this.#key(key)))
+  readonly getMany = async <T = unknown>(keys: string[]): Promise<(T | undefined)[]> =>
+    this.#cache.getMany<T>(keys.map(key => this.#key(key)))
 
   readonly set = async (key: string, value: unknown, ttl?: number): Promise<boolean> => {
     const life = ttl ? { ttl: `${Math.ceil(ttl)}ms` } : {}
-    await this.#cache.set(this.#key(key), value, { ...life, tags: this.#tag === undefined ? [] : [this.#tag] })
+    await this.#cache.set(this.#key(key), value, {
+      ...life,
+      tags: this.#tag === undefined ? [] : [this.#tag]
+    })
     return true
   }
 
   readonly delete = async (key: string): Promise<boolean> => await this.#cache.delete(this.#key(key)) > 0
 
-  readonly deleteMany = async (keys: string[]): Promise<boolean> => await this.#cache.delete(...keys.map(key => this.#key(key))) > 0
+  readonly deleteMany = async (keys: string[]): Promise<boolean> =>
+    await this.#cache.delete(...keys.map(key => this.#key(key))) > 0
 
   readonly has = async (key: string): Promise<boolean> => this.#cache.has(this.#key(key))
 
-  readonly clear = async (): Promise<void> => this.#tag === undefined ? this.#cache.flush() : this.#cache.invalidateTag(this.#tag)
+  readonly clear = async (): Promise<void> =>
+    this.#tag === undefined ? this.#cache.flush() : this.#cache.invalidateTag(this.#tag)
 
   async setMany (entries: readonly KeyvEntry[]): Promise<boolean[]> {
     return Promise.all(entries.map(({ key, value, ttl }) => this.set(key, value, ttl)))

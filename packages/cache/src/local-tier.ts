@@ -30,7 +30,12 @@ export class LocalTier implements CacheStore {
   readonly #sender = token()
   readonly #copies: Partitions<Copy, TenantState>
 
-  constructor (store: CacheStore, redis: TenancyRedis, options: { readonly ttl: number, readonly maxBytes: number }, now: () => number = Date.now) {
+  constructor (
+    store: CacheStore,
+    redis: TenancyRedis,
+    options: { readonly ttl: number; readonly maxBytes: number },
+    now: () => number = Date.now
+  ) {
     this.#store = store
     this.#redis = redis
     this.#ttl = options.ttl
@@ -40,7 +45,11 @@ export class LocalTier implements CacheStore {
 
   /** Begins to listen to the other processes; resolves to the function that ends it. */
   listen (): Promise<() => Promise<void>> {
-    return this.#redis.subscribe(cacheChannel, message => { this.#hear(message) }, () => { this.#copies.clear() })
+    return this.#redis.subscribe(cacheChannel, message => {
+      this.#hear(message)
+    }, () => {
+      this.#copies.clear()
+    })
   }
 
   /** A copy; none that `wrap` would refresh, since another process may have done it. */
@@ -131,7 +140,11 @@ export class LocalTier implements CacheStore {
   #keep (tenant: string, key: string, read: CacheRead): void {
     const text = read.payload ?? ''
     const kept = read.isCounter ? undefined : new KeptValue(text)
-    this.#copies.set(tenant, key, { read: { ...read, stamp: undefined, kept }, expiresAt: this.#now() + this.#ttl, size: Buffer.byteLength(text) * (1 + growth) })
+    this.#copies.set(tenant, key, {
+      read: { ...read, stamp: undefined, kept },
+      expiresAt: this.#now() + this.#ttl,
+      size: Buffer.byteLength(text) * (1 + growth)
+    })
   }
 
   #drop (tenant: string, keys: readonly string[] | null): void {

@@ -1,7 +1,8 @@
 import { entryId, token } from './entry.ts'
 import { CacheValueError } from './errors.ts'
 import { Partitions, type Kept } from './partitions.ts'
-import { miss, type CacheLock, type CacheRead, type CacheStore, type CacheWrite, type Stamp } from './store.ts'
+import { miss, type CacheLock, type CacheRead, type CacheStore, type CacheWrite,
+  type Stamp } from './store.ts'
 
 interface Item extends Kept {
   /** Tells the writings of one key apart. */
@@ -60,7 +61,13 @@ export class MemoryStore implements CacheStore {
     let count = 0
     for (const key of keys) {
       if (this.#partitions.get(tenant, key)?.payload !== undefined) count++
-      this.#put(tenant, key, { payload: undefined, staleAt: Infinity, isCounter: false, tags: [], expiresAt: this.#now() + removalLife })
+      this.#put(tenant, key, {
+        payload: undefined,
+        staleAt: Infinity,
+        isCounter: false,
+        tags: [],
+        expiresAt: this.#now() + removalLife
+      })
     }
     return count
   }
@@ -68,10 +75,18 @@ export class MemoryStore implements CacheStore {
   async increment (tenant: string, key: string, by: number, ttl: number): Promise<number> {
     const found = this.#partitions.get(tenant, key)
     const old = found?.payload === undefined ? undefined : found
-    const isPlain = old === undefined || (/^-?\d+$/.test(old.payload ?? '') && old.tags.length === 0 && old.staleAt === Infinity)
+    const isPlain = old === undefined ||
+      (/^-?\d+$/.test(old.payload ?? '') && old.tags.length === 0 && old.staleAt === Infinity)
     const sum = Number(old?.payload ?? 0) + by
-    if (!isPlain || !Number.isSafeInteger(sum)) throw new CacheValueError('the value under this key is not a whole number that can be incremented')
-    this.#put(tenant, key, { payload: String(sum), staleAt: Infinity, isCounter: true, tags: [], expiresAt: old?.expiresAt ?? this.#now() + ttl })
+    if (!isPlain || !Number.isSafeInteger(sum))
+      throw new CacheValueError('the value under this key is not a whole number that can be incremented')
+    this.#put(tenant, key, {
+      payload: String(sum),
+      staleAt: Infinity,
+      isCounter: true,
+      tags: [],
+      expiresAt: old?.expiresAt ?? this.#now() + ttl
+    })
     return sum
   }
 

@@ -13,8 +13,8 @@ import type { CacheStore } from './store.ts'
 /** What the plugin puts on the app, as `app.tenantCache`. */
 export interface TenantCaches {
   /** The cache of the scope's tenant, the same at each call. It ends with the scope. */
-  forScope (scope: TenantScope): TenantCacheHandle
-  health (): CacheHealth
+  forScope(scope: TenantScope): TenantCacheHandle
+  health(): CacheHealth
 }
 
 /** Where the values are, and how that store does. */
@@ -26,23 +26,30 @@ export interface CacheHealth {
 /** The caches of one application. */
 export interface OpenCache extends TenantCaches {
   /** Waits for Redis for a bounded time, and begins to hear of changes. */
-  start (): Promise<void>
+  start(): Promise<void>
   /** Closes what was opened here; a client that was passed in stays open. */
-  close (): Promise<void>
+  close(): Promise<void>
 }
 
 const silent: ScopeLogger = { info () {}, warn () {}, error () {} }
 
 /** Opens the store of checked options. An outage of Redis is told to `log`, once. */
 export function openCache (options: ResolvedCacheOptions, log: ScopeLogger = silent): OpenCache {
-  const redis = options.redis === undefined ? undefined : openRedis(options.redis, { name: 'fastify-tenancy:cache', namespace: options.namespace, log })
+  const redis = options.redis === undefined
+    ? undefined
+    : openRedis(options.redis, { name: 'fastify-tenancy:cache', namespace: options.namespace, log })
   const remote = redis && new RedisStore(redis, log, options.secrets)
-  const local = redis !== undefined && remote !== undefined && options.local !== false ? new LocalTier(remote, redis, options.local) : undefined
+  const local = redis !== undefined && remote !== undefined && options.local !== false
+    ? new LocalTier(remote, redis, options.local)
+    : undefined
   const store = local ?? remote ?? new MemoryStore(options.maxBytes)
   let stopListening: (() => Promise<void>) | undefined
   return Object.freeze<OpenCache>({
     forScope: cachesOn(store, options),
-    health: () => redis === undefined ? { store: 'memory', status: 'ok' } : { store: 'redis', status: redis.health().status },
+    health: () =>
+      redis === undefined
+        ? { store: 'memory', status: 'ok' }
+        : { store: 'redis', status: redis.health().status },
     start: async () => {
       await redis?.ready()
       stopListening = await local?.listen()
@@ -55,7 +62,10 @@ export function openCache (options: ResolvedCacheOptions, log: ScopeLogger = sil
 }
 
 /** Makes each scope's handle, at its first use. */
-function cachesOn (store: CacheStore, options: ResolvedCacheOptions): (scope: TenantScope) => TenantCacheHandle {
+function cachesOn (
+  store: CacheStore,
+  options: ResolvedCacheOptions
+): (scope: TenantScope) => TenantCacheHandle {
   const engine = new Engine(store, options)
   const loader = new Loader(engine)
   const handle = Symbol('cache')

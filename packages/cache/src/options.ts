@@ -1,12 +1,13 @@
-import { checkOptions, duration, instance, nonEmptyString, oneOf, positiveInteger, secretSchema } from '@fastify-tenancy/core'
+import { checkOptions, duration, instance, nonEmptyString, oneOf, positiveInteger,
+  secretSchema } from '@fastify-tenancy/core'
 import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
 /** How values become text and come back. `JSON` is one. Neither method may depend on the tenant. */
 export interface CacheSerializer {
   /** Undefined where the value has no text, as `JSON.stringify(undefined)` gives. */
-  stringify (value: unknown): string | undefined
-  parse (text: string): unknown
+  stringify(value: unknown): string | undefined
+  parse(text: string): unknown
 }
 
 /** Options of the plugin `tenantCache`. */
@@ -57,20 +58,29 @@ export interface ResolvedCacheOptions {
   readonly decorator: string
   readonly maxEntryBytes: number
   readonly maxBytes: number
-  readonly local: false | { readonly ttl: number, readonly maxBytes: number }
+  readonly local: false | { readonly ttl: number; readonly maxBytes: number }
   readonly serializer: CacheSerializer
   readonly onStoreError: 'miss' | 'throw'
 }
 
-const part = v.pipe(v.number('must be a number from 0 to 1'), v.minValue(0, 'must be a number from 0 to 1'), v.maxValue(1, 'must be a number from 0 to 1'))
+const part = v.pipe(
+  v.number('must be a number from 0 to 1'),
+  v.minValue(0, 'must be a number from 0 to 1'),
+  v.maxValue(1, 'must be a number from 0 to 1')
+)
 
 /** What `JSON`, and so the default, becomes: by this one the codec knows it. */
-export const json: CacheSerializer = Object.freeze<CacheSerializer>({ stringify: value => JSON.stringify(value), parse: text => JSON.parse(text) })
+export const json: CacheSerializer = Object.freeze<CacheSerializer>({
+  stringify: value => JSON.stringify(value),
+  parse: text => JSON.parse(text)
+})
 
 // A copy, since options are frozen and the caller's object (or JSON itself) must not be.
 const serializer = v.pipe(
   instance<CacheSerializer>('an object with the methods stringify and parse', 'stringify', 'parse'),
-  v.transform((given): CacheSerializer => given === JSON ? json : ({ stringify: value => given.stringify(value), parse: text => given.parse(text) }))
+  v.transform((given): CacheSerializer =>
+    given === JSON ? json : ({ stringify: value => given.stringify(value), parse: text => given.parse(text) })
+  )
 )
 
 const schema = v.strictObject({
@@ -82,14 +92,16 @@ const schema = v.strictObject({
   decorator: v.optional(nonEmptyString, 'cache'),
   maxEntryBytes: v.optional(positiveInteger, 1_048_576),
   maxBytes: v.optional(positiveInteger, 67_108_864),
-  local: v.optional(v.union([
-    v.literal(false),
-    v.strictObject({ ttl: v.optional(duration, '1s'), maxBytes: v.optional(positiveInteger, 16_777_216) })
-  ], 'must be false or an object with ttl and maxBytes'), false),
+  local: v.optional(
+    v.union([
+      v.literal(false),
+      v.strictObject({ ttl: v.optional(duration, '1s'), maxBytes: v.optional(positiveInteger, 16_777_216) })
+    ], 'must be false or an object with ttl and maxBytes'),
+    false
+  ),
   serializer: v.optional(serializer, JSON),
   onStoreError: v.optional(oneOf('miss', 'throw'), 'miss')
 }, 'must be an object')
-
 
 /**
  * Checks the options and fills in their defaults.

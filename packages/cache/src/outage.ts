@@ -42,7 +42,10 @@ export class Outage {
 
   #begin (error: Error): void {
     this.#isOn = true
-    this.#log.warn({ err: error }, 'the cache cannot reach Redis: until it can, values are loaded anew, and changes that wait for a commit are lost')
+    this.#log.warn(
+      { err: error },
+      'the cache cannot reach Redis: until it can, values are loaded anew, and changes that wait for a commit are lost'
+    )
   }
 
   #tell ({ message }: Error): void {
@@ -50,7 +53,10 @@ export class Outage {
     if (this.#kinds.has(kind)) return
     this.#kinds.add(kind)
     // Only the text: ioredis attaches the command, with keys and values, to the error.
-    this.#log.warn({ error: message }, 'Redis refuses what the cache asks of it; values are loaded anew, and this is not said again')
+    this.#log.warn(
+      { error: message },
+      'Redis refuses what the cache asks of it; values are loaded anew, and this is not said again'
+    )
   }
 
   #end (): void {

@@ -107,7 +107,10 @@ export class Partitions<Item extends Kept, State> {
       return partition
     }
     partition = {
-      items: new LRUCache<string, Item>({ maxSize: this.#maxTenantBytes, sizeCalculation: (item, key) => item.size + key.length + itemOverhead }),
+      items: new LRUCache<string, Item>({
+        maxSize: this.#maxTenantBytes,
+        sizeCalculation: (item, key) => item.size + key.length + itemOverhead
+      }),
       state: this.#makeState()
     }
     this.#tenants.set(tenant, partition)

@@ -31,10 +31,13 @@ export class PendingChanges {
     if (keys === 'all') this.#isAll = true
     else for (const key of keys) this.#keys.add(key)
     // One that fails must not keep the next from being made. An outage or a refusal is logged by the store, once.
-    transaction.afterCommit(() => change().catch((error: unknown) => {
-      const reply = error instanceof RedisUnavailableError ? error.cause : undefined
-      if (!(error instanceof RedisUnavailableError) || (isReply(reply) && judge(reply) === 'mistake')) log.error({ err: error }, 'a change of the cache that waited for a commit failed')
-    }))
+    transaction.afterCommit(() =>
+      change().catch((error: unknown) => {
+        const reply = error instanceof RedisUnavailableError ? error.cause : undefined
+        if (!(error instanceof RedisUnavailableError) || (isReply(reply) && judge(reply) === 'mistake'))
+          log.error({ err: error }, 'a change of the cache that waited for a commit failed')
+      })
+    )
     return meanwhile
   }
 }

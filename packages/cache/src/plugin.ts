@@ -22,7 +22,10 @@ async function plugin (app: FastifyInstance, given: CacheOptions): Promise<void>
     }
   })
 
-  if (health().store === 'memory') app.log.info('cached values are kept in this process only: without the option redis, other processes neither see nor invalidate them')
+  if (health().store === 'memory')
+    app.log.info(
+      'cached values are kept in this process only: without the option redis, other processes neither see nor invalidate them'
+    )
   app.addHook('onReady', () => caches.start())
   app.addHook('onClose', () => caches.close())
 }

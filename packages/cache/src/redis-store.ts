@@ -11,7 +11,8 @@ import { increment } from './lua/increment.ts'
 import { remove } from './lua/remove.ts'
 import { write } from './lua/write.ts'
 import { Outage } from './outage.ts'
-import { miss, type CacheLock, type CacheRead, type CacheStore, type CacheWrite, type Stamp } from './store.ts'
+import { miss, type CacheLock, type CacheRead, type CacheStore, type CacheWrite,
+  type Stamp } from './store.ts'
 
 /** Milliseconds that a token lives at least; writing an entry prolongs it to the entry's own life. */
 const tokenLife = 86_400_000
@@ -57,7 +58,9 @@ export class RedisStore implements CacheStore {
   }
 
   async begin (tenant: string, key: string, tags: readonly string[]): Promise<Stamp> {
-    const [epoch = '', mark = '', ...tokens] = await this.#outage.watch(this.#redis.run(begin, entryKeys(tenant, key, tags), [token(), tokenLife])) as string[]
+    const [epoch = '', mark = '', ...tokens] = await this.#outage.watch(
+      this.#redis.run(begin, entryKeys(tenant, key, tags), [token(), tokenLife])
+    ) as string[]
     return { epoch, mark, tags: tokens }
   }
 
@@ -65,19 +68,32 @@ export class RedisStore implements CacheStore {
     const { payload, ttl, tags } = value
     const header = sealedHeader(this.#seal, redisKey(tenant, 'cache', key), value)
     const expected = stamp === undefined ? [] : [stamp.epoch, stamp.mark, ...stamp.tags]
-    const stored = await this.#outage.watch(this.#redis.run(write, entryKeys(tenant, key, tags), [token(), tokenLife, ttl, entryId(), header, payload, ...expected]))
+    const stored = await this.#outage.watch(
+      this.#redis.run(write, entryKeys(tenant, key, tags), [token(), tokenLife, ttl, entryId(), header,
+        payload, ...expected])
+    )
     return stored === 1
   }
 
   async remove (tenant: string, keys: readonly string[]): Promise<number> {
     if (keys.length === 0) return 0
     const removed = `!${token()}${entryId()}`.slice(0, markLength)
-    return Number(await this.#outage.watch(this.#redis.run(remove, [epochKey(tenant), ...keys.map(key => redisKey(tenant, 'cache', key))], [removed, removalLife])))
+    return Number(
+      await this.#outage.watch(
+        this.#redis.run(remove, [epochKey(tenant), ...keys.map(key => redisKey(tenant, 'cache', key))], [
+          removed,
+          removalLife
+        ])
+      )
+    )
   }
 
   async increment (tenant: string, key: string, by: number, ttl: number): Promise<number> {
-    const sum = await this.#outage.watch(this.#redis.run(increment, entryKeys(tenant, key, []), [token(), tokenLife, ttl, entryId(), by]))
-    if (sum === null) throw new CacheValueError('the value under this key is not a whole number that can be incremented')
+    const sum = await this.#outage.watch(
+      this.#redis.run(increment, entryKeys(tenant, key, []), [token(), tokenLife, ttl, entryId(), by])
+    )
+    if (sum === null)
+      throw new CacheValueError('the value under this key is not a whole number that can be incremented')
     return Number(sum)
   }
 
@@ -110,7 +126,12 @@ export class RedisStore implements CacheStore {
   }
 
   /** What a tenant's entries say, `from` to `to`. None is read under another epoch than its tenant's, so that one tenant's can never pass for another's. */
-  #understand ({ tenant, epoch, names, found }: FoundEntries, from: number, to: number, reads: (CacheRead | Promise<CacheRead>)[]): void {
+  #understand (
+    { tenant, epoch, names, found }: FoundEntries,
+    from: number,
+    to: number,
+    reads: (CacheRead | Promise<CacheRead>)[]
+  ): void {
     const tagged: [number, Entry][] = []
     // A plain loop: this runs for every read.
     for (let at = from; at < to; at++) {
@@ -122,22 +143,37 @@ export class RedisStore implements CacheStore {
       const stamp = { epoch, mark: raw?.slice(0, markLength) ?? '', tags: noTags }
       const entry = raw == null ? undefined : parseEntry(raw, epoch, this.#seal, names[at] as string)
       if (entry !== undefined && entry.tags.length > 0) tagged.push([reads.length, entry])
-      reads.push(entry === undefined ? miss(stamp) : { payload: entry.payload, staleAt: entry.staleAt, isCounter: entry.isCounter, stamp })
+      reads.push(
+        entry === undefined
+          ? miss(stamp)
+          : { payload: entry.payload, staleAt: entry.staleAt, isCounter: entry.isCounter, stamp }
+      )
     }
     if (tagged.length > 0) this.#checkTags(tenant, tagged, reads)
   }
 
   /** Makes misses of reads whose tags were invalidated; those wait for a second MGET, and the others do not. */
-  #checkTags (tenant: string, tagged: readonly [number, Entry][], reads: (CacheRead | Promise<CacheRead>)[]): void {
+  #checkTags (
+    tenant: string,
+    tagged: readonly [number, Entry][],
+    reads: (CacheRead | Promise<CacheRead>)[]
+  ): void {
     const current = this.#tagTokens(tenant, [...new Set(tagged.flatMap(([, { tags }]) => tags))])
     for (const [at, { tags, tagTokens }] of tagged) {
       const read = reads[at] as CacheRead
-      reads[at] = current.then(tokens => tags.some((tag, i) => tokens.get(tag) !== tagTokens[i]) ? miss(read.stamp) : read)
+      reads[at] = current.then(tokens =>
+        tags.some((tag, i) => tokens.get(tag) !== tagTokens[i]) ? miss(read.stamp) : read
+      )
     }
   }
 
-  async #tagTokens (tenant: string, tags: readonly string[]): Promise<Map<string, string | null | undefined>> {
-    const tokens = await this.#outage.watch(this.#redis.mget(tags.map(tag => redisKey(tenant, 'cache-tag', tag))))
+  async #tagTokens (
+    tenant: string,
+    tags: readonly string[]
+  ): Promise<Map<string, string | null | undefined>> {
+    const tokens = await this.#outage.watch(
+      this.#redis.mget(tags.map(tag => redisKey(tenant, 'cache-tag', tag)))
+    )
     return new Map(tags.map((tag, at) => [tag, tokens[at]]))
   }
 }
@@ -147,7 +183,8 @@ function epochKey (tenant: string): string {
 }
 
 function entryKeys (tenant: string, key: string, tags: readonly string[]): string[] {
-  return [epochKey(tenant), redisKey(tenant, 'cache', key), ...tags.map(tag => redisKey(tenant, 'cache-tag', tag))]
+  return [epochKey(tenant), redisKey(tenant, 'cache', key),
+    ...tags.map(tag => redisKey(tenant, 'cache-tag', tag))]
 }
 
 /**
@@ -156,5 +193,9 @@ function entryKeys (tenant: string, key: string, tags: readonly string[]): strin
  */
 function redisKey (tenant: string, space: KeySpace, key: string): string {
   if (key.length <= longestKey && key.isWellFormed()) return tenantKey(tenant, space, `k${key}`)
-  return tenantKey(tenant, space, `h${createHash('sha256').update(Buffer.from(key, 'utf16le')).digest('base64url')}`)
+  return tenantKey(
+    tenant,
+    space,
+    `h${createHash('sha256').update(Buffer.from(key, 'utf16le')).digest('base64url')}`
+  )
 }

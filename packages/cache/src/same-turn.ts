@@ -9,7 +9,10 @@ export class SameTurn<T> {
   ask (question: string, send: () => Promise<T>): Promise<T> {
     const asked = this.#asked.get(question)
     if (asked !== undefined) return asked
-    if (this.#asked.size === 0) queueMicrotask(() => { this.#asked.clear() })
+    if (this.#asked.size === 0)
+      queueMicrotask(() => {
+        this.#asked.clear()
+      })
     const answer = send()
     this.#asked.set(question, answer)
     return answer

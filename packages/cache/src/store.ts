@@ -9,26 +9,26 @@ import type { KeptValue } from './kept-value.ts'
  */
 export interface CacheStore {
   /** What this process knows of a key without asking anyone, where it may be served. Never rejects or throws. */
-  peek (tenant: string, key: string): CacheRead | undefined
+  peek(tenant: string, key: string): CacheRead | undefined
   /** What is visible under a key. */
-  read (tenant: string, key: string): Promise<CacheRead>
+  read(tenant: string, key: string): Promise<CacheRead>
   /** What is visible under each key, in the order of the keys. */
-  readMany (tenant: string, keys: readonly string[]): Promise<CacheRead[]>
+  readMany(tenant: string, keys: readonly string[]): Promise<CacheRead[]>
   /** The state before a load begins, tokens made where there are none. See {@link Stamp}. */
-  begin (tenant: string, key: string, tags: readonly string[]): Promise<Stamp>
+  begin(tenant: string, key: string, tags: readonly string[]): Promise<Stamp>
   /**
    * Stores a value. With a stamp only if nothing that the stamp names has changed since: false means that a flush,
    * a delete, a set or an invalidated tag overtook the load, whose value is then too old to be kept.
    */
-  write (tenant: string, key: string, value: CacheWrite, stamp?: Stamp): Promise<boolean>
+  write(tenant: string, key: string, value: CacheWrite, stamp?: Stamp): Promise<boolean>
   /** Removes values, and stops loads of them that are under way from storing theirs. Resolves to how many were visible. */
-  remove (tenant: string, keys: readonly string[]): Promise<number>
+  remove(tenant: string, keys: readonly string[]): Promise<number>
   /** Adds to a whole number, 0 where there is none. The time to live counts from its making. */
-  increment (tenant: string, key: string, by: number, ttl: number): Promise<number>
-  invalidateTag (tenant: string, tag: string): Promise<void>
-  flush (tenant: string): Promise<void>
+  increment(tenant: string, key: string, by: number, ttl: number): Promise<number>
+  invalidateTag(tenant: string, tag: string): Promise<void>
+  flush(tenant: string): Promise<void>
   /** Takes the right to load a key over all processes for `ttl` milliseconds; undefined while another has it. */
-  lock (tenant: string, key: string, ttl: number): Promise<CacheLock | undefined>
+  lock(tenant: string, key: string, ttl: number): Promise<CacheLock | undefined>
 }
 
 /** Gives the lock back, if it is still ours. */

@@ -38,7 +38,8 @@ interface SuiteOptions extends Partial<Record<Exclude<(typeof handedOn)[number],
 const handedOn = ['isolation', 'rls', 'row', 'tables', 'baseDomain', 'hosts', 'namespace'] as const
 
 // All options of the suite. What is misspelt would be an empty list of tables here, and refused by the application only.
-const known: readonly string[] = [...handedOn, 'database', 'redis', 'resolver', 'registry', 'audit', 'rateLimit', 'cache', 'routes', 'closeTimeout', 'decorators']
+const known: readonly string[] = [...handedOn, 'database', 'redis', 'resolver', 'registry', 'audit',
+  'rateLimit', 'cache', 'routes', 'closeTimeout', 'decorators']
 
 /**
  * Reads `tenancy.config.{ts,js,json}`. Its default export is what the application is given (`defineTenancy({ … })`).
@@ -51,14 +52,18 @@ const known: readonly string[] = [...handedOn, 'database', 'redis', 'resolver', 
  * @throws FST_TENANCY_OPTION_INVALID when there is no configuration, it cannot be loaded, exports nothing,
  * has an unknown option, or cannot be used with `--database-url`
  */
-export async function loadConfig ({ config, databaseUrl, redisUrl }: ConfigFlags, folder: string): Promise<CommandConfig> {
+export async function loadConfig (
+  { config, databaseUrl, redisUrl }: ConfigFlags,
+  folder: string
+): Promise<CommandConfig> {
   const isFileWanted = databaseUrl === undefined || names.some(name => existsSync(resolve(folder, name)))
   const file = config ?? (isFileWanted ? findFile(folder) : undefined)
   const { options, manager } = file === undefined
     ? { options: { tables: { tenant: 'auto' } }, manager: {} }
     : await readConfig(resolve(folder, file))
   const unknown = Object.keys(options).find(name => !known.includes(name))
-  if (unknown !== undefined) throw new OptionInvalidError(`options.${unknown} is not a known option: remove it or mend its name`)
+  if (unknown !== undefined)
+    throw new OptionInvalidError(`options.${unknown} is not a known option: remove it or mend its name`)
   const { database, redis, rls, resolver } = options
   const read: Record<string, unknown> = {
     ...Object.fromEntries(handedOn.map(name => [name, options[name]])),
@@ -67,14 +72,20 @@ export async function loadConfig ({ config, databaseUrl, redisUrl }: ConfigFlags
     reserved: resolver?.reserved,
     ...manager
   }
-  const wanted = databaseUrl === undefined ? read : { ...read, ...onlyDatabase(read, databaseUrl), redis: undefined }
+  const wanted = databaseUrl === undefined
+    ? read
+    : { ...read, ...onlyDatabase(read, databaseUrl), redis: undefined }
   if (redisUrl !== undefined) wanted.redis = redisUrl
   return {
-    manager: Object.fromEntries(Object.entries(wanted).filter(([, value]) => value !== undefined)) as unknown as ManagerOptions,
+    manager: Object.fromEntries(
+      Object.entries(wanted).filter(([, value]) => value !== undefined)
+    ) as unknown as ManagerOptions,
     secrets: rls?.secret === undefined ? [] : [rls.secret].flat(),
     limitsFile: limitsFileOf(options.rateLimit, folder),
     remarks: read.redis !== undefined && wanted.redis === undefined
-      ? ['the Redis of the configuration is not used, because --database-url names another database: name its Redis with --redis-url']
+      ? [
+        'the Redis of the configuration is not used, because --database-url names another database: name its Redis with --redis-url'
+      ]
       : []
   }
 }
@@ -85,24 +96,40 @@ function limitsFileOf (rateLimit: unknown, folder: string): string | undefined {
 }
 
 // What behaves alike on every database. What names a database, a login or a pool is left out.
-const kept = ['pool', 'plugins', 'types', 'statementTimeout', 'lockTimeout', 'idleInTransaction', 'allowEmbedded'] as const
+const kept = ['pool', 'plugins', 'types', 'statementTimeout', 'lockTimeout', 'idleInTransaction',
+  'allowEmbedded'] as const
 
 /** The database option that reaches the database of `--database-url` and no other. */
-function onlyDatabase ({ database, isolation }: Record<string, unknown>, url: string): { readonly database: object } {
+function onlyDatabase (
+  { database, isolation }: Record<string, unknown>,
+  url: string
+): { readonly database: object } {
   if (isolation === 'database') {
-    throw new OptionInvalidError('--database-url names one database, and the configuration keeps each tenant in a database of its own: name a configuration with --config instead')
+    throw new OptionInvalidError(
+      '--database-url names one database, and the configuration keeps each tenant in a database of its own: name a configuration with --config instead'
+    )
   }
   const settings = isPlain(database) ? database : {}
-  return { database: { ...Object.fromEntries(kept.map(name => [name, settings[name]]).filter(([, value]) => value !== undefined)), url } }
+  return {
+    database: {
+      ...Object.fromEntries(
+        kept.map(name => [name, settings[name]]).filter(([, value]) => value !== undefined)
+      ),
+      url
+    }
+  }
 }
 
 function findFile (folder: string): string {
   const found = names.find(name => existsSync(resolve(folder, name)))
-  if (found === undefined) throw new OptionInvalidError(`there is no tenancy.config.{ts,js,json} in ${folder}: write one, name it with --config, or give --database-url`)
+  if (found === undefined)
+    throw new OptionInvalidError(
+      `there is no tenancy.config.{ts,js,json} in ${folder}: write one, name it with --config, or give --database-url`
+    )
   return found
 }
 
-async function readConfig (path: string): Promise<{ options: Partial<SuiteOptions>, manager: object }> {
+async function readConfig (path: string): Promise<{ options: Partial<SuiteOptions>; manager: object }> {
   if (!existsSync(path)) throw new OptionInvalidError(`there is no file ${path}: mend --config`)
   if (path.endsWith('.json')) {
     const { manager = {}, ...options } = parseJson(await readFile(path, 'utf8'), path)
@@ -110,10 +137,18 @@ async function readConfig (path: string): Promise<{ options: Partial<SuiteOption
   }
   // Node 22.12 does not run TypeScript by itself.
   const { createJiti } = await import('jiti')
-  const module = await createJiti(pathToFileURL(path).href, { interopDefault: false }).import<{ default?: SuiteOptions, manager?: object }>(path).catch((error: unknown) => {
-    throw new OptionInvalidError(`${path} cannot be loaded: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+  const module = await createJiti(pathToFileURL(path).href, { interopDefault: false }).import<
+    { default?: SuiteOptions; manager?: object }
+  >(path).catch((error: unknown) => {
+    throw new OptionInvalidError(
+      `${path} cannot be loaded: ${error instanceof Error ? error.message : String(error)}`,
+      { cause: error }
+    )
   })
-  if (typeof module.default !== 'object' || module.default === null || Array.isArray(module.default)) throw new OptionInvalidError(`${path} has no default export that is an object: export default defineTenancy({ … })`)
+  if (typeof module.default !== 'object' || module.default === null || Array.isArray(module.default))
+    throw new OptionInvalidError(
+      `${path} has no default export that is an object: export default defineTenancy({ … })`
+    )
   return { options: module.default, manager: module.manager ?? {} }
 }
 

@@ -13,9 +13,17 @@ export class UsageError extends Error {
  * @returns whether it may happen
  * @throws UsageError without `--yes` and without a terminal
  */
-export async function confirm ({ stdin, stderr }: Streams, { what, name, yes = false }: { readonly what: string, readonly name: string, readonly yes?: boolean | undefined }): Promise<boolean> {
+export async function confirm (
+  { stdin, stderr }: Streams,
+  { what, name, yes = false }: {
+    readonly what: string
+    readonly name: string
+    readonly yes?: boolean | undefined
+  }
+): Promise<boolean> {
   if (yes) return true
-  if (stdin.isTTY !== true) throw new UsageError(`${what} cannot be undone, and there is no terminal to ask at: give --yes`)
+  if (stdin.isTTY !== true)
+    throw new UsageError(`${what} cannot be undone, and there is no terminal to ask at: give --yes`)
   const question = createInterface({ input: stdin, output: stderr })
   try {
     return (await question.question(`${what} cannot be undone. Type ${name} to go on: `)).trim() === name

@@ -12,7 +12,7 @@ export interface Streams {
   readonly stdin: Readable & { readonly isTTY?: boolean }
   readonly stdout: Writable
   readonly stderr: Writable & { readonly isTTY?: boolean }
-  cwd (): string
+  cwd(): string
 }
 
 /**
@@ -31,19 +31,41 @@ export async function main (argv: readonly string[], streams: Streams = process)
     if (!(error instanceof CommanderError)) return report(error, streams, isJson)
     if (error.exitCode === 0) return exitCode.done
     // Commander has told the person; a program waits for its document.
-    if (isJson) printError(new UsageError(error.code === 'commander.help' ? 'name a command' : error.message.replace(/^error: /, '')), streams)
+    if (isJson)
+      printError(
+        new UsageError(
+          error.code === 'commander.help' ? 'name a command' : error.message.replace(/^error: /, '')
+        ),
+        streams
+      )
     return exitCode.usage
   }
 }
 
 function report (error: unknown, streams: Streams, isJson: boolean): number {
   if (isJson) printError(error, streams)
-  streams.stderr.write(`${masker([])(printable(`error: ${error instanceof Error ? error.message : String(error)}`, { breaks: true }))}\n`)
+  streams.stderr.write(
+    `${
+      masker([])(
+        printable(`error: ${error instanceof Error ? error.message : String(error)}`, { breaks: true })
+      )
+    }\n`
+  )
   return error instanceof OptionInvalidError || error instanceof UsageError ? exitCode.usage : exitCode.failed
 }
 
 /** The document of a command that has no result. */
 function printError (error: unknown, { stdout }: Streams): void {
-  const { message, code } = error instanceof Error ? error as Error & { code?: string } : { message: String(error), code: undefined }
-  stdout.write(`${masker([])(printable(JSON.stringify({ error: { ...(code !== undefined && { code }), message } }, null, 2), { breaks: true }))}\n`)
+  const { message, code } = error instanceof Error
+    ? error as Error & { code?: string }
+    : { message: String(error), code: undefined }
+  stdout.write(
+    `${
+      masker([])(
+        printable(JSON.stringify({ error: { ...(code !== undefined && { code }), message } }, null, 2), {
+          breaks: true
+        })
+      )
+    }\n`
+  )
 }

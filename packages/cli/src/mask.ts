@@ -4,9 +4,15 @@
  */
 export function masker (secrets: readonly string[]): (text: string) => string {
   // As they are, and as JSON writes them.
-  const long = secrets.filter(secret => secret.length >= 16).flatMap(secret => [secret, JSON.stringify(secret).slice(1, -1)])
-  return text => long.reduce((masked, secret) => masked.replaceAll(secret, '***'), text
-    // Up to the last '@', which is where a URL's host begins.
-    .replace(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s:@/]*):[^\s/]+@/gi, '$1:***@')
-    .replace(/([?&](?:ssl)?password=)[^\s&"'#]+/gi, '$1***'))
+  const long = secrets.filter(secret => secret.length >= 16).flatMap(
+    secret => [secret, JSON.stringify(secret).slice(1, -1)]
+  )
+  return text =>
+    long.reduce(
+      (masked, secret) => masked.replaceAll(secret, '***'),
+      text
+        // Up to the last '@', which is where a URL's host begins.
+        .replace(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s:@/]*):[^\s/]+@/gi, '$1:***@')
+        .replace(/([?&](?:ssl)?password=)[^\s&"'#]+/gi, '$1***')
+    )
 }

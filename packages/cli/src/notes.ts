@@ -14,7 +14,9 @@ export interface Noted extends TenantRecord {
 
 /** Adds to each record what is unfinished about its tenant, and whether the limits file knows its plan. */
 export async function noteTenants (
-  tenants: readonly TenantRecord[], manager: Manager, plans: ReadonlySet<string> | undefined
+  tenants: readonly TenantRecord[],
+  manager: Manager,
+  plans: ReadonlySet<string> | undefined
 ): Promise<readonly Noted[]> {
   const unfinished = new Map((await manager.unfinished()).map(work => [work.tenant, work]))
   return tenants.map(tenant => {
@@ -33,7 +35,9 @@ export function notesOf ({ slug, plan, move, deletion, hasUnknownPlan }: Noted):
   return [
     ...(move === undefined ? [] : [move.isSwitched
       ? `moved from ${placeOf(move.from)}, not confirmed: tenancy move ${slug} --confirm`
-      : `move to ${placeOf(move.to)} was cut short: tenancy move ${slug} --to ${placeOf(move.to)}, or --cancel`]),
+      : `move to ${placeOf(move.to)} was cut short: tenancy move ${slug} --to ${
+        placeOf(move.to)
+      }, or --cancel`]),
     ...(deletion === undefined ? [] : [deletion.keepsData
       ? `may be purged from ${deletion.due.toISOString()}, and keeps its data`
       : `purge due ${deletion.due.toISOString()}`]),
@@ -45,7 +49,7 @@ export function unknownPlan (plan: string): string {
   return `plan '${plan}' is not in the limits file: the default limits apply`
 }
 
-function placeOf ({ isolation, shard }: { readonly isolation: string, readonly shard: string }): string {
+function placeOf ({ isolation, shard }: { readonly isolation: string; readonly shard: string }): string {
   return shard === 'default' ? isolation : `${isolation}:${shard}`
 }
 
@@ -56,7 +60,8 @@ function placeOf ({ isolation, shard }: { readonly isolation: string, readonly s
  * @returns undefined without a file, or where it cannot be read
  */
 export async function readPlans (
-  file: string | undefined, warn: (line: string) => void
+  file: string | undefined,
+  warn: (line: string) => void
 ): Promise<ReadonlySet<string> | undefined> {
   if (file === undefined) return undefined
   try {
@@ -64,7 +69,11 @@ export async function readPlans (
     const { parseLimits } = await import('@fastify-tenancy/rate-limit')
     return new Set(parseLimits(await readFile(file, 'utf8'), file).plans.keys())
   } catch (error) {
-    warn(`plans were not checked, because the limits file cannot be read: ${error instanceof Error ? error.message : String(error)}`)
+    warn(
+      `plans were not checked, because the limits file cannot be read: ${
+        error instanceof Error ? error.message : String(error)
+      }`
+    )
     return undefined
   }
 }

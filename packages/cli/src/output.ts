@@ -12,7 +12,10 @@ export class Output {
   readonly #mask: (text: string) => string
   #progress: ProgressView | undefined
 
-  constructor (streams: Streams, { json, secrets = [] }: { readonly json: boolean, readonly secrets?: readonly string[] }) {
+  constructor (
+    streams: Streams,
+    { json, secrets = [] }: { readonly json: boolean; readonly secrets?: readonly string[] }
+  ) {
     this.json = json
     this.#streams = streams
     this.#mask = masker(secrets)
@@ -25,7 +28,10 @@ export class Output {
   result (value: unknown, text: () => string, { script = false }: { readonly script?: boolean } = {}): void {
     this.#progress?.stop()
     const shown = this.json ? JSON.stringify(value, null, 2) : text()
-    if (shown !== '') this.#streams.stdout.write(`${this.#mask(script && !this.json ? shown : printable(shown, { breaks: true }))}\n`)
+    if (shown !== '')
+      this.#streams.stdout.write(
+        `${this.#mask(script && !this.json ? shown : printable(shown, { breaks: true }))}\n`
+      )
   }
 
   /** A line for the person who waits. */
@@ -50,7 +56,10 @@ export function table (head: readonly string[], rows: readonly (readonly (string
   const shown = new Table({
     head: [...head],
     style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': 2 },
-    chars: Object.fromEntries(['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right', 'left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid', 'middle'].map(part => [part, '']))
+    chars: Object.fromEntries(
+      ['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right',
+        'left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid', 'middle'].map(part => [part, ''])
+    )
   })
   for (const row of rows) shown.push(row.map(cell => typeof cell === 'string' ? printable(cell) : cell))
   return shown.toString().replace(/ +$/gm, '')
@@ -59,5 +68,6 @@ export function table (head: readonly string[], rows: readonly (readonly (string
 /** Name and value, a line each. */
 export function fields (values: Readonly<Record<string, string | number>>): string {
   const width = Math.max(...Object.keys(values).map(name => name.length))
-  return Object.entries(values).map(([name, value]) => `${name.padEnd(width)}  ${printable(String(value))}`).join('\n')
+  return Object.entries(values).map(([name, value]) => `${name.padEnd(width)}  ${printable(String(value))}`)
+    .join('\n')
 }

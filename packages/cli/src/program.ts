@@ -24,13 +24,23 @@ export function buildProgram (runner: Runner): Command {
     .description('Tenants, migrations and the doctor of a fastify-tenancy application')
     .version(version, '--version', 'print the version')
     .option('--config <file>', 'the configuration (default: tenancy.config.{ts,js,json} in this folder)')
-    .option('--database-url <url>', 'the database, instead of the configuration\'s own')
-    .option('--redis-url <url>', 'Redis, instead of the configuration\'s own')
+    .option('--database-url <url>', "the database, instead of the configuration's own")
+    .option('--redis-url <url>', "Redis, instead of the configuration's own")
     .option('--json', 'print one JSON document on stdout')
     .option('--yes', 'do not ask before what cannot be undone')
     .showHelpAfterError('(tenancy help shows all commands)')
     .exitOverride()
-    .configureOutput({ writeOut: text => { stdout.write(text) }, writeErr: text => { stderr.write(mask(printable(text, { breaks: true }))) } })
-  for (const add of [addSetupCommands, addTenantCommands, addDomainCommands, addEndCommands, addDataCommands, addMigrateCommands, addDoctorCommand, addLimitsCommand]) add(program, runner)
+    .configureOutput({
+      writeOut: text => {
+        stdout.write(text)
+      },
+      writeErr: text => {
+        stderr.write(mask(printable(text, { breaks: true })))
+      }
+    })
+  for (
+    const add of [addSetupCommands, addTenantCommands, addDomainCommands, addEndCommands, addDataCommands,
+      addMigrateCommands, addDoctorCommand, addLimitsCommand]
+  ) add(program, runner)
   return program
 }

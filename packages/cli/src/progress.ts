@@ -4,15 +4,15 @@ import type { Writable } from 'node:stream'
 
 /** Shows how far long work is, until `stop()`. */
 export interface ProgressView {
-  show (event: Progress): void
+  show(event: Progress): void
   /** Prints a line that stays, above the bars where there are some. */
-  log (line: string): void
+  log(line: string): void
   /** Ends the bars, so that what is printed afterwards stands below them. Idempotent. */
-  stop (): void
+  stop(): void
 }
 
 /** Where progress is shown. `columns` is the width of a terminal. */
-type ProgressStream = Writable & { readonly isTTY?: boolean, readonly columns?: number }
+type ProgressStream = Writable & { readonly isTTY?: boolean; readonly columns?: number }
 
 /** Shows bars at a terminal, one for all and one a worker; elsewhere at most one line a second with counts. */
 export function showProgress (stream: ProgressStream, print: (line: string) => void): ProgressView {
@@ -29,9 +29,12 @@ function showBars (stream: ProgressStream, print: (line: string) => void): Progr
     stream: stream as NodeJS.WritableStream,
     barsize,
     // A line that wraps would move the bars below it: each is cut to the width of the terminal.
-    format: (_, { value, total, progress }, { name, rest }: { name: string, rest: string }) => {
+    format: (_, { value, total, progress }, { name, rest }: { name: string; rest: string }) => {
       const done = Math.round(progress * barsize)
-      return `${name} ${'█'.repeat(done)}${'░'.repeat(barsize - done)} ${value}/${total}${rest}`.slice(0, columns - 1)
+      return `${name} ${'█'.repeat(done)}${'░'.repeat(barsize - done)} ${value}/${total}${rest}`.slice(
+        0,
+        columns - 1
+      )
     },
     hideCursor: true,
     clearOnComplete: false
@@ -56,7 +59,8 @@ function showBars (stream: ProgressStream, print: (line: string) => void): Progr
       const rate = done / Math.max((performance.now() - started) / 1_000, 0.001)
       const left = rate > 0 ? `${Math.ceil((total - done) / rate)} s` : '?'
       const what = [event.operation, nameOf(event), event.step].filter(Boolean).join(' ')
-      if (total > 0) bar('all', total).update(done, { rest: ` · ${rate.toFixed(1)}/s · ${left} left · ${what}` })
+      if (total > 0)
+        bar('all', total).update(done, { rest: ` · ${rate.toFixed(1)}/s · ${left} left · ${what}` })
       if (worker !== undefined) bar(worker, total).increment(1, { rest: ` · ${what}` })
     },
     log (line) {
@@ -82,7 +86,8 @@ function showLines (print: (line: string) => void): ProgressView {
     show (event) {
       const { operation, worker, step, done, total } = event
       const count = done === undefined ? '' : total === undefined ? ` ${done}` : ` ${done}/${total}`
-      const line = [`${operation}${count}`, worker === undefined ? undefined : `worker ${worker}`, nameOf(event), step]
+      const line = [`${operation}${count}`, worker === undefined ? undefined : `worker ${worker}`,
+        nameOf(event), step]
         .filter(Boolean).join(' · ')
       const now = performance.now()
       // Single steps and the end are always printed; of a count that grows, one line a second is enough.

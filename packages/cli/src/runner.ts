@@ -26,7 +26,11 @@ export interface CommonFlags extends ConfigFlags {
 }
 
 /** A command: arguments in their order, flags by their names; resolves to its exit code, 0 where it says none. */
-export type Work<A extends readonly unknown[], F> = (session: Session, args: A, flags: F & CommonFlags) => Promise<number | void>
+export type Work<A extends readonly unknown[], F> = (
+  session: Session,
+  args: A,
+  flags: F & CommonFlags
+) => Promise<number | void>
 
 /** Runs commands: configuration, manager, progress and SIGINT around each. */
 export class Runner {
@@ -38,7 +42,9 @@ export class Runner {
   }
 
   /** Commander's action for a command that needs the manager. */
-  action<A extends readonly unknown[] = [], F = object> (work: Work<A, F>): (...given: unknown[]) => Promise<void> {
+  action<A extends readonly unknown[] = [], F = object> (
+    work: Work<A, F>
+  ): (...given: unknown[]) => Promise<void> {
     return async (...given) => {
       const command = given.at(-1) as Command
       const flags = command.optsWithGlobals<F & CommonFlags>()
@@ -55,7 +61,14 @@ export class Runner {
       }
       process.once('SIGINT', onInterrupt)
       try {
-        this.exitCode = await untilAborted(work({ manager, output, limitsFile, streams: this.streams, signal: interrupt.signal }, command.processedArgs as unknown as A, flags), interrupt.signal) ?? exitCode.done
+        this.exitCode = await untilAborted(
+          work(
+            { manager, output, limitsFile, streams: this.streams, signal: interrupt.signal },
+            command.processedArgs as unknown as A,
+            flags
+          ),
+          interrupt.signal
+        ) ?? exitCode.done
       } finally {
         process.removeListener('SIGINT', onInterrupt)
         progress.stop()
@@ -65,11 +78,17 @@ export class Runner {
   }
 
   /** Commander's action for a command that needs no configuration. */
-  plain<A extends readonly unknown[], F = object> (work: (output: Output, args: A, flags: F & CommonFlags) => Promise<number | void>): (...given: unknown[]) => Promise<void> {
+  plain<A extends readonly unknown[], F = object> (
+    work: (output: Output, args: A, flags: F & CommonFlags) => Promise<number | void>
+  ): (...given: unknown[]) => Promise<void> {
     return async (...given) => {
       const command = given.at(-1) as Command
       const flags = command.optsWithGlobals<F & CommonFlags>()
-      this.exitCode = await work(new Output(this.streams, { json: flags.json === true }), command.processedArgs as unknown as A, flags) ?? exitCode.done
+      this.exitCode = await work(
+        new Output(this.streams, { json: flags.json === true }),
+        command.processedArgs as unknown as A,
+        flags
+      ) ?? exitCode.done
     }
   }
 }

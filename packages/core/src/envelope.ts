@@ -30,9 +30,14 @@ export function toEnvelope (tenant: { readonly id: string } | undefined = curren
  * @throws FST_TENANCY_CONTEXT_MISSING when it is no envelope, or one of a format that this version does not know.
  */
 export function fromEnvelope (envelope: unknown): { readonly id: string } {
-  const { v, tenant } = (typeof envelope === 'object' && envelope !== null ? envelope : {}) as { v?: unknown, tenant?: unknown }
+  const { v, tenant } = (typeof envelope === 'object' && envelope !== null ? envelope : {}) as {
+    v?: unknown
+    tenant?: unknown
+  }
   if (v !== 1 || typeof tenant !== 'string' || idProblem(tenant) !== undefined) {
-    throw new ContextMissingError('This job names no tenant: put what toEnvelope() returns into its payload, and give that to fromEnvelope()')
+    throw new ContextMissingError(
+      'This job names no tenant: put what toEnvelope() returns into its payload, and give that to fromEnvelope()'
+    )
   }
   return Object.freeze({ id: tenant })
 }

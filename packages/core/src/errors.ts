@@ -6,7 +6,7 @@ import createError, { type FastifyError } from '@fastify/error'
  */
 
 /** A constructor of one code's errors: `cause` holds the original, for the log only. */
-export type TenancyErrorConstructor = new (message?: string, options?: { cause?: unknown }) => TenancyError
+export type TenancyErrorConstructor = new(message?: string, options?: { cause?: unknown }) => TenancyError
 
 /** An error of the suite. */
 export interface TenancyError extends FastifyError {
@@ -28,13 +28,25 @@ const internal = 'Internal Server Error'
  * @param retryAfter whole seconds, for what may succeed later.
  * @param publicText what a reply says, see {@link toPublicError}. @default the message
  */
-export function defineError (code: string, statusCode: number, message: string, retryAfter?: number, publicText: string = message): TenancyErrorConstructor {
+export function defineError (
+  code: string,
+  statusCode: number,
+  message: string,
+  retryAfter?: number,
+  publicText: string = message
+): TenancyErrorConstructor {
   const Base = createError(code, '%s', statusCode)
   const Constructor = class extends Base {
     retryAfter?: number
     constructor (text: string = message, options?: { cause?: unknown }) {
       super(text)
-      if (options?.cause !== undefined) Object.defineProperty(this, 'cause', { value: options.cause, enumerable: false, configurable: true, writable: true })
+      if (options?.cause !== undefined)
+        Object.defineProperty(this, 'cause', {
+          value: options.cause,
+          enumerable: false,
+          configurable: true,
+          writable: true
+        })
       if (retryAfter !== undefined) this.retryAfter = retryAfter
     }
 
@@ -62,29 +74,85 @@ export function toPublicError<T> (error: T): T | TenancyError {
 }
 
 /** 500, at registration: an option is wrong. The message names it, what was expected and what came. */
-export const OptionInvalidError: TenancyErrorConstructor = defineError('FST_TENANCY_OPTION_INVALID', 500, 'an option is invalid', undefined, internal)
+export const OptionInvalidError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_OPTION_INVALID',
+  500,
+  'an option is invalid',
+  undefined,
+  internal
+)
 /** 400: the host is malformed, over-long, duplicate or ambiguous, or an IP literal. */
-export const HostInvalidError: TenancyErrorConstructor = defineError('FST_TENANCY_HOST_INVALID', 400, 'The host of this request is not valid')
+export const HostInvalidError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_HOST_INVALID',
+  400,
+  'The host of this request is not valid'
+)
 /** 400: no strategy named a tenant: the base domain itself, or a reserved label. */
-export const TenantMissingError: TenancyErrorConstructor = defineError('FST_TENANCY_TENANT_MISSING', 400, 'This request names no tenant')
+export const TenantMissingError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_TENANT_MISSING',
+  400,
+  'This request names no tenant'
+)
 /** 404: there is no such tenant, or it is being deleted. */
-export const TenantUnknownError: TenancyErrorConstructor = defineError('FST_TENANCY_TENANT_UNKNOWN', 404, 'There is no such tenant')
+export const TenantUnknownError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_TENANT_UNKNOWN',
+  404,
+  'There is no such tenant'
+)
 /** 403: the tenant is suspended and the route does not serve suspended tenants. */
-export const TenantSuspendedError: TenancyErrorConstructor = defineError('FST_TENANCY_TENANT_SUSPENDED', 403, 'This tenant is suspended')
+export const TenantSuspendedError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_TENANT_SUSPENDED',
+  403,
+  'This tenant is suspended'
+)
 /** 403: the host and the verified claim name different tenants, or the claim is missing. */
-export const TenantMismatchError: TenancyErrorConstructor = defineError('FST_TENANCY_TENANT_MISMATCH', 403, 'The credentials do not belong to this tenant')
+export const TenantMismatchError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_TENANT_MISMATCH',
+  403,
+  'The credentials do not belong to this tenant'
+)
 /** 503: the tenant is being provisioned or moved, or is behind the migration that this version needs. */
-export const TenantNotReadyError: TenancyErrorConstructor = defineError('FST_TENANCY_TENANT_NOT_READY', 503, 'This tenant is not ready yet', 5)
+export const TenantNotReadyError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_TENANT_NOT_READY',
+  503,
+  'This tenant is not ready yet',
+  5
+)
 /** 409: the slug, id or domain is taken, or breaks its rule. */
-export const TenantConflictError: TenancyErrorConstructor = defineError('FST_TENANCY_TENANT_CONFLICT', 409, 'The slug, id or domain is taken')
+export const TenantConflictError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_TENANT_CONFLICT',
+  409,
+  'The slug, id or domain is taken'
+)
 /** 503: the registry cannot be reached, and nothing usable is cached. */
-export const RegistryUnavailableError: TenancyErrorConstructor = defineError('FST_TENANCY_REGISTRY_UNAVAILABLE', 503, 'The tenant cannot be looked up at the moment', 1)
+export const RegistryUnavailableError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_REGISTRY_UNAVAILABLE',
+  503,
+  'The tenant cannot be looked up at the moment',
+  1
+)
 /** 429: the tenant, the client or the route is over its limit. */
-export const RateLimitedError: TenancyErrorConstructor = defineError('FST_TENANCY_RATE_LIMITED', 429, 'Rate limit exceeded')
+export const RateLimitedError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_RATE_LIMITED',
+  429,
+  'Rate limit exceeded'
+)
 /** 500: a handle was used after its request or run had ended. */
-export const ScopeClosedError: TenancyErrorConstructor = defineError('FST_TENANCY_SCOPE_CLOSED', 500, 'This tenant handle was used after its request or run had ended: await all work, or prolong it with request.tenancy.waitUntil()', undefined, internal)
+export const ScopeClosedError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_SCOPE_CLOSED',
+  500,
+  'This tenant handle was used after its request or run had ended: await all work, or prolong it with request.tenancy.waitUntil()',
+  undefined,
+  internal
+)
 /** 500: a tenant handle was touched where there is no tenant. */
-export const ContextMissingError: TenancyErrorConstructor = defineError('FST_TENANCY_CONTEXT_MISSING', 500, 'There is no tenant here: the route is optional or off for tenancy, or the code runs outside a request', undefined, internal)
+export const ContextMissingError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_CONTEXT_MISSING',
+  500,
+  'There is no tenant here: the route is optional or off for tenancy, or the code runs outside a request',
+  undefined,
+  internal
+)
 
 /** A {@link TenantConflictError} that says why. */
 export function tenantConflict (why: string): TenancyError {
@@ -101,7 +169,9 @@ export function rateLimited (retryAfter: number): TenancyError {
   const { stackTraceLimit } = Error
   Error.stackTraceLimit = 0
   try {
-    return Object.assign(new RateLimitedError(`Rate limit exceeded, retry in ${retryAfter} s`), { retryAfter })
+    return Object.assign(new RateLimitedError(`Rate limit exceeded, retry in ${retryAfter} s`), {
+      retryAfter
+    })
   } finally {
     Error.stackTraceLimit = stackTraceLimit
   }

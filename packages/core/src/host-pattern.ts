@@ -25,7 +25,12 @@ const placeholder = /\{(?:tenant|any)\}/
  * @throws FST_TENANCY_OPTION_INVALID for what is no domain.
  */
 export function patternOf (baseDomain: string, name: string): string {
-  if (parseHost(baseDomain) !== baseDomain.toLowerCase()) throw new OptionInvalidError(`${name}.baseDomain must be a domain without scheme and port, such as 'example.com', got '${baseDomain.slice(0, 60)}'`)
+  if (parseHost(baseDomain) !== baseDomain.toLowerCase())
+    throw new OptionInvalidError(
+      `${name}.baseDomain must be a domain without scheme and port, such as 'example.com', got '${
+        baseDomain.slice(0, 60)
+      }'`
+    )
   return `{tenant}.${baseDomain}`
 }
 
@@ -49,10 +54,15 @@ export class HostPatterns {
 
   /** @throws FST_TENANCY_OPTION_INVALID for a pattern that is none. */
   constructor (patterns: readonly string[], name = 'options') {
-    this.#patterns = patterns.map((pattern, at) => compile(pattern, `${name}.hosts.${at}`)).toSorted((a, b) => b.literals - a.literals)
+    this.#patterns = patterns.map((pattern, at) => compile(pattern, `${name}.hosts.${at}`)).toSorted((a, b) =>
+      b.literals - a.literals
+    )
     this.#bases = new Set(this.#patterns.map(pattern => pattern.base))
     const shadow = this.misreading(probe)
-    if (shadow !== undefined) throw new OptionInvalidError(`${name}.hosts must leave hosts for each pattern, and '${shadow.pattern}' takes every host of '${shadow.of}': remove one of them`)
+    if (shadow !== undefined)
+      throw new OptionInvalidError(
+        `${name}.hosts must leave hosts for each pattern, and '${shadow.pattern}' takes every host of '${shadow.of}': remove one of them`
+      )
   }
 
   /** The domains behind the placeholders: the application's own. */
@@ -69,7 +79,8 @@ export class HostPatterns {
   misreading (slug: string): Misreading | undefined {
     for (const pattern of this.#patterns) {
       const read = this.#read(hostOf(pattern, slug))
-      if (read !== undefined && read.label !== slug) return { pattern: read.pattern.text, as: read.label, of: pattern.text }
+      if (read !== undefined && read.label !== slug)
+        return { pattern: read.pattern.text, as: read.label, of: pattern.text }
     }
     return undefined
   }
@@ -91,12 +102,15 @@ export class HostPatterns {
   covers (host: string): boolean {
     if (this.#bases.has(host)) return true
     for (const { base } of this.#patterns) {
-      if (host.length > base.length && host.endsWith(base) && host.charCodeAt(host.length - base.length - 1) === 46) return true
+      if (
+        host.length > base.length && host.endsWith(base) &&
+        host.charCodeAt(host.length - base.length - 1) === 46
+      ) return true
     }
     return false
   }
 
-  #read (host: string): { readonly label: string, readonly pattern: HostPattern } | undefined {
+  #read (host: string): { readonly label: string; readonly pattern: HostPattern } | undefined {
     if (this.#bases.has(host)) return undefined // it may fit another pattern: eu.example.com
     for (const pattern of this.#patterns) {
       const { suffix, form } = pattern
@@ -127,10 +141,22 @@ function compile (given: string, name: string): HostPattern {
   const last = labels.findLastIndex(label => placeholder.test(label))
   const base = labels.slice(last + 1).join('.')
   const count = pattern.split('{tenant}').length - 1
-  if (count !== 1 || base === '' || parseHost(pattern.replaceAll(/\{(?:tenant|any)\}/g, 'a')) === undefined || parseHost(base) !== base) {
-    throw new OptionInvalidError(`${name} must be a host with one {tenant} before a base domain, such as '{tenant}.example.com', got '${given.slice(0, 60)}'`)
+  if (
+    count !== 1 || base === '' || parseHost(pattern.replaceAll(/\{(?:tenant|any)\}/g, 'a')) === undefined ||
+    parseHost(base) !== base
+  ) {
+    throw new OptionInvalidError(
+      `${name} must be a host with one {tenant} before a base domain, such as '{tenant}.example.com', got '${
+        given.slice(0, 60)
+      }'`
+    )
   }
-  if (/\}\{/.test(pattern)) throw new OptionInvalidError(`${name} must have something between two placeholders, such as '{tenant}--{any}', got '${given.slice(0, 60)}'`)
+  if (/\}\{/.test(pattern))
+    throw new OptionInvalidError(
+      `${name} must have something between two placeholders, such as '{tenant}--{any}', got '${
+        given.slice(0, 60)
+      }'`
+    )
   return {
     text: given,
     literals: pattern.slice(0, pattern.length - base.length).replaceAll(/\{(?:tenant|any)\}|\./g, '').length,
@@ -152,5 +178,6 @@ function expression (label: string): string {
 /** Says why a slug cannot be a tenant's under these patterns, in words that finish a sentence; undefined when nothing is wrong. */
 export function slugPatternProblem (slug: string, patterns: HostPatterns): string | undefined {
   const misreading = patterns.misreading(slug)
-  return misreading && `the host pattern '${misreading.pattern}' reads a host of the slug '${slug}' as that of '${misreading.as}': choose a slug without the text between its placeholders`
+  return misreading &&
+    `the host pattern '${misreading.pattern}' reads a host of the slug '${slug}' as that of '${misreading.as}': choose a slug without the text between its placeholders`
 }

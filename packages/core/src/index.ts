@@ -5,22 +5,25 @@ export * from './errors.ts'
 export { parseHost } from './host.ts'
 export { HostPatterns, patternOf, slugPatternProblem, type Misreading } from './host-pattern.ts'
 export { idProblem } from './id.ts'
-export {
-  addressKey, cacheChannel, installationKey, installationKeys, installationProblem, invalidationChannel, lookupKey, lookupLockKey, processesKey, pulseKey, roleName,
-  tenantIdentifier, tenantKey, tenantKeyPrefix, tenantRole, unreadyDatabase, type KeySpace
-} from './key.ts'
+export { addressKey, cacheChannel, installationKey, installationKeys, installationProblem,
+  invalidationChannel, lookupKey, lookupLockKey, processesKey, pulseKey, roleName, tenantIdentifier,
+  tenantKey, tenantKeyPrefix, tenantRole, unreadyDatabase, type KeySpace } from './key.ts'
 export { memoryRegistry } from './memory-registry.ts'
-export { bool, checkOptions, duration, explain, fn, instance, nonEmptyString, oneOf, positiveInteger, secretSchema, timeout } from './options.ts'
+export { bool, checkOptions, duration, explain, fn, instance, nonEmptyString, oneOf, positiveInteger,
+  secretSchema, timeout } from './options.ts'
 export { printable } from './printable.ts'
 export type { Register } from './register.ts'
 export type { TenantChange, TenantChanges, TenantFilter, TenantRegistry } from './registry.ts'
-export { resolveRouteTenancy, type ResolvedRouteTenancy, type RouteTenancy, type TenancyMode } from './route.ts'
-export { currentScope, currentTenant, RequestTenancy, runInScope, TenantScope, type ScopeLogger } from './scope.ts'
+export { resolveRouteTenancy, type ResolvedRouteTenancy, type RouteTenancy,
+  type TenancyMode } from './route.ts'
+export { currentScope, currentTenant, RequestTenancy, runInScope, TenantScope,
+  type ScopeLogger } from './scope.ts'
 export { ScopeTransaction } from './scope-transaction.ts'
 export { deriveKey, Seal, signatureLength, type Sealed } from './seal.ts'
 export { reservedSlugs, slugProblem } from './slug.ts'
 export { statusRefusal } from './status.ts'
-export { createTenant, isolations, tenantStatuses, type Isolation, type Placement, type Tenant, type TenantInput, type TenantRecord, type TenantRef, type TenantStatus } from './tenant.ts'
+export { createTenant, isolations, tenantStatuses, type Isolation, type Placement, type Tenant,
+  type TenantInput, type TenantRecord, type TenantRef, type TenantStatus } from './tenant.ts'
 export { resolveTenantRef } from './tenant-ref.ts'
 export { Throttle, type ThrottleSettings } from './throttle.ts'
 export { tenantWork, type HandleMaker, type TenantWork } from './work.ts'

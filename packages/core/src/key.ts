@@ -11,7 +11,14 @@ import { idProblem } from './id.ts'
 const prefix = 'tenancy'
 
 /** What a tenant's keys are for. One letter group each, so that features cannot meet in one key. */
-export type KeySpace = 'cache' | 'cache-epoch' | 'cache-tag' | 'limit' | 'limit-client' | 'limit-route' | 'lock'
+export type KeySpace =
+  | 'cache'
+  | 'cache-epoch'
+  | 'cache-tag'
+  | 'limit'
+  | 'limit-client'
+  | 'limit-route'
+  | 'lock'
 
 /**
  * The Redis key of something that belongs to one tenant: `tenancy:{<id>}:<space>:<rest>`.
@@ -61,14 +68,16 @@ export function installationKeys (installation: string): (key: string) => string
   const start = `${prefix}:`
   const head = `${prefix}:${installation}:`
   return key => {
-    if (!key.startsWith(start)) throw new TypeError('a key of Redis must be made by core\'s key.ts')
+    if (!key.startsWith(start)) throw new TypeError("a key of Redis must be made by core's key.ts")
     return head + key.slice(start.length)
   }
 }
 
 /** Says what is wrong with the name of an installation, in words that finish a sentence; undefined when nothing is. */
 export function installationProblem (name: unknown): string | undefined {
-  return typeof name === 'string' && idProblem(name) === undefined ? undefined : 'must be 1 to 63 of A-Z, a-z, 0-9, _ and -'
+  return typeof name === 'string' && idProblem(name) === undefined
+    ? undefined
+    : 'must be 1 to 63 of A-Z, a-z, 0-9, _ and -'
 }
 
 /** The Redis key that is read to see whether Redis answers. Nothing is stored there. */
@@ -103,7 +112,9 @@ export function tenantRole (id: string, database: string): string {
   assertId(id)
   const suffix = databaseHash(database)
   const name = `tenant_${id}_${suffix}`
-  return name.length <= 63 ? name : `tenanth_${createHash('sha256').update(id).digest('hex').slice(0, 46)}_${suffix}`
+  return name.length <= 63
+    ? name
+    : `tenanth_${createHash('sha256').update(id).digest('hex').slice(0, 46)}_${suffix}`
 }
 
 /**

@@ -37,7 +37,7 @@ class MemoryRegistry implements TenantRegistry {
     return this.#byId.get(id)
   }
 
-  async * list (filter: TenantFilter = {}): AsyncIterable<TenantRecord> {
+  async *list (filter: TenantFilter = {}): AsyncIterable<TenantRecord> {
     for (const tenant of [...this.#byId.values()].toSorted((a, b) => a.id < b.id ? -1 : 1)) {
       if (matches(tenant, filter)) yield tenant
     }
@@ -50,9 +50,17 @@ class MemoryRegistry implements TenantRegistry {
   async update (id: string, expectedVersion: number, changes: TenantChanges): Promise<TenantRecord> {
     const old = this.#byId.get(id)
     if (old === undefined) throw new TenantUnknownError()
-    if (old.version !== expectedVersion) throw tenantConflict('the tenant was changed by somebody else: read it again')
+    if (old.version !== expectedVersion)
+      throw tenantConflict('the tenant was changed by somebody else: read it again')
     assertBounds(changes)
-    const tenant = createTenant({ ...old, ...normal(changes), id, createdAt: old.createdAt, updatedAt: new Date(), version: old.version + 1 })
+    const tenant = createTenant({
+      ...old,
+      ...normal(changes),
+      id,
+      createdAt: old.createdAt,
+      updatedAt: new Date(),
+      version: old.version + 1
+    })
     this.#put(tenant, old)
     return tenant
   }
@@ -61,7 +69,8 @@ class MemoryRegistry implements TenantRegistry {
     const problem = slugProblem(tenant.slug)
     if (problem !== undefined) throw tenantConflict(problem)
     // An id that is somebody's slug would make a bare name in a file or a command mean two tenants.
-    if (this.#bySlug.has(tenant.id) || this.#byId.has(tenant.slug) || tenant.id === tenant.slug) throw tenantConflict('an id and a slug must differ')
+    if (this.#bySlug.has(tenant.id) || this.#byId.has(tenant.slug) || tenant.id === tenant.slug)
+      throw tenantConflict('an id and a slug must differ')
     if ((this.#bySlug.get(tenant.slug) ?? old) !== old) throw tenantConflict('the slug is taken')
     for (const domain of tenant.domains) {
       if ((this.#byDomain.get(domain) ?? old) !== old) throw tenantConflict('the domain is taken')

@@ -12,9 +12,14 @@ import { printable } from './printable.ts'
  * @param name how the caller knows the object, for the message: `'options'`, or a file's name.
  * @throws FST_TENANCY_OPTION_INVALID for the first thing that is wrong: `options.cache.ttl must be a duration such as '30s', got 'abc'`.
  */
-export function checkOptions<Output> (schema: v.GenericSchema<unknown, Output>, input: unknown, name = 'options'): Output {
+export function checkOptions<Output> (
+  schema: v.GenericSchema<unknown, Output>,
+  input: unknown,
+  name = 'options'
+): Output {
   const misplaced = misplacedArray(schema, input)
-  if (misplaced !== undefined) throw new OptionInvalidError(`${[name, ...misplaced.path].join('.')} ${misplaced.message}, got an array`)
+  if (misplaced !== undefined)
+    throw new OptionInvalidError(`${[name, ...misplaced.path].join('.')} ${misplaced.message}, got an array`)
   const result = v.safeParse(schema, input, { abortEarly: true })
   if (!result.success) throw new OptionInvalidError(explain(result.issues[0], name))
   return freezeOwn(result.output, plainPartsOf(input))
@@ -27,9 +32,13 @@ export function explain (issue: v.BaseIssue<unknown>, name: string): string {
 
 function sentence (issue: v.BaseIssue<unknown>, name: string): string {
   const where = [name, ...(issue.path ?? []).map(item => String(item.key))].join('.')
-  if (issue.kind === 'schema' && issue.type === 'strict_object' && issue.expected === 'never') return `${where} is not a known option: remove it or mend its name`
-  if (issue.kind === 'schema' && issue.received === 'undefined' && issue.type === 'strict_object') return `${where} is required`
-  const must = issue.message.startsWith('must ') ? issue.message : `must be ${issue.expected === 'Object' ? 'an object' : issue.expected ?? 'valid'}`
+  if (issue.kind === 'schema' && issue.type === 'strict_object' && issue.expected === 'never')
+    return `${where} is not a known option: remove it or mend its name`
+  if (issue.kind === 'schema' && issue.received === 'undefined' && issue.type === 'strict_object')
+    return `${where} is required`
+  const must = issue.message.startsWith('must ')
+    ? issue.message
+    : `must be ${issue.expected === 'Object' ? 'an object' : issue.expected ?? 'valid'}`
   return `${where} ${must}, got ${show(issue.input, where)}`
 }
 
@@ -37,7 +46,8 @@ function sentence (issue: v.BaseIssue<unknown>, name: string): string {
 function show (value: unknown, where: string): string {
   if (typeof value === 'string') {
     const isAddress = /(?:url|database|redis)$/i.test(where) && value !== ''
-    if (/secret|password|token/i.test(where) || (isAddress && !/^[a-z+]+:\/\//i.test(value))) return `a string of ${value.length} characters`
+    if (/secret|password|token/i.test(where) || (isAddress && !/^[a-z+]+:\/\//i.test(value)))
+      return `a string of ${value.length} characters`
     return `'${value.replace(/\/\/.*@/s, '//***@').replace(/\?.*/s, '?***').slice(0, 60)}'`
   }
   if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object'
@@ -55,7 +65,8 @@ function freezeOwn<T> (value: T, callers: ReadonlySet<unknown>): T {
 function plainPartsOf (value: unknown, found = new Set<unknown>()): ReadonlySet<unknown> {
   if (!isPlain(value) || found.has(value)) return found
   found.add(value)
-  for (const descriptor of Object.values(Object.getOwnPropertyDescriptors(value))) plainPartsOf(descriptor.value, found)
+  for (const descriptor of Object.values(Object.getOwnPropertyDescriptors(value)))
+    plainPartsOf(descriptor.value, found)
   return found
 }
 
@@ -72,10 +83,16 @@ const longestTimeout = 2 ** 31 - 1
 const longestDuration = 36_500 * 86_400_000
 
 /** A duration with its unit, as whole milliseconds: `'250ms'`, `'30s'`, `'5m'`, `'1h'`, `'7d'`. A bare number is refused, and what rounds to 0. */
-export const duration: v.GenericSchema<string, number> = durationUpTo(longestDuration, 'must be a duration of at most 100 years')
+export const duration: v.GenericSchema<string, number> = durationUpTo(
+  longestDuration,
+  'must be a duration of at most 100 years'
+)
 
 /** A {@link duration} that is waited for: at most 24 days, which is as far as timers and PostgreSQL's timeouts go. */
-export const timeout: v.GenericSchema<string, number> = durationUpTo(longestTimeout, 'must be a duration of at most 24 days')
+export const timeout: v.GenericSchema<string, number> = durationUpTo(
+  longestTimeout,
+  'must be a duration of at most 24 days'
+)
 
 function durationUpTo (longest: number, tooLong: string): v.GenericSchema<string, number> {
   return v.pipe(
@@ -94,16 +111,28 @@ function milliseconds (text: string): number {
 
 /** A whole number above zero. */
 export const positiveInteger: v.GenericSchema<number> = v.pipe(
-  v.number('must be a positive integer'), v.safeInteger('must be a positive integer'), v.minValue(1, 'must be a positive integer'))
+  v.number('must be a positive integer'),
+  v.safeInteger('must be a positive integer'),
+  v.minValue(1, 'must be a positive integer')
+)
 
 /** A string of at least one character. */
-export const nonEmptyString: v.GenericSchema<string> = v.pipe(v.string('must be a non-empty string'), v.minLength(1, 'must be a non-empty string'))
+export const nonEmptyString: v.GenericSchema<string> = v.pipe(
+  v.string('must be a non-empty string'),
+  v.minLength(1, 'must be a non-empty string')
+)
 
-const secret = v.pipe(v.string('must be a string of at least 32 characters'), v.minLength(32, 'must be a string of at least 32 characters'))
+const secret = v.pipe(
+  v.string('must be a string of at least 32 characters'),
+  v.minLength(32, 'must be a string of at least 32 characters')
+)
 
 /** A secret of 32 characters and more, or `[new, old]` while one replaces the other: a list, the newest first. */
 export const secretSchema: v.GenericSchema<string | readonly [string, string], readonly string[]> = v.pipe(
-  v.union([secret, v.strictTuple([secret, secret])], 'must be a string of at least 32 characters, or a pair of them'),
+  v.union(
+    [secret, v.strictTuple([secret, secret])],
+    'must be a string of at least 32 characters, or a pair of them'
+  ),
   v.transform((given): readonly string[] => typeof given === 'string' ? [given] : given)
 )
 
@@ -127,4 +156,3 @@ export function instance<T> (what: string, ...methods: string[]): v.GenericSchem
 export function oneOf<const T extends string> (...values: readonly T[]): v.GenericSchema<T> {
   return v.picklist(values, `must be one of ${values.map(value => `'${value}'`).join(', ')}`)
 }
-

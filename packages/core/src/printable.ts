@@ -14,5 +14,8 @@ const eachButBreaks = new RegExp(`(?![\\n\\t])[${classes}]|\\p{Surrogate}`, 'gu'
  * @param options.breaks leaves line feeds and tabs, for texts of several lines. @default false
  */
 export function printable (text: string, { breaks = false }: { readonly breaks?: boolean } = {}): string {
-  return text.replace(breaks ? eachButBreaks : each, character => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return text.replace(
+    breaks ? eachButBreaks : each,
+    character => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+  )
 }

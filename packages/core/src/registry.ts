@@ -24,24 +24,24 @@ export interface TenantChange {
  * Find methods answer `undefined` for nobody and throw when they cannot tell: an outage must not look like an unknown tenant.
  */
 export interface TenantRegistry {
-  findBySlug (slug: string): Promise<TenantRecord | undefined>
-  findByDomain (domain: string): Promise<TenantRecord | undefined>
-  findById (id: string): Promise<TenantRecord | undefined>
+  findBySlug(slug: string): Promise<TenantRecord | undefined>
+  findByDomain(domain: string): Promise<TenantRecord | undefined>
+  findById(id: string): Promise<TenantRecord | undefined>
   /** All tenants, by id. */
-  list (filter?: TenantFilter): AsyncIterable<TenantRecord>
+  list(filter?: TenantFilter): AsyncIterable<TenantRecord>
   /** @throws FST_TENANCY_TENANT_CONFLICT when the id, slug or a domain is taken or quarantined. */
-  insert (tenant: TenantInput): Promise<TenantRecord>
+  insert(tenant: TenantInput): Promise<TenantRecord>
   /**
    * Changes a tenant if it still has the version that the caller read.
    *
    * @throws FST_TENANCY_TENANT_CONFLICT when it has another, or a new slug or domain is taken.
    * @throws FST_TENANCY_TENANT_UNKNOWN when there is no such tenant.
    */
-  update (id: string, expectedVersion: number, changes: TenantChanges): Promise<TenantRecord>
+  update(id: string, expectedVersion: number, changes: TenantChanges): Promise<TenantRecord>
   /**
    * Tells of every write by any process, or `'all'` whenever some may have been missed. Optional: without it,
    * and without Redis, other processes learn of a change when their copy has aged.
    * Resolves to the function that ends it.
    */
-  watch? (listener: (change: TenantChange | 'all') => void): Promise<() => Promise<void>>
+  watch?(listener: (change: TenantChange | 'all') => void): Promise<() => Promise<void>>
 }

@@ -40,13 +40,23 @@ const schema = v.strictObject({
   mode: v.optional(mode, 'required'),
   transaction: v.optional(bool, false),
   cost: v.optional(v.pipe(v.number(costMessage), v.safeInteger(costMessage), v.minValue(0, costMessage)), 1),
-  statuses: v.optional(v.pipe(v.array(oneOf(...tenantStatuses), 'must be a list of statuses'), v.minLength(1, 'must name at least one status')), ['active']),
+  statuses: v.optional(
+    v.pipe(
+      v.array(oneOf(...tenantStatuses), 'must be a list of statuses'),
+      v.minLength(1, 'must name at least one status')
+    ),
+    ['active']
+  ),
   agreement: v.optional(bool, true),
   statementTimeout: v.optional(timeout)
-}, 'must be \'required\', \'optional\', \'off\' or an object')
+}, "must be 'required', 'optional', 'off' or an object")
 
 const defaults: ResolvedRouteTenancy = resolve({})
-const modes: Record<TenancyMode, ResolvedRouteTenancy> = { required: defaults, optional: resolve({ mode: 'optional' }), off: resolve({ mode: 'off' }) }
+const modes: Record<TenancyMode, ResolvedRouteTenancy> = {
+  required: defaults,
+  optional: resolve({ mode: 'optional' }),
+  off: resolve({ mode: 'off' })
+}
 
 /**
  * Checks a route's `config.tenancy` and fills in its defaults.

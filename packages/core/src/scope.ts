@@ -8,9 +8,9 @@ import type { TenantWork } from './work.ts'
 
 /** The part of a pino logger that the suite uses. */
 export interface ScopeLogger {
-  info (details: object, message: string): void
-  warn (details: object, message: string): void
-  error (details: object, message: string): void
+  info(details: object, message: string): void
+  warn(details: object, message: string): void
+  error(details: object, message: string): void
 }
 
 /**
@@ -38,7 +38,12 @@ export class TenantScope {
    * @param onListen called once, when {@link signal} is first read: only then need the tenant be watched
    * @param held has this scope from its first {@link hold} to its end
    */
-  constructor (tenant: Tenant, log: ScopeLogger, onListen?: (scope: TenantScope) => void, held?: Set<TenantScope>) {
+  constructor (
+    tenant: Tenant,
+    log: ScopeLogger,
+    onListen?: (scope: TenantScope) => void,
+    held?: Set<TenantScope>
+  ) {
     this.tenant = tenant
     this.log = log
     this.#onListen = onListen
@@ -219,7 +224,10 @@ export class RequestTenancy {
    */
   rollbackOnly (): void {
     const { transaction } = this.requireScope()
-    if (transaction === undefined) throw new ContextMissingError('This request is not one transaction: give its route config.tenancy.transaction')
+    if (transaction === undefined)
+      throw new ContextMissingError(
+        'This request is not one transaction: give its route config.tenancy.transaction'
+      )
     transaction.rollbackOnly()
   }
 
@@ -239,7 +247,8 @@ export class RequestTenancy {
   detach (): TenantWork {
     const scope = this.requireScope()
     scope.assertOpen()
-    if (this.onDetach === undefined) throw new ContextMissingError('This request has no connection to outlive its reply')
+    if (this.onDetach === undefined)
+      throw new ContextMissingError('This request has no connection to outlive its reply')
     return this.onDetach(scope)
   }
 }

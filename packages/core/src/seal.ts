@@ -33,7 +33,9 @@ export class Seal {
    * @param installation whose they are: two installations may have one secret. @default none: the signatures hold in every installation
    */
   constructor (secrets: readonly string[], use: string, installation?: string) {
-    this.#keys = secrets.map(secret => deriveKey(secret, installation === undefined ? use : `${use} of ${installation}`))
+    this.#keys = secrets.map(secret =>
+      deriveKey(secret, installation === undefined ? use : `${use} of ${installation}`)
+    )
   }
 
   /** The signature, in {@link signatureLength} characters of base64url. */
@@ -64,7 +66,9 @@ export class Seal {
     if (!/^\d{1,16}$/.test(expiry)) return undefined
     const value = text.slice(end + 1)
     const signature = text.slice(1, 1 + signatureLength)
-    return this.isGenuine(signature, { key, expiresAt: Number(expiry), note: '', value }, now) ? value : undefined
+    return this.isGenuine(signature, { key, expiresAt: Number(expiry), note: '', value }, now)
+      ? value
+      : undefined
   }
 }
 

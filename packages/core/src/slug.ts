@@ -1,9 +1,46 @@
 /** Labels that no tenant may take, because operators use them for their own hosts. */
 export const reservedSlugs: readonly string[] = Object.freeze([
-  'www', 'api', 'app', 'admin', 'administrator', 'assets', 'auth', 'billing', 'blog', 'cdn', 'dashboard',
-  'dev', 'docs', 'email', 'ftp', 'git', 'help', 'imap', 'internal', 'localhost', 'login', 'mail', 'metrics',
-  'mx', 'ns1', 'ns2', 'oauth', 'pop', 'preview', 'root', 'security', 'smtp', 'sso', 'staging', 'static',
-  'status', 'support', 'system', 'tenancy', 'webmail', 'wildcard'
+  'www',
+  'api',
+  'app',
+  'admin',
+  'administrator',
+  'assets',
+  'auth',
+  'billing',
+  'blog',
+  'cdn',
+  'dashboard',
+  'dev',
+  'docs',
+  'email',
+  'ftp',
+  'git',
+  'help',
+  'imap',
+  'internal',
+  'localhost',
+  'login',
+  'mail',
+  'metrics',
+  'mx',
+  'ns1',
+  'ns2',
+  'oauth',
+  'pop',
+  'preview',
+  'root',
+  'security',
+  'smtp',
+  'sso',
+  'staging',
+  'static',
+  'status',
+  'support',
+  'system',
+  'tenancy',
+  'webmail',
+  'wildcard'
 ])
 
 const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/
@@ -18,7 +55,8 @@ const uuidWithoutHyphens = /^[0-9a-f]{32}$/
  */
 export function slugProblem (slug: unknown, reserved: readonly string[] = reservedSlugs): string | undefined {
   if (typeof slug !== 'string') return 'a slug must be a string'
-  if (!label.test(slug)) return 'a slug must be one lower-case DNS label: 1 to 63 of a-z, 0-9 and -, no hyphen at either end'
+  if (!label.test(slug))
+    return 'a slug must be one lower-case DNS label: 1 to 63 of a-z, 0-9 and -, no hyphen at either end'
   // Positions 3 and 4 hold '--' in every IDNA A-label (xn--…): look-alike names come in through those.
   if (slug.startsWith('--', 2)) return 'a slug must not have "--" at positions 3 and 4'
   if (/^[0-9]+$/.test(slug)) return 'a slug must not be all digits'

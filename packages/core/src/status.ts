@@ -7,7 +7,10 @@ import type { TenantStatus } from './tenant.ts'
  *
  * @param allowed which statuses are served besides `'active'`.
  */
-export function statusRefusal (status: TenantStatus, allowed: readonly TenantStatus[]): TenancyError | undefined {
+export function statusRefusal (
+  status: TenantStatus,
+  allowed: readonly TenantStatus[]
+): TenancyError | undefined {
   if (status === 'active' || allowed.includes(status)) return undefined
   if (status === 'deleting' || status === 'deleted') return new TenantUnknownError()
   return status === 'suspended' ? new TenantSuspendedError() : new TenantNotReadyError()

@@ -9,7 +9,8 @@ export type TenantStatus = 'provisioning' | 'active' | 'suspended' | 'deleting' 
 export type Isolation = 'rls' | 'row' | 'schema' | 'database'
 
 /** Every {@link TenantStatus}, for option checks. */
-export const tenantStatuses: readonly TenantStatus[] = Object.freeze(['provisioning', 'active', 'suspended', 'deleting', 'deleted'])
+export const tenantStatuses: readonly TenantStatus[] = Object.freeze(['provisioning', 'active', 'suspended',
+  'deleting', 'deleted'])
 
 /** Every {@link Isolation}, for option checks. */
 export const isolations: readonly Isolation[] = Object.freeze(['rls', 'row', 'schema', 'database'])

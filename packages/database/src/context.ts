@@ -20,7 +20,7 @@ export interface ContextSettings {
   /** Makes the signed token for a tenant and a backend; undefined where contexts are not signed. */
   readonly sign: ((tenant: string, backend: number | null) => string) | undefined
   /** Which of the tenant's fences lock this out, and since when they are known not to; undefined in a database that has none. */
-  readonly fence: { readonly home: FenceHome, readonly epochs: FenceEpochs } | undefined
+  readonly fence: { readonly home: FenceHome; readonly epochs: FenceEpochs } | undefined
   /** The epoch of the catalog that this process knows; '' where it knows none. A statement that begins a transaction in a later one fails with TN410. */
   readonly catalogEpoch?: () => string
 }
@@ -41,7 +41,8 @@ export type FenceHome = 'shared' | 'schema'
  *
  * num_nonnulls: settings that come back as text are a third of what the answer would weigh.
  */
-const pass = (home: FenceHome): string => `case when tenancy.current_epoch() operator(pg_catalog.=) $8 then $8 else tenancy.pass_fence($2, '${home}', $9) end
+const pass = (home: FenceHome): string =>
+  `case when tenancy.current_epoch() operator(pg_catalog.=) $8 then $8 else tenancy.pass_fence($2, '${home}', $9) end
 , `
 const settings = `pg_catalog.set_config('tenancy.tenant', $2, true)
 , pg_catalog.set_config('role', $1, true)
@@ -60,10 +61,16 @@ interface Text {
 const named = (text: string): Text => ({ text, name: readStatement(text).name })
 const textsOf = (pass: string, token: string): Readonly<Record<'plain' | 'signed', Text>> => ({
   plain: named(`select ${pass}pg_catalog.num_nonnulls(${settings})`),
-  signed: named(`select ${pass}pg_catalog.num_nonnulls(${settings}\n, pg_catalog.set_config('tenancy.token', ${token}, true))`)
+  signed: named(
+    `select ${pass}pg_catalog.num_nonnulls(${settings}\n, pg_catalog.set_config('tenancy.token', ${token}, true))`
+  )
 })
 
-const texts = { none: textsOf('', '$8'), shared: textsOf(pass('shared'), '$10'), schema: textsOf(pass('schema'), '$10') }
+const texts = {
+  none: textsOf('', '$8'),
+  shared: textsOf(pass('shared'), '$10'),
+  schema: textsOf(pass('schema'), '$10')
+}
 
 /**
  * The context of strategy `rls`: role and tenant for the policies, and every setting that a statement depends on.
@@ -82,7 +89,8 @@ export function rlsContext (tenant: Pick<Tenant, 'id' | 'status'>, settings: Con
   const values = [
     settings.role,
     tenant.id,
-    [settings.schema, ...settings.extensions ?? []].map(schema => pg.escapeIdentifier(schema)).join(', ') + ', pg_temp',
+    [settings.schema, ...settings.extensions ?? []].map(schema => pg.escapeIdentifier(schema)).join(', ') +
+    ', pg_temp',
     String(settings.statementTimeout),
     String(settings.lockTimeout),
     String(settings.idleInTransaction),
@@ -92,7 +100,11 @@ export function rlsContext (tenant: Pick<Tenant, 'id' | 'status'>, settings: Con
   const text = sign === undefined ? plain : signed
   // A stream's timeout is counted by its connection.
   const streamed = values.with(3, '0')
-  if (fence === undefined) return ({ processID }, _isBegun, isStream) => ({ ...text, values: [...(isStream ? streamed : values), ...token(processID)] })
+  if (fence === undefined)
+    return ({ processID }, _isBegun, isStream) => ({
+      ...text,
+      values: [...(isStream ? streamed : values), ...token(processID)]
+    })
   const known = tenant.status === 'suspended' ? 'suspended' : ''
   // Who knows of a suspension passes where others do not.
   const passage = `${fence.home} ${known} ${tenant.id}`
@@ -103,8 +115,11 @@ export function rlsContext (tenant: Pick<Tenant, 'id' | 'status'>, settings: Con
     const catalog = isBegun ? '' : catalogEpoch()
     return {
       ...text,
-      values: [...(isStream ? streamed : values), epoch, catalog === '' ? known : `${known} ${catalog}`, ...token(processID)],
-      onAnswer: seen => { if (seen !== epoch) fence.epochs.learn(passage, seen) }
+      values: [...(isStream ? streamed : values), epoch, catalog === '' ? known : `${known} ${catalog}`,
+        ...token(processID)],
+      onAnswer: seen => {
+        if (seen !== epoch) fence.epochs.learn(passage, seen)
+      }
     }
   }
 }

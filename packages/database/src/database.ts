@@ -45,8 +45,10 @@ const handleKey = Symbol('fastify-tenancy.database')
 const unitKey = Symbol('fastify-tenancy.unit-of-work')
 
 // Below level 2 the reasons name what is worse, and not this.
-const unsigned = 'contexts are not signed, so that they stop mistakes and no attacker: injected SQL can name another tenant; give options.rls.secret, and run `tenancy init` and `tenancy protect` with it'
-const unheard = 'tenants are looked up through a pooler, where LISTEN hears nothing: a change of a tenant that is not published through redis is seen when the copies of it have aged; give options.database.registryUrl an address that is not pooled by transaction'
+const unsigned =
+  'contexts are not signed, so that they stop mistakes and no attacker: injected SQL can name another tenant; give options.rls.secret, and run `tenancy init` and `tenancy protect` with it'
+const unheard =
+  'tenants are looked up through a pooler, where LISTEN hears nothing: a change of a tenant that is not published through redis is seen when the copies of it have aged; give options.database.registryUrl an address that is not pooled by transaction'
 
 /** Look-ups are short and cached: a few connections serve any load that the cap on them lets through. */
 const registryConnections = 4
@@ -90,7 +92,12 @@ export class TenancyDatabase {
     this.#registryPool = typeof registrySource === 'string' && !isEmbedded(registrySource)
       ? openPool(registrySource, { ...defaultPoolSettings, max: registryConnections })
       : undefined
-    this.#system = new System(options, this.#homes.default.pool, this.#homes.budget, this.#homes.default.judge)
+    this.#system = new System(
+      options,
+      this.#homes.default.pool,
+      this.#homes.budget,
+      this.#homes.default.judge
+    )
     const registryPool = this.#registryPool ?? this.#homes.default.pool.pool
     // On connections that tenants use as well, a look-up must not meet what they left.
     const lookUps = this.#lookUps = this.#registryPool ?? this.#homes.default.pool.lookUps
@@ -99,7 +106,11 @@ export class TenancyDatabase {
     const isOurs = options.registry === undefined || options.registry instanceof TableRegistry
     this.#registryPulse = isOurs ? new Pulses([['registry', registryPool]]) : undefined
     this.#heard = options.registry === undefined && !isEmbeddedPool(registryPool) ? registryPool : undefined
-    this.registry = options.registry ?? postgresRegistry(lookUps, this.#heard && { listen: () => openListener(registryPool), onCatalog: () => this.forgetNames() })
+    this.registry = options.registry ??
+      postgresRegistry(
+        lookUps,
+        this.#heard && { listen: () => openListener(registryPool), onCatalog: () => this.forgetNames() }
+      )
   }
 
   /**
@@ -120,15 +131,24 @@ export class TenancyDatabase {
     const { requireLevel, doctor } = this.#options.database
     const report = await this.#withTenants(await this.#homes.boot())
     if (report.level < requireLevel) {
-      throw new SetupInvalidError(`the database reaches level L${report.level}, and options.database.requireLevel asks for L${requireLevel}: ${report.reasons.join('; ')}`)
+      throw new SetupInvalidError(
+        `the database reaches level L${report.level}, and options.database.requireLevel asks for L${requireLevel}: ${
+          report.reasons.join('; ')
+        }`
+      )
     }
-    const refusal = doctor === 'refuse' && process.env.NODE_ENV === 'production' ? bootRefusal(report.findings ?? []) : undefined
+    const refusal = doctor === 'refuse' && process.env.NODE_ENV === 'production'
+      ? bootRefusal(report.findings ?? [])
+      : undefined
     if (refusal !== undefined) throw new SetupInvalidError(refusal)
     await this.#observe()
     const isHeard = this.#heard === undefined || await canListen(this.#heard)
     const { isolation, rls } = this.#options
     const isOpen = process.env.NODE_ENV === 'production' && isolation === 'rls' && rls.secrets.length === 0
-    return { ...report, warnings: [...report.warnings ?? [], ...(isHeard ? [] : [unheard]), ...(isOpen ? [unsigned] : [])] }
+    return {
+      ...report,
+      warnings: [...report.warnings ?? [], ...(isHeard ? [] : [unheard]), ...(isOpen ? [unsigned] : [])]
+    }
   }
 
   /**
@@ -197,8 +217,18 @@ export class TenancyDatabase {
     const [homes, system] = [this.#homes, this.#system]
     const shards = this.#shardPulses.status()
     const states = Object.values(shards)
-    const status = this.#isEnded || states.every(state => state === 'down') ? 'down' : states.every(state => state === 'ok') ? 'ok' : 'degraded'
-    return { status, shards, registry: this.#registryPulse?.status()['registry'] ?? 'ok', connections: homes.connections + system.connections, waiting: homes.waiting + system.waiting }
+    const status = this.#isEnded || states.every(state => state === 'down')
+      ? 'down'
+      : states.every(state => state === 'ok')
+      ? 'ok'
+      : 'degraded'
+    return {
+      status,
+      shards,
+      registry: this.#registryPulse?.status()['registry'] ?? 'ok',
+      connections: homes.connections + system.connections,
+      waiting: homes.waiting + system.waiting
+    }
   }
 
   /** Ends the pools that were opened here; one that was passed in stays open. */
@@ -215,17 +245,24 @@ export class TenancyDatabase {
   async #withTenants (report: LevelReport): Promise<LevelReport> {
     if (report.level < 4 || this.#options.registry !== undefined) return report
     const { rows: [row] } = await this.#lookUps.query<{ shares: boolean }>(
-      'select exists (select from tenancy.tenants where isolation <> \'database\' and status <> \'deleted\') as shares')
-    return row?.shares === true ? { ...report, level: 3, reasons: ['some tenants have no database of their own and share one login'] } : report
+      "select exists (select from tenancy.tenants where isolation <> 'database' and status <> 'deleted') as shares"
+    )
+    return row?.shares === true
+      ? { ...report, level: 3, reasons: ['some tenants have no database of their own and share one login'] }
+      : report
   }
 
   // Which tables there are may be for the catalog to say.
   async #observe (): Promise<void> {
     const { queries } = this
     if (queries === undefined || this.#observers.length > 0) return
-    const { tenant, shared, global } = await listTables(this.#homes.default.pool.lookUps, this.#options.tables)
+    const { tenant, shared, global } = await listTables(
+      this.#homes.default.pool.lookUps,
+      this.#options.tables
+    )
     queries.watchTables([...Object.keys(tenant), ...shared, ...global])
-    for (const pool of this.#options.database.observe ?? []) this.#observers.push(observePool(pool, sql => queries.old(sql)))
+    for (const pool of this.#options.database.observe ?? [])
+      this.#observers.push(observePool(pool, sql => queries.old(sql)))
   }
 
   #makeHandle (scope: TenantScope, statementTimeout: number | undefined): TenantKysely {
@@ -238,11 +275,14 @@ export class TenancyDatabase {
       log: this.#log,
       onBreach: () => reportBreach(scope),
       onFenced: () => this.onFenced?.(scope.tenant),
-      ...(queries !== undefined && { onFailure: (text: string, error: unknown) => queries.failed(text, error) }),
+      ...(queries !== undefined &&
+        { onFailure: (text: string, error: unknown) => queries.failed(text, error) }),
       ...(compiler?.statementOf !== undefined && { statementOf: compiler.statementOf }),
       ...(compiler?.isHarmless !== undefined && { isHarmless: compiler.isHarmless })
     }
-    const driver = scope.transaction === undefined ? new TenantDriver(settings) : new UnitDriver(settings, this.unitOfWork(scope))
+    const driver = scope.transaction === undefined
+      ? new TenantDriver(settings)
+      : new UnitDriver(settings, this.unitOfWork(scope))
     return new TenantHandle<RequestDatabase>({
       dialect: new TenantDialect(driver, compiler),
       plugins: [...plugins],

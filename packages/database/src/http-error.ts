@@ -5,15 +5,36 @@ import { askedForReadOnly } from './connection/read-only.ts'
 import { DatabaseBusyError, DatabaseUnavailableError } from './errors.ts'
 
 /** 409: a unique or exclusion constraint, whoever holds the value. */
-export const DatabaseConflictError: TenancyErrorConstructor = defineError('FST_TENANCY_DATABASE_CONFLICT', 409, 'This already exists')
+export const DatabaseConflictError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_DATABASE_CONFLICT',
+  409,
+  'This already exists'
+)
 /** 422: a foreign key, check or not-null constraint. */
-export const DatabaseConstraintError: TenancyErrorConstructor = defineError('FST_TENANCY_DATABASE_CONSTRAINT', 422, 'The request breaks a rule of the data')
+export const DatabaseConstraintError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_DATABASE_CONSTRAINT',
+  422,
+  'The request breaks a rule of the data'
+)
 /** 400: a value that its column's type cannot hold. */
-export const DatabaseValueError: TenancyErrorConstructor = defineError('FST_TENANCY_DATABASE_VALUE', 400, 'A value has the wrong form')
+export const DatabaseValueError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_DATABASE_VALUE',
+  400,
+  'A value has the wrong form'
+)
 /** 503: a serialization failure, a deadlock or a timeout: the same request may succeed. */
-export const DatabaseRetryError: TenancyErrorConstructor = defineError('FST_TENANCY_DATABASE_RETRY', 503, 'The request could not be completed in time', 1)
+export const DatabaseRetryError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_DATABASE_RETRY',
+  503,
+  'The request could not be completed in time',
+  1
+)
 /** 500: any other error of the database. */
-export const DatabaseError: TenancyErrorConstructor = defineError('FST_TENANCY_DATABASE_ERROR', 500, 'Internal Server Error')
+export const DatabaseError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_DATABASE_ERROR',
+  500,
+  'Internal Server Error'
+)
 
 /**
  * Returns the error that a client may see for one that was thrown. An error of the database becomes a generic one, and an
@@ -38,7 +59,8 @@ function databaseError (error: unknown): ErrorLike | undefined {
   for (let depth = 0; depth < deepest && isErrorLike(each); depth++) {
     // An error that names a status below 500 was made for the client, its text included.
     const status = each.statusCode ?? each.status
-    const isDatabases = isServerError(each) || (typeof each.severity === 'string' && typeof each.code === 'string' && sqlState.test(each.code))
+    const isDatabases = isServerError(each) ||
+      (typeof each.severity === 'string' && typeof each.code === 'string' && sqlState.test(each.code))
     if (status !== undefined && (!isDatabases || Number(status) < 500)) return undefined
     if (isDatabases) return each
     each = each.cause
@@ -57,19 +79,41 @@ interface ErrorLike extends Error {
 }
 
 function isErrorLike (value: unknown): value is ErrorLike {
-  return typeof value === 'object' && value !== null && typeof (value as { message?: unknown }).message === 'string'
+  return typeof value === 'object' && value !== null &&
+    typeof (value as { message?: unknown }).message === 'string'
 }
 
 // https://www.postgresql.org/docs/current/errcodes-appendix.html
 function forCode (code: string): TenancyErrorConstructor {
   switch (code) {
-    case '23505': case '23P01': return DatabaseConflictError
-    case '23502': case '23503': case '23514': return DatabaseConstraintError
-    case '22001': case '22003': case '22007': case '22008': case '22021': case '22P02': return DatabaseValueError
-    case '25P03': case '25P04': case '40001': case '40P01': case '55P03': case '57014': return DatabaseRetryError
-    case '53300': return DatabaseBusyError
+    case '23505':
+    case '23P01':
+      return DatabaseConflictError
+    case '23502':
+    case '23503':
+    case '23514':
+      return DatabaseConstraintError
+    case '22001':
+    case '22003':
+    case '22007':
+    case '22008':
+    case '22021':
+    case '22P02':
+      return DatabaseValueError
+    case '25P03':
+    case '25P04':
+    case '40001':
+    case '40P01':
+    case '55P03':
+    case '57014':
+      return DatabaseRetryError
+    case '53300':
+      return DatabaseBusyError
     // Read-only after a failover, and an error of the server's disk: another attempt may meet a server that works.
-    case '25006': case '58030': return DatabaseUnavailableError
-    default: return /^(?:08|53|57P)/.test(code) ? DatabaseUnavailableError : DatabaseError
+    case '25006':
+    case '58030':
+      return DatabaseUnavailableError
+    default:
+      return /^(?:08|53|57P)/.test(code) ? DatabaseUnavailableError : DatabaseError
   }
 }

@@ -1,14 +1,19 @@
 export type * from './augment.ts'
 export { default, tenantDatabase, type OpenDatabaseOptions } from './plugin.ts'
-export { defaultPoolSettings, isEmbedded, isEmbeddedPool, openPool, type PoolSettings } from './connection/open-pool.ts'
+export { defaultPoolSettings, isEmbedded, isEmbeddedPool, openPool,
+  type PoolSettings } from './connection/open-pool.ts'
 export { GuardedClient } from './connection/guarded-client.ts'
 export { cancelStatement } from './connection/cancel.ts'
 export type { WireClient, WireConnection, WireValue } from './connection/pg-internals.ts'
 export { openDatabase, TenancyDatabase, type DatabaseHealth } from './database.ts'
 export type { ServerStatus } from './health/pool-pulse.ts'
-export { AuditFailedError, DatabaseBusyError, DatabaseUnavailableError, IsolationBreachError, QueryRefusedError } from './errors.ts'
-export { DatabaseConflictError, DatabaseConstraintError, DatabaseError, DatabaseRetryError, DatabaseValueError, toHttpError } from './http-error.ts'
-export { resolveDatabaseOptions, type DatabaseConnectionOptions, type FairnessOptions, type ResolvedDatabaseOptions, type ResolvedTables, type RlsOptions, type RowOptions, type StatementTimeouts, type TablesOptions, type TenantDatabaseOptions } from './options.ts'
+export { AuditFailedError, DatabaseBusyError, DatabaseUnavailableError, IsolationBreachError,
+  QueryRefusedError } from './errors.ts'
+export { DatabaseConflictError, DatabaseConstraintError, DatabaseError, DatabaseRetryError,
+  DatabaseValueError, toHttpError } from './http-error.ts'
+export { resolveDatabaseOptions, type DatabaseConnectionOptions, type FairnessOptions,
+  type ResolvedDatabaseOptions, type ResolvedTables, type RlsOptions, type RowOptions, type StatementTimeouts,
+  type TablesOptions, type TenantDatabaseOptions } from './options.ts'
 // Types of what `TenancyDatabase` gives, so that a user's own function may return it.
 export type { Reply } from './connection/batch.ts'
 export type { Lease, Query } from './connection/lease.ts'
@@ -16,10 +21,12 @@ export type { Field } from './connection/pg-internals.ts'
 export type { TenantConnection } from './kysely/driver.ts'
 export type { UnitOfWork } from './kysely/unit-of-work.ts'
 export type { Audit, AuditEvent, SystemAccessOptions, SystemWork } from './system/access.ts'
-export type { GlobalDatabase, GlobalKysely, ReadOnly, Registered, RequestDatabase, SharedTable, SystemKysely, TenantDatabase, TenantKysely, TenantTable, UntypedDatabase } from './types.ts'
+export type { GlobalDatabase, GlobalKysely, ReadOnly, Registered, RequestDatabase, SharedTable, SystemKysely,
+  TenantDatabase, TenantKysely, TenantTable, UntypedDatabase } from './types.ts'
 export type { ObservedQueries, ObservedQuery } from './observe/observed-queries.ts'
 export { forgetTenant } from './queries/forget-tenant.ts'
-export { levelFacts, reportLevel, type Level, type LevelFacts, type LevelReport, type ShardUrls } from './level.ts'
+export { levelFacts, reportLevel, type Level, type LevelFacts, type LevelReport,
+  type ShardUrls } from './level.ts'
 export { postgresRegistry, type PostgresRegistryOptions } from './registry/postgres-registry.ts'
 export { tableRegistry, type TableColumns, type TableRegistryOptions } from './registry/table-registry.ts'
 export { catalogChange, type OpenListener } from './registry/watch-tenants.ts'
@@ -31,14 +38,16 @@ export { listTables } from './setup/list-tables.ts'
 export { assertNotNewer, init, type InitOptions } from './setup/init.ts'
 export { readInstallation } from './setup/installation.ts'
 export type { Login, Logins } from './setup/logins.ts'
-export { ensureTenantDatabase, grantTenantDatabase, type TenantDatabaseInput } from './setup/tenant-database.ts'
+export { ensureTenantDatabase, grantTenantDatabase,
+  type TenantDatabaseInput } from './setup/tenant-database.ts'
 export { ensureTenantRole } from './setup/tenant-role.ts'
 export { assertFree, ensureTenantSchema, type TenantSchemaInput } from './setup/tenant-schema.ts'
 export { databaseNameOf, schemaOf } from './strategies/placement.ts'
 export { resolveTenantUrl } from './strategies/tenant-url.ts'
 export { hasOwnLogins } from './strategies/options.ts'
 export type { WhenFull } from './strategies/budget.ts'
-export type { BudgetOptions, ResolvedTenantsOptions, ShardOptions, TenantsOptions } from './strategies/options.ts'
+export type { BudgetOptions, ResolvedTenantsOptions, ShardOptions,
+  TenantsOptions } from './strategies/options.ts'
 export { inspectTable, parentKeys, tenantColumnTypes, type TableFacts } from './setup/inspect-table.ts'
 export { readObservations, type Observation } from './setup/old-code.ts'
 export type { ParentKey, TenantColumnType } from './setup/policy.ts'

@@ -56,13 +56,19 @@ export interface ShardUrls {
  * @param user the application's.
  * @param globalTables those of this shard: only the default one has any.
  */
-export function levelFacts (options: ResolvedDatabaseOptions, urls: ShardUrls, user: string, globalTables: readonly string[]): LevelFacts & { readonly logins: DoctorLogins } {
+export function levelFacts (
+  options: ResolvedDatabaseOptions,
+  urls: ShardUrls,
+  user: string,
+  globalTables: readonly string[]
+): LevelFacts & { readonly logins: DoctorLogins } {
   const { database, isolation, rls } = options
   const other = (url: string | undefined): string | undefined => {
     const name = url === undefined ? undefined : userOf(url)
     return name === user ? undefined : name
   }
-  const [tenantRoles, global, registry] = [other(urls.tenantRolesUrl), other(urls.globalUrl), other(urls.registryUrl)]
+  const [tenantRoles, global, registry] = [other(urls.tenantRolesUrl), other(urls.globalUrl),
+    other(urls.registryUrl)]
   return {
     hasRegistryLogin: registry !== undefined,
     hasSystemLogin: other(urls.systemUrl) !== undefined,
@@ -72,7 +78,11 @@ export function levelFacts (options: ResolvedDatabaseOptions, urls: ShardUrls, u
     isRewritten: isolation === 'row',
     hasTenantRoles: isolation === 'schema' || (isolation === 'rls' && rls.context === 'role'),
     hasGlobalTables: globalTables.length > 0,
-    logins: { ...(tenantRoles !== undefined && { tenantRoles }), ...(global !== undefined && { global }), ...(registry !== undefined && { registry }) }
+    logins: {
+      ...(tenantRoles !== undefined && { tenantRoles }),
+      ...(global !== undefined && { global }),
+      ...(registry !== undefined && { registry })
+    }
   }
 }
 
@@ -92,7 +102,11 @@ function userOf (url: string): string {
  *
  * @param login the application's. @default the one of the client's session
  */
-export async function reportLevel (client: SqlClient, facts: LevelFacts, login?: string): Promise<LevelReport> {
+export async function reportLevel (
+  client: SqlClient,
+  facts: LevelFacts,
+  login?: string
+): Promise<LevelReport> {
   const { own, others, tenantRoles } = await privilegesOf(client, facts, login)
   if (own.length > 0) return { level: 0, reasons: own }
   const shared = [...missingLogins(facts), ...others]
@@ -103,32 +117,48 @@ export async function reportLevel (client: SqlClient, facts: LevelFacts, login?:
   return { level: 4, reasons: [] }
 }
 
-function missingLogins ({ hasRegistryLogin, hasSystemLogin, hasOwnerLogin, hasGlobalTables = false, logins = {} }: LevelFacts): string[] {
+function missingLogins (
+  { hasRegistryLogin, hasSystemLogin, hasOwnerLogin, hasGlobalTables = false, logins = {} }: LevelFacts
+): string[] {
   return [
-    ...(hasRegistryLogin ? [] : ['tenants are looked up with the login of database.url: give database.registryUrl']),
+    ...(hasRegistryLogin
+      ? []
+      : ['tenants are looked up with the login of database.url: give database.registryUrl']),
     ...(hasSystemLogin ? [] : ['work across tenants has no login of its own: give database.systemUrl']),
     ...(hasOwnerLogin ? [] : ['migrations have no login of their own: give database.ownerUrl']),
     ...(hasGlobalTables && logins.global === undefined
-      ? ['statements on the global tables run with a login that may become more than their role: give database.globalUrl']
+      ? [
+        'statements on the global tables run with a login that may become more than their role: give database.globalUrl'
+      ]
       : [])
   ]
 }
 
-const unsignedRedis = 'where redis is used, records and values there are not signed either, so a writer to redis can have a host served as another tenant and change cached values: give rls.secret'
+const unsignedRedis =
+  'where redis is used, records and values there are not signed either, so a writer to redis can have a host served as another tenant and change cached values: give rls.secret'
 
 function unsigned ({ isSigned, isRewritten = false }: LevelFacts): string[] {
-  if (!isSigned) return ['the context is not signed, so injected SQL can name another tenant: give rls.secret', unsignedRedis]
-  return isRewritten ? ['no policy asks for the signature where isolation is \'row\': use isolation \'rls\''] : []
+  if (!isSigned)
+    return ['the context is not signed, so injected SQL can name another tenant: give rls.secret',
+      unsignedRedis]
+  return isRewritten ? ["no policy asks for the signature where isolation is 'row': use isolation 'rls'"] : []
 }
 
-function takenRoles ({ hasTenantRoles = false, logins = {} }: LevelFacts, { existing, taken }: TenantRoles): string[] {
+function takenRoles (
+  { hasTenantRoles = false, logins = {} }: LevelFacts,
+  { existing, taken }: TenantRoles
+): string[] {
   if (logins.tenantRoles === undefined) {
     return hasTenantRoles || existing > 0
-      ? ['the login of database.url may become the roles of tenants, so injected SQL can take one: give database.tenantRolesUrl']
+      ? [
+        'the login of database.url may become the roles of tenants, so injected SQL can take one: give database.tenantRolesUrl'
+      ]
       : []
   }
   return taken > 0
-    ? [`the login of database.url may still become the roles of ${taken} tenants: run \`tenancy init\` with database.tenantRolesUrl`]
+    ? [
+      `the login of database.url may still become the roles of ${taken} tenants: run \`tenancy init\` with database.tenantRolesUrl`
+    ]
     : []
 }
 
@@ -149,25 +179,49 @@ interface TenantRoles {
   readonly taken: number
 }
 
-async function privilegesOf (client: SqlClient, { logins = {}, isSigned }: LevelFacts, login: string | undefined): Promise<Privileges> {
-  const { rows: [session] } = await client.query<{ user: string, database: string }>('select session_user::text as user, pg_catalog.current_database()::text as database')
+async function privilegesOf (
+  client: SqlClient,
+  { logins = {}, isSigned }: LevelFacts,
+  login: string | undefined
+): Promise<Privileges> {
+  const { rows: [session] } = await client.query<{ user: string; database: string }>(
+    'select session_user::text as user, pg_catalog.current_database()::text as database'
+  )
   if (session === undefined) throw new TypeError('the session has no user')
   const user = login ?? session.user
   const { app, shared } = rolesOf(session.database)
-  const input = checkInput({ database: session.database, login: user, logins, signed: isSigned, tables: { tenant: {}, shared: [], global: [], schema: 'public' } })
+  const input = checkInput({
+    database: session.database,
+    login: user,
+    logins,
+    signed: isSigned,
+    tables: { tenant: {}, shared: [], global: [], schema: 'public' }
+  })
   return inCatalog(client, async () => {
     const rows = (await runFamily(client, loginChecks, input)).filter(({ id }) => !ignored.includes(id))
-    const says = (isOwn: boolean): string[] => rows.filter(({ use }) => (use === 'app') === isOwn).slice(0, 20).map(({ says }) => says ?? '')
-    return { own: says(true), others: says(false), tenantRoles: await countTenantRoles(client, user, [app, shared]) }
+    const says = (isOwn: boolean): string[] =>
+      rows.filter(({ use }) => (use === 'app') === isOwn).slice(0, 20).map(({ says }) => says ?? '')
+    return {
+      own: says(true),
+      others: says(false),
+      tenantRoles: await countTenantRoles(client, user, [app, shared])
+    }
   })
 }
 
-async function countTenantRoles (client: SqlClient, login: string, groups: readonly string[]): Promise<TenantRoles> {
-  const { rows: [row] } = await client.query<TenantRoles>(`
+async function countTenantRoles (
+  client: SqlClient,
+  login: string,
+  groups: readonly string[]
+): Promise<TenantRoles> {
+  const { rows: [row] } = await client.query<TenantRoles>(
+    `
     select count(*)::int as existing, (count(*) filter (where pg_has_role(login.oid, r.oid,
       case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)))::int as taken
     from pg_roles r join pg_roles login on login.rolname = $1
     where r.rolname ~ '^tenanth?_' and exists (
-      select from pg_auth_members m join pg_roles g on g.oid = m.roleid where m.member = r.oid and g.rolname = any($2))`, [login, groups])
+      select from pg_auth_members m join pg_roles g on g.oid = m.roleid where m.member = r.oid and g.rolname = any($2))`,
+    [login, groups]
+  )
   return row ?? { existing: 0, taken: 0 }
 }

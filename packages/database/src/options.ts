@@ -1,4 +1,5 @@
-import { bool, checkOptions, fn, instance, isolations, nonEmptyString, oneOf, OptionInvalidError, positiveInteger, secretSchema, timeout, type Isolation, type TenantRegistry } from '@fastify-tenancy/core'
+import { bool, checkOptions, fn, instance, isolations, nonEmptyString, oneOf, OptionInvalidError,
+  positiveInteger, secretSchema, timeout, type Isolation, type TenantRegistry } from '@fastify-tenancy/core'
 import type { KyselyPlugin, LogConfig } from 'kysely'
 import type pg from 'pg'
 import * as v from 'valibot'
@@ -7,7 +8,8 @@ import { isEmbedded, isEmbeddedPool } from './connection/open-pool.ts'
 import type { Audit } from './system/access.ts'
 import { pool, serverUrl, source } from './connection/source-schema.ts'
 import { isPlainName } from './row/names.ts'
-import { budgetSchema, shardsSchema, tenantsSchema, type BudgetOptions, type ResolvedTenantsOptions, type ShardOptions, type TenantsOptions } from './strategies/options.ts'
+import { budgetSchema, shardsSchema, tenantsSchema, type BudgetOptions, type ResolvedTenantsOptions,
+  type ShardOptions, type TenantsOptions } from './strategies/options.ts'
 
 /** Where the data is, and how connections to it behave. */
 export interface DatabaseConnectionOptions {
@@ -171,7 +173,7 @@ export interface ResolvedDatabaseOptions {
     readonly shards: Readonly<Record<string, ShardOptions>>
     /** Undefined where no tenant may have a database of its own. */
     readonly tenants: ResolvedTenantsOptions | undefined
-    readonly budget: { readonly connections: number, readonly whenFull: 'wait' | 'evict' | 'reject' }
+    readonly budget: { readonly connections: number; readonly whenFull: 'wait' | 'evict' | 'reject' }
     readonly pool: { readonly max: number }
     readonly plugins: readonly KyselyPlugin[]
     readonly log: LogConfig | undefined
@@ -184,7 +186,7 @@ export interface ResolvedDatabaseOptions {
     readonly plans: 'custom' | 'shared'
     readonly reset: 'auto' | 'always'
     /** Times in milliseconds. */
-    readonly fairness: { readonly share: number, readonly maxWaiting: number, readonly maxWait: number }
+    readonly fairness: { readonly share: number; readonly maxWaiting: number; readonly maxWait: number }
     readonly tripwire: boolean
     readonly requireLevel: number
     readonly requireMigration: string | undefined
@@ -223,13 +225,20 @@ const names = v.array(nonEmptyString, 'must be a list of table names')
 
 const shareMessage = 'must be a number above 0 and at most 1'
 
-const functionMessage = 'must be a list of names of functions in lower case, such as \'slugify\' or \'app.slugify\''
+const functionMessage =
+  "must be a list of names of functions in lower case, such as 'slugify' or 'app.slugify'"
 const functionName = v.pipe(v.string(functionMessage), v.check(isPlainName, functionMessage))
 
 // By what was given, and not by union: so that a wrong plan is named in the message.
-const timeoutsByPlan = v.strictObject({ default: v.exactOptional(timeout, '30s'), plans: v.record(v.string(), timeout, 'must be a map of plans to durations') })
+const timeoutsByPlan = v.strictObject({
+  default: v.exactOptional(timeout, '30s'),
+  plans: v.record(v.string(), timeout, 'must be a map of plans to durations')
+})
 const statementTimeout = v.lazy(given =>
-  typeof given === 'object' && given !== null ? timeoutsByPlan : v.pipe(timeout, v.transform(time => ({ default: time, plans: {} as Record<string, number> }))))
+  typeof given === 'object' && given !== null
+    ? timeoutsByPlan
+    : v.pipe(timeout, v.transform(time => ({ default: time, plans: {} as Record<string, number> })))
+)
 
 const connection = v.strictObject({
   url: source,
@@ -242,22 +251,42 @@ const connection = v.strictObject({
   tenants: v.optional(tenantsSchema),
   budget: v.optional(budgetSchema, 100),
   pool: v.optional(v.strictObject({ max: v.optional(positiveInteger, 10) }), {}),
-  plugins: v.optional(v.array(instance<KyselyPlugin>('a Kysely plugin', 'transformQuery', 'transformResult'), 'must be a list of Kysely plugins'), []),
-  log: v.optional(v.custom<LogConfig>(value => typeof value === 'function' || Array.isArray(value), 'must be a function or a list of levels')),
+  plugins: v.optional(
+    v.array(
+      instance<KyselyPlugin>('a Kysely plugin', 'transformQuery', 'transformResult'),
+      'must be a list of Kysely plugins'
+    ),
+    []
+  ),
+  log: v.optional(
+    v.custom<LogConfig>(
+      value => typeof value === 'function' || Array.isArray(value),
+      'must be a function or a list of levels'
+    )
+  ),
   types: v.optional(instance<pg.CustomTypesConfig>('an object with getTypeParser()', 'getTypeParser')),
   statementTimeout: v.optional(statementTimeout, '30s'),
   lockTimeout: v.optional(timeout, '5s'),
   idleInTransaction: v.optional(timeout, '10s'),
   plans: v.optional(oneOf('custom', 'shared'), 'custom'),
   reset: v.optional(oneOf('auto', 'always'), 'auto'),
-  fairness: v.optional(v.strictObject({
-    share: v.optional(v.pipe(v.number(shareMessage), v.gtValue(0, shareMessage), v.maxValue(1, shareMessage)), 0.5),
-    maxWaiting: v.optional(positiveInteger, 100),
-    maxWait: v.optional(timeout, '5s')
-  }, 'must be an object'), {}),
+  fairness: v.optional(
+    v.strictObject({
+      share: v.optional(
+        v.pipe(v.number(shareMessage), v.gtValue(0, shareMessage), v.maxValue(1, shareMessage)),
+        0.5
+      ),
+      maxWaiting: v.optional(positiveInteger, 100),
+      maxWait: v.optional(timeout, '5s')
+    }, 'must be an object'),
+    {}
+  ),
   tripwire: v.optional(bool, true),
   requireLevel: v.optional(v.picklist([0, 1, 2, 3, 4], 'must be a level from 0 to 4'), 0),
-  doctor: v.optional(v.union([v.picklist(['refuse', 'warn']), v.literal(false)], 'must be one of \'refuse\', \'warn\', false'), 'warn'),
+  doctor: v.optional(
+    v.union([v.picklist(['refuse', 'warn']), v.literal(false)], "must be one of 'refuse', 'warn', false"),
+    'warn'
+  ),
   requireMigration: v.optional(nonEmptyString),
   observe: v.optional(v.array(pool, 'must be a list of pg.Pools')),
   allowEmbedded: v.optional(bool, false)
@@ -266,21 +295,35 @@ const connection = v.strictObject({
 const schema = v.strictObject({
   database: connection,
   isolation: v.optional(oneOf(...isolations), 'rls'),
-  rls: v.optional(v.strictObject({
-    secret: v.optional(secretSchema),
-    filter: v.optional(bool, false),
-    context: v.optional(oneOf('setting', 'role'), 'setting')
-  }), {}),
+  rls: v.optional(
+    v.strictObject({
+      secret: v.optional(secretSchema),
+      filter: v.optional(bool, false),
+      context: v.optional(oneOf('setting', 'role'), 'setting')
+    }),
+    {}
+  ),
   row: v.optional(v.strictObject({ functions: v.optional(v.array(functionName, functionMessage), []) }), {}),
-  tables: v.optional(v.strictObject({
-    tenant: v.optional(v.union([v.literal('auto'), names, v.record(v.string(), nonEmptyString)], 'must be a list of table names, a map of names to their tenant columns, or \'auto\''), []),
-    shared: v.optional(names, []),
-    global: v.optional(names, []),
-    column: v.optional(nonEmptyString, 'tenant_id'),
-    schema: v.optional(nonEmptyString, 'public'),
-    extensionSchemas: v.exactOptional(v.array(nonEmptyString, 'must be a list of schema names'))
-  }), {}),
-  registry: v.optional(instance<TenantRegistry>('a TenantRegistry', 'findBySlug', 'findByDomain', 'findById')),
+  tables: v.optional(
+    v.strictObject({
+      tenant: v.optional(
+        v.union(
+          [v.literal('auto'), names, v.record(v.string(), nonEmptyString)],
+          "must be a list of table names, a map of names to their tenant columns, or 'auto'"
+        ),
+        []
+      ),
+      shared: v.optional(names, []),
+      global: v.optional(names, []),
+      column: v.optional(nonEmptyString, 'tenant_id'),
+      schema: v.optional(nonEmptyString, 'public'),
+      extensionSchemas: v.exactOptional(v.array(nonEmptyString, 'must be a list of schema names'))
+    }),
+    {}
+  ),
+  registry: v.optional(
+    instance<TenantRegistry>('a TenantRegistry', 'findBySlug', 'findByDomain', 'findById')
+  ),
   audit: v.optional(fn<Audit>()),
   decorator: v.optional(nonEmptyString, 'db')
 })
@@ -292,18 +335,58 @@ const schema = v.strictObject({
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function resolveDatabaseOptions (given: unknown, name = 'options'): ResolvedDatabaseOptions {
-  const { database, isolation, rls, row, tables, registry, audit, decorator } = checkOptions(schema, withDatabaseObject(given), name)
-  const { url, tenantRolesUrl, globalUrl, registryUrl, systemUrl, ownerUrl, tenants, log, types, requireMigration, observe, statementTimeout: timeouts, ...rest } = database
+  const { database, isolation, rls, row, tables, registry, audit, decorator } = checkOptions(
+    schema,
+    withDatabaseObject(given),
+    name
+  )
+  const {
+    url,
+    tenantRolesUrl,
+    globalUrl,
+    registryUrl,
+    systemUrl,
+    ownerUrl,
+    tenants,
+    log,
+    types,
+    requireMigration,
+    observe,
+    statementTimeout: timeouts,
+    ...rest
+  } = database
   const isEmbeddedHere = typeof url === 'string' ? isEmbedded(url) : isEmbeddedPool(url)
   if (isEmbeddedHere && process.env.NODE_ENV === 'production' && !rest.allowEmbedded) {
-    throw new OptionInvalidError(`${name}.database must be a postgres:// URL under NODE_ENV=production, got an embedded PGlite: set ${name}.database.allowEmbedded where that is meant`)
+    throw new OptionInvalidError(
+      `${name}.database must be a postgres:// URL under NODE_ENV=production, got an embedded PGlite: set ${name}.database.allowEmbedded where that is meant`
+    )
   }
   if (isolation === 'database' && tenants === undefined) {
-    throw new OptionInvalidError(`${name}.database.tenants is required with isolation 'database': give the URL of tenants' databases, such as { url: 'postgres://{database}:password@host/{database}' }`)
+    throw new OptionInvalidError(
+      `${name}.database.tenants is required with isolation 'database': give the URL of tenants' databases, such as { url: 'postgres://{database}:password@host/{database}' }`
+    )
   }
-  if ('default' in rest.shards) throw new OptionInvalidError(`${name}.database.shards must not name 'default': that is ${name}.database.url`)
+  if ('default' in rest.shards)
+    throw new OptionInvalidError(
+      `${name}.database.shards must not name 'default': that is ${name}.database.url`
+    )
   return Object.freeze({
-    database: { url, ...rest, statementTimeout: timeouts.default, planTimeouts: timeouts.plans, tenantRolesUrl, globalUrl, registryUrl, systemUrl, ownerUrl, tenants, log, types, requireMigration, observe },
+    database: {
+      url,
+      ...rest,
+      statementTimeout: timeouts.default,
+      planTimeouts: timeouts.plans,
+      tenantRolesUrl,
+      globalUrl,
+      registryUrl,
+      systemUrl,
+      ownerUrl,
+      tenants,
+      log,
+      types,
+      requireMigration,
+      observe
+    },
     isolation,
     rls: { secrets: rls.secret ?? [], filter: rls.filter, context: rls.context },
     row,
@@ -318,12 +401,16 @@ export function resolveDatabaseOptions (given: unknown, name = 'options'): Resol
 function withDatabaseObject (given: unknown): unknown {
   if (typeof given !== 'object' || given === null || !('database' in given)) return given
   const { database } = given
-  return v.is(pool, database) || typeof database === 'string' ? { ...given, database: { url: database } } : given
+  return v.is(pool, database) || typeof database === 'string'
+    ? { ...given, database: { url: database } }
+    : given
 }
 
 function resolveTables (given: v.InferOutput<typeof schema>['tables'], name: string): ResolvedTables {
   const { shared, global, schema, extensionSchemas } = given
-  const extensions = extensionSchemas === undefined ? {} : { extensionSchemas: Object.freeze([...extensionSchemas]) }
+  const extensions = extensionSchemas === undefined
+    ? {}
+    : { extensionSchemas: Object.freeze([...extensionSchemas]) }
   if (given.tenant === 'auto') {
     assertOnce([...shared, ...global], name)
     return { tenant: {}, shared, global, schema, auto: given.column, ...extensions }
@@ -331,11 +418,15 @@ function resolveTables (given: v.InferOutput<typeof schema>['tables'], name: str
   const tenant = Array.isArray(given.tenant)
     ? Object.fromEntries(given.tenant.map(table => [table, given.column]))
     : given.tenant as Record<string, string>
-  assertOnce([...(Array.isArray(given.tenant) ? given.tenant : Object.keys(tenant)), ...shared, ...global], name)
+  assertOnce(
+    [...(Array.isArray(given.tenant) ? given.tenant : Object.keys(tenant)), ...shared, ...global],
+    name
+  )
   return { tenant, shared, global, schema, ...extensions }
 }
 
 function assertOnce (listed: readonly string[], name: string): void {
   const twice = listed.find((table, index) => listed.indexOf(table) !== index)
-  if (twice !== undefined) throw new OptionInvalidError(`${name}.tables must name each table once, got '${twice}' twice`)
+  if (twice !== undefined)
+    throw new OptionInvalidError(`${name}.tables must name each table once, got '${twice}' twice`)
 }

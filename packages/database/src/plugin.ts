@@ -14,11 +14,17 @@ export interface OpenDatabaseOptions {
   readonly decorator?: string
 }
 
-const plugin: FastifyPluginAsync<TenantDatabaseOptions | OpenDatabaseOptions> = async (app: FastifyInstance, given: TenantDatabaseOptions | OpenDatabaseOptions) => {
+const plugin: FastifyPluginAsync<TenantDatabaseOptions | OpenDatabaseOptions> = async (
+  app: FastifyInstance,
+  given: TenantDatabaseOptions | OpenDatabaseOptions
+) => {
   const { database, decorator } = isOpen(given) ? given : open(app, given)
 
   const { level, reasons, warnings = [] } = await database.boot()
-  app.log[level < 3 ? 'warn' : 'info']({ isolationLevel: `L${level}`, reasons }, `tenancy: isolation level L${level}${reasons.length > 0 ? `, ${reasons.join('; ')}` : ''}`)
+  app.log[level < 3 ? 'warn' : 'info'](
+    { isolationLevel: `L${level}`, reasons },
+    `tenancy: isolation level L${level}${reasons.length > 0 ? `, ${reasons.join('; ')}` : ''}`
+  )
   for (const warning of warnings) app.log.warn(`tenancy: ${warning}`)
 
   app.decorate('tenantDatabase', database)
@@ -37,8 +43,17 @@ const plugin: FastifyPluginAsync<TenantDatabaseOptions | OpenDatabaseOptions> = 
 
 // The route is known to whatever a request goes on to do, old code on a pool of its own too.
 function reportQueries (app: FastifyInstance, queries: ObservedQueries): void {
-  queries.onFirst = query => { app.log.warn({ query }, query.by === 'old' ? 'tenancy: a query of the old login, which will break' : 'tenancy: a query was refused') }
-  app.addHook('onRequest', ({ method, routeOptions: { url } }, _reply, done) => { queries.enter(`${method} ${url ?? '(no route)'}`, done) })
+  queries.onFirst = query => {
+    app.log.warn(
+      { query },
+      query.by === 'old'
+        ? 'tenancy: a query of the old login, which will break'
+        : 'tenancy: a query was refused'
+    )
+  }
+  app.addHook('onRequest', ({ method, routeOptions: { url } }, _reply, done) => {
+    queries.enter(`${method} ${url ?? '(no route)'}`, done)
+  })
 }
 
 function isOpen (given: TenantDatabaseOptions | OpenDatabaseOptions): given is OpenDatabaseOptions {

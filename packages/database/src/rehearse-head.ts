@@ -11,12 +11,14 @@ export type Head = readonly [status: number, ...rest: readonly unknown[]]
 export function rehearseHead (raw: FastifyReply['raw'], head: Head): void {
   if (!(raw instanceof ServerResponse)) {
     // HTTP/2. Its writeHead sends at once, so only the headers are looked at.
-    for (const [name, value] of Object.entries((head.at(-1) ?? {}) as OutgoingHttpHeaders)) validate(name, value)
+    for (const [name, value] of Object.entries((head.at(-1) ?? {}) as OutgoingHttpHeaders))
+      validate(name, value)
     return
   }
   const rehearsal = new ServerResponse(raw.req)
   if (raw.statusMessage !== undefined) rehearsal.statusMessage = raw.statusMessage
-  for (const [name, value] of Object.entries(raw.getHeaders())) if (value !== undefined) rehearsal.setHeader(name, value)
+  for (const [name, value] of Object.entries(raw.getHeaders()))
+    if (value !== undefined) rehearsal.setHeader(name, value)
   try {
     Reflect.apply(rehearsal.writeHead, rehearsal, head)
   } catch (error) {
@@ -28,13 +30,29 @@ export function rehearseHead (raw: FastifyReply['raw'], head: Head): void {
 
 function validate (name: string, value: OutgoingHttpHeaders[string]): void {
   validateHeaderName(name)
-  if (Array.isArray(value) && single.has(name.toLowerCase())) throw new TypeError(`the header ${name} takes one value, got ${value.length}`)
+  if (Array.isArray(value) && single.has(name.toLowerCase()))
+    throw new TypeError(`the header ${name} takes one value, got ${value.length}`)
   for (const each of [value].flat()) validateHeaderValue(name, String(each))
 }
 
 // HTTP/2 takes one value of these: https://nodejs.org/api/http2.html#headers-object
 const single = new Set([
-  'access-control-allow-credentials', 'access-control-max-age', 'age', 'content-encoding', 'content-language',
-  'content-length', 'content-location', 'content-md5', 'content-range', 'content-type', 'date', 'etag', 'expires',
-  'last-modified', 'location', 'retry-after', 'strict-transport-security', 'x-content-type-options'
+  'access-control-allow-credentials',
+  'access-control-max-age',
+  'age',
+  'content-encoding',
+  'content-language',
+  'content-length',
+  'content-location',
+  'content-md5',
+  'content-range',
+  'content-type',
+  'date',
+  'etag',
+  'expires',
+  'last-modified',
+  'location',
+  'retry-after',
+  'strict-transport-security',
+  'x-content-type-options'
 ])

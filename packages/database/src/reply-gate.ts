@@ -6,7 +6,7 @@ import type { UnitOfWork } from './kysely/unit-of-work.ts'
 import { rehearseHead, type Head } from './rehearse-head.ts'
 
 type Raw = FastifyReply['raw']
-type Source = NodeJS.ReadableStream & { destroy? (error: Error): void }
+type Source = NodeJS.ReadableStream & { destroy?(error: Error): void }
 /** A call that would send something, kept until the transaction has ended. */
 type Call = readonly ['write' | 'end' | 'flushHeaders', readonly unknown[]]
 type Replaced = 'writeHead' | 'write' | 'end' | 'flushHeaders' | 'destroy'
@@ -63,7 +63,9 @@ export class ReplyGate {
     raw.on('pipe', (source: Source) => {
       this.#source = source
       this.#isSourceOver = false
-      finished(source, { writable: false }, () => { this.#isSourceOver ||= this.#source === source })
+      finished(source, { writable: false }, () => {
+        this.#isSourceOver ||= this.#source === source
+      })
     })
   }
 
@@ -97,7 +99,9 @@ export class ReplyGate {
       this.#state = 'held'
       // Behind the code that is running: what throws after the first write, as a trailer can, is an error
       // in time.
-      queueMicrotask(() => { if (this.#state === 'held') void this.#settle() })
+      queueMicrotask(() => {
+        if (this.#state === 'held') void this.#settle()
+      })
     }
     return call[0] === 'end' ? this.#raw : false
   }
@@ -112,7 +116,8 @@ export class ReplyGate {
   // to the response one by one, and then begins to read it.
   #beginEvents (): void {
     if (this.#state !== 'waiting' || this.#raw.destroyed) return
-    if (Object.keys(this.#reply.getHeaders()).every(name => this.#raw.hasHeader(name))) this.#send(['flushHeaders', []])
+    if (Object.keys(this.#reply.getHeaders()).every(name => this.#raw.hasHeader(name)))
+      this.#send(['flushHeaders', []])
   }
 
   /**
@@ -199,7 +204,9 @@ export class ReplyGate {
 
 // As Node's own, which Fastify knows by its code.
 function headersSent (): Error {
-  return Object.assign(new Error('Cannot write headers after they are sent to the client'), { code: 'ERR_HTTP_HEADERS_SENT' })
+  return Object.assign(new Error('Cannot write headers after they are sent to the client'), {
+    code: 'ERR_HTTP_HEADERS_SENT'
+  })
 }
 
 function method (value: (...args: never[]) => unknown): PropertyDescriptor {

@@ -1,7 +1,8 @@
 import { endOfComment } from './comment.ts'
 
 // The order matters: strings, quoted names and comments hold no keywords.
-const tokens = /--[^\n\r]*|\/\*|[eE]'[^'\\]*(?:(?:\\[^]|'')[^'\\]*)*'|'[^']*'|"[^"]*"|\$(?<tag>(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[^]*?\$\k<tag>\$|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*|\S/g
+const tokens =
+  /--[^\n\r]*|\/\*|[eE]'[^'\\]*(?:(?:\\[^]|'')[^'\\]*)*'|'[^']*'|"[^"]*"|\$(?<tag>(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[^]*?\$\k<tag>\$|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*|\S/g
 const maybe = /(?<!\b(?:insert|merge)\s+)\binto\b/i
 
 /** Where `into` does not make a table: in INSERT INTO and MERGE INTO, and as the name of a column. */

@@ -38,12 +38,13 @@ import { Signer, signingKey } from './token.ts'
 /** How long past the server's own timeout an answer may take, in milliseconds, before the connection is given up. */
 export const grace = 5_000
 
-const earlier = 'the database does not know the first secret of options.rls.secret yet, so this process signs with the second: run `tenancy init`, then start it again'
+const earlier =
+  'the database does not know the first secret of options.rls.secret yet, so this process signs with the second: run `tenancy init`, then start it again'
 
 /** Where one tenant's statements go, by its isolation. */
 export interface Home {
   /** Borrows a connection on which each statement speaks for the tenant. */
-  acquire (): Promise<Lease>
+  acquire(): Promise<Lease>
   /** A compiler of the tenant's own, where its queries are rewritten. */
   readonly compiler: HomeCompiler | undefined
 }
@@ -83,7 +84,12 @@ export class Shard {
   #uses: SigningUses | undefined
   #extensions: readonly string[] = []
 
-  constructor (logins: ShardOptions, options: ResolvedDatabaseOptions, budget: ConnectionBudget, isDefault: boolean) {
+  constructor (
+    logins: ShardOptions,
+    options: ResolvedDatabaseOptions,
+    budget: ConnectionBudget,
+    isDefault: boolean
+  ) {
     const { url, tenantRolesUrl } = logins
     const { pool: { max }, types, reset, fairness } = options.database
     const use = { types, reset }
@@ -91,8 +97,13 @@ export class Shard {
     this.#logins = logins
     this.#isDefault = isDefault
     this.#tables = options.tables
-    this.#qualifier = new SchemaQualifier({ names: new Set(options.tables.shared), schema: options.tables.schema })
-    this.#gate = options.database.requireMigration === undefined ? undefined : new MigrationGate(options.database.requireMigration)
+    this.#qualifier = new SchemaQualifier({
+      names: new Set(options.tables.shared),
+      schema: options.tables.schema
+    })
+    this.#gate = options.database.requireMigration === undefined
+      ? undefined
+      : new MigrationGate(options.database.requireMigration)
     const pool = typeof url === 'string' ? budget.openPool(url, { ...defaultPoolSettings, max }) : url
     this.pool = new ConnectionPool(pool, typeof url === 'string', use, fairness)
     if (tenantRolesUrl !== undefined) {
@@ -105,7 +116,8 @@ export class Shard {
     }, {
       schema: options.tables.schema,
       tables: () => namesOf(this.#tables),
-      ownPolicies: async client => this.#doctorInput === undefined ? new Set() : readOwnPolicies(client, this.#doctorInput),
+      ownPolicies: async client =>
+        this.#doctorInput === undefined ? new Set() : readOwnPolicies(client, this.#doctorInput),
       functions: options.row.functions,
       others: () => this.#extensions,
       hasEpoch: () => this.#own?.context.fence !== undefined
@@ -136,13 +148,23 @@ export class Shard {
     const client = await this.pool.pool.connect()
     try {
       // An embedded database is this process's own: there is nobody else to initialise it.
-      if (isEmbeddedPool(this.pool.pool)) await init(client, { signingSecrets: rls.secrets, dropOldSecrets: 'now' })
+      if (isEmbeddedPool(this.pool.pool))
+        await init(client, { signingSecrets: rls.secrets, dropOldSecrets: 'now' })
       const tables = this.#tables = await listTables(client, this.#options.tables)
       const listed = needsPolicies ? tables : { ...tables, tenant: {} }
-      const known = needsInit ? await assertInitialised(client, { tables: listed, signed: keys.length > 0, context: rls.context, key: keys }) : undefined
+      const known = needsInit
+        ? await assertInitialised(client, {
+          tables: listed,
+          signed: keys.length > 0,
+          context: rls.context,
+          key: keys
+        })
+        : undefined
       const key = known ?? keys[0]
       await this.#rows.boot(client, tables)
-      const { rows: [row] } = await client.query<{ name: string, login: string, pid: number }>('select current_database() as name, session_user as login, pg_backend_pid() as pid')
+      const { rows: [row] } = await client.query<{ name: string; login: string; pid: number }>(
+        'select current_database() as name, session_user as login, pg_backend_pid() as pid'
+      )
       if (row === undefined) throw new Error('the database did not answer')
       this.#name = row.name
       // Behind a pooler the backend changes from one transaction to the next: a token must not be bound to its pid,
@@ -151,13 +173,16 @@ export class Shard {
       const isPooled = !isDirect && !isEmbeddedPool(this.pool.pool)
       if (isPooled) this.pool.becomePooled()
       const { isImpossible } = await this.#readResetRules(client)
-      const sign = (isDirect: boolean): ContextSettings['sign'] => signer && ((tenant, pid) => signer.sign(tenant, isDirect ? pid : null))
+      const sign = (isDirect: boolean): ContextSettings['sign'] =>
+        signer && ((tenant, pid) => signer.sign(tenant, isDirect ? pid : null))
       const { statementTimeout, lockTimeout, idleInTransaction, plans } = database
       const signer = key && new Signer(key)
       const context: ContextSettings = {
         role: needsInit ? rolesOf(row.name).app : await rowRole(client, row.name),
         schema: tables.schema,
-        extensions: (this.#extensions = await readExtensionSchemas(client, tables.extensionSchemas)).filter(schema => schema !== tables.schema),
+        extensions: (this.#extensions = await readExtensionSchemas(client, tables.extensionSchemas)).filter(
+          schema => schema !== tables.schema
+        ),
         statementTimeout,
         lockTimeout,
         idleInTransaction,
@@ -169,16 +194,27 @@ export class Shard {
       this.#own = { pool: this.pool, context }
       const roles = this.#rolesPool && await bootRoles(this.#rolesPool, row.name)
       this.#roles = roles && { pool: roles.pool, context: { ...context, sign: sign(roles.isDirect) } }
-      const facts = levelFacts(this.#options, {
-        ...this.#logins,
-        registryUrl: database.registryUrl,
-        ...(this.#isDefault && { globalUrl: database.globalUrl })
-      }, row.login, this.#isDefault ? tables.global : [])
+      const facts = levelFacts(
+        this.#options,
+        {
+          ...this.#logins,
+          registryUrl: database.registryUrl,
+          ...(this.#isDefault && { globalUrl: database.globalUrl })
+        },
+        row.login,
+        this.#isDefault ? tables.global : []
+      )
       const report = await reportLevel(client, facts)
       // Where nothing of ours is set up, there is nothing to hold it against.
       const doctorInput: DoctorInput = {
-        database: row.name, login: row.login, logins: facts.logins, tables,
-        signed: key !== undefined, context: rls.context, rewritten: isolation === 'row', hasRls: isolation === 'rls',
+        database: row.name,
+        login: row.login,
+        logins: facts.logins,
+        tables,
+        signed: key !== undefined,
+        context: rls.context,
+        rewritten: isolation === 'row',
+        hasRls: isolation === 'rls',
         functions: isolation === 'row' ? this.#options.row.functions : []
       }
       this.#doctorInput = doctorInput
@@ -186,7 +222,8 @@ export class Shard {
       this.#uses?.end()
       if (known !== undefined) this.#uses = new SigningUses(this.pool.lookUps, known)
       await this.#uses?.note(client)
-      const warnings = [...bootWarnings(findings), ...(key === keys[0] ? [] : [earlier]), ...await poolWarnings(client, isPooled, isImpossible)]
+      const warnings = [...bootWarnings(findings), ...(key === keys[0] ? [] : [earlier]),
+        ...await poolWarnings(client, isPooled, isImpossible)]
       await this.pool.settle(client)
       return { ...report, findings, warnings }
     } finally {
@@ -285,7 +322,10 @@ export class Shard {
 }
 
 // Another login may lead through a pooler where the first does not.
-async function bootRoles (pool: ConnectionPool, database: string): Promise<{ readonly pool: ConnectionPool, readonly isDirect: boolean }> {
+async function bootRoles (
+  pool: ConnectionPool,
+  database: string
+): Promise<{ readonly pool: ConnectionPool; readonly isDirect: boolean }> {
   const client = await pool.pool.connect()
   try {
     await assertMayTakeRoles(client, database)

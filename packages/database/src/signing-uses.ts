@@ -18,7 +18,9 @@ export class SigningUses {
   constructor (lookUps: SqlClient, { id }: SigningKey) {
     this.#lookUps = lookUps
     this.#key = id
-    this.#timer = setInterval(() => { void this.note() }, noteInterval).unref()
+    this.#timer = setInterval(() => {
+      void this.note()
+    }, noteInterval).unref()
   }
 
   /** Best-effort: a note that is lost is followed by another. */

@@ -20,7 +20,8 @@ export interface Statement {
 }
 
 /** What a handle may send: statements on rows, and nothing that ends the transaction or outlives it. */
-export const rowKeywords: ReadonlySet<string> = new Set(['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'MERGE', 'WITH', 'VALUES', 'TABLE'])
+export const rowKeywords: ReadonlySet<string> = new Set(['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'MERGE',
+  'WITH', 'VALUES', 'TABLE'])
 
 /** The command tags of {@link rowKeywords}. */
 export const rowTags: ReadonlySet<string> = new Set(['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'MERGE'])
@@ -59,9 +60,18 @@ export function readStatement (text: string): Statement {
 export function readAllowed (text: string, isPooled: boolean): Statement {
   const statement = readStatement(text)
   const { isAllowed, keyword, takesSessionLock, makesTable } = statement
-  if (!isAllowed) throw new QueryRefusedError(`A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, got ${keyword || 'no keyword'}: use the transaction methods of Kysely, and migrations for the rest`)
-  if (takesSessionLock) throw new QueryRefusedError('A tenant\'s handle takes no lock of the session, which would outlive its statement: use pg_advisory_xact_lock() in a transaction')
-  if (makesTable && isPooled) throw new QueryRefusedError('A tenant\'s handle makes no tables, got SELECT … INTO')
+  if (!isAllowed)
+    throw new QueryRefusedError(
+      `A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, got ${
+        keyword || 'no keyword'
+      }: use the transaction methods of Kysely, and migrations for the rest`
+    )
+  if (takesSessionLock)
+    throw new QueryRefusedError(
+      "A tenant's handle takes no lock of the session, which would outlive its statement: use pg_advisory_xact_lock() in a transaction"
+    )
+  if (makesTable && isPooled)
+    throw new QueryRefusedError("A tenant's handle makes no tables, got SELECT … INTO")
   return statement
 }
 

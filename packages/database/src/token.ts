@@ -20,7 +20,12 @@ export function signingKey (secret: string): SigningKey {
   const id = createHmac('sha256', key).update('id').digest('hex').slice(0, 16)
   // HMAC (RFC 2104): a key shorter than the hash's block of 64 bytes is filled up with zeros.
   const block = Buffer.concat([key, Buffer.alloc(64 - key.length)])
-  return { key, id, inner: block.map(byte => byte ^ 0x36) as Buffer, outer: block.map(byte => byte ^ 0x5c) as Buffer }
+  return {
+    key,
+    id,
+    inner: block.map(byte => byte ^ 0x36) as Buffer,
+    outer: block.map(byte => byte ^ 0x5c) as Buffer
+  }
 }
 
 export interface TokenInput {
@@ -50,7 +55,7 @@ export function signToken ({ key, tenant, pid, now = Date.now() }: TokenInput): 
  */
 export class Signer {
   readonly #key: SigningKey
-  readonly #tokens = new LRUCache<string, { readonly token: string, readonly until: number }>({ max: 10_000 })
+  readonly #tokens = new LRUCache<string, { readonly token: string; readonly until: number }>({ max: 10_000 })
 
   constructor (key: SigningKey) {
     this.#key = key

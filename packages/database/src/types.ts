@@ -2,7 +2,8 @@ import type { Register } from '@fastify-tenancy/core'
 import type { ColumnType, Kysely, SelectType } from 'kysely'
 
 /** What `Register` says under a key, or a default. */
-export type Registered<Key extends string, Default> = Register extends Record<Key, infer Value> ? Value : Default
+export type Registered<Key extends string, Default> = Register extends Record<Key, infer Value> ? Value
+  : Default
 
 /** Any table, any column: what `request.db` is until `Register.database` is given. */
 export type UntypedDatabase = Record<string, Record<string, unknown>>
@@ -26,31 +27,37 @@ export type SharedTable<Table> = {
  * A Kysely schema as a tenant may see it: the tenant tables without their tenant column on insert and update,
  * the shared tables read-only, and nothing else. Using another table, or writing the tenant column, is a compile error.
  */
-export type TenantDatabase<Database, TenantTables extends keyof Database, SharedTables extends keyof Database = never, Column extends string = 'tenant_id'> = {
-  [Name in TenantTables]: TenantTable<Database[Name], Column>
-} & {
-  [Name in SharedTables]: SharedTable<Database[Name]>
-}
+export type TenantDatabase<
+  Database,
+  TenantTables extends keyof Database,
+  SharedTables extends keyof Database = never,
+  Column extends string = 'tenant_id'
+> =
+  & {
+    [Name in TenantTables]: TenantTable<Database[Name], Column>
+  }
+  & {
+    [Name in SharedTables]: SharedTable<Database[Name]>
+  }
 
 /** The schema of `request.db`, from `Register`. */
-export type RequestDatabase =
-  Register extends { database: infer Database }
-    ? Registered<'mode', 'strict'> extends 'loose'
-      ? Database
-      : TenantDatabase<Database,
-        Extract<Registered<'tenantTables', keyof Database>, keyof Database>,
-        Extract<Registered<'sharedTables', never>, keyof Database>,
-        Extract<Registered<'tenantColumn', 'tenant_id'>, string>>
-    : UntypedDatabase
+export type RequestDatabase = Register extends { database: infer Database }
+  ? Registered<'mode', 'strict'> extends 'loose' ? Database
+  : TenantDatabase<
+    Database,
+    Extract<Registered<'tenantTables', keyof Database>, keyof Database>,
+    Extract<Registered<'sharedTables', never>, keyof Database>,
+    Extract<Registered<'tenantColumn', 'tenant_id'>, string>
+  >
+  : UntypedDatabase
 
 /** The type of `request.db`. */
 export type TenantKysely = Kysely<RequestDatabase>
 
 /** The schema of the tables that no tenant sees, from `Register.globalTables`. */
-export type GlobalDatabase =
-  Register extends { database: infer Database }
-    ? Pick<Database, Extract<Registered<'globalTables', never>, keyof Database>>
-    : UntypedDatabase
+export type GlobalDatabase = Register extends { database: infer Database }
+  ? Pick<Database, Extract<Registered<'globalTables', never>, keyof Database>>
+  : UntypedDatabase
 
 /** The type of `app.tenancy.global`. */
 export type GlobalKysely = Kysely<GlobalDatabase>

@@ -20,11 +20,12 @@ export function registerUnitsOfWork (app: FastifyInstance, database: TenancyData
   app.addHook('onRoute', route => {
     if (!resolveRouteTenancy(route.config?.tenancy).transaction) return
     // Behind the application's own hooks: the tenant is known by then, and the handler comes next.
-    route.preHandler = [route.preHandler ?? [], (request: FastifyRequest, _reply: unknown, done: () => void) => {
-      const { scope } = request.tenancy
-      if (scope !== undefined && !scope.isClosed) database.unitOfWork(scope)
-      done()
-    }].flat()
+    route.preHandler = [route.preHandler ?? [],
+      (request: FastifyRequest, _reply: unknown, done: () => void) => {
+        const { scope } = request.tenancy
+        if (scope !== undefined && !scope.isClosed) database.unitOfWork(scope)
+        done()
+      }].flat()
   })
 
   // A hook of the application, so that it also runs where a route calls reply.callNotFound(). Callbacks and

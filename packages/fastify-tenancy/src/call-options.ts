@@ -1,4 +1,5 @@
-import { bool, checkOptions, fn, instance, isolations, oneOf, positiveInteger, tenantStatuses, type Tenant, type TenantFilter, type TenantStatus } from '@fastify-tenancy/core'
+import { bool, checkOptions, fn, instance, isolations, oneOf, positiveInteger, tenantStatuses, type Tenant,
+  type TenantFilter, type TenantStatus } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
 /** Options of `app.tenancy.run()`. */
@@ -37,12 +38,15 @@ const run = v.strictObject({
 }, 'must be an object')
 
 const each = v.strictObject({
-  where: v.optional(v.strictObject({
-    status: v.optional(statuses, ['active']),
-    plan: v.exactOptional(v.string()),
-    isolation: v.exactOptional(oneOf(...isolations)),
-    shard: v.exactOptional(v.string())
-  }, 'must be an object'), {}),
+  where: v.optional(
+    v.strictObject({
+      status: v.optional(statuses, ['active']),
+      plan: v.exactOptional(v.string()),
+      isolation: v.exactOptional(oneOf(...isolations)),
+      shard: v.exactOptional(v.string())
+    }, 'must be an object'),
+    {}
+  ),
   concurrency: v.optional(positiveInteger, 4),
   signal: v.optional(instance<AbortSignal>('an AbortSignal', 'addEventListener', 'throwIfAborted')),
   onError: v.optional(fn<NonNullable<ForEachOptions['onError']>>())

@@ -39,7 +39,9 @@ export function closeInTime (app: FastifyInstance, { runs, prolonged }: OpenWork
   }
   const servers = (): readonly Server[] => [app.server, ...furtherServers(app)]
   watch(app.server)
-  app.addHook('onListen', async () => { for (const server of furtherServers(app)) watch(server) })
+  app.addHook('onListen', async () => {
+    for (const server of furtherServers(app)) watch(server)
+  })
 
   let isLate = false
   let deadline: NodeJS.Timeout | undefined
@@ -48,7 +50,9 @@ export function closeInTime (app: FastifyInstance, { runs, prolonged }: OpenWork
 
   function cut (): void {
     isLate = true
-    app.log.warn(`tenancy: some connections were still in use ${timeout} ms after the close began, and are closed`)
+    app.log.warn(
+      `tenancy: some connections were still in use ${timeout} ms after the close began, and are closed`
+    )
     for (const connection of connections) connection.destroy()
     for (const scope of prolonged) scope.abort(new Error('the application is closing'))
   }
@@ -57,17 +61,30 @@ export function closeInTime (app: FastifyInstance, { runs, prolonged }: OpenWork
     ended = runs.close(timeout)
     deadline = setTimeout(cut, timeout)
     // An HTTPS server is none of http's, and has the same method. An HTTP/2 server has none.
-    idle = setInterval(() => { for (const server of servers()) server.closeIdleConnections?.() }, idleInterval)
+    idle = setInterval(() => {
+      for (const server of servers()) server.closeIdleConnections?.()
+    }, idleInterval)
     for (const server of servers()) server.prependListener('request', addRetryAfter)
   })
 
-  const closeFurther = (): Promise<unknown> => Promise.all(furtherServers(app).map(server => new Promise<void>(resolve => { server.close(() => resolve()) })))
+  const closeFurther = (): Promise<unknown> =>
+    Promise.all(
+      furtherServers(app).map(server =>
+        new Promise<void>(resolve => {
+          server.close(() => resolve())
+        })
+      )
+    )
 
   async function finish (further?: Promise<unknown>): Promise<void> {
     await Promise.all([further, ended])
     while (prolonged.size > 0) {
-      if (isLate) for (const scope of prolonged) scope.abort(new Error('the application is closing'))
-      await Promise.all([...prolonged].map(scope => new Promise<void>(resolve => { scope.onClose(resolve) })))
+      if (isLate) { for (const scope of prolonged) scope.abort(new Error('the application is closing')) }
+      await Promise.all([...prolonged].map(scope =>
+        new Promise<void>(resolve => {
+          scope.onClose(resolve)
+        })
+      ))
     }
   }
 

@@ -12,7 +12,7 @@ import { watchHealth } from './watch-health.ts'
 /** {@link Tenancy} without an application: whoever made it closes it. */
 export interface StandaloneTenancy extends Tenancy {
   /** Waits up to `closeTimeout` for runs that are under way, cuts the rest short, and closes what was opened. */
-  close (): Promise<void>
+  close(): Promise<void>
 }
 
 /** What {@link createTenancy} is given besides the options of the suite. */
@@ -27,7 +27,10 @@ export interface StandaloneOptions {
  *
  * @throws FST_TENANCY_OPTION_INVALID for a wrong option, and FST_TENANCY_SETUP_INVALID that says what to run.
  */
-export async function createTenancy (given: TenancyOptions, { log = silent }: StandaloneOptions = {}): Promise<StandaloneTenancy> {
+export async function createTenancy (
+  given: TenancyOptions,
+  { log = silent }: StandaloneOptions = {}
+): Promise<StandaloneTenancy> {
   const options = resolveTenancyOptions(given)
   const database = openDatabase(options.database)
   const redis = await openSharedRedis(options, database, log).catch(async (error: unknown) => {
@@ -36,9 +39,14 @@ export async function createTenancy (given: TenancyOptions, { log = silent }: St
   })
   const shared = redis === undefined ? {} : { redis }
   const registry = options.registry ?? database.registry
-  const { resolver, checkSlugs, close: closeResolver } = openResolver(resolveResolverOptions({ ...options.resolver, ...shared, registry }, 'options.resolver'))
-  database.onFenced = tenant => { resolver.doubt(tenant) }
-  const cache = options.cache && openCache(resolveCacheOptions({ ...options.cache, ...shared }, 'options.cache'), log)
+  const { resolver, checkSlugs, close: closeResolver } = openResolver(
+    resolveResolverOptions({ ...options.resolver, ...shared, registry }, 'options.resolver')
+  )
+  database.onFenced = tenant => {
+    resolver.doubt(tenant)
+  }
+  const cache = options.cache &&
+    openCache(resolveCacheOptions({ ...options.cache, ...shared }, 'options.cache'), log)
   const runs = new Runs({ database, cache, log, watch: resolver.watch })
 
   const suite = new Tenancy({ resolver, registry, database, redis, runs })
@@ -56,10 +64,15 @@ export async function createTenancy (given: TenancyOptions, { log = silent }: St
   }
   try {
     const { level, reasons, warnings = [] } = await database.boot()
-    log[level < 3 ? 'warn' : 'info']({ isolationLevel: `L${level}`, reasons }, `tenancy: isolation level L${level}`)
-    if (redis !== undefined && options.database.rls.secrets.length === 0) log.warn({}, `tenancy: ${unsignedRedis}`)
+    log[level < 3 ? 'warn' : 'info'](
+      { isolationLevel: `L${level}`, reasons },
+      `tenancy: isolation level L${level}`
+    )
+    if (redis !== undefined && options.database.rls.secrets.length === 0)
+      log.warn({}, `tenancy: ${unsignedRedis}`)
     const misfit = await checkSlugs()
-    for (const warning of [...warnings, ...(misfit === undefined ? [] : [misfit])]) log.warn({}, `tenancy: ${warning}`)
+    for (const warning of [...warnings, ...(misfit === undefined ? [] : [misfit])])
+      log.warn({}, `tenancy: ${warning}`)
     await resolver.start()
     await cache?.start()
   } catch (error) {

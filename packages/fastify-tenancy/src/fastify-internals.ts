@@ -19,7 +19,10 @@ export type ErrorHandler = (error: FastifyError, request: FastifyRequest, reply:
  * the error handlers of routes and plugins, whenever those were or will be set, and without counting as one
  * of them.
  */
-export function wrapDefaultErrorHandler (app: FastifyInstance, wrap: (handler: ErrorHandler) => ErrorHandler): void {
+export function wrapDefaultErrorHandler (
+  app: FastifyInstance,
+  wrap: (handler: ErrorHandler) => ErrorHandler
+): void {
   const key = symbolOf(app, 'fastify.errorHandler')
   const holder = app as unknown as Record<symbol, HandlerLink>
   const first = holder[key] as HandlerLink
@@ -27,7 +30,11 @@ export function wrapDefaultErrorHandler (app: FastifyInstance, wrap: (handler: E
   let before: HandlerLink | undefined
   for (let next = parentOf(last); next !== undefined; next = parentOf(last)) [before, last] = [last, next]
   // As a link of the chain it would come before Fastify's own, which then runs twice: it takes its place.
-  const link: HandlerLink = Object.assign(Object.create(Object.getPrototypeOf(last) as object) as object, last, { func: wrap(last.func) })
+  const link: HandlerLink = Object.assign(
+    Object.create(Object.getPrototypeOf(last) as object) as object,
+    last,
+    { func: wrap(last.func) }
+  )
   if (before === undefined) holder[key] = link
   else Object.setPrototypeOf(before, link)
 }
@@ -47,5 +54,7 @@ function symbolOf (app: FastifyInstance, description: string): symbol {
     const symbol = Object.getOwnPropertySymbols(each).find(own => own.description === description)
     if (symbol !== undefined) return symbol
   }
-  throw new Error(`fastify-tenancy does not work with this version of Fastify, which has no ${description}: use the version that its package.json asks for`)
+  throw new Error(
+    `fastify-tenancy does not work with this version of Fastify, which has no ${description}: use the version that its package.json asks for`
+  )
 }

@@ -19,7 +19,11 @@ export interface ForEachSettings<Item> {
  *
  * @throws AggregateError of all failures at the end, where nobody was told of them; what `onError` threw; the signal's reason.
  */
-export async function forEach<Item> (items: AsyncIterable<Item>, { concurrency, signal, onError }: ForEachSettings<Item>, work: (item: Item) => Promise<boolean>): Promise<ForEachResult> {
+export async function forEach<Item> (
+  items: AsyncIterable<Item>,
+  { concurrency, signal, onError }: ForEachSettings<Item>,
+  work: (item: Item) => Promise<boolean>
+): Promise<ForEachResult> {
   const queue = queued(items)
   const failures: unknown[] = []
   let done = 0
@@ -42,11 +46,12 @@ export async function forEach<Item> (items: AsyncIterable<Item>, { concurrency, 
   const ends = await Promise.allSettled(Array.from({ length: concurrency }, worker))
   const end = ends.find(({ status }) => status === 'rejected')
   if (end?.status === 'rejected') throw end.reason
-  if (failures.length > 0) throw new AggregateError(failures, `the work for ${failures.length} of ${done + failed} tenants failed`)
+  if (failures.length > 0)
+    throw new AggregateError(failures, `the work for ${failures.length} of ${done + failed} tenants failed`)
   return { done, failed }
 }
 
 // An async generator serves one call of next() after the other, which an iterator in general need not.
-async function * queued<Item> (items: AsyncIterable<Item>): AsyncGenerator<Item, void> {
-  yield * items
+async function* queued<Item> (items: AsyncIterable<Item>): AsyncGenerator<Item, void> {
+  yield* items
 }

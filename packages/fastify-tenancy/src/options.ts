@@ -1,15 +1,18 @@
 import { resolveCacheOptions, type CacheOptions } from '@fastify-tenancy/cache'
-import { checkOptions, nonEmptyString, OptionInvalidError, timeout, type TenantRegistry } from '@fastify-tenancy/core'
-import { resolveDatabaseOptions, type ResolvedDatabaseOptions, type TenantDatabaseOptions } from '@fastify-tenancy/database'
+import { checkOptions, nonEmptyString, OptionInvalidError, timeout,
+  type TenantRegistry } from '@fastify-tenancy/core'
+import { resolveDatabaseOptions, type ResolvedDatabaseOptions,
+  type TenantDatabaseOptions } from '@fastify-tenancy/database'
 import { resolveRateLimitOptions, type RateLimitOptions } from '@fastify-tenancy/rate-limit'
 import { assertNamespaced, namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import { resolveResolverOptions, type TenantResolverOptions } from '@fastify-tenancy/resolver'
 import * as v from 'valibot'
 
 /** Options of the suite. What belongs to one plugin is that plugin's, and described there. */
-export interface TenancyOptions extends
-  Pick<TenantDatabaseOptions, 'database' | 'isolation' | 'rls' | 'row' | 'tables' | 'registry' | 'audit'>,
-  Pick<TenantResolverOptions, 'baseDomain' | 'hosts' | 'routes'> {
+export interface TenancyOptions
+  extends
+    Pick<TenantDatabaseOptions, 'database' | 'isolation' | 'rls' | 'row' | 'tables' | 'registry' | 'audit'>,
+    Pick<TenantResolverOptions, 'baseDomain' | 'hosts' | 'routes'> {
   /** URL, ioredis client, Cluster or options. @default none: stores in this process, which therefore must be the only one */
   readonly redis?: RedisSource | undefined
   /**
@@ -18,7 +21,10 @@ export interface TenancyOptions extends
    */
   readonly namespace?: string | undefined
   /** The rest of the resolver's options. @default {} */
-  readonly resolver?: Omit<TenantResolverOptions, 'baseDomain' | 'hosts' | 'routes' | 'registry' | 'redis' | 'namespace' | 'secret' | 'decorators'>
+  readonly resolver?: Omit<
+    TenantResolverOptions,
+    'baseDomain' | 'hosts' | 'routes' | 'registry' | 'redis' | 'namespace' | 'secret' | 'decorators'
+  >
   /** The path of the limits file, the limiter's options, or false for no limits. @default false */
   readonly rateLimit?: string | false | Omit<RateLimitOptions, 'redis' | 'namespace'>
   /** The cache's options, or false for no cache. @default { ttl: '5m' } */
@@ -26,7 +32,7 @@ export interface TenancyOptions extends
   /** How long requests and runs that are under way may go on while the application closes; then they are cut short. @default '10s' */
   readonly closeTimeout?: string
   /** Other names where these are taken. @default { tenant: 'tenant', db: 'db', cache: 'cache' } */
-  readonly decorators?: { readonly tenant?: string, readonly db?: string, readonly cache?: string }
+  readonly decorators?: { readonly tenant?: string; readonly db?: string; readonly cache?: string }
 }
 
 /** What each plugin is registered with; undefined where it is off. */
@@ -36,7 +42,7 @@ export interface ResolvedTenancyOptions {
   readonly namespace: string | undefined
   readonly registry: TenantRegistry | undefined
   readonly database: ResolvedDatabaseOptions
-  readonly decorators: { readonly tenant: string, readonly db: string, readonly cache: string }
+  readonly decorators: { readonly tenant: string; readonly db: string; readonly cache: string }
   readonly resolver: Omit<TenantResolverOptions, 'registry' | 'redis'>
   readonly rateLimit: Omit<RateLimitOptions, 'redis'> | undefined
   readonly cache: Omit<CacheOptions, 'redis'> | undefined
@@ -45,7 +51,10 @@ export interface ResolvedTenancyOptions {
 }
 
 // The parts are checked by their plugins below.
-const part = v.custom<object>(value => typeof value === 'object' && value !== null && !Array.isArray(value), 'must be an object')
+const part = v.custom<object>(
+  value => typeof value === 'object' && value !== null && !Array.isArray(value),
+  'must be an object'
+)
 const schema = v.strictObject({
   baseDomain: v.optional(v.unknown()),
   hosts: v.optional(v.unknown()),
@@ -60,14 +69,23 @@ const schema = v.strictObject({
   redis: v.optional(redisSchema),
   namespace: v.optional(namespaceSchema),
   resolver: v.optional(part, {}),
-  rateLimit: v.optional(v.union([v.literal(false), nonEmptyString, part], 'must be the path of a limits file, an object, or false'), false),
+  rateLimit: v.optional(
+    v.union(
+      [v.literal(false), nonEmptyString, part],
+      'must be the path of a limits file, an object, or false'
+    ),
+    false
+  ),
   cache: v.optional(v.union([v.literal(false), part], 'must be an object or false'), {}),
   closeTimeout: v.optional(timeout, '10s'),
-  decorators: v.optional(v.strictObject({
-    tenant: v.optional(nonEmptyString, 'tenant'),
-    db: v.optional(nonEmptyString, 'db'),
-    cache: v.optional(nonEmptyString, 'cache')
-  }, 'must be an object'), {})
+  decorators: v.optional(
+    v.strictObject({
+      tenant: v.optional(nonEmptyString, 'tenant'),
+      db: v.optional(nonEmptyString, 'db'),
+      cache: v.optional(nonEmptyString, 'cache')
+    }, 'must be an object'),
+    {}
+  )
 }, 'must be an object')
 
 /**
@@ -76,22 +94,68 @@ const schema = v.strictObject({
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function resolveTenancyOptions (given: unknown): ResolvedTenancyOptions {
-  const { baseDomain, hosts, routes, database, isolation, rls, row, tables, registry, audit, redis, namespace, resolver, rateLimit, cache, closeTimeout, decorators } = checkOptions(schema, given)
+  const {
+    baseDomain,
+    hosts,
+    routes,
+    database,
+    isolation,
+    rls,
+    row,
+    tables,
+    registry,
+    audit,
+    redis,
+    namespace,
+    resolver,
+    rateLimit,
+    cache,
+    closeTimeout,
+    decorators
+  } = checkOptions(schema, given)
 
-  const resolvedDatabase = resolveDatabaseOptions(defined({ database, isolation, rls, row, tables, registry, audit, decorator: decorators.db }))
-  refuseMisplaced('resolver', resolver, { baseDomain: 'baseDomain', hosts: 'hosts', routes: 'routes', registry: 'registry', redis: 'redis', namespace: 'namespace', secret: 'rls.secret', decorators: 'decorators' })
+  const resolvedDatabase = resolveDatabaseOptions(
+    defined({ database, isolation, rls, row, tables, registry, audit, decorator: decorators.db })
+  )
+  refuseMisplaced('resolver', resolver, {
+    baseDomain: 'baseDomain',
+    hosts: 'hosts',
+    routes: 'routes',
+    registry: 'registry',
+    redis: 'redis',
+    namespace: 'namespace',
+    secret: 'rls.secret',
+    decorators: 'decorators'
+  })
   refuseMisplaced('rateLimit', rateLimit, { redis: 'redis', namespace: 'namespace' })
-  refuseMisplaced('cache', cache, { redis: 'redis', namespace: 'namespace', secret: 'rls.secret', decorator: 'decorators.cache' })
+  refuseMisplaced('cache', cache, {
+    redis: 'redis',
+    namespace: 'namespace',
+    secret: 'rls.secret',
+    decorator: 'decorators.cache'
+  })
   // Our own registry keeps an id in its database. One that is not ours has none that two applications could not share.
   if (registry !== undefined) assertNamespaced({ redis, namespace })
   // One secret for all that is signed: each use derives a key of its own.
   const { secrets } = resolvedDatabase.rls
   const secret = secrets.length === 1 ? secrets[0] : secrets.length === 2 ? secrets : undefined
-  const resolverOptions = defined({ ...resolver, secret, baseDomain, hosts, routes, decorators: { tenant: decorators.tenant } })
-  renamed(['baseDomain', 'hosts', 'routes'], () => resolveResolverOptions({ ...resolverOptions, registry: anyRegistry }, 'options.resolver'))
+  const resolverOptions = defined({
+    ...resolver,
+    secret,
+    baseDomain,
+    hosts,
+    routes,
+    decorators: { tenant: decorators.tenant }
+  })
+  renamed(
+    ['baseDomain', 'hosts', 'routes'],
+    () => resolveResolverOptions({ ...resolverOptions, registry: anyRegistry }, 'options.resolver')
+  )
   const rateLimitOptions = typeof rateLimit === 'string' ? { file: rateLimit } : rateLimit
   if (rateLimitOptions !== false) resolveRateLimitOptions(rateLimitOptions, 'options.rateLimit')
-  const cacheOptions = cache === false ? undefined : defined({ ...cache, secret, decorator: decorators.cache })
+  const cacheOptions = cache === false
+    ? undefined
+    : defined({ ...cache, secret, decorator: decorators.cache })
   if (cacheOptions !== undefined) resolveCacheOptions(cacheOptions, 'options.cache')
 
   return Object.freeze({
@@ -101,7 +165,9 @@ export function resolveTenancyOptions (given: unknown): ResolvedTenancyOptions {
     database: resolvedDatabase,
     decorators,
     resolver: resolverOptions as ResolvedTenancyOptions['resolver'],
-    rateLimit: rateLimitOptions === false ? undefined : rateLimitOptions as ResolvedTenancyOptions['rateLimit'],
+    rateLimit: rateLimitOptions === false
+      ? undefined
+      : rateLimitOptions as ResolvedTenancyOptions['rateLimit'],
     cache: cacheOptions as ResolvedTenancyOptions['cache'],
     closeTimeout
   })
@@ -119,7 +185,10 @@ function defined (options: Record<string, unknown>): Record<string, unknown> {
 function refuseMisplaced (part: string, given: unknown, places: Readonly<Record<string, string>>): void {
   if (typeof given !== 'object' || given === null) return
   const misplaced = Object.keys(places).find(name => name in given)
-  if (misplaced !== undefined) throw new OptionInvalidError(`options.${part}.${misplaced} is not a known option: give options.${places[misplaced]}`)
+  if (misplaced !== undefined)
+    throw new OptionInvalidError(
+      `options.${part}.${misplaced} is not a known option: give options.${places[misplaced]}`
+    )
 }
 
 // These options stand at the top in the suite, and among the resolver's own in the resolver: the message names where the caller wrote them.
@@ -128,6 +197,8 @@ function renamed (names: readonly string[], check: () => void): void {
     check()
   } catch (error) {
     if (!(error instanceof OptionInvalidError)) throw error
-    throw new OptionInvalidError(error.message.replace(new RegExp(`options\\.resolver\\.(${names.join('|')})\\b`, 'g'), 'options.$1'))
+    throw new OptionInvalidError(
+      error.message.replace(new RegExp(`options\\.resolver\\.(${names.join('|')})\\b`, 'g'), 'options.$1')
+    )
   }
 }

@@ -25,22 +25,32 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
     await redis?.close()
   })
   redis = await openSharedRedis(options, database, app.log)
-  if (redis === undefined) app.log.warn('tenancy: no redis is configured, so look-ups, limits and cached values are kept in this process: run only one')
-  if (redis !== undefined && options.database.rls.secrets.length === 0) app.log.warn(`tenancy: ${unsignedRedis}`)
+  if (redis === undefined)
+    app.log.warn(
+      'tenancy: no redis is configured, so look-ups, limits and cached values are kept in this process: run only one'
+    )
+  if (redis !== undefined && options.database.rls.secrets.length === 0)
+    app.log.warn(`tenancy: ${unsignedRedis}`)
 
   // The life of a request, in this order: who is it, may it come in, what may it touch.
   const shared = redis === undefined ? {} : { redis }
   const registry = options.registry ?? database.registry
   await app.register(tenantResolver, { ...options.resolver, ...shared, registry })
-  if (options.rateLimit !== undefined) await app.register(tenantRateLimit, { ...options.rateLimit, ...shared })
+  if (options.rateLimit !== undefined)
+    await app.register(tenantRateLimit, { ...options.rateLimit, ...shared })
   await app.register(tenantDatabase, { database, decorator: options.decorators.db })
   if (options.cache !== undefined) await app.register(tenantCache, { ...options.cache, ...shared })
 
-  if (redis?.health().status === 'down') app.log.warn('tenancy: redis cannot be reached, or refuses the login: until it can, look-ups, limits and cached values are kept in this process')
+  if (redis?.health().status === 'down')
+    app.log.warn(
+      'tenancy: redis cannot be reached, or refuses the login: until it can, look-ups, limits and cached values are kept in this process'
+    )
 
   mapErrors(app)
   const resolver = app.tenantResolver
-  database.onFenced = tenant => { resolver.doubt(tenant) }
+  database.onFenced = tenant => {
+    resolver.doubt(tenant)
+  }
   const cache = options.cache === undefined ? undefined : app.tenantCache
   const runs = new Runs({ database, cache, log: app.log, watch: resolver.watch })
   closeInTime(app, { runs, prolonged: resolver.prolonged }, options.closeTimeout)
@@ -48,9 +58,15 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
   const suite = new Tenancy({ resolver, registry, database, redis, runs, limits })
   app.decorate('tenancy', suite)
   let unwatch: (() => void) | undefined
-  app.addHook('onReady', async () => { unwatch = watchHealth({ database, resolver, redis, hasOwnRegistry: options.registry !== undefined }) })
-  app.addHook('preClose', async () => { suite.beginClose() })
-  app.addHook('onClose', async () => { unwatch?.() })
+  app.addHook('onReady', async () => {
+    unwatch = watchHealth({ database, resolver, redis, hasOwnRegistry: options.registry !== undefined })
+  })
+  app.addHook('preClose', async () => {
+    suite.beginClose()
+  })
+  app.addHook('onClose', async () => {
+    unwatch?.()
+  })
 }
 
 /**
@@ -58,6 +74,9 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
  *
  * @throws FST_TENANCY_OPTION_INVALID for a wrong option, before anything is opened.
  */
-export const tenancy: FastifyPluginAsync<TenancyOptions> = fp(plugin, { name: 'fastify-tenancy', fastify: '5.x' })
+export const tenancy: FastifyPluginAsync<TenancyOptions> = fp(plugin, {
+  name: 'fastify-tenancy',
+  fastify: '5.x'
+})
 
 export default tenancy

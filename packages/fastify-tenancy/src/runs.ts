@@ -1,9 +1,10 @@
-import { runInScope, tenantWork, TenantScope, type HandleMaker, type ScopeLogger, type Tenant, type TenantStatus, type TenantWork } from '@fastify-tenancy/core'
+import { runInScope, tenantWork, TenantScope, type HandleMaker, type ScopeLogger, type Tenant,
+  type TenantStatus, type TenantWork } from '@fastify-tenancy/core'
 import type { TenancyDatabase } from '@fastify-tenancy/database'
 
 /** A logger that makes others with more on each line, as pino and Fastify's do. */
 export interface TenancyLogger extends ScopeLogger {
-  child (bindings: { readonly tenant: string }): ScopeLogger
+  child(bindings: { readonly tenant: string }): ScopeLogger
 }
 
 /** What runs are made with. */
@@ -46,13 +47,16 @@ export class Runs {
     const scope = new TenantScope(tenant, log.child({ tenant: tenant.id }), own => watch(own, allow))
     const abort = (): void => scope.abort(signal?.reason)
     signal?.addEventListener('abort', abort, { once: true })
-    this.#underWay.set(scope, new Promise(resolve => {
-      scope.onClose(() => {
-        signal?.removeEventListener('abort', abort)
-        this.#underWay.delete(scope)
-        resolve()
+    this.#underWay.set(
+      scope,
+      new Promise(resolve => {
+        scope.onClose(() => {
+          signal?.removeEventListener('abort', abort)
+          this.#underWay.delete(scope)
+          resolve()
+        })
       })
-    }))
+    )
     return this.#runIn(scope, fn, transaction)
   }
 
@@ -70,7 +74,11 @@ export class Runs {
     for (const scope of this.#underWay.keys()) scope.abort(new Error('the application is closing'))
   }
 
-  async #runIn<T> (scope: TenantScope, fn: (work: TenantWork) => T | Promise<T>, isTransaction: boolean): Promise<T> {
+  async #runIn<T> (
+    scope: TenantScope,
+    fn: (work: TenantWork) => T | Promise<T>,
+    isTransaction: boolean
+  ): Promise<T> {
     const { database, cache } = this.#parts
     const unit = isTransaction ? database.unitOfWork(scope) : undefined
     try {

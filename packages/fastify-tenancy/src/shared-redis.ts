@@ -11,10 +11,13 @@ import type { ResolvedTenancyOptions } from './options.ts'
  * @throws FST_TENANCY_SETUP_INVALID where the database has no id, or is a copy of the one that the id was made for
  */
 export async function openSharedRedis (
-  { redis, namespace, registry }: ResolvedTenancyOptions, database: TenancyDatabase, log: ScopeLogger
+  { redis, namespace, registry }: ResolvedTenancyOptions,
+  database: TenancyDatabase,
+  log: ScopeLogger
 ): Promise<TenancyRedis | undefined> {
   if (redis === undefined) return undefined
-  const isNamed = namespace !== undefined || registry !== undefined || (typeof redis === 'object' && 'namespace' in redis && redis.namespace !== undefined)
+  const isNamed = namespace !== undefined || registry !== undefined ||
+    (typeof redis === 'object' && 'namespace' in redis && redis.namespace !== undefined)
   if (isNamed) return openRedis(redis, { namespace, log })
   // An embedded database is initialised by its boot.
   await database.boot()

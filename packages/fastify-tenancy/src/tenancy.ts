@@ -1,10 +1,13 @@
-import { fromEnvelope, resolveTenantRef, statusRefusal, TenantUnknownError, toEnvelope, type TenantRef, type TenantRegistry, type TenantWork } from '@fastify-tenancy/core'
-import type { ServerStatus, DatabaseHealth, GlobalKysely, SystemAccessOptions, SystemWork, TenancyDatabase } from '@fastify-tenancy/database'
+import { fromEnvelope, resolveTenantRef, statusRefusal, TenantUnknownError, toEnvelope, type TenantRef,
+  type TenantRegistry, type TenantWork } from '@fastify-tenancy/core'
+import type { ServerStatus, DatabaseHealth, GlobalKysely, SystemAccessOptions, SystemWork,
+  TenancyDatabase } from '@fastify-tenancy/database'
 import type { LimitsFileHealth } from '@fastify-tenancy/rate-limit'
 import type { RedisHealth, TenancyRedis } from '@fastify-tenancy/redis'
 import type { ResolverHealth, TenantResolver } from '@fastify-tenancy/resolver'
 
-import { resolveForEachOptions, resolveRunOptions, type ForEachOptions, type RunOptions } from './call-options.ts'
+import { resolveForEachOptions, resolveRunOptions, type ForEachOptions,
+  type RunOptions } from './call-options.ts'
 import { forEach, type ForEachResult } from './for-each.ts'
 import type { Runs } from './runs.ts'
 
@@ -140,12 +143,18 @@ export class Tenancy {
     const registry = resolver.registry === 'down' ? 'down' : database.registry
     const down = [
       ...(registry === 'ok' ? [] : ['registry']),
-      ...Object.entries(database.shards).filter(([, state]) => state !== 'ok').map(([name]) => `shard ${name}`),
+      ...Object.entries(database.shards).filter(([, state]) => state !== 'ok').map(([name]) =>
+        `shard ${name}`
+      ),
       ...(redis === undefined || redis.status === 'ok' ? [] : ['redis']),
       ...(limits === undefined || limits.status === 'ok' ? [] : ['limits file'])
     ]
     // Without Redis the suite serves on, more slowly; without any database it does not.
-    const status = database.status === 'down' ? 'down' : down.length > 0 || resolver.status !== 'ok' ? 'degraded' : 'ok'
+    const status = database.status === 'down'
+      ? 'down'
+      : down.length > 0 || resolver.status !== 'ok'
+      ? 'degraded'
+      : 'ok'
     return { status, down, registry, shards: database.shards, limits, resolver, database, redis }
   }
 

@@ -25,5 +25,7 @@ export function watchHealth ({ database, resolver, redis, hasOwnRegistry }: Watc
     // Where it has failed, also of the database's: a process without traffic would never see that it is back.
     if (hasOwnRegistry || resolver.health().registry === 'down') resolver.probeRegistry(silence)
   }, every).unref()
-  return () => { clearInterval(timer) }
+  return () => {
+    clearInterval(timer)
+  }
 }

@@ -27,9 +27,13 @@ export function connectError (error: unknown, { url, shard }: Target): Error {
   if (error instanceof Error && failed.has(error)) return error
   const { username, host, pathname } = new URL(url)
   const reason = advice[sqlState(error) ?? ''] ?? `${messageOf(error)}: start the server, or mend the URL`
-  const place = `${shard === undefined ? '' : `shard '${shard}', `}database '${decodeURIComponent(pathname.slice(1))}' on ${host || 'the default host'}`
+  const place = `${shard === undefined ? '' : `shard '${shard}', `}database '${
+    decodeURIComponent(pathname.slice(1))
+  }' on ${host || 'the default host'}`
   const login = username === '' ? '' : ` as login '${decodeURIComponent(username)}'`
-  const named = new DatabaseUnavailableError(`${place} cannot be reached${login}: ${reason}`, { cause: error })
+  const named = new DatabaseUnavailableError(`${place} cannot be reached${login}: ${reason}`, {
+    cause: error
+  })
   failed.add(named)
   return named
 }
@@ -56,9 +60,16 @@ export function nameConnectErrors (pool: pg.Pool, target: Target): pg.Pool {
     (): Promise<pg.PoolClient>
     (callback: (error?: Error, client?: pg.PoolClient, release?: () => void) => void): void
   }
-  const named = (callback?: (error?: Error, client?: pg.PoolClient, release?: () => void) => void): unknown => {
-    if (callback === undefined) return connect().catch((error: unknown) => { throw connectError(error, target) })
-    return connect((error, client, release) => { callback(error && connectError(error, target), client, release) })
+  const named = (
+    callback?: (error?: Error, client?: pg.PoolClient, release?: () => void) => void
+  ): unknown => {
+    if (callback === undefined)
+      return connect().catch((error: unknown) => {
+        throw connectError(error, target)
+      })
+    return connect((error, client, release) => {
+      callback(error && connectError(error, target), client, release)
+    })
   }
   return Object.assign(pool, { connect: named })
 }

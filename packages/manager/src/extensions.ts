@@ -11,23 +11,40 @@ interface Installed {
 const missingCodes = new Set(['42704', '42883', '3F000'])
 
 /** The schemas of extensions of the default shard: what is on the path in a tenant's own database too, whether it is there or not. */
-export async function extensionSchemas ({ options: { tables }, shards }: ManagerContext): Promise<readonly string[]> {
+export async function extensionSchemas (
+  { options: { tables }, shards }: ManagerContext
+): Promise<readonly string[]> {
   return readExtensionSchemas(shards.get('default'), tables.extensionSchemas)
 }
 
 /** Extensions that the default shard has and a tenant's own database does not. */
-export async function missingExtensions ({ shards }: ManagerContext, own: SqlClient): Promise<readonly Installed[]> {
-  const text = 'select e.extname::text as name, n.nspname::text as schema from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace order by 1'
-  const [{ rows: wanted }, { rows: there }] = [await shards.get('default').query<Installed>(text), await own.query<Installed>(text)]
-  return wanted.filter(({ name, schema }) => !there.some(other => other.name === name && other.schema === schema))
+export async function missingExtensions (
+  { shards }: ManagerContext,
+  own: SqlClient
+): Promise<readonly Installed[]> {
+  const text =
+    'select e.extname::text as name, n.nspname::text as schema from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace order by 1'
+  const [{ rows: wanted }, { rows: there }] = [await shards.get('default').query<Installed>(text),
+    await own.query<Installed>(text)]
+  return wanted.filter(({ name, schema }) =>
+    !there.some(other => other.name === name && other.schema === schema)
+  )
 }
 
 /** The error of work in a tenant's own database, with the extensions that are missing there where that can be the reason. */
-export async function explainMissing (context: ManagerContext, own: SqlClient, database: string, error: unknown): Promise<unknown> {
+export async function explainMissing (
+  context: ManagerContext,
+  own: SqlClient,
+  database: string,
+  error: unknown
+): Promise<unknown> {
   if (!missingCodes.has(sqlState(error) ?? '')) return error
   const missing = await missingExtensions(context, own).catch(() => [])
   if (missing.length === 0) return error
   const install = missing.map(({ name, schema }) => `create extension ${name} schema ${schema}`).join('; ')
   const why = error instanceof Error ? error.message : String(error)
-  return new SetupInvalidError(`the database '${database}' does not have every extension of the shared one, and its tables cannot be made (${why}): install them in template1, or there (${install}), then call again`, { cause: error })
+  return new SetupInvalidError(
+    `the database '${database}' does not have every extension of the shared one, and its tables cannot be made (${why}): install them in template1, or there (${install}), then call again`,
+    { cause: error }
+  )
 }

@@ -182,8 +182,8 @@ export class Manager {
   }
 
   /** All tenants, by id. */
-  async * list (filter?: TenantFilter): AsyncGenerator<TenantRecord> {
-    yield * (await this.#ready()).registry.list(filter)
+  async *list (filter?: TenantFilter): AsyncGenerator<TenantRecord> {
+    yield* (await this.#ready()).registry.list(filter)
   }
 
   /**
@@ -295,10 +295,12 @@ export class Manager {
 
   // Asked once. A database that is not set up yet, or cannot be reached, is the call's own to refuse.
   async #ready (): Promise<ManagerContext> {
-    this.#isKnown ??= withClient(this.#context.shards.get('default'), assertNotNewer).catch((error: unknown) => {
-      this.#isKnown = undefined
-      if (error instanceof SetupInvalidError) throw error
-    })
+    this.#isKnown ??= withClient(this.#context.shards.get('default'), assertNotNewer).catch(
+      (error: unknown) => {
+        this.#isKnown = undefined
+        if (error instanceof SetupInvalidError) throw error
+      }
+    )
     await this.#isKnown
     return this.#context
   }

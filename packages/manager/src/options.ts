@@ -1,5 +1,6 @@
 import { checkOptions, fn, nonEmptyString, reservedSlugs, type Isolation } from '@fastify-tenancy/core'
-import { resolveDatabaseOptions, type ResolvedDatabaseOptions, type TenantDatabaseOptions } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions, type ResolvedDatabaseOptions,
+  type TenantDatabaseOptions } from '@fastify-tenancy/database'
 import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
@@ -13,7 +14,8 @@ import type { Provision } from './provision.ts'
 import type { Seed } from './seed.ts'
 
 /** Options of {@link createManager}: what the application itself is given. */
-export interface ManagerOptions extends Pick<TenantDatabaseOptions, 'database' | 'isolation' | 'rls' | 'row' | 'tables'>, DomainsOptions {
+export interface ManagerOptions
+  extends Pick<TenantDatabaseOptions, 'database' | 'isolation' | 'rls' | 'row' | 'tables'>, DomainsOptions {
   /** Labels that no tenant may take. @default reservedSlugs of core */
   readonly reserved?: readonly string[]
   /**
@@ -85,11 +87,37 @@ const own = v.object({
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function resolveManagerOptions (given: unknown, name = 'options'): ResolvedManagerOptions {
-  const { lifecycle: { steps, wait: waitTimeout }, provision, seed, redis, namespace, progress, baseDomain, hosts, dns, ...mine } = checkOptions(own, given, name)
+  const {
+    lifecycle: { steps, wait: waitTimeout },
+    provision,
+    seed,
+    redis,
+    namespace,
+    progress,
+    baseDomain,
+    hosts,
+    dns,
+    ...mine
+  } = checkOptions(own, given, name)
   const rest = Object.fromEntries(Object.entries(given as object).filter(([key]) => !(key in own.entries)))
   const patterns = patternsOf(baseDomain, hosts, name)
   const domains: ResolvedDomainsOptions = { patterns, bases: patterns.bases, ...dns }
   const application = resolveDatabaseOptions(rest, name)
   const { database, isolation, rls, tables } = application
-  return Object.freeze({ application, database, rls, tables, isolation, steps, waitTimeout, domains, provision, seed, redis, namespace, progress, ...mine })
+  return Object.freeze({
+    application,
+    database,
+    rls,
+    tables,
+    isolation,
+    steps,
+    waitTimeout,
+    domains,
+    provision,
+    seed,
+    redis,
+    namespace,
+    progress,
+    ...mine
+  })
 }

@@ -1,5 +1,6 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
-import { databaseNameOf, ensureTenantDatabase, ensureTenantRole, ensureTenantSchema, grantTenantDatabase, inTransaction, quoteName, schemaOf, stampTables, type SqlClient } from '@fastify-tenancy/database'
+import { databaseNameOf, ensureTenantDatabase, ensureTenantRole, ensureTenantSchema, grantTenantDatabase,
+  inTransaction, quoteName, schemaOf, stampTables, type SqlClient } from '@fastify-tenancy/database'
 import type pg from 'pg'
 
 import type { ManagerContext } from './context.ts'
@@ -9,10 +10,15 @@ import { openManagerPool, withClient } from './shard-pools.ts'
 import { ended, tenantServer } from './tenant-server.ts'
 
 /** Makes the tables of a tenant that has a schema or a database of its own. */
-export type Provision = (input: { readonly tenant: TenantRecord, readonly client: SqlClient }) => Promise<void>
+export type Provision = (
+  input: { readonly tenant: TenantRecord; readonly client: SqlClient }
+) => Promise<void>
 
 /** Whether a tenant needs anything made before it can be served. */
-export function needsProvisioning ({ isolation }: Pick<TenantRecord, 'isolation'>, { rls }: ResolvedManagerOptions): boolean {
+export function needsProvisioning (
+  { isolation }: Pick<TenantRecord, 'isolation'>,
+  { rls }: ResolvedManagerOptions
+): boolean {
   return isolation === 'schema' || isolation === 'database' || (isolation === 'rls' && rls.context === 'role')
 }
 
@@ -23,32 +29,47 @@ export async function provisionTenant (context: ManagerContext, tenant: TenantRe
   const { options, shards } = context
   const { shard } = tenant.placement
   const login = shards.rolesUser(shard)
-  await withClient(shards.get(shard), client => tenant.isolation === 'rls'
-    ? inTransaction(client, async () => { await ensureTenantRole(client, tenant.id, 'app', login) })
-    : ensureTenantSchema(client, {
-      id: tenant.id,
-      schema: schemaOf(tenant),
-      login,
-      build: async client => {
-        await options.provision?.({ tenant, client })
-        await client.query(stampTables(schemaOf(tenant), tenant.id, options.tables))
-      }
-    }))
+  await withClient(shards.get(shard), client =>
+    tenant.isolation === 'rls'
+      ? inTransaction(client, async () => {
+        await ensureTenantRole(client, tenant.id, 'app', login)
+      })
+      : ensureTenantSchema(client, {
+        id: tenant.id,
+        schema: schemaOf(tenant),
+        login,
+        build: async client => {
+          await options.provision?.({ tenant, client })
+          await client.query(stampTables(schemaOf(tenant), tenant.id, options.tables))
+        }
+      }))
 }
 
 async function provisionDatabase (context: ManagerContext, tenant: TenantRecord): Promise<void> {
   const { provision, tables } = context.options
-  const path = [tables.schema, ...await extensionSchemas(context)].filter((name, index, all) => all.indexOf(name) === index).map(quoteName).join(', ')
-  const build = (pool: pg.Pool, after?: (client: SqlClient) => Promise<void>): Promise<void> => withClient(pool, client => inTransaction(client, async () => {
-    await client.query(`set local search_path = ${path}, pg_temp`)
-    await provision?.({ tenant, client })
-    await client.query(stampTables(tables.schema, tenant.id, tables))
-    await after?.(client)
-  }).catch(async (error: unknown) => { throw await explainMissing(context, client, databaseNameOf(tenant), error) }))
+  const path = [tables.schema, ...await extensionSchemas(context)].filter((name, index, all) =>
+    all.indexOf(name) === index
+  ).map(quoteName).join(', ')
+  const build = (pool: pg.Pool, after?: (client: SqlClient) => Promise<void>): Promise<void> =>
+    withClient(pool, client =>
+      inTransaction(client, async () => {
+        await client.query(`set local search_path = ${path}, pg_temp`)
+        await provision?.({ tenant, client })
+        await client.query(stampTables(tables.schema, tenant.id, tables))
+        await after?.(client)
+      }).catch(async (error: unknown) => {
+        throw await explainMissing(context, client, databaseNameOf(tenant), error)
+      }))
   const server = await tenantServer(tenant, context)
   // A pool of the caller's is to a database that is there.
   if ('pool' in server) return server.isOwn ? ended(server.pool, pool => build(pool)) : build(server.pool)
   const { login, name, ownerUrl, serverUrl } = server
-  await ended(openManagerPool(serverUrl), pool => withClient(pool, client => ensureTenantDatabase(client, { id: tenant.id, database: name, login })))
-  await ended(openManagerPool(ownerUrl), pool => build(pool, client => grantTenantDatabase(client, tables.schema, login.user)))
+  await ended(
+    openManagerPool(serverUrl),
+    pool => withClient(pool, client => ensureTenantDatabase(client, { id: tenant.id, database: name, login }))
+  )
+  await ended(
+    openManagerPool(ownerUrl),
+    pool => build(pool, client => grantTenantDatabase(client, tables.schema, login.user))
+  )
 }

@@ -1,10 +1,11 @@
 import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
-import { isEmbedded, openDatabase, type ResolvedDatabaseOptions, type TenancyDatabase, type TenantKysely } from '@fastify-tenancy/database'
+import { isEmbedded, openDatabase, type ResolvedDatabaseOptions, type TenancyDatabase,
+  type TenantKysely } from '@fastify-tenancy/database'
 
 import type { ShardPools } from './shard-pools.ts'
 
 /** Fills a new tenant's tables, as the tenant: `db` is what `request.db` will be, in one transaction. */
-export type Seed = (input: { readonly tenant: TenantRecord, readonly db: TenantKysely }) => Promise<void>
+export type Seed = (input: { readonly tenant: TenantRecord; readonly db: TenantKysely }) => Promise<void>
 
 /** The database as the application has it, opened at its first use. */
 export class ApplicationDatabase {
@@ -36,7 +37,9 @@ export class ApplicationDatabase {
   async #open (): Promise<TenancyDatabase> {
     const { database } = this.#options
     // A second embedded database of one URL would be another.
-    const url = typeof database.url === 'string' && isEmbedded(database.url) ? this.#shards.get('default') : database.url
+    const url = typeof database.url === 'string' && isEmbedded(database.url)
+      ? this.#shards.get('default')
+      : database.url
     const opened = openDatabase({ ...this.#options, database: { ...database, url } })
     try {
       await opened.boot()

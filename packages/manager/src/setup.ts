@@ -1,5 +1,6 @@
 import { bool, checkOptions, nonEmptyString, OptionInvalidError } from '@fastify-tenancy/core'
-import { assertNotNewer, formatScript, init, isRestored, quoteName, Script, type ScriptFormat, type SqlClient } from '@fastify-tenancy/database'
+import { assertNotNewer, formatScript, init, isRestored, quoteName, Script, type ScriptFormat,
+  type SqlClient } from '@fastify-tenancy/database'
 import * as v from 'valibot'
 
 import type { ManagerContext } from './context.ts'
@@ -54,7 +55,9 @@ export interface SetupReport {
 export const setupEntries: v.ObjectEntries = {
   url: v.optional(nonEmptyString),
   shards: v.optional(v.record(v.string(), nonEmptyString, 'must be a map of shards to URLs')),
-  print: v.optional(v.union([v.picklist(['sql', 'kysely']), v.literal(false)], "must be 'sql', 'kysely' or false"))
+  print: v.optional(
+    v.union([v.picklist(['sql', 'kysely']), v.literal(false)], "must be 'sql', 'kysely' or false")
+  )
 }
 
 const initSchema = v.strictObject({
@@ -62,7 +65,7 @@ const initSchema = v.strictObject({
   tenantRoles: v.optional(bool),
   harden: v.optional(bool),
   newInstallation: v.optional(bool),
-  dropOldSecrets: v.optional(v.union([bool, v.literal('now')], 'must be true, false or \'now\''))
+  dropOldSecrets: v.optional(v.union([bool, v.literal('now')], "must be true, false or 'now'"))
 }, 'must be an object')
 
 export async function initShards (context: ManagerContext, given: InitInput): Promise<SetupReport> {
@@ -70,11 +73,15 @@ export async function initShards (context: ManagerContext, given: InitInput): Pr
     checkOptions(initSchema, given, 'init') as InitInput
   const { isolation, rls, tables } = context.options
   return onShards(context, 'tenancy init', input, async (client, shard, onLeft) => {
-    const { rows: [row] } = await client.query<{ name: string }>('select pg_catalog.current_database()::text as name')
+    const { rows: [row] } = await client.query<{ name: string }>(
+      'select pg_catalog.current_database()::text as name'
+    )
     let restored = await isRestored(client, row?.name ?? '')
     const remarks = await init(client, {
       onLeft,
-      onMoved: () => { restored = true },
+      onMoved: () => {
+        restored = true
+      },
       logins: loginsOf(context.shards.logins(shard)),
       tenantRoles: tenantRoles ?? (isolation === 'schema' || rls.context === 'role'),
       harden,
@@ -84,23 +91,31 @@ export async function initShards (context: ManagerContext, given: InitInput): Pr
       ...(rls.secrets.length > 0 && { signingSecrets: rls.secrets })
     })
     if (!restored) return remarks
-    if (client instanceof Script) return [...remarks, 'this database was restored, copied or renamed: when the script has run, run `tenancy init` for the roles of its tenants']
+    if (client instanceof Script)
+      return [...remarks,
+        'this database was restored, copied or renamed: when the script has run, run `tenancy init` for the roles of its tenants']
     return [...remarks, ...await repairTenants(context, client, shard)]
   })
 }
 
 /** Does the same work on every shard, or prints it. The work answers its remarks. */
 export async function onShards (
-  { options, shards }: ManagerContext, title: string, { url, shards: others, print = false }: SetupInput, work: (client: SqlClient, shard: string, onLeft: (sentence: string) => void) => Promise<readonly string[]>
+  { options, shards }: ManagerContext,
+  title: string,
+  { url, shards: others, print = false }: SetupInput,
+  work: (client: SqlClient, shard: string, onLeft: (sentence: string) => void) => Promise<readonly string[]>
 ): Promise<SetupReport> {
   const urls: Readonly<Record<string, string | undefined>> = { ...others, default: url }
   const scripts: PrintedScript[] = []
   const [remarks, left]: [string[], string[]] = [[], []]
   for (const shard of shards.names) {
     await connected(shards, shard, urls[shard], async live => {
-      const named = (sentence: string): string => shard === 'default' ? sentence : `shard ${shard}: ${sentence}`
+      const named = (sentence: string): string =>
+        shard === 'default' ? sentence : `shard ${shard}: ${sentence}`
       const run = async (client: SqlClient): Promise<void> => {
-        const said = await work(client, shard, sentence => { left.push(named(sentence)) })
+        const said = await work(client, shard, sentence => {
+          left.push(named(sentence))
+        })
         remarks.push(...said.map(named))
       }
       await assertNotNewer(live)
@@ -113,15 +128,23 @@ export async function onShards (
       } finally {
         await live.query('reset search_path')
       }
-      const { rows: [row] } = await live.query<{ name: string }>('select pg_catalog.current_database()::text as name')
-      scripts.push({ shard, text: formatScript({ title, database: row?.name ?? '', parts: script.parts, format: print }) })
+      const { rows: [row] } = await live.query<{ name: string }>(
+        'select pg_catalog.current_database()::text as name'
+      )
+      scripts.push({
+        shard,
+        text: formatScript({ title, database: row?.name ?? '', parts: script.parts, format: print })
+      })
     })
   }
   return { scripts, remarks, left }
 }
 
 async function connected (
-  shards: ManagerContext['shards'], shard: string, url: string | undefined, work: (client: SqlClient) => Promise<void>
+  shards: ManagerContext['shards'],
+  shard: string,
+  url: string | undefined,
+  work: (client: SqlClient) => Promise<void>
 ): Promise<void> {
   if (url === undefined) return withClient(shards.get(shard), work)
   const pool = openManagerPool(url, shard)
@@ -145,7 +168,11 @@ const identity = `
  *
  * @throws FST_TENANCY_OPTION_INVALID when the login leads to another database
  */
-async function assertSameDatabase (client: SqlClient, shards: ManagerContext['shards'], shard: string): Promise<void> {
+async function assertSameDatabase (
+  client: SqlClient,
+  shards: ManagerContext['shards'],
+  shard: string
+): Promise<void> {
   const given = await identityOf(client)
   const own = await withClient(shards.get(shard), identityOf).catch(() => undefined)
   const expected = own?.name ?? shards.databaseName(shard)
@@ -154,7 +181,10 @@ async function assertSameDatabase (client: SqlClient, shards: ManagerContext['sh
     : own.oid === given?.oid && own.started === given?.started
   if (isSame) return
   throw new OptionInvalidError(
-    `the login was given for database '${given?.name}' and shard '${shard}' is database '${expected}'${expected === given?.name ? ' of another server' : ''}: name the login's URL with the shard's own host and database`)
+    `the login was given for database '${given?.name}' and shard '${shard}' is database '${expected}'${
+      expected === given?.name ? ' of another server' : ''
+    }: name the login's URL with the shard's own host and database`
+  )
 }
 
 async function identityOf (client: SqlClient): Promise<Record<string, string> | undefined> {

@@ -1,4 +1,5 @@
-import { defaultPoolSettings, isEmbedded, openPool, type ResolvedDatabaseOptions, type ShardUrls, type SqlClient } from '@fastify-tenancy/database'
+import { defaultPoolSettings, isEmbedded, openPool, type ResolvedDatabaseOptions, type ShardUrls,
+  type SqlClient } from '@fastify-tenancy/database'
 import { OptionInvalidError } from '@fastify-tenancy/core'
 import type pg from 'pg'
 
@@ -33,10 +34,23 @@ export class ShardPools {
   /** @throws FST_TENANCY_OPTION_INVALID for a shard that the options do not name */
   logins (shard: string): Pick<ResolvedDatabaseOptions['database'], 'url'> & ShardUrls {
     const { shards, registryUrl, globalUrl } = this.#database
-    const logins = shard === 'default' ? this.#database : Object.hasOwn(shards, shard) ? shards[shard] : undefined
-    if (logins === undefined) throw new OptionInvalidError(`options.database.shards must name the shard '${shard}', got ${this.names.join(', ')}`)
+    const logins = shard === 'default'
+      ? this.#database
+      : Object.hasOwn(shards, shard)
+      ? shards[shard]
+      : undefined
+    if (logins === undefined)
+      throw new OptionInvalidError(
+        `options.database.shards must name the shard '${shard}', got ${this.names.join(', ')}`
+      )
     const { url, tenantRolesUrl, systemUrl, ownerUrl } = logins
-    return { url, tenantRolesUrl, systemUrl, ownerUrl, ...(shard === 'default' && { registryUrl, globalUrl }) }
+    return {
+      url,
+      tenantRolesUrl,
+      systemUrl,
+      ownerUrl,
+      ...(shard === 'default' && { registryUrl, globalUrl })
+    }
   }
 
   /** The user of the login that becomes the roles of tenants on a shard; undefined where the driver decides. */

@@ -7,7 +7,7 @@ import { openManagerPool } from './shard-pools.ts'
 
 /** A tenant's own database: its login, and how the owner's login gets there. */
 export interface TenantServer {
-  readonly login: { readonly user: string, readonly password?: string }
+  readonly login: { readonly user: string; readonly password?: string }
   readonly name: string
   /** The owner's login, on the tenant's database. */
   readonly ownerUrl: string
@@ -27,7 +27,10 @@ export interface TenantPool {
  *
  * @throws FST_TENANCY_SETUP_INVALID where the options do not say
  */
-export async function tenantServer (tenant: Tenant, { options: { database }, shards }: Pick<ManagerContext, 'options' | 'shards'>): Promise<TenantServer | TenantPool> {
+export async function tenantServer (
+  tenant: Tenant,
+  { options: { database }, shards }: Pick<ManagerContext, 'options' | 'shards'>
+): Promise<TenantServer | TenantPool> {
   if (database.tenants === undefined) throw noTenants()
   const source = await resolveTenantUrl(tenant, database.tenants)
   if (typeof source !== 'string') return { pool: source, isOwn: false }
@@ -35,7 +38,10 @@ export async function tenantServer (tenant: Tenant, { options: { database }, sha
   const url = new URL(source)
   const { ownerUrl, url: appUrl } = shards.logins('default')
   const given = ownerUrl ?? appUrl
-  if (typeof given !== 'string') throw new SetupInvalidError('databases of tenants are made with the login of options.database.ownerUrl: give it')
+  if (typeof given !== 'string')
+    throw new SetupInvalidError(
+      'databases of tenants are made with the login of options.database.ownerUrl: give it'
+    )
   const [owner, server] = [new URL(given), new URL(given)]
   const isSameServer = owner.host === url.host
   owner.hostname = server.hostname = url.hostname
@@ -58,7 +64,10 @@ export async function tenantServer (tenant: Tenant, { options: { database }, sha
  *
  * @throws FST_TENANCY_SETUP_INVALID where the options do not say where the database is
  */
-export async function hasServer (tenant: Tenant, { options: { database } }: Pick<ManagerContext, 'options'>): Promise<boolean> {
+export async function hasServer (
+  tenant: Tenant,
+  { options: { database } }: Pick<ManagerContext, 'options'>
+): Promise<boolean> {
   if (database.tenants === undefined) throw noTenants()
   const source = await resolveTenantUrl(tenant, database.tenants)
   return typeof source === 'string' && !isEmbedded(source)
@@ -67,11 +76,16 @@ export async function hasServer (tenant: Tenant, { options: { database } }: Pick
 // A tenant that is locked out of, moved from or removed from a database that cannot be found would be neither.
 function noTenants (): Error {
   return new SetupInvalidError(
-    'the tenant has a database of its own, and options.database.tenants does not say where: add it to the configuration')
+    'the tenant has a database of its own, and options.database.tenants does not say where: add it to the configuration'
+  )
 }
 
 /** Opens the owner's connections to a tenant's own database for as long as `work` takes. */
-export async function withTenantDatabase<T> (tenant: Tenant, context: Pick<ManagerContext, 'options' | 'shards'>, work: (pool: pg.Pool) => Promise<T>): Promise<T> {
+export async function withTenantDatabase<T> (
+  tenant: Tenant,
+  context: Pick<ManagerContext, 'options' | 'shards'>,
+  work: (pool: pg.Pool) => Promise<T>
+): Promise<T> {
   const server = await tenantServer(tenant, context)
   if (!('pool' in server)) return ended(openManagerPool(server.ownerUrl), work)
   return server.isOwn ? ended(server.pool, work) : work(server.pool)

@@ -91,7 +91,7 @@ export class Account {
   }
 
   /** How the counter stands, as far as this process knows. */
-  standing (now: number): { used: number, reset: number } {
+  standing (now: number): { used: number; reset: number } {
     const { used, resetAt } = this.#standing
     return { used, reset: Math.max(0, Math.ceil(resetAt - now)) }
   }

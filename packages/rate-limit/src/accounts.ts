@@ -43,7 +43,9 @@ export class Accounts {
     this.#lots = lots
     this.#now = now
     redis.drain = key => this.#accounts.get(key)?.drain() ?? []
-    redis.doubts.onAdded = () => { this.#start() }
+    redis.doubts.onAdded = () => {
+      this.#start()
+    }
   }
 
   /** How many counters are kept. */
@@ -84,7 +86,8 @@ export class Accounts {
     for (const [at, quota] of quotas.entries()) {
       const account = this.#account(quota)
       const owed = charge(cost, quota.limit)
-      if (account?.covers(owed, quota.limit, now) === true) held.push({ account, bucket: account.spend(owed, now), owed })
+      if (account?.covers(owed, quota.limit, now) === true)
+        held.push({ account, bucket: account.spend(owed, now), owed })
       else questions.push(this.#question(at, quota, account, cost))
     }
     const answered = Promise.withResolvers<void>()
@@ -160,8 +163,14 @@ export class Accounts {
   }
 
   /** The verdict on the questions, as one on all quotas of the request. */
-  #whole (quotas: readonly Quota[], questions: readonly Question[], { wait, refusedBy, used, reset }: SharedVerdict): Verdict {
-    const first = questions[0]?.at === 0 ? { used, reset } : this.#accounts.get(quotas[0]!.key)?.standing(this.#now()) ?? { used, reset }
+  #whole (
+    quotas: readonly Quota[],
+    questions: readonly Question[],
+    { wait, refusedBy, used, reset }: SharedVerdict
+  ): Verdict {
+    const first = questions[0]?.at === 0
+      ? { used, reset }
+      : this.#accounts.get(quotas[0]!.key)?.standing(this.#now()) ?? { used, reset }
     return { wait, refusedBy: questions[refusedBy]?.at ?? -1, ...first }
   }
 
@@ -184,7 +193,10 @@ export class Accounts {
   }
 
   #start (): void {
-    if (!this.#isClosed) this.#timer ??= setInterval(() => { void this.sweep() }, sweepEvery).unref()
+    if (!this.#isClosed)
+      this.#timer ??= setInterval(() => {
+        void this.sweep()
+      }, sweepEvery).unref()
   }
 
   #stop (): void {

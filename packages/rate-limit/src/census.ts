@@ -43,7 +43,9 @@ export class Census {
 
   /** Counts now, and from now on every 5 s. */
   async start (): Promise<void> {
-    this.#timer = setInterval(() => { void this.take() }, beat).unref()
+    this.#timer = setInterval(() => {
+      void this.take()
+    }, beat).unref()
     await this.take()
   }
 

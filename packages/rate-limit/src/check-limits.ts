@@ -10,15 +10,22 @@ const rpm = v.custom<Rpm>(value => value === 'unlimited' || isCount(value), `${m
 
 // strictObject() alone takes an array for an object without fields.
 const plainObject = v.custom<Record<string, unknown>>(isPlainObject, 'must be an object')
-const anonymousEntries = { rpm: v.exactOptional(rpm), burst: v.exactOptional(count), concurrency: v.exactOptional(count) }
+const anonymousEntries = {
+  rpm: v.exactOptional(rpm),
+  burst: v.exactOptional(count),
+  concurrency: v.exactOptional(count)
+}
 const anonymousFields = v.pipe(plainObject, v.strictObject(anonymousEntries))
 const fields = v.pipe(plainObject, v.strictObject({ ...anonymousEntries, perClient: v.exactOptional(count) }))
-const documentSchema = v.pipe(plainObject, v.strictObject({
-  default: v.exactOptional(fields, {}),
-  anonymous: v.exactOptional(anonymousFields, {}),
-  plans: v.exactOptional(plainObject, {}),
-  tenants: v.exactOptional(plainObject, {})
-}))
+const documentSchema = v.pipe(
+  plainObject,
+  v.strictObject({
+    default: v.exactOptional(fields, {}),
+    anonymous: v.exactOptional(anonymousFields, {}),
+    plans: v.exactOptional(plainObject, {}),
+    tenants: v.exactOptional(plainObject, {})
+  })
+)
 
 /** Where a mistake is: the keys that lead to it. For a message's line number. */
 export type KeyPath = readonly string[]
@@ -30,7 +37,11 @@ export type KeyPath = readonly string[]
  * @param placeOf gives `limits.json, line 7: ` for a path, where the document came from a file.
  * @throws FST_TENANCY_OPTION_INVALID for the first mistake, with its key.
  */
-export function checkLimits (input: unknown, root = 'options.limits', placeOf: (path: KeyPath) => string = () => ''): LimitsParts {
+export function checkLimits (
+  input: unknown,
+  root = 'options.limits',
+  placeOf: (path: KeyPath) => string = () => ''
+): LimitsParts {
   const check = <T>(schema: v.GenericSchema<unknown, T>, value: unknown, path: KeyPath): T => {
     const result = v.safeParse(schema, value, { abortEarly: true })
     if (result.success) return result.output
@@ -52,7 +63,8 @@ export function checkLimits (input: unknown, root = 'options.limits', placeOf: (
   for (const [tenant, value] of Object.entries(document.tenants)) {
     const problem = tenant.startsWith('id:') ? idProblem(tenant.slice(3)) : slugProblem(tenant, [])
     // A name that no tenant can have would be a limit that is silently ignored.
-    if (problem !== undefined) fail(['tenants', tenant], `names no tenant: ${problem}; write a slug, or id: and an id`)
+    if (problem !== undefined)
+      fail(['tenants', tenant], `names no tenant: ${problem}; write a slug, or id: and an id`)
     tenants.set(tenant, check(fields, value, ['tenants', tenant]))
   }
   return { default: document.default, anonymous: document.anonymous, plans, tenants }

@@ -10,7 +10,10 @@ type Options = rateLimit.RateLimitOptions
  *
  * @param prepare checks options, and makes their `keyGenerator` put the tenant before the key.
  */
-export function replaceDecorators (app: FastifyInstance, prepare: (given: object, name: string) => Options): void {
+export function replaceDecorators (
+  app: FastifyInstance,
+  prepare: (given: object, name: string) => Options
+): void {
   const { createRateLimit, rateLimit } = app
   let made = 0
   const prepared = (given: object | undefined, name: string): Options => {

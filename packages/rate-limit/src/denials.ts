@@ -30,7 +30,13 @@ export class Denials {
   add (quota: Quota | undefined, cost: number, verdict: Verdict): void {
     if (quota === undefined) return
     const at = this.#now()
-    this.#denials.set(quota.key, { until: at + Math.min(verdict.wait, this.#longest), limit: quota.limit, cost, verdict, at })
+    this.#denials.set(quota.key, {
+      until: at + Math.min(verdict.wait, this.#longest),
+      limit: quota.limit,
+      cost,
+      verdict,
+      at
+    })
   }
 
   /** The refusal that holds for a request, with what is left to wait. */
@@ -42,7 +48,11 @@ export class Denials {
       if (denial === undefined) continue
       if (now < denial.until && quota.limit <= denial.limit && cost >= denial.cost) {
         const { verdict, at } = denial
-        return { ...verdict, wait: Math.max(1, Math.ceil(verdict.wait - (now - at))), reset: Math.max(0, Math.ceil(verdict.reset - (now - at))) }
+        return {
+          ...verdict,
+          wait: Math.max(1, Math.ceil(verdict.wait - (now - at))),
+          reset: Math.max(0, Math.ceil(verdict.reset - (now - at)))
+        }
       }
       if (now >= denial.until) this.#denials.delete(quota.key)
     }

@@ -37,7 +37,7 @@ export class Doubts {
   }
 
   /** The counters with doubts. Those that have left the window are forgotten, since nothing of them counts any more. */
-  * quotas (): Generator<Quota> {
+  *quotas (): Generator<Quota> {
     const now = this.#now()
     for (const [key, doubt] of this.#doubts) {
       const { width, slots } = doubt.quota.shape
@@ -65,7 +65,12 @@ export class Doubts {
   }
 
   /** Notes a send without an answer. One that could not change a counter leaves no doubt. */
-  add (number: number, asked: readonly Asked[], carried: readonly (readonly Send[])[] | undefined, mayCount: boolean): void {
+  add (
+    number: number,
+    asked: readonly Asked[],
+    carried: readonly (readonly Send[])[] | undefined,
+    mayCount: boolean
+  ): void {
     for (const [at, { quota, corrections }] of asked.entries()) {
       const before = carried?.[at] ?? none
       if (!mayCount && corrections.length === 0 && before.length === 0) continue

@@ -35,7 +35,9 @@ export class GatheredTakes {
   }
 
   take (quotas: readonly Quota[], cost: number): Promise<Verdict> {
-    return new Promise((resolve, reject) => { this.#askersOf(quotas, cost).push({ resolve, reject }) })
+    return new Promise((resolve, reject) => {
+      this.#askersOf(quotas, cost).push({ resolve, reject })
+    })
   }
 
   #askersOf (quotas: readonly Quota[], cost: number): Asker[] {
@@ -71,8 +73,16 @@ export class GatheredTakes {
 }
 
 /** The first so many are admitted, each with the count as it stood then. */
-function settle (askers: readonly Asker[], { admitted, wait, refusedBy, used, reset }: SharedVerdict, owed: number): void {
+function settle (
+  askers: readonly Asker[],
+  { admitted, wait, refusedBy, used, reset }: SharedVerdict,
+  owed: number
+): void {
   for (const [at, { resolve }] of askers.entries()) {
-    resolve(at < admitted ? { wait: 0, refusedBy: -1, used: used - (admitted - 1 - at) * owed, reset } : { wait, refusedBy, used, reset })
+    resolve(
+      at < admitted
+        ? { wait: 0, refusedBy: -1, used: used - (admitted - 1 - at) * owed, reset }
+        : { wait, refusedBy, used, reset }
+    )
   }
 }

@@ -30,8 +30,12 @@ export class Guard {
 
     const settle = (verdict: Verdict | undefined): void => {
       if (verdict !== undefined) {
-        if (!this.#isForStranger(request, verdict)) sendHeaders(reply, this.#options.headers, subject, verdict)
-        if (verdict.wait > 0 && this.#isRefused(subject.quotas[verdict.refusedBy]?.name, verdict.wait, request, reply, done)) return leave?.()
+        if (!this.#isForStranger(request, verdict))
+          sendHeaders(reply, this.#options.headers, subject, verdict)
+        if (
+          verdict.wait > 0 &&
+          this.#isRefused(subject.quotas[verdict.refusedBy]?.name, verdict.wait, request, reply, done)
+        ) return leave?.()
       }
       end(reply, refusal, done)
     }
@@ -46,7 +50,13 @@ export class Guard {
   }
 
   /** Sends 429, or only says in the log that it would. */
-  #isRefused (limit: string | undefined, wait: number, request: FastifyRequest, reply: FastifyReply, done: Done): boolean {
+  #isRefused (
+    limit: string | undefined,
+    wait: number,
+    request: FastifyRequest,
+    reply: FastifyReply,
+    done: Done
+  ): boolean {
     const retryAfter = Math.ceil(wait / 1_000)
     if (this.#options.mode === 'report') {
       request.log.warn({ limit, retryAfter }, 'over the limit: let through, since mode is report')
@@ -71,7 +81,8 @@ export class Guard {
 }
 
 function end (reply: FastifyReply, error: Error | undefined, done: Done): void {
-  if (error !== undefined && 'retryAfter' in error && error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
+  if (error !== undefined && 'retryAfter' in error && error.retryAfter !== undefined)
+    reply.header('retry-after', error.retryAfter)
   done(error)
 }
 

@@ -7,7 +7,12 @@ import type { Subject } from './subjects.ts'
 export type HeaderStyle = 'both' | 'legacy' | 'draft' | 'none'
 
 /** Says how the caller stands with its `rpm`; nothing where that is `'unlimited'`. */
-export function sendHeaders (reply: FastifyReply, style: HeaderStyle, { limits: { rpm }, name, policy }: Subject, { used, reset }: Verdict): void {
+export function sendHeaders (
+  reply: FastifyReply,
+  style: HeaderStyle,
+  { limits: { rpm }, name, policy }: Subject,
+  { used, reset }: Verdict
+): void {
   if (style === 'none' || rpm === 'unlimited') return
   const remaining = Math.max(0, rpm - used)
   const seconds = Math.ceil(reset / 1_000)

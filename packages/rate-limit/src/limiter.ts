@@ -28,7 +28,7 @@ const leasedDenial = 1_000
 /** Lets a request pass or not, by Redis where there is one. */
 export interface Limiter {
   /** Undefined: it could not be told, and the request is to pass. Quotas must not be empty. */
-  take (quotas: readonly Quota[], cost: number): Verdict | undefined | Promise<Verdict | undefined>
+  take(quotas: readonly Quota[], cost: number): Verdict | undefined | Promise<Verdict | undefined>
 }
 
 /** Counts over all processes, in Redis; in this one for as long as Redis is away. */
@@ -50,7 +50,11 @@ export class SharedLimiter implements Limiter {
     this.#redis.senders = () => Math.min(16, settings.processes())
     this.#settings = settings
     this.#isLeasing = settings.precision === 'leased'
-    this.#accounts = new Accounts(this.#redis, this.#isLeasing ? () => 2 * settings.processes() : () => 0, now)
+    this.#accounts = new Accounts(
+      this.#redis,
+      this.#isLeasing ? () => 2 * settings.processes() : () => 0,
+      now
+    )
     this.#local = new LocalLimiter(now)
     this.#denials = new Denials(this.#isLeasing ? leasedDenial : Number.POSITIVE_INFINITY, now)
   }
@@ -64,7 +68,10 @@ export class SharedLimiter implements Limiter {
     if (denied !== undefined) return denied
     if (!this.#isLeasing) return this.#ask(quotas, cost)
     const pending = this.#accounts.pending(quotas)
-    return this.#spend(quotas, cost) ?? (pending === undefined ? this.#ask(quotas, cost) : pending.then(() => this.#spend(quotas, cost) ?? this.#ask(quotas, cost)))
+    return this.#spend(quotas, cost) ??
+      (pending === undefined
+        ? this.#ask(quotas, cost)
+        : pending.then(() => this.#spend(quotas, cost) ?? this.#ask(quotas, cost)))
   }
 
   /** Gives back leases that have run out, and tells Redis what it has not heard. Happens of itself ten times a second. */
@@ -85,7 +92,10 @@ export class SharedLimiter implements Limiter {
 
   // Two callbacks and no async function: this runs for every request of the service.
   #ask (quotas: readonly Quota[], cost: number): Promise<Verdict | undefined> {
-    return this.#question(quotas, cost).then(verdict => this.#told(quotas, cost, verdict), (error: unknown) => this.#withoutRedis(quotas, cost, error))
+    return this.#question(quotas, cost).then(
+      verdict => this.#told(quotas, cost, verdict),
+      (error: unknown) => this.#withoutRedis(quotas, cost, error)
+    )
   }
 
   #question (quotas: readonly Quota[], cost: number): Promise<Verdict> {
@@ -111,7 +121,10 @@ export class SharedLimiter implements Limiter {
     this.#isRefused = refusal !== undefined
     if (!this.#isAway) {
       this.#isAway = true
-      log.warn({ err: error, error: refusal?.message, onStoreError }, 'rate limits cannot be counted in Redis')
+      log.warn(
+        { err: error, error: refusal?.message, onStoreError },
+        'rate limits cannot be counted in Redis'
+      )
     }
     if (onStoreError === 'local') {
       const verdict = this.#local.take(quotas, cost, processes())

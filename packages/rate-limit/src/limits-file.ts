@@ -70,12 +70,19 @@ export class LimitsFile {
   }
 
   health (): LimitsFileHealth {
-    return { file: this.#name, status: this.#problem === undefined ? 'ok' : 'stale', problem: this.#problem, loadedAt: this.#loadedAt }
+    return {
+      file: this.#name,
+      status: this.#problem === undefined ? 'ok' : 'stale',
+      problem: this.#problem,
+      loadedAt: this.#loadedAt
+    }
   }
 
   readonly #onChange = (): void => {
     clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => { this.#loading = this.#loading.then(() => this.#reload()) }, settleFor).unref()
+    this.#timer = setTimeout(() => {
+      this.#loading = this.#loading.then(() => this.#reload())
+    }, settleFor).unref()
   }
 
   async #reload (): Promise<void> {
@@ -89,7 +96,8 @@ export class LimitsFile {
       this.#problem = undefined
     } catch (error) {
       const problem = error instanceof Error ? error.message : String(error)
-      if (problem !== this.#problem) this.#log.error({ problem }, 'the limits file cannot be used: the last good limits still hold')
+      if (problem !== this.#problem)
+        this.#log.error({ problem }, 'the limits file cannot be used: the last good limits still hold')
       this.#problem = problem
     }
   }

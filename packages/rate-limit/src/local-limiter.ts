@@ -16,9 +16,9 @@ const maxOverflowing = 100_000
 export class LocalLimiter {
   readonly #now: () => number
   readonly #maxOverflowing: number
-  readonly #windows = new Map<string, { readonly window: SlidingWindow, readonly isOverflowing: boolean }>()
+  readonly #windows = new Map<string, { readonly window: SlidingWindow; readonly isOverflowing: boolean }>()
   #overflowing = 0
-  #sweep: Iterator<[string, { readonly window: SlidingWindow, readonly isOverflowing: boolean }]> | undefined
+  #sweep: Iterator<[string, { readonly window: SlidingWindow; readonly isOverflowing: boolean }]> | undefined
 
   constructor (now: () => number = monotonic, max: number = maxOverflowing) {
     this.#now = now
@@ -49,13 +49,19 @@ export class LocalLimiter {
       if (needed > wait) [wait, refusedBy] = [needed, at]
     }
     if (wait === 0 && cost > 0) {
-      for (let at = 0; at < windows.length; at++) windows[at]!.add(charge(cost, shareOf(quotas[at]!.limit, share)))
+      for (let at = 0; at < windows.length; at++)
+        windows[at]!.add(charge(cost, shareOf(quotas[at]!.limit, share)))
     }
     const window = windows[0]
     const quota = quotas[0]
     if (window === undefined || quota === undefined) return { wait, refusedBy, used: 0, reset: 0 }
     const instant = window.instant(now)
-    return { wait, refusedBy, used: Math.ceil(window.used(instant, quota.limit, quota.smoothing)), reset: window.resetAfter(instant) }
+    return {
+      wait,
+      refusedBy,
+      used: Math.ceil(window.used(instant, quota.limit, quota.smoothing)),
+      reset: window.resetAfter(instant)
+    }
   }
 
   /** Counts a request that was admitted elsewhere. */

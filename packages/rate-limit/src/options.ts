@@ -57,7 +57,9 @@ export function resolveRateLimitOptions (given: unknown, name: string = 'options
   const schema = v.pipe(
     v.strictObject({
       file: v.optional(nonEmptyString),
-      limits: v.optional(v.pipe(v.unknown(), v.transform(document => new Limits(checkLimits(document, `${name}.limits`))))),
+      limits: v.optional(
+        v.pipe(v.unknown(), v.transform(document => new Limits(checkLimits(document, `${name}.limits`))))
+      ),
       redis: v.optional(redisSchema),
       namespace: v.optional(namespaceSchema),
       mode: v.optional(oneOf('enforce', 'report'), 'enforce'),
@@ -66,8 +68,15 @@ export function resolveRateLimitOptions (given: unknown, name: string = 'options
       headers: v.optional(oneOf('both', 'legacy', 'draft', 'none'), 'both'),
       onStoreError: v.optional(oneOf('local', 'open', 'closed'), 'local')
     }, 'must be the path of the limits file or an object'),
-    v.check(({ file, limits }) => (file === undefined) !== (limits === undefined), 'must have either file or limits')
+    v.check(
+      ({ file, limits }) => (file === undefined) !== (limits === undefined),
+      'must have either file or limits'
+    )
   )
-  const { file, limits, redis, namespace, ...rest } = checkOptions(schema, typeof given === 'string' ? { file: given } : given, name)
+  const { file, limits, redis, namespace, ...rest } = checkOptions(
+    schema,
+    typeof given === 'string' ? { file: given } : given,
+    name
+  )
   return Object.freeze({ ...rest, file, limits, redis, namespace })
 }

@@ -1,5 +1,6 @@
 import { OptionInvalidError } from '@fastify-tenancy/core'
-import { isAlias, isMap, isScalar, LineCounter, parseDocument, type Document, type Node, type YAMLMap } from 'yaml'
+import { isAlias, isMap, isScalar, LineCounter, parseDocument, type Document, type Node,
+  type YAMLMap } from 'yaml'
 
 import { checkLimits, type KeyPath } from './check-limits.ts'
 import type { LimitsParts } from './limits.ts'
@@ -12,7 +13,8 @@ import type { LimitsParts } from './limits.ts'
  */
 export function parseLimits (text: string, name: string): LimitsParts {
   const plain = text.startsWith('\uFEFF') ? text.slice(1) : text
-  if (plain.trim() === '') throw new OptionInvalidError(`${name}: the file is empty; write {} for the defaults`)
+  if (plain.trim() === '')
+    throw new OptionInvalidError(`${name}: the file is empty; write {} for the defaults`)
   return name.endsWith('.json') ? parseJson(plain, name) : parseYaml(plain, name)
 }
 
@@ -36,11 +38,16 @@ function parseYaml (text: string, name: string): LimitsParts {
   const lines = new LineCounter()
   // Its own check of duplicate keys compares each with each.
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: false, prettyErrors: false })
-  const lineAt = (offset: number | undefined): string => offset === undefined ? '' : `, line ${lines.linePos(offset).line}`
+  const lineAt = (offset: number | undefined): string =>
+    offset === undefined ? '' : `, line ${lines.linePos(offset).line}`
   const [error] = [...document.errors, ...document.warnings]
   if (error !== undefined) throw new OptionInvalidError(`${name}${lineAt(error.pos[0])}: ${error.message}`)
   refuseDuplicates(document, document.contents, name, lineAt)
-  return checkLimits(toPlain(document, name), 'limits', path => `${name}${lineAt(findOffset(document, path))}: `)
+  return checkLimits(
+    toPlain(document, name),
+    'limits',
+    path => `${name}${lineAt(findOffset(document, path))}: `
+  )
 }
 
 /** Aliases of aliases that would fill the memory are a mistake in the file like any other. */
@@ -52,13 +59,19 @@ function toPlain (document: Document, name: string): unknown {
   }
 }
 
-function refuseDuplicates (document: Document, node: Node | null, name: string, lineAt: (offset: number | undefined) => string): void {
+function refuseDuplicates (
+  document: Document,
+  node: Node | null,
+  name: string,
+  lineAt: (offset: number | undefined) => string
+): void {
   if (!isMap(node)) return
   const seen = new Set<string>()
   for (const { key, value } of (node as YAMLMap<Node, Node | null>).items) {
     const named = isAlias(key) ? key.resolve(document) ?? key : key
     const text = isScalar(named) ? String(named.value) : String(named)
-    if (seen.has(text)) throw new OptionInvalidError(`${name}${lineAt(key.range?.[0])}: the key ${text} is given twice`)
+    if (seen.has(text))
+      throw new OptionInvalidError(`${name}${lineAt(key.range?.[0])}: the key ${text} is given twice`)
     seen.add(text)
     refuseDuplicates(document, value, name, lineAt)
   }
@@ -70,7 +83,9 @@ function findOffset (document: Document, path: KeyPath): number | undefined {
   let offset: number | undefined
   for (const step of path) {
     if (!isMap(node)) break
-    const pair = (node as YAMLMap<Node, Node | null>).items.find(({ key }) => isScalar(key) && String(key.value) === step)
+    const pair = (node as YAMLMap<Node, Node | null>).items.find(({ key }) =>
+      isScalar(key) && String(key.value) === step
+    )
     if (pair === undefined) break
     offset = pair.key.range?.[0]
     node = pair.value

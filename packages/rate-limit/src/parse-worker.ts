@@ -9,11 +9,11 @@ type Entries = readonly (readonly [string, LimitFields])[]
 /** What the thread of `parseApart()` writes, as one line of JSON each: what is wrong, or first the rest and then the tenants, slice by slice. */
 export type Line =
   | { readonly problem: string }
-  | { readonly default: LimitFields, readonly anonymous: LimitFields, readonly plans: Entries }
+  | { readonly default: LimitFields; readonly anonymous: LimitFields; readonly plans: Entries }
   | { readonly tenants: Entries }
 
 const sliceLength = 1_000
-const { path, name } = workerData as { readonly path: string, readonly name: string }
+const { path, name } = workerData as { readonly path: string; readonly name: string }
 
 function write (line: Line): void {
   process.stdout.write(`${JSON.stringify(line)}\n`)

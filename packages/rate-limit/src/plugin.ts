@@ -16,8 +16,8 @@ import { Subjects } from './subjects.ts'
 /** `app.tenantRateLimit`. */
 export interface TenantRateLimit {
   /** The limits that hold for a tenant at present. */
-  limitsFor (tenant: Tenant): TenantLimits
-  health (): RateLimitHealth
+  limitsFor(tenant: Tenant): TenantLimits
+  health(): RateLimitHealth
 }
 
 /** How the limits stand. */
@@ -43,7 +43,10 @@ export const tenantRateLimit: FastifyPluginAsync<RateLimitOptions> = fp(async (a
 
   app.decorate('tenantRateLimit', {
     limitsFor: (tenant: Tenant) => subjects.limitsOf(tenant),
-    health: (): RateLimitHealth => ({ store: limiter instanceof SharedLimiter && !limiter.isAway ? 'redis' : 'local', file: file?.health() })
+    health: (): RateLimitHealth => ({
+      store: limiter instanceof SharedLimiter && !limiter.isAway ? 'redis' : 'local',
+      file: file?.health()
+    })
   })
   app.decorateRequest('tenantLimits', {
     getter (this: FastifyRequest) {
@@ -61,7 +64,12 @@ export const tenantRateLimit: FastifyPluginAsync<RateLimitOptions> = fp(async (a
     if (route.mode === 'off') return done()
     // A refused tenant's requests count for their sender, like those to no tenant.
     const isTenants = request[counted] = scope !== undefined && refusal === undefined
-    admit(request, reply, isTenants ? subjects.ofTenant(scope.tenant, request) : subjects.ofAddress(request.ip), done)
+    admit(
+      request,
+      reply,
+      isTenants ? subjects.ofTenant(scope.tenant, request) : subjects.ofAddress(request.ip),
+      done
+    )
   })
 
   // A tenant that only a claim named is known after authentication: the resolver's preHandler is a route's last before ours.
@@ -81,8 +89,12 @@ export const tenantRateLimit: FastifyPluginAsync<RateLimitOptions> = fp(async (a
 
 export default tenantRateLimit
 
-async function openLimits (app: FastifyInstance, options: ResolvedRateLimitOptions): Promise<{ subjects: Subjects, file: LimitsFile | undefined }> {
-  if (options.limits !== undefined) return { subjects: new Subjects(options.limits, options.smoothing), file: undefined }
+async function openLimits (
+  app: FastifyInstance,
+  options: ResolvedRateLimitOptions
+): Promise<{ subjects: Subjects; file: LimitsFile | undefined }> {
+  if (options.limits !== undefined)
+    return { subjects: new Subjects(options.limits, options.smoothing), file: undefined }
   const file = new LimitsFile(options.file ?? '', app.log)
   const subjects = new Subjects(await file.open(limits => subjects.replace(limits)), options.smoothing)
   app.addHook('onClose', async () => file.close())
@@ -97,7 +109,12 @@ async function openLimiter (app: FastifyInstance, options: ResolvedRateLimitOpti
   const census = new Census(redis)
   await census.start()
   const { onStoreError, precision } = options
-  const limiter = new SharedLimiter(redis, { onStoreError, precision, log: app.log, processes: () => census.count })
+  const limiter = new SharedLimiter(redis, {
+    onStoreError,
+    precision,
+    log: app.log,
+    processes: () => census.count
+  })
   app.addHook('onClose', async () => {
     await Promise.all([limiter.close(), census.stop()])
     if (isOurs) await redis.close()

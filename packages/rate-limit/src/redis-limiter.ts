@@ -49,7 +49,8 @@ export class RedisLimiter {
   readonly #inFlight = new Set<number>()
   #sent = 0
   readonly #gathered = new GatheredTakes((quotas, cost, asking) =>
-    this.take(quotas.map(quota => ({ quota, lots: 0, corrections: this.drain(quota.key) })), cost, asking))
+    this.take(quotas.map(quota => ({ quota, lots: 0, corrections: this.drain(quota.key) })), cost, asking)
+  )
   #ahead = performance.timeOrigin
 
   /** @param now milliseconds of a clock that does not go back. */
@@ -85,11 +86,25 @@ export class RedisLimiter {
     const args: (string | number)[] = [cost, asking]
     for (const { quota: { key, limit, shape, smoothing }, lots, corrections } of asked) {
       keys.push(key)
-      args.push(shape.width, shape.slots, limit, smoothing ? 1 : 0, lots, corrections.length / 2, ...corrections)
+      args.push(
+        shape.width,
+        shape.slots,
+        limit,
+        smoothing ? 1 : 0,
+        lots,
+        corrections.length / 2,
+        ...corrections
+      )
     }
     const carried = this.doubts.carriedBy(keys)
-    args.push(this.#sender, number, this.#known(number, carried), this.senders(), carried === undefined ? 0 : 1)
-    if (carried !== undefined) for (const sends of carried) writeDoubts(args, sends)
+    args.push(
+      this.#sender,
+      number,
+      this.#known(number, carried),
+      this.senders(),
+      carried === undefined ? 0 : 1
+    )
+    if (carried !== undefined) { for (const sends of carried) writeDoubts(args, sends) }
     this.#inFlight.add(number)
     const sentAt = this.#now()
     return this.#redis.run(takeScript, keys, args).then(reply => {
@@ -131,6 +146,7 @@ function writeDoubts (args: (string | number)[], sends: readonly Send[]): void {
 }
 
 function parse (reply: unknown): SharedVerdict {
-  const [admitted = 0, wait = 0, refusedBy = 0, used = 0, reset = 0, now = 0, ...extras] = String(reply).split(' ').map(Number)
+  const [admitted = 0, wait = 0, refusedBy = 0, used = 0, reset = 0, now = 0, ...extras] = String(reply)
+    .split(' ').map(Number)
   return { admitted, wait, refusedBy, used, reset, now, extras }
 }

@@ -1,4 +1,5 @@
-import { addressKey, checkOptions, fn, nonEmptyString, OptionInvalidError, oneOf, tenantKey } from '@fastify-tenancy/core'
+import { addressKey, checkOptions, fn, nonEmptyString, OptionInvalidError, oneOf,
+  tenantKey } from '@fastify-tenancy/core'
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 import { createHash } from 'node:crypto'
@@ -15,10 +16,15 @@ import type { Quota } from './quota.ts'
 type Store = rateLimit.FastifyRateLimitStore
 type KeyGenerator = (request: FastifyRequest) => string | number | Promise<string | number>
 
-const natural = v.pipe(v.number('must be a positive integer or a function'), v.safeInteger('must be a positive integer or a function'), v.minValue(1, 'must be a positive integer or a function'))
+const natural = v.pipe(
+  v.number('must be a positive integer or a function'),
+  v.safeInteger('must be a positive integer or a function'),
+  v.minValue(1, 'must be a positive integer or a function')
+)
 
 // Those of the units that @fastify/rate-limit knows which are no longer than a day: of another it makes an error of each request.
-const timeWindow = /^(?=.*[1-9])\d{1,6}(?:\.\d+)? ?(?:ms|msecs?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)$/i
+const timeWindow =
+  /^(?=.*[1-9])\d{1,6}(?:\.\d+)? ?(?:ms|msecs?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)$/i
 
 /*
  * What a route's `config.rateLimit` may say. @fastify/rate-limit takes a wrong `max` for "no limit"; here it stops the boot.
@@ -26,7 +32,12 @@ const timeWindow = /^(?=.*[1-9])\d{1,6}(?:\.\d+)? ?(?:ms|msecs?|milliseconds?|s|
  */
 const schema = v.strictObject({
   max: v.union([natural, fn()], 'must be a positive integer or a function'),
-  timeWindow: v.optional(v.union([natural, v.pipe(v.string(), v.regex(timeWindow)), fn()], "must be milliseconds or a duration such as '1 minute'")),
+  timeWindow: v.optional(
+    v.union(
+      [natural, v.pipe(v.string(), v.regex(timeWindow)), fn()],
+      "must be milliseconds or a duration such as '1 minute'"
+    )
+  ),
   hook: v.optional(oneOf('onRequest', 'preParsing', 'preValidation', 'preHandler')),
   groupId: v.optional(nonEmptyString),
   keyGenerator: v.optional(fn<KeyGenerator>()),
@@ -44,11 +55,18 @@ export interface RouteLimitSettings {
 }
 
 /** Lets routes add a limit of their own with `config.rateLimit`, per tenant and route, on top of the tenant's. */
-export async function registerRouteLimits (app: FastifyInstance, { limiter, headers, mode }: RouteLimitSettings): Promise<void> {
+export async function registerRouteLimits (
+  app: FastifyInstance,
+  { limiter, headers, mode }: RouteLimitSettings
+): Promise<void> {
   if (app.hasPlugin('@fastify/rate-limit')) throw new OptionInvalidError(message)
   checkRouteLimits(app)
   const isShown = headers === 'both' || headers === 'legacy'
-  const shown = { 'x-ratelimit-limit': isShown, 'x-ratelimit-remaining': isShown, 'x-ratelimit-reset': isShown }
+  const shown = {
+    'x-ratelimit-limit': isShown,
+    'x-ratelimit-remaining': isShown,
+    'x-ratelimit-reset': isShown
+  }
   await app.register(rateLimit, {
     global: false,
     store: routeStore(limiter, () => {
@@ -69,7 +87,8 @@ export async function registerRouteLimits (app: FastifyInstance, { limiter, head
   })
 }
 
-const message = 'register @fastify/rate-limit no other time: @fastify-tenancy/rate-limit does it, and a second one counts every route twice'
+const message =
+  'register @fastify/rate-limit no other time: @fastify-tenancy/rate-limit does it, and a second one counts every route twice'
 const ours = new WeakSet<KeyGenerator>()
 
 /**
@@ -83,7 +102,10 @@ function checkRouteLimits (app: FastifyInstance): void {
     if (given.keyGenerator !== undefined && ours.has(given.keyGenerator)) return // a HEAD route made from this GET
     const checked = checkOptions(schema, given, `config.rateLimit of ${String(route.method)} ${route.url}`)
     const keys: OwnKeys = new WeakMap()
-    route.config = { ...route.config, rateLimit: { ...given, ...withOwnKeys(given, keys), keyGenerator: scoped(checked.keyGenerator, keys) } }
+    route.config = {
+      ...route.config,
+      rateLimit: { ...given, ...withOwnKeys(given, keys), keyGenerator: scoped(checked.keyGenerator, keys) }
+    }
   })
 }
 
@@ -95,8 +117,14 @@ const keyed: readonly string[] = ['max', 'timeWindow', 'allowList', 'onExceeding
 
 /** Has the route's functions receive its own key, without the tenant that was put before it; the address where it has none. */
 function withOwnKeys (given: object, keys: OwnKeys): Partial<rateLimit.RateLimitOptions> {
-  const functions = Object.entries(given).filter(([name, value]) => keyed.includes(name) && typeof value === 'function') as [string, KeyedFunction][]
-  return Object.fromEntries(functions.map(([name, own]) => [name, (request: FastifyRequest) => own(request, keys.get(request) ?? request.ip)])) as Partial<rateLimit.RateLimitOptions>
+  const functions = Object.entries(given).filter(([name, value]) =>
+    keyed.includes(name) && typeof value === 'function'
+  ) as [string, KeyedFunction][]
+  return Object.fromEntries(
+    functions.map((
+      [name, own]
+    ) => [name, (request: FastifyRequest) => own(request, keys.get(request) ?? request.ip)])
+  ) as Partial<rateLimit.RateLimitOptions>
 }
 
 /** `<tenant>\n<the route's own key>`, or `@<address>\n…` where there is no tenant. */
@@ -122,9 +150,15 @@ function routeStore (limiter: Limiter, onRefused: () => boolean): rateLimit.Fast
 
     // It is handed the merged settings, not the route that its types say.
     child (settings: object): Store {
-      const { routeInfo, groupId } = settings as { readonly routeInfo?: Partial<RouteOptions>, readonly groupId?: string }
+      const { routeInfo, groupId } = settings as {
+        readonly routeInfo?: Partial<RouteOptions>
+        readonly groupId?: string
+      }
       const method = String(routeInfo?.method).replace(/^HEAD$/, 'GET')
-      return new RouteStore(settings, groupId === undefined ? `${method} ${routeInfo?.url}` : `group ${groupId}`)
+      return new RouteStore(
+        settings,
+        groupId === undefined ? `${method} ${routeInfo?.url}` : `group ${groupId}`
+      )
     }
 
     /** Answers `{ increment: false }`: what is counted, without counting. */
@@ -132,21 +166,28 @@ function routeStore (limiter: Limiter, onRefused: () => boolean): rateLimit.Fast
       callbackify(() => this.#look(key, timeWindow, max))(callback)
     }
 
-    async #look (key: string, timeWindow: number, max: number): Promise<{ current: number, ttl: number }> {
+    async #look (key: string, timeWindow: number, max: number): Promise<{ current: number; ttl: number }> {
       checkNumbers(max, timeWindow)
       const verdict = max === 0 ? undefined : await limiter.take([this.#quota(key, timeWindow, max)], 0)
-      return verdict === undefined ? { current: 0, ttl: timeWindow } : { current: verdict.used, ttl: verdict.reset }
+      return verdict === undefined
+        ? { current: 0, ttl: timeWindow }
+        : { current: verdict.used, ttl: verdict.reset }
     }
 
     incr (key: string, callback: Parameters<Store['incr']>[1], timeWindow: number, max: number): void {
       callbackify(() => this.#count(key, timeWindow, max))(callback)
     }
 
-    async #count (key: string, timeWindow: number, max: number): Promise<{ current: number, ttl: number }> {
+    async #count (key: string, timeWindow: number, max: number): Promise<{ current: number; ttl: number }> {
       checkNumbers(max, timeWindow)
-      const verdict = max === 0 ? { wait: timeWindow, used: 0, reset: timeWindow } : await limiter.take([this.#quota(key, timeWindow, max)], 1)
+      const verdict = max === 0
+        ? { wait: timeWindow, used: 0, reset: timeWindow }
+        : await limiter.take([this.#quota(key, timeWindow, max)], 1)
       if (verdict === undefined) return { current: 0, ttl: timeWindow }
-      if (verdict.wait > 0) return onRefused() ? { current: max + 1, ttl: verdict.wait } : { current: max, ttl: verdict.reset }
+      if (verdict.wait > 0)
+        return onRefused()
+          ? { current: max + 1, ttl: verdict.wait }
+          : { current: max, ttl: verdict.reset }
       return { current: verdict.used, ttl: verdict.reset }
     }
 
@@ -155,16 +196,28 @@ function routeStore (limiter: Limiter, onRefused: () => boolean): rateLimit.Fast
       const who = key.slice(0, end)
       // The window is part of the key: a ring of another shape is another counter.
       const name = (own: string): string => shortened(`${this.#route}\n${timeWindow}\n${own}`)
-      const keyOf = (own: string): string => who.startsWith('@') ? addressKey(who.slice(1), `limit-route:${name(own)}`) : tenantKey(who, 'limit-route', name(own))
-      return { key: keyOf(key.slice(end + 1)), overflow: keyOf('others'), name: 'route', limit: max, shape: { width: Math.ceil(timeWindow / 60), slots: 60 }, smoothing: false }
+      const keyOf = (own: string): string =>
+        who.startsWith('@')
+          ? addressKey(who.slice(1), `limit-route:${name(own)}`)
+          : tenantKey(who, 'limit-route', name(own))
+      return {
+        key: keyOf(key.slice(end + 1)),
+        overflow: keyOf('others'),
+        name: 'route',
+        limit: max,
+        shape: { width: Math.ceil(timeWindow / 60), slots: 60 },
+        smoothing: false
+      }
     }
   }
 }
 
 /** A function may have given anything: NaN would be "no limit". */
 function checkNumbers (max: number, timeWindow: number): void {
-  if (!Number.isSafeInteger(max) || max < 0) throw new TypeError('max of config.rateLimit must give a whole number')
-  if (!Number.isFinite(timeWindow) || timeWindow < 1) throw new TypeError('timeWindow of config.rateLimit must give milliseconds')
+  if (!Number.isSafeInteger(max) || max < 0)
+    throw new TypeError('max of config.rateLimit must give a whole number')
+  if (!Number.isFinite(timeWindow) || timeWindow < 1)
+    throw new TypeError('timeWindow of config.rateLimit must give milliseconds')
 }
 
 const longestName = 512

@@ -51,7 +51,10 @@ export class Subjects {
     const perAddress: Quota = {
       key: tenantKey(tenant.id, 'limit-client', clientAddress(client.ip)),
       overflow: tenantKey(tenant.id, 'limit-client'),
-      name: 'perClient', limit: perClient, shape: minute, smoothing: this.#smoothing
+      name: 'perClient',
+      limit: perClient,
+      shape: minute,
+      smoothing: this.#smoothing
     }
     return { ...subject, quotas: [...subject.quotas, perAddress] }
   }
@@ -60,7 +63,10 @@ export class Subjects {
     const address = clientAddress(ip)
     const limits = this.#limits.anonymous
     const quotas = this.#quotas(limits, window => addressKey(address, `limit-${window}`))
-      .map(quota => ({ ...quota, overflow: addressKey('others', quota.shape === minute ? 'limit-minute' : 'limit-second') }))
+      .map(quota => ({
+        ...quota,
+        overflow: addressKey('others', quota.shape === minute ? 'limit-minute' : 'limit-second')
+      }))
     return { key: addressKey(address), limits, quotas, name: 'anonymous', policy: this.#anonymousPolicy }
   }
 
@@ -81,9 +87,11 @@ export class Subjects {
 
   #quotas ({ rpm, burst }: TenantLimits, key: (window: 'minute' | 'second') => string): Quota[] {
     const quotas: Quota[] = []
-    if (rpm !== 'unlimited') quotas.push({ key: key('minute'), name: 'rpm', limit: rpm, shape: minute, smoothing: this.#smoothing })
+    if (rpm !== 'unlimited')
+      quotas.push({ key: key('minute'), name: 'rpm', limit: rpm, shape: minute, smoothing: this.#smoothing })
     // A burst that may be passed by smoothing would be no bound.
-    if (burst !== undefined) quotas.push({ key: key('second'), name: 'burst', limit: burst, shape: second, smoothing: false })
+    if (burst !== undefined)
+      quotas.push({ key: key('second'), name: 'burst', limit: burst, shape: second, smoothing: false })
     return quotas
   }
 }

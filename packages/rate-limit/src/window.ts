@@ -59,7 +59,8 @@ export class SlidingWindow {
   used (at: number, limit: number, smoothing: boolean): number {
     if (!smoothing) return this.#total
     const { width, slots } = this.#shape
-    return this.#total - Math.min(this.#count(this.#head - slots) * (at / width - this.#head), limit * leniency)
+    return this.#total -
+      Math.min(this.#count(this.#head - slots) * (at / width - this.#head), limit * leniency)
   }
 
   add (cost: number): void {

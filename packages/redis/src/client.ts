@@ -36,7 +36,9 @@ export function openClient (source: string | OwnRedisOptions, name: string): Red
 }
 
 /** ioredis writes to the console, and node ends the process, when nobody listens to a client's errors. Health and logs tell of them. */
-export function withErrorListener<T extends { on (event: 'error', listener: () => void): unknown }> (client: T): T {
+export function withErrorListener<T extends { on(event: 'error', listener: () => void): unknown }> (
+  client: T
+): T {
   client.on('error', () => {})
   return client
 }

@@ -57,7 +57,10 @@ export class Deadlines {
     this.#pending = this.#pending.filter(deadline => !deadline.isOver)
     const late = this.#pending.findIndex(deadline => deadline.due > now)
     const missed = this.#pending.splice(0, late === -1 ? this.#pending.length : late)
-    if (missed.length > 0) setImmediate(() => { for (const deadline of missed) deadline.miss(new Error(`no answer within ${this.#within} ms`)) })
+    if (missed.length > 0)
+      setImmediate(() => {
+        for (const deadline of missed) deadline.miss(new Error(`no answer within ${this.#within} ms`))
+      })
     const [next] = this.#pending
     if (next !== undefined) this.#checkIn(next.due - now)
   }
@@ -72,7 +75,12 @@ export class Deadlines {
 export function withDeadline<T> (promise: Promise<T>, within: number): Promise<T> {
   return new Promise((resolve, reject) => {
     const deadline = new Deadline(within, reject)
-    const timer = setTimeout(() => setImmediate(() => { deadline.miss(new Error(`no answer within ${within} ms`)) }), within)
-    promise.finally(() => { clearTimeout(timer) }).then(resolve, reject)
+    const timer = setTimeout(() =>
+      setImmediate(() => {
+        deadline.miss(new Error(`no answer within ${within} ms`))
+      }), within)
+    promise.finally(() => {
+      clearTimeout(timer)
+    }).then(resolve, reject)
   })
 }

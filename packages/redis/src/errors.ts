@@ -1,4 +1,9 @@
 import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
 
 /** 503: Redis is down, frozen, read-only or not yet connected. Whether the command took effect is not known. */
-export const RedisUnavailableError: TenancyErrorConstructor = defineError('FST_TENANCY_REDIS_UNAVAILABLE', 503, 'A store that this request needs cannot be reached at the moment', 1)
+export const RedisUnavailableError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_REDIS_UNAVAILABLE',
+  503,
+  'A store that this request needs cannot be reached at the moment',
+  1
+)

@@ -1,7 +1,8 @@
 export { RedisUnavailableError } from './errors.ts'
 export { takeLock } from './lock.ts'
 export { assertNamespaced, openRedis, type OpenRedisOptions } from './open-redis.ts'
-export { namespaceSchema, redisSchema, resolveRedisSource, type OwnRedisOptions, type RedisSource } from './options.ts'
+export { namespaceSchema, redisSchema, resolveRedisSource, type OwnRedisOptions,
+  type RedisSource } from './options.ts'
 export type { RedisHealth, RedisState, TenancyRedis } from './port.ts'
 export { isReply, judge, reasonOf, type Judgement } from './reply.ts'
 export { isMark, markChange, publishChange } from './tell-change.ts'

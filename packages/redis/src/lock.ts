@@ -22,8 +22,14 @@ return 0
  * @returns the function that gives it back, if it is still ours; undefined while another has it.
  * @throws FST_TENANCY_REDIS_UNAVAILABLE
  */
-export async function takeLock (redis: TenancyRedis, key: string, ttl: number): Promise<(() => Promise<void>) | undefined> {
+export async function takeLock (
+  redis: TenancyRedis,
+  key: string,
+  ttl: number
+): Promise<(() => Promise<void>) | undefined> {
   const token = randomBytes(12).toString('base64url')
   if (await redis.run(take, [key], [token, ttl]) !== 1) return undefined
-  return async () => { await redis.run(giveBack, [key], [token]) }
+  return async () => {
+    await redis.run(giveBack, [key], [token])
+  }
 }

@@ -54,7 +54,11 @@ export class NamespacedRedis implements TenancyRedis {
     return this.#inner.publish(this.#key(channel), message)
   }
 
-  subscribe (channel: string, onMessage: (message: string) => void, onGap: () => void): Promise<() => Promise<void>> {
+  subscribe (
+    channel: string,
+    onMessage: (message: string) => void,
+    onGap: () => void
+  ): Promise<() => Promise<void>> {
     return this.#inner.subscribe(this.#key(channel), onMessage, onGap)
   }
 

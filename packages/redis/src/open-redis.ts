@@ -45,7 +45,10 @@ export interface OpenRedisOptions {
 export function openRedis (source: RedisSource, options: OpenRedisOptions = {}): TenancyRedis {
   const given = resolveRedisSource(source)
   const namespace = namespaceOf(given, options.namespace)
-  if (isTenancyRedis(given)) return namespace === given.namespace || namespace === undefined ? given : new NamespacedRedis(given, namespace, false)
+  if (isTenancyRedis(given))
+    return namespace === given.namespace || namespace === undefined
+      ? given
+      : new NamespacedRedis(given, namespace, false)
   const opened = openBounded(given, options)
   return namespace === undefined ? opened : new NamespacedRedis(opened, namespace, true)
 }
@@ -56,15 +59,23 @@ export function openRedis (source: RedisSource, options: OpenRedisOptions = {}):
  * @param name how the caller knows its options, for the message.
  * @throws FST_TENANCY_OPTION_INVALID
  */
-export function assertNamespaced ({ redis, namespace }: { readonly redis?: RedisSource | undefined, readonly namespace?: string | undefined }, name = 'options'): void {
+export function assertNamespaced (
+  { redis, namespace }: { readonly redis?: RedisSource | undefined; readonly namespace?: string | undefined },
+  name = 'options'
+): void {
   if (redis === undefined || namespaceOf(redis, namespace) !== undefined) return
-  throw new OptionInvalidError(`${name}.redis needs a namespace, because another application may use the same Redis: set ${name}.namespace to a name of this application's own, such as 'shop-production'`)
+  throw new OptionInvalidError(
+    `${name}.redis needs a namespace, because another application may use the same Redis: set ${name}.namespace to a name of this application's own, such as 'shop-production'`
+  )
 }
 
 /** @throws FST_TENANCY_OPTION_INVALID for two different namespaces, and for one that cannot be part of a key. */
 function namespaceOf (source: RedisSource, beside: string | undefined): string | undefined {
   const inside: unknown = typeof source === 'object' && !isClient(source) ? source.namespace : undefined
-  if (inside !== undefined && beside !== undefined && inside !== beside) throw new OptionInvalidError(`redis has the namespace '${String(inside).slice(0, 63)}' already: leave out the other one`)
+  if (inside !== undefined && beside !== undefined && inside !== beside)
+    throw new OptionInvalidError(
+      `redis has the namespace '${String(inside).slice(0, 63)}' already: leave out the other one`
+    )
   const namespace = beside ?? inside
   const problem = namespace === undefined ? undefined : installationProblem(namespace)
   if (problem !== undefined) throw new OptionInvalidError(`the namespace of redis ${problem}`)
@@ -75,7 +86,13 @@ function openBounded (given: Exclude<RedisSource, TenancyRedis>, options: OpenRe
   const log = options.log ?? silent
   if (isClient(given)) return new BoundedRedis(withErrorListener(given), false, log)
   const { commandTimeout, socketTimeout = defaultSilence } = typeof given === 'string' ? {} : given
-  return new BoundedRedis(openClient(given, options.name ?? 'fastify-tenancy'), true, log, commandTimeout, socketTimeout)
+  return new BoundedRedis(
+    openClient(given, options.name ?? 'fastify-tenancy'),
+    true,
+    log,
+    commandTimeout,
+    socketTimeout
+  )
 }
 
 class BoundedRedis implements TenancyRedis {
@@ -99,9 +116,15 @@ class BoundedRedis implements TenancyRedis {
   readonly #logged = new Set<string>()
   /** The last failure that the breaker counted, and the last refused command. */
   #failure = 'unreachable'
-  #refusal: { readonly reason: string, readonly until: number } | undefined
+  #refusal: { readonly reason: string; readonly until: number } | undefined
 
-  constructor (client: Redis | Cluster, isOwn: boolean, log: ScopeLogger, timeout = defaultTimeout, silence = defaultSilence) {
+  constructor (
+    client: Redis | Cluster,
+    isOwn: boolean,
+    log: ScopeLogger,
+    timeout = defaultTimeout,
+    silence = defaultSilence
+  ) {
     this.#client = client
     this.#isOwn = isOwn
     this.#timeout = timeout
@@ -109,15 +132,30 @@ class BoundedRedis implements TenancyRedis {
     this.#deadlines = new Deadlines(timeout)
     this.#prefix = client.options.keyPrefix ?? ''
     this.#log = log
-    this.#subscriber = new Subscriber(client, this.#prefix, () => client.status === 'ready' ? readyWithin : this.#patience, {
-      refused: (channel, error) => {
-        const text = 'Redis refuses this login the channel: messages of other processes are missed; allow the channel to the login'
-        log.warn({ channel, reason: reasonOf(error), error: error.message }, text)
-      },
-      accepted: channel => { log.info({ channel }, 'Redis allows this login the channel again') }
+    this.#subscriber = new Subscriber(
+      client,
+      this.#prefix,
+      () => client.status === 'ready' ? readyWithin : this.#patience,
+      {
+        refused: (channel, error) => {
+          const text =
+            'Redis refuses this login the channel: messages of other processes are missed; allow the channel to the login'
+          log.warn({ channel, reason: reasonOf(error), error: error.message }, text)
+        },
+        accepted: channel => {
+          log.info({ channel }, 'Redis allows this login the channel again')
+        }
+      }
+    )
+    client.on('error', (error: Error) => {
+      this.#connectionFailed(error)
+    }).on('ready', () => {
+      this.#connected()
     })
-    client.on('error', (error: Error) => { this.#connectionFailed(error) }).on('ready', () => { this.#connected() })
-    if (isOwn) client.on('connect', () => { this.#awaitSignOfLife(silence) }).on('ready', this.#heard).on('close', this.#heard)
+    if (isOwn)
+      client.on('connect', () => {
+        this.#awaitSignOfLife(silence)
+      }).on('ready', this.#heard).on('close', this.#heard)
     if (client.status === 'wait') client.connect().catch(() => {}) // made with lazyConnect
   }
 
@@ -140,7 +178,9 @@ class BoundedRedis implements TenancyRedis {
   }
 
   async set (key: string, value: string, ttl?: number): Promise<void> {
-    await this.#send(client => ttl === undefined ? client.set(key, value) : client.set(key, value, 'PX', Math.ceil(ttl)))
+    await this.#send(client =>
+      ttl === undefined ? client.set(key, value) : client.set(key, value, 'PX', Math.ceil(ttl))
+    )
   }
 
   async del (...keys: string[]): Promise<number> {
@@ -168,7 +208,11 @@ class BoundedRedis implements TenancyRedis {
     await this.#send(client => client.publish(this.#prefix + channel, message))
   }
 
-  subscribe (channel: string, onMessage: (message: string) => void, onGap: () => void): Promise<() => Promise<void>> {
+  subscribe (
+    channel: string,
+    onMessage: (message: string) => void,
+    onGap: () => void
+  ): Promise<() => Promise<void>> {
     return this.#subscriber.subscribe(channel, onMessage, onGap)
   }
 
@@ -194,8 +238,15 @@ class BoundedRedis implements TenancyRedis {
   state (): RedisState {
     const breaker = this.#breaker.state
     const messages = this.#subscriber.state
-    const found = (status: RedisState['status'], reason: string | undefined): RedisState => ({ status, breaker, reason, messages })
-    const refusal = this.#refusal !== undefined && performance.now() < this.#refusal.until ? this.#refusal.reason : undefined
+    const found = (status: RedisState['status'], reason: string | undefined): RedisState => ({
+      status,
+      breaker,
+      reason,
+      messages
+    })
+    const refusal = this.#refusal !== undefined && performance.now() < this.#refusal.until
+      ? this.#refusal.reason
+      : undefined
     if (this.#client.status !== 'ready') return found('down', this.#lost ?? refusal ?? 'unreachable')
     if (breaker === 'open') return found('down', this.#failure)
     if (this.#breaker.isShaken) return found('degraded', this.#failure)
@@ -206,7 +257,8 @@ class BoundedRedis implements TenancyRedis {
   async close (): Promise<void> {
     this.#subscriber.close()
     if (!this.#isOwn) return
-    if (this.#client.status === 'ready') await withDeadline(this.#client.quit(), this.#timeout).catch(() => {})
+    if (this.#client.status === 'ready')
+      await withDeadline(this.#client.quit(), this.#timeout).catch(() => {})
     this.#client.disconnect()
   }
 
@@ -218,10 +270,12 @@ class BoundedRedis implements TenancyRedis {
 
   async #mgetOverSlots (keys: readonly string[]): Promise<(string | null)[]> {
     const found = new Map<string, string | null>()
-    await Promise.all(slotGroups(keys).map(async group => {
-      const values = await this.#send(client => client.mget(...group))
-      for (const [at, key] of group.entries()) found.set(key, values[at] ?? null)
-    }))
+    await Promise.all(
+      slotGroups(keys).map(async group => {
+        const values = await this.#send(client => client.mget(...group))
+        for (const [at, key] of group.entries()) found.set(key, values[at] ?? null)
+      })
+    )
     return keys.map(key => found.get(key) ?? null)
   }
 
@@ -232,7 +286,8 @@ class BoundedRedis implements TenancyRedis {
     do {
       const [next, found] = await this.#send(() => node.scan(cursor, 'MATCH', glob, 'COUNT', 1_000))
       // The client puts its own prefix before them again.
-      for (const group of slotGroups(found.map(key => key.slice(this.#prefix.length)))) removed += await this.#send(client => client.unlink(...group))
+      for (const group of slotGroups(found.map(key => key.slice(this.#prefix.length))))
+        removed += await this.#send(client => client.unlink(...group))
       cursor = next
     } while (cursor !== '0')
     return removed
@@ -243,9 +298,13 @@ class BoundedRedis implements TenancyRedis {
    *
    * @param whole sent instead where the server does not know the script: nothing ran, so that it cannot take effect twice.
    */
-  #send<T> (command: (client: Redis | Cluster) => Promise<T>, whole?: (client: Redis | Cluster) => Promise<T>): Promise<T> {
+  #send<T> (
+    command: (client: Redis | Cluster) => Promise<T>,
+    whole?: (client: Redis | Cluster) => Promise<T>
+  ): Promise<T> {
     // A client with an offline queue would keep the command, and send it when everyone has stopped waiting for it.
-    if (this.#client.status !== 'ready' || !this.#breaker.tryPass()) return Promise.reject(new RedisUnavailableError())
+    if (this.#client.status !== 'ready' || !this.#breaker.tryPass())
+      return Promise.reject(new RedisUnavailableError())
     return new Promise((resolve, reject) => {
       const deadline = this.#deadlines.start(error => {
         this.#awaitSignOfLife(Math.max(0, this.#silence - this.#timeout))
@@ -260,7 +319,8 @@ class BoundedRedis implements TenancyRedis {
           if (this.#silent !== undefined && isReply(error)) this.#heard()
           if (!deadline.met()) return
           const failure = this.#failed(error)
-          if (whole !== undefined && isReply(error) && error.message.startsWith('NOSCRIPT')) resolve(this.#send(whole))
+          if (whole !== undefined && isReply(error) && error.message.startsWith('NOSCRIPT'))
+            resolve(this.#send(whole))
           else reject(failure)
         }
       )
@@ -317,7 +377,8 @@ class BoundedRedis implements TenancyRedis {
       this.#breaker.succeed()
     }
     if (judgement === 'mistake') return error
-    if (judgement === 'refusal') this.#refusal = { reason: reasonOf(error), until: performance.now() + shownFor }
+    if (judgement === 'refusal')
+      this.#refusal = { reason: reasonOf(error), until: performance.now() + shownFor }
     return new RedisUnavailableError(undefined, { cause: error })
   }
 

@@ -24,13 +24,18 @@ const message = 'must be a redis:// or rediss:// URL, an ioredis client or Clust
 export const redisSchema: v.GenericSchema<unknown, RedisSource> = v.pipe(
   v.custom<RedisSource>(isSource, message),
   v.check(hasOwnUrl, 'must have a url that is a redis:// or rediss:// URL, where it has one'),
-  v.check(hasPlace, 'must have a host that is a non-empty string, a port from 1 to 65535 and a db of 0 or more, where it has them'),
+  v.check(
+    hasPlace,
+    'must have a host that is a non-empty string, a port from 1 to 65535 and a db of 0 or more, where it has them'
+  ),
   v.transform(source => isPlain(source) ? copy(source) : source)
 )
 
 /** The check of the `namespace` option of other packages. */
 export const namespaceSchema: v.GenericSchema<string> = v.pipe(
-  v.string('must be 1 to 63 of A-Z, a-z, 0-9, _ and -'), v.check(name => installationProblem(name) === undefined, 'must be 1 to 63 of A-Z, a-z, 0-9, _ and -'))
+  v.string('must be 1 to 63 of A-Z, a-z, 0-9, _ and -'),
+  v.check(name => installationProblem(name) === undefined, 'must be 1 to 63 of A-Z, a-z, 0-9, _ and -')
+)
 
 /**
  * Checks a {@link RedisSource} given outside a larger options object.
@@ -67,7 +72,8 @@ function hasOwnUrl (source: RedisSource): boolean {
 function hasPlace (source: RedisSource): boolean {
   if (!isPlain(source)) return true
   const { host, port, db } = source as Readonly<Partial<Record<'host' | 'port' | 'db', unknown>>>
-  return (host === undefined || (typeof host === 'string' && host !== '')) && isWhole(port, 1, 65_535) && isWhole(db, 0, Number.MAX_SAFE_INTEGER)
+  return (host === undefined || (typeof host === 'string' && host !== '')) && isWhole(port, 1, 65_535) &&
+    isWhole(db, 0, Number.MAX_SAFE_INTEGER)
 }
 
 /** ioredis takes digits for a number, as a variable of the environment has them. */
@@ -83,7 +89,8 @@ function isRedisUrl (text: string): boolean {
 }
 
 function hasMethods (source: unknown, ...names: string[]): boolean {
-  return typeof source === 'object' && source !== null && names.every(name => typeof (source as Record<string, unknown>)[name] === 'function')
+  return typeof source === 'object' && source !== null &&
+    names.every(name => typeof (source as Record<string, unknown>)[name] === 'function')
 }
 
 function isPlain (value: unknown): value is object {

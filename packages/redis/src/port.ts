@@ -14,32 +14,36 @@ export interface TenancyRedis {
   readonly isAvailable: boolean
   /** Whether keys with different hash tags may live on different nodes, of which one may be down. */
   readonly isCluster: boolean
-  get (key: string): Promise<string | null>
-  mget (keys: readonly string[]): Promise<(string | null)[]>
+  get(key: string): Promise<string | null>
+  mget(keys: readonly string[]): Promise<(string | null)[]>
   /** `SET key value PX ttl`, or without PX when `ttl` is undefined. Milliseconds. */
-  set (key: string, value: string, ttl?: number): Promise<void>
-  del (...keys: string[]): Promise<number>
+  set(key: string, value: string, ttl?: number): Promise<void>
+  del(...keys: string[]): Promise<number>
   /** `EVALSHA`, and `EVAL` where the server does not know the script: after a restart, a failover or `SCRIPT FLUSH`. */
-  run (script: RedisScript, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown>
+  run(script: RedisScript, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown>
   /**
    * Removes every key that begins so: `SCAN` over all keys and `UNLINK`. For operators: it takes as long as there are keys.
    *
    * @returns how many there were
    */
-  removeAll (prefix: string): Promise<number>
-  publish (channel: string, message: string): Promise<void>
+  removeAll(prefix: string): Promise<number>
+  publish(channel: string, message: string): Promise<void>
   /**
    * Listens on a connection of its own. `onGap` is called whenever messages may have been lost: at every reconnect.
    * Resolves to the function that ends it.
    */
-  subscribe (channel: string, onMessage: (message: string) => void, onGap: () => void): Promise<() => Promise<void>>
+  subscribe(
+    channel: string,
+    onMessage: (message: string) => void,
+    onGap: () => void
+  ): Promise<() => Promise<void>>
   /** Waits for the first connection, 2 s at most for all who wait together; never rejects: without Redis the suite starts degraded. */
-  ready (): Promise<void>
-  health (): RedisHealth
+  ready(): Promise<void>
+  health(): RedisHealth
   /** {@link health} with the reason, from what was seen in the last seconds. It asks nothing. */
-  state (): RedisState
+  state(): RedisState
   /** Ends the connections that the suite opened. A client that was passed in stays open. */
-  close (): Promise<void>
+  close(): Promise<void>
 }
 
 /** What `health()` tells of Redis. */

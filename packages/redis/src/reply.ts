@@ -10,7 +10,8 @@ export type Judgement = 'outage' | 'refusal' | 'mistake'
 const outage = /^(?:LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|BUSY)\b/
 const mistake = /^(?:ERR|WRONGTYPE|CROSSSLOT|NOSCRIPT|EXECABORT|BUSYKEY|NOGROUP|UNKILLABLE|NOTBUSY)\b/
 /** Refusals that have no word of their own. */
-const unnamedRefusal = /unknown command|unknown subcommand|max number of clients|not permitted|not allowed|invalid password|AUTH|can't run this command|permission/i
+const unnamedRefusal =
+  /unknown command|unknown subcommand|max number of clients|not permitted|not allowed|invalid password|AUTH|can't run this command|permission/i
 
 /** Whether Redis itself sent this error. */
 export function isReply (error: unknown): error is Error {
@@ -22,7 +23,9 @@ export function judge (reply: Error): Judgement {
   const { message } = reply
   if (outage.test(message)) return 'outage'
   if (!mistake.test(message)) return 'refusal'
-  return message.startsWith('ERR ') && !message.includes('user_script:') && unnamedRefusal.test(message) ? 'refusal' : 'mistake'
+  return message.startsWith('ERR ') && !message.includes('user_script:') && unnamedRefusal.test(message)
+    ? 'refusal'
+    : 'mistake'
 }
 
 /**
@@ -31,7 +34,10 @@ export function judge (reply: Error): Judgement {
  */
 export function reasonOf (error: unknown): string {
   if (!(error instanceof Error)) return 'unreachable'
-  const { code, lastNodeError } = error as Error & { readonly code?: unknown, readonly lastNodeError?: unknown }
+  const { code, lastNodeError } = error as Error & {
+    readonly code?: unknown
+    readonly lastNodeError?: unknown
+  }
   if (lastNodeError instanceof Error) return reasonOf(lastNodeError)
   if (typeof code === 'string') return code
   const word = /^[A-Z]{3,}(?=\b)/.exec(error.message)?.[0]

@@ -64,7 +64,11 @@ export class Subscriber {
   }
 
   /** See the port. Settles within the patience there is; a Redis that is down is tried again in the background. */
-  async subscribe (name: string, onMessage: (message: string) => void, onGap: () => void): Promise<() => Promise<void>> {
+  async subscribe (
+    name: string,
+    onMessage: (message: string) => void,
+    onGap: () => void
+  ): Promise<() => Promise<void>> {
     const channel = this.#prefix + name
     const listener: Listener = { onMessage, onGap, settle: undefined }
     const isFirst = !this.#channels.has(channel)
@@ -119,13 +123,21 @@ export class Subscriber {
       retryStrategy: () => null
     }))
     this.#connection = connection
-    connection.on('error', error => { this.#lastError = error })
-    connection.on('ready', () => { void this.#listen(connection, [...this.#channels.keys()]) })
+    connection.on('error', error => {
+      this.#lastError = error
+    })
+    connection.on('ready', () => {
+      void this.#listen(connection, [...this.#channels.keys()])
+    })
     connection.on('message', (channel: string, message: string) => {
       for (const listener of this.#channels.get(channel) ?? []) listener.onMessage(message)
     })
-    connection.once('end', () => { this.#reopen() })
-    this.#pulse = setInterval(() => { this.#beat(connection) }, heartbeat).unref()
+    connection.once('end', () => {
+      this.#reopen()
+    })
+    this.#pulse = setInterval(() => {
+      this.#beat(connection)
+    }, heartbeat).unref()
   }
 
   /**
@@ -135,7 +147,9 @@ export class Subscriber {
   async #listen (connection: Redis, channels: readonly string[]): Promise<void> {
     const answers = await Promise.allSettled(channels.map(channel => connection.subscribe(channel)))
     if (this.#connection !== connection) return
-    const failed = answers.find(({ status, reason }: { status: string, reason?: unknown }) => status === 'rejected' && !isReply(reason))
+    const failed = answers.find(({ status, reason }: { status: string; reason?: unknown }) =>
+      status === 'rejected' && !isReply(reason)
+    )
     if (failed !== undefined) {
       connection.disconnect()
       return
@@ -163,7 +177,9 @@ export class Subscriber {
   // A dead connection looks like one on which no process publishes, so ping it.
   #beat (connection: Redis): void {
     if (connection.status !== 'ready') return
-    withDeadline(connection.ping(), heartbeatTimeout).catch(() => { connection.disconnect() })
+    withDeadline(connection.ping(), heartbeatTimeout).catch(() => {
+      connection.disconnect()
+    })
     if (this.#refused.size > 0) void this.#listen(connection, [...this.#refused.keys()])
   }
 
@@ -171,7 +187,9 @@ export class Subscriber {
     clearInterval(this.#pulse)
     this.#connection = undefined
     if (this.#isClosed) return
-    this.#retry = setTimeout(() => { this.#open() }, backOff(++this.#attempts))
+    this.#retry = setTimeout(() => {
+      this.#open()
+    }, backOff(++this.#attempts))
   }
 }
 

@@ -25,7 +25,10 @@ export async function markChange (redis: TenancyRedis, { id, slugs, domains }: T
  *
  * @throws FST_TENANCY_REDIS_UNAVAILABLE
  */
-export async function publishChange (redis: TenancyRedis, { id, slugs, domains }: TenantChange): Promise<void> {
+export async function publishChange (
+  redis: TenancyRedis,
+  { id, slugs, domains }: TenantChange
+): Promise<void> {
   await redis.publish(invalidationChannel, JSON.stringify({ id, slugs, domains }))
 }
 

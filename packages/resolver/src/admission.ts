@@ -1,4 +1,5 @@
-import { statusRefusal, TenantMismatchError, TenantMissingError, TenantScope, TenantUnknownError, type RequestTenancy, type ResolvedRouteTenancy, type TenantRecord } from '@fastify-tenancy/core'
+import { statusRefusal, TenantMismatchError, TenantMissingError, TenantScope, TenantUnknownError,
+  type RequestTenancy, type ResolvedRouteTenancy, type TenantRecord } from '@fastify-tenancy/core'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
 import { Creation } from './creation.ts'
@@ -20,7 +21,11 @@ export class Admission {
   readonly #watch: TenantResolver['watch']
   readonly #prolonged: TenantResolver['prolonged']
 
-  constructor (resolver: TenantResolver, strategies: Strategies, { claim, createIfMissing }: Pick<ResolvedResolverOptions, 'claim' | 'createIfMissing'>) {
+  constructor (
+    resolver: TenantResolver,
+    strategies: Strategies,
+    { claim, createIfMissing }: Pick<ResolvedResolverOptions, 'claim' | 'createIfMissing'>
+  ) {
     this.#creation = createIfMissing && new Creation(createIfMissing)
     this.#lookup = resolver.lookup
     this.#watch = resolver.watch
@@ -53,12 +58,20 @@ export class Admission {
       if (route.agreement && !agrees(claim, scope.tenant, route)) tenancy.refusal = new TenantMismatchError()
     } else if (this.#strategies.usesClaim) {
       if (claim !== undefined) return this.#resolveClaim(request, reply, tenancy, claim)
-      if (route.mode === 'required') tenancy.refusal = route.agreement ? new TenantMismatchError() : new TenantMissingError()
+      if (route.mode === 'required')
+        tenancy.refusal = route.agreement
+          ? new TenantMismatchError()
+          : new TenantMissingError()
     }
     return undefined
   }
 
-  async #resolve (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy, question: SourcedQuestion): Promise<void> {
+  async #resolve (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    tenancy: RequestTenancy,
+    question: SourcedQuestion
+  ): Promise<void> {
     try {
       const tenant = await this.#lookup.find(question, request.ip)
       const { fallback } = this.#strategies
@@ -74,7 +87,13 @@ export class Admission {
     }
   }
 
-  #admit (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy, tenant: TenantRecord | undefined, source: string): void {
+  #admit (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    tenancy: RequestTenancy,
+    tenant: TenantRecord | undefined,
+    source: string
+  ): void {
     const refusal = tenant && statusRefusal(tenant.status, tenancy.route.statuses)
     // Whoever is being deleted is nobody any more.
     if (tenant === undefined || refusal instanceof TenantUnknownError) {
@@ -85,10 +104,16 @@ export class Admission {
     request.log = reply.log = request.log.child({ tenant: tenant.id })
     // A tenant that is refused has a scope too, so that the limiter and the log know whose request it is.
     const { statuses } = tenancy.route
-    tenancy.scope = new TenantScope(tenant, request.log, scope => this.#watch(scope, statuses), this.#prolonged)
+    tenancy.scope = new TenantScope(
+      tenant,
+      request.log,
+      scope => this.#watch(scope, statuses),
+      this.#prolonged
+    )
     tenancy.source = source
     tenancy.refusal = refusal
-    if (this.#claim !== undefined && source !== 'claim' && tenancy.route.agreement) tenancy.seemsToAgree = () => this.#seemsToAgree(request, tenant, tenancy.route)
+    if (this.#claim !== undefined && source !== 'claim' && tenancy.route.agreement)
+      tenancy.seemsToAgree = () => this.#seemsToAgree(request, tenant, tenancy.route)
   }
 
   #seemsToAgree (request: FastifyRequest, tenant: TenantRecord, route: ResolvedRouteTenancy): boolean {
@@ -97,7 +122,12 @@ export class Admission {
   }
 
   // The registry keeps ids and slugs apart, so a claim is the one or the other.
-  async #resolveClaim (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy, claim: string): Promise<void> {
+  async #resolveClaim (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    tenancy: RequestTenancy,
+    claim: string
+  ): Promise<void> {
     try {
       const tenant = await this.#findClaimed(claim) ?? await this.#create(request, tenancy, claim)
       this.#admit(request, reply, tenancy, tenant, 'claim')
@@ -107,11 +137,16 @@ export class Admission {
   }
 
   async #findClaimed (claim: string): Promise<TenantRecord | undefined> {
-    return await this.#lookup.find({ kind: 'id', value: claim }) ?? this.#lookup.find({ kind: 'slug', value: claim })
+    return await this.#lookup.find({ kind: 'id', value: claim }) ??
+      this.#lookup.find({ kind: 'slug', value: claim })
   }
 
   // Where authentication belongs to routes, it has not run for a URL that has none.
-  async #create (request: FastifyRequest, { route }: RequestTenancy, claim: string): Promise<TenantRecord | undefined> {
+  async #create (
+    request: FastifyRequest,
+    { route }: RequestTenancy,
+    claim: string
+  ): Promise<TenantRecord | undefined> {
     if (this.#creation === undefined || route.mode !== 'required' || request.is404) return undefined
     if (!await this.#creation.make(claim, request)) return undefined
     this.#lookup.forget({ id: claim, slugs: [claim], domains: [] })
@@ -119,7 +154,11 @@ export class Admission {
   }
 }
 
-function agrees (claim: string | undefined, tenant: { id: string, slug: string }, route: ResolvedRouteTenancy): boolean {
+function agrees (
+  claim: string | undefined,
+  tenant: { id: string; slug: string },
+  route: ResolvedRouteTenancy
+): boolean {
   if (claim === undefined) return route.mode === 'optional'
   return claim === tenant.id || claim === tenant.slug
 }
@@ -138,5 +177,7 @@ function caught<T> (read: () => T): T | Error {
 }
 
 function asError (thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error('a function among the resolver\'s options threw something that is no error', { cause: thrown })
+  return thrown instanceof Error
+    ? thrown
+    : new Error("a function among the resolver's options threw something that is no error", { cause: thrown })
 }

@@ -5,7 +5,11 @@ import * as v from 'valibot'
 import type { TenantLookup } from './lookup.ts'
 import type { RedisTier } from './redis-tier.ts'
 
-const message: v.GenericSchema<unknown, TenantChange> = v.object({ id: v.string(), slugs: v.array(v.string()), domains: v.array(v.string()) })
+const message: v.GenericSchema<unknown, TenantChange> = v.object({
+  id: v.string(),
+  slugs: v.array(v.string()),
+  domains: v.array(v.string())
+})
 
 /** Marks that are written later, and after how many milliseconds. */
 const mostUnmarked = 1_000
@@ -27,20 +31,37 @@ export class Announcer {
   #isStopped = false
   readonly #senseless: Throttle
 
-  constructor (lookup: TenantLookup, registry: TenantRegistry, redis: TenancyRedis | undefined, shared: RedisTier | undefined) {
+  constructor (
+    lookup: TenantLookup,
+    registry: TenantRegistry,
+    redis: TenancyRedis | undefined,
+    shared: RedisTier | undefined
+  ) {
     this.#lookup = lookup
     this.#registry = registry
     this.#redis = redis
     this.#shared = shared
-    this.#senseless = new Throttle(() => { lookup.distrust() }, senselessRate)
+    this.#senseless = new Throttle(() => {
+      lookup.distrust()
+    }, senselessRate)
   }
 
   async start (): Promise<void> {
     if (this.#redis !== undefined) {
-      this.#stops.push(await this.#redis.subscribe(invalidationChannel, text => { this.#hear(text) }, () => { this.#lookup.distrust() }))
+      this.#stops.push(
+        await this.#redis.subscribe(invalidationChannel, text => {
+          this.#hear(text)
+        }, () => {
+          this.#lookup.distrust()
+        })
+      )
     }
     if (this.#registry.watch !== undefined) {
-      this.#stops.push(await this.#registry.watch(change => { this.notice(change) }))
+      this.#stops.push(
+        await this.#registry.watch(change => {
+          this.notice(change)
+        })
+      )
     }
   }
 
@@ -86,7 +107,9 @@ export class Announcer {
       const earlier = this.#unmarked.get(change.id)
       if (this.#isStopped || (earlier === undefined && this.#unmarked.size >= mostUnmarked)) return
       this.#unmarked.set(change.id, earlier === undefined ? change : merged(earlier, change))
-      this.#retry ??= setTimeout(() => { this.#markAgain() }, retryAfter).unref()
+      this.#retry ??= setTimeout(() => {
+        this.#markAgain()
+      }, retryAfter).unref()
     })
   }
 
@@ -99,7 +122,11 @@ export class Announcer {
 }
 
 function merged (one: TenantChange, other: TenantChange): TenantChange {
-  return { id: one.id, slugs: [...new Set([...one.slugs, ...other.slugs])], domains: [...new Set([...one.domains, ...other.domains])] }
+  return {
+    id: one.id,
+    slugs: [...new Set([...one.slugs, ...other.slugs])],
+    domains: [...new Set([...one.domains, ...other.domains])]
+  }
 }
 
 function parse (text: string): TenantChange | undefined {

@@ -21,7 +21,9 @@ export class Creation {
   }
 
   #start (claim: string, request: FastifyRequest): Promise<void> {
-    const making = this.#run(claim, request).finally(() => { this.#underWay.delete(claim) })
+    const making = this.#run(claim, request).finally(() => {
+      this.#underWay.delete(claim)
+    })
     this.#underWay.set(claim, making)
     return making
   }

@@ -34,7 +34,14 @@ export class DetachedScopes {
   detach (request: FastifyRequest, reply: FastifyReply, scope: TenantScope): TenantWork {
     return scope.handle(workKey, () => {
       // A transaction ends with its reply.
-      const detached = scope.transaction === undefined ? scope : new TenantScope(scope.tenant, scope.log, own => this.#watch(own, request.tenancy.route.statuses), this.#held)
+      const detached = scope.transaction === undefined
+        ? scope
+        : new TenantScope(
+          scope.tenant,
+          scope.log,
+          own => this.#watch(own, request.tenancy.route.statuses),
+          this.#held
+        )
       const { tenantDatabase, tenantCache } = request.server as Neighbours
       const work = tenantWork(detached, { db: tenantDatabase, cache: tenantCache })
       this.#prolong(detached, connectionOf(request, reply), reply)

@@ -38,7 +38,9 @@ function trustOf (app: FastifyInstance): (address: string, hop: number) => boole
   if (typeof trust === 'function') return trust
   if (typeof trust === 'string') return proxyAddr.compile(trust.split(',').map(part => part.trim()))
   if (Array.isArray(trust)) return proxyAddr.compile(trust)
-  throw new OptionInvalidError('trustForwardedHost needs the addresses of your proxies: create the app with Fastify({ trustProxy: \'10.0.0.0/8\' }), not with true or a number')
+  throw new OptionInvalidError(
+    "trustForwardedHost needs the addresses of your proxies: create the app with Fastify({ trustProxy: '10.0.0.0/8' }), not with true or a number"
+  )
 }
 
 type Trust = boolean | number | string | string[] | ((address: string, hop: number) => boolean)

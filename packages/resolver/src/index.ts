@@ -1,7 +1,8 @@
 export type * from './augment.ts'
 export { openResolver, type OpenResolver } from './open-resolver.ts'
 export { resolveResolverOptions } from './options.ts'
-export type { Claim, CreateIfMissing, ResolvedResolverCache, ResolvedResolverOptions, ResolverCacheOptions, Strategy, StrategyAnswer, TenantResolverOptions } from './options.ts'
+export type { Claim, CreateIfMissing, ResolvedResolverCache, ResolvedResolverOptions, ResolverCacheOptions,
+  Strategy, StrategyAnswer, TenantResolverOptions } from './options.ts'
 export { tenantResolver as default, tenantResolver } from './plugin.ts'
 export type { Known } from './local-tier.ts'
 export type { TenantLookup } from './lookup.ts'

@@ -1,4 +1,5 @@
-import { statusRefusal, TenantNotReadyError, TenantUnknownError, type TenantRecord, type TenantScope, type TenantStatus } from '@fastify-tenancy/core'
+import { statusRefusal, TenantNotReadyError, TenantUnknownError, type TenantRecord, type TenantScope,
+  type TenantStatus } from '@fastify-tenancy/core'
 
 /**
  * Scopes whose signal somebody listens to: long requests, streams, websockets. They are aborted when their tenant is
@@ -20,7 +21,9 @@ export class LiveScopes {
     const { id } = scope.tenant
     const scopes = this.#scopes.get(id) ?? new Map<TenantScope, readonly TenantStatus[]>()
     this.#scopes.set(id, scopes.set(scope, allowed))
-    this.#timer ??= setInterval(() => { this.review() }, this.#interval).unref()
+    this.#timer ??= setInterval(() => {
+      this.review()
+    }, this.#interval).unref()
     scope.onClose(() => {
       scopes.delete(scope)
       if (scopes.size > 0) return
@@ -51,7 +54,11 @@ export class LiveScopes {
   }
 }
 
-function reasonToEnd ({ tenant }: TenantScope, allowed: readonly TenantStatus[], current: TenantRecord | undefined): Error | undefined {
+function reasonToEnd (
+  { tenant }: TenantScope,
+  allowed: readonly TenantStatus[],
+  current: TenantRecord | undefined
+): Error | undefined {
   if (current === undefined) return new TenantUnknownError()
   const refusal = statusRefusal(current.status, [...allowed, tenant.status])
   if (refusal !== undefined) return refusal

@@ -37,10 +37,15 @@ export class LocalTier {
     this.#options = options
     this.#now = now
     this.#unknown = new LRUCache({ max: options.max })
-    this.#entries = new LRUCache({ max: options.max, dispose: (entry, key) => { this.#unlist(entry.tenant.id, key) } })
+    this.#entries = new LRUCache({
+      max: options.max,
+      dispose: (entry, key) => {
+        this.#unlist(entry.tenant.id, key)
+      }
+    })
   }
 
-  get size (): { readonly tenants: number, readonly unknown: number } {
+  get size (): { readonly tenants: number; readonly unknown: number } {
     return { tenants: this.#entries.size, unknown: this.#unknown.size }
   }
 
@@ -69,7 +74,14 @@ export class LocalTier {
     const { localTtl, staleIfError, jitter } = this.#options
     const life = localTtl * (1 - jitter * Math.random())
     this.#unknown.delete(key)
-    this.#entries.set(key, { question, tenant, renewAt: now + life * 0.8, freshUntil: now + life, usableUntil: now + staleIfError, age: this.#age })
+    this.#entries.set(key, {
+      question,
+      tenant,
+      renewAt: now + life * 0.8,
+      freshUntil: now + life,
+      usableUntil: now + staleIfError,
+      age: this.#age
+    })
     const keys = this.#keysOf.get(tenant.id)
     if (keys === undefined) this.#keysOf.set(tenant.id, new Set([key]))
     else keys.add(key)

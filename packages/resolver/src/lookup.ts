@@ -86,13 +86,21 @@ export class TenantLookup {
   async findHost (question: Question): Promise<TenantRecord | undefined> {
     if (!isPlausible(question)) return undefined
     const known = this.peek(question)
-    return known === undefined ? this.#findOnBudget(question, hosts, this.#hostBudget, undefined) : known ?? undefined
+    return known === undefined
+      ? this.#findOnBudget(question, hosts, this.#hostBudget, undefined)
+      : known ?? undefined
   }
 
-  async #findOnBudget (question: Question, { first, late }: Lines, budget: MissBudget, ip: string | undefined): Promise<TenantRecord | undefined> {
+  async #findOnBudget (
+    question: Question,
+    { first, late }: Lines,
+    budget: MissBudget,
+    ip: string | undefined
+  ): Promise<TenantRecord | undefined> {
     const key = localKey(question)
     // Who joins a look-up that is under way, or asks for a tenant that was there, costs the registry nothing new.
-    if (this.#flights.has(flightOf(key, first)) || this.#tiers.local.getStale(key) !== undefined) return this.#fly(key, question, first)
+    if (this.#flights.has(flightOf(key, first)) || this.#tiers.local.getStale(key) !== undefined)
+      return this.#fly(key, question, first)
     const giveBack = budget.spend(ip)
     if (giveBack === undefined) return this.#findLate(key, question, late, () => budget.refusal(ip))
     let isMiss = false
@@ -133,7 +141,12 @@ export class TenantLookup {
   }
 
   /** For clients who have spent their budget: one after another, so that a tenant is found yet, and as few wait as hurt nobody. */
-  async #findLate (key: string, question: Question, lane: Lane, refusal: () => Error): Promise<TenantRecord | undefined> {
+  async #findLate (
+    key: string,
+    question: Question,
+    lane: Lane,
+    refusal: () => Error
+  ): Promise<TenantRecord | undefined> {
     if (this.#late[lane] >= mostLate) return await this.#findShared(question) ?? Promise.reject(refusal())
     this.#late[lane]++
     try {
@@ -159,7 +172,8 @@ export class TenantLookup {
     const isCurrent = this.#watch()
     // Without Redis a look-up costs more and does the same.
     const shared = await redis?.get(question).catch(() => undefined)
-    if (shared === undefined || shared.isFresh || turns === undefined) return this.#answer(key, question, shared, isCurrent, lane)
+    if (shared === undefined || shared.isFresh || turns === undefined)
+      return this.#answer(key, question, shared, isCurrent, lane)
     const turn = await turns.wait(question, shared)
     return this.#answer(key, question, turn.shared, isCurrent, lane, turn.end)
   }
@@ -178,14 +192,22 @@ export class TenantLookup {
   }
 
   /** The answer of Redis where that is fresh, or else of the registry, remembered unless a change overtook it. */
-  async #answer (key: string, question: Question, found: RedisAnswer | undefined, isCurrent: () => boolean, lane: Lane, endTurn?: () => Promise<void>): Promise<TenantRecord | undefined> {
+  async #answer (
+    key: string,
+    question: Question,
+    found: RedisAnswer | undefined,
+    isCurrent: () => boolean,
+    lane: Lane,
+    endTurn?: () => Promise<void>
+  ): Promise<TenantRecord | undefined> {
     const { local, redis, registry } = this.#tiers
     const shared = withoutOlder(found, local.peek(key))
     if (shared?.isFresh) {
       if (isCurrent()) local.set(question, shared.tenant as TenantRecord)
       return shared.tenant
     }
-    const stale = (): TenantRecord | undefined => local.getStale(key) ?? (isCurrent() ? shared?.tenant : undefined)
+    const stale = (): TenantRecord | undefined =>
+      local.getStale(key) ?? (isCurrent() ? shared?.tenant : undefined)
     const isKnown = stale() !== undefined
     const readAt = Date.now()
     let stored: Promise<void> | undefined
@@ -217,7 +239,11 @@ function flightOf (key: string, lane: Lane): string {
 }
 
 /** Clocks of processes may differ by more than they should: of one tenant's records the version tells which is older. */
-function withoutOlder (found: RedisAnswer | undefined, known: TenantRecord | undefined): RedisAnswer | undefined {
-  const isOlder = found?.tenant !== undefined && known?.id === found.tenant.id && found.tenant.version < known.version
+function withoutOlder (
+  found: RedisAnswer | undefined,
+  known: TenantRecord | undefined
+): RedisAnswer | undefined {
+  const isOlder = found?.tenant !== undefined && known?.id === found.tenant.id &&
+    found.tenant.version < known.version
   return found === undefined || !isOlder ? found : { tenant: undefined, isFresh: false, seen: found.seen }
 }

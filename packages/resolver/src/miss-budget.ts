@@ -31,7 +31,9 @@ export class MissBudget {
     const account = this.#accountOf(clientNetwork(ip))
     if (account.left < 1) return undefined
     account.left--
-    return () => { account.left = Math.min(this.#perMinute, account.left + 1) }
+    return () => {
+      account.left = Math.min(this.#perMinute, account.left + 1)
+    }
   }
 
   /** The refusal of an address whose budget is spent. */
@@ -57,5 +59,7 @@ export class MissBudget {
 export function clientNetwork (ip: string | undefined): string {
   if (ip === undefined || !ipaddr.isValid(ip)) return 'unknown'
   const address = ipaddr.process(ip)
-  return address instanceof ipaddr.IPv6 ? address.parts.slice(0, 4).map(part => part.toString(16)).join(':') : address.toString()
+  return address instanceof ipaddr.IPv6
+    ? address.parts.slice(0, 4).map(part => part.toString(16)).join(':')
+    : address.toString()
 }

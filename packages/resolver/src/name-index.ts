@@ -43,7 +43,9 @@ export class NameIndex {
 
   start (): void {
     void this.read()
-    this.#timer = setInterval(() => { void this.read() }, Math.min(this.#interval, maxTimer)).unref()
+    this.#timer = setInterval(() => {
+      void this.read()
+    }, Math.min(this.#interval, maxTimer)).unref()
   }
 
   stop (): void {

@@ -17,17 +17,29 @@ export interface OpenResolver {
    * @returns what to warn of
    * @throws FST_TENANCY_OPTION_INVALID that names the tenant and the pattern
    */
-  checkSlugs (): Promise<string | undefined>
+  checkSlugs(): Promise<string | undefined>
   /** Stops listening, and closes the client where it was opened here. */
-  close (): Promise<void>
+  close(): Promise<void>
 }
 
 /** Makes the resolver of checked options; `resolver.start()` has it hear of changes. */
-export function openResolver (options: ResolvedResolverOptions, readHost: HostReader = readDirect): OpenResolver {
+export function openResolver (
+  options: ResolvedResolverOptions,
+  readHost: HostReader = readDirect
+): OpenResolver {
   const patterns = new HostPatterns(options.hosts)
   const strategies = new Strategies(options, patterns, readHost)
-  const redis = options.redis === undefined ? undefined : openRedis(options.redis, { namespace: options.namespace })
-  const resolver = new TenantResolver(options.registry, redis, options.cache, host => strategies.askHost(host), undefined, options.secrets)
+  const redis = options.redis === undefined
+    ? undefined
+    : openRedis(options.redis, { namespace: options.namespace })
+  const resolver = new TenantResolver(
+    options.registry,
+    redis,
+    options.cache,
+    host => strategies.askHost(host),
+    undefined,
+    options.secrets
+  )
   return {
     resolver,
     strategies,

@@ -1,13 +1,25 @@
-import { bool, checkOptions, duration, fn, HostPatterns, instance, nonEmptyString, oneOf, OptionInvalidError, patternOf, positiveInteger, reservedSlugs, secretSchema, slugProblem, timeout, type TenantRegistry } from '@fastify-tenancy/core'
+import { bool, checkOptions, duration, fn, HostPatterns, instance, nonEmptyString, oneOf, OptionInvalidError,
+  patternOf, positiveInteger, reservedSlugs, secretSchema, slugProblem, timeout,
+  type TenantRegistry } from '@fastify-tenancy/core'
 import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import type { FastifyRequest } from 'fastify'
 import * as v from 'valibot'
 
 /** How a function of the user's names a tenant. */
-export type StrategyAnswer = { readonly slug: string } | { readonly id: string } | { readonly domain: string } | undefined
+export type StrategyAnswer =
+  | { readonly slug: string }
+  | { readonly id: string }
+  | { readonly domain: string }
+  | undefined
 
 /** One way to find out whom a request is for. */
-export type Strategy = 'subdomain' | 'domain' | 'header' | 'path' | 'claim' | ((request: FastifyRequest) => StrategyAnswer)
+export type Strategy =
+  | 'subdomain'
+  | 'domain'
+  | 'header'
+  | 'path'
+  | 'claim'
+  | ((request: FastifyRequest) => StrategyAnswer)
 
 /** Reads the tenant's id (or slug) from credentials that the application has verified. */
 export type Claim = (request: FastifyRequest) => string | undefined
@@ -54,7 +66,7 @@ export interface TenantResolverOptions {
    */
   readonly secret?: string | readonly [string, string] | undefined
   /** URL patterns of routes whose `config` you do not own: `'/documentation/*'`. A route's own `config.tenancy` goes first. */
-  readonly routes?: { readonly off?: readonly string[], readonly optional?: readonly string[] }
+  readonly routes?: { readonly off?: readonly string[]; readonly optional?: readonly string[] }
   /** Another name of `request.tenant`. @default { tenant: 'tenant' } */
   readonly decorators?: { readonly tenant?: string }
 }
@@ -104,48 +116,88 @@ export interface ResolvedResolverOptions {
   readonly namespace: string | undefined
   /** The newest first; none where records are not signed. */
   readonly secrets: readonly string[]
-  readonly routes: { readonly off: readonly string[], readonly optional: readonly string[] }
+  readonly routes: { readonly off: readonly string[]; readonly optional: readonly string[] }
   readonly decorators: { readonly tenant: string }
 }
 
 /** {@link ResolverCacheOptions} with defaults; times in milliseconds. */
-export type ResolvedResolverCache = Readonly<Record<'ttl' | 'localTtl' | 'negativeTtl' | 'max' | 'staleIfError' | 'jitter', number>> & { readonly index: boolean, readonly lock: boolean, readonly missesPerAddress: number | 'unlimited' }
+export type ResolvedResolverCache =
+  & Readonly<Record<'ttl' | 'localTtl' | 'negativeTtl' | 'max' | 'staleIfError' | 'jitter', number>>
+  & { readonly index: boolean; readonly lock: boolean; readonly missesPerAddress: number | 'unlimited' }
 
 const names: v.GenericSchema<string[]> = v.array(nonEmptyString, 'must be a list of strings')
 const urlPatterns: v.GenericSchema<string[]> = v.array(
-  v.pipe(v.string('must be a URL pattern'), v.regex(/^\/|^\*$/, 'must be a URL pattern that starts with /')), 'must be a list of URL patterns')
+  v.pipe(v.string('must be a URL pattern'), v.regex(/^\/|^\*$/, 'must be a URL pattern that starts with /')),
+  'must be a list of URL patterns'
+)
 // The process sets aside room for all of them at once.
 const mostKept = 10_000_000
-const jitter: v.GenericSchema<number> = v.pipe(v.number('must be a number from 0 to 1'), v.minValue(0, 'must be a number from 0 to 1'), v.maxValue(1, 'must be a number from 0 to 1'))
+const jitter: v.GenericSchema<number> = v.pipe(
+  v.number('must be a number from 0 to 1'),
+  v.minValue(0, 'must be a number from 0 to 1'),
+  v.maxValue(1, 'must be a number from 0 to 1')
+)
 
 const schema = v.strictObject({
   registry: instance<TenantRegistry>('a TenantRegistry', 'findBySlug', 'findByDomain', 'findById'),
   baseDomain: v.optional(nonEmptyString),
   hosts: v.optional(v.pipe(names, v.minLength(1, 'must name at least one host pattern'))),
-  strategies: v.optional(v.pipe(v.array(v.union([oneOf('subdomain', 'domain', 'header', 'path', 'claim'), fn<Exclude<Strategy, string>>()],
-    "must be 'subdomain', 'domain', 'header', 'path', 'claim' or a function"), 'must be a list of strategies'), v.minLength(1, 'must name at least one strategy')), ['subdomain', 'domain']),
-  header: v.optional(v.pipe(nonEmptyString, v.regex(/^[a-z0-9-]+$/i, 'must be the name of a header'), v.toLowerCase()), 'x-tenant'),
+  strategies: v.optional(
+    v.pipe(
+      v.array(
+        v.union(
+          [oneOf('subdomain', 'domain', 'header', 'path', 'claim'), fn<Exclude<Strategy, string>>()],
+          "must be 'subdomain', 'domain', 'header', 'path', 'claim' or a function"
+        ),
+        'must be a list of strategies'
+      ),
+      v.minLength(1, 'must name at least one strategy')
+    ),
+    ['subdomain', 'domain']
+  ),
+  header: v.optional(
+    v.pipe(nonEmptyString, v.regex(/^[a-z0-9-]+$/i, 'must be the name of a header'), v.toLowerCase()),
+    'x-tenant'
+  ),
   claim: v.optional(fn<Claim>()),
   createIfMissing: v.optional(fn<CreateIfMissing>()),
   reserved: v.optional(names, [...reservedSlugs]),
   fallback: v.optional(nonEmptyString),
   trustForwardedHost: v.optional(bool, false),
-  cache: v.optional(v.strictObject({
-    ttl: v.optional(duration, '5m'),
-    localTtl: v.optional(timeout, '5s'),
-    negativeTtl: v.optional(duration, '10s'),
-    max: v.optional(v.pipe(positiveInteger, v.maxValue(mostKept, `must be a positive integer up to ${mostKept}`)), 10_000),
-    staleIfError: v.optional(duration, '1h'),
-    jitter: v.optional(jitter, 0.1),
-    index: v.optional(bool, false),
-    lock: v.optional(bool, false),
-    missesPerAddress: v.optional(v.union([positiveInteger, v.literal('unlimited')], "must be a positive integer or 'unlimited'"), 300)
-  }, 'must be an object'), {}),
+  cache: v.optional(
+    v.strictObject({
+      ttl: v.optional(duration, '5m'),
+      localTtl: v.optional(timeout, '5s'),
+      negativeTtl: v.optional(duration, '10s'),
+      max: v.optional(
+        v.pipe(positiveInteger, v.maxValue(mostKept, `must be a positive integer up to ${mostKept}`)),
+        10_000
+      ),
+      staleIfError: v.optional(duration, '1h'),
+      jitter: v.optional(jitter, 0.1),
+      index: v.optional(bool, false),
+      lock: v.optional(bool, false),
+      missesPerAddress: v.optional(
+        v.union([positiveInteger, v.literal('unlimited')], "must be a positive integer or 'unlimited'"),
+        300
+      )
+    }, 'must be an object'),
+    {}
+  ),
   redis: v.optional(redisSchema),
   namespace: v.optional(namespaceSchema),
   secret: v.optional(secretSchema),
-  routes: v.optional(v.strictObject({ off: v.optional(urlPatterns, []), optional: v.optional(urlPatterns, []) }, 'must be an object'), {}),
-  decorators: v.optional(v.strictObject({ tenant: v.optional(nonEmptyString, 'tenant') }, 'must be an object'), {})
+  routes: v.optional(
+    v.strictObject(
+      { off: v.optional(urlPatterns, []), optional: v.optional(urlPatterns, []) },
+      'must be an object'
+    ),
+    {}
+  ),
+  decorators: v.optional(
+    v.strictObject({ tenant: v.optional(nonEmptyString, 'tenant') }, 'must be an object'),
+    {}
+  )
 }, 'must be an object')
 
 /**
@@ -156,24 +208,55 @@ const schema = v.strictObject({
 export function resolveResolverOptions (given: unknown, name = 'options'): ResolvedResolverOptions {
   const { baseDomain, hosts: patterns, secret: secrets = [], ...options } = checkOptions(schema, given, name)
   const { strategies, fallback } = options
-  if (baseDomain !== undefined && patterns !== undefined) throw new OptionInvalidError(`${name}.baseDomain and ${name}.hosts exclude each other: give baseDomain, or the list of patterns`)
+  if (baseDomain !== undefined && patterns !== undefined)
+    throw new OptionInvalidError(
+      `${name}.baseDomain and ${name}.hosts exclude each other: give baseDomain, or the list of patterns`
+    )
   const hosts = patterns ?? (baseDomain === undefined ? [] : [patternOf(baseDomain, name)])
   void new HostPatterns(hosts, name) // refuses what is no pattern, before anything is opened
-  if (hosts.length === 0 && strategies.includes('subdomain') && strategies.every(strategy => strategy === 'subdomain' || strategy === 'domain')) {
-    throw new OptionInvalidError(`${name}.baseDomain is required, such as 'example.com', unless another strategy than 'subdomain' and 'domain' is listed`)
+  if (
+    hosts.length === 0 && strategies.includes('subdomain') &&
+    strategies.every(strategy => strategy === 'subdomain' || strategy === 'domain')
+  ) {
+    throw new OptionInvalidError(
+      `${name}.baseDomain is required, such as 'example.com', unless another strategy than 'subdomain' and 'domain' is listed`
+    )
   }
-  if (strategies.includes('claim') && options.claim === undefined) throw new OptionInvalidError(`${name}.claim is required for the strategy 'claim': a function that reads the tenant from verified credentials`)
-  if (options.createIfMissing !== undefined && !strategies.includes('claim')) throw new OptionInvalidError(`${name}.createIfMissing needs the strategy 'claim': only verified credentials may make a tenant`)
+  if (strategies.includes('claim') && options.claim === undefined)
+    throw new OptionInvalidError(
+      `${name}.claim is required for the strategy 'claim': a function that reads the tenant from verified credentials`
+    )
+  if (options.createIfMissing !== undefined && !strategies.includes('claim'))
+    throw new OptionInvalidError(
+      `${name}.createIfMissing needs the strategy 'claim': only verified credentials may make a tenant`
+    )
   if (fallback !== undefined) {
-    if (process.env['NODE_ENV'] === 'production') throw new OptionInvalidError(`${name}.fallback must not be set under NODE_ENV=production: it serves hosts that name nobody`)
+    if (process.env['NODE_ENV'] === 'production')
+      throw new OptionInvalidError(
+        `${name}.fallback must not be set under NODE_ENV=production: it serves hosts that name nobody`
+      )
     const problem = slugProblem(fallback, options.reserved)
-    if (problem !== undefined) throw new OptionInvalidError(`${name}.fallback must be a tenant's slug: ${problem}`)
+    if (problem !== undefined)
+      throw new OptionInvalidError(`${name}.fallback must be a tenant's slug: ${problem}`)
   }
   if (options.cache.index && options.redis === undefined && options.registry.watch === undefined) {
-    throw new OptionInvalidError(`${name}.cache.index needs ${name}.redis or a registry with watch(): without either this process would not hear of new tenants`)
+    throw new OptionInvalidError(
+      `${name}.cache.index needs ${name}.redis or a registry with watch(): without either this process would not hear of new tenants`
+    )
   }
   const twice = options.routes.off.find(pattern => options.routes.optional.includes(pattern))
-  if (twice !== undefined) throw new OptionInvalidError(`${name}.routes names '${twice}' as off and as optional: leave it in one`)
-  if (new Set(strategies).size !== strategies.length) throw new OptionInvalidError(`${name}.strategies must name each strategy once`)
-  return Object.freeze({ claim: undefined, createIfMissing: undefined, redis: undefined, namespace: undefined, ...options, secrets, fallback, hosts: Object.freeze(hosts) })
+  if (twice !== undefined)
+    throw new OptionInvalidError(`${name}.routes names '${twice}' as off and as optional: leave it in one`)
+  if (new Set(strategies).size !== strategies.length)
+    throw new OptionInvalidError(`${name}.strategies must name each strategy once`)
+  return Object.freeze({
+    claim: undefined,
+    createIfMissing: undefined,
+    redis: undefined,
+    namespace: undefined,
+    ...options,
+    secrets,
+    fallback,
+    hosts: Object.freeze(hosts)
+  })
 }

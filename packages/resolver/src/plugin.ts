@@ -1,4 +1,5 @@
-import { currentScope, OptionInvalidError, RequestTenancy, runInScope, TenantMismatchError } from '@fastify-tenancy/core'
+import { currentScope, OptionInvalidError, RequestTenancy, runInScope,
+  TenantMismatchError } from '@fastify-tenancy/core'
 import { assertNamespaced } from '@fastify-tenancy/redis'
 import type { FastifyError, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -19,19 +20,37 @@ type Tenanted = FastifyRequest & { [key]?: RequestTenancy }
 type Done = (error?: FastifyError) => void
 
 const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => {
-  if (app.hasDecorator('tenantResolver')) throw new OptionInvalidError('the tenant resolver is registered twice: register it once, for the whole application')
+  if (app.hasDecorator('tenantResolver'))
+    throw new OptionInvalidError(
+      'the tenant resolver is registered twice: register it once, for the whole application'
+    )
   const options = resolveResolverOptions(given)
   refuseEarlierRoutes(app, options.routes)
   assertNamespaced(options)
-  const { resolver, strategies, checkSlugs, close } = openResolver(options, options.trustForwardedHost ? readForwarded(app) : readDirect)
+  const { resolver, strategies, checkSlugs, close } = openResolver(
+    options,
+    options.trustForwardedHost ? readForwarded(app) : readDirect
+  )
   const admission = new Admission(resolver, strategies, options)
   const detached = new DetachedScopes(resolver.watch, resolver.prolonged)
 
   app.decorate('tenantResolver', resolver)
   app.decorateRequest(key, undefined)
-  app.decorateRequest('tenancy', { getter (this: Tenanted) { return this[key] ?? outside } })
-  app.decorateRequest('tenantSource', { getter (this: Tenanted) { return this[key]?.source } })
-  app.decorateRequest(options.decorators.tenant, { getter (this: Tenanted) { return this[key]?.scope?.tenant } })
+  app.decorateRequest('tenancy', {
+    getter (this: Tenanted) {
+      return this[key] ?? outside
+    }
+  })
+  app.decorateRequest('tenantSource', {
+    getter (this: Tenanted) {
+      return this[key]?.source
+    }
+  })
+  app.decorateRequest(options.decorators.tenant, {
+    getter (this: Tenanted) {
+      return this[key]?.scope?.tenant
+    }
+  })
 
   let isLimited = false
   app.addHook('onReady', async () => {
@@ -41,13 +60,16 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
     if (warning !== undefined) app.log.warn(`tenancy: ${warning}`)
     await resolver.start()
   })
-  app.addHook('preClose', async () => { detached.end() })
+  app.addHook('preClose', async () => {
+    detached.end()
+  })
   app.addHook('onClose', close)
 
   app.addHook('onRoute', route => {
     const { off } = resolveRoute(route, options.routes)
     // Last of the route's hooks, so that any earlier one may authenticate.
-    if (options.claim !== undefined && off === undefined) route.preHandler = [route.preHandler ?? [], checkClaim].flat()
+    if (options.claim !== undefined && off === undefined)
+      route.preHandler = [route.preHandler ?? [], checkClaim].flat()
   })
 
   if (options.strategies.includes('header')) addVary(app, options.header)
@@ -57,7 +79,8 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
   app.addHook('onRequest', (request: Tenanted, reply, done: Done) => {
     heed?.(request)
     const { route, off } = routeOf(request)
-    const tenancy = request[key] = off ?? new RequestTenancy(route, scope => detached.detach(request, reply, scope))
+    const tenancy = request[key] = off ??
+      new RequestTenancy(route, scope => detached.detach(request, reply, scope))
     if (off !== undefined) done()
     else proceed(admission.byHost(request, reply, tenancy), tenancy, done, !isLimited)
   })
@@ -126,7 +149,12 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
  * Goes on once the decision is there: in the tenant's context where there is one,
  * or to the error handler with the refusal where that is ours to send.
  */
-function proceed (decision: Promise<void> | undefined, tenancy: RequestTenancy, done: Done, sendsRefusal: boolean): void {
+function proceed (
+  decision: Promise<void> | undefined,
+  tenancy: RequestTenancy,
+  done: Done,
+  sendsRefusal: boolean
+): void {
   if (decision !== undefined) {
     void decision.then(() => proceed(undefined, tenancy, done, sendsRefusal))
     return
@@ -138,7 +166,10 @@ function proceed (decision: Promise<void> | undefined, tenancy: RequestTenancy, 
 }
 
 // A websocket, of @fastify/websocket or another: no reply will ever end its scope, so that the connection has to.
-function detachSocket (request: Tenanted & { readonly ws?: unknown }, { raw: { socket } }: FastifyReply): void {
+function detachSocket (
+  request: Tenanted & { readonly ws?: unknown },
+  { raw: { socket } }: FastifyReply
+): void {
   const tenancy = request[key]
   if (request.ws !== true && !isUpgrade(request)) return
   if (tenancy?.scope === undefined || tenancy.refusal !== undefined) return
@@ -162,4 +193,7 @@ function removeLimits (reply: FastifyReply): void {
  * Finds the tenant of each request: `request.tenant`, `request.tenantSource`, `request.tenancy` and `app.tenantResolver`.
  * Register it before any route. A client that was passed in as `redis` stays open.
  */
-export const tenantResolver: FastifyPluginAsync<TenantResolverOptions> = fp(plugin, { name: '@fastify-tenancy/resolver', fastify: '5.x' })
+export const tenantResolver: FastifyPluginAsync<TenantResolverOptions> = fp(plugin, {
+  name: '@fastify-tenancy/resolver',
+  fastify: '5.x'
+})

@@ -20,7 +20,8 @@ export function localKey ({ kind, value }: Question): string {
 
 /** Every key under which a change may be remembered. */
 export function localKeys ({ id, slugs, domains }: TenantChange): string[] {
-  return [...slugs, ...domains.map(value => localKey({ kind: 'domain', value })), localKey({ kind: 'id', value: id })]
+  return [...slugs, ...domains.map(value => localKey({ kind: 'domain', value })),
+    localKey({ kind: 'id', value: id })]
 }
 
 /** Whether such a tenant could exist at all. What could not is unknown without a look-up. */

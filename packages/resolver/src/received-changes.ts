@@ -23,7 +23,9 @@ export class ReceivedChanges {
     this.#receivedAt = new LRUCache({
       max,
       ttl: Math.ceil(life) + skew,
-      dispose: (time, _key, reason) => { if (reason === 'evict') this.#droppedAt = Math.max(this.#droppedAt, time) }
+      dispose: (time, _key, reason) => {
+        if (reason === 'evict') this.#droppedAt = Math.max(this.#droppedAt, time)
+      }
     })
   }
 

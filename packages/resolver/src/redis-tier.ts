@@ -1,4 +1,5 @@
-import { createTenant, lookupKey, Seal, tenantStatuses, isolations, type TenantChange, type TenantRecord } from '@fastify-tenancy/core'
+import { createTenant, lookupKey, Seal, tenantStatuses, isolations, type TenantChange,
+  type TenantRecord } from '@fastify-tenancy/core'
 import { defineScript, isMark, markChange, type TenancyRedis } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
@@ -28,7 +29,11 @@ const recordSchema = v.strictObject({
     status: v.picklist(tenantStatuses),
     plan: v.string(),
     isolation: v.picklist(isolations),
-    placement: v.strictObject({ shard: v.string(), schema: v.exactOptional(v.string()), database: v.exactOptional(v.string()) }),
+    placement: v.strictObject({
+      shard: v.string(),
+      schema: v.exactOptional(v.string()),
+      database: v.exactOptional(v.string())
+    }),
     domains: v.array(v.string()),
     settings: v.record(v.string(), v.unknown()),
     createdAt: date,
@@ -86,8 +91,13 @@ export class RedisTier {
     const record = text === undefined ? undefined : read(text, question)
     if (record === undefined) this.dropped++
     // Neither fresh, nor for an outage: this process has received a change since.
-    if (record === undefined || this.#received.isAfter(record.readAt, question)) return { tenant: undefined, isFresh: false, seen }
-    return { tenant: record.tenant, isFresh: record.freshUntil > Date.now() && record.readAt >= this.#trustedFrom, seen }
+    if (record === undefined || this.#received.isAfter(record.readAt, question))
+      return { tenant: undefined, isFresh: false, seen }
+    return {
+      tenant: record.tenant,
+      isFresh: record.freshUntil > Date.now() && record.readAt >= this.#trustedFrom,
+      seen
+    }
   }
 
   /**
@@ -101,7 +111,14 @@ export class RedisTier {
     const freshUntil = now + ttl * (1 - jitter * Math.random())
     const life = Math.ceil(lifeOf(this.#options))
     const key = keyOf(question)
-    const text = JSON.stringify({ v: version, kind: question.kind, value: question.value, readAt, freshUntil, tenant })
+    const text = JSON.stringify({
+      v: version,
+      kind: question.kind,
+      value: question.value,
+      readAt,
+      freshUntil,
+      tenant
+    })
     await this.#redis.run(store, [key], [seen, this.#seal?.wrap(key, text, now + life) ?? text, life])
   }
 
@@ -120,7 +137,9 @@ export class RedisTier {
     // A name that no tenant can have makes no key.
     if (!isName('id')(change.id)) return
     await markChange(this.#redis, {
-      id: change.id, slugs: change.slugs.filter(isName('slug')), domains: change.domains.filter(isName('domain'))
+      id: change.id,
+      slugs: change.slugs.filter(isName('slug')),
+      domains: change.domains.filter(isName('domain'))
     })
   }
 }
@@ -137,12 +156,17 @@ function keyOf ({ kind, value }: Question): string {
   return lookupKey(kind, value)
 }
 
-function read (text: string, question: Question): { tenant: TenantRecord, readAt: number, freshUntil: number } | undefined {
+function read (
+  text: string,
+  question: Question
+): { tenant: TenantRecord; readAt: number; freshUntil: number } | undefined {
   try {
     const { output, success } = v.safeParse(recordSchema, JSON.parse(text))
     if (!success || output.kind !== question.kind || output.value !== question.value) return undefined
     const tenant = createTenant(output.tenant)
-    return answers(tenant, question) ? { tenant, readAt: output.readAt, freshUntil: output.freshUntil } : undefined
+    return answers(tenant, question)
+      ? { tenant, readAt: output.readAt, freshUntil: output.freshUntil }
+      : undefined
   } catch {
     return undefined
   }

@@ -1,4 +1,5 @@
-import { createTenant, RegistryUnavailableError, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
+import { createTenant, RegistryUnavailableError, type TenantRecord,
+  type TenantRegistry } from '@fastify-tenancy/core'
 import pLimit, { type LimitFunction } from 'p-limit'
 
 import { Outage } from './outage.ts'
@@ -25,7 +26,11 @@ export class RegistryTier {
   readonly #now: () => number
   readonly #deadline: number
   readonly #lanes: Readonly<Record<Lane, LimitFunction>> = {
-    known: pLimit(atOnce.known), new: pLimit(atOnce.new), late: pLimit(atOnce.late), host: pLimit(atOnce.host), lateHost: pLimit(atOnce.lateHost)
+    known: pLimit(atOnce.known),
+    new: pLimit(atOnce.new),
+    late: pLimit(atOnce.late),
+    host: pLimit(atOnce.host),
+    lateHost: pLimit(atOnce.lateHost)
   }
   readonly #outage: Outage
   /** A tenant that was found: whether it can be found again tells an outage from a record that cannot be read. */
@@ -56,7 +61,8 @@ export class RegistryTier {
   /** Asks for a tenant that was found before, where nothing was heard for so many milliseconds: an outage is seen without traffic. */
   probe (silence: number): void {
     const isQuiet = this.#now() - this.#outage.heardAt >= silence
-    if (this.#found !== undefined && (isQuiet || this.isFailing)) this.find(this.#found, 'known').catch(() => {})
+    if (this.#found !== undefined && (isQuiet || this.isFailing))
+      this.find(this.#found, 'known').catch(() => {})
   }
 
   /** @throws FST_TENANCY_REGISTRY_UNAVAILABLE */
@@ -82,11 +88,12 @@ export class RegistryTier {
   // A caller does not wait for a place for ever. The place is kept for as long as the registry may be at work for it,
   // even if the caller has gone: else those who waited long would give it away, and more be under way than there are places.
   #readIn (lane: LimitFunction, question: Question): Promise<TenantRecord | undefined> {
-    return within(this.#deadline, isOver => lane(async () => {
-      if (isOver()) return undefined
-      this.reads++
-      return within(this.#deadline, () => this.#ask(question))
-    }))
+    return within(this.#deadline, isOver =>
+      lane(async () => {
+        if (isOver()) return undefined
+        this.reads++
+        return within(this.#deadline, () => this.#ask(question))
+      }))
   }
 
   async #ask ({ kind, value }: Question): Promise<TenantRecord | undefined> {

@@ -37,7 +37,7 @@ export class RegistryTurns {
     const key = lookupLockKey(question.kind, question.value)
     const until = performance.now() + longestWait
     try {
-      for (let poll = 5; ; poll = Math.min(longestPoll, poll * 2)) {
+      for (let poll = 5;; poll = Math.min(longestPoll, poll * 2)) {
         const end = await takeLock(this.#redis, key, lockLife)
         const latest = await this.#tier.get(question)
         if (end !== undefined) {

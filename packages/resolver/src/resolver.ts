@@ -1,4 +1,5 @@
-import { HostInvalidError, type Tenant, type TenantChange, type TenantRecord, type TenantRef, type TenantRegistry, type TenantScope, type TenantStatus } from '@fastify-tenancy/core'
+import { HostInvalidError, type Tenant, type TenantChange, type TenantRecord, type TenantRef,
+  type TenantRegistry, type TenantScope, type TenantStatus } from '@fastify-tenancy/core'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 import { LRUCache } from 'lru-cache'
 
@@ -49,8 +50,14 @@ export class TenantResolver {
    * @param now milliseconds that never go back.
    * @param secrets sign the records in Redis, the newest first. @default records are not signed
    */
-  constructor (registry: TenantRegistry, redis: TenancyRedis | undefined, options: ResolvedResolverCache,
-    askHost: (host: string) => Question | undefined, now: () => number = () => performance.now(), secrets: readonly string[] = []) {
+  constructor (
+    registry: TenantRegistry,
+    redis: TenancyRedis | undefined,
+    options: ResolvedResolverCache,
+    askHost: (host: string) => Question | undefined,
+    now: () => number = () => performance.now(),
+    secrets: readonly string[] = []
+  ) {
     this.#redis = redis
     this.#askHost = askHost
     this.#local = new LocalTier(options, now)
@@ -58,14 +65,22 @@ export class TenantResolver {
     this.#shared = redis && new RedisTier(redis, options, secrets)
     this.#index = options.index ? new NameIndex(registry, options.ttl) : undefined
     this.#live = new LiveScopes(id => this.find({ id }), options.localTtl)
-    this.#lookup = new TenantLookup({
-      local: this.#local,
-      index: this.#index,
-      redis: this.#shared,
-      turns: options.lock && redis !== undefined && this.#shared !== undefined ? new RegistryTurns(redis, this.#shared) : undefined,
-      registry: this.#registry,
-      budget: options.missesPerAddress === 'unlimited' ? undefined : new MissBudget(options.missesPerAddress, now)
-    }, this.#live.review, now)
+    this.#lookup = new TenantLookup(
+      {
+        local: this.#local,
+        index: this.#index,
+        redis: this.#shared,
+        turns: options.lock && redis !== undefined && this.#shared !== undefined
+          ? new RegistryTurns(redis, this.#shared)
+          : undefined,
+        registry: this.#registry,
+        budget: options.missesPerAddress === 'unlimited'
+          ? undefined
+          : new MissBudget(options.missesPerAddress, now)
+      },
+      this.#live.review,
+      now
+    )
     this.#announcer = new Announcer(this.#lookup, registry, redis, this.#shared)
   }
 
@@ -174,7 +189,9 @@ export class TenantResolver {
   async #changesOf (ref: TenantRef): Promise<TenantChange[]> {
     const old = 'id' in ref ? this.#local.tenantOf(ref.id) : this.#local.peek(ref.slug)
     // Where nothing is known of it, the name may be the one or the other: forgetting too much costs a look-up.
-    const bare = 'id' in ref ? { id: ref.id, slugs: [], domains: [] } : { id: ref.slug, slugs: [ref.slug], domains: [] }
+    const bare = 'id' in ref
+      ? { id: ref.id, slugs: [], domains: [] }
+      : { id: ref.slug, slugs: [ref.slug], domains: [] }
     // Forgotten before anything is awaited, so that no request meanwhile gets the old one.
     this.#lookup.forget(old ? changeOf(old) : bare)
     const current = await this.#registry.find(questionOf(ref), 'known').catch(() => undefined)

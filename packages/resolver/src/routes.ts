@@ -1,4 +1,5 @@
-import { OptionInvalidError, resolveRouteTenancy, RequestTenancy, type ResolvedRouteTenancy, type TenancyMode } from '@fastify-tenancy/core'
+import { OptionInvalidError, resolveRouteTenancy, RequestTenancy, type ResolvedRouteTenancy,
+  type TenancyMode } from '@fastify-tenancy/core'
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 
 import type { ResolvedResolverOptions } from './options.ts'
@@ -29,7 +30,8 @@ const earlier: RouteModes = modesOf('off')
 
 /** What a request's route says of tenants. */
 export function routeOf (request: FastifyRequest): RouteModes {
-  return (request.routeOptions.config as RouteConfig | undefined)?.[key] ?? (request.is404 ? unmatched : earlier)
+  return (request.routeOptions.config as RouteConfig | undefined)?.[key] ??
+    (request.is404 ? unmatched : earlier)
 }
 
 /** The mode of a route that {@link resolveRoute} has seen. */
@@ -45,7 +47,10 @@ export function resolvedModeOf (route: RouteOptions): TenancyMode | undefined {
  */
 export function resolveRoute (route: RouteOptions, patterns: ResolvedResolverOptions['routes']): RouteModes {
   const config = route.config as RouteConfig | undefined
-  const modes = modesOf(config?.tenancy === undefined ? modeOfUrl(route, patterns) : config.tenancy, `config.tenancy of ${String(route.method)} ${route.url}`)
+  const modes = modesOf(
+    config?.tenancy === undefined ? modeOfUrl(route, patterns) : config.tenancy,
+    `config.tenancy of ${String(route.method)} ${route.url}`
+  )
   route.config = { ...config, [key]: modes } as NonNullable<RouteOptions['config']>
   return modes
 }
@@ -57,9 +62,13 @@ export function resolveRoute (route: RouteOptions, patterns: ResolvedResolverOpt
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function refuseEarlierRoutes (app: FastifyInstance, { off }: ResolvedResolverOptions['routes']): void {
-  const isFine = ({ url, methods }: EarlierRoute): boolean => off.some(pattern => fits(url, pattern)) || (methods === 'OPTIONS' && /^\/?\*$/.test(url))
+  const isFine = ({ url, methods }: EarlierRoute): boolean =>
+    off.some(pattern => fits(url, pattern)) || (methods === 'OPTIONS' && /^\/?\*$/.test(url))
   const refused = earlierRoutes(app).find(route => !isFine(route))
-  if (refused !== undefined) throw new OptionInvalidError(`a route exists already (${refused.url} (${refused.methods})): register the tenant resolver before all routes, or name the route in routes.off`)
+  if (refused !== undefined)
+    throw new OptionInvalidError(
+      `a route exists already (${refused.url} (${refused.methods})): register the tenant resolver before all routes, or name the route in routes.off`
+    )
 }
 
 interface EarlierRoute {
@@ -72,7 +81,8 @@ function earlierRoutes (app: FastifyInstance): EarlierRoute[] {
   const routes: EarlierRoute[] = []
   const parts: string[] = []
   for (const line of app.printRoutes().split('\n')) {
-    const [, margin = '', part = '', , methods] = /^((?:[│ ] {3})*)[├└]── (.*?)( \(([A-Z][A-Z, -]*)\)(?: \{.*)?)?$/.exec(line) ?? []
+    const [, margin = '', part = '', , methods] =
+      /^((?:[│ ] {3})*)[├└]── (.*?)( \(([A-Z][A-Z, -]*)\)(?: \{.*)?)?$/.exec(line) ?? []
     parts.splice(margin.length / 4, Infinity, part === '(empty root node)' ? '' : part)
     if (methods !== undefined) routes.push({ url: parts.join(''), methods })
   }
@@ -84,7 +94,10 @@ function modesOf (given: unknown, name?: string): RouteModes {
   return { route, off: route.mode === 'off' ? Object.freeze(new RequestTenancy(route)) : undefined }
 }
 
-function modeOfUrl (route: RouteOptions, { off, optional }: ResolvedResolverOptions['routes']): 'off' | 'optional' | undefined {
+function modeOfUrl (
+  route: RouteOptions,
+  { off, optional }: ResolvedResolverOptions['routes']
+): 'off' | 'optional' | undefined {
   if (off.some(pattern => fits(route.url, pattern))) return 'off'
   if (optional.some(pattern => fits(route.url, pattern))) return 'optional'
   // The route by which a CORS plugin takes preflights: they carry no credentials, and their answer says nothing of a tenant.

@@ -1,4 +1,5 @@
-import { OptionInvalidError, slugPatternProblem, type HostPatterns, type TenantRegistry } from '@fastify-tenancy/core'
+import { OptionInvalidError, slugPatternProblem, type HostPatterns,
+  type TenantRegistry } from '@fastify-tenancy/core'
 
 /**
  * Refuses host patterns that would read a tenant's host as that of another tenant. Patterns with `{tenant}` alone in its label
@@ -7,16 +8,25 @@ import { OptionInvalidError, slugPatternProblem, type HostPatterns, type TenantR
  * @returns what to warn of, where the registry cannot list its tenants
  * @throws FST_TENANCY_OPTION_INVALID that names the tenant and the pattern
  */
-export async function checkSlugs (registry: TenantRegistry, patterns: HostPatterns, name = 'options'): Promise<string | undefined> {
+export async function checkSlugs (
+  registry: TenantRegistry,
+  patterns: HostPatterns,
+  name = 'options'
+): Promise<string | undefined> {
   if (patterns.isPlain) return undefined
   try {
     for await (const { id, slug, status } of registry.list()) {
       const problem = status === 'deleted' ? undefined : slugPatternProblem(slug, patterns)
-      if (problem !== undefined) throw new OptionInvalidError(`${name}.hosts does not fit the tenant of id '${id}': ${problem}; run \`tenancy rename\`, or change the pattern`)
+      if (problem !== undefined)
+        throw new OptionInvalidError(
+          `${name}.hosts does not fit the tenant of id '${id}': ${problem}; run \`tenancy rename\`, or change the pattern`
+        )
     }
     return undefined
   } catch (error) {
     if (error instanceof OptionInvalidError) throw error
-    return `the slugs of the tenants could not be read, so that none was held against the host patterns: ${error instanceof Error ? error.message : String(error)}`
+    return `the slugs of the tenants could not be read, so that none was held against the host patterns: ${
+      error instanceof Error ? error.message : String(error)
+    }`
   }
 }

@@ -1,4 +1,5 @@
-import { HostInvalidError, idProblem, parseHost, slugProblem, TenantMissingError, TenantUnknownError, type HostPatterns, type TenancyError } from '@fastify-tenancy/core'
+import { HostInvalidError, idProblem, parseHost, slugProblem, TenantMissingError, TenantUnknownError,
+  type HostPatterns, type TenancyError } from '@fastify-tenancy/core'
 import type { FastifyRequest } from 'fastify'
 
 import type { HostReader } from './forwarded.ts'
@@ -41,7 +42,8 @@ export class Strategies {
       path: request => this.#named('path', (request.params as Record<string, unknown> | null)?.['tenant'])
     }
     this.#steps = options.strategies.flatMap(strategy => {
-      if (typeof strategy === 'function') return [(request: FastifyRequest) => this.#custom(strategy(request))]
+      if (typeof strategy === 'function')
+        return [(request: FastifyRequest) => this.#custom(strategy(request))]
       return strategy === 'claim' ? [] : [steps[strategy] as Step]
     })
   }
@@ -83,7 +85,10 @@ export class Strategies {
     const host = parseHost(text)
     if (host === undefined) return new HostInvalidError()
     const value = this.#patterns.labelOf(host)
-    if (value !== undefined) return this.#reserved.has(value) ? undefined : this.#remember(text, { kind: 'slug', value, source: 'subdomain' })
+    if (value !== undefined)
+      return this.#reserved.has(value)
+        ? undefined
+        : this.#remember(text, { kind: 'slug', value, source: 'subdomain' })
     // A name further down (a.b.example.com) is nobody's, and must not become somebody's by another strategy.
     return this.#patterns.covers(host) && !this.#patterns.isBase(host) ? new TenantUnknownError() : undefined
   }
@@ -108,23 +113,36 @@ export class Strategies {
   #custom (answer: StrategyAnswer): SourcedQuestion | TenancyError | undefined {
     if (answer === undefined || answer === null) return undefined
     // A promise would be nobody, for every request; a bare string, a TypeError about an operator.
-    if (typeof answer !== 'object' || 'then' in answer) throw new TypeError('a strategy function must return { slug }, { id }, { domain } or undefined, and no promise')
+    if (typeof answer !== 'object' || 'then' in answer)
+      throw new TypeError(
+        'a strategy function must return { slug }, { id }, { domain } or undefined, and no promise'
+      )
     if ('slug' in answer) return this.#named('function', answer.slug) ?? new TenantUnknownError()
-    if ('id' in answer) return idProblem(answer.id) === undefined ? { kind: 'id', value: answer.id, source: 'function' } : new TenantUnknownError()
-    const host = 'domain' in answer && typeof answer.domain === 'string' ? parseHost(answer.domain) : undefined
-    return host === undefined || this.#patterns.covers(host) ? new TenantUnknownError() : { kind: 'domain', value: host, source: 'function' }
+    if ('id' in answer)
+      return idProblem(answer.id) === undefined
+        ? { kind: 'id', value: answer.id, source: 'function' }
+        : new TenantUnknownError()
+    const host = 'domain' in answer && typeof answer.domain === 'string'
+      ? parseHost(answer.domain)
+      : undefined
+    return host === undefined || this.#patterns.covers(host)
+      ? new TenantUnknownError()
+      : { kind: 'domain', value: host, source: 'function' }
   }
 
   // A header sent twice arrives joined with a comma, and so is nobody's slug. Nothing but a slug becomes a question.
   #named (source: string, value: unknown): SourcedQuestion | TenancyError | undefined {
     if (value === undefined || value === '') return undefined
-    if (typeof value !== 'string' || this.#reserved.has(value) || slugProblem(value, []) !== undefined) return new TenantUnknownError()
+    if (typeof value !== 'string' || this.#reserved.has(value) || slugProblem(value, []) !== undefined)
+      return new TenantUnknownError()
     return { kind: 'slug', value, source }
   }
 
   // Nobody was named. A host of another domain is an unknown name; the application's own hosts are no names at all.
   #nobody (request: FastifyRequest): TenancyError {
     const host = this.#usesHost ? this.#hostOf(request) : undefined
-    return host === undefined || this.#patterns.covers(host) ? new TenantMissingError() : new TenantUnknownError()
+    return host === undefined || this.#patterns.covers(host)
+      ? new TenantMissingError()
+      : new TenantUnknownError()
   }
 }

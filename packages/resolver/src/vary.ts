@@ -9,7 +9,12 @@ import { resolvedModeOf } from './routes.ts'
 export function addVary (app: FastifyInstance, header: string): void {
   app.addHook('onRoute', route => {
     if (resolvedModeOf(route) === 'off') return
-    route.onSend = [route.onSend ?? [], (_request: unknown, reply: FastifyReply, payload: unknown, done: (error: null, payload: unknown) => void) => {
+    route.onSend = [route.onSend ?? [], (
+      _request: unknown,
+      reply: FastifyReply,
+      payload: unknown,
+      done: (error: null, payload: unknown) => void
+    ) => {
       add(reply, header)
       done(null, payload)
     }].flat() as NonNullable<typeof route.onSend>

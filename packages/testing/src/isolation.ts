@@ -26,9 +26,15 @@ export function tagged (tenant: string, n: number | string): string {
  * @returns how many values of `tenant`'s own it saw. Check it where there must be some: an empty answer leaks nothing.
  * @throws AssertionError naming the tag and its place: `acme was shown globex:17 at GET /projects: .projects[3].name`
  */
-export function assertIsolated (value: unknown, { tenant, tenants, where = 'value' }: IsolationExpectation): number {
+export function assertIsolated (
+  value: unknown,
+  { tenant, tenants, where = 'value' }: IsolationExpectation
+): number {
   const others = tenants.filter(other => other !== tenant)
-  if (others.length === 0) throw new TypeError('assertIsolated needs the name of at least one other tenant: with none it could not fail')
+  if (others.length === 0)
+    throw new TypeError(
+      'assertIsolated needs the name of at least one other tenant: with none it could not fail'
+    )
   const foreign = tagPattern(others)
   const own = tagPattern([tenant])
   let seen = 0
@@ -51,7 +57,8 @@ export function assertIsolated (value: unknown, { tenant, tenants, where = 'valu
 // A tag begins at its tenant's name: `acme:1` is no tag of tenant `me`. A name within the id's alphabet means nothing in a pattern.
 function tagPattern (tenants: readonly string[]): RegExp {
   for (const tenant of tenants) {
-    if (idProblem(tenant) !== undefined) throw new TypeError(`a tenant of tagged values must be named by its slug or id, got '${tenant}'`)
+    if (idProblem(tenant) !== undefined)
+      throw new TypeError(`a tenant of tagged values must be named by its slug or id, got '${tenant}'`)
   }
   return new RegExp(`(?<![A-Za-z0-9_-])(?:${tenants.join('|')})(?::|%3a)[A-Za-z0-9]+`, 'i')
 }

@@ -8,7 +8,7 @@ export interface ConformanceCheck {
   /** A sentence about behaviour. */
   readonly name: string
   /** Rejects with an AssertionError when the promise is broken. */
-  run (): Promise<void>
+  run(): Promise<void>
 }
 
 export interface RegistryConformanceOptions {
@@ -22,20 +22,37 @@ export interface RegistryConformanceOptions {
  *
  * @param makeRegistry called once for each check; who makes a registry closes it.
  */
-export function registryConformance (makeRegistry: () => TenantRegistry | Promise<TenantRegistry>, options: RegistryConformanceOptions = {}): ConformanceCheck[] {
-  const checks = Object.entries(promises).map(([name, check]): ConformanceCheck => ({ name, run: async () => check(await makeRegistry()) }))
+export function registryConformance (
+  makeRegistry: () => TenantRegistry | Promise<TenantRegistry>,
+  options: RegistryConformanceOptions = {}
+): ConformanceCheck[] {
+  const checks = Object.entries(promises).map(([name, check]): ConformanceCheck => ({
+    name,
+    run: async () => check(await makeRegistry())
+  }))
   const { unreachable } = options
-  if (unreachable !== undefined) checks.push({ name: 'an outage is an error, never an unknown tenant', run: async () => failsInOutage(await unreachable()) })
+  if (unreachable !== undefined)
+    checks.push({
+      name: 'an outage is an error, never an unknown tenant',
+      run: async () => failsInOutage(await unreachable())
+    })
   return checks
 }
 
 const promises: Record<string, (registry: TenantRegistry) => Promise<void>> = {
   'a tenant is found by its id, slug and domain, with all that it was inserted with': async registry => {
-    const input = { ...someone(), name: 'Ünïted "Acme"', plan: 'pro', status: 'suspended', settings: { theme: { dark: true } } } as const
+    const input = {
+      ...someone(),
+      name: 'Ünïted "Acme"',
+      plan: 'pro',
+      status: 'suspended',
+      settings: { theme: { dark: true } }
+    } as const
     const inserted = await registry.insert(input)
     assertHas(inserted, input)
     assert.equal(inserted.version, 1)
-    for (const found of await findEveryWay(registry, inserted)) assert.deepEqual(plain(found), plain(inserted))
+    for (const found of await findEveryWay(registry, inserted))
+      assert.deepEqual(plain(found), plain(inserted))
   },
 
   'what is not given has its default': async registry => {
@@ -47,23 +64,33 @@ const promises: Record<string, (registry: TenantRegistry) => Promise<void>> = {
 
   'nobody is undefined, whatever the name': async registry => {
     const { slug, domains } = await registry.insert(someone())
-    for (const name of ['nobody-of-this-name', '', '__proto__', 'constructor', slug.toUpperCase(), `${slug}%`, `${slug}'`, domains[0] ?? '']) {
+    for (
+      const name of ['nobody-of-this-name', '', '__proto__', 'constructor', slug.toUpperCase(), `${slug}%`,
+        `${slug}'`, domains[0] ?? '']
+    ) {
       assert.equal(await registry.findBySlug(name), undefined, `findBySlug(${JSON.stringify(name)})`)
     }
-    for (const name of ['nobody.example', '', '__proto__', slug]) assert.equal(await registry.findByDomain(name), undefined, `findByDomain(${JSON.stringify(name)})`)
-    for (const id of [randomUUID(), '', 'constructor', slug]) assert.equal(await registry.findById(id), undefined, `findById(${JSON.stringify(id)})`)
+    for (const name of ['nobody.example', '', '__proto__', slug])
+      assert.equal(await registry.findByDomain(name), undefined, `findByDomain(${JSON.stringify(name)})`)
+    for (const id of [randomUUID(), '', 'constructor', slug])
+      assert.equal(await registry.findById(id), undefined, `findById(${JSON.stringify(id)})`)
   },
 
   'list gives every tenant once, by id, and only those that a filter names': async registry => {
     const plan = `plan-${randomBytes(6).toString('hex')}`
     const inserted = await Promise.all([
-      registry.insert({ ...someone(), plan }), registry.insert({ ...someone(), plan }), registry.insert({ ...someone(), plan, status: 'suspended' }), registry.insert(someone())
+      registry.insert({ ...someone(), plan }),
+      registry.insert({ ...someone(), plan }),
+      registry.insert({ ...someone(), plan, status: 'suspended' }),
+      registry.insert(someone())
     ])
     const all = ids(await collect(registry))
     for (const { id } of inserted) assert.equal(all.filter(listed => listed === id).length, 1)
     const ofPlan = ids(inserted.slice(0, 3)).toSorted()
     assert.deepEqual(ids(await collect(registry, { plan })), ofPlan)
-    assert.deepEqual(ids(await collect(registry, { plan, status: ['suspended', 'deleting'] })), [inserted[2].id])
+    assert.deepEqual(ids(await collect(registry, { plan, status: ['suspended', 'deleting'] })), [
+      inserted[2].id
+    ])
     assert.deepEqual(ids(await collect(registry, { plan, isolation: inserted[0].isolation })), ofPlan)
     assert.deepEqual(await collect(registry, { plan, shard: 'a-shard-of-nobody' }), [])
   },
@@ -79,8 +106,10 @@ const promises: Record<string, (registry: TenantRegistry) => Promise<void>> = {
   },
 
   'a slug or id that breaks its rule is a conflict': async registry => {
-    for (const slug of ['', 'Acme', 'a.b', '123', 'xn--bcher-kva', "a'b"]) await conflict(registry.insert({ ...someone(), slug }), `insert of slug '${slug}'`)
-    for (const id of ['', 'a:b', 'a{b}', 'a b', 'a'.repeat(64)]) await conflict(registry.insert({ ...someone(), id }), `insert of id '${id}'`)
+    for (const slug of ['', 'Acme', 'a.b', '123', 'xn--bcher-kva', "a'b"])
+      await conflict(registry.insert({ ...someone(), slug }), `insert of slug '${slug}'`)
+    for (const id of ['', 'a:b', 'a{b}', 'a b', 'a'.repeat(64)])
+      await conflict(registry.insert({ ...someone(), id }), `insert of id '${id}'`)
   },
 
   'of two inserts of one slug at once, one wins': async registry => {
@@ -114,14 +143,22 @@ const promises: Record<string, (registry: TenantRegistry) => Promise<void>> = {
 
   'an update to a taken slug or domain is a conflict and changes nothing': async registry => {
     const [tenant, other] = [await registry.insert(someone()), await registry.insert(someone())]
-    await conflict(registry.update(tenant.id, tenant.version, { slug: other.slug, plan: 'lost' }), 'update to a taken slug')
-    await conflict(registry.update(tenant.id, tenant.version, { domains: other.domains, plan: 'lost' }), 'update to a taken domain')
+    await conflict(
+      registry.update(tenant.id, tenant.version, { slug: other.slug, plan: 'lost' }),
+      'update to a taken slug'
+    )
+    await conflict(
+      registry.update(tenant.id, tenant.version, { domains: other.domains, plan: 'lost' }),
+      'update to a taken domain'
+    )
     for (const found of await findEveryWay(registry, tenant)) assert.deepEqual(plain(found), plain(tenant))
     assert.equal((await registry.findBySlug(other.slug))?.id, other.id)
   },
 
   'an update of nobody says that the tenant is unknown': async registry => {
-    await assert.rejects(registry.update(randomUUID(), 1, { plan: 'pro' }), { code: 'FST_TENANCY_TENANT_UNKNOWN' })
+    await assert.rejects(registry.update(randomUUID(), 1, { plan: 'pro' }), {
+      code: 'FST_TENANCY_TENANT_UNKNOWN'
+    })
   },
 
   'a record cannot be changed, through itself or through what it was made from': async registry => {
@@ -130,7 +167,7 @@ const promises: Record<string, (registry: TenantRegistry) => Promise<void>> = {
     settings.theme.dark = false
     for (const tenant of [inserted, ...await findEveryWay(registry, inserted)]) {
       assert.ok(tenant !== undefined && isFrozen(tenant), 'a record is frozen to its last property')
-      assert.throws(() => tenant.createdAt.setTime(0), 'a record\'s date refuses to be set')
+      assert.throws(() => tenant.createdAt.setTime(0), "a record's date refuses to be set")
       assert.deepEqual(tenant.settings, { theme: { dark: true } })
     }
   }
@@ -142,8 +179,13 @@ function someone (): TenantInput & { domains: string[] } {
   return { id: randomUUID(), slug: `t-${name}`, domains: [`${name}.example`] }
 }
 
-async function findEveryWay (registry: TenantRegistry, { id, slug, domains }: TenantRecord): Promise<(TenantRecord | undefined)[]> {
-  return Promise.all([registry.findById(id), registry.findBySlug(slug), ...domains.map(domain => registry.findByDomain(domain))])
+async function findEveryWay (
+  registry: TenantRegistry,
+  { id, slug, domains }: TenantRecord
+): Promise<(TenantRecord | undefined)[]> {
+  return Promise.all([registry.findById(id), registry.findBySlug(slug), ...domains.map(domain =>
+    registry.findByDomain(domain)
+  )])
 }
 
 async function collect (registry: TenantRegistry, filter?: TenantFilter): Promise<TenantRecord[]> {
@@ -157,27 +199,36 @@ function ids (tenants: readonly TenantRecord[]): string[] {
 }
 
 function assertHas (tenant: TenantRecord, expected: Partial<TenantRecord>): void {
-  for (const key of Object.keys(expected) as (keyof TenantRecord)[]) assert.deepEqual(tenant[key], expected[key], `${key} of the record`)
+  for (const key of Object.keys(expected) as (keyof TenantRecord)[])
+    assert.deepEqual(tenant[key], expected[key], `${key} of the record`)
 }
 
 async function conflict (write: Promise<unknown>, what: string): Promise<void> {
-  await assert.rejects(write, { code: 'FST_TENANCY_TENANT_CONFLICT' }, `${what} must be refused with FST_TENANCY_TENANT_CONFLICT`)
+  await assert.rejects(
+    write,
+    { code: 'FST_TENANCY_TENANT_CONFLICT' },
+    `${what} must be refused with FST_TENANCY_TENANT_CONFLICT`
+  )
 }
 
 async function oneWins (writes: readonly Promise<unknown>[]): Promise<void> {
   const results = await Promise.allSettled(writes)
   assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 1, 'exactly one write may win')
-  for (const result of results) if (result.status === 'rejected') assert.equal(result.reason.code, 'FST_TENANCY_TENANT_CONFLICT')
+  for (const result of results)
+    if (result.status === 'rejected') assert.equal(result.reason.code, 'FST_TENANCY_TENANT_CONFLICT')
 }
 
 async function failsInOutage (registry: TenantRegistry): Promise<void> {
   const { id, slug } = someone()
-  const calls = [() => registry.findBySlug(slug), () => registry.findByDomain(`${slug}.example`), () => registry.findById(id), () => collect(registry), () => registry.insert({ id, slug }), () => registry.update(id, 1, {})]
+  const calls = [() => registry.findBySlug(slug), () => registry.findByDomain(`${slug}.example`),
+    () => registry.findById(id), () => collect(registry), () => registry.insert({ id, slug }),
+    () => registry.update(id, 1, {})]
   for (const call of calls) await assert.rejects(call, `${call.toString()} must reject in an outage`)
 }
 
 function isFrozen (value: unknown): boolean {
-  return typeof value !== 'object' || value === null || (Object.isFrozen(value) && Object.values(value).every(isFrozen))
+  return typeof value !== 'object' || value === null ||
+    (Object.isFrozen(value) && Object.values(value).every(isFrozen))
 }
 
 // Dates of a record are of a class of their own, which deepEqual would tell from another registry's.

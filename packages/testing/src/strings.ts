@@ -5,7 +5,7 @@ export interface FoundString {
 }
 
 /** Every string inside a value, however deep: texts, bytes read as text, names of properties, members of maps and sets, errors with their causes. */
-export function * strings (value: unknown, path = '', seen: Set<object> = new Set()): Generator<FoundString> {
+export function* strings (value: unknown, path = '', seen: Set<object> = new Set()): Generator<FoundString> {
   if (typeof value === 'string') yield { text: value, path }
   if (typeof value === 'symbol') yield { text: value.description ?? '', path }
   if (typeof value !== 'object' && typeof value !== 'function') return
@@ -18,17 +18,17 @@ export function * strings (value: unknown, path = '', seen: Set<object> = new Se
     yield { text: Buffer.from(value).toString(), path }
   } else if (value instanceof Map) {
     for (const [key, member] of value) {
-      yield * strings(key, `${path}.keys()`, seen)
-      yield * strings(member, `${path}.get(${String(key)})`, seen)
+      yield* strings(key, `${path}.keys()`, seen)
+      yield* strings(member, `${path}.get(${String(key)})`, seen)
     }
   } else if (value instanceof Set) {
-    for (const member of value) yield * strings(member, `${path}.values()`, seen)
+    for (const member of value) yield* strings(member, `${path}.values()`, seen)
   } else {
     // Not only enumerable properties: an error's message, stack and cause are none of these.
     for (const key of Reflect.ownKeys(value)) {
       const step = Array.isArray(value) ? `${path}[${String(key)}]` : `${path}.${String(key)}`
-      yield * strings(key, `${step} (its name)`, seen)
-      yield * strings(read(value, key), step, seen)
+      yield* strings(key, `${step} (its name)`, seen)
+      yield* strings(read(value, key), step, seen)
     }
   }
 }

@@ -18,9 +18,13 @@ interface Scope {
 }
 
 /** The first reference `item.name` of a statement that is no column of its item; undefined where there is none. */
-export function callInDisguise (sql: string, tables: Readonly<Record<string, readonly string[]>>): string | undefined {
+export function callInDisguise (
+  sql: string,
+  tables: Readonly<Record<string, readonly string[]>>
+): string | undefined {
   const oracle = new Oracle(tables)
-  for (const { stmt } of (parseSync(sql) as { stmts: { stmt: Tree }[] }).stmts) oracle.statement(stmt, { items: [], outer: undefined, names: new Map() })
+  for (const { stmt } of (parseSync(sql) as { stmts: { stmt: Tree }[] }).stmts)
+    oracle.statement(stmt, { items: [], outer: undefined, names: new Map() })
   return oracle.found
 }
 
@@ -38,13 +42,22 @@ class Oracle {
     const scope: Scope = { items: [], outer, names: this.#names(node, outer) }
     if (kind === 'SelectStmt') return this.#select(node, scope)
     const target = inner(node, 'relation')
-    const items: Item[] = target === undefined ? [] : [{ name: aliasOf(target), columns: new Set(this.#tables[String(target.relname)]) }]
+    const items: Item[] = target === undefined
+      ? []
+      : [{ name: aliasOf(target), columns: new Set(this.#tables[String(target.relname)]) }]
     if (node.selectStmt !== undefined) this.statement(node.selectStmt as Tree, { ...scope, outer: undefined })
-    for (const item of [...list(node.fromClause), ...list(node.usingClause), ...(node.sourceRelation === undefined ? [] : [node.sourceRelation as Tree])]) this.#item(item, scope, items)
+    for (
+      const item of [...list(node.fromClause), ...list(node.usingClause),
+        ...(node.sourceRelation === undefined ? [] : [node.sourceRelation as Tree])]
+    ) this.#item(item, scope, items)
     const inside: Scope = { ...scope, items }
-    for (const key of ['targetList', 'whereClause', 'joinCondition', 'mergeWhenClauses', 'returningList', 'returningClause']) this.#expressions(node[key], inside)
+    for (
+      const key of ['targetList', 'whereClause', 'joinCondition', 'mergeWhenClauses', 'returningList',
+        'returningClause']
+    ) this.#expressions(node[key], inside)
     const [first] = items
-    if (first !== undefined) this.#expressions(node.onConflictClause, { ...scope, items: [first, { ...first, name: 'excluded' }] })
+    if (first !== undefined)
+      this.#expressions(node.onConflictClause, { ...scope, items: [first, { ...first, name: 'excluded' }] })
     return this.#outputs(list(node.returningList ?? inner(node, 'returningClause')?.exprs), items)
   }
 
@@ -57,7 +70,8 @@ class Oracle {
     const items: Item[] = []
     for (const item of list(node.fromClause)) this.#item(item, scope, items)
     const inside: Scope = { ...scope, items }
-    for (const [key, value] of Object.entries(node)) if (!['fromClause', 'withClause'].includes(key)) this.#expressions(value, inside)
+    for (const [key, value] of Object.entries(node))
+      if (!['fromClause', 'withClause'].includes(key)) this.#expressions(value, inside)
     return this.#outputs(list(node.targetList), items)
   }
 
@@ -70,7 +84,10 @@ class Oracle {
       // What a recursive body selects first is what it returns.
       if (clause?.recursive === true) {
         names.set(name, new Set())
-        names.set(name, new Oracle(this.#tables).statement(firstBranch(body.ctequery as Tree), { ...outer, names }))
+        names.set(
+          name,
+          new Oracle(this.#tables).statement(firstBranch(body.ctequery as Tree), { ...outer, names })
+        )
       }
       names.set(name, this.statement(body.ctequery as Tree, { ...outer, names: new Map(names) }))
     }
@@ -99,7 +116,8 @@ class Oracle {
       }
       case 'RangeFunction': {
         this.#expressions(node.functions, { ...scope, items: [...items] })
-        const name = /"funcname":\[\{"String":\{"sval":"(\w+)"/.exec(JSON.stringify(node.functions))?.[1] ?? ''
+        const name = /"funcname":\[\{"String":\{"sval":"(\w+)"/.exec(JSON.stringify(node.functions))?.[1] ??
+          ''
         items.push({ name: aliasOf(node), columns: new Set(columnsOfFunction[name] ?? [aliasOf(node)]) })
         break
       }
@@ -107,7 +125,10 @@ class Oracle {
   }
 
   #expressions (value: unknown, scope: Scope): void {
-    if (Array.isArray(value)) return value.forEach(one => { this.#expressions(one, scope) })
+    if (Array.isArray(value))
+      return value.forEach(one => {
+        this.#expressions(one, scope)
+      })
     if (typeof value !== 'object' || value === null) return
     for (const [key, child] of Object.entries(value)) {
       if (key === 'ColumnRef') this.#reference(child as Tree, scope)
@@ -135,13 +156,19 @@ class Oracle {
       if (target.name !== undefined) return [String(target.name)]
       const fields = list(inner(target.val as Tree, 'ColumnRef')?.fields)
       const last = fields.at(-1)
-      if (last !== undefined && 'A_Star' in last) return items.filter(({ name }) => fields.length === 1 || name === inner(fields[0] as Tree, 'String')?.sval).flatMap(({ columns }) => [...columns])
+      if (last !== undefined && 'A_Star' in last)
+        return items.filter(({ name }) =>
+          fields.length === 1 || name === inner(fields[0] as Tree, 'String')?.sval
+        ).flatMap(({ columns }) => [...columns])
       return [String(inner(last ?? {}, 'String')?.sval)]
     }))
   }
 }
 
-const columnsOfFunction: Readonly<Record<string, readonly string[]>> = { jsonb_array_elements_text: ['value'], jsonb_each_text: ['key', 'value'] }
+const columnsOfFunction: Readonly<Record<string, readonly string[]>> = {
+  jsonb_array_elements_text: ['value'],
+  jsonb_each_text: ['key', 'value']
+}
 
 function firstBranch (wrapped: Tree): Tree {
   const select = inner(wrapped, 'SelectStmt')

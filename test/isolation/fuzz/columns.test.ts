@@ -1,5 +1,6 @@
 // Random queries with functions in FROM and hostile names in the place of columns. PostgreSQL's parser is the judge.
-import { DummyDriver, Kysely, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler, type QueryCompiler } from 'kysely'
+import { DummyDriver, Kysely, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler,
+  type QueryCompiler } from 'kysely'
 import { randomBytes, randomInt } from 'node:crypto'
 import pg from 'pg'
 import t from 'tap'
@@ -22,7 +23,8 @@ import { plan } from './statements.ts'
 const queries = 3_000
 t.setTimeout(150_000)
 
-const hostile = ['pg_read_file', 'ts_stat', 'peek', 'any_row', 'text', 'lower', 'query_to_xml', 'id', 'title', 'c0']
+const hostile = ['pg_read_file', 'ts_stat', 'peek', 'any_row', 'text', 'lower', 'query_to_xml', 'id', 'title',
+  'c0']
 
 t.test(`CON-10, CON-23: of ${queries} random queries exactly those are refused or touching that name something else than a column`, async t => {
   const url = await freshDatabase(t)
@@ -30,15 +32,29 @@ t.test(`CON-10, CON-23: of ${queries} random queries exactly those are refused o
   const client = await connect(t, url)
   t.teardown(() => client.query(`drop owned by ${role}; drop role ${role}`))
   await client.query(schemaSql(role))
-  await client.query('create function peek (notes) returns text language sql as \'select $1.title\'; create function any_row (anyelement) returns text language sql as \'select 1::text\'')
-  const { rows } = await client.query<{ table: string, columns: string[] }>(`
+  await client.query(
+    "create function peek (notes) returns text language sql as 'select $1.title'; create function any_row (anyelement) returns text language sql as 'select 1::text'"
+  )
+  const { rows } = await client.query<{ table: string; columns: string[] }>(`
     select relname::text as table, array_agg(attname::text) as columns from pg_class join pg_attribute on attrelid = pg_class.oid
     where relnamespace = 'public'::regnamespace and relkind = 'r' group by relname`)
   const tables = Object.fromEntries(rows.map(({ table, columns }) => [table, columns]))
-  const pool = new ConnectionPool(new pg.Pool({ connectionString: url, max: 1 }), true, { types: undefined, reset: 'auto' }, { share: 1, spare: 0, maxWaiting: 10, maxWait: 5_000 })
+  const pool = new ConnectionPool(new pg.Pool({ connectionString: url, max: 1 }), true, {
+    types: undefined,
+    reset: 'auto'
+  }, { share: 1, spare: 0, maxWaiting: 10, maxWait: 5_000 })
   t.teardown(() => pool.close())
-  const policies = new Set((await client.query<{ oid: string }>('select oid::text from pg_policy')).rows.map(({ oid }) => oid))
-  const catalog = new HarmlessCatalog(pool, { schema: 'public', tables: () => undefined, ownPolicies: async () => policies, functions: [], others: () => [], hasEpoch: () => false })
+  const policies = new Set(
+    (await client.query<{ oid: string }>('select oid::text from pg_policy')).rows.map(({ oid }) => oid)
+  )
+  const catalog = new HarmlessCatalog(pool, {
+    schema: 'public',
+    tables: () => undefined,
+    ownPolicies: async () => policies,
+    functions: [],
+    others: () => [],
+    hasEpoch: () => false
+  })
   await catalog.refresh()
   const judging = new JudgingCompiler(() => catalog.judge)
   const seed = randomInt(2 ** 31)
@@ -50,12 +66,30 @@ t.test(`CON-10, CON-23: of ${queries} random queries exactly those are refused o
     const { sql } = build(on(new PostgresQueryCompiler())).compile()
     const call = callInDisguise(sql, tables)
     if (call !== undefined) calls++
-    const rewriting = new RowCompiler(rootScope({ tenant: tenantValue(tenant), tables: rowTables, functions: new Set(defaultFunctions), grammar }), catalog.judge)
+    const rewriting = new RowCompiler(
+      rootScope({
+        tenant: tenantValue(tenant),
+        tables: rowTables,
+        functions: new Set(defaultFunctions),
+        grammar
+      }),
+      catalog.judge
+    )
     const isRefused = attempt(() => build(on(rewriting)).compile()) === undefined
     const compiled = attempt(() => build(on(judging)).compile())
     const isHarmless = compiled !== undefined && judging.isHarmless(compiled)
-    if (isRefused !== (call !== undefined)) problems.push(`seed ${seed + index}: row ${isRefused ? 'refuses' : 'lets through'}, the parser says ${call ?? 'columns only'}: ${sql}`)
-    if (isHarmless !== (call === undefined)) problems.push(`seed ${seed + index}: ${isHarmless ? 'harmless' : 'not harmless'}, the parser says ${call ?? 'columns only'}: ${sql}`)
+    if (isRefused !== (call !== undefined))
+      problems.push(
+        `seed ${seed + index}: row ${isRefused ? 'refuses' : 'lets through'}, the parser says ${
+          call ?? 'columns only'
+        }: ${sql}`
+      )
+    if (isHarmless !== (call === undefined))
+      problems.push(
+        `seed ${seed + index}: ${isHarmless ? 'harmless' : 'not harmless'}, the parser says ${
+          call ?? 'columns only'
+        }: ${sql}`
+      )
   }
   t.same(problems.slice(0, 3), [], `${problems.length} problems`)
   t.ok(calls > queries * 0.05, `${calls} queries name something else than a column`)

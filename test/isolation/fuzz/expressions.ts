@@ -4,7 +4,13 @@ import type { Random } from './random.ts'
 import type { Relation, Type } from './schema.ts'
 
 /** Makes a query of one column of a type, which may name columns of the outer relations; of one row where it is to stand as a value. */
-export type SubQuery = (eb: Expressions, type: Type, outer: readonly Relation[], depth: number, isSingle: boolean) => Query
+export type SubQuery = (
+  eb: Expressions,
+  type: Type,
+  outer: readonly Relation[],
+  depth: number,
+  isSingle: boolean
+) => Query
 
 export interface Reach {
   readonly random: Random
@@ -13,8 +19,12 @@ export interface Reach {
 }
 
 /** A column of a type; undefined where there is none in reach. */
-export function column ({ random, relations }: Pick<Reach, 'random' | 'relations'>, type: Type): string | undefined {
-  if (random.hostile.length > 0 && relations.length > 0 && random.chance(0.04)) return `${random.pick(relations).alias}.${random.pick(random.hostile)}`
+export function column (
+  { random, relations }: Pick<Reach, 'random' | 'relations'>,
+  type: Type
+): string | undefined {
+  if (random.hostile.length > 0 && relations.length > 0 && random.chance(0.04))
+    return `${random.pick(relations).alias}.${random.pick(random.hostile)}`
   const names = relations.flatMap(relation => relation[type].map(name => `${relation.alias}.${name}`))
   return names.length === 0 ? undefined : random.pick(names)
 }
@@ -27,7 +37,10 @@ export function value (random: Random, type: Type): number | string {
 export function scalar (eb: Expressions, reach: Reach, type: Type, depth: number): Expression {
   const { random } = reach
   const name = column(reach, type)
-  const plain = (): Expression => name === undefined ? eb.cast(eb.val(value(random, type)), type === 'int' ? 'integer' : 'text') : eb.ref(name)
+  const plain = (): Expression =>
+    name === undefined
+      ? eb.cast(eb.val(value(random, type)), type === 'int' ? 'integer' : 'text')
+      : eb.ref(name)
   if (depth <= 0 || random.chance(0.5)) return plain()
   const inner = (of: Type): Expression => scalar(eb, reach, of, depth - 1)
   if (type === 'int') {
@@ -39,7 +52,8 @@ export function scalar (eb: Expressions, reach: Reach, type: Type, depth: number
       abs: () => eb.fn('abs', [inner('int')]),
       length: () => eb.fn('length', [inner('text')]),
       coalesce: () => eb.fn.coalesce(inner('int'), eb.lit(random.below(5))),
-      'case when': () => eb.case().when(condition(eb, reach, depth - 1)).then(inner('int')).else(inner('int')).end(),
+      'case when': () =>
+        eb.case().when(condition(eb, reach, depth - 1)).then(inner('int')).else(inner('int')).end(),
       'scalar sub-query': () => eb.parens(reach.subquery(eb, 'int', reach.relations, depth - 1, true)),
       'literal int': () => eb.lit(random.below(9) - 4)
     })
@@ -57,7 +71,8 @@ export function scalar (eb: Expressions, reach: Reach, type: Type, depth: number
 export function condition (eb: Expressions, reach: Reach, depth: number): Expression {
   const { random } = reach
   const type: Type = random.chance(0.7) ? 'int' : 'text'
-  const operand = column(reach, type) ?? eb.cast(eb.val(value(random, type)), type === 'int' ? 'integer' : 'text')
+  const operand = column(reach, type) ??
+    eb.cast(eb.val(value(random, type)), type === 'int' ? 'integer' : 'text')
   const simple = {
     '=': () => eb(operand, '=', value(random, type)),
     '!=': () => eb(operand, '!=', value(random, type)),
@@ -73,7 +88,10 @@ export function condition (eb: Expressions, reach: Reach, depth: number): Expres
     'column > column': () => eb(operand, '>', scalar(eb, reach, type, 0)),
     'column = expression': () => eb(operand, '=', scalar(eb, reach, type, 2)),
     like: () => eb(scalar(eb, reach, 'text', 0), 'like', random.pick(['t%', '%1%', 'l_'])),
-    'tuple in': () => eb(eb.tuple(scalar(eb, reach, 'int', 0), scalar(eb, reach, 'int', 0)), 'in', [eb.tuple(random.below(5), random.below(5))])
+    'tuple in': () =>
+      eb(eb.tuple(scalar(eb, reach, 'int', 0), scalar(eb, reach, 'int', 0)), 'in', [
+        eb.tuple(random.below(5), random.below(5))
+      ])
   }
   if (depth <= 0) return random.choose<Expression>(simple)
   const inner = (): Expression => condition(eb, reach, depth - 1)
@@ -86,6 +104,7 @@ export function condition (eb: Expressions, reach: Reach, depth: number): Expres
     exists: () => eb.exists(reach.subquery(eb, 'int', reach.relations, depth - 1, false)),
     'not exists': () => eb.not(eb.exists(reach.subquery(eb, 'int', reach.relations, depth - 1, false))),
     'in sub-query': () => eb(operand, 'in', reach.subquery(eb, type, reach.relations, depth - 1, false)),
-    'not in sub-query': () => eb(operand, 'not in', reach.subquery(eb, type, reach.relations, depth - 1, false))
+    'not in sub-query': () =>
+      eb(operand, 'not in', reach.subquery(eb, type, reach.relations, depth - 1, false))
   })
 }

@@ -31,7 +31,10 @@ t.test(`REW-03, REW-04, REW-06, REW-20, REW-22: ${queries} random queries answer
     if (hasFailed) failed++
   }
   t.same(problems.slice(0, 3), [], `from seed ${seed}: node test/isolation/fuzz/run.ts ${queries} ${seed}`)
-  t.ok(failed < queries * 0.15, `${failed} of ${queries} failed under policies too, so that they proved nothing`)
+  t.ok(
+    failed < queries * 0.15,
+    `${failed} of ${queries} failed under policies too, so that they proved nothing`
+  )
   t.ok(on.used.size >= 50, `${on.used.size} constructs`)
 })
 
@@ -68,5 +71,11 @@ t.test('control: the parser finds each kind of statement whose predicate is miss
     'merge into public.notes n using (select 1 as id) s on n.tenant_id = $1 and n.id = s.id when not matched by source then delete'
   ]
   for (const hole of holes) t.type(unscoped(hole, tenantColumns), 'string', hole)
-  t.equal(unscoped('select * from public.notes n left join public.tags t on t.tenant_id = $1 and (t.id = n.id) where n.tenant_id = $1', tenantColumns), undefined)
+  t.equal(
+    unscoped(
+      'select * from public.notes n left join public.tags t on t.tenant_id = $1 and (t.id = n.id) where n.tenant_id = $1',
+      tenantColumns
+    ),
+    undefined
+  )
 })

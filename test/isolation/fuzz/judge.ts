@@ -1,5 +1,6 @@
 // Runs a statement twice, rolled back each time: rewritten as a superuser, whom no policy binds, and as it is under forced policies.
-import { DummyDriver, Kysely, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler, type CompiledQuery, type QueryCompiler } from 'kysely'
+import { DummyDriver, Kysely, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler,
+  type CompiledQuery, type QueryCompiler } from 'kysely'
 import pg from 'pg'
 import { isDeepStrictEqual } from 'node:util'
 
@@ -29,8 +30,14 @@ export interface Verdict {
 
 /** The four mistakes that a rewriter is most likely to make. */
 export const seededBugs: Readonly<Record<string, Rules>> = {
-  'all predicates in WHERE': { ...postgresRules, place: joins => ['where', ...joins.map(() => 'where' as const)] },
-  'all predicates in ON': { ...postgresRules, place: joins => [joins.length === 0 ? 'where' : 0, ...joins.map((_, index) => index)] },
+  'all predicates in WHERE': {
+    ...postgresRules,
+    place: joins => ['where', ...joins.map(() => 'where' as const)]
+  },
+  'all predicates in ON': {
+    ...postgresRules,
+    place: joins => [joins.length === 0 ? 'where' : 0, ...joins.map((_, index) => index)]
+  },
   'names of WITH visible in all bodies': { ...postgresRules, namesInBody: names => names },
   'targets resolved to names of WITH': { ...postgresRules, targetSeesNames: true }
 }
@@ -63,7 +70,9 @@ export class Judge {
     const judge = new Judge(client, role)
     await client.query(schemaSql(role))
     await client.query('set jit = off')
-    const { rows: [row] } = await client.query<{ version: number }>('select current_setting(\'server_version_num\')::int / 10000 as version')
+    const { rows: [row] } = await client.query<{ version: number }>(
+      "select current_setting('server_version_num')::int / 10000 as version"
+    )
     judge.#version = row?.version ?? 15
     for (const tenant of tenants) judge.#foreign.set(tenant, (await judge.#state(tenant)).foreign)
     return judge
@@ -75,49 +84,110 @@ export class Judge {
     const original = build(database(new PostgresQueryCompiler())).compile()
     let rewritten: CompiledQuery
     try {
-      rewritten = build(database(new RowCompiler(rootScope({ tenant: tenantValue(tenant), tables: rowTables, functions: new Set(defaultFunctions), grammar, rules })))).compile()
+      rewritten = build(
+        database(
+          new RowCompiler(
+            rootScope({
+              tenant: tenantValue(tenant),
+              tables: rowTables,
+              functions: new Set(defaultFunctions),
+              grammar,
+              rules
+            })
+          )
+        )
+      ).compile()
     } catch (error) {
       if (!(error instanceof QueryRefusedError)) throw error
       return { problem: `refused: ${error.message}`, hasFailed: true, sql: original.sql }
     }
     const expected = await this.#run(original, tenant, this.#role)
     const actual = await this.#run(rewritten, tenant, undefined)
-    const problem = this.#compare(expected, actual, tenant, original.sql) ?? (rules === postgresRules ? unscoped(rewritten.sql, tenantColumns) : undefined)
-    return { problem: problem && `${problem}\n  as it is:  ${original.sql}\n  rewritten: ${rewritten.sql}\n  with ${JSON.stringify(rewritten.parameters)}`, hasFailed: expected.error !== undefined, sql: rewritten.sql }
+    const problem = this.#compare(expected, actual, tenant, original.sql) ??
+      (rules === postgresRules ? unscoped(rewritten.sql, tenantColumns) : undefined)
+    return {
+      problem: problem &&
+        `${problem}\n  as it is:  ${original.sql}\n  rewritten: ${rewritten.sql}\n  with ${
+          JSON.stringify(rewritten.parameters)
+        }`,
+      hasFailed: expected.error !== undefined,
+      sql: rewritten.sql
+    }
   }
 
   #compare (expected: Answer, actual: Answer, tenant: string, sql: string): string | undefined {
-    if (actual.foreign !== this.#foreign.get(tenant)) return 'another tenant\'s rows were written'
+    if (actual.foreign !== this.#foreign.get(tenant)) return "another tenant's rows were written"
     // Cross joins of cross joins: neither answer says anything.
     if ([expected.error, actual.error].some(error => error?.startsWith(timedOut))) return undefined
     if (expected.error !== undefined && actual.error !== undefined) return undefined
-    if ([expected.error, actual.error].some(error => error?.startsWith(twice)) && changesOneTableTwice(sql)) return undefined
-    if (expected.error !== actual.error) return `only one failed: ${expected.error ?? 'no error'} under policies, ${actual.error ?? 'no error'} rewritten`
-    if (!isDeepStrictEqual(expected.rows, actual.rows)) return `rows differ: ${expected.rows.slice(0, 5).join(' ')} under policies, ${actual.rows.slice(0, 5).join(' ')} rewritten`
-    if (expected.count !== actual.count) return `counts differ: ${expected.count} under policies, ${actual.count} rewritten`
+    if ([expected.error, actual.error].some(error => error?.startsWith(twice)) && changesOneTableTwice(sql))
+      return undefined
+    if (expected.error !== actual.error)
+      return `only one failed: ${expected.error ?? 'no error'} under policies, ${
+        actual.error ?? 'no error'
+      } rewritten`
+    if (!isDeepStrictEqual(expected.rows, actual.rows))
+      return `rows differ: ${expected.rows.slice(0, 5).join(' ')} under policies, ${
+        actual.rows.slice(0, 5).join(' ')
+      } rewritten`
+    if (expected.count !== actual.count)
+      return `counts differ: ${expected.count} under policies, ${actual.count} rewritten`
     return expected.state === actual.state ? undefined : 'the tables differ afterwards'
   }
 
-  async #run ({ sql, parameters, query }: CompiledQuery, tenant: string, role: string | undefined): Promise<Answer> {
-    await this.#client.query(`begin; ${role === undefined ? '' : `set local role ${role}; select set_config('tenancy.tenant', '${tenant}', true);`} set local statement_timeout = '150ms'`)
+  async #run (
+    { sql, parameters, query }: CompiledQuery,
+    tenant: string,
+    role: string | undefined
+  ): Promise<Answer> {
+    await this.#client.query(
+      `begin; ${
+        role === undefined
+          ? ''
+          : `set local role ${role}; select set_config('tenancy.tenant', '${tenant}', true);`
+      } set local statement_timeout = '150ms'`
+    )
     try {
-      const { rows, rowCount } = await this.#client.query<unknown[]>({ text: sql, values: [...parameters], rowMode: 'array' })
+      const { rows, rowCount } = await this.#client.query<unknown[]>({
+        text: sql,
+        values: [...parameters],
+        rowMode: 'array'
+      })
       const isRead = query.kind === 'SelectQueryNode' && !/\b(?:insert into|update|delete from) "/.test(sql)
       if (!isRead) await this.#client.query('set local statement_timeout = 0; reset role')
-      const state = isRead ? { state: '', foreign: this.#foreign.get(tenant) ?? '' } : await this.#state(tenant)
-      return { error: undefined, rows: rows.map(row => JSON.stringify(row)).toSorted(), count: rowCount, ...state }
+      const state = isRead
+        ? { state: '', foreign: this.#foreign.get(tenant) ?? '' }
+        : await this.#state(tenant)
+      return {
+        error: undefined,
+        rows: rows.map(row => JSON.stringify(row)).toSorted(),
+        count: rowCount,
+        ...state
+      }
     } catch (error) {
       if (!(error instanceof pg.DatabaseError)) throw error
-      return { error: `${error.code} ${error.message}`, rows: [], count: null, state: '', foreign: this.#foreign.get(tenant) ?? '' }
+      return {
+        error: `${error.code} ${error.message}`,
+        rows: [],
+        count: null,
+        state: '',
+        foreign: this.#foreign.get(tenant) ?? ''
+      }
     } finally {
       await this.#client.query('rollback')
     }
   }
 
-  async #state (tenant: string): Promise<{ state: string, foreign: string }> {
-    const tables = Object.entries(tenantColumns).map(([table, column]) => `select '${table} ' || ${table}::text as row, ${column}::text = $1 as own from ${table}`)
-    const { rows: [row] } = await this.#client.query<{ state: string, foreign: string }>(
-      `select md5(string_agg(row, ';' order by row)) as state, md5(string_agg(row, ';' order by row) filter (where not own)) as foreign from (${tables.join(' union all ')}) everything`, [tenant])
+  async #state (tenant: string): Promise<{ state: string; foreign: string }> {
+    const tables = Object.entries(tenantColumns).map(([table, column]) =>
+      `select '${table} ' || ${table}::text as row, ${column}::text = $1 as own from ${table}`
+    )
+    const { rows: [row] } = await this.#client.query<{ state: string; foreign: string }>(
+      `select md5(string_agg(row, ';' order by row)) as state, md5(string_agg(row, ';' order by row) filter (where not own)) as foreign from (${
+        tables.join(' union all ')
+      }) everything`,
+      [tenant]
+    )
     if (row === undefined) throw new Error('no state')
     return row
   }
@@ -139,6 +209,9 @@ function database (compiler: QueryCompiler): Kysely<unknown> {
  * to choose ("trying to update the same row twice in a single statement is not supported"), so that only one plan may fail.
  */
 function changesOneTableTwice (sql: string): boolean {
-  const targets = Array.from(sql.matchAll(/(?:merge into|update|delete from|insert into) "(\w+)"/g), match => match[1])
+  const targets = Array.from(
+    sql.matchAll(/(?:merge into|update|delete from|insert into) "(\w+)"/g),
+    match => match[1]
+  )
   return new Set(targets).size < targets.length
 }

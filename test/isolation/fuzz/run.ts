@@ -27,7 +27,12 @@ for (let index = 0; index < queries; index++) {
     problems++
     console.log(`seed ${start + index}: ${problem}`)
   }
-  if ((index + 1) % 10_000 === 0) console.log(`${index + 1} done, ${problems} problems, ${failed} failed under policies too, ${judge.used.size} constructs`)
+  if ((index + 1) % 10_000 === 0)
+    console.log(
+      `${
+        index + 1
+      } done, ${problems} problems, ${failed} failed under policies too, ${judge.used.size} constructs`
+    )
 }
 
 await client.end()

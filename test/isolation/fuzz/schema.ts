@@ -10,7 +10,8 @@ export interface Relation {
   readonly text: readonly string[]
 }
 
-export const tenants = ['00000000-0000-4000-8000-00000000000a', '00000000-0000-4000-8000-00000000000b', '00000000-0000-4000-8000-00000000000c'] as const
+export const tenants = ['00000000-0000-4000-8000-00000000000a', '00000000-0000-4000-8000-00000000000b',
+  '00000000-0000-4000-8000-00000000000c'] as const
 
 export const columns: Readonly<Record<string, Omit<Relation, 'alias'>>> = {
   notes: { int: ['id', 'n', 'parent'], text: ['title'] },
@@ -20,7 +21,11 @@ export const columns: Readonly<Record<string, Omit<Relation, 'alias'>>> = {
 }
 
 /** The tables that belong to tenants, with the names of their tenant columns. */
-export const tenantColumns: Readonly<Record<string, string>> = { notes: 'tenant_id', tags: 'tenant_id', items: 'org_id' }
+export const tenantColumns: Readonly<Record<string, string>> = {
+  notes: 'tenant_id',
+  tags: 'tenant_id',
+  items: 'org_id'
+}
 
 export const rowTables: RowTables = {
   schema: 'public',
@@ -32,7 +37,7 @@ export const rowTables: RowTables = {
   shared: new Set(['countries'])
 }
 
-const tenant = 'nullif(current_setting(\'tenancy.tenant\', true), \'\')'
+const tenant = "nullif(current_setting('tenancy.tenant', true), '')"
 
 /** The tables, forced policies on them, a role that they bind, and rows. */
 export function schemaSql (role: string): string {
@@ -42,9 +47,15 @@ export function schemaSql (role: string): string {
     create table items (org_id uuid not null default ${tenant}::uuid, id int not null default 1000, qty int, sku text, primary key (org_id, id));
     create table countries (code text primary key, population int);
     insert into countries select 'c' || i, i % 4 from generate_series(1, 5) i;
-    insert into notes select t, i, (i * 7 + length(t)) % 5, nullif(i / 2, 0), 't' || (i % 4) from unnest(array['${tenants.join("','")}']) t, generate_series(1, 9) i;
-    insert into tags select t, i, i % 6, 'l' || (i % 3) from unnest(array['${tenants.join("','")}']) t, generate_series(1, 8) i;
-    insert into items select t::uuid, i, i % 4, 's' || (i % 3) from unnest(array['${tenants.join("','")}']) t, generate_series(1, 7) i;
+    insert into notes select t, i, (i * 7 + length(t)) % 5, nullif(i / 2, 0), 't' || (i % 4) from unnest(array['${
+    tenants.join("','")
+  }']) t, generate_series(1, 9) i;
+    insert into tags select t, i, i % 6, 'l' || (i % 3) from unnest(array['${
+    tenants.join("','")
+  }']) t, generate_series(1, 8) i;
+    insert into items select t::uuid, i, i % 4, 's' || (i % 3) from unnest(array['${
+    tenants.join("','")
+  }']) t, generate_series(1, 7) i;
     update notes set n = n + 1 where tenant_id = '${tenants[1]}';
     update notes set title = title || 'b' where tenant_id = '${tenants[1]}';
     update tags set label = label || 'c' where tenant_id = '${tenants[2]}';
@@ -52,9 +63,12 @@ export function schemaSql (role: string): string {
     create role ${role};
     grant usage on schema public to ${role};
     grant select on countries to ${role};
-    ${Object.entries(tenantColumns).map(([table, column]) => `
+    ${
+    Object.entries(tenantColumns).map(([table, column]) => `
       grant select, insert, update, delete on ${table} to ${role};
       alter table ${table} enable row level security, force row level security;
-      create policy tenant on ${table} using (${column} = ${tenant}${column === 'org_id' ? '::uuid' : ''});`).join('')}
+      create policy tenant on ${table} using (${column} = ${tenant}${column === 'org_id' ? '::uuid' : ''});`)
+      .join('')
+  }
     analyze`
 }

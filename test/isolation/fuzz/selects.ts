@@ -46,7 +46,7 @@ export class Selects {
   }
 
   /** A table that has a column of whole numbers. */
-  numbered (place: Place): { item: string, relation: Relation, key: string } {
+  numbered (place: Place): { item: string; relation: Relation; key: string } {
     for (;;) {
       const { item, relation } = this.table(place)
       const key = this.column([relation], 'int')
@@ -55,13 +55,18 @@ export class Selects {
   }
 
   shape (): Type[] {
-    return Array.from({ length: 1 + this.random.below(3) }, () => this.random.pick(['int', 'int', 'text'] as const))
+    return Array.from(
+      { length: 1 + this.random.below(3) },
+      () => this.random.pick(['int', 'int', 'text'] as const)
+    )
   }
 
   /** A table or a name of WITH, to be given to FROM, USING or a join. */
-  table (place: Place): { item: string, relation: Relation } {
+  table (place: Place): { item: string; relation: Relation } {
     const { random } = this
-    const names = [...new Set([...place.names.keys(), 'notes', 'tags', 'items', 'countries'])].filter(name => !place.blocked.has(name))
+    const names = [...new Set([...place.names.keys(), 'notes', 'tags', 'items', 'countries'])].filter(name =>
+      !place.blocked.has(name)
+    )
     const name = random.pick(names)
     if (place.names.has(name)) random.used.add('name of WITH')
     if (place.names.has(name) && name in columns) random.used.add('name of WITH that hides a table')
@@ -79,7 +84,10 @@ export class Selects {
       'plain select': () => () => this.#plain(query, relations, types, place, depth, isPlain),
       'group by': () => () => this.#grouped(query, relations, types, place),
       window: () => () => this.#window(query, relations, types, place),
-      'set operation': () => () => depth <= 0 ? this.#plain(query, relations, types, place, depth, isPlain) : this.#setOperation(query, relations, types, place, depth)
+      'set operation': () => () =>
+        depth <= 0
+          ? this.#plain(query, relations, types, place, depth, isPlain)
+          : this.#setOperation(query, relations, types, place, depth)
     })()
   }
 
@@ -87,7 +95,8 @@ export class Selects {
     const reach: Reach = {
       random: this.random,
       relations: [...relations, ...place.outer],
-      subquery: (eb, type, outer, depth, isSingle) => this.#inner(eb, type, { ...place, outer }, depth, isSingle)
+      subquery: (eb, type, outer, depth, isSingle) =>
+        this.#inner(eb, type, { ...place, outer }, depth, isSingle)
     }
     return reach
   }
@@ -97,9 +106,13 @@ export class Selects {
     const { item, relation } = this.table(place)
     const relations = [relation]
     let query = source.selectFrom(item)
-    if (this.random.chance(0.7)) query = query.where((eb: Expressions) => this.condition(eb, relations, place, depth))
+    if (this.random.chance(0.7))
+      query = query.where((eb: Expressions) => this.condition(eb, relations, place, depth))
     const name = column({ random: this.random, relations }, type)
-    const one = (eb: Expressions): Expression => name === undefined ? eb.cast(eb.val(value(this.random, type)), type === 'int' ? 'integer' : 'text') : eb.ref(name)
+    const one = (eb: Expressions): Expression =>
+      name === undefined
+        ? eb.cast(eb.val(value(this.random, type)), type === 'int' ? 'integer' : 'text')
+        : eb.ref(name)
     return query.select((eb: Expressions) => [(isSingle ? eb.fn.min(one(eb)) : one(eb)).as('c0')])
   }
 
@@ -124,12 +137,15 @@ export class Selects {
     return [query, relations, isPlain]
   }
 
-  #item (place: Place, depth: number): { relation: Relation, make: () => unknown } {
+  #item (place: Place, depth: number): { relation: Relation; make: () => unknown } {
     if (depth > 0 && this.random.chance(0.2)) {
       this.random.used.add('sub-query in FROM')
       const alias = `s${this.#aliases++}`
       const types = this.shape()
-      return { relation: { alias, ...named(types) }, make: () => this.select(this.#inside, types, { ...place, outer: [] }, depth - 1).as(alias) }
+      return {
+        relation: { alias, ...named(types) },
+        make: () => this.select(this.#inside, types, { ...place, outer: [] }, depth - 1).as(alias)
+      }
     }
     if (this.random.chance(0.12)) return this.#call()
     const { item, relation } = this.table(place)
@@ -137,14 +153,21 @@ export class Selects {
   }
 
   // A function in FROM: its value is named like the item, or as the function says.
-  #call (): { relation: Relation, make: () => unknown } {
+  #call (): { relation: Relation; make: () => unknown } {
     const alias = `f${this.#aliases++}`
     const [columnsOf, call] = this.random.choose<[Columns, (eb: Expressions) => Expression]>({
-      'generate_series in FROM': () => [{ int: [alias], text: [] }, eb => eb.fn('generate_series', [eb.lit(1), eb.lit(3)])],
-      'string_to_table in FROM': () => [{ int: [], text: [alias] }, eb => eb.fn('string_to_table', [eb.cast(eb.val('t0,t1b'), 'text'), eb.cast(eb.val(','), 'text')])],
-      'unnest in FROM': () => [{ int: [], text: [alias] }, eb => eb.fn('unnest', [eb.fn('string_to_array', [eb.cast(eb.val('l1,l2c'), 'text'), eb.cast(eb.val(','), 'text')])])],
-      'elements of JSON in FROM': () => [{ int: [], text: ['value'] }, eb => eb.fn('jsonb_array_elements_text', [eb.cast(eb.val('["t0", "s1"]'), 'jsonb')])],
-      'pairs of JSON in FROM': () => [{ int: [], text: ['key', 'value'] }, eb => eb.fn('jsonb_each_text', [eb.cast(eb.val('{"t0": "l1"}'), 'jsonb')])]
+      'generate_series in FROM': () => [{ int: [alias], text: [] }, eb =>
+        eb.fn('generate_series', [eb.lit(1), eb.lit(3)])],
+      'string_to_table in FROM': () => [{ int: [], text: [alias] }, eb =>
+        eb.fn('string_to_table', [eb.cast(eb.val('t0,t1b'), 'text'), eb.cast(eb.val(','), 'text')])],
+      'unnest in FROM': () => [{ int: [], text: [alias] }, eb =>
+        eb.fn('unnest', [
+          eb.fn('string_to_array', [eb.cast(eb.val('l1,l2c'), 'text'), eb.cast(eb.val(','), 'text')])
+        ])],
+      'elements of JSON in FROM': () => [{ int: [], text: ['value'] }, eb =>
+        eb.fn('jsonb_array_elements_text', [eb.cast(eb.val('["t0", "s1"]'), 'jsonb')])],
+      'pairs of JSON in FROM': () => [{ int: [], text: ['key', 'value'] }, eb =>
+        eb.fn('jsonb_each_text', [eb.cast(eb.val('{"t0": "l1"}'), 'jsonb')])]
     })
     return { relation: { alias, ...columnsOf }, make: () => (eb: Expressions) => call(eb).as(alias) }
   }
@@ -160,9 +183,17 @@ export class Selects {
       const left = column({ random, relations: reachable }, 'int')
       const right = column({ random, relations: [relation] }, 'int')
       const start = left === undefined || right === undefined
-        ? join.on((eb: Expressions) => eb(eb.cast(eb.ref(this.#any(reachable)), 'text'), '=', eb.cast(eb.ref(this.#any([relation])), 'text')))
+        ? join.on((eb: Expressions) =>
+          eb(
+            eb.cast(eb.ref(this.#any(reachable)), 'text'),
+            '=',
+            eb.cast(eb.ref(this.#any([relation])), 'text')
+          )
+        )
         : join.onRef(left, '=', right)
-      return isEquality || random.chance(0.5) ? start : start.on((eb: Expressions) => this.condition(eb, after, place, Math.min(depth, 1)))
+      return isEquality || random.chance(0.5)
+        ? start
+        : start.on((eb: Expressions) => this.condition(eb, after, place, Math.min(depth, 1)))
     }
     const lateral = (): unknown => {
       const alias = `l${this.#aliases++}`
@@ -183,48 +214,70 @@ export class Selects {
   }
 
   #any (relations: readonly Relation[]): string {
-    const names = [column({ random: this.random, relations }, 'int'), column({ random: this.random, relations }, 'text')]
+    const names = [column({ random: this.random, relations }, 'int'),
+      column({ random: this.random, relations }, 'text')]
     return this.random.pick(names.filter(name => name !== undefined))
   }
 
   #where (query: Query, relations: readonly Relation[], place: Place, depth: number): Query {
     let filtered = query
-    for (let times = this.random.below(3); times > 0; times--) filtered = filtered.where((eb: Expressions) => this.condition(eb, relations, place, depth))
+    for (let times = this.random.below(3); times > 0; times--)
+      filtered = filtered.where((eb: Expressions) => this.condition(eb, relations, place, depth))
     return filtered
   }
 
-  #plain (from: Query, relations: readonly Relation[], types: readonly Type[], place: Place, depth: number, isPlain: boolean): Query {
+  #plain (
+    from: Query,
+    relations: readonly Relation[],
+    types: readonly Type[],
+    place: Place,
+    depth: number,
+    isPlain: boolean
+  ): Query {
     const { random } = this
     const query = this.#where(from, relations, place, depth)
-      .select((eb: Expressions) => types.map((type, index) => this.scalar(eb, relations, type, place, depth).as(`c${index}`)))
-    const ordered = (): Query => types.reduce((built, _, index) => built.orderBy(`c${index}`, random.pick(['asc', 'desc'])), query)
-    const tables = relations.filter(({ text }) => text.includes('title') || text.includes('label') || text.includes('sku')).map(({ alias }) => alias)
+      .select((eb: Expressions) =>
+        types.map((type, index) => this.scalar(eb, relations, type, place, depth).as(`c${index}`))
+      )
+    const ordered = (): Query =>
+      types.reduce((built, _, index) => built.orderBy(`c${index}`, random.pick(['asc', 'desc'])), query)
+    const tables = relations.filter(({ text }) =>
+      text.includes('title') || text.includes('label') || text.includes('sku')
+    ).map(({ alias }) => alias)
     return random.choose<Query>({
       all: () => query,
       distinct: () => query.distinct(),
       'distinct on': () => {
         const key = this.#any(relations)
-        return types.reduce((built, _, index) => built.orderBy(`c${index}`), query.distinctOn(key).orderBy(key))
+        return types.reduce(
+          (built, _, index) => built.orderBy(`c${index}`),
+          query.distinctOn(key).orderBy(key)
+        )
       },
       limit: () => ordered().limit(1 + random.below(5)),
       'limit and offset': () => ordered().limit(3).offset(random.below(3)),
       fetch: () => ordered().fetch(2),
-      'order by nulls': () => query.orderBy('c0', (ob: { desc (): { nullsLast (): unknown } }) => ob.desc().nullsLast()),
-      lock: () => isPlain && place.outer.length === 0 && place.names.size === 0 && tables.length > 0 && tables.length === relations.length
-        ? random.choose<Query>({
-          'for update': () => query.forUpdate(),
-          'for update of': () => query.forUpdate(tables.slice(0, 1)),
-          'for share skip locked': () => query.forShare().skipLocked(),
-          'for no key update nowait': () => query.forNoKeyUpdate().noWait()
-        })
-        : query
+      'order by nulls': () =>
+        query.orderBy('c0', (ob: { desc(): { nullsLast(): unknown } }) => ob.desc().nullsLast()),
+      lock: () =>
+        isPlain && place.outer.length === 0 && place.names.size === 0 && tables.length > 0 &&
+          tables.length === relations.length
+          ? random.choose<Query>({
+            'for update': () => query.forUpdate(),
+            'for update of': () => query.forUpdate(tables.slice(0, 1)),
+            'for share skip locked': () => query.forShare().skipLocked(),
+            'for no key update nowait': () => query.forNoKeyUpdate().noWait()
+          })
+          : query
     })
   }
 
   #grouped (from: Query, relations: readonly Relation[], types: readonly Type[], place: Place): Query {
     const { random } = this
     const key = this.#any(relations)
-    const query = this.#where(from, relations, place, 1).select((eb: Expressions) => types.map((type, index) => this.#aggregate(eb, relations, type, place).as(`c${index}`)))
+    const query = this.#where(from, relations, place, 1).select((eb: Expressions) =>
+      types.map((type, index) => this.#aggregate(eb, relations, type, place).as(`c${index}`))
+    )
     return random.choose<Query>({
       'aggregate of all': () => query,
       'group by column': () => query.groupBy(key),
@@ -249,7 +302,9 @@ export class Selects {
       'max text': () => eb.fn.max(of('text')),
       'string_agg in order': () => {
         const text = column({ random, relations }, 'text')
-        return text === undefined ? eb.fn.max(of('text')) : eb.fn.agg('string_agg', [text, eb.cast(eb.val(','), 'text')]).orderBy(text)
+        return text === undefined
+          ? eb.fn.max(of('text'))
+          : eb.fn.agg('string_agg', [text, eb.cast(eb.val(','), 'text')]).orderBy(text)
       }
     })
   }
@@ -258,21 +313,34 @@ export class Selects {
     const { random } = this
     const by = this.#any(relations)
     const order = column({ random, relations }, 'text') ?? by
-    return this.#where(from, relations, place, 1).select((eb: Expressions) => types.map((type, index) => {
-      if (type === 'text') return this.scalar(eb, relations, type, place, 0).as(`c${index}`)
-      return random.choose<Expression>({
-        'rank over': () => eb.fn.agg('rank', []).over((over: Over) => over.partitionBy(by).orderBy(order)),
-        'dense_rank over': () => eb.fn.agg('dense_rank', []).over((over: Over) => over.orderBy(order, 'desc')),
-        'count over': () => eb.fn.countAll().over(),
-        'sum over': () => eb.fn.sum(this.scalar(eb, relations, 'int', place, 0)).over((over: Over) => over.partitionBy(by))
-      }).as(`c${index}`)
-    }))
+    return this.#where(from, relations, place, 1).select((eb: Expressions) =>
+      types.map((type, index) => {
+        if (type === 'text') return this.scalar(eb, relations, type, place, 0).as(`c${index}`)
+        return random.choose<Expression>({
+          'rank over': () => eb.fn.agg('rank', []).over((over: Over) => over.partitionBy(by).orderBy(order)),
+          'dense_rank over': () =>
+            eb.fn.agg('dense_rank', []).over((over: Over) => over.orderBy(order, 'desc')),
+          'count over': () => eb.fn.countAll().over(),
+          'sum over': () =>
+            eb.fn.sum(this.scalar(eb, relations, 'int', place, 0)).over((over: Over) => over.partitionBy(by))
+        }).as(`c${index}`)
+      })
+    )
   }
 
-  #setOperation (from: Query, relations: readonly Relation[], types: readonly Type[], place: Place, depth: number): Query {
+  #setOperation (
+    from: Query,
+    relations: readonly Relation[],
+    types: readonly Type[],
+    place: Place,
+    depth: number
+  ): Query {
     const { random } = this
-    const branch = (query: Query, over: readonly Relation[]): Query => this.#where(query, over, place, 1)
-      .select((eb: Expressions) => types.map((type, index) => this.scalar(eb, over, type, place, 0).as(`c${index}`)))
+    const branch = (query: Query, over: readonly Relation[]): Query =>
+      this.#where(query, over, place, 1)
+        .select((eb: Expressions) =>
+          types.map((type, index) => this.scalar(eb, over, type, place, 0).as(`c${index}`))
+        )
     const other = (): Query => {
       const [query, others] = this.#from(this.#inside, place, depth - 1)
       return branch(query, others)
@@ -286,7 +354,9 @@ export class Selects {
       'union of three': () => left.union(other()).unionAll(other()),
       'nested set operation': () => left.union(other().except(other()))
     })
-    return random.chance(0.3) ? types.reduce((built, _, index) => built.orderBy(`c${index}`), result).limit(4) : result
+    return random.chance(0.3)
+      ? types.reduce((built, _, index) => built.orderBy(`c${index}`), result).limit(4)
+      : result
   }
 
   /** Correlated rows as JSON, through Kysely's helpers. */

@@ -7,11 +7,17 @@ import { Writes } from './writes.ts'
 
 export interface Plan {
   /** Builds the statement; the same each time, whatever builders it is given. */
-  build (creator: unknown): Query
+  build(creator: unknown): Query
 }
 
 /** The statement of a seed. `hostile` are names that now and then stand in the place of a column's. */
-export function plan (seed: number, tenant: string, version: number, used: Set<string>, hostile: readonly string[] = []): Plan {
+export function plan (
+  seed: number,
+  tenant: string,
+  version: number,
+  used: Set<string>,
+  hostile: readonly string[] = []
+): Plan {
   return {
     build (creator) {
       const random = new Random(seed, used, hostile)
@@ -55,7 +61,14 @@ function withNames (creator: Creator, selects: Selects, writes: Writes): [Creato
   return [start, { names, blocked: new Set(), outer: [] }]
 }
 
-function bodyOf (name: string, all: readonly string[], isRecursive: boolean, selects: Selects, writes: Writes, place: Place): [Columns, (creator: Creator) => Query] {
+function bodyOf (
+  name: string,
+  all: readonly string[],
+  isRecursive: boolean,
+  selects: Selects,
+  writes: Writes,
+  place: Place
+): [Columns, (creator: Creator) => Query] {
   const { random } = selects
   return random.choose<[Columns, (creator: Creator) => Query]>({
     'select in with': () => {
@@ -63,31 +76,45 @@ function bodyOf (name: string, all: readonly string[], isRecursive: boolean, sel
       return [named(types), creator => selects.select(creator, types, place, 1)]
     },
     'same name in its own body': () => {
-      if (isRecursive || !(name in columns)) return [named(['int']), creator => selects.select(creator, ['int'], place, 1)]
+      if (isRecursive || !(name in columns))
+        return [named(['int']), creator => selects.select(creator, ['int'], place, 1)]
       return [columns[name] ?? { int: [], text: [] }, creator => creator.selectFrom(name).selectAll()]
     },
     'recursive body': () => {
       const { item, key } = selects.numbered(place)
-      if (!isRecursive) return [{ int: ['c0'], text: [] }, creator => creator.selectFrom(item).select(`${key} as c0`)]
-      return [{ int: ['c0'], text: [] }, creator => creator.selectFrom(item).select(`${key} as c0`)
-        .union(creator.selectFrom(`${name} as r`).innerJoin('items as i', 'i.qty', 'r.c0').select('i.id as c0'))]
+      if (!isRecursive)
+        return [{ int: ['c0'], text: [] }, creator => creator.selectFrom(item).select(`${key} as c0`)]
+      return [{ int: ['c0'], text: [] }, creator =>
+        creator.selectFrom(item).select(`${key} as c0`)
+          .union(
+            creator.selectFrom(`${name} as r`).innerJoin('items as i', 'i.qty', 'r.c0').select('i.id as c0')
+          )]
     },
     'write in with': () => [{ int: ['c0'], text: [] }, creator => {
       // PostgreSQL takes the target's name for a recursive reference where it is the name of a body too.
-      const target = random.pick(['notes', 'tags', 'items'].filter(table => !isRecursive || !all.includes(table)))
+      const target = random.pick(
+        ['notes', 'tags', 'items'].filter(table => !isRecursive || !all.includes(table))
+      )
       return random.choose<Query>({
-        'insert in with': () => creator.insertInto(target).values({ id: 500 + random.below(50) }).returning('id as c0'),
-        'update in with': () => creator.updateTable(target).set({ id: 600 }).where('id', '=', random.below(9)).returning('id as c0'),
-        'delete in with': () => creator.deleteFrom(target).where('id', '<', random.below(5)).returning('id as c0')
+        'insert in with': () =>
+          creator.insertInto(target).values({ id: 500 + random.below(50) }).returning('id as c0'),
+        'update in with': () =>
+          creator.updateTable(target).set({ id: 600 }).where('id', '=', random.below(9)).returning(
+            'id as c0'
+          ),
+        'delete in with': () =>
+          creator.deleteFrom(target).where('id', '<', random.below(5)).returning('id as c0')
       })
     }]
   })
 }
 
-function materialized (name: string): (cte: (name: string) => { materialized (): unknown }) => unknown {
+function materialized (name: string): (cte: (name: string) => { materialized(): unknown }) => unknown {
   return cte => cte(name).materialized()
 }
 
 function shuffled<T> (random: Random, items: readonly T[]): T[] {
-  return items.map(item => [random.next(), item] as const).toSorted(([a], [b]) => a - b).map(([, item]) => item)
+  return items.map(item => [random.next(), item] as const).toSorted(([a], [b]) => a - b).map(([, item]) =>
+    item
+  )
 }

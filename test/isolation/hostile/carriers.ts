@@ -71,14 +71,31 @@ export const afterProtect = `
   grant select on by_view to public`
 
 export const tenantTables: readonly string[] = [
-  'by_row', 'by_statement', 'by_commit', 'by_default', 'by_check', 'by_generated', 'by_domain', 'by_index', 'by_predicate',
-  'by_rule', 'by_partition', 'by_child', 'parents', 'cascaded', 'nulled', 'by_policy', 'by_operator', 'by_name'
+  'by_row',
+  'by_statement',
+  'by_commit',
+  'by_default',
+  'by_check',
+  'by_generated',
+  'by_domain',
+  'by_index',
+  'by_predicate',
+  'by_rule',
+  'by_partition',
+  'by_child',
+  'parents',
+  'cascaded',
+  'nulled',
+  'by_policy',
+  'by_operator',
+  'by_name'
 ]
 
 type Db = Kysely<Record<string, Record<string, unknown>>>
 type Run = (db: Db) => Promise<unknown>
 
-const insert = (table: string, values: Record<string, unknown> = { n: 1 }): Run => db => db.insertInto(table).values(values).execute()
+const insert = (table: string, values: Record<string, unknown> = { n: 1 }): Run => db =>
+  db.insertInto(table).values(values).execute()
 const raw = (text: string): Run => db => sql.raw(text).execute(db)
 
 /** Statements that run the armed command, most of them made by the query builder alone. */
@@ -113,11 +130,13 @@ export const carriers: Readonly<Record<string, Run>> = {
   'a cascade': db => db.deleteFrom('parents').where('id', '=', 1).execute(),
   'a policy': insert('by_policy'),
   'a policy that is read': db => db.selectFrom('by_policy').selectAll().execute(),
-  'a better matching operator': db => db.selectFrom('by_operator').selectAll().whereRef('v', '=', 'v').execute(),
-  'a better matching function': db => db.selectFrom('by_name').select(({ fn }) => fn<string>('lower', ['v']).as('v')).execute(),
+  'a better matching operator': db =>
+    db.selectFrom('by_operator').selectAll().whereRef('v', '=', 'v').execute(),
+  'a better matching function': db =>
+    db.selectFrom('by_name').select(({ fn }) => fn<string>('lower', ['v']).as('v')).execute(),
   'a view': raw('select n from by_view'),
   'a cast': raw("select 'x'::text::wrapped"),
   'an aggregate': raw('select acting(n) from by_name, (values (1)) v (n)'),
-  'an expression in returning': raw('insert into by_name (v) values (\'x\') returning act()'),
+  'an expression in returning': raw("insert into by_name (v) values ('x') returning act()"),
   'an upsert': raw('insert into parents (id) values (1) on conflict (tenant_id, id) do update set id = act()')
 }

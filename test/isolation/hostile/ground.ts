@@ -61,18 +61,34 @@ export class Ground {
   }
 
   static async prepare (
-    t: Test, options: Partial<DatabaseConnectionOptions>, reach: (url: string) => Promise<string> = async url => url
+    t: Test,
+    options: Partial<DatabaseConnectionOptions>,
+    reach: (url: string) => Promise<string> = async url => url
   ): Promise<Ground> {
     const bare = await provision(t)
     await bare.admin(objects)
-    const on: Provisioned = { ...bare, tables: { tenant: ['notes', ...tenantTables], shared: ['countries', 'armed'] } }
-    const manager = createManager({ database: on.superUrl, tables: on.tables, rls: { secret: on.secret ?? '' } })
+    const on: Provisioned = {
+      ...bare,
+      tables: { tenant: ['notes', ...tenantTables], shared: ['countries', 'armed'] }
+    }
+    const manager = createManager({
+      database: on.superUrl,
+      tables: on.tables,
+      rls: { secret: on.secret ?? '' }
+    })
     t.teardown(() => manager.close())
     await manager.protect()
-    await on.admin("do $$ begin execute format('grant usage on sequence drawn to %I', (select rolname from pg_roles where rolname like 'tenancy_app_%' and pg_has_role(current_database() || '_app', oid, 'member'))); end $$")
+    await on.admin(
+      "do $$ begin execute format('grant usage on sequence drawn to %I', (select rolname from pg_roles where rolname like 'tenancy_app_%' and pg_has_role(current_database() || '_app', oid, 'member'))); end $$"
+    )
     await on.admin('select setseed(0.5)')
     const [row] = await on.admin<{ value: number }>('select random() as value')
-    const database: TenancyDatabase = await open(t, on, { ...options, url: await reach(on.url), pool: { max: 1 }, lockTimeout: '2s' })
+    const database: TenancyDatabase = await open(t, on, {
+      ...options,
+      url: await reach(on.url),
+      pool: { max: 1 },
+      lockTimeout: '2s'
+    })
     // By hand, while the process runs: the boot refuses such a policy.
     await on.admin(afterProtect)
     const [acme, globex] = ['acme', 'globex'].map(id => handle(t, database, id).db as unknown as Db)
@@ -117,10 +133,13 @@ export class Ground {
     const own = await globex.selectFrom('notes').select(['id', 'body']).orderBy('id').execute()
     assert.deepEqual(own.map(({ body }) => body), [mark], 'own rows')
     if (look === 'by the builder') {
-      const made = await globex.insertInto('notes').values({ body: 'globex:new' }).returning(['id', 'body']).execute()
+      const made = await globex.insertInto('notes').values({ body: 'globex:new' }).returning(['id', 'body'])
+        .execute()
       assert.deepEqual(made.map(({ body }) => body), ['globex:new'])
-      const [row] = await this.#on.admin<{ tenant_id: string }>("select tenant_id from notes where body = 'globex:new'")
-      assert.equal(row?.tenant_id, 'globex', 'a new row is the tenant\'s own')
+      const [row] = await this.#on.admin<{ tenant_id: string }>(
+        "select tenant_id from notes where body = 'globex:new'"
+      )
+      assert.equal(row?.tenant_id, 'globex', "a new row is the tenant's own")
       await globex.deleteFrom('notes').where('body', '=', 'globex:new').execute()
     } else if (look === 'drawing') {
       await assert.rejects(sql`select lastval()`.execute(globex), { code: '55000' }, 'lastval()')
@@ -131,7 +150,9 @@ export class Ground {
       assert.deepEqual((await everything.execute(globex)).rows, this.#clean)
     } else {
       await globex.transaction().execute(async trx => {
-        assert.deepEqual((await trx.selectFrom('notes').select('body').execute()).map(({ body }) => body), [mark])
+        assert.deepEqual((await trx.selectFrom('notes').select('body').execute()).map(({ body }) => body), [
+          mark
+        ])
         assert.deepEqual((await everything.execute(trx)).rows, this.#clean)
       })
     }
@@ -148,7 +169,8 @@ export class Ground {
     const { sql: text } = everything.compile(this.#globex)
     const ask = async (): Promise<string> => {
       const answers = [text, 'select lastval()', "select currval('drawn')"].map(question =>
-        client.query(question).then(({ rows }) => rows, (error: { code: string }) => error.code))
+        client.query(question).then(({ rows }) => rows, (error: { code: string }) => error.code)
+      )
       return JSON.stringify(await Promise.all(answers))
     }
     try {
@@ -156,7 +178,8 @@ export class Ground {
       await client.query("select run('select 1')")
       const before = await ask()
       await client.query('select run($1)', [command]).catch(() => {})
-      const isSeeded = (await client.query<{ value: number }>('select random() as value')).rows[0]?.value === this.#seeded
+      const isSeeded =
+        (await client.query<{ value: number }>('select random() as value')).rows[0]?.value === this.#seeded
       return isSeeded || await ask() !== before
     } finally {
       await client.end()

@@ -15,8 +15,15 @@ for (const reset of ['auto', 'always'] as const) {
   for (const size of [undefined, 1]) {
     const place = size === undefined ? 'direct' : 'through PgBouncer'
     const skip = size !== undefined && noPgBouncer
-    t.test(`CON-01 CON-21 reset '${reset}', ${place}: the next tenant meets nothing of random code`, { skip, timeout }, async t => {
-      const ground = await Ground.prepare(t, { reset }, async url => size === undefined ? url : pgBouncer(t, url, 'transaction', { size }))
+    t.test(`CON-01 CON-21 reset '${reset}', ${place}: the next tenant meets nothing of random code`, {
+      skip,
+      timeout
+    }, async t => {
+      const ground = await Ground.prepare(
+        t,
+        { reset },
+        async url => size === undefined ? url : pgBouncer(t, url, 'transaction', { size })
+      )
       const seed = randomInt(2 ** 31)
       await fc.assert(fc.asyncProperty(cases, one => ground.play(one)), { numRuns: count, seed })
       t.pass(`${ground.count} cases from seed ${seed}`)

@@ -23,7 +23,11 @@ for (const version of versions) {
     for (const size of sizes) {
       const place = size === undefined ? 'direct' : `through PgBouncer with ${size} backends`
       await t.test(`PostgreSQL ${version}, reset '${reset}', ${place}`, { timeout: 3_600_000 }, async t => {
-        const ground = await Ground.prepare(t, { reset }, async url => size === undefined ? url : pgBouncer(t, url, 'transaction', { size }))
+        const ground = await Ground.prepare(
+          t,
+          { reset },
+          async url => size === undefined ? url : pgBouncer(t, url, 'transaction', { size })
+        )
         await fc.assert(fc.asyncProperty(cases, one => ground.play(one)), { numRuns: share, seed: first })
         t.pass(`${ground.count} cases`)
       })

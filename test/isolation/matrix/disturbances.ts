@@ -10,7 +10,9 @@ export type Disturb = (place: Place, tenant: PlaceTenant, kind: StatementKind) =
 
 // Built, and not raw: a strategy that rewrites queries must let it pass.
 function fail (db: Request['db']): Promise<unknown> {
-  return db.selectFrom('notes').selectAll().where(eb => eb(eb.cast<number>(eb.val('no number'), 'integer'), '=', 1)).execute()
+  return db.selectFrom('notes').selectAll().where(eb =>
+    eb(eb.cast<number>(eb.val('no number'), 'integer'), '=', 1)
+  ).execute()
 }
 
 /** Has `work` meet a table that is locked; it must fail. */
@@ -22,12 +24,16 @@ async function stuck ({ client, notes }: Admin, work: () => Promise<unknown>, co
 
 // Not pg_stat_activity: within a transaction that answers the same again and again.
 async function isWaiting ({ client, notes }: Admin): Promise<boolean> {
-  return (await client.query('select from pg_locks where relation = $1::regclass and database = (select oid from pg_database where datname = current_database()) and not granted', [notes])).rowCount === 1
+  return (await client.query(
+    'select from pg_locks where relation = $1::regclass and database = (select oid from pg_database where datname = current_database()) and not granted',
+    [notes]
+  )).rowCount === 1
 }
 
 /** Kills every other backend of the database, and waits for their end. */
 async function killAll ({ client }: Admin): Promise<void> {
-  const others = 'from pg_stat_activity where datname = current_database() and usename <> current_user and backend_type = \'client backend\''
+  const others =
+    "from pg_stat_activity where datname = current_database() and usename <> current_user and backend_type = 'client backend'"
   await client.query(`select pg_terminate_backend(pid) ${others}`)
   await until(async () => (await client.query(`select ${others}`)).rowCount === 0)
 }
@@ -62,10 +68,13 @@ export const anywhere: Readonly<Record<string, Disturb>> = {
   },
 
   'after an error in a transaction': async (_place, { request }) => {
-    await assert.rejects(request().db.transaction().execute(async trx => {
-      await trx.updateTable('notes').set({ n: 7 }).execute()
-      await fail(trx)
-    }), { code: '22P02' })
+    await assert.rejects(
+      request().db.transaction().execute(async trx => {
+        await trx.updateTable('notes').set({ n: 7 }).execute()
+        await fail(trx)
+      }),
+      { code: '22P02' }
+    )
   },
 
   'after a stream that was left half-way': async (_place, { request }) => {
@@ -81,7 +90,11 @@ export const anywhere: Readonly<Record<string, Disturb>> = {
 /** Those that need a server. */
 export const onServer: Readonly<Record<string, Disturb>> = {
   'after a statement timeout': async (place, tenant) => {
-    await stuck(adminOf(place, tenant), () => tenant.request(10).db.selectFrom('notes').selectAll().execute(), '57014')
+    await stuck(
+      adminOf(place, tenant),
+      () => tenant.request(10).db.selectFrom('notes').selectAll().execute(),
+      '57014'
+    )
   },
 
   'after an abort in the middle of a statement': async (place, tenant) => {
@@ -96,11 +109,14 @@ export const onServer: Readonly<Record<string, Disturb>> = {
   },
 
   'after its backend was killed in a transaction': async (place, tenant) => {
-    await assert.rejects(tenant.request().db.transaction().execute(async trx => {
-      await trx.deleteFrom('notes').execute()
-      await killAll(adminOf(place, tenant))
-      await trx.selectFrom('notes').selectAll().execute()
-    }), { code: 'FST_TENANCY_DATABASE_UNAVAILABLE' })
+    await assert.rejects(
+      tenant.request().db.transaction().execute(async trx => {
+        await trx.deleteFrom('notes').execute()
+        await killAll(adminOf(place, tenant))
+        await trx.selectFrom('notes').selectAll().execute()
+      }),
+      { code: 'FST_TENANCY_DATABASE_UNAVAILABLE' }
+    )
   },
 
   'after its backend was killed while it was idle': async (place, tenant) => {

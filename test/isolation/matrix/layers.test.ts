@@ -30,7 +30,9 @@ t.test('control: with policies and tripwire gone, every kind of statement that m
   for (const [name, kind] of Object.entries(kinds).filter(([, { isTableless }]) => !isTableless)) {
     t.match(await look(open, a, kind), leak, name)
     await client.query('truncate notes')
-    await client.query('insert into notes (tenant_id, n, body) select tenant, n, tenant || \':\' || n from unnest(array[\'acme\', \'globex\']) tenant, generate_series(1, 3) n')
+    await client.query(
+      "insert into notes (tenant_id, n, body) select tenant, n, tenant || ':' || n from unnest(array['acme', 'globex']) tenant, generate_series(1, 3) n"
+    )
   }
 })
 
@@ -48,7 +50,8 @@ t.test('TRP-01 with the policies dropped by hand the tripwire stops every select
   const unprotected = await place(t, { rls: { secret }, withoutPolicies: true })
   const [a, b] = unprotected.tenants
   for (const [name, kind] of Object.entries(kinds).filter(([, { isRead }]) => isRead)) {
-    for (const tenant of [a, b, a]) t.match(await look(unprotected, tenant, kind), /^FST_TENANCY_ISOLATION_BREACH/, name)
+    for (const tenant of [a, b, a])
+      t.match(await look(unprotected, tenant, kind), /^FST_TENANCY_ISOLATION_BREACH/, name)
   }
 })
 

@@ -24,12 +24,16 @@ export async function naivePlace (t: Test, takenBack: TakenBack): Promise<Place>
   async function connectFor (tenant: string): Promise<object> {
     const client = await pool.connect()
     let hasFailed = false
-    const query = async (text: string, values?: unknown[]): Promise<unknown> => client.query(text, values).catch((error: unknown) => {
-      hasFailed = true
-      throw error
-    })
-    await query(`select set_config('role', $1, false), set_config('tenancy.tenant', $2, false)
-      where coalesce(current_setting('tenancy.tenant', true), '') = ''`, [app, tenant])
+    const query = async (text: string, values?: unknown[]): Promise<unknown> =>
+      client.query(text, values).catch((error: unknown) => {
+        hasFailed = true
+        throw error
+      })
+    await query(
+      `select set_config('role', $1, false), set_config('tenancy.tenant', $2, false)
+      where coalesce(current_setting('tenancy.tenant', true), '') = ''`,
+      [app, tenant]
+    )
     return {
       query,
       async release () {
@@ -44,11 +48,28 @@ export async function naivePlace (t: Test, takenBack: TakenBack): Promise<Place>
     name,
     request: () => ({
       scope: new TenantScope(createTenant({ id: name, slug: name }), silent),
-      db: new Kysely<Rows>({ dialect: new PostgresDialect({ pool: { options: {}, connect: () => connectFor(name) as never, end: async () => {} } }) })
+      db: new Kysely<Rows>({
+        dialect: new PostgresDialect({
+          pool: {
+            options: {},
+            connect: () => connectFor(name) as never,
+            end: async () => {}
+          }
+        })
+      })
     })
   }), async ({ name }) => {
-    await on.admin('insert into notes (tenant_id, n, body) select $1, n, $1 || \':\' || n from generate_series(1, 3) n', [name])
-    await on.admin('insert into projects values ($1, $1 || \':p\')', [name])
+    await on.admin(
+      "insert into notes (tenant_id, n, body) select $1, n, $1 || ':' || n from generate_series(1, 3) n",
+      [name]
+    )
+    await on.admin("insert into projects values ($1, $1 || ':p')", [name])
   })
-  return { tenants, adminOf: () => admin, values: () => valuesOf([admin]), isRewritten: false, databaseName: databaseOf(on.superUrl) }
+  return {
+    tenants,
+    adminOf: () => admin,
+    values: () => valuesOf([admin]),
+    isRewritten: false,
+    databaseName: databaseOf(on.superUrl)
+  }
 }

@@ -11,7 +11,7 @@ for (const [name, options] of Object.entries(others)) {
   })
 }
 
-t.test('POOL-01 POOL-09 POOL-14 PGlite: every statement is answered with its tenant\'s rows, whatever happened on the connection', async t => {
+t.test("POOL-01 POOL-09 POOL-14 PGlite: every statement is answered with its tenant's rows, whatever happened on the connection", async t => {
   const embedded = await embeddedPlace(t)
   t.same(await problemsOf(embedded), [])
   t.same(await afterFailedContexts(embedded), [])

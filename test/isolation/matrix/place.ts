@@ -1,13 +1,15 @@
 // One strategy, set up as the manager leaves it, with one connection that two tenants share.
 import { TenantScope, type Tenant } from '@fastify-tenancy/core'
-import { openDatabase, openPool, resolveDatabaseOptions, type TenancyDatabase } from '@fastify-tenancy/database'
+import { openDatabase, openPool, resolveDatabaseOptions,
+  type TenancyDatabase } from '@fastify-tenancy/database'
 import { createManager } from '@fastify-tenancy/manager'
 import { tagged } from '@fastify-tenancy/testing'
 import type { Kysely } from 'kysely'
 import type pg from 'pg'
 import type { Test } from 'tap'
 
-import { databaseTemplate, dropDatabases, secret, sharedTables, silent, tables, world, type Rows, type WorldOptions } from '../../strategies/world.ts'
+import { databaseTemplate, dropDatabases, secret, sharedTables, silent, tables, world, type Rows,
+  type WorldOptions } from '../../strategies/world.ts'
 import { connect, databaseOf } from '../../support/sql.ts'
 
 /** What a request has of its tenant: a handle in a scope of its own. */
@@ -21,7 +23,7 @@ export interface PlaceTenant {
   /** What its values are tagged with. */
   readonly name: string
   /** @param statementTimeout in milliseconds @default the database's */
-  request (statementTimeout?: number): Request
+  request(statementTimeout?: number): Request
 }
 
 /** Whoever can see and stop a tenant's statements: a superuser on the database of its rows. */
@@ -35,9 +37,9 @@ export interface Admin {
 export interface Place {
   readonly tenants: readonly [PlaceTenant, PlaceTenant]
   /** Undefined on PGlite, which lets nobody else in. */
-  adminOf (tenant: PlaceTenant): Admin | undefined
+  adminOf(tenant: PlaceTenant): Admin | undefined
   /** Every value of both tenants, as the superuser sees them. */
-  values (): Promise<readonly string[]>
+  values(): Promise<readonly string[]>
   /** Whether raw SQL is refused. */
   readonly isRewritten: boolean
   /** The database of the shared tables. */
@@ -58,9 +60,17 @@ export const project = 'p'
 const names = ['acme', 'globex'] as const
 
 /** A place on PostgreSQL. */
-export async function place (t: Test, { isolation = 'rls', rls = {}, tripwire = true, withoutPolicies = false }: PlaceOptions): Promise<Place> {
+export async function place (
+  t: Test,
+  { isolation = 'rls', rls = {}, tripwire = true, withoutPolicies = false }: PlaceOptions
+): Promise<Place> {
   const hasDatabases = isolation === 'database'
-  const on = await world(t, { isolation, rls, ...(hasDatabases && { database: superUrl => ({ tenants: { url: databaseTemplate(superUrl), pool: { max: 1 } } }) }) })
+  const on = await world(t, {
+    isolation,
+    rls,
+    ...(hasDatabases &&
+      { database: superUrl => ({ tenants: { url: databaseTemplate(superUrl), pool: { max: 1 } } }) })
+  })
   const database = await on.open({ tripwire, pool: { max: 1 } })
   const admins = new Map<PlaceTenant, Admin>()
   const tenants = await pair(async name => {
@@ -74,11 +84,19 @@ export async function place (t: Test, { isolation = 'rls', rls = {}, tripwire = 
     })
     return tenant
   })
-  if (withoutPolicies) await on.admin('alter table notes disable row level security; alter table projects disable row level security')
+  if (withoutPolicies)
+    await on.admin(
+      'alter table notes disable row level security; alter table projects disable row level security'
+    )
   return {
     tenants,
     adminOf: tenant => admins.get(tenant),
-    values: async () => valuesOf(Array.from(hasDatabases || isolation === 'schema' ? admins.values() : [...admins.values()].slice(0, 1))),
+    values: async () =>
+      valuesOf(
+        Array.from(
+          hasDatabases || isolation === 'schema' ? admins.values() : [...admins.values()].slice(0, 1)
+        )
+      ),
     isRewritten: isolation === 'row' || rls.filter === true,
     databaseName: databaseOf(on.superUrl)
   }
@@ -96,7 +114,9 @@ export async function embeddedPlace (t: Test): Promise<Place> {
   const database = openDatabase(resolveDatabaseOptions(options))
   await database.boot()
   return {
-    tenants: await pair(async name => placeTenant(database, name, await manager.create({ id: name, slug: `slug-of-${name}` }))),
+    tenants: await pair(async name =>
+      placeTenant(database, name, await manager.create({ id: name, slug: `slug-of-${name}` }))
+    ),
     adminOf: () => undefined,
     values: () => valuesOf([{ client: pool, notes: 'public.notes' }]),
     isRewritten: false,
@@ -105,7 +125,10 @@ export async function embeddedPlace (t: Test): Promise<Place> {
 }
 
 /** The two tenants, each with its rows. */
-export async function pair (make: (name: string) => Promise<PlaceTenant>, fill: (tenant: PlaceTenant) => Promise<void> = fillByHandle): Promise<readonly [PlaceTenant, PlaceTenant]> {
+export async function pair (
+  make: (name: string) => Promise<PlaceTenant>,
+  fill: (tenant: PlaceTenant) => Promise<void> = fillByHandle
+): Promise<readonly [PlaceTenant, PlaceTenant]> {
   const tenants = [await make(names[0]), await make(names[1])] as const
   for (const tenant of tenants) await fill(tenant)
   return tenants
@@ -129,8 +152,17 @@ function placeTenant (database: TenancyDatabase, name: string, tenant: Tenant): 
 }
 
 /** Every value in the tenants' tables. */
-export async function valuesOf (admins: readonly { client: Pick<pg.Client, 'query'>, notes: string }[]): Promise<string[]> {
-  const read = await Promise.all(admins.map(({ client, notes }) =>
-    client.query<{ value: string }>(`select body || ' ' || n as value from ${notes} union all select name from ${notes.replace(/notes$/, 'projects')}`)))
+export async function valuesOf (
+  admins: readonly { client: Pick<pg.Client, 'query'>; notes: string }[]
+): Promise<string[]> {
+  const read = await Promise.all(
+    admins.map(({ client, notes }) =>
+      client.query<{ value: string }>(
+        `select body || ' ' || n as value from ${notes} union all select name from ${
+          notes.replace(/notes$/, 'projects')
+        }`
+      )
+    )
+  )
   return read.flatMap(({ rows }) => rows.map(({ value }) => value)).toSorted()
 }

@@ -18,12 +18,17 @@ export interface Problem {
 const tag = /^[a-z]+:\w+$/
 
 /** What is wrong with the answer to one tenant; undefined where that is all of its own, and nothing else. */
-export async function look ({ tenants, isRewritten }: Place, { name, request }: PlaceTenant, { run, answer, isRaw = false }: StatementKind): Promise<string | undefined> {
+export async function look (
+  { tenants, isRewritten }: Place,
+  { name, request }: PlaceTenant,
+  { run, answer, isRaw = false }: StatementKind
+): Promise<string | undefined> {
   const isRefused = isRaw && isRewritten
   try {
     const rows = await run(request().db, n => tagged(name, n))
     assertIsolated(rows, { tenant: name, tenants: tenants.map(each => each.name) })
-    const values = rows.flatMap(row => Object.values(row)).filter(value => tag.test(String(value))).toSorted().join()
+    const values = rows.flatMap(row => Object.values(row)).filter(value => tag.test(String(value))).toSorted()
+      .join()
     const own = answer.map(n => tagged(name, n)).toSorted().join()
     if (isRefused) return 'raw SQL was let through'
     return values === own ? undefined : `got [${values}] instead of [${own}]`
@@ -34,7 +39,10 @@ export async function look ({ tenants, isRewritten }: Place, { name, request }: 
 }
 
 /** Everything that is wrong with a place. Every day each statement meets a third of the moments, and each moment a third of the statements. */
-export async function problemsOf (place: Place, disturbances: Readonly<Record<string, Disturb>> = disturbancesOf(place)): Promise<Problem[]> {
+export async function problemsOf (
+  place: Place,
+  disturbances: Readonly<Record<string, Disturb>> = disturbancesOf(place)
+): Promise<Problem[]> {
   const problems: Problem[] = []
   const atRest = (await place.values()).join()
   for (const [row, [moment, disturb]] of Object.entries(disturbances).entries()) {

@@ -8,7 +8,7 @@ type Db = Kysely<Rows>
 
 export interface StatementKind {
   /** Sends it, and answers with every row that came back, in the order of their coming. */
-  run (db: Db, tag: (n: number | string) => string): Promise<readonly object[]>
+  run(db: Db, tag: (n: number | string) => string): Promise<readonly object[]>
   /** The tags of the tenant's own that must be in the answer, and no other. */
   readonly answer: readonly (number | string)[]
   /** Raw SQL, which a strategy that rewrites queries refuses. */
@@ -20,9 +20,13 @@ export interface StatementKind {
 }
 
 const extra = 'new'
-const extraRow = (tag: (n: number | string) => string): { n: number, body: string } => ({ n: 9, body: tag(extra) })
+const extraRow = (tag: (n: number | string) => string): { n: number; body: string } => ({
+  n: 9,
+  body: tag(extra)
+})
 
-const takeBack = (db: Db): Promise<readonly object[]> => db.deleteFrom('notes').where('n', '>=', 9).returningAll().execute()
+const takeBack = (db: Db): Promise<readonly object[]> =>
+  db.deleteFrom('notes').where('n', '>=', 9).returningAll().execute()
 const all = (db: Db): Promise<readonly object[]> => db.selectFrom('notes').selectAll().orderBy('n').execute()
 
 /** The plainest of {@link kinds}. */
@@ -31,12 +35,18 @@ export const select: StatementKind = { answer: notes, isRead: true, run: all }
 export const kinds: Readonly<Record<string, StatementKind>> = {
   select,
 
-  'select with parameters': { answer: notes, isRead: true, run: db => db.selectFrom('notes').selectAll().where('n', '>', 0).where('n', 'in', [1, 2, 3, 4]).execute() },
+  'select with parameters': {
+    answer: notes,
+    isRead: true,
+    run: db => db.selectFrom('notes').selectAll().where('n', '>', 0).where('n', 'in', [1, 2, 3, 4]).execute()
+  },
 
   join: {
     isRead: true,
     answer: notes.flatMap(n => [n, project]),
-    run: db => db.selectFrom('notes').innerJoin('projects', join => join.onTrue()).selectAll(['notes', 'projects']).execute()
+    run: db =>
+      db.selectFrom('notes').innerJoin('projects', join => join.onTrue()).selectAll(['notes', 'projects'])
+        .execute()
   },
 
   insert: {
@@ -59,12 +69,16 @@ export const kinds: Readonly<Record<string, StatementKind>> = {
     answer: [...notes, ...notes],
     async run (db) {
       const inserted = await db.insertInto('notes').columns(['body', 'n'])
-        .expression(from => from.selectFrom('notes').select(['body', eb => eb('n', '+', 10).as('n')])).returningAll().execute()
+        .expression(from => from.selectFrom('notes').select(['body', eb => eb('n', '+', 10).as('n')]))
+        .returningAll().execute()
       return [...inserted, ...await takeBack(db)]
     }
   },
 
-  update: { answer: notes, run: db => db.updateTable('notes').set(eb => ({ n: eb.ref('n') })).returningAll().execute() },
+  update: {
+    answer: notes,
+    run: db => db.updateTable('notes').set(eb => ({ n: eb.ref('n') })).returningAll().execute()
+  },
 
   delete: {
     answer: notes,
@@ -77,8 +91,9 @@ export const kinds: Readonly<Record<string, StatementKind>> = {
 
   merge: {
     answer: notes,
-    run: db => db.mergeInto('notes').using('notes as same', 'same.id', 'notes.id')
-      .whenMatched().thenUpdateSet(eb => ({ n: eb.ref('same.n') })).returningAll('notes').execute()
+    run: db =>
+      db.mergeInto('notes').using('notes as same', 'same.id', 'notes.id')
+        .whenMatched().thenUpdateSet(eb => ({ n: eb.ref('same.n') })).returningAll('notes').execute()
   },
 
   'merge that inserts': {
@@ -93,13 +108,26 @@ export const kinds: Readonly<Record<string, StatementKind>> = {
 
   'with that writes': {
     answer: [...notes, ...notes],
-    run: db => db.with('touched', qb => qb.updateTable('notes').set(eb => ({ n: eb.ref('n') })).returningAll())
-      .selectFrom('touched').innerJoin('notes', 'notes.n', 'touched.n').selectAll('touched').select('notes.body as other').execute()
+    run: db =>
+      db.with('touched', qb => qb.updateTable('notes').set(eb => ({ n: eb.ref('n') })).returningAll())
+        .selectFrom('touched').innerJoin('notes', 'notes.n', 'touched.n').selectAll('touched').select(
+          'notes.body as other'
+        ).execute()
   },
 
-  values: { answer: [extra], isRaw: true, isTableless: true, run: async (db, tag) => (await sql<object>`values (${tag(extra)}::text)`.execute(db)).rows },
+  values: {
+    answer: [extra],
+    isRaw: true,
+    isTableless: true,
+    run: async (db, tag) => (await sql<object>`values (${tag(extra)}::text)`.execute(db)).rows
+  },
 
-  table: { answer: notes, isRaw: true, isRead: true, run: async db => (await sql<object>`table notes`.execute(db)).rows },
+  table: {
+    answer: notes,
+    isRaw: true,
+    isRead: true,
+    run: async db => (await sql<object>`table notes`.execute(db)).rows
+  },
 
   stream: {
     answer: notes,
@@ -113,10 +141,11 @@ export const kinds: Readonly<Record<string, StatementKind>> = {
 
   transaction: {
     answer: [...notes, extra, extra],
-    run: (db, tag) => db.transaction().execute(async trx => {
-      await trx.insertInto('notes').values(extraRow(tag)).execute()
-      return [...await all(trx), ...await takeBack(trx)]
-    })
+    run: (db, tag) =>
+      db.transaction().execute(async trx => {
+        await trx.insertInto('notes').values(extraRow(tag)).execute()
+        return [...await all(trx), ...await takeBack(trx)]
+      })
   },
 
   savepoint: {

@@ -45,35 +45,96 @@ export interface Effect {
 
 const run = (command: string): RawBuilder<unknown> => sql`select run(${command}) as ran`
 const fail = (command: string): RawBuilder<unknown> => sql`select run_and_fail(${command}) as ran`
-const set = (name: string, value: string): RawBuilder<unknown> => sql`select set_config(${name}, ${value}, false) as ran`
+const set = (name: string, value: string): RawBuilder<unknown> =>
+  sql`select set_config(${name}, ${value}, false) as ran`
 
 export function effects (on: Provisioned): Effect[] {
   return [
-    { name: 'prepared statements under the driver\'s names', ids: 'CON-01', statement: sql`select fill_names() as ran` },
+    {
+      name: "prepared statements under the driver's names",
+      ids: 'CON-01',
+      statement: sql`select fill_names() as ran`
+    },
     { name: 'a prepared statement', ids: 'CON-03', statement: run('prepare left_behind as select 1') },
-    { name: 'a temporary table', ids: 'CON-02', statement: run('create temporary table notes_left as select 1 as a') },
-    { name: 'a temporary table that shadows', ids: 'CON-02', statement: run("create temporary table notes (tenant_id text, id int, body text, n int)") },
+    {
+      name: 'a temporary table',
+      ids: 'CON-02',
+      statement: run('create temporary table notes_left as select 1 as a')
+    },
+    {
+      name: 'a temporary table that shadows',
+      ids: 'CON-02',
+      statement: run('create temporary table notes (tenant_id text, id int, body text, n int)')
+    },
     { name: 'a custom setting', ids: 'CON-03', statement: set('app.mark', 'left') },
     { name: 'a time zone', ids: 'CON-03', statement: set('TimeZone', 'Asia/Tokyo') },
     { name: 'a date style', ids: 'CON-03', statement: run("set datestyle = 'German, DMY'") },
     { name: 'a setting of an extension', ids: 'CON-03', statement: sql`select set_limit(0.9) as ran` },
     { name: 'a search path', ids: 'CON-03', statement: set('search_path', 'pg_temp, public') },
-    { name: 'a plan mode', ids: 'CON-03', statement: run('set plan_cache_mode = force_generic_plan; set work_mem = 64; set enable_seqscan = off') },
-    { name: 'read-only transactions', ids: 'CON-03', statement: run('set session characteristics as transaction read only, isolation level serializable') },
+    {
+      name: 'a plan mode',
+      ids: 'CON-03',
+      statement: run('set plan_cache_mode = force_generic_plan; set work_mem = 64; set enable_seqscan = off')
+    },
+    {
+      name: 'read-only transactions',
+      ids: 'CON-03',
+      statement: run('set session characteristics as transaction read only, isolation level serializable')
+    },
     { name: 'a role', ids: 'CON-03', isOfTenant: true, statement: run('set session role none') },
     { name: 'a LISTEN', ids: 'CON-03', statement: run('listen left_behind') },
-    { name: 'a session lock', ids: 'CON-03', statement: run('select pg_advisory_lock(42), pg_advisory_lock_shared(43)') },
-    { name: 'a seed', ids: 'CON-03', seenBy: 'random', statement: sql`select setseed(0.5)::text as ran` },
-    { name: 'a value of a sequence', ids: 'CON-24', seenBy: 'sequence', statement: sql`select nextval('drawn') as ran` },
-    { name: 'a cursor that outlives its transaction', ids: 'CON-03', statement: run("declare left_behind cursor with hold for select 'left'") },
-    { name: 'connections of dblink', ids: 'CON-03', seenBy: 'link', statement: sql`select open_dblink(${on.superUrl}) as ran` },
-    { name: 'a trigger that a cascade reaches', ids: 'CON-17', statement: sql`with x as (select 1) delete from parents` },
-    { name: 'what a failed statement prepared, locked and seeded', ids: 'CON-04 CON-20', statement: fail('prepare left_behind as select 1; select pg_advisory_lock(42), setseed(0.5); set app.mark = left; listen left_behind') },
-    { name: 'a deferred trigger that acts at commit', ids: 'CON-20', statement: sql`insert into deferred (n) values (1)` },
-    { name: 'a deferred trigger that raises at commit', ids: 'CON-20', statement: sql`insert into deferred (n) values (2)` },
     {
-      name: 'a timeout of 1 ms and 100 temporary tables', ids: 'CON-19', breaksReset: true,
-      statement: run("set statement_timeout = 1; do $do$ begin for i in 1..100 loop execute format('create temporary table t%s (a int primary key)', i); end loop; end $do$")
+      name: 'a session lock',
+      ids: 'CON-03',
+      statement: run('select pg_advisory_lock(42), pg_advisory_lock_shared(43)')
+    },
+    { name: 'a seed', ids: 'CON-03', seenBy: 'random', statement: sql`select setseed(0.5)::text as ran` },
+    {
+      name: 'a value of a sequence',
+      ids: 'CON-24',
+      seenBy: 'sequence',
+      statement: sql`select nextval('drawn') as ran`
+    },
+    {
+      name: 'a cursor that outlives its transaction',
+      ids: 'CON-03',
+      statement: run("declare left_behind cursor with hold for select 'left'")
+    },
+    {
+      name: 'connections of dblink',
+      ids: 'CON-03',
+      seenBy: 'link',
+      statement: sql`select open_dblink(${on.superUrl}) as ran`
+    },
+    {
+      name: 'a trigger that a cascade reaches',
+      ids: 'CON-17',
+      statement: sql`with x as (select 1) delete from parents`
+    },
+    {
+      name: 'what a failed statement prepared, locked and seeded',
+      ids: 'CON-04 CON-20',
+      statement: fail(
+        'prepare left_behind as select 1; select pg_advisory_lock(42), setseed(0.5); set app.mark = left; listen left_behind'
+      )
+    },
+    {
+      name: 'a deferred trigger that acts at commit',
+      ids: 'CON-20',
+      statement: sql`insert into deferred (n) values (1)`
+    },
+    {
+      name: 'a deferred trigger that raises at commit',
+      ids: 'CON-20',
+      statement: sql`insert into deferred (n) values (2)`
+    },
+    {
+      name: 'a timeout of 1 ms and 100 temporary tables',
+      ids: 'CON-19',
+      breaksReset: true,
+      statement: run(
+        "set statement_timeout = 1; do $do$ begin for i in 1..100 loop execute format('create temporary table t%s (a int primary key)', i); end loop; end $do$"
+      )
     }
   ]
 }

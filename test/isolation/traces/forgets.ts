@@ -24,14 +24,21 @@ export async function prepareGround (t: Test, secret?: false): Promise<Ground> {
   const bare = await provision(t, secret === undefined ? {} : { secret })
   await prepareEffects(bare)
   const on = { ...bare, tables: { tenant: tenantTables, shared: ['countries'] } }
-  const manager = createManager({ database: on.superUrl, tables: on.tables, ...(on.secret !== undefined && { rls: { secret: on.secret } }) })
+  const manager = createManager({
+    database: on.superUrl,
+    tables: on.tables,
+    ...(on.secret !== undefined && { rls: { secret: on.secret } })
+  })
   t.teardown(() => manager.close())
   await manager.protect()
-  await on.admin("do $$ begin execute format('grant usage on sequence drawn to %I', 'tenancy_app_' || substr(md5(current_database()), 1, 8)); end $$")
+  await on.admin(
+    "do $$ begin execute format('grant usage on sequence drawn to %I', 'tenancy_app_' || substr(md5(current_database()), 1, 8)); end $$"
+  )
   await on.admin('select setseed(0.5)')
   const [row] = await on.admin<{ value: number }>('select random() as value')
   const database = await open(t, on)
-  for (const id of ['acme', 'globex']) await handle(t, database, id).db.insertInto('notes').values({ body: `${id}:1` }).execute()
+  for (const id of ['acme', 'globex'])
+    await handle(t, database, id).db.insertInto('notes').values({ body: `${id}:1` }).execute()
   return { on, effects: effects(on), seeded: row?.value ?? NaN }
 }
 
@@ -53,7 +60,8 @@ async function cause ({ db }: Handle, { statement }: Effect, how: How): Promise<
   }
 }
 
-const ownRows = async (db: Kysely<Rows>): Promise<object[]> => db.selectFrom('notes').select(['id', 'body']).where('n', '=', 0).execute()
+const ownRows = async (db: Kysely<Rows>): Promise<object[]> =>
+  db.selectFrom('notes').select(['id', 'body']).where('n', '=', 0).execute()
 
 export interface ForgetsOptions {
   readonly reset: 'auto' | 'always'
@@ -64,8 +72,14 @@ export interface ForgetsOptions {
 }
 
 /** Plays every effect before every observable. */
-export async function assertForgets (t: Test, ground: Ground, { reset, pooled, isLong = false }: ForgetsOptions): Promise<void> {
-  const url = pooled === undefined ? ground.on.url : await pgBouncer(t, ground.on.url, 'transaction', { size: pooled })
+export async function assertForgets (
+  t: Test,
+  ground: Ground,
+  { reset, pooled, isLong = false }: ForgetsOptions
+): Promise<void> {
+  const url = pooled === undefined
+    ? ground.on.url
+    : await pgBouncer(t, ground.on.url, 'transaction', { size: pooled })
   const database = await open(t, ground.on, { url, reset, pool: { max: 1 }, lockTimeout: '2s' })
   const [acme, globex] = [handle(t, database, 'acme'), handle(t, database, 'globex')]
   const own = await ownRows(globex.db)
@@ -109,7 +123,12 @@ export async function assertForgets (t: Test, ground: Ground, { reset, pooled, i
 // Neither a lock nor an open transaction stays with the server.
 async function assertQuiet (t: Test, on: Provisioned, database: TenancyDatabase): Promise<void> {
   await sql`select 1`.execute(handle(t, database, 'initech').db)
-  t.same(await on.admin("select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"), [])
+  t.same(
+    await on.admin(
+      "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+    ),
+    []
+  )
 }
 
 /** Shows that the observables see the effects where nothing is reset. */
@@ -121,8 +140,11 @@ export async function assertSeen (t: Test, { on, effects, seeded }: Ground): Pro
     const client = new pg.Client({ connectionString: on.superUrl })
     await client.connect()
     const ask = async (text: string): Promise<unknown> => (await client.query(text)).rows
-    const outcome = async (text: string): Promise<unknown> => client.query(text).then(({ rows }) => rows, (error: { code: string }) => error.code)
-    await client.query("set tenancy.tenant = 'acme'; insert into parents values ('acme', 1) on conflict do nothing; insert into children values ('acme', 1); prepare t_1 as select 1")
+    const outcome = async (text: string): Promise<unknown> =>
+      client.query(text).then(({ rows }) => rows, (error: { code: string }) => error.code)
+    await client.query(
+      "set tenancy.tenant = 'acme'; insert into parents values ('acme', 1) on conflict do nothing; insert into children values ('acme', 1); prepare t_1 as select 1"
+    )
     const questions = [everything, ...drawn, unnamedLink].map(question => question.compile(db).sql)
     const before = [await ask(questions[0] ?? ''), '55000', '55000', '08003']
     const { sql: text, parameters } = effect.statement.compile(db)

@@ -5,7 +5,7 @@ import { expect, test } from 'tstyche'
 import type { TenancyOptions } from 'fastify-tenancy'
 
 interface Schema {
-  projects: { tenant_id: string, name: string }
+  projects: { tenant_id: string; name: string }
   users: { id: string }
 }
 

@@ -5,7 +5,7 @@ import type { Register } from '@fastify-tenancy/core'
 // As a user does it: through a module that re-exports core's interface.
 declare module './suite.ts' {
   interface Register {
-    database: { projects: { id: string, tenant_id: string, name: string } }
+    database: { projects: { id: string; tenant_id: string; name: string } }
     tenantTables: 'projects'
     mode: 'strict'
   }

@@ -30,7 +30,7 @@ test('tenant tables and shared tables are there, and no other of the schema', ()
 
 test('the tenant column can be read, and not written', () => {
   const row = db.selectFrom('tenant_0').selectAll().executeTakeFirstOrThrow()
-  expect(row).type.toBe<Promise<{ tenant_id: string, id: string, name: string, amount: number }>>()
+  expect(row).type.toBe<Promise<{ tenant_id: string; id: string; name: string; amount: number }>>()
   expect(db.insertInto('tenant_0').values).type.toBeCallableWith({ name: 'x', amount: 1 })
   expect(db.insertInto('tenant_0').values).type.not.toBeCallableWith({ tenant_id: 'x', name: 'x', amount: 1 })
   expect(db.updateTable('tenant_0').set).type.toBeCallableWith({ name: 'x' })
@@ -48,12 +48,18 @@ test('a shared table is read-only', () => {
 })
 
 test('joins and sub-queries keep their types in a schema of 200 tables', () => {
-  const joined = db.selectFrom('tenant_0').innerJoin('tenant_1', 'tenant_1.id', 'tenant_0.id').select(['tenant_0.name', 'tenant_1.amount as other'])
-  expect(joined.execute()).type.toBe<Promise<{ name: string, other: number }[]>>()
+  const joined = db.selectFrom('tenant_0').innerJoin('tenant_1', 'tenant_1.id', 'tenant_0.id').select([
+    'tenant_0.name',
+    'tenant_1.amount as other'
+  ])
+  expect(joined.execute()).type.toBe<Promise<{ name: string; other: number }[]>>()
 })
 
 test('the pieces can be used alone', () => {
-  interface One { orgs: { org_id: string, id: Generated<string> }, plans: { code: string } }
+  interface One {
+    orgs: { org_id: string; id: Generated<string> }
+    plans: { code: string }
+  }
   type Seen = TenantDatabase<One, 'orgs', 'plans', 'org_id'>
   expect<Seen['orgs']>().type.toBe<TenantTable<One['orgs'], 'org_id'>>()
   expect<Seen['plans']>().type.toBe<SharedTable<One['plans']>>()
@@ -61,7 +67,11 @@ test('the pieces can be used alone', () => {
 
 test('a route says what it needs of tenants', () => {
   expect(app.get).type.toBeCallableWith('/', { config: { tenancy: 'off' as const } }, async () => 'x')
-  expect(app.get).type.toBeCallableWith('/', { config: { tenancy: { transaction: true, cost: 0 } } }, async () => 'x')
+  expect(app.get).type.toBeCallableWith(
+    '/',
+    { config: { tenancy: { transaction: true, cost: 0 } } },
+    async () => 'x'
+  )
 })
 
 test('the options name what is wrong with them', () => {

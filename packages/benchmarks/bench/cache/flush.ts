@@ -8,15 +8,25 @@ import { startRedis } from '../../../../test/support/services.ts'
 import { quantile } from '../../src/race.ts'
 import { markdown, report } from '../../src/report.ts'
 
-const [tenants = 1_000, values = 1_000] = process.argv.slice(2).filter(argument => !argument.startsWith('--')).map(Number)
+const [tenants = 1_000, values = 1_000] = process.argv.slice(2).filter(argument => !argument.startsWith('--'))
+  .map(Number)
 const silent = { info () {}, warn () {}, error () {} }
 const server = await startRedis()
 const redis = new Redis(server.url)
-const cache = openCache(resolveCacheOptions({ redis: openRedis({ host: '127.0.0.1', port: server.port, commandTimeout: 10_000 }), ttl: '1h' }))
+const cache = openCache(
+  resolveCacheOptions({
+    redis: openRedis({ host: '127.0.0.1', port: server.port, commandTimeout: 10_000 }),
+    ttl: '1h'
+  })
+)
 await cache.start()
 
-const handles = Array.from({ length: tenants }, (_, at) => cache.forScope(new TenantScope(createTenant({ id: `tenant-${at}`, slug: `t${at}` }), silent)))
-for (const handle of handles) await Promise.all(Array.from({ length: values }, (_, at) => handle.set(`key:${at}`, { at })))
+const handles = Array.from(
+  { length: tenants },
+  (_, at) => cache.forScope(new TenantScope(createTenant({ id: `tenant-${at}`, slug: `t${at}` }), silent))
+)
+for (const handle of handles)
+  await Promise.all(Array.from({ length: values }, (_, at) => handle.set(`key:${at}`, { at })))
 
 async function measured (work: (tenant: number) => Promise<unknown>, times: number): Promise<string[]> {
   const took: number[] = []
@@ -44,7 +54,15 @@ const scan = await measured(async turn => {
     if (found.length > 0) await redis.unlink(...found)
   }
 }, Math.min(3, tenants))
-report('flush', `${markdown(['', 'median ms', 'longest ms', 'commands'], [['flush()', ...flush], ['SCAN and UNLINK, by hand', ...scan]])}\n\n${tenants} tenants with ${values} values each. Target: one command, under 1 ms: ${Number(flush[0]) < 1 && flush[2] === '1' ? '✓' : '**missed**'}`)
+report(
+  'flush',
+  `${
+    markdown(['', 'median ms', 'longest ms', 'commands'], [['flush()', ...flush], ['SCAN and UNLINK, by hand',
+      ...scan]])
+  }\n\n${tenants} tenants with ${values} values each. Target: one command, under 1 ms: ${
+    Number(flush[0]) < 1 && flush[2] === '1' ? '✓' : '**missed**'
+  }`
+)
 redis.disconnect()
 await cache.close()
 await server.stop()

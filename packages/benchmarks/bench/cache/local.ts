@@ -21,10 +21,13 @@ for (const key of keys) {
 const text = JSON.stringify(value)
 
 // bentocache is the baseline, so that a ratio below 1 is a gain.
-const contender = (name: string, work: () => Promise<unknown>): Contender => ({ name, run: async () => {
-  const { each = Number.NaN } = await repeatAsync(work)
-  return { each, perSecond: 1e6 / each }
-} })
+const contender = (name: string, work: () => Promise<unknown>): Contender => ({
+  name,
+  run: async () => {
+    const { each = Number.NaN } = await repeatAsync(work)
+    return { each, perSecond: 1e6 / each }
+  }
+})
 const result = await race(contender('bentocache getOrSet', () => bento.wrap(anyKey(), load)), [
   contender('wrap', () => ours.wrap(anyKey(), load)),
   contender('get', () => ours.get(anyKey())),
@@ -32,7 +35,12 @@ const result = await race(contender('bentocache getOrSet', () => bento.wrap(anyK
   contender('JSON.parse alone', async () => JSON.parse(text))
 ])
 await caches.stop()
-report('local-cache', `${table(result, [{ figure: 'each', title: 'µs' }, { figure: 'perSecond', title: 'calls/s', digits: 0 }], [
-  { name: 'wrap', figure: 'perSecond', atLeast: 5 }
-])}\n\n${versions('bentocache', 'async-cache-dedupe').join(', ')}`)
+report(
+  'local-cache',
+  `${
+    table(result, [{ figure: 'each', title: 'µs' }, { figure: 'perSecond', title: 'calls/s', digits: 0 }], [
+      { name: 'wrap', figure: 'perSecond', atLeast: 5 }
+    ])
+  }\n\n${versions('bentocache', 'async-cache-dedupe').join(', ')}`
+)
 process.exit()

@@ -24,7 +24,10 @@ for (const key of keys) {
 
 const tables: string[] = []
 for (const inFlight of [1, 16]) {
-  const contender = (name: string, work: () => Promise<unknown>): Contender => ({ name, run: () => drive(inFlight, work) })
+  const contender = (name: string, work: () => Promise<unknown>): Contender => ({
+    name,
+    run: () => drive(inFlight, work)
+  })
   const result = await race(contender('ioredis GET', async () => JSON.parse(await raw.get(anyKey()) ?? '')), [
     contender('ioredis GET, auto-pipelined', async () => JSON.parse(await pipelined.get(anyKey()) ?? '')),
     contender('get', () => ours.get(anyKey())),
@@ -34,11 +37,20 @@ for (const inFlight of [1, 16]) {
     contender('bentocache getOrSet', () => bento.wrap(anyKey(), () => value)),
     contender('async-cache-dedupe', () => dedupe(anyKey()))
   ])
-  tables.push(`**${inFlight} in flight**\n\n${table(result, [
-    { figure: 'perSecond', title: 'calls/s', digits: 0 },
-    { figure: 'clientCpu', title: 'CPU µs/call', digits: 1 }
-  ], [{ name: 'get', figure: 'perSecond', atLeast: 0.9 }, { name: 'get, 16 tenants in turn', figure: 'perSecond', atLeast: 0.9 }, { name: 'get', figure: 'perSecond', atLeast: 0.9, against: 'ioredis GET, auto-pipelined' }])}`)
+  tables.push(`**${inFlight} in flight**\n\n${
+    table(result, [
+      { figure: 'perSecond', title: 'calls/s', digits: 0 },
+      { figure: 'clientCpu', title: 'CPU µs/call', digits: 1 }
+    ], [{ name: 'get', figure: 'perSecond', atLeast: 0.9 }, {
+      name: 'get, 16 tenants in turn',
+      figure: 'perSecond',
+      atLeast: 0.9
+    }, { name: 'get', figure: 'perSecond', atLeast: 0.9, against: 'ioredis GET, auto-pipelined' }])
+  }`)
 }
 await caches.stop()
-report('cache', `${tables.join('\n\n')}\n\n${versions('bentocache', 'async-cache-dedupe').join(', ')}, Redis on loopback`)
+report(
+  'cache',
+  `${tables.join('\n\n')}\n\n${versions('bentocache', 'async-cache-dedupe').join(', ')}, Redis on loopback`
+)
 process.exit()

@@ -12,7 +12,10 @@ import { startBouncer } from './pgbouncer.ts'
 import type { Job } from './worker.ts'
 
 const [other = '', ...picked] = process.argv.slice(2).filter(argument => !argument.startsWith('--'))
-if (other === '') throw new Error('name the folder of the other checkout, which must be built: npm run bench:commits -- ../before')
+if (other === '')
+  throw new Error(
+    'name the folder of the other checkout, which must be built: npm run bench:commits -- ../before'
+  )
 const here = join(import.meta.dirname, '../../../..')
 const networks = ['far', 'loopback', 'pooled'].filter(name => picked.length === 0 || picked.includes(name))
 
@@ -23,19 +26,26 @@ const network = await far(server.url)
 const logins = Array.from({ length: 100 }, (_, at) => `app_bench_${at}`)
 const bouncer = networks.includes('pooled') ? await startBouncer(server.port, logins) : undefined
 const hosts: Readonly<Record<string, string>> = {
-  far: `127.0.0.1:${network.port}`, loopback: `127.0.0.1:${server.port}`, pooled: bouncer?.host ?? ''
+  far: `127.0.0.1:${network.port}`,
+  loopback: `127.0.0.1:${server.port}`,
+  pooled: bouncer?.host ?? ''
 }
 const children: ChildProcess[] = []
 let databases = 0
 
 /** Starts a process that measures a checkout. */
-async function start (checkout: string, job: Omit<Job, 'superUrl'>): Promise<(piece: string) => Promise<Sample>> {
+async function start (
+  checkout: string,
+  job: Omit<Job, 'superUrl'>
+): Promise<(piece: string) => Promise<Sample>> {
   const name = `bench_${databases++}`
   await admin.query(`create database ${name}`)
   const superUrl = Object.assign(new URL(server.url), { pathname: `/${name}` }).href
   const child = fork(join(import.meta.dirname, 'worker.ts'), [checkout, JSON.stringify({ ...job, superUrl })])
   children.push(child)
-  child.on('exit', code => { if (code !== 0 && code !== null) throw new Error(`a process that measures ${checkout} ended with ${code}`) })
+  child.on('exit', code => {
+    if (code !== 0 && code !== null) throw new Error(`a process that measures ${checkout} ended with ${code}`)
+  })
   await once(child, 'message')
   return async piece => {
     child.send(piece)
@@ -67,20 +77,36 @@ for (const place of networks) {
   const rows: string[] = []
   for (const { name, isolation, isSigned, pieces, atMost } of settings) {
     if (place === 'pooled' && isolation !== 'rls') continue
-    const job = { host: hosts[place] ?? '', inFlight: place === 'loopback' ? 16 : 4, isolation, isSigned, database: {} }
+    const job = {
+      host: hosts[place] ?? '',
+      inFlight: place === 'loopback' ? 16 : 4,
+      isolation,
+      isSigned,
+      database: {}
+    }
     const [before, after] = [await start(other, job), await start(here, job)]
-    const always = name.includes('raw') ? await start(here, { ...job, database: { reset: 'always' } }) : undefined
+    const always = name.includes('raw')
+      ? await start(here, { ...job, database: { reset: 'always' } })
+      : undefined
     for (const piece of pieces) {
       process.stderr.write(`${place}, ${name}, ${piece}: `)
       const contenders: Contender[] = [{ name: 'this checkout', run: () => after(piece) }]
-      if (always !== undefined) contenders.push({ name: "this checkout, reset: 'always'", run: () => always(piece) })
+      if (always !== undefined)
+        contenders.push({
+          name: "this checkout, reset: 'always'",
+          run: () => always(piece)
+        })
       const result = await race({ name: 'the other checkout', run: () => before(piece) }, contenders)
-      const targets: Target[] = atMost === undefined || place !== 'far' ? [] : [{ name: 'this checkout', figure: 'p50', atMost }]
-      rows.push(`**${name}: ${piece}**\n\n${table(result, [
-        { figure: 'p50', title: 'p50 ms', digits: 3 },
-        { figure: 'serverCpu', title: 'server CPU µs', digits: 0 },
-        { figure: 'clientCpu', title: 'client CPU µs', digits: 0 }
-      ], targets)}`)
+      const targets: Target[] = atMost === undefined || place !== 'far'
+        ? []
+        : [{ name: 'this checkout', figure: 'p50', atMost }]
+      rows.push(`**${name}: ${piece}**\n\n${
+        table(result, [
+          { figure: 'p50', title: 'p50 ms', digits: 3 },
+          { figure: 'serverCpu', title: 'server CPU µs', digits: 0 },
+          { figure: 'clientCpu', title: 'client CPU µs', digits: 0 }
+        ], targets)
+      }`)
     }
     for (const child of children.splice(0)) {
       child.removeAllListeners('exit')

@@ -9,7 +9,7 @@ import { until } from '../../../../test/support/until.ts'
 export interface Bouncer {
   /** Host and port. */
   readonly host: string
-  stop (): Promise<void>
+  stop(): Promise<void>
 }
 
 /** Starts PgBouncer in transaction mode before a server, for logins that all have the password `secret`. */
@@ -18,7 +18,9 @@ export async function startBouncer (serverPort: number, logins: readonly string[
   const port = await freePort()
   const ini = join(folder, 'pgbouncer.ini')
   writeFileSync(join(folder, 'users.txt'), logins.map(login => `"${login}" "secret"\n`).join(''))
-  writeFileSync(ini, `[databases]
+  writeFileSync(
+    ini,
+    `[databases]
 * = host=127.0.0.1 port=${serverPort}
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -27,15 +29,22 @@ auth_type = plain
 auth_file = ${join(folder, 'users.txt')}
 pool_mode = transaction
 default_pool_size = 10
-`)
+`
+  )
   chmodSync(ini, 0o644)
-  const child = spawn('pgbouncer', [...(process.getuid?.() === 0 ? ['-u', 'nobody'] : []), ini], { stdio: 'ignore' })
-  await until(() => new Promise<true | undefined>(resolve => {
-    const socket = connect(port, '127.0.0.1', () => {
-      socket.destroy()
-      resolve(true)
-    }).on('error', () => { resolve(undefined) })
-  }))
+  const child = spawn('pgbouncer', [...(process.getuid?.() === 0 ? ['-u', 'nobody'] : []), ini], {
+    stdio: 'ignore'
+  })
+  await until(() =>
+    new Promise<true | undefined>(resolve => {
+      const socket = connect(port, '127.0.0.1', () => {
+        socket.destroy()
+        resolve(true)
+      }).on('error', () => {
+        resolve(undefined)
+      })
+    })
+  )
   return {
     host: `127.0.0.1:${port}`,
     async stop () {

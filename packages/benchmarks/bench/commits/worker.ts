@@ -47,50 +47,83 @@ const { createManager } = await from('manager') as typeof ManagerPackage
 
 const tables = { tenant: ['items'] }
 const rls = isSigned ? { rls: { secret } } : {}
-const login = Object.assign(new URL(superUrl), { username: `app_${new URL(superUrl).pathname.slice(1)}`, password: 'secret' })
+const login = Object.assign(new URL(superUrl), {
+  username: `app_${new URL(superUrl).pathname.slice(1)}`,
+  password: 'secret'
+})
 
 const admin = new pg.Client({ connectionString: superUrl })
 await admin.connect()
 await admin.query(`create table items (
   tenant_id text not null, id serial, title text not null, n int not null default 0, primary key (tenant_id, id))`)
-const setup = createManager({ database: { url: login.href, ownerUrl: superUrl }, tables, isolation, ...rls, provision })
+const setup = createManager({
+  database: { url: login.href, ownerUrl: superUrl },
+  tables,
+  isolation,
+  ...rls,
+  provision
+})
 await setup.init()
 await setup.protect()
 const tenants: Core.TenantRecord[] = []
-for (let at = 0; at < tenantCount; at++) tenants.push(await setup.create({ id: `tenant-${at}`, slug: `slug-${at}` }))
+for (let at = 0; at < tenantCount; at++)
+  tenants.push(await setup.create({ id: `tenant-${at}`, slug: `slug-${at}` }))
 await setup.close()
 if (isolation !== 'schema') {
   await admin.query(`insert into items (tenant_id, id, title)
-    select 'tenant-' || t, i, 'title ' || i from generate_series(0, ${tenantCount - 1}) t, generate_series(1, ${rows}) i`)
+    select 'tenant-' || t, i, 'title ' || i from generate_series(0, ${
+    tenantCount - 1
+  }) t, generate_series(1, ${rows}) i`)
   await admin.query(`select setval(pg_get_serial_sequence('items', 'id'), ${rows})`)
 }
 await admin.query('vacuum analyze')
 await admin.end()
 
 async function provision ({ client }: { client: Database.SqlClient }): Promise<void> {
-  await client.query(`create table items (id serial primary key, title text not null, n int not null default 0)`)
-  await client.query(`insert into items (id, title) select i, 'title ' || i from generate_series(1, ${rows}) i`)
+  await client.query(
+    `create table items (id serial primary key, title text not null, n int not null default 0)`
+  )
+  await client.query(
+    `insert into items (id, title) select i, 'title ' || i from generate_series(1, ${rows}) i`
+  )
   await client.query(`select setval(pg_get_serial_sequence('items', 'id'), ${rows})`)
 }
 
-const pool = new pg.Pool({ connectionString: Object.assign(new URL(login), { host }).href, max: 10, idleTimeoutMillis: 0 })
+const pool = new pg.Pool({
+  connectionString: Object.assign(new URL(login), { host }).href,
+  max: 10,
+  idleTimeoutMillis: 0
+})
 pool.on('error', () => {})
 const backends: number[] = []
-pool.on('connect', client => { backends.push((client as unknown as { processID: number }).processID) })
+pool.on('connect', client => {
+  backends.push((client as unknown as { processID: number }).processID)
+})
 const opened = openDatabase(resolveDatabaseOptions({
-  database: { url: pool, ...database }, tables, isolation, ...rls, registry: memoryRegistry(tenants)
+  database: { url: pool, ...database },
+  tables,
+  isolation,
+  ...rls,
+  registry: memoryRegistry(tenants)
 }))
 await opened.boot()
 
 const someId = (): number => 1 + Math.floor(Math.random() * (rows - 20))
 const pieces: Readonly<Record<string, Piece>> = {
-  one: db => db.selectFrom('items').select(['id', 'title', 'n']).where('id', '=', someId()).executeTakeFirst(),
-  list: db => db.selectFrom('items').select(['id', 'title', 'n']).where('id', '>', someId()).orderBy('id').limit(20).execute(),
+  one: db =>
+    db.selectFrom('items').select(['id', 'title', 'n']).where('id', '=', someId()).executeTakeFirst(),
+  list: db =>
+    db.selectFrom('items').select(['id', 'title', 'n']).where('id', '>', someId()).orderBy('id').limit(20)
+      .execute(),
   insert: db => db.insertInto('items').values({ title: 'a new one' }).returning('id').executeTakeFirst(),
-  update: db => db.updateTable('items').set(({ eb }) => ({ n: eb('n', '+', 1) })).where('id', '=', someId()).executeTakeFirst(),
-  transaction: db => db.transaction().execute(async trx => {
-    for (const name of ['one', 'update', 'one', 'update', 'list']) await pieces[name]?.(trx as unknown as Db)
-  }),
+  update: db =>
+    db.updateTable('items').set(({ eb }) => ({ n: eb('n', '+', 1) })).where('id', '=', someId())
+      .executeTakeFirst(),
+  transaction: db =>
+    db.transaction().execute(async trx => {
+      for (const name of ['one', 'update', 'one', 'update', 'list'])
+        await pieces[name]?.(trx as unknown as Db)
+    }),
   raw: db => sql`select id, title, n from items where id = ${someId()}`.execute(db)
 }
 
@@ -116,10 +149,13 @@ function serverCpu (): number {
 process.on('message', (name: string) => {
   const piece = pieces[name]
   if (piece === undefined) throw new Error(`there is no piece of work '${name}'`)
-  drive(inFlight, () => request(piece), serverCpu).then(sample => process.send?.(sample), (error: unknown) => {
-    console.error(error)
-    process.exit(1)
-  })
+  drive(inFlight, () => request(piece), serverCpu).then(
+    sample => process.send?.(sample),
+    (error: unknown) => {
+      console.error(error)
+      process.exit(1)
+    }
+  )
 })
 process.on('disconnect', () => process.exit())
 process.send?.('ready')

@@ -10,8 +10,13 @@ import { measuredPool, openSuite, startServer, tenants, type Tables } from './po
 const server = await startServer()
 const tenant = tenants[0]
 if (tenant === undefined) throw new Error('there are no tenants')
-const database = await openSuite(measuredPool(server.plain.handUrl).pool, false, {}, { isolation: 'row', tables: { tenant: ['bare_items'] } })
-const row = database.forScope(new TenantScope(tenant, { info () {}, warn () {}, error () {} })) as unknown as Kysely<Tables>
+const database = await openSuite(measuredPool(server.plain.handUrl).pool, false, {}, {
+  isolation: 'row',
+  tables: { tenant: ['bare_items'] }
+})
+const row = database.forScope(
+  new TenantScope(tenant, { info () {}, warn () {}, error () {} })
+) as unknown as Kysely<Tables>
 const plain = new Kysely<Tables>({
   dialect: {
     createDriver: () => new DummyDriver(),
@@ -33,7 +38,19 @@ function join (db: Kysely<Tables>): void {
     .compile()
 }
 
-const result = await race({ name: 'Kysely', run: () => repeat(() => { join(plain) }) }, [{ name: 'row', run: () => repeat(() => { join(row) }) }])
+const result = await race({
+  name: 'Kysely',
+  run: () =>
+    repeat(() => {
+      join(plain)
+    })
+}, [{
+  name: 'row',
+  run: () =>
+    repeat(() => {
+      join(row)
+    })
+}])
 const targets: readonly Target[] = [{ name: 'row', figure: 'each', atMost: 2 }]
 report('compile', table(result, [{ figure: 'each', title: 'µs' }], targets))
 await server.stop()

@@ -35,7 +35,13 @@ function kysely (name: string): Entrant {
   return { name, work: byHandKysely(pool), cpu }
 }
 
-async function suite (name: string, place: 'plain' | 'signed' | 'roles', database: object, options: object = {}, on: 'items' | 'bare_items' = 'items'): Promise<Entrant> {
+async function suite (
+  name: string,
+  place: 'plain' | 'signed' | 'roles',
+  database: object,
+  options: object = {},
+  on: 'items' | 'bare_items' = 'items'
+): Promise<Entrant> {
   const { url, handUrl } = server[place]
   const { pool, cpu } = measuredPool(distant(on === 'items' ? url : handUrl))
   const opened = await openSuite(pool, place === 'signed', database, options)
@@ -50,8 +56,11 @@ async function suite (name: string, place: 'plain' | 'signed' | 'roles', databas
 async function databases (name: string): Promise<Entrant> {
   const measured = server.own.map(url => measuredPool(distant(url), inFlight))
   const { pool: registry } = measuredPool(distant(server.plain.url))
-  const place = ({ id }: { readonly id: string }): pg.Pool => measured[Number(id.split('-')[1]) % measured.length]!.pool
-  const opened = await openSuite(registry, false, { tenants: { url: place, maxPools: 100 }, budget: 100 }, { isolation: 'database' })
+  const place = ({ id }: { readonly id: string }): pg.Pool =>
+    measured[Number(id.split('-')[1]) % measured.length]!.pool
+  const opened = await openSuite(registry, false, { tenants: { url: place, maxPools: 100 }, budget: 100 }, {
+    isolation: 'database'
+  })
   closers.push(async () => {
     await opened.close()
     await Promise.all([registry, ...measured.map(({ pool }) => pool)].map(pool => pool.end()))
@@ -92,21 +101,33 @@ const targets: Partial<Record<keyof Work, readonly Target[]>> = {
     { name: 'database', figure: 'p50', atMost: 1.05, against: 'Kysely by hand' },
     { name: 'row', figure: 'p50', atMost: 1.10 }
   ],
-  list: entrants.filter(({ name }) => name.startsWith('rls')).map(({ name }) => ({ name, figure: 'p50', atMost: 1.08 }))
+  list: entrants.filter(({ name }) => name.startsWith('rls')).map(({ name }) => ({
+    name,
+    figure: 'p50',
+    atMost: 1.08
+  }))
 }
 
 const tablesOf: string[] = []
 for (const kind of kinds.filter(name => picked.length === 0 || picked.includes(name))) {
   process.stderr.write(`${kind}: `)
-  const contender = ({ name, work, cpu }: Entrant): Contender => ({ name, run: () => drive(inFlight, work[kind], cpu) })
+  const contender = ({ name, work, cpu }: Entrant): Contender => ({
+    name,
+    run: () => drive(inFlight, work[kind], cpu)
+  })
   const result = await race(contender(baseline), entrants.map(contender))
-  tablesOf.push(`**${kind}**\n\n${table(result, [
-    { figure: 'p50', title: 'p50 ms', digits: 3 },
-    { figure: 'serverCpu', title: 'server CPU µs', digits: 0 },
-    { figure: 'clientCpu', title: 'client CPU µs', digits: 0 }
-  ], targets[kind])}`)
+  tablesOf.push(`**${kind}**\n\n${
+    table(result, [
+      { figure: 'p50', title: 'p50 ms', digits: 3 },
+      { figure: 'serverCpu', title: 'server CPU µs', digits: 0 },
+      { figure: 'clientCpu', title: 'client CPU µs', digits: 0 }
+    ], targets[kind])
+  }`)
 }
-report('database', `${tablesOf.join('\n\n')}\n\n${server.version}, ${inFlight} in flight over the delay proxy`)
+report(
+  'database',
+  `${tablesOf.join('\n\n')}\n\n${server.version}, ${inFlight} in flight over the delay proxy`
+)
 
 for (const close of closers) await close()
 network.stop()

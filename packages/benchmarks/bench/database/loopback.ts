@@ -8,7 +8,9 @@ import { byHandKysely, bySuite, type Work } from './work.ts'
 
 const inFlight = 16
 const picked = process.argv.slice(2).filter(argument => !argument.startsWith('--'))
-const kinds = (['one', 'list', 'insert', 'update', 'transaction'] as const).filter(kind => picked.length === 0 || picked.includes(kind))
+const kinds = (['one', 'list', 'insert', 'update', 'transaction'] as const).filter(kind =>
+  picked.length === 0 || picked.includes(kind)
+)
 
 interface Entrant {
   readonly name: string
@@ -25,7 +27,14 @@ async function suite (name: string, isSigned: boolean, database: object = {}): P
 
 async function rewritten (name: string): Promise<Entrant> {
   const { pool, cpu } = measuredPool(server.plain.handUrl, inFlight)
-  return { name, work: bySuite(await openSuite(pool, false, {}, { isolation: 'row', tables: { tenant: ['bare_items'] } }), 'bare_items'), cpu }
+  return {
+    name,
+    work: bySuite(
+      await openSuite(pool, false, {}, { isolation: 'row', tables: { tenant: ['bare_items'] } }),
+      'bare_items'
+    ),
+    cpu
+  }
 }
 
 const { pool, cpu } = measuredPool(server.plain.handUrl, inFlight)
@@ -42,13 +51,18 @@ const targets: readonly Target[] = entrants.map(({ name }) => ({ name, figure: '
 const tables: string[] = []
 for (const kind of kinds) {
   process.stderr.write(`${kind}: `)
-  const contender = ({ name, work, cpu }: Entrant): Contender => ({ name, run: () => drive(inFlight, work[kind], cpu) })
+  const contender = ({ name, work, cpu }: Entrant): Contender => ({
+    name,
+    run: () => drive(inFlight, work[kind], cpu)
+  })
   const result = await race(contender(baseline), entrants.map(contender))
-  tables.push(`**${kind}**\n\n${table(result, [
-    { figure: 'p50', title: 'p50 ms', digits: 3 },
-    { figure: 'serverCpu', title: 'server CPU µs', digits: 0 },
-    { figure: 'clientCpu', title: 'client CPU µs', digits: 0 }
-  ], kind === 'one' ? targets : [])}`)
+  tables.push(`**${kind}**\n\n${
+    table(result, [
+      { figure: 'p50', title: 'p50 ms', digits: 3 },
+      { figure: 'serverCpu', title: 'server CPU µs', digits: 0 },
+      { figure: 'clientCpu', title: 'client CPU µs', digits: 0 }
+    ], kind === 'one' ? targets : [])
+  }`)
 }
 report('loopback', `${tables.join('\n\n')}\n\n${server.version}, ${inFlight} in flight`)
 await server.stop()

@@ -1,6 +1,7 @@
 // One server with two databases: one whose contexts are plain, one whose are signed. Each holds protected tables and the same ones bare.
 import { createTenant, memoryRegistry, tenantIdentifier, type TenantRecord } from '@fastify-tenancy/core'
-import { ensureTenantRole, ensureTenantSchema, init, openDatabase, protect, resolveDatabaseOptions, type DatabaseConnectionOptions, type TenancyDatabase } from '@fastify-tenancy/database'
+import { ensureTenantRole, ensureTenantSchema, init, openDatabase, protect, resolveDatabaseOptions,
+  type DatabaseConnectionOptions, type TenancyDatabase } from '@fastify-tenancy/database'
 import { readFileSync } from 'node:fs'
 import pg from 'pg'
 import type { Generated } from 'kysely'
@@ -21,7 +22,10 @@ export interface Tables {
 
 /** Each row of `items` is found by its tenant and its id, 1 to {@link rowsPerTenant}. */
 export const rowsPerTenant = 500
-export const tenants: readonly TenantRecord[] = Array.from({ length: 100 }, (_, at) => createTenant({ id: `tenant-${at}`, slug: `slug-${at}` }))
+export const tenants: readonly TenantRecord[] = Array.from(
+  { length: 100 },
+  (_, at) => createTenant({ id: `tenant-${at}`, slug: `slug-${at}` })
+)
 const registry = memoryRegistry(tenants)
 export const secret = 'a secret of the benchmarks, 32 characters and more'
 export const tables = { tenant: ['items'], shared: [] }
@@ -48,7 +52,7 @@ export interface BenchServer {
   /** Databases of tenants' own, with the one table and nothing of ours; by their owner's login. */
   readonly own: readonly string[]
   readonly version: string
-  stop (): Promise<void>
+  stop(): Promise<void>
 }
 
 export async function startServer (): Promise<BenchServer> {
@@ -57,7 +61,7 @@ export async function startServer (): Promise<BenchServer> {
   await admin.connect()
   const { rows: [row] } = await admin.query<{ server_version: string }>('show server_version')
   for (const name of ['plain', 'signed', 'roles']) await admin.query(`create database ${name}`)
-  await admin.query('create role own_app login password \'secret\'')
+  await admin.query("create role own_app login password 'secret'")
   for (const at of [0, 1, 2, 3]) await admin.query(`create database own_${at} owner own_app`)
   await admin.end()
   return {
@@ -81,24 +85,42 @@ async function provision (serverUrl: string, name: string): Promise<BenchDatabas
   for (const table of ['items', 'bare_items']) {
     await client.query(`
       create table ${table} (tenant_id text not null, id serial, title text not null, n int not null default 0, primary key (tenant_id, id));
-      insert into ${table} (tenant_id, id, title) select 'tenant-' || t, i, 'title ' || i from generate_series(0, ${tenants.length - 1}) t, generate_series(1, ${rowsPerTenant}) i;
+      insert into ${table} (tenant_id, id, title) select 'tenant-' || t, i, 'title ' || i from generate_series(0, ${
+      tenants.length - 1
+    }) t, generate_series(1, ${rowsPerTenant}) i;
       select setval(pg_get_serial_sequence('${table}', 'id'), ${rowsPerTenant})`)
   }
-  await protect(client, { tables: resolveDatabaseOptions({ database: superUrl, tables }).tables, signed: isSigned, context: name === 'roles' ? 'role' : 'setting' })
+  await protect(client, {
+    tables: resolveDatabaseOptions({ database: superUrl, tables }).tables,
+    signed: isSigned,
+    context: name === 'roles' ? 'role' : 'setting'
+  })
   for (const { id } of tenants) {
     if (name === 'roles') await ensureTenantRole(client, id, 'app', login.user)
-    if (name === 'plain') await ensureTenantSchema(client, { id, schema: tenantIdentifier(id), login: login.user, build: async inSchema => { await inSchema.query(own) } })
+    if (name === 'plain')
+      await ensureTenantSchema(client, {
+        id,
+        schema: tenantIdentifier(id),
+        login: login.user,
+        build: async inSchema => {
+          await inSchema.query(own)
+        }
+      })
   }
-  await client.query(`create role ${hand.user} login password '${hand.password}'; alter table bare_items owner to ${hand.user};
-    grant usage on schema tenancy to ${hand.user}; grant execute on function tenancy.current_fence_epoch(), tenancy.current_catalog_epoch(), tenancy.current_epoch(), tenancy.pass_fence(text, text, text) to ${hand.user}`)
+  await client.query(
+    `create role ${hand.user} login password '${hand.password}'; alter table bare_items owner to ${hand.user};
+    grant usage on schema tenancy to ${hand.user}; grant execute on function tenancy.current_fence_epoch(), tenancy.current_catalog_epoch(), tenancy.current_epoch(), tenancy.pass_fence(text, text, text) to ${hand.user}`
+  )
   await client.query('vacuum analyze')
   await client.end()
-  const urlOf = ({ user, password }: { user: string, password: string }): string => Object.assign(new URL(superUrl), { username: user, password }).href
+  const urlOf = ({ user, password }: { user: string; password: string }): string =>
+    Object.assign(new URL(superUrl), { username: user, password }).href
   return { url: urlOf(login), handUrl: urlOf(hand) }
 }
 
 async function provisionOwn (serverUrl: string, name: string): Promise<string> {
-  const url = Object.assign(new URL(serverUrl), { username: 'own_app', password: 'secret', pathname: `/${name}` }).href
+  const url =
+    Object.assign(new URL(serverUrl), { username: 'own_app', password: 'secret', pathname: `/${name}` }).href
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   await client.query(own)
@@ -110,7 +132,7 @@ async function provisionOwn (serverUrl: string, name: string): Promise<string> {
 /** A pool, and the CPU that its backends have used so far, in µs. */
 export interface MeasuredPool {
   readonly pool: pg.Pool
-  cpu (): number
+  cpu(): number
 }
 
 /** @param url as seen by the client; a proxy in between does not matter to the measurement. */
@@ -118,7 +140,9 @@ export function measuredPool (url: string, max = 10): MeasuredPool {
   const pool = new pg.Pool({ connectionString: url, max, idleTimeoutMillis: 0 })
   pool.on('error', () => {})
   const backends: number[] = []
-  pool.on('connect', client => { backends.push((client as unknown as { processID: number }).processID) })
+  pool.on('connect', client => {
+    backends.push((client as unknown as { processID: number }).processID)
+  })
   return { pool, cpu: () => backends.reduce((sum, pid) => sum + cpuOf(pid), 0) }
 }
 
@@ -132,8 +156,21 @@ function cpuOf (pid: number): number {
 }
 
 /** The suite's database on a measured pool, booted. */
-export async function openSuite (pool: pg.Pool, isSigned: boolean, database: Partial<DatabaseConnectionOptions> = {}, more: object = {}): Promise<TenancyDatabase> {
-  const suite = openDatabase(resolveDatabaseOptions({ database: { url: pool, ...database }, tables, registry, ...(isSigned && { rls: { secret } }), ...more }))
+export async function openSuite (
+  pool: pg.Pool,
+  isSigned: boolean,
+  database: Partial<DatabaseConnectionOptions> = {},
+  more: object = {}
+): Promise<TenancyDatabase> {
+  const suite = openDatabase(
+    resolveDatabaseOptions({
+      database: { url: pool, ...database },
+      tables,
+      registry,
+      ...(isSigned && { rls: { secret } }),
+      ...more
+    })
+  )
   await suite.boot()
   return suite
 }

@@ -22,11 +22,22 @@ async function handles (isSigned: boolean): Promise<() => void> {
 }
 
 const [plain, signed] = [await handles(false), await handles(true)]
-const result = await race({ name: 'a scope alone', run: () => repeat(() => { new TenantScope(tenant, silent).end() }) }, [
+const result = await race({
+  name: 'a scope alone',
+  run: () =>
+    repeat(() => {
+      new TenantScope(tenant, silent).end()
+    })
+}, [
   { name: 'with request.db, rls', run: () => repeat(plain) },
   { name: 'with request.db, rls signed', run: () => repeat(signed) }
 ])
-const costs = result.names.filter(name => name !== result.baseline).map(name => `${name} ${result.figure(name, 'each').median <= 5 ? '✓' : '**missed**'}`)
-report('scope', `${table(result, [{ figure: 'each', title: 'µs' }])}\n\nTarget: at most 5 µs: ${costs.join(', ')}`)
+const costs = result.names.filter(name => name !== result.baseline).map(name =>
+  `${name} ${result.figure(name, 'each').median <= 5 ? '✓' : '**missed**'}`
+)
+report(
+  'scope',
+  `${table(result, [{ figure: 'each', title: 'µs' }])}\n\nTarget: at most 5 µs: ${costs.join(', ')}`
+)
 await server.stop()
 process.exit()

@@ -8,18 +8,19 @@ import { rowsPerTenant, tenants, type Tables } from './postgres.ts'
 
 export interface Work {
   /** One row by its key. */
-  one (): Promise<unknown>
+  one(): Promise<unknown>
   /** A page of twenty rows. */
-  list (): Promise<unknown>
-  insert (): Promise<unknown>
-  update (): Promise<unknown>
+  list(): Promise<unknown>
+  insert(): Promise<unknown>
+  update(): Promise<unknown>
   /** Three reads and two updates, together. */
-  transaction (): Promise<unknown>
+  transaction(): Promise<unknown>
 }
 
 const texts = {
   one: 'select "id", "title", "n" from "bare_items" where "tenant_id" = $1 and "id" = $2',
-  list: 'select "id", "title", "n" from "bare_items" where "tenant_id" = $1 and "id" > $2 order by "id" limit 20',
+  list:
+    'select "id", "title", "n" from "bare_items" where "tenant_id" = $1 and "id" > $2 order by "id" limit 20',
   insert: 'insert into "bare_items" ("tenant_id", "title") values ($1, $2) returning "id"',
   update: 'update "bare_items" set "n" = "n" + 1 where "tenant_id" = $1 and "id" = $2'
 }
@@ -30,7 +31,11 @@ const someId = (): number => 1 + Math.floor(Math.random() * (rowsPerTenant - 20)
 
 /** What careful people write with `pg`, on tables without policies. */
 export function byHand (pool: pg.Pool, isNamed: boolean): Work {
-  const send = (on: pg.Pool | pg.PoolClient, what: keyof typeof texts, ...values: unknown[]): Promise<unknown> =>
+  const send = (
+    on: pg.Pool | pg.PoolClient,
+    what: keyof typeof texts,
+    ...values: unknown[]
+  ): Promise<unknown> =>
     on.query(isNamed ? { name: what, text: texts[what], values } : { text: texts[what], values })
   return {
     one: () => send(pool, 'one', someTenant().id, someId()),
@@ -42,7 +47,8 @@ export function byHand (pool: pg.Pool, isNamed: boolean): Work {
       const client = await pool.connect()
       try {
         await client.query('begin')
-        for (const what of ['one', 'update', 'one', 'update', 'list'] as const) await send(client, what, id, someId())
+        for (const what of ['one', 'update', 'one', 'update', 'list'] as const)
+          await send(client, what, id, someId())
         await client.query('commit')
       } catch (error) {
         await client.query('rollback')
@@ -84,19 +90,31 @@ export function bySuite (database: TenancyDatabase, table: keyof Tables = 'items
 
 // `tenant` only where nobody else sees to it.
 function one (db: Kysely<Tables>, table: keyof Tables, tenant?: string): Promise<unknown> {
-  return db.selectFrom(table).select(['id', 'title', 'n']).$if(tenant !== undefined, query => query.where('tenant_id', '=', tenant ?? '')).where('id', '=', someId()).executeTakeFirst()
+  return db.selectFrom(table).select(['id', 'title', 'n']).$if(
+    tenant !== undefined,
+    query => query.where('tenant_id', '=', tenant ?? '')
+  ).where('id', '=', someId()).executeTakeFirst()
 }
 
 function list (db: Kysely<Tables>, table: keyof Tables, tenant?: string): Promise<unknown> {
-  return db.selectFrom(table).select(['id', 'title', 'n']).$if(tenant !== undefined, query => query.where('tenant_id', '=', tenant ?? '')).where('id', '>', someId()).orderBy('id').limit(20).execute()
+  return db.selectFrom(table).select(['id', 'title', 'n']).$if(
+    tenant !== undefined,
+    query => query.where('tenant_id', '=', tenant ?? '')
+  ).where('id', '>', someId()).orderBy('id').limit(20).execute()
 }
 
 function insert (db: Kysely<Tables>, table: keyof Tables, tenant?: string): Promise<unknown> {
-  return db.insertInto(table).values({ title: 'a new one', ...(tenant !== undefined && { tenant_id: tenant }) }).returning('id').executeTakeFirst()
+  return db.insertInto(table).values({
+    title: 'a new one',
+    ...(tenant !== undefined && { tenant_id: tenant })
+  }).returning('id').executeTakeFirst()
 }
 
 function update (db: Kysely<Tables>, table: keyof Tables, tenant?: string): Promise<unknown> {
-  return db.updateTable(table).set(({ eb }) => ({ n: eb('n', '+', 1) })).$if(tenant !== undefined, query => query.where('tenant_id', '=', tenant ?? '')).where('id', '=', someId()).executeTakeFirst()
+  return db.updateTable(table).set(({ eb }) => ({ n: eb('n', '+', 1) })).$if(
+    tenant !== undefined,
+    query => query.where('tenant_id', '=', tenant ?? '')
+  ).where('id', '=', someId()).executeTakeFirst()
 }
 
 function transaction (db: Kysely<Tables>, table: keyof Tables, tenant?: string): Promise<unknown> {

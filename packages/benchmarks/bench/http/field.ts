@@ -23,24 +23,33 @@ export interface Server {
 
 export interface Field {
   /** Starts a server of this kind, whose every answer must have this status (200), and asks it for so many tenants (1) in turn. */
-  server (kind: string, how?: { readonly status?: number, readonly tenants?: number }): Promise<Server>
+  server(kind: string, how?: { readonly status?: number; readonly tenants?: number }): Promise<Server>
   readonly versions: string
-  stop (): Promise<void>
+  stop(): Promise<void>
 }
 
 export async function openField (): Promise<Field> {
   const [postgres, redis] = await Promise.all([startServer(), startRedis()])
   const load = fork(join(import.meta.dirname, 'load.ts'))
   const children = [load]
-  const env = { ...process.env, BENCH_DATABASE: postgres.plain.url, BENCH_REDIS: redis.url, NODE_ENV: 'production' }
+  const env = {
+    ...process.env,
+    BENCH_DATABASE: postgres.plain.url,
+    BENCH_REDIS: redis.url,
+    NODE_ENV: 'production'
+  }
   return {
     async server (kind, { status = 200, tenants = 1 } = {}) {
       const server = fork(join(import.meta.dirname, 'server.ts'), [kind], { env })
       children.push(server)
       const [port] = await once(server, 'message') as [number]
       const name = tenants === 1 ? kind : `${kind}, ${tenants} tenants`
-      const contender = (connections: number, pipelining: number): Contender => ({ name, run: () => slice(server, load, { port, status, connections, pipelining, tenants }) })
-      for (let answered = 0; answered < warmUp;) answered += (await shoot(load, { port, status, connections: 2, pipelining: 16, tenants })).requests
+      const contender = (connections: number, pipelining: number): Contender => ({
+        name,
+        run: () => slice(server, load, { port, status, connections, pipelining, tenants })
+      })
+      for (let answered = 0; answered < warmUp;)
+        answered += (await shoot(load, { port, status, connections: 2, pipelining: 16, tenants })).requests
       return { apart: contender(32, 1), inRow: contender(2, 16) }
     },
     versions: postgres.version,
@@ -51,12 +60,21 @@ export async function openField (): Promise<Field> {
   }
 }
 
-async function slice (server: ChildProcess, load: ChildProcess, how: Load): Promise<{ perSecond: number, cpu: number, busy: number, loadBusy: number }> {
+async function slice (
+  server: ChildProcess,
+  load: ChildProcess,
+  how: Load
+): Promise<{ perSecond: number; cpu: number; busy: number; loadBusy: number }> {
   const before = await cpuOf(server)
   const answered = await shoot(load, how)
   const cpu = await cpuOf(server) - before
   // The first request of a refused tenant passes.
-  if (answered.requests - answered.expected > how.tenants) throw new Error(`${answered.requests - answered.expected} of ${answered.requests} answers had another status than ${how.status}`)
+  if (answered.requests - answered.expected > how.tenants)
+    throw new Error(
+      `${
+        answered.requests - answered.expected
+      } of ${answered.requests} answers had another status than ${how.status}`
+    )
   return {
     perSecond: answered.requests / answered.seconds,
     cpu: cpu / answered.requests,

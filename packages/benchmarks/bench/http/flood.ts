@@ -20,11 +20,22 @@ await client.query(`
   create table notes (tenant_id text not null, id serial, body text not null, primary key (tenant_id, id));
   insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) values ('id-acme', 'acme', 'Acme', 'active', 'free', 'rls', 'default');
   insert into notes (tenant_id, body) select 'id-acme', 'note ' || n from generate_series(1, 20) n`)
-await protect(client, { tables: resolveDatabaseOptions({ database: postgres.url, tables: { tenant: ['notes'] } }).tables, signed: true })
+await protect(client, {
+  tables: resolveDatabaseOptions({ database: postgres.url, tables: { tenant: ['notes'] } }).tables,
+  signed: true
+})
 await client.end()
 
-const urlOf = ({ user, password }: { user: string, password: string }): string => Object.assign(new URL(postgres.url), { username: user, password }).href
-const { port, state, child } = await startFloodedApp({ url: urlOf(login), registryUrl: urlOf(registryLogin), secret, redis: redis.url, table: 'notes', latency: 0 })
+const urlOf = ({ user, password }: { user: string; password: string }): string =>
+  Object.assign(new URL(postgres.url), { username: user, password }).href
+const { port, state, child } = await startFloodedApp({
+  url: urlOf(login),
+  registryUrl: urlOf(registryLogin),
+  secret,
+  redis: redis.url,
+  table: 'notes',
+  latency: 0
+})
 const flooder = startFlooder(port, ['127.0.0.2', '127.0.0.3', '127.0.0.4', '127.0.0.5'])
 const agent = new Agent({ keepAlive: true, maxSockets: 4 })
 
@@ -55,7 +66,8 @@ function flooded (perSecond: number): Contender {
       total.names += count
       total.misses += after.misses - before.misses
       total.grown += after.heap - before.heap
-      rows[row] = [name, total.names.toLocaleString('en'), total.misses.toLocaleString('en'), total.grown.toFixed(1)]
+      rows[row] = [name, total.names.toLocaleString('en'), total.misses.toLocaleString('en'),
+        total.grown.toFixed(1)]
       return sample
     }
   }
@@ -65,9 +77,16 @@ const result = await race({ name: 'alone', run: () => drive(4, ask) }, [flooded(
 agent.destroy()
 for (const process of [child, flooder.child]) process.kill()
 await Promise.all([postgres.stop(), redis.stop()])
-report('flood', `${table(result, [
-  { figure: 'p50', title: 'p50 ms' },
-  { figure: 'p99', title: 'p99 ms' },
-  { figure: 'perSecond', title: 'requests/s', digits: 0 }
-])}\n\n${markdown(['', 'names in all', 'look-ups in the registry', 'heap grown by, MB'], rows)}\n\nThe tenant: 4 requests at a time; the flood: 4 addresses, as many as 1,024 requests on their way`)
+report(
+  'flood',
+  `${
+    table(result, [
+      { figure: 'p50', title: 'p50 ms' },
+      { figure: 'p99', title: 'p99 ms' },
+      { figure: 'perSecond', title: 'requests/s', digits: 0 }
+    ])
+  }\n\n${
+    markdown(['', 'names in all', 'look-ups in the registry', 'heap grown by, MB'], rows)
+  }\n\nThe tenant: 4 requests at a time; the flood: 4 addresses, as many as 1,024 requests on their way`
+)
 process.exit()

@@ -26,14 +26,21 @@ export interface Answered {
   readonly cpu: number
 }
 
-process.on('message', (load: Load) => { void shoot(load) })
+process.on('message', (load: Load) => {
+  void shoot(load)
+})
 process.on('disconnect', () => process.exit())
 
 async function shoot ({ port, status, connections, pipelining, tenants }: Load): Promise<void> {
   const before = process.cpuUsage()
   const start = performance.now()
   const until = start + sliceMs
-  const counts = await Promise.all(Array.from({ length: connections }, (_, at) => new Connection(port, `t${1 + at % tenants}.example.com`, status).work(pipelining, until)))
+  const counts = await Promise.all(
+    Array.from(
+      { length: connections },
+      (_, at) => new Connection(port, `t${1 + at % tenants}.example.com`, status).work(pipelining, until)
+    )
+  )
   const own = process.cpuUsage(before)
   const answered: Answered = {
     requests: counts.reduce((sum, { requests }) => sum + requests, 0),
@@ -60,13 +67,18 @@ class Connection {
   }
 
   /** Sends a request for each answer, until the time is over and the last has been answered. */
-  work (pipelining: number, until: number): Promise<{ requests: number, expected: number }> {
+  work (pipelining: number, until: number): Promise<{ requests: number; expected: number }> {
     return new Promise((resolve, reject) => {
-      this.#socket.on('connect', () => { this.#send(pipelining) }).on('error', reject).on('data', (chunk: string) => {
+      this.#socket.on('connect', () => {
+        this.#send(pipelining)
+      }).on('error', reject).on('data', (chunk: string) => {
         const answers = this.#read(chunk)
         this.#inFlight -= answers
         if (performance.now() < until) this.#send(answers)
-        else if (this.#inFlight === 0) this.#socket.end(() => { resolve({ requests: this.#requests, expected: this.#expected }) })
+        else if (this.#inFlight === 0)
+          this.#socket.end(() => {
+            resolve({ requests: this.#requests, expected: this.#expected })
+          })
       })
     })
   }

@@ -7,11 +7,17 @@ import { pieces } from './pieces.ts'
 const field = await openField()
 const baseline = await field.server('bare')
 const others = [await field.server('bare')] // what chance makes of no difference
-for (const kind of Object.keys(pieces)) others.push(await field.server(kind, { status: kind.endsWith('429') ? 429 : 200 }))
+for (const kind of Object.keys(pieces))
+  others.push(await field.server(kind, { status: kind.endsWith('429') ? 429 : 200 }))
 for (const kind of ['suite, no limits', 'suite, local limiter']) others.push(await field.server(kind))
 others.push(await field.server('denied suite, local limiter', { status: 429 }))
 const named = others.map(({ inRow }, at) => at === 0 ? { ...inRow, name: 'bare again' } : inRow)
 const result = await race(baseline.inRow, named)
 await field.stop()
-report('parts', `**CPU, 16 requests in a row on each of 2 connections**\n\n${table(result, [{ figure: 'cpu', title: 'CPU µs/request', digits: 1 }])}`)
+report(
+  'parts',
+  `**CPU, 16 requests in a row on each of 2 connections**\n\n${
+    table(result, [{ figure: 'cpu', title: 'CPU µs/request', digits: 1 }])
+  }`
+)
 process.exit()

@@ -4,7 +4,8 @@ import rateLimit from '@fastify/rate-limit'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import tenancy, { type TenancyOptions } from 'fastify-tenancy'
 import { Redis } from 'ioredis'
-import { RateLimiterMemory, RateLimiterRedis, type RateLimiterAbstract, type RateLimiterRes } from 'rate-limiter-flexible'
+import { RateLimiterMemory, RateLimiterRedis, type RateLimiterAbstract,
+  type RateLimiterRes } from 'rate-limiter-flexible'
 import type { AddressInfo } from 'node:net'
 
 import { pieces } from './pieces.ts'
@@ -19,23 +20,50 @@ await prepare(app)
 app.get('/', () => ({ hello: 'world' }))
 await app.listen({ port: 0, host: '127.0.0.1' })
 process.send?.((app.server.address() as AddressInfo).port)
-process.on('message', () => { process.send?.(process.cpuUsage()) })
+process.on('message', () => {
+  process.send?.(process.cpuUsage())
+})
 process.on('disconnect', () => process.exit())
 
 async function prepare (app: FastifyInstance): Promise<void> {
   const [name, rpm] = kind.startsWith('denied ') ? [kind.slice('denied '.length), 1] : [kind, plenty]
   switch (name) {
-    case 'bare': return
-    case 'suite, no limits': return suite(app, {})
-    case 'suite, local limiter': return suite(app, { rateLimit: { limits: { default: { rpm } } } })
-    case 'suite, Redis limiter': return suite(app, { rateLimit: { limits: { default: { rpm } } }, redis: BENCH_REDIS })
-    case 'suite, leased limiter': return suite(app, { rateLimit: { limits: { default: { rpm } }, precision: 'leased' }, redis: BENCH_REDIS })
-    case '@fastify/rate-limit, local': await app.register(rateLimit, { max: rpm, timeWindow: 60_000, keyGenerator: tenantOf })
+    case 'bare':
       return
-    case '@fastify/rate-limit, Redis': await app.register(rateLimit, { max: rpm, timeWindow: 60_000, keyGenerator: tenantOf, redis: new Redis(BENCH_REDIS, { connectTimeout: 500, maxRetriesPerRequest: 1 }) })
+    case 'suite, no limits':
+      return suite(app, {})
+    case 'suite, local limiter':
+      return suite(app, { rateLimit: { limits: { default: { rpm } } } })
+    case 'suite, Redis limiter':
+      return suite(app, { rateLimit: { limits: { default: { rpm } } }, redis: BENCH_REDIS })
+    case 'suite, leased limiter':
+      return suite(app, {
+        rateLimit: { limits: { default: { rpm } }, precision: 'leased' },
+        redis: BENCH_REDIS
+      })
+    case '@fastify/rate-limit, local':
+      await app.register(rateLimit, { max: rpm, timeWindow: 60_000, keyGenerator: tenantOf })
       return
-    case 'rate-limiter-flexible, local': return flexible(app, new RateLimiterMemory({ points: rpm, duration: 60 }))
-    case 'rate-limiter-flexible, Redis': return flexible(app, new RateLimiterRedis({ storeClient: new Redis(BENCH_REDIS), points: rpm, duration: 60, ...(rpm === 1 && { inMemoryBlockOnConsumed: 1 }) }))
+    case '@fastify/rate-limit, Redis':
+      await app.register(rateLimit, {
+        max: rpm,
+        timeWindow: 60_000,
+        keyGenerator: tenantOf,
+        redis: new Redis(BENCH_REDIS, { connectTimeout: 500, maxRetriesPerRequest: 1 })
+      })
+      return
+    case 'rate-limiter-flexible, local':
+      return flexible(app, new RateLimiterMemory({ points: rpm, duration: 60 }))
+    case 'rate-limiter-flexible, Redis':
+      return flexible(
+        app,
+        new RateLimiterRedis({
+          storeClient: new Redis(BENCH_REDIS),
+          points: rpm,
+          duration: 60,
+          ...(rpm === 1 && { inMemoryBlockOnConsumed: 1 })
+        })
+      )
     default:
       if (pieces[name] === undefined) throw new Error(`no server of kind '${kind}'`)
       return pieces[name](app)
@@ -44,7 +72,14 @@ async function prepare (app: FastifyInstance): Promise<void> {
 
 async function suite (app: FastifyInstance, options: Partial<TenancyOptions>): Promise<void> {
   const registry = memoryRegistry(Array.from({ length: 10 }, (_, at) => ({ id: `id-${at}`, slug: `t${at}` })))
-  await app.register(tenancy, { baseDomain: 'example.com', database: BENCH_DATABASE, registry, tables: { tenant: ['items'] }, ...(options.redis !== undefined && { namespace: 'bench' }), ...options })
+  await app.register(tenancy, {
+    baseDomain: 'example.com',
+    database: BENCH_DATABASE,
+    registry,
+    tables: { tenant: ['items'] },
+    ...(options.redis !== undefined && { namespace: 'bench' }),
+    ...options
+  })
 }
 
 function tenantOf (request: FastifyRequest): string {
@@ -59,7 +94,9 @@ async function flexible (app: FastifyInstance, limiter: RateLimiterAbstract): Pr
     } catch (refusal) {
       if (refusal instanceof Error) throw refusal
       headers(refusal as RateLimiterRes)
-      return reply.header('retry-after', Math.ceil((refusal as RateLimiterRes).msBeforeNext / 1_000)).code(429).send({ statusCode: 429, error: 'Too Many Requests', message: 'Rate limit exceeded' })
+      return reply.header('retry-after', Math.ceil((refusal as RateLimiterRes).msBeforeNext / 1_000)).code(
+        429
+      ).send({ statusCode: 429, error: 'Too Many Requests', message: 'Rate limit exceeded' })
     }
 
     function headers ({ remainingPoints, msBeforeNext }: RateLimiterRes): void {

@@ -12,7 +12,7 @@ const target = 30
 
 const server = await startPostgres()
 
-async function opened (name: string): Promise<{ url: string, client: pg.Client }> {
+async function opened (name: string): Promise<{ url: string; client: pg.Client }> {
   const admin = new pg.Client({ connectionString: server.url })
   await admin.connect()
   await admin.query(`create database ${name}`)
@@ -31,11 +31,18 @@ function withLogin (url: string, user: string): string {
 async function sharedTables (): Promise<number> {
   const { url, client } = await opened('shared_tables')
   const manager = createManager({
-    database: { url: withLogin(url, 'app_one'), ownerUrl: url }, rls: { secret: 'a secret of the benchmark that is long enough' }, tables: { tenant: 'auto' }
+    database: { url: withLogin(url, 'app_one'), ownerUrl: url },
+    rls: { secret: 'a secret of the benchmark that is long enough' },
+    tables: { tenant: 'auto' }
   })
   await manager.init()
-  await client.query('create table t_0 (tenant_id uuid not null, id int generated always as identity, body text, primary key (tenant_id, id))')
-  await protect(client, { tables: { tenant: { t_0: 'tenant_id' }, shared: [], global: [], schema: 'public' }, signed: true })
+  await client.query(
+    'create table t_0 (tenant_id uuid not null, id int generated always as identity, body text, primary key (tenant_id, id))'
+  )
+  await protect(client, {
+    tables: { tenant: { t_0: 'tenant_id' }, shared: [], global: [], schema: 'public' },
+    signed: true
+  })
   const { rows: [row] } = await client.query<{ like: string }>(`
     select format('create table %1$s (like t_0 including all); alter table %1$s owner to %2$I; alter table %1$s enable row level security; alter table %1$s force row level security;', 'NAME', tableowner)
       || (select string_agg(format('create policy %I on %s to %s using (%s) with check (%s);', policyname, 'NAME', (select string_agg(quote_ident(r), ', ') from unnest(roles) r), qual, with_check), '') from pg_policies where tablename = 't_0')
@@ -54,7 +61,10 @@ async function sharedTables (): Promise<number> {
 
 async function schemas (): Promise<number> {
   const { url, client } = await opened('schemas')
-  const manager = createManager({ database: { url: withLogin(url, 'app_two'), ownerUrl: url }, isolation: 'schema' })
+  const manager = createManager({
+    database: { url: withLogin(url, 'app_two'), ownerUrl: url },
+    isolation: 'schema'
+  })
   await manager.init()
   for (let first = 0; first < count / perSchema; first += 50) {
     await client.query(`do $$
@@ -81,7 +91,8 @@ async function examined (manager: ReturnType<typeof createManager>): Promise<num
   const { findings } = await manager.doctor()
   const seconds = (performance.now() - start) / 1000
   const wrong = findings.filter(({ id, level }) => level !== 'info' && id !== 'D310')
-  if (wrong.length > 0) throw new Error(`what was made for the benchmark is not clean: ${JSON.stringify(wrong.slice(0, 3))}`)
+  if (wrong.length > 0)
+    throw new Error(`what was made for the benchmark is not clean: ${JSON.stringify(wrong.slice(0, 3))}`)
   await manager.close()
   return seconds
 }
@@ -89,7 +100,12 @@ async function examined (manager: ReturnType<typeof createManager>): Promise<num
 const verdict = (seconds: number): string => `under ${target} s ${seconds < target ? '✓' : '**missed**'}`
 const rows: string[][] = []
 try {
-  for (const [name, work] of [[`${count} tables that tenants share, signed policies`, sharedTables], [`${count} tables in ${count / perSchema} schemas`, schemas]] as const) {
+  for (
+    const [name, work] of [[`${count} tables that tenants share, signed policies`, sharedTables], [
+      `${count} tables in ${count / perSchema} schemas`,
+      schemas
+    ]] as const
+  ) {
     const seconds = await work()
     rows.push([name, seconds.toFixed(1), verdict(seconds)])
   }

@@ -45,13 +45,21 @@ let version = 1_000
 /** Each table gets a column, by Kysely's builder. */
 function addColumns (): void {
   const column = `c${++version}`
-  migrations[String(version)] = { up: async db => { for (const table of tables) await db.schema.alterTable(table).addColumn(column, 'text').execute() } }
+  migrations[String(version)] = {
+    up: async db => {
+      for (const table of tables) await db.schema.alterTable(table).addColumn(column, 'text').execute()
+    }
+  }
 }
 
 await makeSchemas()
 migrations[String(version)] = {
   async up (db) {
-    for (const table of tables) await db.schema.createTable(table).addColumn('id', 'serial', column => column.primaryKey()).addColumn('body', 'text').execute()
+    for (const table of tables)
+      await db.schema.createTable(table).addColumn('id', 'serial', column => column.primaryKey()).addColumn(
+        'body',
+        'text'
+      ).execute()
   }
 }
 const creating = await seconds(near, 8)
@@ -65,15 +73,26 @@ for (let round = 0; round < rounds; round++) {
   taken.eight.push(await seconds(remote, 8))
   taken.idle.push(await seconds(remote, 8))
 }
-const [one, eight, idle] = [taken.one, taken.eight, taken.idle].map(values => quantile(values.toSorted((a, b) => a - b), 0.5)) as [number, number, number]
-const ratio = quantile(taken.eight.map((value, index) => value / (taken.one[index] ?? Number.NaN)).toSorted((a, b) => a - b), 0.5)
+const [one, eight, idle] = [taken.one, taken.eight, taken.idle].map(values =>
+  quantile(values.toSorted((a, b) => a - b), 0.5)
+) as [number, number, number]
+const ratio = quantile(
+  taken.eight.map((value, index) => value / (taken.one[index] ?? Number.NaN)).toSorted((a, b) => a - b),
+  0.5
+)
 const perSchema = (value: number): string => (value / schemas * 1_000).toFixed(2)
-report('migrations', `${markdown(['', 'seconds', 'ms a schema', 'target'], [
-  ['a column for each of 10 tables, one worker', one.toFixed(2), perSchema(one), ''],
-  ['the same, 8 workers', eight.toFixed(2), perSchema(eight), `${ratio.toFixed(2)} of one worker's, at most 0.35: ${ratio <= 0.35 ? '✓' : '**missed**'}`],
-  ['nothing to do', idle.toFixed(2), perSchema(idle), `at most 2 s: ${idle <= 2 ? '✓' : '**missed**'}`],
-  ['10 tables made, 8 workers, loopback', creating.toFixed(2), perSchema(creating), '']
-])}\n\n${schemas} schemas, medians of ${rounds} runs by turns, at a round trip of 1 ms.`)
+report(
+  'migrations',
+  `${
+    markdown(['', 'seconds', 'ms a schema', 'target'], [
+      ['a column for each of 10 tables, one worker', one.toFixed(2), perSchema(one), ''],
+      ['the same, 8 workers', eight.toFixed(2), perSchema(eight),
+        `${ratio.toFixed(2)} of one worker's, at most 0.35: ${ratio <= 0.35 ? '✓' : '**missed**'}`],
+      ['nothing to do', idle.toFixed(2), perSchema(idle), `at most 2 s: ${idle <= 2 ? '✓' : '**missed**'}`],
+      ['10 tables made, 8 workers, loopback', creating.toFixed(2), perSchema(creating), '']
+    ])
+  }\n\n${schemas} schemas, medians of ${rounds} runs by turns, at a round trip of 1 ms.`
+)
 
 await near.close()
 await remote.close()

@@ -1,13 +1,25 @@
 // One call of the manager in a process of its own, which tells its parent how long it took and the most memory that the process ever had.
 import { createManager } from '@fastify-tenancy/manager'
 
-const { url, verb, folder } = JSON.parse(process.argv[2] ?? '') as { url: string, verb: 'export' | 'import' | 'schema' | 'database', folder: string }
-const own = 'create table notes (id bigint primary key, body text not null, amount numeric, created_at timestamptz not null)'
+const { url, verb, folder } = JSON.parse(process.argv[2] ?? '') as {
+  url: string
+  verb: 'export' | 'import' | 'schema' | 'database'
+  folder: string
+}
+const own =
+  'create table notes (id bigint primary key, body text not null, amount numeric, created_at timestamptz not null)'
 let pause = 0
 const manager = createManager({
-  database: { url, tenants: { url: `${url.slice(0, url.lastIndexOf('/')).replace(/\/\/.*@/, '//{database}:secret@')}/{database}` } },
+  database: {
+    url,
+    tenants: {
+      url: `${url.slice(0, url.lastIndexOf('/')).replace(/\/\/.*@/, '//{database}:secret@')}/{database}`
+    }
+  },
   tables: { tenant: ['notes'] },
-  provision: async ({ client }) => { await client.query(own) }
+  provision: async ({ client }) => {
+    await client.query(own)
+  }
 })
 const start = performance.now()
 if (verb === 'export') await manager.export({ slug: 'acme' }, { to: folder })

@@ -1,7 +1,8 @@
 // Issue 5: what the process holds after 100,000 tenants, and after a flood of 100,000 made-up names: `node --expose-gc`.
 import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
 import { createTenant, TenantScope, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
-import { openResolver, resolveResolverOptions, type OpenResolver, type ResolverCacheOptions } from '@fastify-tenancy/resolver'
+import { openResolver, resolveResolverOptions, type OpenResolver,
+  type ResolverCacheOptions } from '@fastify-tenancy/resolver'
 import type { FastifyRequest } from 'fastify'
 
 import { markdown, report } from '../../src/report.ts'
@@ -11,17 +12,31 @@ const silent = { info () {}, warn () {}, error () {} }
 
 /** Knows tenants t0 to t99999 without holding any. */
 const registry: TenantRegistry = {
-  async findBySlug (slug) { return tenantOf(slug) },
-  async findByDomain () { return undefined },
-  async findById () { return undefined },
-  async * list () { for (let at = 0; at < count; at++) yield tenantOf(`t${at}`) as TenantRecord },
+  async findBySlug (slug) {
+    return tenantOf(slug)
+  },
+  async findByDomain () {
+    return undefined
+  },
+  async findById () {
+    return undefined
+  },
+  async *list () {
+    for (let at = 0; at < count; at++) yield tenantOf(`t${at}`) as TenantRecord
+  },
   insert: () => Promise.reject(new Error('not here')),
   update: () => Promise.reject(new Error('not here')),
   watch: async () => async () => {}
 }
 
 function tenantOf (slug: string): TenantRecord | undefined {
-  return slug.startsWith('t') ? createTenant({ id: `0b8a3e52-6a3c-4d0e-9f57-${slug.slice(1).padStart(12, '0')}`, slug, name: `Tenant ${slug}` }) : undefined
+  return slug.startsWith('t')
+    ? createTenant({
+      id: `0b8a3e52-6a3c-4d0e-9f57-${slug.slice(1).padStart(12, '0')}`,
+      slug,
+      name: `Tenant ${slug}`
+    })
+    : undefined
 }
 
 /** Megabytes of heap in use, once what can go has gone. */
@@ -33,19 +48,30 @@ function heap (): number {
 }
 
 function open (cache: ResolverCacheOptions): OpenResolver {
-  return openResolver(resolveResolverOptions({ registry, baseDomain: 'example.com', cache: { ttl: '2h', localTtl: '1h', negativeTtl: '1h', ...cache } }))
+  return openResolver(
+    resolveResolverOptions({
+      registry,
+      baseDomain: 'example.com',
+      cache: { ttl: '2h', localTtl: '1h', negativeTtl: '1h', ...cache }
+    })
+  )
 }
 
 /** The way of a request, from its header on. */
 async function ask ({ resolver, strategies }: OpenResolver, slug: string, ip: string): Promise<unknown> {
-  const question = strategies.ask({ raw: { rawHeaders: ['Host', `${slug}.example.com`], url: '/' } } as unknown as FastifyRequest)
+  const question = strategies.ask(
+    { raw: { rawHeaders: ['Host', `${slug}.example.com`], url: '/' } } as unknown as FastifyRequest
+  )
   if (question === undefined || question instanceof Error) throw new Error('this was to be a question')
   return resolver.lookup.peek(question) ?? await resolver.lookup.find(question, ip).catch(() => undefined)
 }
 
 const rows: string[][] = []
 
-async function measure (what: string, work: () => Promise<{ readonly held: string, readonly keep: unknown }>): Promise<void> {
+async function measure (
+  what: string,
+  work: () => Promise<{ readonly held: string; readonly keep: unknown }>
+): Promise<void> {
   const before = heap()
   const { held, keep } = await work()
   const after = heap()
@@ -60,7 +86,8 @@ const address = (at: number): string => `2001:db8:${(at >> 16).toString(16)}:${(
 async function warmUp (): Promise<void> {
   const opened = open({ index: true })
   await opened.resolver.start()
-  for (let at = 0; at < 1_000; at++) await Promise.all([ask(opened, `t${at}`, '192.0.2.1'), ask(opened, name(), '192.0.2.1')])
+  for (let at = 0; at < 1_000; at++)
+    await Promise.all([ask(opened, `t${at}`, '192.0.2.1'), ask(opened, name(), '192.0.2.1')])
   await opened.close()
 }
 await warmUp()
@@ -74,29 +101,42 @@ for (const max of [10_000, count]) {
 }
 for (const [from, ipOf] of [['one address', () => '203.0.113.7'], ['100,000 addresses', address]] as const) {
   for (const isAtOnce of [false, true]) {
-    await measure(`100,000 made-up names from ${from}, ${isAtOnce ? 'all at once' : 'one after another'}`, async () => {
-      const opened = open({})
-      if (isAtOnce) await Promise.all(Array.from({ length: count }, (_, at) => ask(opened, name(), ipOf(at))))
-      else for (let at = 0; at < count; at++) await ask(opened, name(), ipOf(at))
-      const { unknown, registryReads } = opened.resolver.health()
-      return { held: `${unknown} names, ${registryReads} registry reads`, keep: opened }
-    })
+    await measure(
+      `100,000 made-up names from ${from}, ${isAtOnce ? 'all at once' : 'one after another'}`,
+      async () => {
+        const opened = open({})
+        if (isAtOnce)
+          await Promise.all(Array.from({ length: count }, (_, at) => ask(opened, name(), ipOf(at))))
+        else for (let at = 0; at < count; at++)
+            await ask(opened, name(), ipOf(at))
+        const { unknown, registryReads } = opened.resolver.health()
+        return { held: `${unknown} names, ${registryReads} registry reads`, keep: opened }
+      }
+    )
   }
 }
 await measure('`index: true` over 100,000 tenants, and as many made-up names', async () => {
   const opened = open({ index: true })
   await opened.resolver.start()
-  while (opened.resolver.lookup.peek({ kind: 'slug', value: 'nobody' }) !== null) await new Promise(resolve => setImmediate(resolve))
+  while (opened.resolver.lookup.peek({ kind: 'slug', value: 'nobody' }) !== null)
+    await new Promise(resolve => setImmediate(resolve))
   for (let at = 0; at < count; at++) await ask(opened, name(), address(at))
   const { unknown, registryReads } = opened.resolver.health()
   return { held: `${unknown} names, ${registryReads} registry reads`, keep: opened }
 })
-await measure('cache without Redis: a value of 100 bytes for each of 100,000 tenants, `maxBytes` 64 MiB', async () => {
-  const cache = openCache(resolveCacheOptions({}))
-  const value = 'x'.repeat(98)
-  for (let at = 0; at < count; at++) await cache.forScope(new TenantScope(createTenant({ id: `id-${at}`, slug: `t${at}` }), silent)).set('k', value)
-  return { held: '', keep: cache }
-})
+await measure(
+  'cache without Redis: a value of 100 bytes for each of 100,000 tenants, `maxBytes` 64 MiB',
+  async () => {
+    const cache = openCache(resolveCacheOptions({}))
+    const value = 'x'.repeat(98)
+    for (let at = 0; at < count; at++)
+      await cache.forScope(new TenantScope(createTenant({ id: `id-${at}`, slug: `t${at}` }), silent)).set(
+        'k',
+        value
+      )
+    return { held: '', keep: cache }
+  }
+)
 
 report('heap', markdown(['', 'remembered', 'heap, MB'], rows))
 process.exit()

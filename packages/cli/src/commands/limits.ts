@@ -13,7 +13,10 @@ export function addLimitsCommand (program: Command, runner: Runner): void {
       const text = await readFile(file, 'utf8')
       try {
         const { plans, tenants } = parseLimits(text, file)
-        output.result({ file, plans: plans.size, tenants: tenants.size }, () => `${file} is right: ${plans.size} plans, ${tenants.size} tenants`)
+        output.result(
+          { file, plans: plans.size, tenants: tenants.size },
+          () => `${file} is right: ${plans.size} plans, ${tenants.size} tenants`
+        )
         return exitCode.done
       } catch (error) {
         // The file is what is examined here, and no part of the command's own configuration: its mistake is a finding.

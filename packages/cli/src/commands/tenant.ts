@@ -27,65 +27,100 @@ export function addTenantCommands (program: Command, runner: Runner): void {
     .option('--id <id>', 'its id (default: a random uuid)')
     .option('--name <name>', 'its name for people (default: the slug)')
     .option('--plan <plan>', 'its plan (default: free)')
-    .addOption(new Option('--isolation <strategy>', 'how its rows are kept apart (default: the application\'s)').choices(isolations))
+    .addOption(
+      new Option('--isolation <strategy>', "how its rows are kept apart (default: the application's)")
+        .choices(isolations)
+    )
     .option('--shard <name>', 'the shard that it lives on (default: default)')
     .option('--domain <domain>', 'a custom domain, taken for verified; may be repeated', collect)
-    .action(runner.action<[string], CreateFlags>(async ({ manager, output, limitsFile }, [slug], { id, name, plan, isolation, shard, domain }) => {
-      const tenant = await manager.create({
-        slug,
-        ...(id !== undefined && { id }),
-        ...(name !== undefined && { name }),
-        ...(plan !== undefined && { plan }),
-        ...(isolation !== undefined && { isolation }),
-        ...(shard !== undefined && { shard }),
-        ...(domain !== undefined && { domains: domain })
-      })
-      await warnOfPlan(output, limitsFile, plan)
-      output.result(tenant, () => `created ${described(tenant)}`)
-    }))
+    .action(
+      runner.action<[string], CreateFlags>(
+        async ({ manager, output, limitsFile }, [slug], { id, name, plan, isolation, shard, domain }) => {
+          const tenant = await manager.create({
+            slug,
+            ...(id !== undefined && { id }),
+            ...(name !== undefined && { name }),
+            ...(plan !== undefined && { plan }),
+            ...(isolation !== undefined && { isolation }),
+            ...(shard !== undefined && { shard }),
+            ...(domain !== undefined && { domains: domain })
+          })
+          await warnOfPlan(output, limitsFile, plan)
+          output.result(tenant, () => `created ${described(tenant)}`)
+        }
+      )
+    )
 
   program.command('list').description('all tenants')
     .action(runner.action(async ({ manager, output, limitsFile }) => {
       const listed: TenantRecord[] = []
       for await (const tenant of manager.list()) listed.push(tenant)
-      const tenants = await noteTenants(listed, manager, await readPlans(limitsFile, line => { output.log(line) }))
+      const tenants = await noteTenants(
+        listed,
+        manager,
+        await readPlans(limitsFile, line => {
+          output.log(line)
+        })
+      )
       output.result(tenants, () => shownTable(tenants))
     }))
 
   program.command('show').argument('<tenant>', 'slug or id:…', parseRef).description('one tenant')
     .action(runner.action<[TenantRef]>(async ({ manager, output, limitsFile }, [ref]) => {
       const found = await find(manager, ref)
-      const [tenant] = await noteTenants([found], manager, await readPlans(limitsFile, line => { output.log(line) }))
+      const [tenant] = await noteTenants(
+        [found],
+        manager,
+        await readPlans(limitsFile, line => {
+          output.log(line)
+        })
+      )
       if (tenant !== undefined) output.result(tenant, () => [shown(tenant), ...notesOf(tenant)].join('\n'))
     }))
 
-  program.command('set').argument('<tenant>', 'slug or id:…', parseRef).description('change name, plan or settings')
+  program.command('set').argument('<tenant>', 'slug or id:…', parseRef).description(
+    'change name, plan or settings'
+  )
     .option('--name <name>', 'its name for people')
     .option('--plan <plan>', 'its plan')
     .option('--setting <key=value>', 'a setting, as JSON or else as text; may be repeated', collectSetting)
-    .action(runner.action<[TenantRef], SetFlags>(async ({ manager, output, limitsFile }, [ref], { name, plan, setting }) => {
-      if (name === undefined && plan === undefined && setting === undefined) throw new UsageError('name what is to be set: --name, --plan or --setting')
-      const { settings, version } = await find(manager, ref)
-      const tenant = await manager.update(ref, {
-        version,
-        ...(name !== undefined && { name }),
-        ...(plan !== undefined && { plan }),
-        ...(setting !== undefined && { settings: { ...settings, ...setting } })
-      })
-      await warnOfPlan(output, limitsFile, plan)
-      output.result(tenant, () => shown(tenant))
-    }))
+    .action(
+      runner.action<[TenantRef], SetFlags>(
+        async ({ manager, output, limitsFile }, [ref], { name, plan, setting }) => {
+          if (name === undefined && plan === undefined && setting === undefined)
+            throw new UsageError('name what is to be set: --name, --plan or --setting')
+          const { settings, version } = await find(manager, ref)
+          const tenant = await manager.update(ref, {
+            version,
+            ...(name !== undefined && { name }),
+            ...(plan !== undefined && { plan }),
+            ...(setting !== undefined && { settings: { ...settings, ...setting } })
+          })
+          await warnOfPlan(output, limitsFile, plan)
+          output.result(tenant, () => shown(tenant))
+        }
+      )
+    )
 
-  change('suspend', 'refuse a tenant\'s requests until it is resumed', (manager, ref) => manager.suspend(ref))
-  change('resume', 'serve a suspended tenant again, or take back a deletion that is not due', (manager, ref) => manager.resume(ref))
+  change('suspend', "refuse a tenant's requests until it is resumed", (manager, ref) => manager.suspend(ref))
+  change(
+    'resume',
+    'serve a suspended tenant again, or take back a deletion that is not due',
+    (manager, ref) => manager.resume(ref)
+  )
 
-  program.command('rename').argument('<tenant>', 'slug or id:…', parseRef).argument('<slug>', 'the new slug').description('give a tenant another slug; the old one is free again after 30 days')
+  program.command('rename').argument('<tenant>', 'slug or id:…', parseRef).argument('<slug>', 'the new slug')
+    .description('give a tenant another slug; the old one is free again after 30 days')
     .action(runner.action<[TenantRef, string]>(async ({ manager, output }, [ref, slug]) => {
       const tenant = await manager.rename(ref, slug)
       output.result(tenant, () => `${nameOf(ref)} is now ${described(tenant)}`)
     }))
 
-  function change (name: string, description: string, work: (manager: Session['manager'], ref: TenantRef) => Promise<TenantRecord>): void {
+  function change (
+    name: string,
+    description: string,
+    work: (manager: Session['manager'], ref: TenantRef) => Promise<TenantRecord>
+  ): void {
     program.command(name).argument('<tenant>', 'slug or id:…', parseRef).description(description)
       .action(runner.action<[TenantRef]>(async ({ manager, output }, [ref]) => {
         const tenant = await work(manager, ref)
@@ -105,9 +140,15 @@ export function described ({ slug, id, status, isolation }: TenantRecord): strin
   return `${slug} (${id}), ${status}, ${isolation}`
 }
 
-async function warnOfPlan (output: Session['output'], limitsFile: string | undefined, plan: string | undefined): Promise<void> {
+async function warnOfPlan (
+  output: Session['output'],
+  limitsFile: string | undefined,
+  plan: string | undefined
+): Promise<void> {
   if (plan === undefined) return
-  const plans = await readPlans(limitsFile, line => { output.log(line) })
+  const plans = await readPlans(limitsFile, line => {
+    output.log(line)
+  })
   if (plans?.has(plan) === false) output.log(`warning: ${unknownPlan(plan)}`)
 }
 
@@ -118,11 +159,21 @@ function shownTable (tenants: readonly Noted[]): string {
   return table(
     ['slug', 'status', 'plan', 'isolation', 'shard', 'id', ...(hasNotes ? ['note'] : [])],
     tenants.map(({ slug, status, plan, isolation, placement, id }, index) => [
-      slug, status, plan, isolation, placement.shard, id, ...(hasNotes ? [notes[index] ?? ''] : [])
-    ]))
+      slug,
+      status,
+      plan,
+      isolation,
+      placement.shard,
+      id,
+      ...(hasNotes ? [notes[index] ?? ''] : [])
+    ])
+  )
 }
 
-function shown ({ id, slug, name, status, plan, isolation, placement, domains, settings, createdAt, updatedAt }: TenantRecord): string {
+function shown (
+  { id, slug, name, status, plan, isolation, placement, domains, settings, createdAt, updatedAt }:
+    TenantRecord
+): string {
   return fields({
     id,
     slug,
@@ -142,7 +193,10 @@ function collect (value: string, before: readonly string[] = []): readonly strin
   return [...before, value]
 }
 
-function collectSetting (text: string, before: Readonly<Record<string, unknown>> = {}): Readonly<Record<string, unknown>> {
+function collectSetting (
+  text: string,
+  before: Readonly<Record<string, unknown>> = {}
+): Readonly<Record<string, unknown>> {
   const [, key, value = ''] = /^([^=]+)=(.*)$/s.exec(text) ?? []
   if (key === undefined) throw new InvalidArgumentError('write key=value.')
   return { ...before, [key]: parsed(value) }

@@ -1,5 +1,6 @@
 import { IsolationBreachError } from '../errors.ts'
-import { encodeValue, isServerError, rowDecoder, type Field, type RowDecoder, type WireConnection, type WireValue } from './pg-internals.ts'
+import { encodeValue, isServerError, rowDecoder, type Field, type RowDecoder, type WireConnection,
+  type WireValue } from './pg-internals.ts'
 import { TailQuery } from './tail.ts'
 import { isForeign, type RowGuard } from './tripwire.ts'
 
@@ -86,15 +87,15 @@ export class UnjudgedError extends Error {
 
 export interface BatchListener {
   /** Names to close on the server first, because the record of them overflowed or the server lost them. Asked for when the batch is sent. */
-  takeClosing (): readonly string[]
+  takeClosing(): readonly string[]
   /** Looks at each row of the last statement before anybody else does. */
   readonly guard: RowGuard | undefined
   /** A portion of rows has come; return false to end the statement, or a promise to hold the next portion back. */
-  onPortion? (rows: unknown[]): Promise<boolean>
-  onParsed (statement: WireStatement): void
+  onPortion?(rows: unknown[]): Promise<boolean>
+  onParsed(statement: WireStatement): void
   /** Makes `query` the client's active query after the current one. */
-  enqueue (query: TailQuery): void
-  onEnd (end: BatchEnd): void
+  enqueue(query: TailQuery): void
+  onEnd(end: BatchEnd): void
 }
 
 const maxParameters = 65_535
@@ -256,7 +257,8 @@ export class Batch {
 
   #sendTail ({ commit, undo }: Tail): void {
     const queries = [commit, undo].filter(text => text !== undefined).map((text, index) =>
-      new TailQuery(text, () => this.#enqueueTail(index + 1), error => this.handleError(error)))
+      new TailQuery(text, () => this.#enqueueTail(index + 1), error => this.handleError(error))
+    )
     this.#tailQueries = queries
     for (const { text } of queries) this.#connection?.query(text)
     this.#enqueueTail(0)
@@ -335,6 +337,7 @@ function isFarewell (error: unknown): boolean {
 function encode ({ text, values, isParsed }: WireStatement): WireValue[] {
   // A NUL would end the text early on the wire, and shift every message behind it.
   if (!isParsed && text.includes('\0')) throw new TypeError('a statement must not contain a NUL character')
-  if (values.length > maxParameters) throw new TypeError(`a statement takes at most ${maxParameters} parameters, got ${values.length}`)
+  if (values.length > maxParameters)
+    throw new TypeError(`a statement takes at most ${maxParameters} parameters, got ${values.length}`)
   return values.map(encodeValue)
 }

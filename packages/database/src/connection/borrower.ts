@@ -20,7 +20,11 @@ export interface Context extends Query {
  * Makes the context of one statement; `isBegun` where its transaction has run statements before. `isStream` where its rows
  * are read in portions: the server's own timeout is off then, see `StreamClock`.
  */
-export type MakeContext = (client: { readonly processID: number | null }, isBegun: boolean, isStream?: boolean) => Context
+export type MakeContext = (
+  client: { readonly processID: number | null },
+  isBegun: boolean,
+  isStream?: boolean
+) => Context
 
 /** Whom a connection is borrowed for. */
 export interface Borrower {

@@ -67,7 +67,8 @@ export class BackendStopper {
     client.connection.once('end', resolve)
     for (let attempt = 0; !stopped.signal.aborted; attempt++) {
       await Promise.race([send(request), over])
-      await Promise.race([sleep(backOffMs(attempt), undefined, { signal: stopped.signal }).catch(() => {}), over])
+      await Promise.race([sleep(backOffMs(attempt), undefined, { signal: stopped.signal }).catch(() => {}),
+        over])
     }
     clearTimeout(timer)
     this.#pending.delete(resolve)
@@ -109,7 +110,9 @@ function send ({ host, port, message }: CancelRequest): Promise<void> {
   return new Promise(resolve => {
     socket.setTimeout(requestMs, () => socket.destroy())
     socket.on('error', () => socket.destroy())
-    socket.on('close', () => { resolve() })
+    socket.on('close', () => {
+      resolve()
+    })
     // The server closes. PgBouncer takes an end of ours for a client that has gone, and drops the request.
     socket.resume()
     socket.write(message)

@@ -1,9 +1,14 @@
-import { TenantNotReadyError, TenantSuspendedError, TenantUnknownError, type TenancyError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
+import { TenantNotReadyError, TenantSuspendedError, TenantUnknownError, type TenancyError,
+  type TenancyErrorConstructor } from '@fastify-tenancy/core'
 
 import { isServerError } from './pg-internals.ts'
 
 // What tenancy.pass_fence() raises.
-const constructors: Readonly<Record<string, TenancyErrorConstructor>> = { TN403: TenantSuspendedError, TN404: TenantUnknownError, TN503: TenantNotReadyError }
+const constructors: Readonly<Record<string, TenancyErrorConstructor>> = {
+  TN403: TenantSuspendedError,
+  TN404: TenantUnknownError,
+  TN503: TenantNotReadyError
+}
 
 const fenced = new WeakSet<object>()
 

@@ -45,7 +45,9 @@ function guardStream (stream: Duplex): void {
         check.read(chunk)
         parse(chunk)
       } catch (cause) {
-        stream.destroy(new Error('The answer of the database cannot be read, its connection was closed', { cause }))
+        stream.destroy(
+          new Error('The answer of the database cannot be read, its connection was closed', { cause })
+        )
       }
     })
   }

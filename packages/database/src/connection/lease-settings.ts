@@ -16,5 +16,5 @@ export interface LeaseSettings {
   /** Counts the changes of the catalog that the pool learned of. Names that were prepared before the last are forgotten. */
   readonly catalogVersion: number
   /** Has every connection of the pool forget its prepared names, because the catalog changed. */
-  onStale (): void | Promise<void>
+  onStale(): void | Promise<void>
 }

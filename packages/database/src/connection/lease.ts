@@ -5,7 +5,8 @@ import { readAllowed, readStatement, rowTags } from '../statement.ts'
 import type { Borrower, Context, Query } from './borrower.ts'
 import { cancelStatement } from './cancel.ts'
 import { fenceError } from './fence-error.ts'
-import { Batch, UnjudgedError, type BatchEnd, type BatchListener, type Reply, type Tail, type Unjudged, type WireStatement } from './batch.ts'
+import { Batch, UnjudgedError, type BatchEnd, type BatchListener, type Reply, type Tail, type Unjudged,
+  type WireStatement } from './batch.ts'
 import { isServerError } from './pg-internals.ts'
 import { Portions } from './portions.ts'
 import type { LeaseSettings } from './lease-settings.ts'
@@ -77,7 +78,7 @@ export class Lease {
   }
 
   /** Like `run`, with rows in portions of `size`, read as they are asked for. */
-  async * stream (query: Query, size: number): AsyncIterableIterator<unknown[]> {
+  async *stream (query: Query, size: number): AsyncIterableIterator<unknown[]> {
     const portions = new Portions()
     const clock = new StreamClock(this.#borrower.statementTimeout, () => {
       // A request to cancel may arrive late, so the connection is not used again.
@@ -94,7 +95,7 @@ export class Lease {
     })
     end.then(reply => portions.finish(reply.rows), (error: unknown) => portions.fail(error))
     try {
-      yield * portions
+      yield* portions
     } finally {
       portions.cancel()
       await end.catch(() => {})
@@ -135,7 +136,8 @@ export class Lease {
   release (): void {
     if (this.#isReturned) return
     this.#isReturned = true
-    const isUsable = this.#running === 0 && this.#status === 'I' && !this.#isSpoilt && !this.#session.isDead && !this.#session.isWorn
+    const isUsable = this.#running === 0 && this.#status === 'I' && !this.#isSpoilt &&
+      !this.#session.isDead && !this.#session.isWorn
     this.#client.release(!isUsable)
     if (isUsable && !this.#settings.isPooled) this.#session.idle(this.#settings.resetRules)
     this.#onReturn()
@@ -173,7 +175,7 @@ export class Lease {
         return onPortion(rows)
       })
     }
-    for (let isAgain = false; ; isAgain = true) {
+    for (let isAgain = false;; isAgain = true) {
       const isFirst = isAlone || !this.#openings.hasRun
       // What made the first attempt fail may also have changed what the statement does.
       const isHarmless = query.isHarmless === true && !isAgain
@@ -186,7 +188,14 @@ export class Lease {
       const isAnew = opening.drops !== 'nothing'
       if (context !== undefined) statements.push(this.#prepared(context, context.name, 0, isAnew))
       // Without parameters a plan is always the generic one: such a statement is not worth a name.
-      statements.push(this.#prepared(query, query.values.length > 0 && name !== '' ? this.#keyHere(name) : '', portion, isAnew))
+      statements.push(
+        this.#prepared(
+          query,
+          query.values.length > 0 && name !== '' ? this.#keyHere(name) : '',
+          portion,
+          isAnew
+        )
+      )
       const end = await this.#send(opening, { ...sending, ...coming })
       const staleness = stalenessOf(end)
       if (staleness === undefined) {
@@ -214,12 +223,16 @@ export class Lease {
     const { tag } = end
     if (!rowTags.has(tag)) {
       this.destroy()
-      throw new QueryRefusedError(`A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, and the server answered ${tag || 'nothing'}`)
+      throw new QueryRefusedError(
+        `A tenant's handle runs SELECT, INSERT, UPDATE, DELETE and MERGE only, and the server answered ${
+          tag || 'nothing'
+        }`
+      )
     }
     // SELECT … INTO has the command tag SELECT but sends no RowDescription.
     if (tag === 'SELECT' && !end.reply.hasRows) {
       this.destroy()
-      throw new QueryRefusedError('A tenant\'s handle makes no tables, got SELECT … INTO')
+      throw new QueryRefusedError("A tenant's handle makes no tables, got SELECT … INTO")
     }
     if (end.unjudged !== undefined) await this.#judge(end.unjudged)
     if (end.contextAnswer != null) context?.onAnswer?.(end.contextAnswer)
@@ -238,14 +251,18 @@ export class Lease {
     }
     const positions = guard.tenantColumns(fields)
     // A snapshot can be older than the table that it reads.
-    if (positions === undefined) throw new DatabaseUnavailableError(undefined, { cause: new UnjudgedError({ fields, rows }) })
+    if (positions === undefined)
+      throw new DatabaseUnavailableError(undefined, { cause: new UnjudgedError({ fields, rows }) })
     if (!rows.some(row => isForeign(guard, positions, row))) return
     this.destroy()
     throw new IsolationBreachError()
   }
 
   // The statement before may have left a search path on which other operators come first.
-  async #readCatalog<R> (text: string, values: readonly unknown[] = []): Promise<{ rows: R[], rowCount: number | null }> {
+  async #readCatalog<R> (
+    text: string,
+    values: readonly unknown[] = []
+  ): Promise<{ rows: R[]; rowCount: number | null }> {
     const query = { text, values, name: '', isParsed: false, portion: 0 }
     const end = await this.#send({ ...nothing, statements: [catalogPath, query] }, ours)
     this.#assertWell(end)
@@ -275,12 +292,14 @@ export class Lease {
       const batch = new Batch(opening, this.#settings.types, {
         takeClosing: () => session.names.takeClosing(),
         // Pauses the reply deadline while the application consumes a portion. It restarts with the next request for one.
-        ...(onPortion && { onPortion: async (rows: unknown[]) => {
-          session.expect(deadline, undefined)
-          const isWanted = await onPortion(rows)
-          if (!isOver) session.expect(deadline, destroy)
-          return isWanted
-        } }),
+        ...(onPortion && {
+          onPortion: async (rows: unknown[]) => {
+            session.expect(deadline, undefined)
+            const isWanted = await onPortion(rows)
+            if (!isOver) session.expect(deadline, destroy)
+            return isWanted
+          }
+        }),
         guard,
         onParsed: statement => session.learn(statement),
         enqueue: query => session.enqueue(query),
@@ -288,8 +307,10 @@ export class Lease {
           isOver = true
           session.finish()
           this.#ended(end, opening.tail)
-          if (opening.dropsSequences && end.error === undefined) session.traces.keepSequencesOf(usesSequences ? tenant : undefined)
-          if (isCheck && end.isResetError) void this.#settings.roleSettings?.pin().catch(() => {}).then(() => resolve(end))
+          if (opening.dropsSequences && end.error === undefined)
+            session.traces.keepSequencesOf(usesSequences ? tenant : undefined)
+          if (isCheck && end.isResetError)
+            void this.#settings.roleSettings?.pin().catch(() => {}).then(() => resolve(end))
           else resolve(end)
         }
       })
@@ -311,13 +332,16 @@ export class Lease {
     this.#ends++
     this.#status = status
     const isUndone = tail?.undo !== undefined && status !== undefined
-    if (isUndone && !checkBackend(this.#openings.backend, undoAnswer, this.#borrower.tenant)) this.#isSpoilt = true
+    if (isUndone && !checkBackend(this.#openings.backend, undoAnswer, this.#borrower.tenant))
+      this.#isSpoilt = true
     if (status !== undefined && isServerError(error)) {
-      const hasAsked = this.#borrower.isReadOnly === true || this.#openings.begun?.endsWith('read only') === true
+      const hasAsked = this.#borrower.isReadOnly === true ||
+        this.#openings.begun?.endsWith('read only') === true
       this.#isSpoilt ||= isFailover(error, hasAsked)
     }
     if (error instanceof IsolationBreachError) this.destroy()
-    this.#isSpoilt ||= error !== undefined && !(error instanceof UnjudgedError) && (status === undefined || !isServerError(error) || isResetError)
+    this.#isSpoilt ||= error !== undefined && !(error instanceof UnjudgedError) &&
+      (status === undefined || !isServerError(error) || isResetError)
   }
 
   /** @throws what the batch failed with, as its caller may see it. */
@@ -330,7 +354,10 @@ export class Lease {
   }
 
   async #inOrder<T> (work: () => Promise<T>): Promise<T> {
-    if (this.#running++ > 0) await new Promise<void>(resolve => { this.#queue.push(resolve) })
+    if (this.#running++ > 0)
+      await new Promise<void>(resolve => {
+        this.#queue.push(resolve)
+      })
     try {
       if (this.#isReturned) throw returned()
       return await work()
@@ -346,5 +373,7 @@ export class Lease {
 }
 
 function returned (): Error {
-  return new DatabaseUnavailableError('The connection was returned before this statement ran: await every statement of a transaction')
+  return new DatabaseUnavailableError(
+    'The connection was returned before this statement ran: await every statement of a transaction'
+  )
 }

@@ -29,10 +29,15 @@ export class LookUps implements SqlClient {
     this.#pool = pool
     this.#settings = settings
     this.#isHarmless = reads === 'catalog'
-    this.#borrower = { tenant: owner, context: this.#isHarmless ? () => catalogContext : undefined, guard: undefined, deadline }
+    this.#borrower = {
+      tenant: owner,
+      context: this.#isHarmless ? () => catalogContext : undefined,
+      guard: undefined,
+      deadline
+    }
   }
 
-  query<R> (text: string, values: unknown[] = []): Promise<{ rows: R[], rowCount: number | null }> {
+  query<R> (text: string, values: unknown[] = []): Promise<{ rows: R[]; rowCount: number | null }> {
     return this.#borrow(this.#borrower, lease => this.#run(lease, text, values))
   }
 
@@ -49,7 +54,7 @@ export class LookUps implements SqlClient {
 
   // Each attempt that fails this way closes a connection of the pool.
   async #borrow<T> (borrower: Borrower, work: (lease: Lease) => Promise<T>): Promise<T> {
-    for (let attempt = 0; ; attempt++) {
+    for (let attempt = 0;; attempt++) {
       const lease = new Lease(await this.#pool.connect(), borrower, this.#settings, () => {})
       try {
         return await work(lease)
@@ -61,7 +66,11 @@ export class LookUps implements SqlClient {
     }
   }
 
-  async #run<R> (lease: Lease, text: string, values: unknown[]): Promise<{ rows: R[], rowCount: number | null }> {
+  async #run<R> (
+    lease: Lease,
+    text: string,
+    values: unknown[]
+  ): Promise<{ rows: R[]; rowCount: number | null }> {
     const { rows, rowCount } = await lease.run({ text, values, isHarmless: this.#isHarmless })
     return { rows: rows as R[], rowCount }
   }

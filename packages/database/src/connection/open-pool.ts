@@ -15,11 +15,15 @@ export interface PoolSettings {
   /** How long an unused connection is kept. */
   readonly idleTimeout: number
   /** The class of its connections, where they are counted. @default GuardedClient */
-  readonly Client?: new (config?: pg.ClientConfig) => pg.Client
+  readonly Client?: new(config?: pg.ClientConfig) => pg.Client
 }
 
 /** @default 10 connections, 5 s to get one, 5 minutes idle */
-export const defaultPoolSettings: PoolSettings = Object.freeze({ max: 10, acquireTimeout: 5_000, idleTimeout: 300_000 })
+export const defaultPoolSettings: PoolSettings = Object.freeze({
+  max: 10,
+  acquireTimeout: 5_000,
+  idleTimeout: 300_000
+})
 
 /** Whether a URL names an embedded PGlite. */
 export function isEmbedded (url: string): boolean {
@@ -33,7 +37,8 @@ export function isEmbedded (url: string): boolean {
  */
 export function openPool (url: string, settings: PoolSettings = defaultPoolSettings): pg.Pool {
   if (isEmbedded(url)) return openEmbedded(url)
-  if (!/^postgres(?:ql)?:\/\/./.test(url)) throw new OptionInvalidError('the database\'s URL must begin with postgres://, postgresql:// or pglite://')
+  if (!/^postgres(?:ql)?:\/\/./.test(url))
+    throw new OptionInvalidError("the database's URL must begin with postgres://, postgresql:// or pglite://")
   const pool = new pg.Pool({
     connectionString: url,
     max: settings.max,
@@ -53,7 +58,15 @@ function openEmbedded (url: string): pg.Pool {
   const { PGlite: Embedded } = loadPGlite()
   const folder = url.slice('pglite://'.length)
   const database = new Embedded(folder === 'memory' ? 'memory://' : folder)
-  const pool = new EmbeddedPool({ user: 'postgres', database: 'postgres', host: 'localhost', ssl: false, max: 1, idleTimeoutMillis: 0, stream: () => new PGliteStream(database) as never })
+  const pool = new EmbeddedPool({
+    user: 'postgres',
+    database: 'postgres',
+    host: 'localhost',
+    ssl: false,
+    max: 1,
+    idleTimeoutMillis: 0,
+    stream: () => new PGliteStream(database) as never
+  })
   pool.onEnd = () => database.close()
   return pool
 }
@@ -77,6 +90,9 @@ function loadPGlite (): { PGlite: typeof PGlite } {
   try {
     return createRequire(import.meta.url)('@electric-sql/pglite') as { PGlite: typeof PGlite }
   } catch (cause) {
-    throw new Error('pglite:// needs the package @electric-sql/pglite: install it, or give a postgres:// URL', { cause })
+    throw new Error(
+      'pglite:// needs the package @electric-sql/pglite: install it, or give a postgres:// URL',
+      { cause }
+    )
   }
 }

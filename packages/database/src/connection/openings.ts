@@ -28,7 +28,13 @@ export interface Coming {
 }
 
 /** The parts of an opening without statements. */
-export const nothing = { resetLength: 0, drops: 'nothing', isCheck: false, dropsSequences: false, tail: undefined } as const
+export const nothing = {
+  resetLength: 0,
+  drops: 'nothing',
+  isCheck: false,
+  dropsSequences: false,
+  tail: undefined
+} as const
 
 type Status = BatchEnd['status']
 
@@ -116,7 +122,8 @@ export class Openings {
     }
     const isOwn = traces.areOf(this.#owner)
     const isReset = status === 'I' && !isOwn && (reset === 'always' || traces.isTouched || !isHarmless)
-    if (isReset && resetRules.isImpossible && traces.isTouched) throw markUntouched(new DatabaseUnavailableError())
+    if (isReset && resetRules.isImpossible && traces.isTouched)
+      throw markUntouched(new DatabaseUnavailableError())
     const isCheck = roleSettings !== undefined && status === 'I' && !isChecked
     const statements = isReset ? [discardAll] : []
     // Before any query: PostgreSQL takes no isolation level after one.
@@ -126,7 +133,14 @@ export class Openings {
     const resetLength = isReset || isCheck ? statements.length : 0
     this.#seesOthers = this.isBeginPending && !isOwn && !isReset
     if (dropsSequences && !isReset) statements.push(discardSequences)
-    return { statements, resetLength, drops: isReset ? 'everything' : 'nothing', isCheck, dropsSequences, tail: undefined }
+    return {
+      statements,
+      resetLength,
+      drops: isReset ? 'everything' : 'nothing',
+      isCheck,
+      dropsSequences,
+      tail: undefined
+    }
   }
 
   // A pooler's backend may show what a harmless statement of another owner left: the values of sequences.
@@ -134,11 +148,17 @@ export class Openings {
     const isUndone = !isHarmless || this.#settings.reset === 'always'
     if (this.isTransaction) {
       if (isUndone) this.#leavesTraces = true
-      const statements = this.isBeginPending ? [...this.#beginning(status), this.#askBackend(), discardSequences] : []
+      const statements = this.isBeginPending
+        ? [...this.#beginning(status), this.#askBackend(), discardSequences]
+        : []
       return { ...nothing, statements }
     }
     if (!isUndone) return { ...nothing, statements: [] }
-    return { ...nothing, statements: [control('begin'), this.#askBackend(), discardSequences], tail: this.#undoing('commit and chain') }
+    return {
+      ...nothing,
+      statements: [control('begin'), this.#askBackend(), discardSequences],
+      tail: this.#undoing('commit and chain')
+    }
   }
 
   #beginning (status: Status): WireStatement[] {
@@ -147,7 +167,12 @@ export class Openings {
   }
 
   #askBackend (): WireStatement {
-    return { ...control('select pg_catalog.pg_backend_pid()'), onAnswer: pid => { this.backend = pid } }
+    return {
+      ...control('select pg_catalog.pg_backend_pid()'),
+      onAnswer: pid => {
+        this.backend = pid
+      }
+    }
   }
 
   // Where a reset is impossible the transaction stays open, so that the pooler closes the backend with the connection.

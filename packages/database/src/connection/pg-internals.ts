@@ -19,20 +19,20 @@ export interface Field {
 export interface WireConnection {
   readonly stream: Duplex
   /** Has the parser read what this stream brings. */
-  attachListeners (stream: Duplex): void
-  parse (message: { text: string, name: string }): void
-  bind (message: { portal: string, statement: string, values: readonly WireValue[] }): void
-  describe (message: { type: 'P', name: string }): void
-  execute (message: { portal: string, rows: number }): void
-  close (message: { type: 'S' | 'P', name: string }): void
-  flush (): void
-  sync (): void
+  attachListeners(stream: Duplex): void
+  parse(message: { text: string; name: string }): void
+  bind(message: { portal: string; statement: string; values: readonly WireValue[] }): void
+  describe(message: { type: 'P'; name: string }): void
+  execute(message: { portal: string; rows: number }): void
+  close(message: { type: 'S' | 'P'; name: string }): void
+  flush(): void
+  sync(): void
   /** Sends a simple query. */
-  query (text: string): void
-  sendCopyFail (reason: string): void
-  on (event: string, listener: (message: never) => void): void
-  prependListener (event: string, listener: (message: never) => void): void
-  once (event: string, listener: () => void): void
+  query(text: string): void
+  sendCopyFail(reason: string): void
+  on(event: string, listener: (message: never) => void): void
+  prependListener(event: string, listener: (message: never) => void): void
+  once(event: string, listener: () => void): void
   /** What pg took for prepared, by name. */
   parsedStatements: Record<string, string>
 }
@@ -53,14 +53,14 @@ export interface RowDecoder {
   readonly rows: unknown[]
   readonly command: string | null
   readonly rowCount: number | null
-  addFields (fields: readonly Field[]): void
-  parseRow (values: readonly (string | null)[]): unknown
-  addCommandComplete (message: { text: string }): void
+  addFields(fields: readonly Field[]): void
+  parseRow(values: readonly (string | null)[]): unknown
+  addCommandComplete(message: { text: string }): void
 }
 
 interface Internals {
-  readonly Result: new (rowMode: undefined, types: unknown) => RowDecoder
-  readonly utils: { prepareValue (value: unknown): WireValue }
+  readonly Result: new(rowMode: undefined, types: unknown) => RowDecoder
+  readonly utils: { prepareValue(value: unknown): WireValue }
 }
 
 const internals = pg as unknown as Internals

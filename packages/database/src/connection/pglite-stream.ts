@@ -25,10 +25,18 @@ export class PGliteStream extends Duplex {
     return this
   }
 
-  setNoDelay (): this { return this }
-  setKeepAlive (): this { return this }
-  ref (): this { return this }
-  unref (): this { return this }
+  setNoDelay (): this {
+    return this
+  }
+  setKeepAlive (): this {
+    return this
+  }
+  ref (): this {
+    return this
+  }
+  unref (): this {
+    return this
+  }
 
   override _read (): void {}
 

@@ -128,7 +128,10 @@ export class ConnectionPool {
 
   /** Closes the pool as soon as nobody waits for a connection or holds one; whoever has it may still borrow until then. */
   async retire (): Promise<void> {
-    if (this.#users > 0) await new Promise<void>(resolve => { this.#onUnused = resolve })
+    if (this.#users > 0)
+      await new Promise<void>(resolve => {
+        this.#onUnused = resolve
+      })
     await this.close()
   }
 

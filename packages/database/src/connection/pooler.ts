@@ -11,14 +11,19 @@ const failures = channel('fastify-tenancy.undo-failed')
  *
  * @param undone undefined if the undo failed
  */
-export function checkBackend (ran: string | null, undone: string | null | undefined, tenant: string): boolean {
+export function checkBackend (
+  ran: string | null,
+  undone: string | null | undefined,
+  tenant: string
+): boolean {
   if (undone !== undefined && undone === ran) return true
   failures.publish({ tenant, ran, undone })
   return false
 }
 
 /** What the boot says about a pooler that does not reset its backends. */
-export const unresetPooler = 'the pooler hands backends on as a transaction leaves them: the driver undoes what its own statements leave, and other users of the pooler do not; set server_reset_query_always = 1 in PgBouncer, or the like in another pooler'
+export const unresetPooler =
+  'the pooler hands backends on as a transaction leaves them: the driver undoes what its own statements leave, and other users of the pooler do not; set server_reset_query_always = 1 in PgBouncer, or the like in another pooler'
 
 /**
  * Whether the pooler resets a backend after each transaction, as PgBouncer does with `server_reset_query_always`.
@@ -26,11 +31,17 @@ export const unresetPooler = 'the pooler hands backends on as a transaction leav
  */
 export async function resetsBackends (client: SqlClient): Promise<boolean | undefined> {
   const mark = randomUUID()
-  const { rows: [first] } = await client.query<Answer>("select pg_catalog.pg_backend_pid()::text as pid, pg_catalog.set_config('tenancy.probe', $1, false) as mark", [mark])
+  const { rows: [first] } = await client.query<Answer>(
+    "select pg_catalog.pg_backend_pid()::text as pid, pg_catalog.set_config('tenancy.probe', $1, false) as mark",
+    [mark]
+  )
   for (let attempt = 0; attempt < 20; attempt++) {
     // The same statement reads the mark and removes it.
-    const { rows: [next] } = await client.query<Answer>(`select pid, mark, case when mark = $1 then pg_catalog.set_config('tenancy.probe', '', false) end
-      from (select pg_catalog.pg_backend_pid()::text as pid, pg_catalog.current_setting('tenancy.probe', true) as mark) as seen`, [mark])
+    const { rows: [next] } = await client.query<Answer>(
+      `select pid, mark, case when mark = $1 then pg_catalog.set_config('tenancy.probe', '', false) end
+      from (select pg_catalog.pg_backend_pid()::text as pid, pg_catalog.current_setting('tenancy.probe', true) as mark) as seen`,
+      [mark]
+    )
     if (next?.pid === first?.pid) return next?.mark !== mark
   }
   return undefined

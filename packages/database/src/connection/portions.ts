@@ -11,7 +11,9 @@ export class Portions implements AsyncIterable<unknown[]> {
   onPortion (rows: unknown[]): Promise<boolean> {
     if (this.#isCancelled) return Promise.resolve(false)
     this.#push(rows)
-    return new Promise(resolve => { this.#resume = resolve })
+    return new Promise(resolve => {
+      this.#resume = resolve
+    })
   }
 
   finish (rows: unknown[]): void {
@@ -31,7 +33,7 @@ export class Portions implements AsyncIterable<unknown[]> {
     this.#resume?.(false)
   }
 
-  async * [Symbol.asyncIterator] (): AsyncIterator<unknown[]> {
+  async *[Symbol.asyncIterator] (): AsyncIterator<unknown[]> {
     for (;;) {
       const rows = this.#ready.shift()
       if (rows !== undefined) {
@@ -42,7 +44,9 @@ export class Portions implements AsyncIterable<unknown[]> {
         if (this.#error !== undefined) throw this.#error
         return
       } else {
-        await new Promise<void>(resolve => { this.#wake = resolve })
+        await new Promise<void>(resolve => {
+          this.#wake = resolve
+        })
       }
     }
   }

@@ -15,7 +15,8 @@ export interface ResetRules {
 export const plainReset: ResetRules = { extra: [], isImpossible: false }
 
 /** What the boot says about a database in which {@link ResetRules.isImpossible} holds. */
-export const unresettable = 'a procedural language besides SQL and PL/pgSQL keeps values in the session, or a login trigger makes settings there: a connection that one tenant touched is closed instead of reset before it serves another; drop the language or the trigger if nothing uses it'
+export const unresettable =
+  'a procedural language besides SQL and PL/pgSQL keeps values in the session, or a login trigger makes settings there: a connection that one tenant touched is closed instead of reset before it serves another; drop the language or the trigger if nothing uses it'
 
 /** A statement of the driver's own, without parameters and without a name. */
 export function control (text: string): WireStatement {
@@ -26,7 +27,9 @@ export function control (text: string): WireStatement {
 export const discardAll: WireStatement = control('discard all')
 export const discardSequences: WireStatement = control('discard sequences')
 /** Goes before a read of the catalog, so that no operator or function of another schema comes first. */
-export const catalogPath: WireStatement = control("select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)")
+export const catalogPath: WireStatement = control(
+  "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)"
+)
 export const deallocateAll: WireStatement = control('deallocate all')
 
 /** What `discard all` keeps: the seed of `random()`, and the connections of extensions. */
@@ -42,8 +45,10 @@ export function afterDiscard ({ extra }: ResetRules): WireStatement[] {
  * Not `discard all`, which PostgreSQL refuses in a transaction.
  */
 export function undoText ({ extra }: ResetRules): string {
-  return ['set session authorization default', 'reset role', 'reset all', 'close all', 'unlisten *', 'deallocate all', 'discard temp', 'discard sequences', 'discard plans', ...extra,
-    `select pg_catalog.pg_backend_pid(), pg_catalog.pg_advisory_unlock_all(), pg_catalog.setseed(${randomSeed()})`, 'commit'].join('; ')
+  return ['set session authorization default', 'reset role', 'reset all', 'close all', 'unlisten *',
+    'deallocate all', 'discard temp', 'discard sequences', 'discard plans', ...extra,
+    `select pg_catalog.pg_backend_pid(), pg_catalog.pg_advisory_unlock_all(), pg_catalog.setseed(${randomSeed()})`,
+    'commit'].join('; ')
 }
 
 // A double in [-1, 1). Not Math.random(): one tenant could compute the seeds of the next from its own.

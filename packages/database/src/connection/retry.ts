@@ -14,11 +14,14 @@ export type Staleness = 'lost' | 'changed' | 'possible'
  * Reads from a failed batch whether it failed because of something that was parsed earlier. PostgreSQL plans a stored
  * statement at its bind, with the parameter types of its parse, so most of these errors come before anything ran.
  */
-export function stalenessOf ({ error, unbound, isEarly }: Pick<BatchEnd, 'error' | 'unbound' | 'isEarly'>): Staleness | undefined {
+export function stalenessOf (
+  { error, unbound, isEarly }: Pick<BatchEnd, 'error' | 'unbound' | 'isEarly'>
+): Staleness | undefined {
   if (!isServerError(error)) return undefined
   const { code = '', routine } = error
   // TN410 from the context: the catalog is newer than this process knows. A function of the application could raise it, too.
-  if ((code === 'TN410' && isEarly) || (code === '0A000' && routine === 'RevalidateCachedQuery')) return 'changed'
+  if ((code === 'TN410' && isEarly) || (code === '0A000' && routine === 'RevalidateCachedQuery'))
+    return 'changed'
   if (unbound === undefined) return undefined
   if (code === '42P05') return 'lost'
   if (!unbound.isParsed) return undefined

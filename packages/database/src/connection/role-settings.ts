@@ -9,9 +9,11 @@ import type { WireStatement } from './batch.ts'
 /** Published when the settings of a pool's login were changed while the process ran: `{ settings }`, their names. */
 const changes = channel('fastify-tenancy.login-settings-changed')
 
-const entries = `pg_catalog.pg_db_role_setting s where s.setrole operator(pg_catalog.=) pg_catalog.to_regrole(pg_catalog.quote_ident(session_user))::oid
+const entries =
+  `pg_catalog.pg_db_role_setting s where s.setrole operator(pg_catalog.=) pg_catalog.to_regrole(pg_catalog.quote_ident(session_user))::oid
   and s.setdatabase operator(pg_catalog.=) any(array[0::oid, (select d.oid from pg_catalog.pg_database d where d.datname operator(pg_catalog.=) pg_catalog.current_database())])`
-const fingerprint = `(select coalesce(pg_catalog.md5(pg_catalog.json_agg(pg_catalog.json_build_array(s.setdatabase, s.setconfig) order by s.setdatabase using operator(pg_catalog.<))::text), '') from ${entries})`
+const fingerprint =
+  `(select coalesce(pg_catalog.md5(pg_catalog.json_agg(pg_catalog.json_build_array(s.setdatabase, s.setconfig) order by s.setdatabase using operator(pg_catalog.<))::text), '') from ${entries})`
 
 interface Answer {
   readonly fingerprint: string
@@ -19,7 +21,10 @@ interface Answer {
   readonly own: string
 }
 
-const question = `select ${fingerprint} as fingerprint, (select coalesce(pg_catalog.json_agg(entry), '[]') from ${entries.replace(' s where', ' s cross join lateral pg_catalog.unnest(s.setconfig) as entry where')})::text as own`
+const question =
+  `select ${fingerprint} as fingerprint, (select coalesce(pg_catalog.json_agg(entry), '[]') from ${
+    entries.replace(' s where', ' s cross join lateral pg_catalog.unnest(s.setconfig) as entry where')
+  })::text as own`
 
 /**
  * Keeps what `alter role <login> set …` does while the process runs away from new connections. The first batch of each new
@@ -46,18 +51,25 @@ export class RoleSettings {
   static async read (pool: pg.Pool, client: SqlClient): Promise<RoleSettings | undefined> {
     if (/[?&]options=/.test(pool.options.connectionString ?? '')) return undefined
     const { rows: [answer] } = await client.query<Answer>(question)
-    const { rows } = await client.query<{ name: string, setting: string }>('select name, setting from pg_catalog.pg_settings')
+    const { rows } = await client.query<{ name: string; setting: string }>(
+      'select name, setting from pg_catalog.pg_settings'
+    )
     return answer && new RoleSettings(pool, answer, new Map(rows.map(({ name, setting }) => [name, setting])))
   }
 
   /** Fails with 22012 on a connection whose login has other settings. */
   get check (): WireStatement {
-    return { ...control(`select 1 operator(pg_catalog./) (${fingerprint} operator(pg_catalog.=) $1)::int`), values: [this.#fingerprint] }
+    return {
+      ...control(`select 1 operator(pg_catalog./) (${fingerprint} operator(pg_catalog.=) $1)::int`),
+      values: [this.#fingerprint]
+    }
   }
 
   /** Passes the values of the boot to new connections. */
   pin (): Promise<void> {
-    this.#pinning ??= this.#pin().finally(() => { this.#pinning = undefined })
+    this.#pinning ??= this.#pin().finally(() => {
+      this.#pinning = undefined
+    })
     return this.#pinning
   }
 
@@ -71,10 +83,14 @@ export class RoleSettings {
       const { rows: [answer] } = await client.query<Answer>(question)
       if (answer === undefined) return
       const now = new Set(JSON.parse(answer.own) as string[])
-      const names = [...[...now].filter(entry => !this.#own.has(entry)), ...[...this.#own].filter(entry => !now.has(entry))]
+      const names = [...[...now].filter(entry => !this.#own.has(entry)), ...[...this.#own].filter(entry =>
+        !now.has(entry)
+      )]
         .map(entry => entry.slice(0, entry.indexOf('=')))
       this.#fingerprint = answer.fingerprint
-      this.#pool.options.options = [this.#options, ...new Set(names.map(name => this.#option(name)))].join(' ').trim()
+      this.#pool.options.options = [this.#options, ...new Set(names.map(name => this.#option(name)))].join(
+        ' '
+      ).trim()
       changes.publish({ settings: names })
     } finally {
       await client.end()

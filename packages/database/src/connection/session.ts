@@ -72,9 +72,15 @@ export class Session {
     // Registered once per connection, because adding and removing them for each batch costs as much as the batch.
     // Prepended, because pg starts the next query from its own ReadyForQuery listener: otherwise the next batch
     // receives this batch's event.
-    client.connection.prependListener('parseComplete', () => { this.#batch?.parsed() })
-    client.connection.prependListener('bindComplete', () => { this.#batch?.bound() })
-    client.connection.prependListener('readyForQuery', ({ status }: { status: 'I' | 'T' | 'E' }) => { this.#batch?.ready(status) })
+    client.connection.prependListener('parseComplete', () => {
+      this.#batch?.parsed()
+    })
+    client.connection.prependListener('bindComplete', () => {
+      this.#batch?.bound()
+    })
+    client.connection.prependListener('readyForQuery', ({ status }: { status: 'I' | 'T' | 'E' }) => {
+      this.#batch?.ready(status)
+    })
   }
 
   /** Sends a batch; one at a time. */
@@ -107,7 +113,9 @@ export class Session {
    * @returns when the server has answered all of it, and is idle.
    */
   abandon (): Promise<void> {
-    const idle = new Promise<void>(resolve => { this.client.connection.once('readyForQuery', resolve) })
+    const idle = new Promise<void>(resolve => {
+      this.client.connection.once('readyForQuery', resolve)
+    })
     this.#batch?.abandon()
     return idle
   }
@@ -160,13 +168,16 @@ export class Session {
   idle (rules: ResetRules): void {
     this.#isLeased = false
     if (!this.traces.isTouched || rules.isImpossible) return
-    this.#idleTimer ??= setTimeout(() => { void this.#resetIdle(rules) }, idleBeforeReset).unref()
+    this.#idleTimer ??= setTimeout(() => {
+      void this.#resetIdle(rules)
+    }, idleBeforeReset).unref()
     this.#idleTimer.refresh()
   }
 
   /** Resets the connection at once, in waits of its own. */
   async resetNow (rules: ResetRules): Promise<void> {
-    for (const { text, values } of [discardAll, ...afterDiscard(rules)]) await this.client.query(text, [...values])
+    for (const { text, values } of [discardAll, ...afterDiscard(rules)])
+      await this.client.query(text, [...values])
     this.#isUnclaimed = false
     this.reset()
     this.#isResetting = false
@@ -226,6 +237,7 @@ export class Session {
 }
 
 // These change with each transaction's context, and its end undoes them.
-const followsContext: ReadonlySet<string> = new Set(['is_superuser', 'session_authorization', 'search_path', 'in_hot_standby'])
+const followsContext: ReadonlySet<string> = new Set(['is_superuser', 'session_authorization', 'search_path',
+  'in_hot_standby'])
 
 const sessions = new WeakMap<pg.ClientBase, Session>()

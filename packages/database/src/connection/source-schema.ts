@@ -2,20 +2,37 @@ import { instance } from '@fastify-tenancy/core'
 import type pg from 'pg'
 import * as v from 'valibot'
 
-const urlMessage = 'must be a URL such as \'postgres://user@host/database\' or \'pglite://memory\''
-const serverUrlMessage = 'must be a URL such as \'postgres://user@host/database\''
+const urlMessage = "must be a URL such as 'postgres://user@host/database' or 'pglite://memory'"
+const serverUrlMessage = "must be a URL such as 'postgres://user@host/database'"
 
 // What pg can read: it takes a host that is left out, and a tenant's database is put in later. Else the first query would say so.
-const isReadable = (url: string): boolean => url.startsWith('pglite:') || URL.canParse(url.replace('@/', '@host/').replaceAll('{database}', 'name'))
+const isReadable = (url: string): boolean =>
+  url.startsWith('pglite:') || URL.canParse(url.replace('@/', '@host/').replaceAll('{database}', 'name'))
 
 /** A URL of a server or of an embedded PGlite. */
-export const anyUrl: v.GenericSchema<string> = v.pipe(v.string(urlMessage), v.regex(/^(?:postgres|postgresql|pglite):\/\/./, urlMessage), v.check(isReadable, urlMessage))
+export const anyUrl: v.GenericSchema<string> = v.pipe(
+  v.string(urlMessage),
+  v.regex(/^(?:postgres|postgresql|pglite):\/\/./, urlMessage),
+  v.check(isReadable, urlMessage)
+)
 
 /** A URL of a server. */
-export const serverUrl: v.GenericSchema<string> = v.pipe(v.string(serverUrlMessage), v.regex(/^(?:postgres|postgresql):\/\/./, serverUrlMessage), v.check(isReadable, serverUrlMessage))
+export const serverUrl: v.GenericSchema<string> = v.pipe(
+  v.string(serverUrlMessage),
+  v.regex(/^(?:postgres|postgresql):\/\/./, serverUrlMessage),
+  v.check(isReadable, serverUrlMessage)
+)
 
 /** A pool that its caller closes. */
-export const pool: v.GenericSchema<pg.Pool> = instance<pg.Pool>('a URL or a pg.Pool', 'connect', 'query', 'end')
+export const pool: v.GenericSchema<pg.Pool> = instance<pg.Pool>(
+  'a URL or a pg.Pool',
+  'connect',
+  'query',
+  'end'
+)
 
 /** What pools are opened from. */
-export const source: v.GenericSchema<string | pg.Pool> = v.union([anyUrl, pool], 'must be a URL such as \'postgres://user@host/database\', or a pg.Pool')
+export const source: v.GenericSchema<string | pg.Pool> = v.union(
+  [anyUrl, pool],
+  "must be a URL such as 'postgres://user@host/database', or a pg.Pool"
+)

@@ -22,7 +22,10 @@ export class StreamClock {
   start (): void {
     this.#since = performance.now()
     // An answer may have arrived while this process was busy: it is handled before the immediate.
-    this.#timer = setTimeout(() => setImmediate(() => { if (this.#timer !== undefined) this.#onOverdue() }), this.#left).unref()
+    this.#timer = setTimeout(() =>
+      setImmediate(() => {
+        if (this.#timer !== undefined) this.#onOverdue()
+      }), this.#left).unref()
   }
 
   /** The server has answered. */

@@ -7,13 +7,16 @@ export interface RowGuard {
   /** The value that every tenant column must have, as the server writes it. */
   readonly tenant: string
   /** The positions, among these columns, of tenant columns; undefined where one is of a table that is not known yet. */
-  tenantColumns (fields: readonly Field[]): readonly number[] | undefined
+  tenantColumns(fields: readonly Field[]): readonly number[] | undefined
   /** Reads of the catalog what is not known of the tables of these columns. */
-  learn (fields: readonly Field[], client: SqlClient): Promise<void>
+  learn(fields: readonly Field[], client: SqlClient): Promise<void>
 }
 
 /** Reads the tenant columns' numbers of `tables`, or of all that tenants may read; see {@link readTenantColumns}. */
-export type ReadColumns = (client: SqlClient, tables?: readonly number[]) => Promise<ReadonlyMap<number, number>>
+export type ReadColumns = (
+  client: SqlClient,
+  tables?: readonly number[]
+) => Promise<ReadonlyMap<number, number>>
 
 /** How long what the catalog said is taken for true, in milliseconds: a table can be rebuilt and take another's name. */
 const freshness = 60_000
@@ -41,7 +44,8 @@ export class Tripwire {
     this.#readAt = Date.now()
     const read = new Map(await this.#read(this.#pool))
     const others = [...this.#columns.keys()].filter(table => !read.has(table))
-    for (const [table, column] of others.length === 0 ? [] : await this.#read(this.#pool, others)) read.set(table, column)
+    for (const [table, column] of others.length === 0 ? [] : await this.#read(this.#pool, others))
+      read.set(table, column)
     this.#columns = read
   }
 
@@ -51,7 +55,9 @@ export class Tripwire {
       tenant,
       tenantColumns: fields => this.#tenantColumns(fields),
       learn: async (fields, client) => {
-        const tables = fields.map(({ tableID }) => tableID).filter(table => table !== 0 && !this.#columns.has(table))
+        const tables = fields.map(({ tableID }) => tableID).filter(table =>
+          table !== 0 && !this.#columns.has(table)
+        )
         for (const [table, column] of await this.#read(client, tables)) this.#columns.set(table, column)
       }
     }
@@ -73,7 +79,11 @@ export class Tripwire {
 const none: readonly number[] = []
 
 /** Positions of a row that are not the tenant's: null is nobody's, the missing side of an outer join. */
-export function isForeign ({ tenant }: RowGuard, positions: readonly number[], row: readonly (string | null)[]): boolean {
+export function isForeign (
+  { tenant }: RowGuard,
+  positions: readonly number[],
+  row: readonly (string | null)[]
+): boolean {
   return positions.some(position => row[position] != null && row[position] !== tenant)
 }
 
@@ -83,8 +93,13 @@ export function isForeign ({ tenant }: RowGuard, positions: readonly number[], r
  *
  * @param only the tables to read. @default the listed ones, and all in schemas of tenants
  */
-export async function readTenantColumns (client: SqlClient, { schema, tenant, shared, global }: ResolvedTables, only?: readonly number[]): Promise<ReadonlyMap<number, number>> {
-  const { rows } = await client.query<{ table: unknown, number: unknown }>(`
+export async function readTenantColumns (
+  client: SqlClient,
+  { schema, tenant, shared, global }: ResolvedTables,
+  only?: readonly number[]
+): Promise<ReadonlyMap<number, number>> {
+  const { rows } = await client.query<{ table: unknown; number: unknown }>(
+    `
     select c.oid::int8::text as table, coalesce(case when n.is_main or n.is_home then a.attnum end, 0)::text as number
     from pg_catalog.pg_class c
     join (
@@ -94,7 +109,8 @@ export async function readTenantColumns (client: SqlClient, { schema, tenant, sh
     left join unnest($2::text[], $3::text[]) as listed (name, tenant) on listed.name = c.relname
     left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = listed.tenant and not a.attisdropped
     where case when $5::oid[] is null then c.relkind in ('r', 'p', 'v', 'm', 'f') and (n.is_home or n.is_main and (listed.name is not null or c.relname = any($4))) else c.oid = any($5) end`,
-  [schema, Object.keys(tenant), Object.values(tenant), [...shared, ...global], only ?? null])
+    [schema, Object.keys(tenant), Object.values(tenant), [...shared, ...global], only ?? null]
+  )
   // As numbers whatever the pool's type parsers make of them.
   return new Map(rows.map(({ table, number }) => [Number(table), Number(number)]))
 }

@@ -9,7 +9,10 @@ import { tableChecks } from './tables.ts'
 
 /** The cheap part of the doctor: what the application's own login can see in the catalog, without a look at keys, views and functions. */
 export async function checkBoot (client: SqlClient, input: DoctorInput): Promise<Finding[]> {
-  const { rows: [row] } = await inCatalog(client, () => client.query<{ version: number }>('select current_setting(\'server_version_num\')::int as version'))
+  const { rows: [row] } = await inCatalog(
+    client,
+    () => client.query<{ version: number }>("select current_setting('server_version_num')::int as version")
+  )
   const old = checkVersion(row?.version ?? 0)
   return [
     ...(old === undefined ? [] : [toFinding(old, serverChecks)]),
@@ -28,10 +31,13 @@ export function bootWarnings (findings: readonly Finding[]): string[] {
 export function bootRefusal (findings: readonly Finding[]): string | undefined {
   const errors = findings.filter(({ level }) => level === 'error').map(sentence)
   if (errors.length === 0) return undefined
-  return `the database lets tenants see or touch each other, and options.database.doctor is 'refuse' (\`tenancy doctor\` says how to mend it): ${errors.slice(0, 10).join('; ')}${errors.length > 10 ? `; and ${errors.length - 10} more` : ''}`
+  return `the database lets tenants see or touch each other, and options.database.doctor is 'refuse' (\`tenancy doctor\` says how to mend it): ${
+    errors.slice(0, 10).join('; ')
+  }${errors.length > 10 ? `; and ${errors.length - 10} more` : ''}`
 }
 
-const levelReasons: readonly string[] = ['D301', 'D302', 'D303', 'D304', 'D305', 'D306', 'D307', 'D308', 'D309']
+const levelReasons: readonly string[] = ['D301', 'D302', 'D303', 'D304', 'D305', 'D306', 'D307', 'D308',
+  'D309']
 
 function sentence ({ id, object, meaning }: Finding): string {
   return `${id} ${object}: ${meaning}`

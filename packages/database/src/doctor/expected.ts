@@ -18,13 +18,18 @@ const shownName = { text: 'text', uuid: 'uuid', int: 'integer', bigint: 'bigint'
 
 /** What `protect` makes in a mode, for each type of column. The tenant column is `"tenant column"` in all of them. */
 export function expectedPolicies (mode: PolicyMode): ExpectedPolicy[] {
-  return types.map(type => ({ type: catalogName[type], predicate: tenantPredicate(anyColumn, type, mode), shown: shownPredicate(type, mode) }))
+  return types.map(type => ({
+    type: catalogName[type],
+    predicate: tenantPredicate(anyColumn, type, mode),
+    shown: shownPredicate(type, mode)
+  }))
 }
 
 function shownPredicate (type: TenantColumnType, { signed, context }: PolicyMode): string {
-  const setting = 'current_setting(\'tenancy.tenant\'::text, true)'
+  const setting = "current_setting('tenancy.tenant'::text, true)"
   const column = `"${anyColumn}"`
-  const truth = (call: string, name: string): string => `(${column} OPERATOR(tenancy.===) ( SELECT ${cast(call, type)} AS ${name}))`
+  const truth = (call: string, name: string): string =>
+    `(${column} OPERATOR(tenancy.===) ( SELECT ${cast(call, type)} AS ${name}))`
   const conditions = [
     `(${column} = ${cast(`NULLIF(${setting}, ''::text)`, type)})`,
     ...(context === 'role' ? [truth(`tenancy.role_tenant(${setting}, CURRENT_USER)`, 'role_tenant')] : []),

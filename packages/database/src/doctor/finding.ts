@@ -47,17 +47,24 @@ export interface FindingRow {
 }
 
 /** Runs families of checks on one snapshot of the catalog. */
-export async function runChecks (client: SqlClient, families: readonly Family[], input: object): Promise<Finding[]> {
+export async function runChecks (
+  client: SqlClient,
+  families: readonly Family[],
+  input: object
+): Promise<Finding[]> {
   return inCatalog(client, async () => {
     const findings: Finding[] = []
-    for (const family of families) findings.push(...(await runFamily(client, family, input)).map(row => toFinding(row, family.checks)))
+    for (const family of families)
+      findings.push(...(await runFamily(client, family, input)).map(row => toFinding(row, family.checks)))
     return findings
   })
 }
 
 /** Runs one family. To be called in {@link inCatalog}. */
 export async function runFamily (client: SqlClient, { text }: Family, input: object): Promise<FindingRow[]> {
-  const { rows } = await client.query<FindingRow & { readonly object: string | null }>(text, [JSON.stringify(input)])
+  const { rows } = await client.query<FindingRow & { readonly object: string | null }>(text, [
+    JSON.stringify(input)
+  ])
   // Without a name: it was dropped while we looked.
   return rows.filter(({ object }) => object !== null)
 }
@@ -68,7 +75,9 @@ export async function inCatalog<T> (client: SqlClient, work: () => Promise<T>): 
     // pg_temp last: left out it would come first, and a temporary table that an earlier borrower made could pose as a catalog.
     // A few large joins whose sizes the planner cannot know: compiling them would take longer than running them, and what it
     // takes for few rows and puts into a nested loop can be ten thousand.
-    await client.query('set transaction isolation level repeatable read read only; set local search_path = pg_catalog, pg_temp; set local jit = off; set local enable_nestloop = off; set local work_mem = \'64MB\'; set local lock_timeout = \'5s\'; set local statement_timeout = \'1min\'')
+    await client.query(
+      "set transaction isolation level repeatable read read only; set local search_path = pg_catalog, pg_temp; set local jit = off; set local enable_nestloop = off; set local work_mem = '64MB'; set local lock_timeout = '5s'; set local statement_timeout = '1min'"
+    )
     return work()
   })
 }

@@ -1,4 +1,5 @@
-export { inCatalog, named, runChecks, toFinding, type Check, type Family, type Finding, type FindingLevel, type FindingRow } from './finding.ts'
+export { inCatalog, named, runChecks, toFinding, type Check, type Family, type Finding, type FindingLevel,
+  type FindingRow } from './finding.ts'
 export { checkInput, type DoctorInput, type DoctorLogins } from './input.ts'
 export { loginChecks } from './login.ts'
 export { given, prelude } from './prelude.ts'

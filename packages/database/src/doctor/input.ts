@@ -33,7 +33,10 @@ export interface DoctorInput extends PolicyMode {
 }
 
 /** The parameter of every check's SQL. */
-export function checkInput ({ database, tables, login, logins = {}, hasRls = true, functions = [], rewritten = false, ...mode }: DoctorInput): object {
+export function checkInput (
+  { database, tables, login, logins = {}, hasRls = true, functions = [], rewritten = false, ...mode }:
+    DoctorInput
+): object {
   const { tenant, shared, global, schema, auto } = tables
   return {
     ...rolesOf(database),

@@ -5,19 +5,40 @@ import { given, input, isTenantRole } from './prelude.ts'
 export const loginChecks: Family = {
   checks: {
     D301: { level: 'error', meaning: 'a superuser is bound by no policy and may become everybody' },
-    D302: { level: 'error', meaning: 'no policy binds it, so that it sees and changes the rows of all tenants' },
+    D302: {
+      level: 'error',
+      meaning: 'no policy binds it, so that it sees and changes the rows of all tenants'
+    },
     D303: { level: 'error', meaning: 'it can give itself other roles, or make some' },
     D304: { level: 'error', meaning: 'it can copy the whole server by replication' },
     D305: { level: 'warning', meaning: 'it can make databases, in which it may do everything' },
-    D306: { level: 'warning', meaning: 'a statement that forgot its context runs on instead of being refused' },
+    D306: {
+      level: 'warning',
+      meaning: 'a statement that forgot its context runs on instead of being refused'
+    },
     D307: { level: 'error', meaning: 'who owns a table can turn its policies off' },
     D308: { level: 'error', meaning: 'one injected statement takes the role, and does what that may' },
     D309: { level: 'warning', meaning: 'the application cannot connect' },
-    D310: { level: 'warning', meaning: 'each new connection gets slow, by milliseconds from 500 roles on and by a third of a second at 10,000' },
-    D311: { level: 'warning', meaning: 'a setting that isolation rests on begins as something else than the server\'s own' },
-    D312: { level: 'error', meaning: 'a statement that forgot its context is that tenant\'s' },
-    D313: { level: 'warning', meaning: 'SQL injected into the statement of a tenant of signed rls takes the role of a tenant with a schema, and reads it' },
-    D314: { level: 'warning', meaning: 'each new connection begins with this value, and a function of the application may have left it' }
+    D310: {
+      level: 'warning',
+      meaning:
+        'each new connection gets slow, by milliseconds from 500 roles on and by a third of a second at 10,000'
+    },
+    D311: {
+      level: 'warning',
+      meaning: "a setting that isolation rests on begins as something else than the server's own"
+    },
+    D312: { level: 'error', meaning: "a statement that forgot its context is that tenant's" },
+    D313: {
+      level: 'warning',
+      meaning:
+        'SQL injected into the statement of a tenant of signed rls takes the role of a tenant with a schema, and reads it'
+    },
+    D314: {
+      level: 'warning',
+      meaning:
+        'each new connection begins with this value, and a function of the application may have left it'
+    }
   },
   text: `
 with recursive ${input},
@@ -64,11 +85,15 @@ called as (
   from acts
 )
 select * from (
-select use, 'D301' as id, ${named('pg_authid', 'oid')} as object, format('alter role %s nosuperuser', quoted) as fix, says || ' is a superuser' as says, null as level
+select use, 'D301' as id, ${
+    named('pg_authid', 'oid')
+  } as object, format('alter role %s nosuperuser', quoted) as fix, says || ' is a superuser' as says, null as level
 from called where rolsuper
 union all
 select use, case attribute when 'BYPASSRLS' then 'D302' when 'CREATEROLE' then 'D303' when 'REPLICATION' then 'D304' else 'D305' end,
-  ${named('pg_authid', 'oid')}, format('alter role %s no%s', quoted, lower(attribute)), format('%s has %s', says, attribute), null
+  ${
+    named('pg_authid', 'oid')
+  }, format('alter role %s no%s', quoted, lower(attribute)), format('%s has %s', says, attribute), null
 from called, lateral (values ('BYPASSRLS', rolbypassrls), ('CREATEROLE', rolcreaterole), ('REPLICATION', rolreplication), ('CREATEDB', rolcreatedb)) has (attribute, yes)
 where yes and not rolsuper
 union all
@@ -81,7 +106,9 @@ from called cross join input join walk on walk.member = called.oid and walk.use 
 where called.is_login and not called.rolsuper and pg_has_role(called.oid, r.oid, 'USAGE')
 group by called.use, called.oid, quoted, says
 union all
-select use, 'D307', ${named('pg_authid', 'oid')}, format('reassign owned by %s to %I', quoted, o->>'owner'), says || ' owns tables or other things of this database', null
+select use, 'D307', ${
+    named('pg_authid', 'oid')
+  }, format('reassign owned by %s to %I', quoted, o->>'owner'), says || ' owns tables or other things of this database', null
 from called, input
 where not rolsuper and (oid in (select relowner from pg_class) or oid in (select nspowner from pg_namespace) or oid in (select proowner from pg_proc)
   or oid = (select datdba from pg_database where datname = current_database()))
@@ -95,7 +122,9 @@ select use, 'D309', 'role ' || quote_ident(name), '-- run tenancy init with this
 from input cross join lateral (values ('app', o->>'login'), ('tenantRoles', o->>'rolesLogin'), ('global', o->>'globalLogin')) given (use, name)
 where name is not null and not exists (select from logins where logins.use = given.use)
 union all
-select logins.use, 'D310', ${named('pg_authid', 'logins.oid')}, '-- spread the tenants over shards, or use rls.context ''setting''', format('%s may become the roles of %s tenants', 'the login ' || quote_literal(logins.rolname), count(*)), null
+select logins.use, 'D310', ${
+    named('pg_authid', 'logins.oid')
+  }, '-- spread the tenants over shards, or use rls.context ''setting''', format('%s may become the roles of %s tenants', 'the login ' || quote_literal(logins.rolname), count(*)), null
 from logins join memberships m on m.member = logins.oid join pg_roles r on r.oid = m.roleid
 where r.rolname ~ '^tenanth?_' group by logins.use, logins.oid, logins.rolname having count(*) > 500
 union all

@@ -3,6 +3,7 @@
  * separates nothing.
  */
 export function onePerLine (sql: string): string {
-  const token = /'(?:[^']|'')*'|"(?:[^"]|"")*"|(\$\w*\$)[\s\S]*?\1|--[^\n]*|\/\*[\s\S]*?\*\/|;[^\S\n]*(?=[^\s-])/g
+  const token =
+    /'(?:[^']|'')*'|"(?:[^"]|"")*"|(\$\w*\$)[\s\S]*?\1|--[^\n]*|\/\*[\s\S]*?\*\/|;[^\S\n]*(?=[^\s-])/g
   return sql.replace(token, found => found.startsWith(';') ? ';\n' : found)
 }

@@ -10,7 +10,8 @@
 /** SQL: the whole input. */
 export const given = '$1::jsonb'
 
-export const input: string = `input as materialized (select ${given} - '{tenant,sharedTables,globalTables,tenants,moving,functions}'::text[] as o)`
+export const input: string =
+  `input as materialized (select ${given} - '{tenant,sharedTables,globalTables,tenants,moving,functions}'::text[] as o)`
 
 /** SQL: whether a role is a tenant's of this database, made by us: in one of the two groups. */
 export function isTenantRole (role: string): string {
@@ -24,7 +25,9 @@ export const reach: string = `reach (oid, name) as materialized (
   select 0::oid, 'public'
   union all
   select r.oid, quote_ident(r.rolname) from pg_roles r, input
-  where not r.rolsuper and (r.rolname in (o->>'login', o->>'rolesLogin', o->>'app', o->>'sharedRole') or ${isTenantRole('r')})
+  where not r.rolsuper and (r.rolname in (o->>'login', o->>'rolesLogin', o->>'app', o->>'sharedRole') or ${
+  isTenantRole('r')
+})
 )`
 
 /** Schemas of tenants, by the comment that their making leaves, with the role that each belongs to. */

@@ -4,7 +4,11 @@ import { given, input } from './prelude.ts'
 /** Functions that `row.functions` lets queries call, where rewriting alone keeps tenants apart. */
 export const rowChecks: Family = {
   checks: {
-    D213: { level: 'error', meaning: 'the server runs a condition that costs less first, so the function gets the rows of all tenants' }
+    D213: {
+      level: 'error',
+      meaning:
+        'the server runs a condition that costs less first, so the function gets the rows of all tenants'
+    }
   },
   text: `
 with ${input},
@@ -17,7 +21,9 @@ listed as (
 ),
 -- The condition that is put before the query's own compares the tenant column by one of these.
 predicate as (select min(procost) as cost from pg_proc where oid in ('texteq'::regproc, 'uuid_eq'::regproc, 'int4eq'::regproc, 'int8eq'::regproc))
-select 'D213' as id, ${named('pg_proc', 'listed.oid')} as object, format('alter function %s cost 100', listed.oid::regprocedure) as fix,
+select 'D213' as id, ${
+    named('pg_proc', 'listed.oid')
+  } as object, format('alter function %s cost 100', listed.oid::regprocedure) as fix,
   format('its cost is %s and that of the tenant predicate %s', procost, predicate.cost) as says
 from listed, predicate where procost < predicate.cost order by object`
 }

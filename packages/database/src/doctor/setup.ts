@@ -8,9 +8,13 @@ export const setupChecks: Readonly<Record<string, Check>> = {
 
 /** Whether schema `tenancy` is as this version of the suite made it. */
 export async function checkSetup (client: SqlClient): Promise<FindingRow | undefined> {
-  const { rows: [row] } = await client.query<{ comment: string | null }>('select pg_catalog.obj_description(pg_catalog.to_regnamespace(\'tenancy\')::oid, \'pg_namespace\') as comment')
+  const { rows: [row] } = await client.query<{ comment: string | null }>(
+    "select pg_catalog.obj_description(pg_catalog.to_regnamespace('tenancy')::oid, 'pg_namespace') as comment"
+  )
   const version = versionOf(row?.comment ?? '')
   if (version !== undefined && version >= newestVersion) return undefined
-  const says = version === undefined ? 'the database is not initialised' : `the database was initialised by an older version (${version} of ${newestVersion})`
+  const says = version === undefined
+    ? 'the database is not initialised'
+    : `the database was initialised by an older version (${version} of ${newestVersion})`
   return { id: 'D604', object: 'schema tenancy', fix: '-- tenancy init', says }
 }

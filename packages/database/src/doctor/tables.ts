@@ -4,20 +4,52 @@ import { given, prelude } from './prelude.ts'
 /** Tenant tables and their policies: exactly the pair that `protect` makes, and nothing else. */
 export const tableChecks: Family = {
   checks: {
-    D101: { level: 'error', meaning: 'row-level security is off, so whoever may read the table reads the rows of all tenants' },
-    D102: { level: 'error', meaning: 'row-level security is not forced, so that no policy binds the table\'s owner' },
-    D103: { level: 'warning', meaning: 'the table has no policy for tenants: nobody sees a row, and any policy that is added decides alone' },
-    D104: { level: 'error', meaning: 'the table has policies and row-level security is off, so that they do nothing' },
+    D101: {
+      level: 'error',
+      meaning: 'row-level security is off, so whoever may read the table reads the rows of all tenants'
+    },
+    D102: {
+      level: 'error',
+      meaning: "row-level security is not forced, so that no policy binds the table's owner"
+    },
+    D103: {
+      level: 'warning',
+      meaning:
+        'the table has no policy for tenants: nobody sees a row, and any policy that is added decides alone'
+    },
+    D104: {
+      level: 'error',
+      meaning: 'the table has policies and row-level security is off, so that they do nothing'
+    },
     D105: { level: 'error', meaning: 'the policy lets every row through' },
     D106: { level: 'error', meaning: 'the policy does not ask whose the row is' },
-    D107: { level: 'error', meaning: 'permissive policies are joined by OR: this one lets rows through that the tenant\'s own policy keeps back' },
+    D107: {
+      level: 'error',
+      meaning:
+        "permissive policies are joined by OR: this one lets rows through that the tenant's own policy keeps back"
+    },
     D108: { level: 'error', meaning: 'rows are written without a check of whose they are' },
     D109: { level: 'error', meaning: 'the policy is not the one that protect makes with these options' },
-    D110: { level: 'warning', meaning: 'without the policy of the owner and the system, a migration\'s UPDATE changes 0 rows without an error, and a dump fails' },
-    D111: { level: 'info', meaning: 'a restrictive policy narrows what tenants see, and protect refuses tables that have others than its own' },
-    D112: { level: 'error', meaning: 'the table has neither the tenant column nor a required foreign key to a tenant table: nothing says whose its rows are' },
+    D110: {
+      level: 'warning',
+      meaning:
+        "without the policy of the owner and the system, a migration's UPDATE changes 0 rows without an error, and a dump fails"
+    },
+    D111: {
+      level: 'info',
+      meaning:
+        'a restrictive policy narrows what tenants see, and protect refuses tables that have others than its own'
+    },
+    D112: {
+      level: 'error',
+      meaning:
+        'the table has neither the tenant column nor a required foreign key to a tenant table: nothing says whose its rows are'
+    },
     D113: { level: 'info', meaning: 'options.tables names a table that does not exist' },
-    D114: { level: 'warning', meaning: 'old code works on the table past its policies, as protect --stage observe lets it' }
+    D114: {
+      level: 'warning',
+      meaning: 'old code works on the table past its policies, as protect --stage observe lets it'
+    }
   },
   text: `${prelude}
 -- A table without the tenant column belongs to whom its parents belong: see childPredicate().
@@ -112,7 +144,9 @@ faulty as (
   from judged where not is_tenants and not is_systems and not is_legacy
 )
 select * from (
-select case when exists (select from pg_policy p where p.polrelid = t.oid) then 'D104' else 'D101' end as id, ${named('pg_class', 't.oid')} as object,
+select case when exists (select from pg_policy p where p.polrelid = t.oid) then 'D104' else 'D101' end as id, ${
+    named('pg_class', 't.oid')
+  } as object,
   concat_ws('; ', secure, tenant_policy, system_policy) as fix, case when (o->>'rewritten')::bool then 'info' end as level, null as says
 from mended t, input where not relrowsecurity and using_text is not null
 union all
@@ -130,12 +164,16 @@ select id, ${named('pg_policy', 'faulty.oid')},
   case polname when 'tenancy_tenant' then tenant_policy when 'tenancy_system' then system_policy else format('drop policy %I on %s', polname, name) end, null, null
 from faulty
 union all
-select 'D112', ${named('pg_class', 't.oid')}, '-- add the tenant column, or name the table''s own in options.tables.tenant', null, null from mended t where using_text is null
+select 'D112', ${
+    named('pg_class', 't.oid')
+  }, '-- add the tenant column, or name the table''s own in options.tables.tenant', null, null from mended t where using_text is null
 union all
 select 'D113', format('table %I.%I', o->>'schema', listed.name), '-- create it, or take it from options.tables', null, null
 from input, listed where not exists (select from relations r where r.nspname = o->>'schema' and r.relname = listed.name and r.list <> 'none')
 union all
-select 'D114', ${named('pg_class', 'legacy.polrelid')}, format('-- tenancy protect %s --stage enforce', name), case when last_day >= to_char(now(), 'YYYY-MM-DD') then 'info' end, 'until ' || coalesce(last_day, 'nobody knows when')
+select 'D114', ${
+    named('pg_class', 'legacy.polrelid')
+  }, format('-- tenancy protect %s --stage enforce', name), case when last_day >= to_char(now(), 'YYYY-MM-DD') then 'info' end, 'until ' || coalesce(last_day, 'nobody knows when')
 from legacy
 ) findings order by id, object`
 }

@@ -25,7 +25,7 @@ export interface CatalogSettings {
 /** The connections of one database, as far as the catalog needs them. */
 export interface CatalogPool {
   readonly catalog: Pick<LookUps, 'query' | 'transaction'>
-  forgetNames (): void
+  forgetNames(): void
 }
 
 /** How many schemas of tenants are remembered. */
@@ -87,7 +87,13 @@ export class HarmlessCatalog {
       generation: () => this.#homeGeneration,
       onChange: () => this.#pool.forgetNames()
     })
-    const judge = new Judge({ own: keeper, schema, shared: this.#main, sharedSchema: this.#settings.schema, others: this.#settings.others })
+    const judge = new Judge({
+      own: keeper,
+      schema,
+      shared: this.#main,
+      sharedSchema: this.#settings.schema,
+      others: this.#settings.others
+    })
     this.#homes.set(schema, judge)
     return judge
   }
@@ -97,20 +103,32 @@ export class HarmlessCatalog {
     this.#pool.forgetNames()
   }
 
-  async #read (schema: string, tables: readonly string[] | undefined, ownPolicies: Question['ownPolicies']): Promise<Answer> {
+  async #read (
+    schema: string,
+    tables: readonly string[] | undefined,
+    ownPolicies: Question['ownPolicies']
+  ): Promise<Answer> {
     const turn = this.#turn.catch(() => {}).then(() => this.#readNow(schema, tables, ownPolicies))
     this.#turn = turn
     return turn
   }
 
-  async #readNow (schema: string, tables: readonly string[] | undefined, ownPolicies: Question['ownPolicies']): Promise<Answer> {
+  async #readNow (
+    schema: string,
+    tables: readonly string[] | undefined,
+    ownPolicies: Question['ownPolicies']
+  ): Promise<Answer> {
     const { catalog } = this.#pool
     // Before the facts: an epoch must not stand for a change that they do not show.
     const epoch = this.#settings.hasEpoch() ? await readEpoch(catalog) : ''
     return catalog.transaction(context, async client => {
       const json = asJson(client)
       const facts = await readFacts(json, {
-        schema, tables, ownPolicies, functions: this.#settings.functions, builtInCalls: this.#builtInCalls ??= await readBuiltInCalls(json)
+        schema,
+        tables,
+        ownPolicies,
+        functions: this.#settings.functions,
+        builtInCalls: this.#builtInCalls ??= await readBuiltInCalls(json)
       })
       return { ...facts, epoch }
     })
@@ -121,7 +139,8 @@ export class HarmlessCatalog {
  * pg_temp comes last in the path: left out it would come first, and a temporary table could pose as a catalog. Compiling
  * these queries would take longer than running them, and what the planner takes for few rows can be ten thousand.
  */
-const text = `select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('jit', 'off', true),
+const text =
+  `select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('jit', 'off', true),
 pg_catalog.set_config('enable_nestloop', 'off', true), pg_catalog.set_config('work_mem', '64MB', true),
 pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('statement_timeout', '20s', true)`
 const { name } = readStatement(text)
@@ -131,7 +150,10 @@ const context: MakeContext = () => ({ text, name, values: [] })
 function asJson (client: SqlClient): SqlClient {
   return {
     async query<R> (question: string, values?: unknown[]) {
-      const { rows: [row] } = await client.query<{ rows: string | null }>(`select json_agg(answer)::text as rows from (${question}) answer`, values)
+      const { rows: [row] } = await client.query<{ rows: string | null }>(
+        `select json_agg(answer)::text as rows from (${question}) answer`,
+        values
+      )
       const rows = JSON.parse(row?.rows ?? '[]') as R[]
       return { rows, rowCount: rows.length }
     }
@@ -139,7 +161,9 @@ function asJson (client: SqlClient): SqlClient {
 }
 
 async function readEpoch (client: Pick<SqlClient, 'query'>): Promise<string> {
-  const { rows: [row] } = await client.query<{ epoch: string }>('select tenancy.current_catalog_epoch() as epoch')
+  const { rows: [row] } = await client.query<{ epoch: string }>(
+    'select tenancy.current_catalog_epoch() as epoch'
+  )
   return row?.epoch ?? ''
 }
 

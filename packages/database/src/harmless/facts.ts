@@ -41,7 +41,7 @@ export interface Edges {
   /** The tables that its policies read. */
   readonly read: ReadonlyMap<string, readonly string[]>
   /** The tables whose foreign keys refer to it. */
-  readonly children: ReadonlyMap<string, readonly { readonly child: string, readonly acts: boolean }[]>
+  readonly children: ReadonlyMap<string, readonly { readonly child: string; readonly acts: boolean }[]>
 }
 
 /** What a statement does with a table. `change` is everything that may change or delete a row that is there. */
@@ -76,7 +76,8 @@ export class Facts {
     this.#relations = parts.relations
     this.#names = parts.names
     this.#edges = parts.edges
-    const isHarmful = ({ isCompiled, types }: NameRow): boolean => !isCompiled || types.some(type => parts.types.isTainted(type))
+    const isHarmful = ({ isCompiled, types }: NameRow): boolean =>
+      !isCompiled || types.some(type => parts.types.isTainted(type))
     this.#functions = bySchema(parts.functions.filter(isHarmful))
     this.#operators = bySchema(parts.operators.filter(isHarmful))
     this.#calls = parts.calls
@@ -131,13 +132,16 @@ export class Facts {
   #reach (start: string, startUse: Use): boolean {
     const seen = new Set<string>()
     const waiting: [string, Use][] = [[start, startUse]]
-    const go = (oids: readonly string[] = [], use: Use): void => { waiting.push(...oids.map((oid): [string, Use] => [oid, use])) }
+    const go = (oids: readonly string[] = [], use: Use): void => {
+      waiting.push(...oids.map((oid): [string, Use] => [oid, use]))
+    }
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
       const [oid, use] = next
       if (seen.has(`${use} ${oid}`)) continue
       seen.add(`${use} ${oid}`)
       const relation = this.#relations.get(oid)
-      if (relation === undefined || !relation.isReadable || (use !== 'read' && !relation.isWritable)) return false
+      if (relation === undefined || !relation.isReadable || (use !== 'read' && !relation.isWritable))
+        return false
       go(this.#edges.family.get(oid), use)
       go(this.#edges.read.get(oid), 'read')
       if (use === 'read') continue

@@ -44,13 +44,18 @@ export class Judge {
   readonly #shared: FactsKeeper
   readonly #columns: Columns
   readonly #others: () => readonly string[]
-  readonly #verdicts = new LRUCache<string, Verdict>({ max, maxSize, sizeCalculation: (_, text) => text.length + 1 })
+  readonly #verdicts = new LRUCache<string, Verdict>({
+    max,
+    maxSize,
+    sizeCalculation: (_, text) => text.length + 1
+  })
 
   constructor ({ own, schema, shared = own, sharedSchema = schema, others }: JudgeParts) {
     this.#own = own
     this.#shared = shared
     this.#others = others
-    const factsOf = (name: string): Facts | undefined => name === schema ? own.last : name === sharedSchema ? shared.last : undefined
+    const factsOf = (name: string): Facts | undefined =>
+      name === schema ? own.last : name === sharedSchema ? shared.last : undefined
     this.#columns = {
       schema,
       of: (name, table) => factsOf(name)?.columns(name, table),
@@ -108,9 +113,11 @@ export class Judge {
       const call = facts && [...reading.possible].find(name => this.#isUserCall(name, facts))
       return {
         isReadable: true,
-        isHarmless: facts !== undefined && unknown === undefined && call === undefined && this.#allows(reading, facts),
+        isHarmless: facts !== undefined && unknown === undefined && call === undefined &&
+          this.#allows(reading, facts),
         unknown: unknown ?? (call === undefined ? undefined : { item: call, column: call, isCertain: true }),
-        isCall: call !== undefined || (unknown !== undefined && facts?.isCall(unknown.column, this.#path) === true),
+        isCall: call !== undefined ||
+          (unknown !== undefined && facts?.isCall(unknown.column, this.#path) === true),
         version
       }
     } catch {

@@ -29,7 +29,8 @@ export class JudgedQuery implements CompiledQuery {
 
   /** The verdict of a judge on it; kept, since most queries are compiled and run under one. */
   verdict (judge: Judge): Verdict {
-    if (this.#judge === judge && this.#verdict !== undefined && judge.isCurrent(this.#verdict)) return this.#verdict
+    if (this.#judge === judge && this.#verdict !== undefined && judge.isCurrent(this.#verdict))
+      return this.#verdict
     this.#judge = judge
     return this.#verdict = judge.verdict(this.#sql, this.#node)
   }

@@ -22,7 +22,9 @@ export class JudgingCompiler extends PostgresQueryCompiler {
     if (verdict?.isCall === true && verdict.unknown?.isCertain === true) {
       judge?.hurry()
       const { item, column } = verdict.unknown
-      throw new QueryRefusedError(`'${column}' is no column of '${item}', so that PostgreSQL would call the function or cast to the type of that name: write a call with eb.fn(), and correct the column's name; a column that was added just now is found within seconds`)
+      throw new QueryRefusedError(
+        `'${column}' is no column of '${item}', so that PostgreSQL would call the function or cast to the type of that name: write a call with eb.fn(), and correct the column's name; a column that was added just now is found within seconds`
+      )
     }
     return Object.freeze(query)
   }

@@ -12,16 +12,40 @@ export interface TreeContent {
  * puts a backslash before each brace and blank in them.
  */
 const nodes: ReadonlySet<string> = new Set([
-  'OPEXPR', 'FUNCEXPR', 'CONST', 'SQLVALUEFUNCTION', 'VAR', 'ARRAYEXPR', 'BOOLEXPR', 'SCALARARRAYOPEXPR', 'RELABELTYPE',
-  'ARRAYCOERCEEXPR', 'CASETESTEXPR', 'NULLTEST', 'BOOLEANTEST', 'CASEEXPR', 'CASEWHEN', 'DISTINCTEXPR', 'COALESCEEXPR', 'MINMAXEXPR',
-  'NULLIFEXPR', 'COERCEVIAIO', 'ROWEXPR', 'ROWCOMPAREEXPR', 'SUBSCRIPTINGREF', 'COLLATEEXPR', 'FIELDSELECT', 'NAMEDARGEXPR'
+  'OPEXPR',
+  'FUNCEXPR',
+  'CONST',
+  'SQLVALUEFUNCTION',
+  'VAR',
+  'ARRAYEXPR',
+  'BOOLEXPR',
+  'SCALARARRAYOPEXPR',
+  'RELABELTYPE',
+  'ARRAYCOERCEEXPR',
+  'CASETESTEXPR',
+  'NULLTEST',
+  'BOOLEANTEST',
+  'CASEEXPR',
+  'CASEWHEN',
+  'DISTINCTEXPR',
+  'COALESCEEXPR',
+  'MINMAXEXPR',
+  'NULLIFEXPR',
+  'COERCEVIAIO',
+  'ROWEXPR',
+  'ROWCOMPAREEXPR',
+  'SUBSCRIPTINGREF',
+  'COLLATEEXPR',
+  'FIELDSELECT',
+  'NAMEDARGEXPR'
 ])
 
 const node = /\{([A-Z0-9_]+)/g
 // Any field that could name code is read, also one that no listed node has.
 const reference = / :(\w*(?:func|fn|proc|opno|opnos|type|typeid|typeId)\w*) (?:(\d+)|\(o ([\d ]+)\))/g
 /** Fields that match the pattern and hold no object. `resulttypmod` and its like are modifiers, `nulltesttype` a kind. */
-const others = /^(?:funcretset|funcvariadic|funcformat|funccollid|nulltesttype|booltesttype|cmptype|rctype|varreturningtype|\w*typmod|\w*typeMod)$/
+const others =
+  /^(?:funcretset|funcvariadic|funcformat|funccollid|nulltesttype|booltesttype|cmptype|rctype|varreturningtype|\w*typmod|\w*typeMod)$/
 
 /** The objects that a stored expression refers to; undefined where it has nodes that are not known to be harmless. */
 export function readTree (text: string): TreeContent | undefined {

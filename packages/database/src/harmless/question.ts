@@ -16,7 +16,8 @@ select c.oid::text, n.nspname::text as schema, c.relname::text as name, c.reltyp
 from pg_class c join pg_namespace n on n.oid = c.relnamespace`
 
 /** The tables of a schema, all or those of these names. */
-export const relationsOfSchema: string = `${relation} where n.nspname = $1 and c.relkind in ('r', 'p') and ($2::text[] is null or c.relname = any($2))`
+export const relationsOfSchema: string =
+  `${relation} where n.nspname = $1 and c.relkind in ('r', 'p') and ($2::text[] is null or c.relname = any($2))`
 
 export const relationsById: string = `${relation} where c.oid = any($1::oid[])`
 
@@ -73,12 +74,16 @@ from pg_type t where t.oid = any($1::oid[])`
 export const taintedTypes: string = `
 select distinct type::text as oid, type < 16384 as "isBuiltIn" from (
   select type from pg_cast join pg_proc p on p.oid = castfunc cross join unnest(array[castsource, casttarget]) of_cast (type)
-    where pg_cast.oid >= 16384 and not ${isCompiled('p.prolang')} and (type >= 16384 or greatest(castsource, casttarget) < 16384)
+    where pg_cast.oid >= 16384 and not ${
+  isCompiled('p.prolang')
+} and (type >= 16384 or greatest(castsource, casttarget) < 16384)
   union all select unnest(array[opcintype, amoplefttype, amoprighttype]) from pg_amop o
     join pg_operator on pg_operator.oid = amopopr join pg_proc p on p.oid = oprcode join pg_opclass on opcfamily = amopfamily
     where o.oid >= 16384 and not ${isCompiled('p.prolang')}
   union all select unnest(array[opcintype, amproclefttype, amprocrighttype]) from pg_amproc a
-    join pg_proc p on p.oid = amproc join pg_opclass on opcfamily = amprocfamily where a.oid >= 16384 and not ${isCompiled('p.prolang')}
+    join pg_proc p on p.oid = amproc join pg_opclass on opcfamily = amprocfamily where a.oid >= 16384 and not ${
+  isCompiled('p.prolang')
+}
 ) tainted where type <> 0`
 
 /*
@@ -86,7 +91,9 @@ select distinct type::text as oid, type < 16384 as "isBuiltIn" from (
  * fits exactly, a call by the name of a type is a cast to it, and a cast to a domain runs the checks of the domain.
  */
 export const functions: string = `
-select nspname::text as schema, proname::text as name, p.proargtypes::oid[]::text[] as types, ${isCompiled('prolang')} and (prokind <> 'a' or not exists (
+select nspname::text as schema, proname::text as name, p.proargtypes::oid[]::text[] as types, ${
+  isCompiled('prolang')
+} and (prokind <> 'a' or not exists (
     select from pg_aggregate a join pg_proc s on s.oid in (aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn, aggmtransfn, aggminvtransfn, aggmfinalfn)
     where a.aggfnoid = p.oid and not ${isCompiled('s.prolang')}
   )) as "isCompiled"
@@ -95,7 +102,9 @@ union all select nspname::text, typname::text, '{}', false from pg_type t join p
 where typname = any($1) and t.oid >= 16384 and typrelid = 0`
 
 export const operators: string = `
-select nspname::text as schema, oprname::text as name, array[oprleft, oprright]::text[] as types, coalesce(${isCompiled('prolang')}, false) as "isCompiled"
+select nspname::text as schema, oprname::text as name, array[oprleft, oprright]::text[] as types, coalesce(${
+  isCompiled('prolang')
+}, false) as "isCompiled"
 from pg_operator o join pg_namespace n on n.oid = oprnamespace left join pg_proc p on p.oid = oprcode where oprname = any($1) and o.oid >= 16384`
 
 /** The names by which \`item.name\` can be a call: functions that take one value, and types. */
@@ -117,7 +126,8 @@ export const allowedOperators: string = `
 select oid::text from pg_operator where oid = any($1::oid[]) and case when oid < 16384 then oprnamespace = 11 else oprcode::oid = any($2::oid[]) end`
 
 /** The functions behind operators. */
-export const operatorFunctions: string = 'select distinct oprcode::oid::text as oid from pg_operator where oid = any($1::oid[]) and oid >= 16384'
+export const operatorFunctions: string =
+  'select distinct oprcode::oid::text as oid from pg_operator where oid = any($1::oid[]) and oid >= 16384'
 
 /** The columns of what a user's functions return; null for one value, which is named like the item. */
 export const results: string = `

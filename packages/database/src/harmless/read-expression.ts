@@ -1,4 +1,7 @@
-import type { AggregateFunctionNode, AliasNode, AndNode, BinaryOperationNode, CaseNode, CastNode, ColumnNode, DataTypeNode, FunctionNode, IdentifierNode, JSONOperatorChainNode, JSONPathNode, JSONReferenceNode, OperationNode, OperatorNode, OrderByNode, OverNode, ParensNode, PartitionByNode, RawNode, ReferenceNode, SelectionNode, TableNode, TupleNode, UnaryOperationNode, ValueListNode, WhereNode } from 'kysely'
+import type { AggregateFunctionNode, AliasNode, AndNode, BinaryOperationNode, CaseNode, CastNode, ColumnNode,
+  DataTypeNode, FunctionNode, IdentifierNode, JSONOperatorChainNode, JSONPathNode, JSONReferenceNode,
+  OperationNode, OperatorNode, OrderByNode, OverNode, ParensNode, PartitionByNode, RawNode, ReferenceNode,
+  SelectionNode, TableNode, TupleNode, UnaryOperationNode, ValueListNode, WhereNode } from 'kysely'
 
 import { nameOf, only, properties } from '../row/checks.ts'
 import { jsonPath } from '../row/json.ts'
@@ -12,29 +15,51 @@ import { refer, unreadable, type Scope } from './reading.ts'
 /** Notes what an expression names. The kinds of nodes and their properties are those of the grammar of strategy `row`. */
 export function readExpression (node: OperationNode, scope: Scope): void {
   switch (node.kind) {
-    case 'ReferenceNode': return reference(node as ReferenceNode, scope)
-    case 'ColumnNode': return void columnName(node as ColumnNode)
-    case 'ValueNode': return void value(node)
-    case 'PrimitiveValueListNode': return only(node, listProperties)
+    case 'ReferenceNode':
+      return reference(node as ReferenceNode, scope)
+    case 'ColumnNode':
+      return void columnName(node as ColumnNode)
+    case 'ValueNode':
+      return void value(node)
+    case 'PrimitiveValueListNode':
+      return only(node, listProperties)
     case 'ValueListNode':
-    case 'TupleNode': return list(node as ValueListNode | TupleNode, scope)
-    case 'ParensNode': return only(node, parensProperties), readExpression((node as ParensNode).node, scope)
+    case 'TupleNode':
+      return list(node as ValueListNode | TupleNode, scope)
+    case 'ParensNode':
+      return only(node, parensProperties), readExpression((node as ParensNode).node, scope)
     case 'AndNode':
-    case 'OrNode': return only(node, bothProperties), all([(node as AndNode).left, (node as AndNode).right], scope)
-    case 'BinaryOperationNode': return binary(node as BinaryOperationNode, scope)
-    case 'UnaryOperationNode': return only(node, unaryProperties), operator((node as UnaryOperationNode).operator, scope), readExpression((node as UnaryOperationNode).operand, scope)
-    case 'FunctionNode': return readCall(node as FunctionNode, scope)
-    case 'AggregateFunctionNode': return aggregate(node as AggregateFunctionNode, scope)
-    case 'CaseNode': return cases(node as CaseNode, scope)
-    case 'CastNode': return cast(node as CastNode, scope)
-    case 'JSONReferenceNode': return jsonReference(node as JSONReferenceNode, scope)
-    case 'JSONPathNode': return path(node as JSONPathNode, scope)
-    case 'SelectQueryNode': return void scope.grammar.subquery(node, scope)
-    case 'RawNode': return raw(node as RawNode, scope)
+    case 'OrNode':
+      return only(node, bothProperties), all([(node as AndNode).left, (node as AndNode).right], scope)
+    case 'BinaryOperationNode':
+      return binary(node as BinaryOperationNode, scope)
+    case 'UnaryOperationNode':
+      return only(node, unaryProperties),
+        operator((node as UnaryOperationNode).operator, scope),
+        readExpression((node as UnaryOperationNode).operand, scope)
+    case 'FunctionNode':
+      return readCall(node as FunctionNode, scope)
+    case 'AggregateFunctionNode':
+      return aggregate(node as AggregateFunctionNode, scope)
+    case 'CaseNode':
+      return cases(node as CaseNode, scope)
+    case 'CastNode':
+      return cast(node as CastNode, scope)
+    case 'JSONReferenceNode':
+      return jsonReference(node as JSONReferenceNode, scope)
+    case 'JSONPathNode':
+      return path(node as JSONPathNode, scope)
+    case 'SelectQueryNode':
+      return void scope.grammar.subquery(node, scope)
+    case 'RawNode':
+      return raw(node as RawNode, scope)
     // An argument of a call: count(*), and to_json("notes") for whole rows.
-    case 'SelectionNode': return readSelection((node as SelectionNode).selection, scope)
-    case 'TableNode': return rowOrColumn(node as TableNode, scope)
-    default: return unreadable(node.kind)
+    case 'SelectionNode':
+      return readSelection((node as SelectionNode).selection, scope)
+    case 'TableNode':
+      return rowOrColumn(node as TableNode, scope)
+    default:
+      return unreadable(node.kind)
   }
 }
 
@@ -55,7 +80,8 @@ export function readOrderBy (node: OrderByNode | undefined, scope: Scope): void 
   for (const item of node.items) {
     only(item, orderProperties)
     const { direction, collation } = item
-    if (direction !== undefined && !['asc', 'desc'].includes(rawText(direction) ?? '')) unreadable('a direction')
+    if (direction !== undefined && !['asc', 'desc'].includes(rawText(direction) ?? ''))
+      unreadable('a direction')
     if (collation !== undefined) identifier(collation.collation)
     readExpression(item.orderBy, scope)
   }
@@ -101,7 +127,15 @@ const callProperties = properties('func', 'arguments')
 const columnProperties = properties('column')
 const referenceProperties = properties('table', 'column')
 const tableProperties = properties('table')
-const aggregateProperties = properties('func', 'aggregated', 'distinct', 'orderBy', 'withinGroup', 'filter', 'over')
+const aggregateProperties = properties(
+  'func',
+  'aggregated',
+  'distinct',
+  'orderBy',
+  'withinGroup',
+  'filter',
+  'over'
+)
 const overProperties = properties('orderBy', 'partitionBy')
 const partitionProperties = properties('partitionBy')
 const caseProperties = properties('value', 'when', 'else')
@@ -155,7 +189,8 @@ function binary (node: BinaryOperationNode, scope: Scope): void {
 function operator (node: OperationNode, { reading }: Scope): void {
   if (node.kind !== 'OperatorNode') return unreadable('an operator')
   only(node, operatorProperties)
-  for (const name of operatorsOf.get((node as OperatorNode).operator) ?? unreadable('an operator')) reading.operators.add(name)
+  for (const name of operatorsOf.get((node as OperatorNode).operator) ?? unreadable('an operator'))
+    reading.operators.add(name)
 }
 
 function callee (name: unknown, { reading }: Scope): void {
@@ -237,7 +272,8 @@ function raw (node: RawNode, scope: Scope): void {
     if (has(texts, ['', '']) && plain.has(first.kind)) return readExpression(first, scope)
     if (has(texts, jsonArray)) return functions.add('json_agg'), void scope.grammar.subquery(first, scope)
     if (has(texts, jsonObject)) return functions.add('to_json'), void scope.grammar.subquery(first, scope)
-    if (has(texts, jsonBuild) && first.kind === 'RawNode') return functions.add('json_build_object'), all(joined(first as RawNode), scope)
+    if (has(texts, jsonBuild) && first.kind === 'RawNode')
+      return functions.add('json_build_object'), all(joined(first as RawNode), scope)
   }
   if (has(texts, ['merge_action()']) && parameters.length === 0) return
   return unreadable('raw SQL')

@@ -18,30 +18,44 @@ export interface Expressions {
   readonly types: readonly string[]
   readonly signature: unknown
   /** Whether the expressions of one table, those of reading and those of writing, call listed functions only. */
-  of (relation: string, types: Types): { readonly reading: boolean, readonly writing: boolean }
+  of(relation: string, types: Types): { readonly reading: boolean; readonly writing: boolean }
 }
 
 /** Reads the trees, and asks the catalog which of the functions and operators in them are on the list. */
-export async function readExpressions (client: SqlClient, rows: readonly ExpressionRow[]): Promise<Expressions> {
+export async function readExpressions (
+  client: SqlClient,
+  rows: readonly ExpressionRow[]
+): Promise<Expressions> {
   // Equal texts are read once: each tenant table has the same default.
   const trees = new Map<string, TreeContent | undefined>()
   for (const { tree } of rows) if (!trees.has(tree)) trees.set(tree, readTree(tree))
   const contents = [...trees.values()].filter(tree => tree !== undefined)
   const operators = unique(contents.flatMap(tree => tree.operators))
-  const ids = async (text: string, ...values: unknown[]): Promise<string[]> => (await client.query<{ oid: string }>(text, values)).rows.map(({ oid }) => oid)
+  const ids = async (text: string, ...values: unknown[]): Promise<string[]> =>
+    (await client.query<{ oid: string }>(text, values)).rows.map(({ oid }) => oid)
   const behind = operators.length === 0 ? [] : await ids(question.operatorFunctions, operators)
   const functions = [...new Set([...unique(contents.flatMap(tree => tree.functions)), ...behind])]
-  const allowed = new Set(functions.length === 0 ? [] : await ids(question.allowedFunctions, functions, storedFunctions, storedLibraries))
-  const allowedOperators = new Set(operators.length === 0 ? [] : await ids(question.allowedOperators, operators, [...allowed]))
-  const isHarmless = (tree: TreeContent | undefined, types: Types): boolean => tree !== undefined &&
-    tree.functions.every(oid => allowed.has(String(oid))) && tree.operators.every(oid => allowedOperators.has(String(oid))) && tree.types.every(oid => types.isHarmless(String(oid)))
+  const allowed = new Set(
+    functions.length === 0
+      ? []
+      : await ids(question.allowedFunctions, functions, storedFunctions, storedLibraries)
+  )
+  const allowedOperators = new Set(
+    operators.length === 0 ? [] : await ids(question.allowedOperators, operators, [...allowed])
+  )
+  const isHarmless = (tree: TreeContent | undefined, types: Types): boolean =>
+    tree !== undefined &&
+    tree.functions.every(oid => allowed.has(String(oid))) &&
+    tree.operators.every(oid => allowedOperators.has(String(oid))) &&
+    tree.types.every(oid => types.isHarmless(String(oid)))
   const byRelation = Map.groupBy(rows, ({ relation }) => relation)
   return {
     types: unique(contents.flatMap(tree => tree.types)),
     signature: [rows, [...allowed], [...allowedOperators]],
     of (relation, types) {
       const own = byRelation.get(relation) ?? []
-      const areHarmless = (isOfWriting: boolean): boolean => own.every(row => row.isOfWriting !== isOfWriting || isHarmless(trees.get(row.tree), types))
+      const areHarmless = (isOfWriting: boolean): boolean =>
+        own.every(row => row.isOfWriting !== isOfWriting || isHarmless(trees.get(row.tree), types))
       return { reading: areHarmless(false), writing: areHarmless(true) }
     }
   }

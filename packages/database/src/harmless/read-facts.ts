@@ -30,20 +30,26 @@ export interface Answer {
  * Reads the facts of a schema. To be called in a read-only transaction with pg_catalog as the only schema on the path.
  * Each query has a snapshot of its own: a change that comes between two of them ends the epoch, or is read a minute later.
  */
-export async function readFacts (client: SqlClient, { schema, tables, ownPolicies, functions: listed, builtInCalls }: Question): Promise<Omit<Answer, 'epoch'>> {
+export async function readFacts (
+  client: SqlClient,
+  { schema, tables, ownPolicies, functions: listed, builtInCalls }: Question
+): Promise<Omit<Answer, 'epoch'>> {
   const graph = await readGraph(client, schema, tables)
   const ids = graph.relations.map(({ oid }) => oid)
-  const all = async <R>(text: string, ...values: unknown[]): Promise<R[]> => (await client.query<R>(text, values)).rows
+  const all = async <R>(text: string, ...values: unknown[]): Promise<R[]> =>
+    (await client.query<R>(text, values)).rows
   const columns = await all<ColumnsRow>(question.columns, ids)
   const expressions = await readExpressions(client, await all<ExpressionRow>(question.expressions, ids))
   const policies = await all<PolicyRow>(question.policies, ids)
   const own = policies.length === 0 ? new Set<string>() : await ownPolicies(client)
-  const tainted = await all<{ oid: string, isBuiltIn: boolean }>(question.taintedTypes)
+  const tainted = await all<{ oid: string; isBuiltIn: boolean }>(question.taintedTypes)
   const types = await readTypes(client, [...columns.flatMap(row => row.types), ...expressions.types])
   const functions = await all<NameRow>(question.functions, lookedUpFunctions)
   const operators = await all<NameRow>(question.operators, lookedUpOperators)
-  const calls = await all<{ schema: string, names: string[] }>(question.calls, false)
-  const results = listed.length === 0 ? [] : await all<{ name: string, columns: string[] | null }>(question.results, listed)
+  const calls = await all<{ schema: string; names: string[] }>(question.calls, false)
+  const results = listed.length === 0
+    ? []
+    : await all<{ name: string; columns: string[] | null }>(question.results, listed)
   const known = new Types(types, new Set(tainted.map(({ oid }) => oid)))
   const foreign = new Set(policies.filter(({ oid }) => !own.has(oid)).map(({ relation }) => relation))
   const columnsOf = new Map(columns.map(row => [row.relation, row]))
@@ -54,7 +60,8 @@ export async function readFacts (client: SqlClient, { schema, tables, ownPolicie
       oid: row.oid,
       isHidden: row.isHidden,
       columns: new Set(names),
-      isReadable: row.isTable && !row.hasRules && !foreign.has(row.oid) && !known.isTainted(row.type) && columnTypes.every(type => known.isHarmless(type)) && reading,
+      isReadable: row.isTable && !row.hasRules && !foreign.has(row.oid) && !known.isTainted(row.type) &&
+        columnTypes.every(type => known.isHarmless(type)) && reading,
       isWritable: !row.hasTriggers && writing
     }]
   }))
@@ -62,15 +69,29 @@ export async function readFacts (client: SqlClient, { schema, tables, ownPolicie
     facts: new Facts({
       relations,
       names: new Map(graph.relations.map(row => [nameKey(row.schema, row.name), row.oid])),
-      edges: { ...graph.edges, read: new Map([...Map.groupBy(policies, ({ relation }) => relation)].map(([relation, rows]) => [relation, rows.flatMap(({ reads }) => reads)])) },
+      edges: {
+        ...graph.edges,
+        read: new Map(
+          [...Map.groupBy(policies, ({ relation }) => relation)].map((
+            [relation, rows]
+          ) => [relation, rows.flatMap(({ reads }) => reads)])
+        )
+      },
       functions,
       operators,
-      calls: new Map([...calls.map((row): [string, ReadonlySet<string>] => [row.schema, new Set(row.names)]), ['pg_catalog', builtInCalls]]),
-      results: new Map([...Map.groupBy(results, ({ name }) => name)].map(([name, rows]) => [name, rows.map(row => row.columns)])),
+      calls: new Map([...calls.map((row): [string, ReadonlySet<string>] => [row.schema, new Set(row.names)]),
+        ['pg_catalog', builtInCalls]]),
+      results: new Map(
+        [...Map.groupBy(results, ({ name }) => name)].map((
+          [name, rows]
+        ) => [name, rows.map(row => row.columns)])
+      ),
       types: known,
       isTainted: tainted.some(({ isBuiltIn }) => isBuiltIn)
     }),
-    signature: JSON.stringify([graph.relations, graph.rows, columns, expressions.signature, policies, [...own], tainted, types, functions, operators, calls, results])
+    signature: JSON.stringify([graph.relations, graph.rows, columns, expressions.signature, policies, [
+      ...own
+    ], tainted, types, functions, operators, calls, results])
   }
 }
 
@@ -111,25 +132,39 @@ interface Graph {
 }
 
 // Asks for the tables at the other end of each edge until none is new: once or twice where keys stay within the list.
-async function readGraph (client: SqlClient, schema: string, tables: readonly string[] | undefined): Promise<Graph> {
-  const { rows: relations } = await client.query<RelationRow>(question.relationsOfSchema, [schema, tables ?? null])
+async function readGraph (
+  client: SqlClient,
+  schema: string,
+  tables: readonly string[] | undefined
+): Promise<Graph> {
+  const { rows: relations } = await client.query<RelationRow>(question.relationsOfSchema, [schema,
+    tables ?? null])
   const seen = new Set(relations.map(({ oid }) => oid))
   const keys = new Map<string, KeyRow>()
   const inheritance = new Map<string, InheritanceRow>()
   for (let added = [...seen]; added.length > 0;) {
-    for (const row of (await client.query<KeyRow>(question.keys, [added])).rows) keys.set(JSON.stringify(row), row)
-    for (const row of (await client.query<InheritanceRow>(question.inheritance, [added])).rows) inheritance.set(JSON.stringify(row), row)
-    added = [...new Set([...keys.values(), ...inheritance.values()].flatMap(({ child, parent }) => [child, parent]))].filter(oid => !seen.has(oid))
+    for (const row of (await client.query<KeyRow>(question.keys, [added])).rows)
+      keys.set(JSON.stringify(row), row)
+    for (const row of (await client.query<InheritanceRow>(question.inheritance, [added])).rows)
+      inheritance.set(JSON.stringify(row), row)
+    added = [
+      ...new Set([...keys.values(), ...inheritance.values()].flatMap(({ child, parent }) => [child, parent]))
+    ].filter(oid => !seen.has(oid))
     for (const oid of added) seen.add(oid)
-    if (added.length > 0) relations.push(...(await client.query<RelationRow>(question.relationsById, [added])).rows)
+    if (added.length > 0)
+      relations.push(...(await client.query<RelationRow>(question.relationsById, [added])).rows)
   }
-  return { relations: relations.toSorted((a, b) => Number(a.oid) - Number(b.oid)), edges: edgesOf([...keys.values()], [...inheritance.values()]), rows: [[...keys.keys()].toSorted(), [...inheritance.keys()].toSorted()] }
+  return {
+    relations: relations.toSorted((a, b) => Number(a.oid) - Number(b.oid)),
+    edges: edgesOf([...keys.values()], [...inheritance.values()]),
+    rows: [[...keys.keys()].toSorted(), [...inheritance.keys()].toSorted()]
+  }
 }
 
 function edgesOf (keys: readonly KeyRow[], inheritance: readonly InheritanceRow[]): Graph['edges'] {
   const family = new Map<string, string[]>()
   const parents = new Map<string, string[]>()
-  const children = new Map<string, { child: string, acts: boolean }[]>()
+  const children = new Map<string, { child: string; acts: boolean }[]>()
   for (const { child, parent, acts } of keys) {
     put(parents, child, parent)
     put(children, parent, { child, acts })

@@ -12,14 +12,20 @@ const onProperties = properties('on')
 const aliasProperties = properties('node', 'alias')
 const tableProperties = properties('table')
 const nameProperties = properties('schema', 'identifier')
-const joinTypes: ReadonlySet<unknown> = new Set(['InnerJoin', 'LeftJoin', 'RightJoin', 'FullJoin', 'CrossJoin', 'LateralInnerJoin', 'LateralLeftJoin', 'LateralCrossJoin', 'Using'])
+const joinTypes: ReadonlySet<unknown> = new Set(['InnerJoin', 'LeftJoin', 'RightJoin', 'FullJoin',
+  'CrossJoin', 'LateralInnerJoin', 'LateralLeftJoin', 'LateralCrossJoin', 'Using'])
 
 /**
  * Notes what the items of FROM or USING and their joins name, and returns them, behind those that are `given`.
  *
  * @param scope around the statement, with its names of WITH.
  */
-export function readItems (nodes: readonly OperationNode[], joins: readonly JoinNode[] | undefined, scope: Scope, given: readonly Item[]): Item[] {
+export function readItems (
+  nodes: readonly OperationNode[],
+  joins: readonly JoinNode[] | undefined,
+  scope: Scope,
+  given: readonly Item[]
+): Item[] {
   const items = [...given]
   for (const node of nodes) items.push(readItem(node, scope, items, false))
   for (const join of joins ?? []) {
@@ -54,18 +60,27 @@ function readItem (node: OperationNode, scope: Scope, items: readonly Item[], is
   // A function sees the items before it, as a sub-query behind LATERAL does.
   const inside: Scope = { ...scope, items: [...items], isPartial: true }
   switch (inner.kind) {
-    case 'TableNode': return sourceItem(inner as TableNode, name, scope)
+    case 'TableNode':
+      return sourceItem(inner as TableNode, name, scope)
     case 'SelectQueryNode':
-    case 'ParensNode': return { name, ...scope.grammar.subquery(inner, isLateral ? inside : scope) }
-    case 'FunctionNode': return readCall(inner as FunctionNode, inside), { name, ...shapeOfCall(inner as FunctionNode, name, scope) }
-    default: return unreadable(inner.kind)
+    case 'ParensNode':
+      return { name, ...scope.grammar.subquery(inner, isLateral ? inside : scope) }
+    case 'FunctionNode':
+      return readCall(inner as FunctionNode, inside),
+        { name, ...shapeOfCall(inner as FunctionNode, name, scope) }
+    default:
+      return unreadable(inner.kind)
   }
 }
 
 // A name without a schema is one of WITH before it is a table's.
 function sourceItem (node: TableNode, alias: string | undefined, scope: Scope): Item {
-  const shape = node.table.schema === undefined ? scope.names.get(identifier(node.table.identifier)) : undefined
-  return shape === undefined ? tableItem(node, alias, 'read', scope) : { ...shape, name: alias ?? identifier(node.table.identifier) }
+  const shape = node.table.schema === undefined
+    ? scope.names.get(identifier(node.table.identifier))
+    : undefined
+  return shape === undefined
+    ? tableItem(node, alias, 'read', scope)
+    : { ...shape, name: alias ?? identifier(node.table.identifier) }
 }
 
 function tableItem (node: TableNode, alias: string | undefined, use: Use, { columns, reading }: Scope): Item {
@@ -75,13 +90,23 @@ function tableItem (node: TableNode, alias: string | undefined, use: Use, { colu
   const schema = node.table.schema === undefined ? columns.schema : identifier(node.table.schema)
   reading.uses.push({ schema, table, use, isQualified: node.table.schema !== undefined })
   const known = columns.of(schema, table)
-  return { name: alias ?? table, columns: known === undefined ? new Set() : new Set([...known, ...systemColumns]), isComplete: known !== undefined }
+  return {
+    name: alias ?? table,
+    columns: known === undefined ? new Set() : new Set([...known, ...systemColumns]),
+    isComplete: known !== undefined
+  }
 }
 
 function shapeOfCall ({ func }: FunctionNode, alias: string, { columns }: Scope): Shape {
   const name = func.toLowerCase()
-  if (name === 'unnest') return { columns: new Set(), possible: new Set([alias, 'lexeme', 'positions', 'weights']), isComplete: true }
-  if (harmlessFunctions.has(name)) return { columns: new Set(columnsOfFunction.get(name) ?? [alias]), isComplete: true }
+  if (name === 'unnest')
+    return {
+      columns: new Set(),
+      possible: new Set([alias, 'lexeme', 'positions', 'weights']),
+      isComplete: true
+    }
+  if (harmlessFunctions.has(name))
+    return { columns: new Set(columnsOfFunction.get(name) ?? [alias]), isComplete: true }
   const results = columns.results(name).map(one => one ?? [alias])
   const all = [...new Set(results.flat())]
   return {

@@ -9,7 +9,23 @@ import { shapeOf } from './read-shape.ts'
 import { readNames } from './read-with.ts'
 import { unreadable, type Scope, type Shape } from './reading.ts'
 
-const known = properties('from', 'selections', 'distinctOn', 'joins', 'groupBy', 'orderBy', 'where', 'frontModifiers', 'endModifiers', 'limit', 'offset', 'with', 'having', 'setOperations', 'fetch')
+const known = properties(
+  'from',
+  'selections',
+  'distinctOn',
+  'joins',
+  'groupBy',
+  'orderBy',
+  'where',
+  'frontModifiers',
+  'endModifiers',
+  'limit',
+  'offset',
+  'with',
+  'having',
+  'setOperations',
+  'fetch'
+)
 const fromProperties = properties('froms')
 const parensProperties = properties('node')
 const itemsProperties = properties('items')
@@ -21,7 +37,8 @@ const fetchProperties = properties('rowCount', 'modifier')
 const setProperties = properties('operator', 'expression', 'all')
 const modifierProperties = properties('modifier', 'of')
 const selectionProperties = properties('selection')
-const modifiers: ReadonlySet<unknown> = new Set(['Distinct', 'ForUpdate', 'ForNoKeyUpdate', 'ForShare', 'ForKeyShare', 'NoWait', 'SkipLocked'])
+const modifiers: ReadonlySet<unknown> = new Set(['Distinct', 'ForUpdate', 'ForNoKeyUpdate', 'ForShare',
+  'ForKeyShare', 'NoWait', 'SkipLocked'])
 const setOperators: ReadonlySet<unknown> = new Set(['union', 'intersect', 'except'])
 
 /** Notes what a SELECT in an expression or in FROM names, and returns its columns. */

@@ -19,7 +19,12 @@ export function shapeOf (nodes: readonly SelectionNode[] | undefined, items: rea
     else if (selection.kind === 'AliasNode') columns.add(identifier((selection as AliasNode).alias))
     else if (selection.kind === 'ReferenceNode') {
       const { column, table } = selection as ReferenceNode
-      if (column.kind === 'SelectAllNode') take(table === undefined ? items : items.filter(({ name }) => name === identifier(table.table.identifier)))
+      if (column.kind === 'SelectAllNode')
+        take(
+          table === undefined
+            ? items
+            : items.filter(({ name }) => name === identifier(table.table.identifier))
+        )
       else columns.add(columnName(column))
     } else if ((selection as OperationNode).kind === 'ColumnNode') columns.add(columnName(selection))
     else isComplete = false

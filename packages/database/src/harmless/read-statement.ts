@@ -1,4 +1,6 @@
-import type { ColumnUpdateNode, DeleteQueryNode, InsertQueryNode, MatchedNode, MergeQueryNode, OnConflictNode, OperationNode, ParensNode, ReferenceNode, ReturningNode, SelectQueryNode, UpdateQueryNode, ValuesNode, WhenNode } from 'kysely'
+import type { ColumnUpdateNode, DeleteQueryNode, InsertQueryNode, MatchedNode, MergeQueryNode, OnConflictNode,
+  OperationNode, ParensNode, ReferenceNode, ReturningNode, SelectQueryNode, UpdateQueryNode, ValuesNode,
+  WhenNode } from 'kysely'
 
 import { only, properties } from '../row/checks.ts'
 import { rawText } from '../row/raw.ts'
@@ -7,7 +9,8 @@ import { readItems, readTarget } from './read-items.ts'
 import { readSelect, readSelections, readSubquery } from './read-select.ts'
 import { shapeOf } from './read-shape.ts'
 import { readNames } from './read-with.ts'
-import { Reading, unreadable, type Columns, type Grammar, type Item, type Scope, type Shape } from './reading.ts'
+import { Reading, unreadable, type Columns, type Grammar, type Item, type Scope,
+  type Shape } from './reading.ts'
 
 /**
  * What a complete statement names.
@@ -25,21 +28,44 @@ const grammar: Grammar = { subquery: readSubquery, statement: readStatement }
 /** Notes what a statement or a body of WITH names, and returns the columns of its rows. */
 export function readStatement (node: OperationNode, scope: Scope): Shape {
   switch (node.kind) {
-    case 'SelectQueryNode': return readSelect(node as SelectQueryNode, scope)
-    case 'InsertQueryNode': return insert(node as InsertQueryNode, scope)
-    case 'UpdateQueryNode': return update(node as UpdateQueryNode, scope)
-    case 'DeleteQueryNode': return remove(node as DeleteQueryNode, scope)
-    case 'MergeQueryNode': return merge(node as MergeQueryNode, scope)
-    case 'ParensNode': return readStatement((node as ParensNode).node, scope)
-    default: return unreadable(node.kind)
+    case 'SelectQueryNode':
+      return readSelect(node as SelectQueryNode, scope)
+    case 'InsertQueryNode':
+      return insert(node as InsertQueryNode, scope)
+    case 'UpdateQueryNode':
+      return update(node as UpdateQueryNode, scope)
+    case 'DeleteQueryNode':
+      return remove(node as DeleteQueryNode, scope)
+    case 'MergeQueryNode':
+      return merge(node as MergeQueryNode, scope)
+    case 'ParensNode':
+      return readStatement((node as ParensNode).node, scope)
+    default:
+      return unreadable(node.kind)
   }
 }
 
-const insertProperties = properties('into', 'columns', 'values', 'returning', 'onConflict', 'with', 'defaultValues')
+const insertProperties = properties(
+  'into',
+  'columns',
+  'values',
+  'returning',
+  'onConflict',
+  'with',
+  'defaultValues'
+)
 const updateProperties = properties('table', 'from', 'joins', 'where', 'updates', 'returning', 'with')
 const deleteProperties = properties('from', 'using', 'joins', 'where', 'returning', 'with')
 const mergeProperties = properties('into', 'using', 'whens', 'with', 'returning')
-const conflictProperties = properties('columns', 'constraint', 'indexExpression', 'indexWhere', 'updates', 'updateWhere', 'doNothing')
+const conflictProperties = properties(
+  'columns',
+  'constraint',
+  'indexExpression',
+  'indexWhere',
+  'updates',
+  'updateWhere',
+  'doNothing'
+)
 const fromProperties = properties('froms')
 const usingProperties = properties('tables')
 const valuesProperties = properties('values')
@@ -138,7 +164,7 @@ function when (node: WhenNode, scope: Scope): void {
 function condition (node: OperationNode, scope: Scope): void {
   if (node.kind === 'MatchedNode') return only(node as MatchedNode, matchedProperties)
   if (node.kind !== 'AndNode') return unreadable(node.kind)
-  const { left, right } = node as OperationNode & { left: OperationNode, right: OperationNode }
+  const { left, right } = node as OperationNode & { left: OperationNode; right: OperationNode }
   condition(left, scope)
   readExpression(right, scope)
 }
@@ -158,7 +184,12 @@ function returning (node: ReturningNode | undefined, scope: Scope): Shape {
   only(node, returningProperties)
   // From PostgreSQL 18 on the row before and after the change. Before, these names are an error.
   const [target] = scope.items
-  const versions = target === undefined ? [] : ['old', 'new'].filter(name => !scope.items.some(item => item.name === name)).map(name => ({ ...target, name }))
+  const versions = target === undefined
+    ? []
+    : ['old', 'new'].filter(name => !scope.items.some(item => item.name === name)).map(name => ({
+      ...target,
+      name
+    }))
   readSelections(node.selections, { ...scope, items: [...scope.items, ...versions] })
   return shapeOf(node.selections, scope.items)
 }

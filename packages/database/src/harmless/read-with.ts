@@ -18,8 +18,13 @@ export function readNames (node: WithNode | undefined, outer: Scope): Scope {
   const names = new Map(outer.names)
   const inBody = (): Scope => ({ ...scope, names: new Map(names) })
   // Under RECURSIVE every body sees all names, its own too. What its first branch returns is what it returns.
-  if (node.recursive === true) for (const one of node.expressions) names.set(nameOf(one), { columns: new Set(), isComplete: false })
-  if (node.recursive === true) for (const one of node.expressions) names.set(nameOf(one), named(one, firstBranch(one.expression, inBody())))
+  if (node.recursive === true) {
+    for (const one of node.expressions) names.set(nameOf(one), { columns: new Set(), isComplete: false })
+  }
+  if (node.recursive === true) {
+    for (const one of node.expressions)
+      names.set(nameOf(one), named(one, firstBranch(one.expression, inBody())))
+  }
   for (const one of node.expressions) {
     const shape = scope.grammar.statement(one.expression, inBody())
     names.set(nameOf(one), named(one, shape))

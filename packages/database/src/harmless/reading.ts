@@ -21,9 +21,9 @@ export interface Columns {
   /** The schema of tables that are named without one. */
   readonly schema: string
   /** The columns of a table; undefined where it is not known. */
-  of (schema: string, table: string): ReadonlySet<string> | undefined
+  of(schema: string, table: string): ReadonlySet<string> | undefined
   /** The columns that each function of this name returns, of those that the application lists; null for a single value. */
-  results (name: string): readonly (readonly string[] | null)[]
+  results(name: string): readonly (readonly string[] | null)[]
 }
 
 /** A column reference that is no column of its item, as far as the catalog shows. */
@@ -36,7 +36,12 @@ export interface UnknownColumn {
 
 /** What a statement names. */
 export class Reading {
-  readonly uses: { readonly schema: string, readonly table: string, readonly use: Use, readonly isQualified: boolean }[] = []
+  readonly uses: {
+    readonly schema: string
+    readonly table: string
+    readonly use: Use
+    readonly isQualified: boolean
+  }[] = []
   readonly functions: Set<string> = new Set()
   readonly operators: Set<string> = new Set()
   readonly unknown: UnknownColumn[] = []
@@ -46,9 +51,9 @@ export class Reading {
 
 /** The places of a statement that stand inside others. Handed down with the scope, since each holds the rest. */
 export interface Grammar {
-  subquery (node: OperationNode, scope: Scope): Shape
+  subquery(node: OperationNode, scope: Scope): Shape
   /** The body of a WITH: a SELECT, or a statement that writes. */
-  statement (node: OperationNode, scope: Scope): Shape
+  statement(node: OperationNode, scope: Scope): Shape
 }
 
 /** What is visible at one place of a statement. Never changed. */
@@ -66,7 +71,8 @@ export interface Scope {
 }
 
 /** The columns that every table has and `*` leaves out. */
-export const systemColumns: ReadonlySet<string> = new Set(['tableoid', 'ctid', 'xmin', 'xmax', 'cmin', 'cmax'])
+export const systemColumns: ReadonlySet<string> = new Set(['tableoid', 'ctid', 'xmin', 'xmax', 'cmin',
+  'cmax'])
 
 /** Thrown for a statement with nodes that are not known. */
 export class UnreadableError extends Error {}

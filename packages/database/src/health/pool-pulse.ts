@@ -61,7 +61,11 @@ export class PoolPulse {
   /** On a connection that is idle, or else on one of its own: a pool whose connections are all at work says nothing of the server. */
   async #ask (): Promise<void> {
     if (this.#pool.idleCount > 0) return this.#askOn(await this.#pool.connect())
-    const client = new pg.Client({ ...this.#pool.options, connectionTimeoutMillis: within, query_timeout: within })
+    const client = new pg.Client({
+      ...this.#pool.options,
+      connectionTimeoutMillis: within,
+      query_timeout: within
+    })
     client.on('error', () => {})
     try {
       await client.connect()
@@ -73,7 +77,9 @@ export class PoolPulse {
 
   async #askOn (client: pg.PoolClient): Promise<void> {
     const { promise: late, reject } = Promise.withResolvers<never>()
-    const timer = setTimeout(() => { reject(new Error(`the server gave no answer within ${within} ms`)) }, within)
+    const timer = setTimeout(() => {
+      reject(new Error(`the server gave no answer within ${within} ms`))
+    }, within)
     try {
       await Promise.race([client.query('select 1'), late])
       client.release()

@@ -14,11 +14,15 @@ export class Pulses {
 
   constructor (pools: readonly (readonly [name: string, pool: pg.Pool])[]) {
     this.#names = pools.map(([name]) => name)
-    this.#pulses = new Map(pools.filter(([, pool]) => !isEmbeddedPool(pool)).map(([name, pool]) => [name, new PoolPulse(pool)]))
+    this.#pulses = new Map(
+      pools.filter(([, pool]) => !isEmbeddedPool(pool)).map(([name, pool]) => [name, new PoolPulse(pool)])
+    )
   }
 
   start (): void {
-    this.#timer ??= setInterval(() => { for (const pulse of this.#pulses.values()) pulse.beat() }, every).unref()
+    this.#timer ??= setInterval(() => {
+      for (const pulse of this.#pulses.values()) pulse.beat()
+    }, every).unref()
   }
 
   stop (): void {

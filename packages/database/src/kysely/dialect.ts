@@ -1,4 +1,5 @@
-import { PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler, type DatabaseIntrospector, type Dialect, type DialectAdapter, type Driver, type Kysely, type QueryCompiler } from 'kysely'
+import { PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler, type DatabaseIntrospector,
+  type Dialect, type DialectAdapter, type Driver, type Kysely, type QueryCompiler } from 'kysely'
 
 /**
  * Kysely's PostgreSQL dialect over the suite's own driver. Kysely's own driver never names statements, and sends those

@@ -1,5 +1,6 @@
 import { ScopeClosedError, type TenantScope } from '@fastify-tenancy/core'
-import { CompiledQuery, validateTransactionSettings, type DatabaseConnection, type Driver, type Log, type QueryResult, type TransactionSettings } from 'kysely'
+import { CompiledQuery, validateTransactionSettings, type DatabaseConnection, type Driver, type Log,
+  type QueryResult, type TransactionSettings } from 'kysely'
 import pg from 'pg'
 
 import { isFenced } from '../connection/fence-error.ts'
@@ -9,7 +10,9 @@ import type { Reply } from '../connection/batch.ts'
 import { IsolationBreachError } from '../errors.ts'
 
 /** What a driver asks of a scope: whether the work goes on. */
-export type WorkScope = Pick<TenantScope, 'assertOpen' | 'isClosed' | 'isAborted' | 'onClose'> & Partial<Pick<TenantScope, 'enter' | 'leave'>>
+export type WorkScope =
+  & Pick<TenantScope, 'assertOpen' | 'isClosed' | 'isAborted' | 'onClose'>
+  & Partial<Pick<TenantScope, 'enter' | 'leave'>>
 
 /** What a tenant's driver needs: whose work it is, and how it gets a connection that speaks for that tenant. */
 export interface TenantDriverSettings {
@@ -22,9 +25,9 @@ export interface TenantDriverSettings {
   readonly onFailure?: ((text: string, error: unknown) => void) | undefined
   /** Kysely's log, for what it does not see: transaction control. */
   readonly log?: Log | undefined
-  acquire (): Promise<Lease>
+  acquire(): Promise<Lease>
   /** What is sent for a compiled query; throws where it may not run here. @default its own text and parameters */
-  statementOf? (query: CompiledQuery): Query
+  statementOf?(query: CompiledQuery): Query
   /** Whether a compiled query is proved to change and read nothing of its session. @default none is */
   readonly isHarmless?: ((query: CompiledQuery) => boolean) | undefined
 }
@@ -114,7 +117,9 @@ export class TenantDriver implements Driver {
   }
 
   async destroy (): Promise<void> {
-    throw new Error('request.db belongs to its request and is never destroyed: close the app, which ends the pools')
+    throw new Error(
+      'request.db belongs to its request and is never destroyed: close the app, which ends the pools'
+    )
   }
 
   // What was not awaited must not go on for somebody who has had their answer. A lone statement finishes by itself,
@@ -149,13 +154,15 @@ export class TenantConnection implements DatabaseConnection {
     const statement = this.#statementOf(query)
     try {
       const { rows, command, rowCount } = await this.#run(statement)
-      return command === 'SELECT' ? { rows: rows as R[] } : { rows: rows as R[], numAffectedRows: BigInt(rowCount ?? 0) }
+      return command === 'SELECT'
+        ? { rows: rows as R[] }
+        : { rows: rows as R[], numAffectedRows: BigInt(rowCount ?? 0) }
     } catch (error) {
       this.#report(error, statement)
     }
   }
 
-  async * streamQuery<R> (query: CompiledQuery, chunkSize: number): AsyncIterableIterator<QueryResult<R>> {
+  async *streamQuery<R> (query: CompiledQuery, chunkSize: number): AsyncIterableIterator<QueryResult<R>> {
     this.#scope.assertOpen()
     const statement = this.#statementOf(query)
     try {
@@ -181,7 +188,9 @@ export class TenantConnection implements DatabaseConnection {
 
   /** Begins a transaction with the next statement. */
   async begin (characteristics = ''): Promise<void> {
-    await this.#logged(`begin${characteristics}`, async () => { this.lease.begin(characteristics) })
+    await this.#logged(`begin${characteristics}`, async () => {
+      this.lease.begin(characteristics)
+    })
   }
 
   async commit (): Promise<void> {
@@ -214,19 +223,27 @@ export class TenantConnection implements DatabaseConnection {
 
   #statementOf (query: CompiledQuery): Query {
     const { statementOf, isHarmless } = this.#settings
-    const { text, values } = statementOf === undefined ? { text: query.sql, values: query.parameters } : statementOf(query)
+    const { text, values } = statementOf === undefined
+      ? { text: query.sql, values: query.parameters }
+      : statementOf(query)
     // Asked when it is sent: it may wait for its turn while the catalog is read anew.
-    return { text, values, get isHarmless () { return isHarmless?.(query) === true } }
+    return {
+      text,
+      values,
+      get isHarmless () {
+        return isHarmless?.(query) === true
+      }
+    }
   }
 
   #run (statement: Query): Promise<Reply> {
     return this.#onAnother(() => this.lease.run(statement))
   }
 
-  async * #portions (statement: Query, size: number): AsyncIterableIterator<unknown[]> {
-    for (let moves = 0; ; moves++) {
+  async *#portions (statement: Query, size: number): AsyncIterableIterator<unknown[]> {
+    for (let moves = 0;; moves++) {
       try {
-        yield * this.lease.stream(statement, size)
+        yield* this.lease.stream(statement, size)
         return
       } catch (error) {
         // The statement did not run, so no portion of it has come.
@@ -237,7 +254,7 @@ export class TenantConnection implements DatabaseConnection {
 
   /** Runs `work`, and repeats it on another connection while the one at hand cannot serve it. */
   async #onAnother<T> (work: () => Promise<T>): Promise<T> {
-    for (let moves = 0; ; moves++) {
+    for (let moves = 0;; moves++) {
       try {
         return await work()
       } catch (error) {
@@ -267,6 +284,7 @@ export class TenantConnection implements DatabaseConnection {
  */
 function withCaller (error: unknown): unknown {
   const callers = new Error().stack
-  if (error instanceof Error && error.stack !== undefined && callers !== undefined) error.stack += callers.slice(callers.indexOf('\n'))
+  if (error instanceof Error && error.stack !== undefined && callers !== undefined)
+    error.stack += callers.slice(callers.indexOf('\n'))
   return error
 }

@@ -3,6 +3,8 @@ import { Kysely } from 'kysely'
 /** A tenant's Kysely. It belongs to its scope, so that ending it is not its user's to do. */
 export class TenantHandle<Database> extends Kysely<Database> {
   override async destroy (): Promise<void> {
-    throw new Error('request.db belongs to its request and cannot be destroyed: close the app, which ends the pools')
+    throw new Error(
+      'request.db belongs to its request and cannot be destroyed: close the app, which ends the pools'
+    )
   }
 }

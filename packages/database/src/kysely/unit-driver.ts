@@ -19,16 +19,24 @@ export class UnitDriver implements Driver {
 
   async acquireConnection (): Promise<UnitConnection> {
     const driver = this.#driver
-    const connection = await this.#unit.connection(() => driver.acquireConnection(), own => driver.releaseConnection(own))
+    const connection = await this.#unit.connection(
+      () => driver.acquireConnection(),
+      own => driver.releaseConnection(own)
+    )
     return new UnitConnection(connection, this.#unit)
   }
 
   // The connection is the unit's until its end.
   async releaseConnection (): Promise<void> {}
 
-  async beginTransaction (connection: UnitConnection, { isolationLevel, accessMode }: TransactionSettings): Promise<void> {
+  async beginTransaction (
+    connection: UnitConnection,
+    { isolationLevel, accessMode }: TransactionSettings
+  ): Promise<void> {
     if (isolationLevel !== undefined || accessMode !== undefined) {
-      throw new TypeError('this work is one transaction already, so that one inside it takes no isolation level or access mode')
+      throw new TypeError(
+        'this work is one transaction already, so that one inside it takes no isolation level or access mode'
+      )
     }
     await this.#unit.beginInner(connection, connection.shared)
   }
@@ -78,9 +86,9 @@ export class UnitConnection implements DatabaseConnection {
     return await this.shared.executeQuery(query)
   }
 
-  async * streamQuery<R> (query: CompiledQuery, chunkSize: number): AsyncIterableIterator<QueryResult<R>> {
+  async *streamQuery<R> (query: CompiledQuery, chunkSize: number): AsyncIterableIterator<QueryResult<R>> {
     this.#unit.enter(this, query.sql)
-    yield * this.shared.streamQuery<R>(query, chunkSize)
+    yield* this.shared.streamQuery<R>(query, chunkSize)
   }
 
   async cancelQuery (): Promise<void> {

@@ -79,7 +79,9 @@ export class UnitOfWork {
       throw error
     }
     // The reply stands whatever becomes of the cache: what was written is written.
-    await this.#state.committed().catch((error: unknown) => this.#scope.log.warn({ err: error }, 'what waited for a commit failed after it'))
+    await this.#state.committed().catch((error: unknown) =>
+      this.#scope.log.warn({ err: error }, 'what waited for a commit failed after it')
+    )
   }
 
   /** Rolls back, and forgets the effects that waited for the commit. */
@@ -93,7 +95,10 @@ export class UnitOfWork {
   }
 
   /** The connection of the unit, borrowed at its first use. */
-  connection (acquire: () => Promise<TenantConnection>, release: (connection: TenantConnection) => Promise<void>): Promise<TenantConnection> {
+  connection (
+    acquire: () => Promise<TenantConnection>,
+    release: (connection: TenantConnection) => Promise<void>
+  ): Promise<TenantConnection> {
     if (!this.isOpen) throw ended()
     this.#finish = release
     this.#connection ??= acquire().then(async connection => {
@@ -115,14 +120,20 @@ export class UnitOfWork {
   enter (owner: object, text: string): void {
     if (!this.isOpen) throw ended()
     const inner = this.#inner
-    if (inner !== undefined && inner.owner !== owner && !reads.has(readStatement(text).keyword)) inner.hasOthers = true
+    if (inner !== undefined && inner.owner !== owner && !reads.has(readStatement(text).keyword))
+      inner.hasOthers = true
   }
 
   /** @throws FST_TENANCY_QUERY_REFUSED while another transaction inside the unit is open */
   async beginInner (owner: object, connection: TenantConnection): Promise<void> {
     if (!this.isOpen) throw ended()
     if (this.#inner !== undefined) throw new QueryRefusedError(sideBySide)
-    const inner = this.#inner = { name: `tenancy_${++this.#count}`, owner, hasOthers: false, ending: undefined }
+    const inner = this.#inner = {
+      name: `tenancy_${++this.#count}`,
+      owner,
+      hasOthers: false,
+      ending: undefined
+    }
     try {
       await connection.control(`savepoint ${inner.name}`)
     } catch (error) {
@@ -148,7 +159,9 @@ export class UnitOfWork {
   async #endInner (owner: object, how: (inner: Inner) => Promise<void>): Promise<void> {
     const inner = this.#inner
     if (inner?.owner !== owner || inner.ending !== undefined) return
-    inner.ending = how(inner).finally(() => { this.#inner = undefined })
+    inner.ending = how(inner).finally(() => {
+      this.#inner = undefined
+    })
     await inner.ending
   }
 
@@ -199,10 +212,15 @@ export class UnitOfWork {
 
 const reads: ReadonlySet<string> = new Set(['SELECT', 'VALUES', 'TABLE'])
 
-const sideBySide = 'This work is one transaction, and a transaction inside it is still open: await the first one before you begin the next. Savepoints nest, and cannot run side by side'
-const lostWrites = 'This work is one transaction, and was rolled back: a statement wrote through its handle while a transaction inside it was open, which was not committed. Write through the inner transaction\'s own handle, or await that transaction first'
-const stillReading = 'The transaction of this request was rolled back, because rows were still being read in it when it was to be committed, which is before the first byte of the reply. Read all rows before you reply, or use a route without config.tenancy.transaction'
+const sideBySide =
+  'This work is one transaction, and a transaction inside it is still open: await the first one before you begin the next. Savepoints nest, and cannot run side by side'
+const lostWrites =
+  "This work is one transaction, and was rolled back: a statement wrote through its handle while a transaction inside it was open, which was not committed. Write through the inner transaction's own handle, or await that transaction first"
+const stillReading =
+  'The transaction of this request was rolled back, because rows were still being read in it when it was to be committed, which is before the first byte of the reply. Read all rows before you reply, or use a route without config.tenancy.transaction'
 
 function ended (): Error {
-  return new ScopeClosedError('The transaction of this work has ended: it is committed before the first byte of the reply. A stream that needs the database later must use a route without config.tenancy.transaction, or request.tenancy.detach()')
+  return new ScopeClosedError(
+    'The transaction of this work has ended: it is committed before the first byte of the reply. A stream that needs the database later must use a route without config.tenancy.transaction, or request.tenancy.detach()'
+  )
 }

@@ -12,7 +12,8 @@ export interface Fingerprint {
  * What may go into a text and says nothing of its shape: comments, literals of every quotation (an unfinished one to the end),
  * parameters and numbers. Identifiers come first where they are quoted or hold digits, so that they stay.
  */
-const pieces = /(?<name>"(?:[^"]|"")*"|[\p{L}_][\p{L}\p{N}_$]*(?=[^'\p{L}\p{N}_$]|$))|(?<comment>--[^\n]*|\/\*[\s\S]*?(?:\*\/|$))|(?<value>[eE]'(?:[^'\\]|\\[\s\S]|'')*(?:'|$)|[bBxXnN]?'(?:[^']|'')*(?:'|$)|\$(?<tag>[\p{L}_]*)\$[\s\S]*?(?:\$\k<tag>\$|$)|[$:]\d+|\d[\d._eE]*)/gu
+const pieces =
+  /(?<name>"(?:[^"]|"")*"|[\p{L}_][\p{L}\p{N}_$]*(?=[^'\p{L}\p{N}_$]|$))|(?<comment>--[^\n]*|\/\*[\s\S]*?(?:\*\/|$))|(?<value>[eE]'(?:[^'\\]|\\[\s\S]|'')*(?:'|$)|[bBxXnN]?'(?:[^']|'')*(?:'|$)|\$(?<tag>[\p{L}_]*)\$[\s\S]*?(?:\$\k<tag>\$|$)|[$:]\d+|\d[\d._eE]*)/gu
 
 /** Of a longer text the beginning says enough: long ones are lists of values. */
 const longest = 20_000
@@ -21,7 +22,7 @@ const longest = 20_000
 export function fingerprint (sql: string): Fingerprint {
   const text = sql.slice(0, longest)
     .replace(pieces, (match, ...args) => {
-      const groups = args.at(-1) as { name?: string, comment?: string }
+      const groups = args.at(-1) as { name?: string; comment?: string }
       if (groups.name !== undefined) return match
       return groups.comment === undefined ? '?' : ' '
     })

@@ -1,7 +1,13 @@
 import type pg from 'pg'
 
 type Query = (...args: unknown[]) => unknown
-type Connect = (callback?: (error: Error | undefined, client: pg.PoolClient | undefined, done: (release?: Error | boolean) => void) => void) => Promise<pg.PoolClient> | undefined
+type Connect = (
+  callback?: (
+    error: Error | undefined,
+    client: pg.PoolClient | undefined,
+    done: (release?: Error | boolean) => void
+  ) => void
+) => Promise<pg.PoolClient> | undefined
 
 /**
  * Has `onQuery` hear the text of each statement that is run on a pool, when and where its caller runs it: on the pool itself, and
@@ -10,7 +16,7 @@ type Connect = (callback?: (error: Error | undefined, client: pg.PoolClient | un
  * @returns ends it
  */
 export function observePool (pool: pg.Pool, onQuery: (sql: string) => void): () => void {
-  const target = pool as unknown as { query: Query, connect: Connect }
+  const target = pool as unknown as { query: Query; connect: Connect }
   const query = target.query
   const connect = target.connect
   // pool.query() borrows a client of its own: that is the same statement once more.
@@ -36,12 +42,14 @@ export function observePool (pool: pg.Pool, onQuery: (sql: string) => void): () 
     }
     return connect.call(pool)?.then(client => observeClient(client, onQuery))
   }
-  return () => { restore(target, { query, connect }) }
+  return () => {
+    restore(target, { query, connect })
+  }
 }
 
 // For this borrower alone: the next may be one whose statements were heard already.
 function observeClient (client: pg.PoolClient, onQuery: (sql: string) => void): pg.PoolClient {
-  const target = client as unknown as { query: Query, release: (error?: Error | boolean) => void }
+  const target = client as unknown as { query: Query; release: (error?: Error | boolean) => void }
   const { query, release } = target
   target.query = (...args) => {
     tell(args[0], onQuery)

@@ -31,7 +31,8 @@ const observations = channel('fastify-tenancy.observed-query')
 const most = 1_000
 
 /** What a statement of ours that is held to its tenant is refused with. Others break with and without tenants. */
-const refusals: ReadonlySet<string> = new Set(['42501', '42P01', 'TN401', 'FST_TENANCY_QUERY_REFUSED', 'FST_TENANCY_ISOLATION_BREACH'])
+const refusals: ReadonlySet<string> = new Set(['42501', '42P01', 'TN401', 'FST_TENANCY_QUERY_REFUSED',
+  'FST_TENANCY_ISOLATION_BREACH'])
 
 /** The queries of one process that break, or will: once for each route, shape and reason. */
 export class ObservedQueries {
@@ -39,14 +40,20 @@ export class ObservedQueries {
   onFirst: ((query: ObservedQuery) => void) | undefined
   readonly #known = new LRUCache<string, ObservedQuery>({ max: most })
   // Of texts that are sent often, reading them is what costs.
-  readonly #fingerprints = new LRUCache<string, Fingerprint>({ max: most, maxSize: 10_000_000, sizeCalculation: (_, text) => text.length + 1 })
+  readonly #fingerprints = new LRUCache<string, Fingerprint>({
+    max: most,
+    maxSize: 10_000_000,
+    sizeCalculation: (_, text) => text.length + 1
+  })
   readonly #route = new AsyncLocalStorage<string>()
   #tables: RegExp | undefined
 
   /** @param tables whose queries old code will lose */
   watchTables (tables: readonly string[]): void {
     const names = tables.map(name => name.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'))
-    this.#tables = names.length === 0 ? undefined : new RegExp(`(?<![\\p{L}\\p{N}_$])(?:${names.join('|')})(?![\\p{L}\\p{N}_$])`, 'u')
+    this.#tables = names.length === 0
+      ? undefined
+      : new RegExp(`(?<![\\p{L}\\p{N}_$])(?:${names.join('|')})(?![\\p{L}\\p{N}_$])`, 'u')
   }
 
   /** Runs the rest of a request as that of its route. */
@@ -57,12 +64,14 @@ export class ObservedQueries {
   /** A query of old code: one that names a watched table will break. */
   old (sql: string): void {
     const { id, text } = this.#fingerprint(sql)
-    if (this.#tables?.test(text) === true) this.#add({ id, text }, 'old', readStatement(sql).isAllowed ? '42501' : 'FST_TENANCY_QUERY_REFUSED')
+    if (this.#tables?.test(text) === true)
+      this.#add({ id, text }, 'old', readStatement(sql).isAllowed ? '42501' : 'FST_TENANCY_QUERY_REFUSED')
   }
 
   /** A query through `request.db` that failed. */
   failed (sql: string, error: unknown): void {
-    const code = sqlState(error) ?? (error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '')
+    const code = sqlState(error) ??
+      (error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '')
     if (refusals.has(code)) this.#add(this.#fingerprint(sql), 'new', code)
   }
 

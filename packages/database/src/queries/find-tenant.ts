@@ -12,7 +12,11 @@ const texts = {
 } as const
 
 /** Looks one tenant up by an exact key: `select tenancy.tenant_by_slug('acme')`. Slugs and domains of deleted tenants find nobody. */
-export async function findTenant (client: SqlClient, by: keyof typeof texts, key: string): Promise<TenantRecord | undefined> {
+export async function findTenant (
+  client: SqlClient,
+  by: keyof typeof texts,
+  key: string
+): Promise<TenantRecord | undefined> {
   const { rows: [row] } = await client.query<{ tenant: string | null }>(texts[by], [key])
   return typeof row?.tenant === 'string' ? readTenantJson(row.tenant) : undefined
 }

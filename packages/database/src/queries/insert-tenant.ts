@@ -28,7 +28,11 @@ export async function insertTenant (client: SqlClient, tenant: TenantRecord): Pr
   return row && readStamp(row)
 }
 
-export interface StampRow { version: number, created: string, updated: string }
+export interface StampRow {
+  version: number
+  created: string
+  updated: string
+}
 
 export function readStamp ({ version, created, updated }: StampRow): Stamp {
   return { version, createdAt: new Date(created), updatedAt: new Date(updated) }
@@ -37,8 +41,16 @@ export function readStamp ({ version, created, updated }: StampRow): Stamp {
 /** A tenant as parameters $1 to $11. */
 export function tenantValues (tenant: TenantRecord): unknown[] {
   return [
-    tenant.id, tenant.slug, tenant.name, tenant.status, tenant.plan, tenant.isolation,
-    tenant.placement.shard, tenant.placement.schema ?? null, tenant.placement.database ?? null,
-    JSON.stringify(tenant.settings), tenant.domains
+    tenant.id,
+    tenant.slug,
+    tenant.name,
+    tenant.status,
+    tenant.plan,
+    tenant.isolation,
+    tenant.placement.shard,
+    tenant.placement.schema ?? null,
+    tenant.placement.database ?? null,
+    JSON.stringify(tenant.settings),
+    tenant.domains
   ]
 }

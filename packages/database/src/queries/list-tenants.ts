@@ -12,9 +12,19 @@ where id > $1
 order by id limit $6`
 
 /** One page of tenants by id: those after `after`, which is `''` for the first page. */
-export async function listTenants (client: SqlClient, filter: TenantFilter, after: string, limit: number): Promise<TenantRecord[]> {
+export async function listTenants (
+  client: SqlClient,
+  filter: TenantFilter,
+  after: string,
+  limit: number
+): Promise<TenantRecord[]> {
   const { rows } = await client.query<{ tenant: string }>(text, [
-    after, filter.status ?? null, filter.plan ?? null, filter.isolation ?? null, filter.shard ?? null, limit
+    after,
+    filter.status ?? null,
+    filter.plan ?? null,
+    filter.isolation ?? null,
+    filter.shard ?? null,
+    limit
   ])
   return rows.map(({ tenant }) => readTenantJson(tenant))
 }

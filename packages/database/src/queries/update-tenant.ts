@@ -22,7 +22,11 @@ with tenant as (
 select version, to_json(created_at) #>> '{}' as created, to_json(updated_at) #>> '{}' as updated from tenant`
 
 /** Writes a tenant over the one of version `expected`; undefined when there is none of that version. */
-export async function updateTenant (client: SqlClient, tenant: TenantRecord, expected: number): Promise<Stamp | undefined> {
+export async function updateTenant (
+  client: SqlClient,
+  tenant: TenantRecord,
+  expected: number
+): Promise<Stamp | undefined> {
   const { rows: [row] } = await client.query<StampRow>(text, [...tenantValues(tenant), expected])
   return row && readStamp(row)
 }

@@ -28,7 +28,10 @@ export class ChangeLog {
    * @returns the tenants that have changed since the last look, with all names that they had or have; `'all'` for too many.
    */
   async read (client: SqlClient, ids: readonly string[] | null): Promise<readonly TenantChange[] | 'all'> {
-    const { rows: [row] } = await client.query<{ changes: unknown }>('select tenancy.changes_of($1) as changes', [ids])
+    const { rows: [row] } = await client.query<{ changes: unknown }>(
+      'select tenancy.changes_of($1) as changes',
+      [ids]
+    )
     const found = v.parse(changesSchema, JSON.parse(String(row?.changes)))
     if (found.length > mostChanges) return 'all'
     return found.flatMap(({ id, slugs, domains, changes }) => {

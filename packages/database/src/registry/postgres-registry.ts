@@ -1,4 +1,6 @@
-import { boundsProblem, createTenant, idProblem, slugProblem, tenantConflict, TenantUnknownError, type TenantChanges, type TenantFilter, type TenantInput, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
+import { boundsProblem, createTenant, idProblem, slugProblem, tenantConflict, TenantUnknownError,
+  type TenantChanges, type TenantFilter, type TenantInput, type TenantRecord,
+  type TenantRegistry } from '@fastify-tenancy/core'
 
 import { findTenant } from '../queries/find-tenant.ts'
 import { insertTenant } from '../queries/insert-tenant.ts'
@@ -38,10 +40,17 @@ class PostgresRegistry implements TenantRegistry {
   /** There only where changes can be heard. */
   readonly watch?: NonNullable<TenantRegistry['watch']>
 
-  constructor (client: SqlClient, idTypes: readonly TenantColumnType[], listen: OpenListener | undefined, onCatalog: (() => void) | undefined) {
+  constructor (
+    client: SqlClient,
+    idTypes: readonly TenantColumnType[],
+    listen: OpenListener | undefined,
+    onCatalog: (() => void) | undefined
+  ) {
     this.#client = client
     this.#idTypes = idTypes
-    if (listen !== undefined) this.watch = listener => watchTenants(listen, listener, { reader: client, ...(onCatalog && { onCatalog }) })
+    if (listen !== undefined)
+      this.watch = listener =>
+        watchTenants(listen, listener, { reader: client, ...(onCatalog && { onCatalog }) })
   }
 
   // A name that breaks its rule is nobody's, and costs no look-up.
@@ -57,11 +66,11 @@ class PostgresRegistry implements TenantRegistry {
     return idProblem(id) === undefined ? findTenant(this.#client, 'id', id) : undefined
   }
 
-  async * list (filter: TenantFilter = {}): AsyncIterable<TenantRecord> {
+  async *list (filter: TenantFilter = {}): AsyncIterable<TenantRecord> {
     let after = ''
     for (;;) {
       const page = await listTenants(this.#client, filter, after, pageSize).catch(explainList)
-      yield * page
+      yield* page
       if (page.length < pageSize) return
       after = page.at(-1)?.id ?? ''
     }
@@ -87,12 +96,16 @@ class PostgresRegistry implements TenantRegistry {
 
   // '007' and '7' are one bigint, and upper-case and hyphenless uuids one uuid: two tenants would share their rows.
   async #checkIdType (id: string, type: TenantColumnType): Promise<void> {
-    const { rows: [row] } = await this.#client.query<{ same: boolean }>(`select $1::text::${type}::text = $1 as same`, [id])
+    const { rows: [row] } = await this.#client.query<{ same: boolean }>(
+      `select $1::text::${type}::text = $1 as same`,
+      [id]
+    )
       .catch((error: unknown) => {
         if (sqlState(error)?.startsWith('22')) return { rows: [] }
         throw error
       })
-    if (row?.same !== true) throw tenantConflict(`the id must be written as a tenant column of type ${type} writes it`)
+    if (row?.same !== true)
+      throw tenantConflict(`the id must be written as a tenant column of type ${type} writes it`)
   }
 }
 
@@ -113,13 +126,17 @@ const conflicts: Readonly<Record<string, string>> = {
 
 function explainList (error: unknown): never {
   if (sqlState(error) !== '42501') throw error
-  throw new SetupInvalidError('this login looks single tenants up, and may not list them: give options.database.registryUrl, and run `tenancy init` with it', { cause: error })
+  throw new SetupInvalidError(
+    'this login looks single tenants up, and may not list them: give options.database.registryUrl, and run `tenancy init` with it',
+    { cause: error }
+  )
 }
 
 function refuse (error: unknown): never {
   const state = sqlState(error)
   const constraint = error instanceof Error && 'constraint' in error ? String(error.constraint) : ''
   if (state === '23505') throw tenantConflict(conflicts[constraint] ?? 'the slug, id or domain is taken')
-  if (state === '23514') throw tenantConflict(conflicts[constraint] ?? 'the tenant breaks a rule of the registry')
+  if (state === '23514')
+    throw tenantConflict(conflicts[constraint] ?? 'the tenant breaks a rule of the registry')
   throw error
 }

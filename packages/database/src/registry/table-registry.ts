@@ -1,4 +1,5 @@
-import { checkOptions, createTenant, fn, idProblem, nonEmptyString, slugProblem, type TenantFilter, type TenantInput, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
+import { checkOptions, createTenant, fn, idProblem, nonEmptyString, slugProblem, type TenantFilter,
+  type TenantInput, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
 import { quoteName, type SqlClient } from '../setup/sql-client.ts'
@@ -35,11 +36,27 @@ const column = v.optional(nonEmptyString)
 const schema = v.strictObject({
   table: nonEmptyString,
   columns: v.strictObject({
-    id: nonEmptyString, slug: nonEmptyString, name: column, status: column, plan: column, isolation: column, shard: column, schema: column,
-    database: column, settings: column, domain: column, createdAt: column, updatedAt: column
-  }, 'must be a map of a tenant\'s properties to columns'),
+    id: nonEmptyString,
+    slug: nonEmptyString,
+    name: column,
+    status: column,
+    plan: column,
+    isolation: column,
+    shard: column,
+    schema: column,
+    database: column,
+    settings: column,
+    domain: column,
+    createdAt: column,
+    updatedAt: column
+  }, "must be a map of a tenant's properties to columns"),
   map: v.optional(fn<NonNullable<TableRegistryOptions['map']>>()),
-  client: v.optional(v.custom<SqlClient>(value => typeof value === 'object' && value !== null && 'query' in value, 'must be a pg.Pool'))
+  client: v.optional(
+    v.custom<SqlClient>(
+      value => typeof value === 'object' && value !== null && 'query' in value,
+      'must be a pg.Pool'
+    )
+  )
 }, 'must be an object')
 
 /**
@@ -89,12 +106,15 @@ export class TableRegistry implements TenantRegistry {
     return own === undefined ? undefined : this.#find(own, domain)
   }
 
-  async * list (filter: TenantFilter = {}): AsyncIterable<TenantRecord> {
+  async *list (filter: TenantFilter = {}): AsyncIterable<TenantRecord> {
     const id = `${quoteName(this.#options.columns.id)}::text collate "C"`
-    for (let after = ''; ;) {
-      const rows = await this.#query(`select * from ${this.#table} where ${id} > $1 order by ${id} limit ${pageSize}`, [after])
+    for (let after = '';;) {
+      const rows = await this.#query(
+        `select * from ${this.#table} where ${id} > $1 order by ${id} limit ${pageSize}`,
+        [after]
+      )
       const page = rows.map(row => this.#read(row))
-      yield * page.filter(tenant => fits(tenant, filter))
+      yield* page.filter(tenant => fits(tenant, filter))
       if (page.length < pageSize) return
       after = page.at(-1)?.id ?? ''
     }
@@ -117,26 +137,36 @@ export class TableRegistry implements TenantRegistry {
       // '007' finds the bigint 7, and an upper-case uuid the lower-case one: they are not that tenant's name.
       return column === this.#options.columns.id && tenant.id !== key ? undefined : tenant
     } catch (error) {
-      if (error instanceof Error && 'code' in error && (error.code === '22P02' || error.code === '22003')) return undefined
+      if (error instanceof Error && 'code' in error && (error.code === '22P02' || error.code === '22003'))
+        return undefined
       throw error
     }
   }
 
   async #query (text: string, values: unknown[]): Promise<Record<string, unknown>[]> {
-    if (this.#client === undefined) throw new TypeError('this registry has no connection: give it to the suite as `registry`, or give it a `client`')
+    if (this.#client === undefined)
+      throw new TypeError(
+        'this registry has no connection: give it to the suite as `registry`, or give it a `client`'
+      )
     return (await this.#client.query<Record<string, unknown>>(text, values)).rows
   }
 
   #read (row: Record<string, unknown>): TenantRecord {
     const { id, slug, shard, schema, database, domain, ...others } = this.#options.columns
-    const placement = present({ shard: valueOf(row, shard), schema: valueOf(row, schema), database: valueOf(row, database) })
+    const placement = present({
+      shard: valueOf(row, shard),
+      schema: valueOf(row, schema),
+      database: valueOf(row, database)
+    })
     const domainName = valueOf(row, domain)
     // A date that nobody wrote down is the same at each look-up.
     const createdAt = valueOf(row, others.createdAt) ?? new Date(0)
     const input = {
       createdAt,
       updatedAt: createdAt,
-      ...present(Object.fromEntries(Object.entries(others).map(([property, column]) => [property, row[column]]))),
+      ...present(
+        Object.fromEntries(Object.entries(others).map(([property, column]) => [property, row[column]]))
+      ),
       placement: { shard: 'default', ...placement },
       domains: domainName === undefined ? [] : [String(domainName)],
       ...this.#options.map?.(row),
@@ -161,14 +191,17 @@ function valueOf (row: Record<string, unknown>, column: string | undefined): unk
 }
 
 function present (values: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== null))
+  return Object.fromEntries(
+    Object.entries(values).filter(([, value]) => value !== undefined && value !== null)
+  )
 }
 
 function fits (tenant: TenantRecord, { status, plan, isolation, shard }: TenantFilter): boolean {
   return (status?.includes(tenant.status) ?? true) && (plan ?? tenant.plan) === tenant.plan &&
-    (isolation ?? tenant.isolation) === tenant.isolation && (shard ?? tenant.placement.shard) === tenant.placement.shard
+    (isolation ?? tenant.isolation) === tenant.isolation &&
+    (shard ?? tenant.placement.shard) === tenant.placement.shard
 }
 
 function readOnly (): Error {
-  return new Error('this registry reads a table of the application\'s own: create and change tenants there')
+  return new Error("this registry reads a table of the application's own: create and change tenants there")
 }

@@ -27,5 +27,8 @@ const schema = v.object({
  */
 export function readTenantJson (json: string): TenantRecord {
   const { shard, schema: own, database, ...rest } = v.parse(schema, JSON.parse(json))
-  return createTenant({ ...rest, placement: { shard, ...(own !== null && { schema: own }), ...(database !== null && { database }) } })
+  return createTenant({
+    ...rest,
+    placement: { shard, ...(own !== null && { schema: own }), ...(database !== null && { database }) }
+  })
 }

@@ -33,7 +33,8 @@ export interface WatchOptions {
 }
 
 /** The wait before the n-th attempt to connect again, in milliseconds: 100, 200, … up to 5 s, half of it random. */
-const backOff = (attempt: number): number => Math.min(100 * 2 ** (attempt - 1), 5_000) * (0.5 + Math.random() / 2)
+const backOff = (attempt: number): number =>
+  Math.min(100 * 2 ** (attempt - 1), 5_000) * (0.5 + Math.random() / 2)
 
 /**
  * `LISTEN tenancy` on a connection of its own, opened again whenever it is lost. While it was away anything may have changed,
@@ -62,7 +63,13 @@ export async function watchTenants (
     if (next === undefined) return undefined
     // The end tells of the loss; unheard, the error would end the process.
     next.on('error', () => {})
-    const feed = new ChangeFeed(reader ?? next, log, { onChange: listener, onAll: () => { all.call() }, signal: ended.signal })
+    const feed = new ChangeFeed(reader ?? next, log, {
+      onChange: listener,
+      onAll: () => {
+        all.call()
+      },
+      signal: ended.signal
+    })
     next.on('notification', ({ payload = '' }) => {
       if (payload === catalogChange) catalog.call()
       else feed.receive(payload)
@@ -73,7 +80,9 @@ export async function watchTenants (
       await next.end().catch(() => {})
       throw error
     }
-    const beats = setInterval(() => { beat(next) }, every).unref()
+    const beats = setInterval(() => {
+      beat(next)
+    }, every).unref()
     next.on('end', () => {
       clearInterval(beats)
       if (!ended.signal.aborted) void listenAgain()
@@ -82,9 +91,13 @@ export async function watchTenants (
   }
 
   function beat (client: Listener): void {
-    const late = setTimeout(() => { client.end().catch(() => {}) }, within).unref()
+    const late = setTimeout(() => {
+      client.end().catch(() => {})
+    }, within).unref()
     // What breaks the connection ends it, and that is heard.
-    client.query('select 1').catch(() => {}).finally(() => { clearTimeout(late) })
+    client.query('select 1').catch(() => {}).finally(() => {
+      clearTimeout(late)
+    })
   }
 
   async function listenAgain (): Promise<void> {

@@ -15,14 +15,25 @@ import type { Scope } from './scope.ts'
  */
 export function checkColumns (query: JudgedQuery, scope: Scope, judge: Judge | undefined): void {
   const verdict = judge && query.verdict(judge)
-  if (verdict?.isReadable === false) return refuse('this query', 'its columns cannot be told from functions', 'write it with another method of Kysely')
+  if (verdict?.isReadable === false)
+    return refuse(
+      'this query',
+      'its columns cannot be told from functions',
+      'write it with another method of Kysely'
+    )
   const unknown = verdict === undefined ? withoutCatalog(query, scope) : verdict.unknown
   if (unknown === undefined) return
   judge?.hurry()
   const { item, column } = unknown
-  refuse(`'${column}' of '${item}'`, 'it is no column that the catalog showed, so that PostgreSQL could call a function of that name', 'correct the name, or give what the sub-query selects a name with as(); a column that was added just now is found within seconds')
+  refuse(
+    `'${column}' of '${item}'`,
+    'it is no column that the catalog showed, so that PostgreSQL could call a function of that name',
+    'correct the name, or give what the sub-query selects a name with as(); a column that was added just now is found within seconds'
+  )
 }
 
 function withoutCatalog ({ query }: CompiledQuery, { tables }: Scope): UnknownColumn | undefined {
-  return read(query, { schema: tables.schema, of: () => undefined, results: () => [] }).unknown.find(({ isCertain }) => isCertain)
+  return read(query, { schema: tables.schema, of: () => undefined, results: () => [] }).unknown.find((
+    { isCertain }
+  ) => isCertain)
 }

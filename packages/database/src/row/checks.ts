@@ -37,15 +37,21 @@ const maxNameBytes = 63
 
 /** A copy of an identifier, which Kysely quotes. */
 export function identifier (node: OperationNode, position: string): IdentifierNode {
-  if (node.kind !== 'IdentifierNode') return refuse(`raw SQL as ${position}`, 'what it names cannot be seen', 'give a plain name')
+  if (node.kind !== 'IdentifierNode')
+    return refuse(`raw SQL as ${position}`, 'what it names cannot be seen', 'give a plain name')
   return identifierNode(nameOf(node as IdentifierNode))
 }
 
 /** The name that an identifier holds. */
 export function nameOf ({ name }: IdentifierNode): string {
-  if (typeof name !== 'string' || name === '' || name.includes('\0')) return refuse('a name that is empty or no text', 'it names nothing', 'give a plain name')
+  if (typeof name !== 'string' || name === '' || name.includes('\0'))
+    return refuse('a name that is empty or no text', 'it names nothing', 'give a plain name')
   if (name.length > 20 && Buffer.byteLength(name) > maxNameBytes) {
-    return refuse('a name of more than 63 bytes', 'PostgreSQL would cut it to the name of something else', 'give a shorter one')
+    return refuse(
+      'a name of more than 63 bytes',
+      'PostgreSQL would cut it to the name of something else',
+      'give a shorter one'
+    )
   }
   return name
 }

@@ -1,4 +1,5 @@
-import { PostgresQueryCompiler, type CompiledQuery, type OperationNode, type QueryCompiler, type RootOperationNode, type ValueNode } from 'kysely'
+import { PostgresQueryCompiler, type CompiledQuery, type OperationNode, type QueryCompiler,
+  type RootOperationNode, type ValueNode } from 'kysely'
 
 import type { Query } from '../connection/lease.ts'
 import type { Judge } from '../harmless/judge.ts'
@@ -37,7 +38,12 @@ export class RowCompiler implements QueryCompiler {
    * @throws FST_TENANCY_QUERY_REFUSED for any other: made by hand, copied, or compiled by another handle, which may be another tenant's.
    */
   readonly statementOf = (query: CompiledQuery): Query =>
-    RowQuery.statementOf(query, this) ?? refuse('a compiled query that it did not compile itself', 'it may be another tenant\'s, or changed', 'build and execute the query with this handle')
+    RowQuery.statementOf(query, this) ??
+      refuse(
+        'a compiled query that it did not compile itself',
+        "it may be another tenant's, or changed",
+        'build and execute the query with this handle'
+      )
 
   /** Whether a query is proved to change and read nothing of its session. */
   readonly isHarmless = (query: CompiledQuery): boolean => this.#judge?.isHarmless(query) === true

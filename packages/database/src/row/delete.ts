@@ -17,12 +17,23 @@ const usingProperties = properties('tables')
 
 /** `DELETE FROM … USING`: the predicate of the table itself first, then those of what it reads. */
 export function remove (node: DeleteQueryNode, outer: Scope): DeleteQueryNode {
-  if (node.explain !== undefined) return refuse('explain()', 'it is no statement on rows', 'compile the query and explain it with a login of yours')
+  if (node.explain !== undefined)
+    return refuse(
+      'explain()',
+      'it is no statement on rows',
+      'compile the query and explain it with a login of yours'
+    )
   only(node, known)
   only(node.from, fromProperties)
-  if (node.from.froms.length !== 1) return refuse('a DELETE from several tables', 'PostgreSQL has none', 'delete from one table, and join the others with using()')
+  if (node.from.froms.length !== 1)
+    return refuse(
+      'a DELETE from several tables',
+      'PostgreSQL has none',
+      'delete from one table, and join the others with using()'
+    )
   if (node.using !== undefined) only(node.using, usingProperties)
-  else if (node.joins !== undefined) return refuse('a join of a DELETE without USING', 'PostgreSQL has none', 'use using() first')
+  else if (node.joins !== undefined)
+    return refuse('a join of a DELETE without USING', 'PostgreSQL has none', 'use using() first')
   const [withNode, scope] = names(node.with, outer)
   const goal = target(node.from.froms[0], scope)
   const { items, joins, where } = relations(node.using?.tables ?? [], node.joins, scope)
@@ -41,4 +52,11 @@ export function remove (node: DeleteQueryNode, outer: Scope): DeleteQueryNode {
 }
 
 // What only other databases have.
-const unknownElsewhere = { explain: undefined, endModifiers: undefined, limit: undefined, top: undefined, output: undefined, orderBy: undefined }
+const unknownElsewhere = {
+  explain: undefined,
+  endModifiers: undefined,
+  limit: undefined,
+  top: undefined,
+  output: undefined,
+  orderBy: undefined
+}

@@ -1,4 +1,7 @@
-import { CastNode, DataTypeNode, TupleNode, UnaryOperationNode, ValueListNode, type AndNode, type BinaryOperationNode, type CaseNode, type ColumnNode, type JSONPathNode, type JSONReferenceNode, type OperationNode, type OperatorNode, type OrNode, type ParensNode, type PrimitiveValueListNode, type RawNode, type ReferenceNode, type WhenNode } from 'kysely'
+import { CastNode, DataTypeNode, TupleNode, UnaryOperationNode, ValueListNode, type AndNode,
+  type BinaryOperationNode, type CaseNode, type ColumnNode, type JSONPathNode, type JSONReferenceNode,
+  type OperationNode, type OperatorNode, type OrNode, type ParensNode, type PrimitiveValueListNode,
+  type RawNode, type ReferenceNode, type WhenNode } from 'kysely'
 
 import { call } from './function.ts'
 import { jsonPath, jsonReference } from './json.ts'
@@ -13,26 +16,45 @@ import { isNegative, primitiveValues, value } from './value.ts'
 /** An expression, wherever one may stand: rebuilt from what is known, with every sub-query in it kept to the tenant. */
 export function expression (node: OperationNode, scope: Scope): OperationNode {
   switch (node.kind) {
-    case 'ReferenceNode': return reference(node as ReferenceNode, scope)
-    case 'ColumnNode': return column(node as ColumnNode)
-    case 'ValueNode': return value(node)
-    case 'PrimitiveValueListNode': return primitiveValues(node as PrimitiveValueListNode)
-    case 'ValueListNode': return ValueListNode.create(list(node as ValueListNode, scope))
-    case 'TupleNode': return TupleNode.create(list(node as TupleNode, scope))
-    case 'ParensNode': return parens(node as ParensNode, scope)
-    case 'AndNode': return both(node as AndNode, andNode, scope)
-    case 'OrNode': return both(node as OrNode, orNode, scope)
-    case 'BinaryOperationNode': return binary(node as BinaryOperationNode, scope)
-    case 'UnaryOperationNode': return unary(node as UnaryOperationNode, scope)
+    case 'ReferenceNode':
+      return reference(node as ReferenceNode, scope)
+    case 'ColumnNode':
+      return column(node as ColumnNode)
+    case 'ValueNode':
+      return value(node)
+    case 'PrimitiveValueListNode':
+      return primitiveValues(node as PrimitiveValueListNode)
+    case 'ValueListNode':
+      return ValueListNode.create(list(node as ValueListNode, scope))
+    case 'TupleNode':
+      return TupleNode.create(list(node as TupleNode, scope))
+    case 'ParensNode':
+      return parens(node as ParensNode, scope)
+    case 'AndNode':
+      return both(node as AndNode, andNode, scope)
+    case 'OrNode':
+      return both(node as OrNode, orNode, scope)
+    case 'BinaryOperationNode':
+      return binary(node as BinaryOperationNode, scope)
+    case 'UnaryOperationNode':
+      return unary(node as UnaryOperationNode, scope)
     case 'FunctionNode':
-    case 'AggregateFunctionNode': return call(node, scope)
-    case 'CaseNode': return cases(node as CaseNode, scope)
-    case 'CastNode': return cast(node as CastNode, scope)
-    case 'JSONReferenceNode': return jsonReference(node as JSONReferenceNode, scope)
-    case 'JSONPathNode': return jsonPath(node as JSONPathNode)
-    case 'SelectQueryNode': return scope.grammar.subquery(node, scope)
-    case 'RawNode': return raw(node as RawNode, scope)
-    default: return refuseKind(node.kind, 'an expression')
+    case 'AggregateFunctionNode':
+      return call(node, scope)
+    case 'CaseNode':
+      return cases(node as CaseNode, scope)
+    case 'CastNode':
+      return cast(node as CastNode, scope)
+    case 'JSONReferenceNode':
+      return jsonReference(node as JSONReferenceNode, scope)
+    case 'JSONPathNode':
+      return jsonPath(node as JSONPathNode)
+    case 'SelectQueryNode':
+      return scope.grammar.subquery(node, scope)
+    case 'RawNode':
+      return raw(node as RawNode, scope)
+    default:
+      return refuseKind(node.kind, 'an expression')
   }
 }
 
@@ -68,7 +90,11 @@ function parens (node: ParensNode, scope: Scope): OperationNode {
 
 const bothProperties = properties('left', 'right')
 
-function both (node: AndNode | OrNode, create: (left: OperationNode, right: OperationNode) => OperationNode, scope: Scope): OperationNode {
+function both (
+  node: AndNode | OrNode,
+  create: (left: OperationNode, right: OperationNode) => OperationNode,
+  scope: Scope
+): OperationNode {
   only(node, bothProperties)
   return create(expression(node.left, scope), expression(node.right, scope))
 }
@@ -77,7 +103,11 @@ const binaryProperties = properties('leftOperand', 'operator', 'rightOperand')
 
 function binary (node: BinaryOperationNode, scope: Scope): OperationNode {
   only(node, binaryProperties)
-  return binaryNode(expression(node.leftOperand, scope), operator(node.operator, binaryOperators), expression(node.rightOperand, scope))
+  return binaryNode(
+    expression(node.leftOperand, scope),
+    operator(node.operator, binaryOperators),
+    expression(node.rightOperand, scope)
+  )
 }
 
 const unaryProperties = properties('operator', 'operand')
@@ -87,16 +117,23 @@ function unary (node: UnaryOperationNode, scope: Scope): OperationNode {
   const operation = operator(node.operator, unaryOperators)
   const operand = expression(node.operand, scope)
   // Kysely prints no space behind a minus: two of them would begin a comment.
-  const isComment = operation.operator === '-' && (isNegative(operand) || operand.kind === 'UnaryOperationNode' || operand.kind === 'BinaryOperationNode')
+  const isComment = operation.operator === '-' &&
+    (isNegative(operand) || operand.kind === 'UnaryOperationNode' || operand.kind === 'BinaryOperationNode')
   return UnaryOperationNode.create(operation, isComment ? parensNode(operand) : operand)
 }
 
 const operatorProperties = properties('operator')
 
 function operator (node: OperationNode, allowed: ReadonlyMap<unknown, OperatorNode>): OperatorNode {
-  if (node.kind !== 'OperatorNode') return refuse('raw SQL as an operator', 'it can hold any SQL', 'use one of Kysely\'s operators')
+  if (node.kind !== 'OperatorNode')
+    return refuse('raw SQL as an operator', 'it can hold any SQL', "use one of Kysely's operators")
   only(node, operatorProperties)
-  return allowed.get((node as OperatorNode).operator) ?? refuse('an operator that is not on the list', 'it can hold any SQL, or is not of PostgreSQL', 'use one of PostgreSQL\'s own operators')
+  return allowed.get((node as OperatorNode).operator) ??
+    refuse(
+      'an operator that is not on the list',
+      'it can hold any SQL, or is not of PostgreSQL',
+      "use one of PostgreSQL's own operators"
+    )
 }
 
 const caseProperties = properties('value', 'when', 'else')
@@ -109,7 +146,11 @@ function cases (node: CaseNode, scope: Scope): OperationNode {
     value: node.value && expression(node.value, scope),
     when: node.when?.map(one => {
       only(one, whenProperties)
-      return make<WhenNode>({ kind: 'WhenNode', condition: expression(one.condition, scope), result: one.result && expression(one.result, scope) })
+      return make<WhenNode>({
+        kind: 'WhenNode',
+        condition: expression(one.condition, scope),
+        result: one.result && expression(one.result, scope)
+      })
     }),
     else: node.else && expression(node.else, scope),
     isStatement: false
@@ -121,9 +162,15 @@ const dataTypeProperties = properties('dataType')
 
 function cast (node: CastNode, scope: Scope): OperationNode {
   only(node, castProperties)
-  if (node.dataType.kind !== 'DataTypeNode') return refuse('raw SQL as a data type', 'it can hold any SQL', 'give the type\'s name to eb.cast()')
+  if (node.dataType.kind !== 'DataTypeNode')
+    return refuse('raw SQL as a data type', 'it can hold any SQL', "give the type's name to eb.cast()")
   only(node.dataType, dataTypeProperties)
   const { dataType } = node.dataType as DataTypeNode
-  if (!isDataType(dataType)) return refuse('a data type that is not on the list', 'it can hold any SQL, or is not of PostgreSQL', 'cast to one of PostgreSQL\'s own types')
+  if (!isDataType(dataType))
+    return refuse(
+      'a data type that is not on the list',
+      'it can hold any SQL, or is not of PostgreSQL',
+      "cast to one of PostgreSQL's own types"
+    )
   return CastNode.create(expression(node.expression, scope), DataTypeNode.create(dataType))
 }

@@ -20,18 +20,28 @@ export interface Relations {
 interface Item {
   readonly node: OperationNode
   /** A tenant table and the name that the query knows it by; undefined where nothing has to be kept to the tenant. */
-  readonly own: { readonly table: TenantTable, readonly node: TableNode, readonly name: string } | undefined
+  readonly own: { readonly table: TenantTable; readonly node: TableNode; readonly name: string } | undefined
 }
 
 const joinProperties = properties('joinType', 'table', 'on')
 const onProperties = properties('on')
 const aliasProperties = properties('node', 'alias')
-const joinTypes: ReadonlySet<JoinType> = new Set(['InnerJoin', 'LeftJoin', 'RightJoin', 'FullJoin', 'CrossJoin', 'LateralInnerJoin', 'LateralLeftJoin', 'LateralCrossJoin'])
+const joinTypes: ReadonlySet<JoinType> = new Set(['InnerJoin', 'LeftJoin', 'RightJoin', 'FullJoin',
+  'CrossJoin', 'LateralInnerJoin', 'LateralLeftJoin', 'LateralCrossJoin'])
 
 /** The items of FROM or USING, and the joins, which hang on the last item. */
-export function relations (froms: readonly OperationNode[], joins: readonly JoinNode[] | undefined, scope: Scope): Relations {
+export function relations (
+  froms: readonly OperationNode[],
+  joins: readonly JoinNode[] | undefined,
+  scope: Scope
+): Relations {
   const listed = froms.map(node => item(node, scope))
-  if (joins === undefined || joins.length === 0) return { items: listed.map(({ node }) => node), joins: [], where: listed.flatMap(one => predicates(one, scope)) }
+  if (joins === undefined || joins.length === 0)
+    return {
+      items: listed.map(({ node }) => node),
+      joins: [],
+      where: listed.flatMap(one => predicates(one, scope))
+    }
   const joined = joins.map(join => joinedItem(join, scope))
   const chain = [...listed.slice(-1), ...joined]
   const places = scope.rules.place(joins.map(({ joinType }) => joinType))
@@ -66,11 +76,21 @@ export function onCondition (on: OnNode | undefined, scope: Scope): OperationNod
 
 function joinedItem (join: JoinNode, scope: Scope): Item {
   only(join, joinProperties)
-  if (!joinTypes.has(join.joinType)) return refuse(`the join '${String(join.joinType)}'`, 'PostgreSQL has none', 'use an inner, left, right, full, cross or lateral join')
+  if (!joinTypes.has(join.joinType))
+    return refuse(
+      `the join '${String(join.joinType)}'`,
+      'PostgreSQL has none',
+      'use an inner, left, right, full, cross or lateral join'
+    )
   return item(join.table, scope)
 }
 
-function rebuild ({ joinType, on }: JoinNode, table: OperationNode | undefined, predicates: readonly OperationNode[], scope: Scope): JoinNode {
+function rebuild (
+  { joinType, on }: JoinNode,
+  table: OperationNode | undefined,
+  predicates: readonly OperationNode[],
+  scope: Scope
+): JoinNode {
   const condition = conjunction(predicates, onCondition(on, scope))
   return joinNode(joinType, table as OperationNode, condition)
 }
@@ -82,14 +102,26 @@ function item (node: OperationNode, scope: Scope): Item {
   only(node, aliasProperties)
   const name = identifier(alias, 'the name of an item of FROM')
   if (inner.kind === 'TableNode') return table(inner as TableNode, nameOf(name), scope)
-  if (inner.kind === 'SelectQueryNode' || inner.kind === 'ParensNode') return { node: aliasNode(scope.grammar.subquery(inner, scope), name), own: undefined }
-  if (inner.kind === 'FunctionNode') return { node: aliasNode(callInFrom(inner, scope), name), own: undefined }
+  if (inner.kind === 'SelectQueryNode' || inner.kind === 'ParensNode')
+    return { node: aliasNode(scope.grammar.subquery(inner, scope), name), own: undefined }
+  if (inner.kind === 'FunctionNode')
+    return { node: aliasNode(callInFrom(inner, scope), name), own: undefined }
   return refuseItem(inner)
 }
 
 function refuseItem ({ kind }: OperationNode): never {
-  if (kind === 'RawNode') return refuse('raw SQL in FROM or a join (sql``, sql.table, sql.ref, sql.id)', 'the table that it names cannot be seen', 'give the table\'s name as text, or a sub-query')
-  if (kind === 'ReferenceNode') return refuse('a column in FROM or a join (eb.ref)', 'it would stand for a table', 'give the table\'s name as text')
+  if (kind === 'RawNode')
+    return refuse(
+      'raw SQL in FROM or a join (sql``, sql.table, sql.ref, sql.id)',
+      'the table that it names cannot be seen',
+      "give the table's name as text, or a sub-query"
+    )
+  if (kind === 'ReferenceNode')
+    return refuse(
+      'a column in FROM or a join (eb.ref)',
+      'it would stand for a table',
+      "give the table's name as text"
+    )
   return refuseKind(kind, 'an item of FROM')
 }
 

@@ -1,4 +1,5 @@
-import { FunctionNode, PartitionByItemNode, PartitionByNode, type AggregateFunctionNode, type OperationNode, type OverNode, type ReferenceNode, type SelectionNode, type TableNode, type WhereNode } from 'kysely'
+import { FunctionNode, PartitionByItemNode, PartitionByNode, type AggregateFunctionNode, type OperationNode,
+  type OverNode, type ReferenceNode, type SelectionNode, type TableNode, type WhereNode } from 'kysely'
 
 import { isPlainName } from './names.ts'
 import { make, nameOf, only, properties } from './checks.ts'
@@ -9,7 +10,15 @@ import { itemName, type Scope } from './scope.ts'
 import { selection } from './selection.ts'
 
 const known = properties('func', 'arguments')
-const aggregateProperties = properties('func', 'aggregated', 'distinct', 'orderBy', 'withinGroup', 'filter', 'over')
+const aggregateProperties = properties(
+  'func',
+  'aggregated',
+  'distinct',
+  'orderBy',
+  'withinGroup',
+  'filter',
+  'over'
+)
 const overProperties = properties('orderBy', 'partitionBy')
 const partitionByProperties = properties('items')
 const partitionByItemProperties = properties('partitionBy')
@@ -17,7 +26,9 @@ const whereProperties = properties('where')
 
 /** A call of a function on the list, with its arguments. */
 export function call (node: OperationNode, scope: Scope): OperationNode {
-  return node.kind === 'AggregateFunctionNode' ? aggregate(node as AggregateFunctionNode, scope) : callInFrom(node, scope)
+  return node.kind === 'AggregateFunctionNode'
+    ? aggregate(node as AggregateFunctionNode, scope)
+    : callInFrom(node, scope)
 }
 
 /** A call that is no aggregate: the only kind that may stand in FROM. */
@@ -45,8 +56,17 @@ function aggregate (node: AggregateFunctionNode, scope: Scope): AggregateFunctio
 function allowed (name: string, { functions }: Scope): string {
   const text = typeof name === 'string' ? name.toLowerCase() : ''
   if (functions.has(text)) return text
-  if (!isPlainName(text)) return refuse('a function whose name is no plain name', 'its text can hold any SQL', 'call it by its name alone')
-  return refuse(`the function '${text}'`, 'it is not on the list of functions that are known to read nothing but their arguments', 'add it to options.row.functions if it reads no tenant\'s table')
+  if (!isPlainName(text))
+    return refuse(
+      'a function whose name is no plain name',
+      'its text can hold any SQL',
+      'call it by its name alone'
+    )
+  return refuse(
+    `the function '${text}'`,
+    'it is not on the list of functions that are known to read nothing but their arguments',
+    "add it to options.row.functions if it reads no tenant's table"
+  )
 }
 
 // count(*), and whole rows of an item of FROM, as to_json("notes") has them.
@@ -70,7 +90,11 @@ function filter (node: WhereNode, scope: Scope): WhereNode {
 
 function over (node: OverNode, scope: Scope): OverNode {
   only(node, overProperties)
-  return make<OverNode>({ kind: 'OverNode', orderBy: node.orderBy && orderBy(node.orderBy, scope), partitionBy: node.partitionBy && partitionBy(node.partitionBy, scope) })
+  return make<OverNode>({
+    kind: 'OverNode',
+    orderBy: node.orderBy && orderBy(node.orderBy, scope),
+    partitionBy: node.partitionBy && partitionBy(node.partitionBy, scope)
+  })
 }
 
 function partitionBy (node: PartitionByNode, scope: Scope): PartitionByNode {

@@ -11,7 +11,11 @@ import type { Scope } from './scope.ts'
  */
 export function stamped (node: OperationNode, tenant: CastNode, scope: Scope): OperationNode {
   if (node.kind !== 'SelectQueryNode' && node.kind !== 'ParensNode') {
-    return refuse('an INSERT from something else than rows or a SELECT', 'the tenant cannot be added to it', 'use values(), or expression() with a query of selectFrom()')
+    return refuse(
+      'an INSERT from something else than rows or a SELECT',
+      'the tenant cannot be added to it',
+      'use values(), or expression() with a query of selectFrom()'
+    )
   }
   return stamp(scope.grammar.subquery(node, scope), tenant)
 }
@@ -22,6 +26,7 @@ function stamp (node: OperationNode, tenant: CastNode): OperationNode {
   return {
     ...select,
     selections: [...selections, selectionNode(tenant as unknown as ReferenceNode)],
-    ...(setOperations !== undefined && { setOperations: setOperations.map(one => ({ ...one, expression: stamp(one.expression, tenant) })) })
+    ...(setOperations !== undefined &&
+      { setOperations: setOperations.map(one => ({ ...one, expression: stamp(one.expression, tenant) })) })
   } as SelectQueryNode
 }

@@ -1,4 +1,5 @@
-import { JSONPathLegNode, JSONReferenceNode, type JSONOperatorChainNode, type JSONPathNode, type OperationNode, type OperatorNode, type ReferenceNode } from 'kysely'
+import { JSONPathLegNode, JSONReferenceNode, type JSONOperatorChainNode, type JSONPathNode,
+  type OperationNode, type OperatorNode, type ReferenceNode } from 'kysely'
 
 import { make, only, properties } from './checks.ts'
 import { operatorNode } from './nodes.ts'
@@ -24,7 +25,11 @@ export function jsonReference (node: JSONReferenceNode, scope: Scope): Operation
 /** `'$.city[0]'` */
 export function jsonPath (node: JSONPathNode): JSONPathNode {
   only(node, pathProperties)
-  return make<JSONPathNode>({ kind: 'JSONPathNode', inOperator: node.inOperator && arrow(node.inOperator), pathLegs: node.pathLegs.map(leg) })
+  return make<JSONPathNode>({
+    kind: 'JSONPathNode',
+    inOperator: node.inOperator && arrow(node.inOperator),
+    pathLegs: node.pathLegs.map(leg)
+  })
 }
 
 function chain (node: JSONOperatorChainNode): JSONOperatorChainNode {
@@ -33,7 +38,8 @@ function chain (node: JSONOperatorChainNode): JSONOperatorChainNode {
 }
 
 function arrow ({ operator }: OperatorNode): OperatorNode {
-  if (operator !== '->' && operator !== '->>') return refuse('an operator that is not on the list', 'it can hold any SQL', 'use -> or ->>')
+  if (operator !== '->' && operator !== '->>')
+    return refuse('an operator that is not on the list', 'it can hold any SQL', 'use -> or ->>')
   return operatorNode(operator)
 }
 
@@ -42,6 +48,14 @@ function leg (node: JSONPathLegNode): JSONPathLegNode {
   const { type, value: given } = node
   const isFit = type === 'Member'
     ? typeof given === 'string' && !/[\\\0]/.test(given)
-    : type === 'ArrayLocation' && (Number.isSafeInteger(given) || given === 'last' || (typeof given === 'string' && /^#-\d+$/.test(given)))
-  return isFit ? JSONPathLegNode.create(type, given) : refuse('this leg of a JSON path', 'it cannot be written into the text of a query safely', 'use whole numbers for places, and keys without a backslash')
+    : type === 'ArrayLocation' &&
+      (Number.isSafeInteger(given) || given === 'last' ||
+        (typeof given === 'string' && /^#-\d+$/.test(given)))
+  return isFit
+    ? JSONPathLegNode.create(type, given)
+    : refuse(
+      'this leg of a JSON path',
+      'it cannot be written into the text of a query safely',
+      'use whole numbers for places, and keys without a backslash'
+    )
 }

@@ -1,4 +1,5 @@
-import { MatchedNode, RawNode, type AndNode, type InsertQueryNode, type MergeQueryNode, type OperationNode, type UpdateQueryNode, type WhenNode } from 'kysely'
+import { MatchedNode, RawNode, type AndNode, type InsertQueryNode, type MergeQueryNode, type OperationNode,
+  type UpdateQueryNode, type WhenNode } from 'kysely'
 
 import { onCondition, source } from './from.ts'
 import { mergeInsert } from './insert.ts'
@@ -27,7 +28,12 @@ export function merge (node: MergeQueryNode, outer: Scope): MergeQueryNode {
   const [withNode, scope] = names(node.with, outer)
   const goal = target(node.into, scope)
   const own = goal.table === undefined ? [] : [predicate(goal.table, goal.name, scope)]
-  if (node.using?.on === undefined) return refuse('a MERGE without using()', 'there is nothing to merge', 'give the source and its condition with using()')
+  if (node.using?.on === undefined)
+    return refuse(
+      'a MERGE without using()',
+      'there is nothing to merge',
+      'give the source and its condition with using()'
+    )
   const condition = conjunction(own, onCondition(node.using.on, scope))
   return make<MergeQueryNode>({
     kind: 'MergeQueryNode',
@@ -78,5 +84,9 @@ function result (node: OperationNode, goal: Target, scope: Scope): OperationNode
   if (node.kind === 'InsertQueryNode') return mergeInsert(node as InsertQueryNode, goal.table, scope)
   const text = rawText(node)
   if (text === 'delete' || text === 'do nothing') return RawNode.createWithSql(text)
-  return refuse('raw SQL as what WHEN does', 'it can hold any SQL', 'use thenUpdate(), thenUpdateSet(), thenInsertValues(), thenDelete() or thenDoNothing()')
+  return refuse(
+    'raw SQL as what WHEN does',
+    'it can hold any SQL',
+    'use thenUpdate(), thenUpdateSet(), thenInsertValues(), thenDelete() or thenDoNothing()'
+  )
 }

@@ -8,13 +8,22 @@ import type { Scope } from './scope.ts'
 import { whereCondition } from './select.ts'
 import { updates, type Target } from './targets.ts'
 
-const known = properties('columns', 'constraint', 'indexExpression', 'indexWhere', 'updates', 'updateWhere', 'doNothing')
+const known = properties(
+  'columns',
+  'constraint',
+  'indexExpression',
+  'indexWhere',
+  'updates',
+  'updateWhere',
+  'doNothing'
+)
 
 /** `ON CONFLICT`: the row in the way may be another tenant's, so its update carries the predicate, and then does nothing. */
 export function onConflict (node: OnConflictNode, target: Target, scope: Scope): OnConflictNode {
   only(node, known)
   const own = target.table === undefined ? [] : [predicate(target.table, target.name, scope)]
-  const condition = node.updates && conjunction(own, node.updateWhere && whereCondition(node.updateWhere, scope))
+  const condition = node.updates &&
+    conjunction(own, node.updateWhere && whereCondition(node.updateWhere, scope))
   return make<OnConflictNode>({
     kind: 'OnConflictNode',
     columns: node.columns?.map(column),

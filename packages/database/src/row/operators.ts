@@ -4,14 +4,59 @@ import { operatorNode } from './nodes.ts'
 
 /** Operators between two operands that PostgreSQL has, and those of pgvector that Kysely can write. */
 export const binaryOperators: ReadonlyMap<unknown, OperatorNode> = nodes([
-  '=', '!=', '<>', '<', '<=', '>', '>=', 'in', 'not in', 'is', 'is not', 'is distinct from', 'is not distinct from',
-  'like', 'not like', 'ilike', 'not ilike', '~', '~*', '!~', '!~*', '^@',
-  '@>', '<@', '&&', '?', '?&', '?|', '@@', '@@@', '<->', '<=>',
-  '+', '-', '*', '/', '%', '^', '&', '|', '#', '<<', '>>', '||', '->', '->>', 'between', 'between symmetric'
+  '=',
+  '!=',
+  '<>',
+  '<',
+  '<=',
+  '>',
+  '>=',
+  'in',
+  'not in',
+  'is',
+  'is not',
+  'is distinct from',
+  'is not distinct from',
+  'like',
+  'not like',
+  'ilike',
+  'not ilike',
+  '~',
+  '~*',
+  '!~',
+  '!~*',
+  '^@',
+  '@>',
+  '<@',
+  '&&',
+  '?',
+  '?&',
+  '?|',
+  '@@',
+  '@@@',
+  '<->',
+  '<=>',
+  '+',
+  '-',
+  '*',
+  '/',
+  '%',
+  '^',
+  '&',
+  '|',
+  '#',
+  '<<',
+  '>>',
+  '||',
+  '->',
+  '->>',
+  'between',
+  'between symmetric'
 ])
 
 /** Operators in front of one operand. */
-export const unaryOperators: ReadonlyMap<unknown, OperatorNode> = nodes(['not', '-', '!!', 'exists', 'not exists'])
+export const unaryOperators: ReadonlyMap<unknown, OperatorNode> = nodes(['not', '-', '!!', 'exists',
+  'not exists'])
 
 function nodes (operators: readonly Operator[]): ReadonlyMap<unknown, OperatorNode> {
   return new Map(operators.map(operator => [operator, Object.freeze(operatorNode(operator))]))
@@ -19,13 +64,49 @@ function nodes (operators: readonly Operator[]): ReadonlyMap<unknown, OperatorNo
 
 // Names that look a row's type, a table or a role up (regclass and its like) are not among them.
 const dataTypes: ReadonlySet<string> = new Set([
-  'bigint', 'boolean', 'bytea', 'char', 'date', 'datemultirange', 'daterange', 'decimal', 'double precision', 'float4', 'float8',
-  'int2', 'int4', 'int4multirange', 'int4range', 'int8', 'int8multirange', 'int8range', 'integer', 'json', 'jsonb', 'numeric',
-  'nummultirange', 'numrange', 'real', 'smallint', 'text', 'time', 'timestamp', 'timestamptz', 'timetz', 'tsmultirange', 'tsrange',
-  'tstzmultirange', 'tstzrange', 'uuid', 'varchar'
+  'bigint',
+  'boolean',
+  'bytea',
+  'char',
+  'date',
+  'datemultirange',
+  'daterange',
+  'decimal',
+  'double precision',
+  'float4',
+  'float8',
+  'int2',
+  'int4',
+  'int4multirange',
+  'int4range',
+  'int8',
+  'int8multirange',
+  'int8range',
+  'integer',
+  'json',
+  'jsonb',
+  'numeric',
+  'nummultirange',
+  'numrange',
+  'real',
+  'smallint',
+  'text',
+  'time',
+  'timestamp',
+  'timestamptz',
+  'timetz',
+  'tsmultirange',
+  'tsrange',
+  'tstzmultirange',
+  'tstzrange',
+  'uuid',
+  'varchar'
 ])
 
 /** Whether this is the plain name of a type of PostgreSQL, with its length where it has one. */
 export function isDataType (name: unknown): boolean {
-  return typeof name === 'string' && (dataTypes.has(name) || /^(?:varchar|char|time|timetz|timestamp|timestamptz)\(\d{1,8}\)$|^(?:decimal|numeric)\(\d{1,4}, \d{1,4}\)$/.test(name))
+  return typeof name === 'string' &&
+    (dataTypes.has(name) ||
+      /^(?:varchar|char|time|timetz|timestamp|timestamptz)\(\d{1,8}\)$|^(?:decimal|numeric)\(\d{1,4}, \d{1,4}\)$/
+        .test(name))
 }

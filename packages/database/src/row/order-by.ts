@@ -17,7 +17,8 @@ export function orderBy (node: OrderByNode, scope: Scope): OrderByNode {
 function item (node: OrderByItemNode, scope: Scope): OrderByItemNode {
   only(node, itemProperties)
   const { nulls, direction, collation } = node
-  if (nulls !== undefined && nulls !== 'first' && nulls !== 'last') return refuseKind(String(nulls), 'the place of nulls')
+  if (nulls !== undefined && nulls !== 'first' && nulls !== 'last')
+    return refuseKind(String(nulls), 'the place of nulls')
   return make<OrderByItemNode>({
     kind: 'OrderByItemNode',
     orderBy: scope.grammar.expression(node.orderBy, scope),
@@ -28,6 +29,11 @@ function item (node: OrderByItemNode, scope: Scope): OrderByItemNode {
 }
 
 function order (text: string | undefined): RawNode {
-  if (text !== 'asc' && text !== 'desc') return refuse('raw SQL as a direction of ORDER BY', 'it can hold any SQL', 'give \'asc\', \'desc\', or a callback such as (ob) => ob.desc().nullsLast()')
+  if (text !== 'asc' && text !== 'desc')
+    return refuse(
+      'raw SQL as a direction of ORDER BY',
+      'it can hold any SQL',
+      "give 'asc', 'desc', or a callback such as (ob) => ob.desc().nullsLast()"
+    )
   return RawNode.createWithSql(text)
 }

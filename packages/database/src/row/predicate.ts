@@ -1,6 +1,7 @@
 import { SelectAllNode, type OperationNode, type SelectQueryNode, type TableNode } from 'kysely'
 
-import { andNode, binaryNode, columnNode, fromNode, operatorNode, parensNode, referenceNode, selectionNode, tableNode, whereNode } from './nodes.ts'
+import { andNode, binaryNode, columnNode, fromNode, operatorNode, parensNode, referenceNode, selectionNode,
+  tableNode, whereNode } from './nodes.ts'
 import type { Scope } from './scope.ts'
 import type { TenantTable } from './tables.ts'
 
@@ -14,15 +15,24 @@ import type { TenantTable } from './tables.ts'
  * The column stands bare, so that its index serves.
  */
 export function predicate ({ column, type }: TenantTable, item: string, { tenant }: Scope): OperationNode {
-  return binaryNode(referenceNode(columnNode(column), tableNode(item)), operatorNode('='), tenant.parameters[type])
+  return binaryNode(
+    referenceNode(columnNode(column), tableNode(item)),
+    operatorNode('='),
+    tenant.parameters[type]
+  )
 }
 
 /**
  * All of the predicates, and then the user's own condition. In parentheses: an `or` in it must not
  * reach round them, and one that comments the rest out must not close them.
  */
-export function conjunction (predicates: readonly OperationNode[], own: OperationNode | undefined): OperationNode | undefined {
-  const parts = own === undefined ? predicates : [...predicates, predicates.length === 0 ? own : parensNode(own)]
+export function conjunction (
+  predicates: readonly OperationNode[],
+  own: OperationNode | undefined
+): OperationNode | undefined {
+  const parts = own === undefined
+    ? predicates
+    : [...predicates, predicates.length === 0 ? own : parensNode(own)]
   return parts.length === 0 ? undefined : parts.reduce((left, right) => andNode(left, right))
 }
 

@@ -21,10 +21,19 @@ export function raw (node: RawNode, scope: Scope): OperationNode {
     if (has(texts, ['', '']) && plain.has(only.kind)) return scope.grammar.expression(only, scope)
     if (has(texts, jsonArray)) return RawNode.create(jsonArray, [scope.grammar.subquery(only, scope)])
     if (has(texts, jsonObject)) return RawNode.create(jsonObject, [scope.grammar.subquery(only, scope)])
-    if (has(texts, jsonBuild) && only.kind === 'RawNode') return FunctionNode.create('json_build_object', joined(only as RawNode).map(one => scope.grammar.expression(one, scope)))
+    if (has(texts, jsonBuild) && only.kind === 'RawNode')
+      return FunctionNode.create(
+        'json_build_object',
+        joined(only as RawNode).map(one => scope.grammar.expression(one, scope))
+      )
   }
-  if (has(texts, ['merge_action()']) && parameters.length === 0) return FunctionNode.create('merge_action', [])
-  return refuse('raw SQL (sql``, sql.raw, sql.table, sql.id, sql.join)', 'the tables that it reads cannot be seen', 'write it with Kysely\'s builders, such as eb.fn(\'lower\', [\'name\']), eb.ref() and eb.cast(), or run it through a tenant of strategy rls')
+  if (has(texts, ['merge_action()']) && parameters.length === 0)
+    return FunctionNode.create('merge_action', [])
+  return refuse(
+    'raw SQL (sql``, sql.raw, sql.table, sql.id, sql.join)',
+    'the tables that it reads cannot be seen',
+    "write it with Kysely's builders, such as eb.fn('lower', ['name']), eb.ref() and eb.cast(), or run it through a tenant of strategy rls"
+  )
 }
 
 /** The nodes that `sql.val()`, `sql.lit()` and `sql.ref()` put between empty texts. */
@@ -44,8 +53,11 @@ export function onTrue (node: OperationNode): OperationNode | undefined {
 
 /** The items of `sql.join()`, which has a separator between each two. */
 export function joined ({ sqlFragments, parameters }: RawNode): OperationNode[] {
-  const isList = sqlFragments.every(text => text === '') && parameters.every((node, index) => index % 2 === 0 || rawText(node) === ', ')
-  return isList ? parameters.filter((_, index) => index % 2 === 0) : refuse('raw SQL in jsonBuildObject()', 'it can hold any SQL', 'give expressions')
+  const isList = sqlFragments.every(text => text === '') &&
+    parameters.every((node, index) => index % 2 === 0 || rawText(node) === ', ')
+  return isList
+    ? parameters.filter((_, index) => index % 2 === 0)
+    : refuse('raw SQL in jsonBuildObject()', 'it can hold any SQL', 'give expressions')
 }
 
 /** Whether a fragment has exactly these texts. */

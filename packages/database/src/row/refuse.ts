@@ -14,5 +14,9 @@ export function refuse (construct: string, why: string, instead: string): never 
 
 /** Refuses what stands where the grammar has no place for it: by default nothing is let through. */
 export function refuseKind (kind: string, position: string): never {
-  return refuse(`a ${kind} as ${position}`, 'nothing is known of it that keeps it to the tenant', 'write it with another method of Kysely, or run it through a tenant of strategy rls')
+  return refuse(
+    `a ${kind} as ${position}`,
+    'nothing is known of it that keeps it to the tenant',
+    'write it with another method of Kysely, or run it through a tenant of strategy rls'
+  )
 }

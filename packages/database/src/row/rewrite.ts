@@ -1,4 +1,5 @@
-import type { DeleteQueryNode, InsertQueryNode, MergeQueryNode, OperationNode, RootOperationNode, SelectQueryNode, UpdateQueryNode } from 'kysely'
+import type { DeleteQueryNode, InsertQueryNode, MergeQueryNode, OperationNode, RootOperationNode,
+  SelectQueryNode, UpdateQueryNode } from 'kysely'
 
 import { remove } from './delete.ts'
 import { expression } from './expression.ts'
@@ -18,13 +19,24 @@ import { update } from './update.ts'
  */
 export function rewrite (node: OperationNode, scope: Scope): RootOperationNode {
   switch (node.kind) {
-    case 'SelectQueryNode': return select(node as SelectQueryNode, scope)
-    case 'InsertQueryNode': return insert(node as InsertQueryNode, scope)
-    case 'UpdateQueryNode': return update(node as UpdateQueryNode, scope)
-    case 'DeleteQueryNode': return remove(node as DeleteQueryNode, scope)
-    case 'MergeQueryNode': return merge(node as MergeQueryNode, scope)
-    case 'RawNode': return refuse('raw SQL (sql`…`.execute(), CompiledQuery.raw, introspection)', 'the tables that it reads cannot be seen', 'write it with Kysely\'s builders, or run it through a tenant of strategy rls')
-    default: return refuse(`a ${node.kind}`, 'it is no statement on rows', 'change tables in a migration')
+    case 'SelectQueryNode':
+      return select(node as SelectQueryNode, scope)
+    case 'InsertQueryNode':
+      return insert(node as InsertQueryNode, scope)
+    case 'UpdateQueryNode':
+      return update(node as UpdateQueryNode, scope)
+    case 'DeleteQueryNode':
+      return remove(node as DeleteQueryNode, scope)
+    case 'MergeQueryNode':
+      return merge(node as MergeQueryNode, scope)
+    case 'RawNode':
+      return refuse(
+        'raw SQL (sql`…`.execute(), CompiledQuery.raw, introspection)',
+        'the tables that it reads cannot be seen',
+        "write it with Kysely's builders, or run it through a tenant of strategy rls"
+      )
+    default:
+      return refuse(`a ${node.kind}`, 'it is no statement on rows', 'change tables in a migration')
   }
 }
 

@@ -9,6 +9,8 @@ export async function rowRole (client: SqlClient, database: string): Promise<str
   const { app } = rolesOf(database)
   const { rows: [row] } = await client.query<{ may: boolean }>(
     `select pg_catalog.pg_has_role(session_user, oid, case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end) as may
-    from pg_catalog.pg_roles where rolname = $1`, [app])
+    from pg_catalog.pg_roles where rolname = $1`,
+    [app]
+  )
   return row?.may === true ? app : 'none'
 }

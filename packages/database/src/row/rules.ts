@@ -9,9 +9,9 @@ export type Place = 'where' | 'wrap' | number
 /** What PostgreSQL's grammar says of names and joins. A value of its own, so that it can be tested, and tests can break it. */
 export interface Rules {
   /** The places of the predicates of a chain of joins: of its first item, then of each joined one. */
-  place (joins: readonly JoinType[]): readonly Place[]
+  place(joins: readonly JoinType[]): readonly Place[]
   /** The names of a WITH that one of its bodies sees. */
-  namesInBody (names: readonly string[], index: number, isRecursive: boolean): readonly string[]
+  namesInBody(names: readonly string[], index: number, isRecursive: boolean): readonly string[]
   /** Whether the name of a CTE may stand for the table that a statement writes to. */
   readonly targetSeesNames: boolean
 }

@@ -9,11 +9,11 @@ import { fitsColumn, type TenantValue } from './tenant-value.ts'
 
 /** The positions of the grammar that stand inside others. Handed down with the scope, since each holds the rest. */
 export interface Grammar {
-  expression (node: OperationNode, scope: Scope): OperationNode
+  expression(node: OperationNode, scope: Scope): OperationNode
   /** A SELECT, with or without parentheses, wherever one may stand. */
-  subquery (node: OperationNode, scope: Scope): OperationNode
+  subquery(node: OperationNode, scope: Scope): OperationNode
   /** The body of a WITH: a SELECT, or a statement that writes. */
-  body (node: OperationNode, scope: Scope): OperationNode
+  body(node: OperationNode, scope: Scope): OperationNode
 }
 
 /** What a position may use: whose query it is, which tables there are, and which names of WITH are visible. Never changed. */
@@ -30,12 +30,14 @@ export interface Scope {
 
 /** What a table's name stands for, and the node that says so without ambiguity. */
 export type Resolved =
-  | { readonly kind: 'name', readonly node: TableNode }
-  | { readonly kind: 'shared', readonly node: TableNode }
-  | { readonly kind: 'tenant', readonly node: TableNode, readonly table: TenantTable }
+  | { readonly kind: 'name'; readonly node: TableNode }
+  | { readonly kind: 'shared'; readonly node: TableNode }
+  | { readonly kind: 'tenant'; readonly node: TableNode; readonly table: TenantTable }
 
 /** The scope of a tenant's statement, before any WITH. */
-export function rootScope ({ rules = postgresRules, ...scope }: Omit<Scope, 'rules' | 'names'> & { rules?: Rules }): Scope {
+export function rootScope (
+  { rules = postgresRules, ...scope }: Omit<Scope, 'rules' | 'names'> & { rules?: Rules }
+): Scope {
   return { ...scope, rules, names: new Set() }
 }
 
@@ -64,24 +66,36 @@ export function resolveTarget (node: TableNode, scope: Scope): Resolved {
 
 function resolveTable (schema: string | undefined, name: string, { tables, tenant }: Scope): Resolved {
   if (schema !== undefined && schema !== tables.schema) {
-    return refuse(`schema '${schema}'`, 'the tables of tenants are in another', 'leave withSchema() and the schema out')
+    return refuse(
+      `schema '${schema}'`,
+      'the tables of tenants are in another',
+      'leave withSchema() and the schema out'
+    )
   }
   const node = (): TableNode => tableNode(name, tables.schema)
   const table = tables.tenant.get(name)
   if (table !== undefined) {
     if (!fitsColumn(tenant.id, table.type)) {
-      return refuse(`table '${name}'`, `this tenant's id is no ${table.type} as the database prints it, and could be taken for another's`, 'give the tenant an id that fits its tables')
+      return refuse(
+        `table '${name}'`,
+        `this tenant's id is no ${table.type} as the database prints it, and could be taken for another's`,
+        'give the tenant an id that fits its tables'
+      )
     }
     return { kind: 'tenant', node: node(), table }
   }
   if (tables.shared.has(name)) return { kind: 'shared', node: node() }
-  return refuse(`table '${name}'`, 'it is in no list, or was not there when the application started', 'add it to options.tables.tenant or options.tables.shared')
+  return refuse(
+    `table '${name}'`,
+    'it is in no list, or was not there when the application started',
+    'add it to options.tables.tenant or options.tables.shared'
+  )
 }
 
 const tableProperties = properties('table')
 const nameProperties = properties('schema', 'identifier')
 
-function nameParts (node: TableNode): { schema: string | undefined, name: string } {
+function nameParts (node: TableNode): { schema: string | undefined; name: string } {
   only(node, tableProperties)
   const { table } = node
   only(table, nameProperties)
@@ -94,6 +108,11 @@ function nameParts (node: TableNode): { schema: string | undefined, name: string
  */
 export function itemName (node: TableNode, { tables }: Scope): TableNode {
   const { schema, name } = nameParts(node)
-  if (schema !== undefined && schema !== tables.schema) return refuse(`schema '${schema}'`, 'the tables of tenants are in another', 'leave withSchema() and the schema out')
+  if (schema !== undefined && schema !== tables.schema)
+    return refuse(
+      `schema '${schema}'`,
+      'the tables of tenants are in another',
+      'leave withSchema() and the schema out'
+    )
   return tableNode(name)
 }

@@ -1,4 +1,6 @@
-import { GroupByItemNode, GroupByNode, HavingNode, LimitNode, OffsetNode, SelectModifierNode, SetOperationNode, type FetchNode, type OperationNode, type ParensNode, type SelectModifier, type SelectQueryNode, type TableNode, type WhereNode } from 'kysely'
+import { GroupByItemNode, GroupByNode, HavingNode, LimitNode, OffsetNode, SelectModifierNode,
+  SetOperationNode, type FetchNode, type OperationNode, type ParensNode, type SelectModifier,
+  type SelectQueryNode, type TableNode, type WhereNode } from 'kysely'
 
 import { relations } from './from.ts'
 import { make, only, properties } from './checks.ts'
@@ -11,7 +13,23 @@ import { selections } from './selection.ts'
 import { value } from './value.ts'
 import { names } from './with.ts'
 
-const known = properties('from', 'selections', 'distinctOn', 'joins', 'groupBy', 'orderBy', 'where', 'frontModifiers', 'endModifiers', 'limit', 'offset', 'with', 'having', 'setOperations', 'fetch')
+const known = properties(
+  'from',
+  'selections',
+  'distinctOn',
+  'joins',
+  'groupBy',
+  'orderBy',
+  'where',
+  'frontModifiers',
+  'endModifiers',
+  'limit',
+  'offset',
+  'with',
+  'having',
+  'setOperations',
+  'fetch'
+)
 const fromProperties = properties('froms')
 const whereProperties = properties('where')
 const setOperators: ReadonlySet<string> = new Set(['union', 'intersect', 'except'])
@@ -25,7 +43,12 @@ export function subquery (node: OperationNode, scope: Scope): OperationNode {
 
 /** `SELECT`: each table that it reads carries its predicate, and so does every SELECT inside. */
 export function select (node: SelectQueryNode, outer: Scope): SelectQueryNode {
-  if (node.explain !== undefined) return refuse('explain()', 'it is no statement on rows', 'compile the query and explain it with a login of yours')
+  if (node.explain !== undefined)
+    return refuse(
+      'explain()',
+      'it is no statement on rows',
+      'compile the query and explain it with a login of yours'
+    )
   only(node, known)
   const [withNode, scope] = names(node.with, outer)
   const { expression } = scope.grammar
@@ -61,7 +84,8 @@ export function whereCondition (node: WhereNode, scope: Scope): OperationNode {
 
 function from ({ from: node, joins }: SelectQueryNode, scope: Scope): ReturnType<typeof relations> {
   if (node !== undefined) only(node, fromProperties)
-  if (node === undefined && joins !== undefined) return refuse('a join without FROM', 'it joins nothing', 'begin with selectFrom()')
+  if (node === undefined && joins !== undefined)
+    return refuse('a join without FROM', 'it joins nothing', 'begin with selectFrom()')
   return relations(node?.froms ?? [], joins, scope)
 }
 
@@ -109,20 +133,35 @@ const fetchProperties = properties('rowCount', 'modifier')
 
 function fetch (node: FetchNode): FetchNode {
   only(node, fetchProperties)
-  if (node.modifier !== 'only' && node.modifier !== 'with ties') return refuseKind(String(node.modifier), 'a modifier of FETCH')
+  if (node.modifier !== 'only' && node.modifier !== 'with ties')
+    return refuseKind(String(node.modifier), 'a modifier of FETCH')
   return { kind: 'FetchNode', rowCount: value(node.rowCount), modifier: node.modifier }
 }
 
 const modifierProperties = properties('modifier', 'of')
 const frontModifiers: ReadonlySet<SelectModifier> = new Set(['Distinct'])
-const locks: ReadonlySet<SelectModifier> = new Set(['ForUpdate', 'ForNoKeyUpdate', 'ForShare', 'ForKeyShare', 'NoWait', 'SkipLocked'])
+const locks: ReadonlySet<SelectModifier> = new Set(['ForUpdate', 'ForNoKeyUpdate', 'ForShare', 'ForKeyShare',
+  'NoWait', 'SkipLocked'])
 
-function modifier (node: SelectModifierNode, allowed: ReadonlySet<SelectModifier>, scope: Scope): SelectModifierNode {
-  if (node.rawModifier !== undefined) return refuse('modifyFront() or modifyEnd()', 'raw SQL can name any table', 'use forUpdate(), skipLocked(), distinct() and their like')
+function modifier (
+  node: SelectModifierNode,
+  allowed: ReadonlySet<SelectModifier>,
+  scope: Scope
+): SelectModifierNode {
+  if (node.rawModifier !== undefined)
+    return refuse(
+      'modifyFront() or modifyEnd()',
+      'raw SQL can name any table',
+      'use forUpdate(), skipLocked(), distinct() and their like'
+    )
   only(node, modifierProperties)
-  if (node.modifier === undefined || !allowed.has(node.modifier)) return refuseKind(String(node.modifier), 'a modifier of SELECT')
-  return SelectModifierNode.create(node.modifier, node.of?.map(table => {
-    if (table.kind !== 'TableNode') return refuseKind(table.kind, 'a table to lock')
-    return itemName(table as TableNode, scope)
-  }))
+  if (node.modifier === undefined || !allowed.has(node.modifier))
+    return refuseKind(String(node.modifier), 'a modifier of SELECT')
+  return SelectModifierNode.create(
+    node.modifier,
+    node.of?.map(table => {
+      if (table.kind !== 'TableNode') return refuseKind(table.kind, 'a table to lock')
+      return itemName(table as TableNode, scope)
+    })
+  )
 }

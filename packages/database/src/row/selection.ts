@@ -1,4 +1,5 @@
-import { ReferenceNode, ReturningNode, SelectAllNode, type AliasNode, type OperationNode, type SelectionNode, type TableNode } from 'kysely'
+import { ReferenceNode, ReturningNode, SelectAllNode, type AliasNode, type OperationNode, type SelectionNode,
+  type TableNode } from 'kysely'
 
 import { identifier, only, properties } from './checks.ts'
 import { aliasNode, selectionNode } from './nodes.ts'
@@ -19,7 +20,8 @@ export function selection (node: SelectionNode, scope: Scope): SelectionNode {
   only(node, known)
   const inner: OperationNode = node.selection
   if (inner.kind === 'SelectAllNode') return selectionNode(SelectAllNode.create())
-  if (inner.kind === 'ReferenceNode' && (inner as ReferenceNode).column.kind === 'SelectAllNode') return allOf(inner as ReferenceNode, scope)
+  if (inner.kind === 'ReferenceNode' && (inner as ReferenceNode).column.kind === 'SelectAllNode')
+    return allOf(inner as ReferenceNode, scope)
   const { expression } = scope.grammar
   if (inner.kind !== 'AliasNode') return selectionNode(expression(inner, scope) as ReferenceNode)
   only(inner, aliasProperties)

@@ -33,9 +33,18 @@ export class RowStrategy {
   compiler (tenant: Tenant): RowCompiler | undefined {
     const { isolation, rls: { filter } } = this.#options
     // Where the application says `row`, there may be no policies: its tenants of strategy `rls`, the default of a tenant, are rewritten too.
-    const isRewritten = tenant.isolation === 'row' || (tenant.isolation === 'rls' && (filter || isolation === 'row'))
+    const isRewritten = tenant.isolation === 'row' ||
+      (tenant.isolation === 'rls' && (filter || isolation === 'row'))
     if (!isRewritten) return undefined
     if (this.#tables === undefined) throw new Error('the database was not booted: await boot() first')
-    return new RowCompiler(rootScope({ tenant: tenantValue(tenant.id), tables: this.#tables, functions: this.#functions, grammar }), this.#judge)
+    return new RowCompiler(
+      rootScope({
+        tenant: tenantValue(tenant.id),
+        tables: this.#tables,
+        functions: this.#functions,
+        grammar
+      }),
+      this.#judge
+    )
   }
 }

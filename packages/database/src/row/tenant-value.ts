@@ -44,5 +44,6 @@ export function fitsColumn (id: string, type: TenantColumnType): boolean {
 
 /** Whether a value that a query carries is the tenant's own id, as text or as a number. */
 export function isOwnId (value: unknown, { id }: TenantValue): boolean {
-  return (typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint') && String(value) === id
+  return (typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint') &&
+    String(value) === id
 }

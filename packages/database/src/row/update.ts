@@ -16,10 +16,16 @@ const fromProperties = properties('froms')
 
 /** `UPDATE … SET … FROM`: the predicate of the table itself first, then those of what it reads. */
 export function update (node: UpdateQueryNode, outer: Scope): UpdateQueryNode {
-  if (node.explain !== undefined) return refuse('explain()', 'it is no statement on rows', 'compile the query and explain it with a login of yours')
+  if (node.explain !== undefined)
+    return refuse(
+      'explain()',
+      'it is no statement on rows',
+      'compile the query and explain it with a login of yours'
+    )
   only(node, known)
   if (node.from !== undefined) only(node.from, fromProperties)
-  else if (node.joins !== undefined) return refuse('a join of an UPDATE without FROM', 'PostgreSQL has none', 'use from() first')
+  else if (node.joins !== undefined)
+    return refuse('a join of an UPDATE without FROM', 'PostgreSQL has none', 'use from() first')
   const [withNode, scope] = names(node.with, outer)
   const goal = target(node.table, scope)
   const { items, joins, where } = relations(node.from?.froms ?? [], node.joins, scope)
@@ -39,4 +45,11 @@ export function update (node: UpdateQueryNode, outer: Scope): UpdateQueryNode {
 }
 
 // What only other databases have.
-const unknownElsewhere = { explain: undefined, endModifiers: undefined, limit: undefined, top: undefined, output: undefined, orderBy: undefined }
+const unknownElsewhere = {
+  explain: undefined,
+  endModifiers: undefined,
+  limit: undefined,
+  top: undefined,
+  output: undefined,
+  orderBy: undefined
+}

@@ -27,12 +27,17 @@ function literal (given: unknown): string | number | bigint | boolean | null {
   if (given instanceof Date) return new Date(given).toISOString()
   // Where standard_conforming_strings is off, a backslash would take the closing quote with it.
   if (typeof given === 'string' && !given.includes('\\') && !given.includes('\0')) return given
-  return refuse('this literal (sql.lit, or a value of ImmediateValuePlugin)', 'it cannot be written into the text of a query safely', 'give it as a parameter: sql.val(), eb.val()')
+  return refuse(
+    'this literal (sql.lit, or a value of ImmediateValuePlugin)',
+    'it cannot be written into the text of a query safely',
+    'give it as a parameter: sql.val(), eb.val()'
+  )
 }
 
 /** Whether a value is printed with a minus in front of it. */
 export function isNegative (node: OperationNode): boolean {
   if (node.kind !== 'ValueNode') return false
   const { value: given, immediate } = node as ValueNode
-  return immediate === true && (typeof given === 'number' || typeof given === 'bigint') && (given < 0 || Object.is(given, -0))
+  return immediate === true && (typeof given === 'number' || typeof given === 'bigint') &&
+    (given < 0 || Object.is(given, -0))
 }

@@ -15,7 +15,9 @@ export function names (node: WithNode | undefined, scope: Scope): readonly [With
   only(node, withProperties)
   const isRecursive = node.recursive === true
   const all = node.expressions.map(expression => nameOfBody(expression))
-  const expressions = node.expressions.map((expression, index) => body(expression, all[index] ?? '', withNames(scope, scope.rules.namesInBody(all, index, isRecursive))))
+  const expressions = node.expressions.map((expression, index) =>
+    body(expression, all[index] ?? '', withNames(scope, scope.rules.namesInBody(all, index, isRecursive)))
+  )
   return [{ kind: 'WithNode', expressions, ...(isRecursive && { recursive: true }) }, withNames(scope, all)]
 }
 
@@ -23,17 +25,23 @@ function nameOfBody (node: CommonTableExpressionNode): string {
   only(node, known)
   only(node.name, nameProperties)
   const { schema, identifier } = node.name.table.table
-  if (schema !== undefined) return refuse('a name of WITH in a schema', 'PostgreSQL knows no such thing', 'give the name alone')
+  if (schema !== undefined)
+    return refuse('a name of WITH in a schema', 'PostgreSQL knows no such thing', 'give the name alone')
   return nameOf(identifier)
 }
 
-function body ({ name, materialized, expression }: CommonTableExpressionNode, text: string, scope: Scope): CommonTableExpressionNode {
+function body (
+  { name, materialized, expression }: CommonTableExpressionNode,
+  text: string,
+  scope: Scope
+): CommonTableExpressionNode {
   return {
     kind: 'CommonTableExpressionNode',
     name: {
       kind: 'CommonTableExpressionNameNode',
       table: tableNode(text),
-      ...(name.columns !== undefined && { columns: name.columns.map(({ column }) => columnNode(nameOf(column))) })
+      ...(name.columns !== undefined &&
+        { columns: name.columns.map(({ column }) => columnNode(nameOf(column))) })
     } satisfies CommonTableExpressionNameNode,
     ...(typeof materialized === 'boolean' && { materialized }),
     expression: scope.grammar.body(expression, scope)

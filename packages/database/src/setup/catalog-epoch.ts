@@ -5,12 +5,48 @@ export const catalogTrigger = 'tenancy_catalog'
 
 // Dropping is not among them: it takes away what a statement could reach, and adds nothing.
 const tags = [
-  'ALTER AGGREGATE', 'ALTER DOMAIN', 'ALTER EXTENSION', 'ALTER FUNCTION', 'ALTER INDEX', 'ALTER MATERIALIZED VIEW', 'ALTER OPERATOR', 'ALTER OPERATOR CLASS',
-  'ALTER OPERATOR FAMILY', 'ALTER POLICY', 'ALTER PROCEDURE', 'ALTER ROUTINE', 'ALTER RULE', 'ALTER SCHEMA', 'ALTER STATISTICS', 'ALTER TABLE',
-  'ALTER TRIGGER', 'ALTER TYPE', 'ALTER VIEW', 'CREATE AGGREGATE', 'CREATE CAST', 'CREATE DOMAIN', 'CREATE EXTENSION', 'CREATE FOREIGN TABLE',
-  'CREATE FUNCTION', 'CREATE INDEX', 'CREATE MATERIALIZED VIEW', 'CREATE OPERATOR', 'CREATE OPERATOR CLASS', 'CREATE OPERATOR FAMILY', 'CREATE POLICY',
-  'CREATE PROCEDURE', 'CREATE RULE', 'CREATE SCHEMA', 'CREATE STATISTICS', 'CREATE TABLE', 'CREATE TABLE AS', 'CREATE TRIGGER', 'CREATE TYPE',
-  'CREATE VIEW', 'IMPORT FOREIGN SCHEMA', 'SELECT INTO'
+  'ALTER AGGREGATE',
+  'ALTER DOMAIN',
+  'ALTER EXTENSION',
+  'ALTER FUNCTION',
+  'ALTER INDEX',
+  'ALTER MATERIALIZED VIEW',
+  'ALTER OPERATOR',
+  'ALTER OPERATOR CLASS',
+  'ALTER OPERATOR FAMILY',
+  'ALTER POLICY',
+  'ALTER PROCEDURE',
+  'ALTER ROUTINE',
+  'ALTER RULE',
+  'ALTER SCHEMA',
+  'ALTER STATISTICS',
+  'ALTER TABLE',
+  'ALTER TRIGGER',
+  'ALTER TYPE',
+  'ALTER VIEW',
+  'CREATE AGGREGATE',
+  'CREATE CAST',
+  'CREATE DOMAIN',
+  'CREATE EXTENSION',
+  'CREATE FOREIGN TABLE',
+  'CREATE FUNCTION',
+  'CREATE INDEX',
+  'CREATE MATERIALIZED VIEW',
+  'CREATE OPERATOR',
+  'CREATE OPERATOR CLASS',
+  'CREATE OPERATOR FAMILY',
+  'CREATE POLICY',
+  'CREATE PROCEDURE',
+  'CREATE RULE',
+  'CREATE SCHEMA',
+  'CREATE STATISTICS',
+  'CREATE TABLE',
+  'CREATE TABLE AS',
+  'CREATE TRIGGER',
+  'CREATE TYPE',
+  'CREATE VIEW',
+  'IMPORT FOREIGN SCHEMA',
+  'SELECT INTO'
 ]
 
 /*
@@ -116,7 +152,7 @@ revoke all on function tenancy_ddl.note(), tenancy_ddl.publish() from public;`
  */
 export async function ensureCatalogEpoch (client: SqlClient): Promise<void> {
   await client.query(text)
-  const { rows: [row] } = await client.query<{ trigger: string | null, rows: boolean }>(`
+  const { rows: [row] } = await client.query<{ trigger: string | null; rows: boolean }>(`
     select (select evtenabled::text from pg_catalog.pg_event_trigger where evtname = '${catalogTrigger}') as trigger,
       exists (select from pg_catalog.pg_trigger where tgrelid = pg_catalog.to_regclass('tenancy_ddl.changes') and tgname = 'publish') as rows`)
   if (row?.rows !== true) {
@@ -127,7 +163,11 @@ export async function ensureCatalogEpoch (client: SqlClient): Promise<void> {
       alter table tenancy_ddl.changes enable always trigger publish`)
   }
   if (row?.trigger === undefined || row.trigger === null) {
-    await client.query(`create event trigger ${catalogTrigger} on ddl_command_end when tag in (${tags.map(tag => `'${tag}'`).join(', ')}) execute function tenancy_ddl.note()`)
+    await client.query(
+      `create event trigger ${catalogTrigger} on ddl_command_end when tag in (${
+        tags.map(tag => `'${tag}'`).join(', ')
+      }) execute function tenancy_ddl.note()`
+    )
   }
   if (row?.trigger !== 'A') await client.query(`alter event trigger ${catalogTrigger} enable always`)
   // From now on processes hear of changes: the first one begins an epoch.

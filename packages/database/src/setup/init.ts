@@ -58,10 +58,14 @@ export function versionOf (schemaComment: string): number | undefined {
  * @throws FST_TENANCY_SETUP_INVALID
  */
 export async function assertNotNewer (client: SqlClient): Promise<void> {
-  const { rows: [row] } = await client.query<{ comment: string | null }>('select pg_catalog.obj_description(pg_catalog.to_regnamespace(\'tenancy\')::oid, \'pg_namespace\') as comment')
+  const { rows: [row] } = await client.query<{ comment: string | null }>(
+    "select pg_catalog.obj_description(pg_catalog.to_regnamespace('tenancy')::oid, 'pg_namespace') as comment"
+  )
   const version = versionOf(row?.comment ?? '')
   if (version === undefined || version <= newestVersion) return
-  throw new SetupInvalidError(`schema tenancy of this database is of version ${version}, and this version of the suite knows ${newestVersion}: use the newer version`)
+  throw new SetupInvalidError(
+    `schema tenancy of this database is of version ${version}, and this version of the suite knows ${newestVersion}: use the newer version`
+  )
 }
 
 /**
@@ -77,55 +81,72 @@ export async function init (client: SqlClient, options: InitOptions = {}): Promi
   const session = await readSession(client)
   const roles = rolesOf(session.database)
   await assertNotNewer(client)
-  return retried(() => inTransaction(client, async () => {
-    await ensureRoles(client, roles)
-    await becomeOwner(client, session, roles)
-    // Two of one database wait for each other here. Roles belong to the server, and no lock spans its databases.
-    await lockSetup(client)
-    const rebound = await rebind(client, session, roles)
-    await openSchema(client, roles, options.schema ?? 'public')
-    await applyFiles(client, roles)
-    if (session.superuser) await ensureCatalogEpoch(client)
-    await ensureLogins(client, session, roles, options.logins ?? {})
-    if (options.tenantRoles) await allowTenantRoles(client, session, roles, options.logins?.owner?.user)
-    const left = await grantTenantRoles(client, session, roles, options.logins ?? {})
-    const notes = options.signingSecrets === undefined
-      ? []
-      : await syncKeys(client, roles, options.signingSecrets, options.dropOldSecrets ?? false)
-    const installation = await ensureInstallation(client, session, roles, options.newInstallation ?? false)
-    if (installation.isNew) options.onMoved?.()
-    notes.push(...installation.notes)
-    left.push(...installation.left)
-    if (options.harden) left.push(...await harden(client, session, roles, options.logins ?? {}))
-    await grantHardened(client, roles, options.logins ?? {}, options.harden ?? false)
-    for (const sentence of left) options.onLeft?.(sentence)
-    return [...rebound, ...notes, ...left]
-  }))
+  return retried(() =>
+    inTransaction(client, async () => {
+      await ensureRoles(client, roles)
+      await becomeOwner(client, session, roles)
+      // Two of one database wait for each other here. Roles belong to the server, and no lock spans its databases.
+      await lockSetup(client)
+      const rebound = await rebind(client, session, roles)
+      await openSchema(client, roles, options.schema ?? 'public')
+      await applyFiles(client, roles)
+      if (session.superuser) await ensureCatalogEpoch(client)
+      await ensureLogins(client, session, roles, options.logins ?? {})
+      if (options.tenantRoles) await allowTenantRoles(client, session, roles, options.logins?.owner?.user)
+      const left = await grantTenantRoles(client, session, roles, options.logins ?? {})
+      const notes = options.signingSecrets === undefined
+        ? []
+        : await syncKeys(client, roles, options.signingSecrets, options.dropOldSecrets ?? false)
+      const installation = await ensureInstallation(client, session, roles, options.newInstallation ?? false)
+      if (installation.isNew) options.onMoved?.()
+      notes.push(...installation.notes)
+      left.push(...installation.left)
+      if (options.harden) left.push(...await harden(client, session, roles, options.logins ?? {}))
+      await grantHardened(client, roles, options.logins ?? {}, options.harden ?? false)
+      for (const sentence of left) options.onLeft?.(sentence)
+      return [...rebound, ...notes, ...left]
+    })
+  )
 }
 
 // Whoever runs this must be able to become the owner, and the owner to create the schema.
 async function becomeOwner (client: SqlClient, session: Session, roles: Roles): Promise<void> {
   if (!session.superuser) await grantRole(client, session, roles.owner, session.user, true)
-  const { rows: [existing] } = await client.query('select from pg_catalog.pg_namespace where nspname = \'tenancy\'')
-  if (existing === undefined) await client.query(`create schema tenancy authorization ${quoteName(roles.owner)}`)
+  const { rows: [existing] } = await client.query(
+    "select from pg_catalog.pg_namespace where nspname = 'tenancy'"
+  )
+  if (existing === undefined)
+    await client.query(`create schema tenancy authorization ${quoteName(roles.owner)}`)
   // For the schemas of tenants.
-  const { rows: [creator] } = await client.query<{ may: boolean }>('select pg_catalog.has_database_privilege(oid, pg_catalog.current_database(), \'CREATE\') as may from pg_catalog.pg_roles where rolname = $1', [roles.owner])
-  if (creator?.may !== true) await client.query(`grant create on database ${quoteName(session.database)} to ${quoteName(roles.owner)}`)
+  const { rows: [creator] } = await client.query<{ may: boolean }>(
+    "select pg_catalog.has_database_privilege(oid, pg_catalog.current_database(), 'CREATE') as may from pg_catalog.pg_roles where rolname = $1",
+    [roles.owner]
+  )
+  if (creator?.may !== true)
+    await client.query(`grant create on database ${quoteName(session.database)} to ${quoteName(roles.owner)}`)
 }
 
 // For the tables that migrations make. Who may not grant it leaves it to the schema's owner.
 async function openSchema (client: SqlClient, roles: Roles, schema: string): Promise<void> {
-  const { rows: [row] } = await client.query<{ may: boolean, granted: boolean }>(`
+  const { rows: [row] } = await client.query<{ may: boolean; granted: boolean }>(
+    `
     select pg_catalog.pg_has_role(session_user, nspowner, 'USAGE') as may,
       coalesce((select pg_catalog.has_schema_privilege(r.oid, n.oid, 'CREATE') from pg_catalog.pg_roles r where rolname = $2), false) as granted
-    from pg_catalog.pg_namespace n where nspname = $1`, [schema, roles.owner])
-  if (row?.may === true && !row.granted) await client.query(`grant usage, create on schema ${quoteName(schema)} to ${quoteName(roles.owner)}`)
+    from pg_catalog.pg_namespace n where nspname = $1`,
+    [schema, roles.owner]
+  )
+  if (row?.may === true && !row.granted)
+    await client.query(`grant usage, create on schema ${quoteName(schema)} to ${quoteName(roles.owner)}`)
 }
 
 async function applyFiles (client: SqlClient, roles: Roles): Promise<void> {
   await client.query(`set local role ${quoteName(roles.owner)}`)
-  const { rows: [first] } = await client.query<{ exists: boolean }>('select pg_catalog.to_regclass(\'tenancy.migrations\') is not null as exists')
-  const applied = first?.exists ? await client.query<{ version: number }>('select version from tenancy.migrations') : { rows: [] }
+  const { rows: [first] } = await client.query<{ exists: boolean }>(
+    "select pg_catalog.to_regclass('tenancy.migrations') is not null as exists"
+  )
+  const applied = first?.exists
+    ? await client.query<{ version: number }>('select version from tenancy.migrations')
+    : { rows: [] }
   const versions = new Set(applied.rows.map(({ version }) => version))
   for (const { version, name, sql } of sqlFiles) {
     if (versions.has(version)) continue
@@ -140,11 +161,15 @@ async function applyFiles (client: SqlClient, roles: Roles): Promise<void> {
 const races = new Set(['23505', 'XX000', '40P01', '40001', '42710'])
 
 async function retried<T> (work: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
+  for (let attempt = 1;; attempt++) {
     try {
       return await work()
     } catch (error) {
-      if (sqlState(error) === '42501') throw new SetupInvalidError('this login may not set a database up: `tenancy init` needs a superuser, or a login with CREATEROLE and CREATE on the database', { cause: error })
+      if (sqlState(error) === '42501')
+        throw new SetupInvalidError(
+          'this login may not set a database up: `tenancy init` needs a superuser, or a login with CREATEROLE and CREATE on the database',
+          { cause: error }
+        )
       if (attempt === 20 || !races.has(sqlState(error) ?? '')) throw error
       await sleep(Math.random() * 20 * attempt)
     }

@@ -17,9 +17,23 @@ interface InstallationReport {
  * @param isNew makes a new id in any case: the copy of a server's files cannot be told from the original.
  * @returns what the operator should know, and what is left to do
  */
-export async function ensureInstallation (client: SqlClient, session: Session, roles: Roles, isNew: boolean): Promise<InstallationReport> {
+export async function ensureInstallation (
+  client: SqlClient,
+  session: Session,
+  roles: Roles,
+  isNew: boolean
+): Promise<InstallationReport> {
   if (!await mayReadPlace(client, roles.owner)) {
-    if (!session.superuser) return { isNew: false, notes: [], left: [`the database gets no installation id, and so cannot be used with Redis: only a superuser can run \`grant execute on function ${source} to ${quoteName(roles.owner)}\``] }
+    if (!session.superuser)
+      return {
+        isNew: false,
+        notes: [],
+        left: [
+          `the database gets no installation id, and so cannot be used with Redis: only a superuser can run \`grant execute on function ${source} to ${
+            quoteName(roles.owner)
+          }\``
+        ]
+      }
     await client.query(`grant execute on function ${source} to ${quoteName(roles.owner)}`)
   }
   await client.query(`set local role ${quoteName(roles.owner)}`)
@@ -28,11 +42,23 @@ export async function ensureInstallation (client: SqlClient, session: Session, r
     select pg_catalog.gen_random_uuid()::text, place.system_identifier, place.database_oid from tenancy.place() place
     on conflict (is_the_one) do update
     set id = excluded.id, system_identifier = excluded.system_identifier, database_oid = excluded.database_oid, made_at = now()
-    where ${isNew ? 'true' : '(made.system_identifier, made.database_oid) <> (excluded.system_identifier, excluded.database_oid)'}
+    where ${
+    isNew
+      ? 'true'
+      : '(made.system_identifier, made.database_oid) <> (excluded.system_identifier, excluded.database_oid)'
+  }
     returning xmax <> 0 as "isCopy"`)
   await client.query('set local role none')
   if (row?.isCopy !== true) return { isNew: false, notes: [], left: [] }
-  return { isNew: true, left: [], notes: [`${isNew ? '' : 'this database is a copy, or has moved to another server: '}the installation has a new id, so that it shares no key of Redis with the one that had the old id; restart the application`] }
+  return {
+    isNew: true,
+    left: [],
+    notes: [
+      `${
+        isNew ? '' : 'this database is a copy, or has moved to another server: '
+      }the installation has a new id, so that it shares no key of Redis with the one that had the old id; restart the application`
+    ]
+  }
 }
 
 /**
@@ -41,23 +67,42 @@ export async function ensureInstallation (client: SqlClient, session: Session, r
  * @throws FST_TENANCY_SETUP_INVALID where there is none, or it was made for another database
  */
 export async function readInstallation (client: SqlClient): Promise<string> {
-  const { rows: [row] } = await client.query<{ id: string, is_here: boolean }>('select id, is_here from tenancy.installation()').catch(explain)
-  if (row === undefined) throw new SetupInvalidError('the database has no installation id, which keeps its keys apart in Redis: run `tenancy init`')
-  if (!row.is_here) throw new SetupInvalidError('this database is a copy, or has moved to another server, and would share its keys in Redis with the original: run `tenancy init`, which makes a new installation id')
+  const { rows: [row] } = await client.query<{ id: string; is_here: boolean }>(
+    'select id, is_here from tenancy.installation()'
+  ).catch(explain)
+  if (row === undefined)
+    throw new SetupInvalidError(
+      'the database has no installation id, which keeps its keys apart in Redis: run `tenancy init`'
+    )
+  if (!row.is_here)
+    throw new SetupInvalidError(
+      'this database is a copy, or has moved to another server, and would share its keys in Redis with the original: run `tenancy init`, which makes a new installation id'
+    )
   return row.id
 }
 
 // In a function that is not there, and in a schema that is not there.
 function explain (error: unknown): never {
   const state = sqlState(error)
-  if (state === '42883' || state === '3F000') throw new SetupInvalidError('the database is not initialised, or by an older version: run `tenancy init`', { cause: error })
-  if (state === '42501') throw new SetupInvalidError('the login that looks tenants up may not read the installation id: run `tenancy init` with the configuration of this application', { cause: error })
+  if (state === '42883' || state === '3F000')
+    throw new SetupInvalidError(
+      'the database is not initialised, or by an older version: run `tenancy init`',
+      { cause: error }
+    )
+  if (state === '42501')
+    throw new SetupInvalidError(
+      'the login that looks tenants up may not read the installation id: run `tenancy init` with the configuration of this application',
+      { cause: error }
+    )
   throw error
 }
 
 async function mayReadPlace (client: SqlClient, owner: string): Promise<boolean> {
-  const { rows: [row] } = await client.query<{ may: boolean }>(`
+  const { rows: [row] } = await client.query<{ may: boolean }>(
+    `
     select pg_catalog.has_function_privilege('public', '${source}', 'EXECUTE')
-      or coalesce((select pg_catalog.has_function_privilege(oid, '${source}', 'EXECUTE') from pg_catalog.pg_roles where rolname = $1), false) as may`, [owner])
+      or coalesce((select pg_catalog.has_function_privilege(oid, '${source}', 'EXECUTE') from pg_catalog.pg_roles where rolname = $1), false) as may`,
+    [owner]
+  )
   return row?.may === true
 }

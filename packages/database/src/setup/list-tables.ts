@@ -8,12 +8,15 @@ import type { SqlClient } from './sql-client.ts'
 export async function listTables (client: SqlClient, tables: ResolvedTables): Promise<ResolvedTables> {
   const { auto, schema, shared, global } = tables
   if (auto === undefined) return tables
-  const { rows } = await client.query<{ name: string }>(`
+  const { rows } = await client.query<{ name: string }>(
+    `
     select c.relname::text as name
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = $2 and a.attnum > 0 and not a.attisdropped
     where n.nspname = $1 and c.relkind in ('r', 'p') and not c.relispartition and c.relname <> all($3)
       and not exists (select from pg_catalog.pg_depend where classid = 'pg_catalog.pg_class'::regclass and objid = c.oid and deptype = 'e')
-    order by c.relname`, [schema, auto, [...shared, ...global]])
+    order by c.relname`,
+    [schema, auto, [...shared, ...global]]
+  )
   return { ...tables, tenant: Object.fromEntries(rows.map(({ name }) => [name, auto])) }
 }

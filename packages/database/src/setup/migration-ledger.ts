@@ -15,7 +15,7 @@ import { sqlFiles } from './sql.generated.ts'
 export async function ensureLedger (client: SqlClient): Promise<void> {
   // Two at once would both find nothing.
   await lockSetup(client)
-  const { rows: [row] } = await client.query<{ ledger: boolean, locks: boolean }>(`
+  const { rows: [row] } = await client.query<{ ledger: boolean; locks: boolean }>(`
     select pg_catalog.to_regclass('tenancy.migration_ledger') is not null as ledger, pg_catalog.to_regclass('tenancy.locks') is not null as locks`)
   if (row?.ledger !== true) await client.query(`create schema if not exists tenancy; ${sqlOf('migrations')}`)
   if (row?.locks !== true) await client.query(sqlOf('locks'))

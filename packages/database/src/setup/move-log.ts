@@ -15,7 +15,9 @@ import { sqlFiles } from './sql.generated.ts'
 export async function ensureMoveLog (client: SqlClient): Promise<void> {
   // Two at once would both find nothing.
   await lockSetup(client)
-  const { rows: [row] } = await client.query<{ there: boolean }>('select pg_catalog.to_regclass(\'tenancy.move_changes\') is not null as there')
+  const { rows: [row] } = await client.query<{ there: boolean }>(
+    "select pg_catalog.to_regclass('tenancy.move_changes') is not null as there"
+  )
   if (row?.there === true) return
   const log = sqlFiles.find(({ name }) => name === 'move-changes')
   if (log === undefined) throw new TypeError('the log of moves has no SQL')

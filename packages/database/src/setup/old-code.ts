@@ -20,11 +20,27 @@ export interface Observation {
  * The tables of a schema that old code works on, by name: those under observation, of which the catalog alone says so, to every
  * login; and those of which one of these roles has something.
  */
-export async function readOldCode (client: SqlClient, schema: string, legacy: Observation['legacy'] = {}): Promise<ReadonlyMap<string, Observation>> {
-  const { rows } = await client.query<{ table: string, sequences: string[], roles: string[] | null, days: string | null, holders: string[], triggers: string[] }>(`
+export async function readOldCode (
+  client: SqlClient,
+  schema: string,
+  legacy: Observation['legacy'] = {}
+): Promise<ReadonlyMap<string, Observation>> {
+  const { rows } = await client.query<
+    {
+      table: string
+      sequences: string[]
+      roles: string[] | null
+      days: string | null
+      holders: string[]
+      triggers: string[]
+    }
+  >(
+    `
     select * from (
       select c.relname::text as table,
-        array(select ${nameOfRelation('s.oid')} from pg_catalog.pg_depend d join pg_catalog.pg_class s on s.oid = d.objid
+        array(select ${
+      nameOfRelation('s.oid')
+    } from pg_catalog.pg_depend d join pg_catalog.pg_class s on s.oid = d.objid
           where d.refobjid = c.oid and d.refclassid = 'pg_catalog.pg_class'::regclass and d.classid = 'pg_catalog.pg_class'::regclass and s.relkind = 'S' order by 1) as sequences,
         case when p.oid is not null then array(select rolname::text from pg_catalog.pg_roles where oid = any(p.polroles) order by 1) end as roles,
         pg_catalog.obj_description(p.oid, 'pg_policy') as days,
@@ -35,18 +51,25 @@ export async function readOldCode (client: SqlClient, schema: string, legacy: Ob
       left join pg_catalog.pg_policy p on p.polrelid = c.oid and p.polname = $2
       where n.nspname = $1 and c.relkind in ('r', 'p') and not c.relispartition
     ) found where roles is not null or holders <> '{}'
-    order by 1`, [schema, legacyPolicy, Object.keys(legacy)])
+    order by 1`,
+    [schema, legacyPolicy, Object.keys(legacy)]
+  )
   return new Map(rows.map(({ table, sequences, roles, days, holders, triggers }) => [table, {
     name: `${quoteName(schema)}.${quoteName(table)}`,
     sequences,
     triggers,
     isObserved: roles !== null,
-    legacy: roles === null ? Object.fromEntries(holders.map(role => [role, legacy[role] ?? ''])) : readDays(roles, days)
+    legacy: roles === null
+      ? Object.fromEntries(holders.map(role => [role, legacy[role] ?? '']))
+      : readDays(roles, days)
   }]))
 }
 
 /** The tables of a schema that are under observation, by name. */
-export async function readObservations (client: SqlClient, schema: string): Promise<ReadonlyMap<string, Observation>> {
+export async function readObservations (
+  client: SqlClient,
+  schema: string
+): Promise<ReadonlyMap<string, Observation>> {
   return readOldCode(client, schema)
 }
 
@@ -76,7 +99,12 @@ export interface Takeover {
  *
  * @throws FST_TENANCY_SETUP_INVALID when it is not meant, or too early and not forced
  */
-export async function handOver (client: SqlClient, old: Observation | undefined, takeover: Takeover, protect: () => Promise<void>): Promise<void> {
+export async function handOver (
+  client: SqlClient,
+  old: Observation | undefined,
+  takeover: Takeover,
+  protect: () => Promise<void>
+): Promise<void> {
   if (old === undefined) return protect()
   assertOver(old, takeover)
   await protect()
@@ -89,9 +117,18 @@ export async function handOver (client: SqlClient, old: Observation | undefined,
 }
 
 function assertOver ({ name, legacy }: Observation, { isMeant, isForced }: Takeover): void {
-  if (!isMeant) throw new SetupInvalidError(`table ${name} is still worked on by ${Object.keys(legacy).map(role => `'${role}'`).join(', ')}: take it over in stages, with \`tenancy protect --stage prepare\` first`)
+  if (!isMeant)
+    throw new SetupInvalidError(
+      `table ${name} is still worked on by ${
+        Object.keys(legacy).map(role => `'${role}'`).join(', ')
+      }: take it over in stages, with \`tenancy protect --stage prepare\` first`
+    )
   const today = new Date().toISOString().slice(0, 10)
   const due = Object.entries(legacy).filter(([, day]) => day >= today)
   if (due.length === 0 || isForced) return
-  throw new SetupInvalidError(`table ${name} is still worked on by ${due.map(([role, day]) => `'${role}' until ${day}`).join(', ')}: wait, or say --yes`)
+  throw new SetupInvalidError(
+    `table ${name} is still worked on by ${
+      due.map(([role, day]) => `'${role}' until ${day}`).join(', ')
+    }: wait, or say --yes`
+  )
 }

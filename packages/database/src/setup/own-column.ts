@@ -15,7 +15,11 @@ export const ownTenantCheck = 'tenancy_own_tenant'
  *
  * @param schema the schema of the tables: to be run as their owner
  */
-export function stampTables (schema: string, id: string, { tenant, shared, global, auto }: Pick<ResolvedTables, 'tenant' | 'shared' | 'global' | 'auto'>): string {
+export function stampTables (
+  schema: string,
+  id: string,
+  { tenant, shared, global, auto }: Pick<ResolvedTables, 'tenant' | 'shared' | 'global' | 'auto'>
+): string {
   const body = `
 declare
   found record;
@@ -26,10 +30,14 @@ begin
       exists (select from pg_catalog.pg_constraint k where k.conrelid = c.oid and k.conname = '${ownTenantCheck}') as checked
     from pg_catalog.pg_class c
     join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attidentity = '' and a.attgenerated = ''
-      and a.attname = coalesce(${quoteText(JSON.stringify(tenant))}::pg_catalog.json ->> c.relname::text, ${quoteText(auto ?? 'tenant_id')})
+      and a.attname = coalesce(${quoteText(JSON.stringify(tenant))}::pg_catalog.json ->> c.relname::text, ${
+    quoteText(auto ?? 'tenant_id')
+  })
     join pg_catalog.pg_type t on t.oid = a.atttypid and t.typname in ('text', 'varchar', 'uuid', 'int4', 'int8')
     left join pg_catalog.pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
-    where c.relnamespace = ${quoteText(quoteName(schema))}::pg_catalog.regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+    where c.relnamespace = ${
+    quoteText(quoteName(schema))
+  }::pg_catalog.regnamespace and c.relkind in ('r', 'p') and not c.relispartition
       and c.relname::text not in (${['', ...shared, ...global].map(quoteText).join(', ')})
       and not exists (select from pg_catalog.pg_depend e where e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and e.objid = c.oid and e.deptype = 'e')
   loop

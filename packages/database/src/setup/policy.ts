@@ -31,10 +31,16 @@ export interface PolicyMode {
  * Any SQL can change the setting in the middle of a statement; the sub-select cannot be changed: it is
  * evaluated once, from a token that only the application can sign.
  */
-export function tenantPredicate (column: string, type: TenantColumnType, { signed, context }: PolicyMode): string {
+export function tenantPredicate (
+  column: string,
+  type: TenantColumnType,
+  { signed, context }: PolicyMode
+): string {
   const name = quoteName(column)
   const truths = [
-    ...(context === 'role' ? ['tenancy.role_tenant(pg_catalog.current_setting(\'tenancy.tenant\', true), current_user)'] : []),
+    ...(context === 'role'
+      ? ["tenancy.role_tenant(pg_catalog.current_setting('tenancy.tenant', true), current_user)"]
+      : []),
     ...(signed ? ['tenancy.verified_tenant()'] : [])
   ]
   return [
@@ -63,18 +69,27 @@ export interface ParentKey {
  *
  * Reading asks for the first required key. Writing asks for all of them, since the check of a foreign key knows no policy.
  */
-export function childPredicate (table: string, keys: readonly ParentKey[]): { using: string, check: string } | undefined {
+export function childPredicate (
+  table: string,
+  keys: readonly ParentKey[]
+): { using: string; check: string } | undefined {
   const first = keys.find(({ isRequired }) => isRequired)
   if (first === undefined) return undefined
   const conditions = keys.map(key => ({ key, text: parentExists(table, key) }))
   return {
     using: parentExists(table, first),
-    check: conditions.map(({ key, text }) => key.isRequired ? text : `(${key.columns.map(column => `${table}.${quoteName(column)} is null`).join(' or ')} or ${text})`).join(' and ')
+    check: conditions.map(({ key, text }) =>
+      key.isRequired
+        ? text
+        : `(${key.columns.map(column => `${table}.${quoteName(column)} is null`).join(' or ')} or ${text})`
+    ).join(' and ')
   }
 }
 
 function parentExists (table: string, { parent, columns, parentColumns }: ParentKey): string {
-  const pairs = columns.map((column, index) => `parent.${quoteName(parentColumns[index] ?? '')} = ${table}.${quoteName(column)}`)
+  const pairs = columns.map((column, index) =>
+    `parent.${quoteName(parentColumns[index] ?? '')} = ${table}.${quoteName(column)}`
+  )
   return `exists (select from ${parent} parent where ${pairs.join(' and ')})`
 }
 

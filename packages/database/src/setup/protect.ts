@@ -9,7 +9,8 @@ import { handOver, readOldCode } from './old-code.ts'
 import type { PolicyMode } from './policy.ts'
 import { readSession, rolesOf, type Roles } from './roles.ts'
 import { inTransaction, nameOfRelation, quoteName, type SqlClient } from './sql-client.ts'
-import { conditionOf, createPolicies, type ProtectTableOptions, type TenantTableOptions } from './tenant-table.ts'
+import { conditionOf, createPolicies, type ProtectTableOptions,
+  type TenantTableOptions } from './tenant-table.ts'
 
 export interface ProtectOptions extends PolicyMode {
   readonly tables: ResolvedTables
@@ -38,38 +39,60 @@ export interface ProtectOptions extends PolicyMode {
  */
 export async function protect (client: SqlClient, options: ProtectOptions): Promise<void> {
   await inTransaction(client, async () => {
-    await client.query('set local lock_timeout = \'5s\'')
+    await client.query("set local lock_timeout = '5s'")
     await protectTables(client, options)
   })
 }
 
 /** {@link protect} as a part of a transaction that is open: what makes a table can protect it in the same breath. */
-export async function protectTables (client: SqlClient, { tables: listed, policies = true, stage, only, legacy = {}, enforced = [], isForced = false, ...mode }: ProtectOptions): Promise<void> {
+export async function protectTables (
+  client: SqlClient,
+  { tables: listed, policies = true, stage, only, legacy = {}, enforced = [], isForced = false, ...mode }:
+    ProtectOptions
+): Promise<void> {
   const { database } = await readSession(client)
   const roles = rolesOf(database)
   // Two of one database wait for each other: changes of one table's privileges at once end as "tuple concurrently updated".
   await lockSetup(client)
   const tables = await listTables(client, listed)
   const { schema } = tables
-  const unknown = only?.find(table => !Object.hasOwn(tables.tenant, table) && !tables.shared.includes(table) && !tables.global.includes(table))
-  if (unknown !== undefined) throw new SetupInvalidError(`options.tables does not list the table '${unknown}', so that nothing says whose its rows are: list it, or mend its name`)
+  const unknown = only?.find(table =>
+    !Object.hasOwn(tables.tenant, table) && !tables.shared.includes(table) && !tables.global.includes(table)
+  )
+  if (unknown !== undefined)
+    throw new SetupInvalidError(
+      `options.tables does not list the table '${unknown}', so that nothing says whose its rows are: list it, or mend its name`
+    )
   const old = await readOldCode(client, schema, legacy)
   const isChosen = (table: string): boolean => only?.includes(table) ?? true
   // Old code works in the whole schema: as long as one table is left to it, nothing is taken from anybody but us.
-  const isShared = Object.keys(tables.tenant).some(table => isChosen(table) && stage !== undefined ? stage === 'observe' : old.has(table) && !enforced.includes(table))
+  const isShared = Object.keys(tables.tenant).some(table =>
+    isChosen(table) && stage !== undefined ? stage === 'observe' : old.has(table) && !enforced.includes(table)
+  )
   const takeover = { isMeant: stage === 'enforce', isForced }
   if (isShared) await openSchema(client, roles, tables)
   else await protectSchema(client, roles, tables)
   for (const [table, column] of Object.entries(tables.tenant).filter(([table]) => isChosen(table))) {
     const target = { schema, table, column, ...mode, roles, parents: Object.keys(tables.tenant) }
     if (!policies) await grantTable(client, { schema, table, roles })
-    else if (stage === 'observe') await observeTable(client, { ...target, legacy: Object.keys(legacy).length > 0 ? legacy : old.get(table)?.legacy ?? {} })
+    else if (stage === 'observe')
+      await observeTable(client, {
+        ...target,
+        legacy: Object.keys(legacy).length > 0 ? legacy : old.get(table)?.legacy ?? {}
+      })
     // Left alone: the locks of several tables in one transaction are more than old code should meet in passing.
-    else if (stage !== undefined || old.get(table)?.isObserved !== true) await handOver(client, old.get(table), takeover, () => protectTable(client, target))
+    else if (stage !== undefined || old.get(table)?.isObserved !== true)
+      await handOver(client, old.get(table), takeover, () => protectTable(client, target))
   }
   const [shareTable, globalTable] = isShared ? [openShared, openGlobal] : [protectShared, protectGlobal]
   for (const [names, work] of [[tables.shared, shareTable], [tables.global, globalTable]] as const) {
-    for (const table of names) await handOver(client, isShared ? undefined : old.get(table), takeover, () => work(client, { schema, table, roles }))
+    for (const table of names)
+      await handOver(
+        client,
+        isShared ? undefined : old.get(table),
+        takeover,
+        () => work(client, { schema, table, roles })
+      )
   }
 }
 
@@ -99,14 +122,20 @@ export async function protectTable (client: SqlClient, target: TenantTableOption
 }
 
 /** One tenant table without a policy: row statements for the application's role. Only the rewriting of strategy `row` keeps its tenants apart. */
-export async function grantTable (client: SqlClient, { schema, table, roles }: ProtectTableOptions): Promise<void> {
+export async function grantTable (
+  client: SqlClient,
+  { schema, table, roles }: ProtectTableOptions
+): Promise<void> {
   const facts = await inspectTable(client, schema, table)
   await takeOver(client, facts, roles)
   await grantRows(client, facts, quotedRoles(roles).app)
 }
 
 /** One table that all tenants read: SELECT for the application's role and the one of tenants with a schema, and nothing more. */
-export async function protectShared (client: SqlClient, { schema, table, roles }: ProtectTableOptions): Promise<void> {
+export async function protectShared (
+  client: SqlClient,
+  { schema, table, roles }: ProtectTableOptions
+): Promise<void> {
   const facts = await inspectTable(client, schema, table)
   // An extension keeps its tables; what it granted on them stays.
   if (facts.extension === null) await takeOver(client, facts, roles)
@@ -115,30 +144,46 @@ export async function protectShared (client: SqlClient, { schema, table, roles }
 }
 
 /** One table that no tenant sees: row statements for the role of the global tables. */
-export async function protectGlobal (client: SqlClient, { schema, table, roles }: ProtectTableOptions): Promise<void> {
+export async function protectGlobal (
+  client: SqlClient,
+  { schema, table, roles }: ProtectTableOptions
+): Promise<void> {
   const facts = await inspectTable(client, schema, table)
   await takeOver(client, facts, roles)
   await grantRows(client, facts, quotedRoles(roles).global)
 }
 
 // A new schema privilege is harmless by itself; a privilege left on a table in no list is a hole.
-async function protectSchema (client: SqlClient, roles: Roles, { schema, tenant, shared, global }: ResolvedTables): Promise<void> {
+async function protectSchema (
+  client: SqlClient,
+  roles: Roles,
+  { schema, tenant, shared, global }: ResolvedTables
+): Promise<void> {
   const name = quoteName(schema)
   const { owner, app, shared: sharedRole, system, global: globalRole } = quotedRoles(roles)
   await client.query(`
     revoke create on schema ${name} from public;
     grant usage, create on schema ${name} to ${owner};
     grant usage on schema ${name} to ${app}, ${sharedRole}, ${system}, ${globalRole}`)
-  const listed = 'select l.oid from pg_catalog.pg_class l join pg_catalog.pg_namespace ln on ln.oid = l.relnamespace where ln.nspname = $1 and l.relname = any($2)'
-  const { rows } = await client.query<{ name: string, kind: string }>(`
+  const listed =
+    'select l.oid from pg_catalog.pg_class l join pg_catalog.pg_namespace ln on ln.oid = l.relnamespace where ln.nspname = $1 and l.relname = any($2)'
+  const { rows } = await client.query<{ name: string; kind: string }>(
+    `
     ${drawnFrom(listed)}
-    select ${nameOfRelation('c.oid')} as name, case c.relkind when 'S' then 'sequence' else 'table' end as kind
+    select ${
+      nameOfRelation('c.oid')
+    } as name, case c.relkind when 'S' then 'sequence' else 'table' end as kind
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = $1 and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and c.relname <> all($2)
       and exists (select from pg_catalog.aclexplode(c.relacl) where grantee = 0 or grantee in (select oid from pg_catalog.pg_roles where rolname in ($3, $4, $5)))
       and c.oid not in (select seq from drawn)
       -- What an extension brought, and granted: of PostGIS, every session reads the tables.
       and not exists (select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
-  `, [schema, [...Object.keys(tenant), ...shared, ...global], roles.app, roles.global, roles.shared])
-  for (const unlisted of rows) await client.query(`revoke all on ${unlisted.kind} ${unlisted.name} from public, ${app}, ${sharedRole}, ${globalRole}`)
+  `,
+    [schema, [...Object.keys(tenant), ...shared, ...global], roles.app, roles.global, roles.shared]
+  )
+  for (const unlisted of rows)
+    await client.query(
+      `revoke all on ${unlisted.kind} ${unlisted.name} from public, ${app}, ${sharedRole}, ${globalRole}`
+    )
 }

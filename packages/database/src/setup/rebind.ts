@@ -27,13 +27,15 @@ export async function isRestored (client: SqlClient, database: string): Promise<
 
 async function look (client: SqlClient, database: string): Promise<Found> {
   const suffix = roleName('owner', database).slice(-8)
-  const { rows: [row] } = await client.query<Found>(`
+  const { rows: [row] } = await client.query<Found>(
+    `
     select (select pg_catalog.pg_get_userbyid(nspowner)::text from pg_catalog.pg_namespace where nspname = 'tenancy' and pg_catalog.to_regclass('tenancy.migrations') is not null) as owner,
       exists (select from pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a join pg_catalog.pg_roles r on r.oid = a.grantee where n.nspname = 'tenancy' and r.rolname = $2) as granted,
       array(select distinct r.rolname::text from pg_catalog.pg_shdepend d join pg_catalog.pg_roles r on r.oid = d.refobjid
         where d.refclassid = 'pg_catalog.pg_authid'::regclass and d.dbid = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
           and r.rolname ~ '^(tenancy_(owner|app|shared|global|system|registry)|tenanth?_.+)_[0-9a-f]{8}$' and r.rolname not like '%\\_' || $1 order by 1) as foreign`,
-  [suffix, roleName('registry', database)])
+    [suffix, roleName('registry', database)]
+  )
   return row ?? { owner: null, granted: false, foreign: [] }
 }
 
@@ -49,7 +51,11 @@ async function look (client: SqlClient, database: string): Promise<Found> {
  * @param client in the transaction of the set-up, after its roles were made
  * @returns a sentence for each thing that it did
  */
-export async function rebind (client: SqlClient, { database, superuser }: Session, roles: Roles): Promise<readonly string[]> {
+export async function rebind (
+  client: SqlClient,
+  { database, superuser }: Session,
+  roles: Roles
+): Promise<readonly string[]> {
   const { owner, granted, foreign } = await look(client, database)
   if (owner === null || (owner === roles.owner && granted && foreign.length === 0)) return []
   const done: string[] = []
@@ -59,17 +65,26 @@ export async function rebind (client: SqlClient, { database, superuser }: Sessio
     done.push(`what role ${old} owned in this database belongs to ${roles.owner} now`)
   }
   const taken = await takeObjects(client, roles.owner)
-  if (taken > 0) done.push(`${taken} objects of schema tenancy and of tenants' schemas, restored without their owner, belong to ${roles.owner} now`)
+  if (taken > 0)
+    done.push(
+      `${taken} objects of schema tenancy and of tenants' schemas, restored without their owner, belong to ${roles.owner} now`
+    )
   await grantAgain(client, roles)
   done.push('the roles of this database have their privileges on schema tenancy again')
   const revoked = await revokeForeign(client, foreign)
-  if (revoked > 0) done.push(`privileges on ${revoked} objects were taken from roles of another database (${foreign.join(', ')}); those roles stay: drop them when no other database of this server uses them`)
+  if (revoked > 0)
+    done.push(
+      `privileges on ${revoked} objects were taken from roles of another database (${
+        foreign.join(', ')
+      }); those roles stay: drop them when no other database of this server uses them`
+    )
   return done
 }
 
 // Of schema `tenancy` and of tenants' schemas: who restored without owners owns them.
 async function takeObjects (client: SqlClient, owner: string): Promise<number> {
-  const { rows } = await client.query<{ sql: string }>(`
+  const { rows } = await client.query<{ sql: string }>(
+    `
     with mine as (
       select oid, nspname, nspowner from pg_catalog.pg_namespace n
       where nspname = 'tenancy' or coalesce(pg_catalog.obj_description(oid, 'pg_namespace'), '') like 'fastify-tenancy: tenant %'
@@ -87,7 +102,9 @@ async function takeObjects (client: SqlClient, owner: string): Promise<number> {
     select pg_catalog.format('alter type %I.%I owner to %I', mine.nspname, t.typname, $1::text) from mine join pg_catalog.pg_type t on t.typnamespace = mine.oid
     where t.typowner not in (select oid from wanted) and t.typtype in ('e', 'd', 'r') and t.typelem = 0
     union all
-    select pg_catalog.format('alter operator %s owner to %I', o.oid::regoperator, $1::text) from mine join pg_catalog.pg_operator o on o.oprnamespace = mine.oid where o.oprowner not in (select oid from wanted)`, [owner])
+    select pg_catalog.format('alter operator %s owner to %I', o.oid::regoperator, $1::text) from mine join pg_catalog.pg_operator o on o.oprnamespace = mine.oid where o.oprowner not in (select oid from wanted)`,
+    [owner]
+  )
   for (const { sql } of rows) await client.query(sql)
   return rows.length
 }
@@ -113,7 +130,8 @@ async function grantAgain (client: SqlClient, roles: Roles): Promise<void> {
 
 // Not `drop owned`: that would also take what these roles may do with databases of their own.
 async function revokeForeign (client: SqlClient, foreign: readonly string[]): Promise<number> {
-  const { rows } = await client.query<{ sql: string }>(`
+  const { rows } = await client.query<{ sql: string }>(
+    `
     select case d.classid
       when 'pg_catalog.pg_class'::regclass then (select pg_catalog.format('revoke all on %s %I.%I from %I', case c.relkind when 'S' then 'sequence' else 'table' end, n.nspname, c.relname, r.rolname)
         from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = d.objid)
@@ -126,7 +144,9 @@ async function revokeForeign (client: SqlClient, foreign: readonly string[]): Pr
         from pg_catalog.pg_default_acl a where a.oid = d.objid) end as sql
     from pg_catalog.pg_shdepend d join pg_catalog.pg_roles r on r.oid = d.refobjid
     where d.refclassid = 'pg_catalog.pg_authid'::regclass and d.deptype = 'a' and r.rolname = any($1)
-      and d.dbid = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())`, [[...foreign]])
+      and d.dbid = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())`,
+    [[...foreign]]
+  )
   const texts = [...new Set(rows.flatMap(({ sql }) => sql ?? []))]
   for (const text of texts) await client.query(text)
   return texts.length

@@ -47,9 +47,13 @@ export function withRoles (sql: string, roles: Roles): string {
  */
 export async function ensureRoles (client: SqlClient, roles: Roles): Promise<void> {
   const names = Object.values(roles)
-  const { rows } = await client.query<{ rolname: string }>('select rolname from pg_catalog.pg_roles where rolname = any($1)', [names])
+  const { rows } = await client.query<{ rolname: string }>(
+    'select rolname from pg_catalog.pg_roles where rolname = any($1)',
+    [names]
+  )
   for (const name of names) {
-    if (!rows.some(({ rolname }) => rolname === name)) await client.query(`create role ${quoteName(name)} nologin noinherit`)
+    if (!rows.some(({ rolname }) => rolname === name))
+      await client.query(`create role ${quoteName(name)} nologin noinherit`)
   }
 }
 
@@ -63,12 +67,19 @@ export interface Session {
 }
 
 export async function readSession (client: SqlClient): Promise<Session> {
-  const { rows: [row] } = await client.query<{ user: string, database: string, superuser: boolean, version: number }>(`
+  const { rows: [row] } = await client.query<
+    { user: string; database: string; superuser: boolean; version: number }
+  >(`
     select session_user::text as user, pg_catalog.current_database()::text as database, rolsuper as superuser,
       pg_catalog.current_setting('server_version_num')::int as version
     from pg_catalog.pg_roles where rolname = session_user`)
   if (row === undefined) throw new TypeError('the session has no user')
-  return { user: row.user, database: row.database, superuser: row.superuser, grantsOptions: row.version >= 160_000 }
+  return {
+    user: row.user,
+    database: row.database,
+    superuser: row.superuser,
+    grantsOptions: row.version >= 160_000
+  }
 }
 
 /**
@@ -79,13 +90,22 @@ export async function readSession (client: SqlClient): Promise<Session> {
  * grant "tenancy_app_1f3a0c22" to "app" with inherit false, set true
  * ```
  */
-export async function grantRole (client: SqlClient, session: Session, role: string, login: string, inherit: boolean): Promise<void> {
+export async function grantRole (
+  client: SqlClient,
+  session: Session,
+  role: string,
+  login: string,
+  inherit: boolean
+): Promise<void> {
   // Up to 15, whether a role inherits is said of the role that holds it, and to be a member is to be able to become.
-  const { rows } = await client.query(`
+  const { rows } = await client.query(
+    `
     select from pg_catalog.pg_auth_members m
     join pg_catalog.pg_roles granted on granted.oid = m.roleid join pg_catalog.pg_roles holder on holder.oid = m.member
     where granted.rolname = $1 and holder.rolname = $2
-      and coalesce((pg_catalog.to_jsonb(m) ->> 'inherit_option')::bool, $3) = $3 and coalesce((pg_catalog.to_jsonb(m) ->> 'set_option')::bool, true)`, [role, login, inherit])
+      and coalesce((pg_catalog.to_jsonb(m) ->> 'inherit_option')::bool, $3) = $3 and coalesce((pg_catalog.to_jsonb(m) ->> 'set_option')::bool, true)`,
+    [role, login, inherit]
+  )
   if (rows.length > 0) return
   const options = session.grantsOptions ? ` with inherit ${inherit}, set true` : ''
   await client.query(`grant ${quoteName(role)} to ${quoteName(login)}${options}`)

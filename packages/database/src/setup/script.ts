@@ -22,9 +22,11 @@ export class Script implements SqlClient {
     return this.#parts
   }
 
-  async query<R> (text: string, values?: unknown[]): Promise<{ rows: R[], rowCount: number | null }> {
+  async query<R> (text: string, values?: unknown[]): Promise<{ rows: R[]; rowCount: number | null }> {
     if (/^(?:\s|--.*\n)*(?:select|with|show)\b/i.test(text)) return this.#live.query<R>(text, values)
-    const sql = values === undefined ? text : text.replaceAll(/\$(\d+)/g, (_, number: string) => literal(values[Number(number) - 1]))
+    const sql = values === undefined
+      ? text
+      : text.replaceAll(/\$(\d+)/g, (_, number: string) => literal(values[Number(number) - 1]))
     this.#parts.push({ sql })
     return { rows: [], rowCount: null }
   }

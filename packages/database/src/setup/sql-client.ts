@@ -1,7 +1,7 @@
 /** One connection that runs SQL: a `pg.Client` or a client of a `pg.Pool`. A pool itself fits wherever no transaction is asked for. */
 export interface SqlClient {
   /** Without values, the text may hold several statements. */
-  query<R> (text: string, values?: unknown[]): Promise<{ rows: R[], rowCount: number | null }>
+  query<R>(text: string, values?: unknown[]): Promise<{ rows: R[]; rowCount: number | null }>
 }
 
 /** Runs `work` in a transaction of its own: committed when it resolves, rolled back when it rejects. */
@@ -26,14 +26,15 @@ export function sqlState (error: unknown): string | undefined {
 
 /** `name` as a quoted identifier. */
 export function quoteName (name: string): string {
-  if (name === '' || name.includes('\0')) throw new TypeError('an identifier must be a non-empty string without NUL')
+  if (name === '' || name.includes('\0'))
+    throw new TypeError('an identifier must be a non-empty string without NUL')
   return `"${name.replaceAll('"', '""')}"`
 }
 
 /** `text` as a quoted literal, whatever `standard_conforming_strings` says. */
 export function quoteText (text: string): string {
   if (text.includes('\0')) throw new TypeError('a literal must not hold NUL')
-  const quoted = `'${text.replaceAll('\\', '\\\\').replaceAll('\'', '\'\'')}'`
+  const quoted = `'${text.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`
   return text.includes('\\') ? ` E${quoted}` : quoted
 }
 

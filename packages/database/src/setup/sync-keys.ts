@@ -19,15 +19,21 @@ const usedFor = '21 minutes'
  * @throws FST_TENANCY_SETUP_INVALID where an earlier key is used and was not to be dropped in spite of that
  */
 export async function syncKeys (
-  client: SqlClient, roles: Roles, secrets: readonly string[], drop: boolean | 'now'
+  client: SqlClient,
+  roles: Roles,
+  secrets: readonly string[],
+  drop: boolean | 'now'
 ): Promise<string[]> {
   if (withholds(client, unprinted)) return []
   const keys = secrets.map(signingKey)
   await client.query(`set local role ${quoteName(roles.owner)}`)
   for (const { id, inner, outer } of keys) {
-    await client.query(`
+    await client.query(
+      `
       insert into tenancy.signing_keys (id, inner_pad, outer_pad) values ($1, $2, $3)
-      on conflict (id) do nothing`, [id, inner, outer])
+      on conflict (id) do nothing`,
+      [id, inner, outer]
+    )
   }
   const old = await readOld(client, keys.map(({ id }) => id))
   const used = old[0]?.free
@@ -39,7 +45,8 @@ export async function syncKeys (
   return drop === false && old.length > 0 ? [remaining(old.length)] : []
 }
 
-const unprinted = 'the signing keys are secrets and not printed: run `tenancy init` once more, as the owner\'s login, to put them in'
+const unprinted =
+  "the signing keys are secrets and not printed: run `tenancy init` once more, as the owner's login, to put them in"
 
 function inUse (until: string): string {
   return 'a running process signs with an earlier secret, and its requests would fail: give every process the new'
@@ -60,13 +67,16 @@ interface OldKey {
 
 // The one that was used last comes first.
 async function readOld (client: SqlClient, ids: readonly string[]): Promise<OldKey[]> {
-  const { rows } = await client.query<OldKey>(`
+  const { rows } = await client.query<OldKey>(
+    `
     select key.id, pg_catalog.to_char(
       (note.used_at + interval '${usedFor}') at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"') as free
     from tenancy.signing_keys key
     left join tenancy.signing_uses note
       on note.key_id = key.id and note.used_at > pg_catalog.now() - interval '${usedFor}'
     where key.id <> all($1)
-    order by note.used_at desc nulls last`, [ids])
+    order by note.used_at desc nulls last`,
+    [ids]
+  )
   return rows
 }

@@ -8,7 +8,7 @@ export interface TenantDatabaseInput {
   readonly id: string
   readonly database: string
   /** The tenant's own login; made where it is missing. */
-  readonly login: { readonly user: string, readonly password?: string }
+  readonly login: { readonly user: string; readonly password?: string }
 }
 
 /**
@@ -25,12 +25,21 @@ export interface TenantDatabaseInput {
  * @param client one connection, to any database of the server, of a login with CREATEDB and CREATEROLE.
  * @throws FST_TENANCY_TENANT_CONFLICT when there is such a database already, and it is not this tenant's.
  */
-export async function ensureTenantDatabase (client: SqlClient, { id, database, login }: TenantDatabaseInput): Promise<void> {
-  if (Buffer.byteLength(database) > 63) throw tenantConflict('the name of the tenant\'s database is longer than 63 bytes, and two such names could be one')
+export async function ensureTenantDatabase (
+  client: SqlClient,
+  { id, database, login }: TenantDatabaseInput
+): Promise<void> {
+  if (Buffer.byteLength(database) > 63)
+    throw tenantConflict(
+      "the name of the tenant's database is longer than 63 bytes, and two such names could be one"
+    )
   const comment = `fastify-tenancy: tenant ${id}`
   const { rows: [existing] } = await client.query<{ comment: string | null }>(
-    'select pg_catalog.shobj_description(oid, \'pg_database\') as comment from pg_catalog.pg_database where datname = $1', [database])
-  if (existing !== undefined && existing.comment !== comment) throw tenantConflict('there is a database of the tenant\'s name already, and it is not this tenant\'s')
+    "select pg_catalog.shobj_description(oid, 'pg_database') as comment from pg_catalog.pg_database where datname = $1",
+    [database]
+  )
+  if (existing !== undefined && existing.comment !== comment)
+    throw tenantConflict("there is a database of the tenant's name already, and it is not this tenant's")
   try {
     await ensureLogin(client, login)
     if (existing !== undefined) return
@@ -45,7 +54,10 @@ export async function ensureTenantDatabase (client: SqlClient, { id, database, l
       alter database ${unready} rename to ${quoteName(database)}`)
   } catch (error) {
     if (sqlState(error) !== '42501') throw error
-    throw new SetupInvalidError('the login of options.database.ownerUrl may not create databases and their logins: give it CREATEDB and CREATEROLE', { cause: error })
+    throw new SetupInvalidError(
+      'the login of options.database.ownerUrl may not create databases and their logins: give it CREATEDB and CREATEROLE',
+      { cause: error }
+    )
   }
 }
 

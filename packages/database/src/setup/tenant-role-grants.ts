@@ -32,7 +32,10 @@ const chunk = 100
  * @returns a sentence about the roles that this login may not grant.
  */
 export async function grantTenantRoles (
-  client: SqlClient, session: Session, roles: Roles, logins: Logins
+  client: SqlClient,
+  session: Session,
+  roles: Roles,
+  logins: Logins
 ): Promise<string[]> {
   const user = (logins.tenantRoles ?? logins.app)?.user
   if (user === undefined) return []
@@ -42,34 +45,49 @@ export async function grantTenantRoles (
   const missing = ours.filter(({ isGranted }) => !isGranted).map(({ role }) => quoteName(role))
   const options = session.grantsOptions ? ' with inherit false, set true' : ''
   for (let from = 0; from < missing.length; from += chunk) {
-    await client.query(`grant ${missing.slice(from, from + chunk).join(', ')} to ${quoteName(user)}${options}`)
+    await client.query(
+      `grant ${missing.slice(from, from + chunk).join(', ')} to ${quoteName(user)}${options}`
+    )
   }
   for (const { role, strays } of ours) {
     for (const stray of strays) await revokeRole(client, session, role, stray)
   }
   if (ours.length === open.length) return []
-  return [`the roles of ${open.length - ours.length} tenants were not granted to the login ${quoteName(user)}:`
-    + ' run `tenancy init` as a superuser, or as the login that made them']
+  return [
+    `the roles of ${open.length - ours.length} tenants were not granted to the login ${quoteName(user)}:`
+    + ' run `tenancy init` as a superuser, or as the login that made them'
+  ]
 }
 
 // The owner's login made the roles, and a superuser becomes every role without a grant.
-function strangersOf ({ app, global, registry, system, owner }: Logins, session: Session, user: string): string[] {
+function strangersOf (
+  { app, global, registry, system, owner }: Logins,
+  session: Session,
+  user: string
+): string[] {
   const kept = [user, owner?.user, session.user]
   return [app, global, registry, system].flatMap(login => login === undefined ? [] : [login.user])
     .filter(name => !kept.includes(name))
 }
 
 async function revokeRole (
-  client: SqlClient, session: Session, role: string, { user, grantor }: Stray
+  client: SqlClient,
+  session: Session,
+  role: string,
+  { user, grantor }: Stray
 ): Promise<void> {
   const by = session.grantsOptions ? ` granted by ${quoteName(grantor)}` : ''
   await client.query(`revoke ${quoteName(role)} from ${quoteName(user)}${by}`)
 }
 
 async function readTenantRoles (
-  client: SqlClient, roles: Roles, user: string, strangers: readonly string[]
+  client: SqlClient,
+  roles: Roles,
+  user: string,
+  strangers: readonly string[]
 ): Promise<readonly TenantRole[]> {
-  const { rows } = await client.query<TenantRole>(`
+  const { rows } = await client.query<TenantRole>(
+    `
     select r.rolname::text as role,
       coalesce(login.rolsuper, false) or exists (
         select from pg_catalog.pg_auth_members m where m.roleid = r.oid and m.member = login.oid
@@ -87,6 +105,8 @@ async function readTenantRoles (
     where r.rolname ~ '^tenanth?_' and exists (
       select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles g on g.oid = m.roleid
       where m.member = r.oid and g.rolname = any($1))
-    order by r.rolname`, [[roles.app, roles.shared], user, strangers])
+    order by r.rolname`,
+    [[roles.app, roles.shared], user, strangers]
+  )
   return rows
 }

@@ -19,20 +19,34 @@ import { quoteName, sqlState, type SqlClient } from './sql-client.ts'
  * @returns its name
  * @throws FST_TENANCY_SETUP_INVALID when the login of the client may not create roles
  */
-export async function ensureTenantRole (client: SqlClient, id: string, group: 'app' | 'shared', login: string | undefined): Promise<string> {
+export async function ensureTenantRole (
+  client: SqlClient,
+  id: string,
+  group: 'app' | 'shared',
+  login: string | undefined
+): Promise<string> {
   const session = await readSession(client)
   const role = tenantRole(id, session.database)
   try {
-    const { rows: [existing] } = await client.query('select from pg_catalog.pg_roles where rolname = $1', [role])
+    const { rows: [existing] } = await client.query('select from pg_catalog.pg_roles where rolname = $1', [
+      role
+    ])
     if (existing === undefined) await client.query(`create role ${quoteName(role)} nologin inherit`)
     const name = rolesOf(session.database)[group]
     // Inherited and not to be become: a role of a tenant is what statements run as, and nothing behind it.
-    await client.query(`grant ${quoteName(name)} to ${quoteName(role)}${session.grantsOptions ? ' with inherit true, set false' : ''}`)
+    await client.query(
+      `grant ${quoteName(name)} to ${quoteName(role)}${
+        session.grantsOptions ? ' with inherit true, set false' : ''
+      }`
+    )
     const isSuperuser = login === session.user && session.superuser
     if (login !== undefined && !isSuperuser) await grantRole(client, session, role, login, false)
   } catch (error) {
     if (sqlState(error) !== '42501') throw error
-    throw new SetupInvalidError(`the login of options.database.ownerUrl may not create roles for tenants: run \`tenancy init\` again with these options`, { cause: error })
+    throw new SetupInvalidError(
+      `the login of options.database.ownerUrl may not create roles for tenants: run \`tenancy init\` again with these options`,
+      { cause: error }
+    )
   }
   return role
 }

@@ -27,7 +27,10 @@ export interface TenantSchemaInput {
  * @throws FST_TENANCY_TENANT_CONFLICT when there is such a schema already, and it is not this tenant's.
  * @throws FST_TENANCY_SETUP_INVALID when the login may not create roles
  */
-export async function ensureTenantSchema (client: SqlClient, { id, schema, login, build }: TenantSchemaInput): Promise<void> {
+export async function ensureTenantSchema (
+  client: SqlClient,
+  { id, schema, login, build }: TenantSchemaInput
+): Promise<void> {
   const { database } = await readSession(client)
   const owner = quoteName(rolesOf(database).owner)
   const name = quoteName(schema)
@@ -37,7 +40,9 @@ export async function ensureTenantSchema (client: SqlClient, { id, schema, login
     // A schema that is made anew has seen no migration, whatever an earlier one of the tenant had.
     await client.query(`
       set local role ${owner};
-      delete from tenancy.migration_ledger where tenant_id = ${quoteText(id)} and pg_catalog.to_regnamespace(${quoteText(name)}) is null;
+      delete from tenancy.migration_ledger where tenant_id = ${
+      quoteText(id)
+    } and pg_catalog.to_regnamespace(${quoteText(name)}) is null;
       create schema if not exists ${name};
       comment on schema ${name} is ${quoteText(commentOf(id))};
       grant usage on schema ${name} to ${role};
@@ -54,10 +59,16 @@ export async function ensureTenantSchema (client: SqlClient, { id, schema, login
 
 /** @throws FST_TENANCY_TENANT_CONFLICT when a schema of this name is somebody else's, or the name would be cut by the server. */
 export async function assertFree (client: SqlClient, id: string, schema: string): Promise<void> {
-  if (Buffer.byteLength(schema) > 63) throw tenantConflict('the name of the tenant\'s schema is longer than 63 bytes, and two such names could be one')
+  if (Buffer.byteLength(schema) > 63)
+    throw tenantConflict(
+      "the name of the tenant's schema is longer than 63 bytes, and two such names could be one"
+    )
   const { rows: [existing] } = await client.query<{ comment: string | null }>(
-    'select pg_catalog.obj_description(oid, \'pg_namespace\') as comment from pg_catalog.pg_namespace where nspname = $1', [schema])
-  if (existing !== undefined && existing.comment !== commentOf(id)) throw tenantConflict('there is a schema of the tenant\'s name already, and it is not this tenant\'s')
+    "select pg_catalog.obj_description(oid, 'pg_namespace') as comment from pg_catalog.pg_namespace where nspname = $1",
+    [schema]
+  )
+  if (existing !== undefined && existing.comment !== commentOf(id))
+    throw tenantConflict("there is a schema of the tenant's name already, and it is not this tenant's")
 }
 
 // Whose schema this is, for whoever finds it there.

@@ -28,20 +28,37 @@ export interface Condition {
  *
  * @throws FST_TENANCY_SETUP_INVALID when the table has other policies, or no column that can be a tenant's
  */
-export async function conditionOf (client: SqlClient, facts: TableFacts, { schema, column, parents = [], ...mode }: TenantTableOptions): Promise<Condition> {
+export async function conditionOf (
+  client: SqlClient,
+  facts: TableFacts,
+  { schema, column, parents = [], ...mode }: TenantTableOptions
+): Promise<Condition> {
   const ours: readonly string[] = [...Object.values(policyNames), legacyPolicy]
   const foreign = facts.policies.filter(policy => !ours.includes(policy))
   // Permissive policies are joined by OR: any other one could let another tenant's rows through.
-  if (foreign.length > 0) throw new SetupInvalidError(`table ${facts.name} has other policies (${foreign.join(', ')}): drop them, or take the table from options.tables`)
+  if (foreign.length > 0)
+    throw new SetupInvalidError(
+      `table ${facts.name} has other policies (${
+        foreign.join(', ')
+      }): drop them, or take the table from options.tables`
+    )
   const keys = await hasColumn(client, facts, column) ? [] : await parentKeys(client, facts, schema, parents)
   // Without a key to a tenant table either, this is the error that tells of the missing column.
   return childPredicate(facts.name, keys) ?? prepareColumn(client, facts, column, mode)
 }
 
-async function prepareColumn (client: SqlClient, facts: TableFacts, column: string, mode: PolicyMode): Promise<Condition> {
+async function prepareColumn (
+  client: SqlClient,
+  facts: TableFacts,
+  column: string,
+  mode: PolicyMode
+): Promise<Condition> {
   const { type, isIdentity, isIndexed } = await inspectTenantColumn(client, facts, column)
   if (!isIndexed) await client.query(`create index on ${facts.name} (${quoteName(column)})`)
-  if (!isIdentity) await client.query(`alter table ${facts.name} alter column ${quoteName(column)} set default ${tenantSetting(type)}`)
+  if (!isIdentity)
+    await client.query(
+      `alter table ${facts.name} alter column ${quoteName(column)} set default ${tenantSetting(type)}`
+    )
   const predicate = tenantPredicate(column, type, mode)
   return { using: predicate, check: predicate }
 }

@@ -40,10 +40,12 @@ export class ConnectionBudget {
   }
 
   /** The class of connections that are counted here. */
-  #client (connectTimeout: number): new (config?: pg.ClientConfig) => pg.Client {
+  #client (connectTimeout: number): new(config?: pg.ClientConfig) => pg.Client {
     const take = (): Promise<() => void> => this.#take()
     // The server takes fewer than the budget: whoever comes back finds the place of one that was idle.
-    const evict = (): void => { this.#evict() }
+    const evict = (): void => {
+      this.#evict()
+    }
     return class extends GuardedClient {
       constructor (config: pg.ClientConfig = {}) {
         super({ ...config, connectionTimeoutMillis: connectTimeout })
@@ -83,7 +85,10 @@ export class ConnectionBudget {
       this.#idle.delete(pool)
       this.#idle.add(pool)
       // The connection is idle only after this event. It is worth more to a caller that waits.
-      if (this.#waiting.size > 0) setImmediate(() => { this.#evict() })
+      if (this.#waiting.size > 0)
+        setImmediate(() => {
+          this.#evict()
+        })
     })
     return pool
   }

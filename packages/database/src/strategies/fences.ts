@@ -27,11 +27,14 @@ export class FenceEpochs {
  * @throws FST_TENANCY_SETUP_INVALID where it does, and the login may not pass them
  */
 export async function hasFences (client: SqlClient): Promise<boolean> {
-  const { rows: [row] } = await client.query<{ exists: boolean, may: boolean }>(`
+  const { rows: [row] } = await client.query<{ exists: boolean; may: boolean }>(`
     select count(*) = 4 as exists, pg_catalog.bool_and(pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_function_privilege(p.oid, 'execute')) as may
     from pg_catalog.pg_namespace n join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname in ('pass_fence', 'current_fence_epoch', 'current_catalog_epoch', 'current_epoch')
     where n.nspname = 'tenancy'`)
   if (row?.exists !== true) return false
-  if (!row.may) throw new SetupInvalidError('the login in options.database.url may not read whether a tenant is locked out: run `tenancy init` with this URL')
+  if (!row.may)
+    throw new SetupInvalidError(
+      'the login in options.database.url may not read whether a tenant is locked out: run `tenancy init` with this URL'
+    )
   return true
 }

@@ -31,7 +31,9 @@ export class Homes {
     this.default = new Shard(database, options, budget, true)
     this.#shards = new Map([
       ['default', this.default],
-      ...Object.entries(database.shards).map(([name, shard]) => [name, new Shard(shard, options, budget, false)] as const)
+      ...Object.entries(database.shards).map(([name, shard]) =>
+        [name, new Shard(shard, options, budget, false)] as const
+      )
     ])
     this.#databases = database.tenants && new TenantDatabases(options, database.tenants, {
       budget,
@@ -42,15 +44,21 @@ export class Homes {
   /** Checks every shard. The level is the lowest; its reasons say of which shard. */
   async boot (): Promise<LevelReport> {
     const reports = await Promise.all(Array.from(this.#shards, async ([name, shard]) => {
-      const report = await shard.boot().catch((error: unknown) => { throw name === 'default' ? error : ofShard(name, error) })
+      const report = await shard.boot().catch((error: unknown) => {
+        throw name === 'default' ? error : ofShard(name, error)
+      })
       return { ...report, name }
     }))
     const level = reports.map(report => report.level).toSorted()[0] ?? 0
     return {
       level,
-      reasons: reports.filter(report => report.level === level).flatMap(({ name, reasons }) => reasons.map(text => told(name, text))),
+      reasons: reports.filter(report => report.level === level).flatMap(({ name, reasons }) =>
+        reasons.map(text => told(name, text))
+      ),
       warnings: reports.flatMap(({ name, warnings = [] }) => warnings.map(text => told(name, text))),
-      findings: reports.flatMap(({ name, findings = [] }) => findings.map(finding => ({ ...finding, object: told(name, finding.object) })))
+      findings: reports.flatMap(({ name, findings = [] }) =>
+        findings.map(finding => ({ ...finding, object: told(name, finding.object) }))
+      )
     }
   }
 
@@ -63,7 +71,10 @@ export class Homes {
     const isolation = isolationOf(tenant, this.#options)
     if (isolation === 'database') return this.#ownDatabase(tenant, statementTimeout)
     const shard = this.#shards.get(tenant.placement.shard)
-    if (shard === undefined) throw misplaced(`the tenant's shard '${tenant.placement.shard}' is not among options.database.shards: name it there, or move the tenant`)
+    if (shard === undefined)
+      throw misplaced(
+        `the tenant's shard '${tenant.placement.shard}' is not among options.database.shards: name it there, or move the tenant`
+      )
     return shard.home(tenant, isolation, statementTimeout)
   }
 
@@ -88,7 +99,8 @@ export class Homes {
   }
 
   async close (): Promise<void> {
-    await Promise.all([...Array.from(this.#shards.values(), shard => shard.close()), this.#databases?.close()])
+    await Promise.all([...Array.from(this.#shards.values(), shard => shard.close()),
+      this.#databases?.close()])
   }
 
   #timeoutOf ({ plan }: Tenant): number {
@@ -98,26 +110,37 @@ export class Homes {
 
   #ownDatabase (tenant: Tenant, statementTimeout: number): Home {
     const databases = this.#databases
-    if (databases === undefined) throw misplaced('the tenant has a database of its own, and options.database.tenants does not say where: give it')
+    if (databases === undefined)
+      throw misplaced(
+        'the tenant has a database of its own, and options.database.tenants does not say where: give it'
+      )
     const { database: { lockTimeout, idleInTransaction, plans, tripwire }, tables } = this.#options
     // No role to become: the login is the tenant's own, and all that it can reach is the tenant's.
     const context = rlsContext(tenant, {
-      role: 'none', schema: tables.schema, extensions: this.default.extensions(tables.schema),
-      statementTimeout, lockTimeout, idleInTransaction, plans, sign: undefined, fence: undefined
+      role: 'none',
+      schema: tables.schema,
+      extensions: this.default.extensions(tables.schema),
+      statementTimeout,
+      lockTimeout,
+      idleInTransaction,
+      plans,
+      sign: undefined,
+      fence: undefined
     })
     // A query is compiled before its connection is borrowed: the first one's pool is not known yet.
     let judge: Judge | undefined
     return {
-      acquire: () => databases.acquire(tenant, pool => {
-        judge = pool.judge
-        return {
-          tenant: tenant.id,
-          context,
-          guard: tripwire ? pool.guard(tenant.id) : undefined,
-          deadline: statementTimeout + grace,
-          statementTimeout
-        }
-      }),
+      acquire: () =>
+        databases.acquire(tenant, pool => {
+          judge = pool.judge
+          return {
+            tenant: tenant.id,
+            context,
+            guard: tripwire ? pool.guard(tenant.id) : undefined,
+            deadline: statementTimeout + grace,
+            statementTimeout
+          }
+        }),
       compiler: new JudgingCompiler(() => judge)
     }
   }
@@ -129,7 +152,9 @@ function misplaced (why: string): Error {
 }
 
 function ofShard (name: string, error: unknown): unknown {
-  return error instanceof SetupInvalidError ? new SetupInvalidError(`shard '${name}': ${error.message}`, { cause: error }) : error
+  return error instanceof SetupInvalidError
+    ? new SetupInvalidError(`shard '${name}': ${error.message}`, { cause: error })
+    : error
 }
 
 function told (shard: string, text: string): string {

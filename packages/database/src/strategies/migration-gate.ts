@@ -35,16 +35,26 @@ export class MigrationGate {
     if (known !== undefined) return known
     const asking = this.#ask(tenant, pool)
     this.#passed.set(key, asking)
-    asking.catch(() => { if (this.#passed.peek(key) === asking) this.#passed.delete(key) })
+    asking.catch(() => {
+      if (this.#passed.peek(key) === asking) this.#passed.delete(key)
+    })
     return asking
   }
 
   async #ask (tenant: string, connections: ConnectionPool): Promise<void> {
-    const { rows: [row] } = await connections.lookUps.query<{ there: boolean }>('select tenancy.has_migration($1, $2) as there', [tenant, this.#wanted]).catch((error: unknown) => {
+    const { rows: [row] } = await connections.lookUps.query<{ there: boolean }>(
+      'select tenancy.has_migration($1, $2) as there',
+      [tenant, this.#wanted]
+    ).catch((error: unknown) => {
       // No ledger, or none that this login may ask.
       if (!['42883', '3F000', '42501'].includes(sqlState(error) ?? '')) throw connections.explain(error)
       throw new TenantNotReadyError(undefined, { cause: error })
     })
-    if (row?.there !== true) throw new TenantNotReadyError(undefined, { cause: new SetupInvalidError(`the tenant's tables lack migration '${this.#wanted}': run \`tenancy migrate\``) })
+    if (row?.there !== true)
+      throw new TenantNotReadyError(undefined, {
+        cause: new SetupInvalidError(
+          `the tenant's tables lack migration '${this.#wanted}': run \`tenancy migrate\``
+        )
+      })
   }
 }

@@ -59,40 +59,56 @@ export interface ResolvedTenantsOptions {
   readonly connectTimeout: number
 }
 
-const shard = v.strictObject({ url: source, tenantRolesUrl: v.optional(serverUrl), systemUrl: v.optional(serverUrl), ownerUrl: v.optional(serverUrl) }, 'must be a URL or an object with a url')
+const shard = v.strictObject({
+  url: source,
+  tenantRolesUrl: v.optional(serverUrl),
+  systemUrl: v.optional(serverUrl),
+  ownerUrl: v.optional(serverUrl)
+}, 'must be a URL or an object with a url')
 
 /** `shards`: a bare URL stands for an object with just that. */
 export const shardsSchema: v.GenericSchema<unknown, Readonly<Record<string, ShardOptions>>> = v.record(
   v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9_-]*$/i, 'must be named by letters, digits, _ and -')),
   v.pipe(v.unknown(), v.transform(given => v.is(source, given) ? { url: given } : given), shard),
-  'must be a map of names to URLs') as v.GenericSchema<unknown, Readonly<Record<string, ShardOptions>>>
+  'must be a map of names to URLs'
+) as v.GenericSchema<unknown, Readonly<Record<string, ShardOptions>>>
 
-const templateMessage = 'must be a URL with {database} in it, or a function that answers a tenant\'s URL'
+const templateMessage = "must be a URL with {database} in it, or a function that answers a tenant's URL"
 const template = v.union([
   v.pipe(anyUrl, v.includes('{database}', templateMessage)),
   fn<Extract<TenantsOptions['url'], (...args: never[]) => unknown>>()
 ], templateMessage)
 
 /** `tenants` */
-export const tenantsSchema: v.GenericSchema<unknown, ResolvedTenantsOptions> = v.pipe(v.strictObject({
-  url: v.optional(template),
-  decrypt: v.optional(fn<NonNullable<TenantsOptions['decrypt']>>()),
-  pool: v.optional(v.strictObject({ max: v.optional(positiveInteger, 2) }, 'must be an object'), {}),
-  maxPools: v.optional(positiveInteger, 50),
-  idle: v.optional(timeout, '5m'),
-  connectTimeout: v.optional(timeout, '2s')
-}, 'must be an object'), v.transform(({ url, decrypt, ...rest }) => ({ url, decrypt, ...rest })))
+export const tenantsSchema: v.GenericSchema<unknown, ResolvedTenantsOptions> = v.pipe(
+  v.strictObject({
+    url: v.optional(template),
+    decrypt: v.optional(fn<NonNullable<TenantsOptions['decrypt']>>()),
+    pool: v.optional(v.strictObject({ max: v.optional(positiveInteger, 2) }, 'must be an object'), {}),
+    maxPools: v.optional(positiveInteger, 50),
+    idle: v.optional(timeout, '5m'),
+    connectTimeout: v.optional(timeout, '2s')
+  }, 'must be an object'),
+  v.transform(({ url, decrypt, ...rest }) => ({ url, decrypt, ...rest }))
+)
 
 const budgetMessage = 'must be a positive integer, or an object with connections'
 
 /** `budget`: a bare number stands for an object with just that. */
-export const budgetSchema: v.GenericSchema<unknown, { readonly connections: number, readonly whenFull: WhenFull }> = v.pipe(
+export const budgetSchema: v.GenericSchema<
+  unknown,
+  { readonly connections: number; readonly whenFull: WhenFull }
+> = v.pipe(
   v.unknown(),
   v.transform(given => typeof given === 'number' ? { connections: given } : given),
   v.strictObject({
     connections: positiveInteger,
-    whenFull: v.optional(v.picklist(['wait', 'evict', 'reject'], 'must be one of \'wait\', \'evict\', \'reject\''), 'evict')
-  }, budgetMessage))
+    whenFull: v.optional(
+      v.picklist(['wait', 'evict', 'reject'], "must be one of 'wait', 'evict', 'reject'"),
+      'evict'
+    )
+  }, budgetMessage)
+)
 
 /** Whether each tenant's database has a login of its own, as far as the options tell: a function, and the registry, are taken to give one. */
 export function hasOwnLogins (tenants: ResolvedTenantsOptions | undefined): boolean {

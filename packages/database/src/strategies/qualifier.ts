@@ -1,4 +1,6 @@
-import { IdentifierNode, ListNode, AliasNode, OperationNodeTransformer, TableNode, type DeleteQueryNode, type InsertQueryNode, type MergeQueryNode, type OperationNode, type QueryId, type SelectQueryNode, type UpdateQueryNode, type WithNode } from 'kysely'
+import { IdentifierNode, ListNode, AliasNode, OperationNodeTransformer, TableNode, type DeleteQueryNode,
+  type InsertQueryNode, type MergeQueryNode, type OperationNode, type QueryId, type SelectQueryNode,
+  type UpdateQueryNode, type WithNode } from 'kysely'
 
 import { QueryRefusedError } from '../errors.ts'
 
@@ -84,7 +86,9 @@ export class SchemaQualifier extends OperationNodeTransformer {
 
   #assertReachable (schema: string, table: string): void {
     if (schema === this.#own || (schema === this.#shared.schema && this.#shared.names.has(table))) return
-    throw new QueryRefusedError(`This tenant's tables are in a schema of its own, got table '${table}' of schema '${schema}': leave withSchema() and the schema out`)
+    throw new QueryRefusedError(
+      `This tenant's tables are in a schema of its own, got table '${table}' of schema '${schema}': leave withSchema() and the schema out`
+    )
   }
 
   #findPlaces (node: OperationNode): void {

@@ -40,7 +40,9 @@ export class TenantDatabases {
       ttl: tenants.idle,
       updateAgeOnGet: true,
       ttlAutopurge: true,
-      dispose: pool => { void pool.then(retiring => this.#retire(retiring), () => {}) }
+      dispose: pool => {
+        void pool.then(retiring => this.#retire(retiring), () => {})
+      }
     })
   }
 
@@ -80,7 +82,9 @@ export class TenantDatabases {
     // Put down before it is awaited: of two first requests the second finds the first one's.
     const opening = this.#open(tenant, key)
     this.#pools.set(key, opening)
-    opening.catch(() => { if (this.#pools.peek(key) === opening) this.#pools.delete(key) })
+    opening.catch(() => {
+      if (this.#pools.peek(key) === opening) this.#pools.delete(key)
+    })
     return opening
   }
 
@@ -90,8 +94,14 @@ export class TenantDatabases {
     })
     const isOwned = typeof source === 'string'
     // An embedded database is its folder's only process: the one that was evicted must be gone first.
-    if (isOwned && isEmbedded(source)) await Promise.all(Array.from(this.#live, ([pool, old]) => old === key && pool.retire()))
-    const pool = new TenantPool(isOwned ? this.#openPool(source) : source, isOwned, this.#options, this.#shared.extensions)
+    if (isOwned && isEmbedded(source))
+      await Promise.all(Array.from(this.#live, ([pool, old]) => old === key && pool.retire()))
+    const pool = new TenantPool(
+      isOwned ? this.#openPool(source) : source,
+      isOwned,
+      this.#options,
+      this.#shared.extensions
+    )
     this.#live.set(pool, key)
     return pool
   }

@@ -24,13 +24,22 @@ export class TenantPool {
   #retirement: Promise<void> | undefined
 
   /** @param extensions the schemas of extensions that are on the path of the tenant's statements. */
-  constructor (pool: pg.Pool, isOwned: boolean, options: ResolvedDatabaseOptions, extensions: () => readonly string[]) {
+  constructor (
+    pool: pg.Pool,
+    isOwned: boolean,
+    options: ResolvedDatabaseOptions,
+    extensions: () => readonly string[]
+  ) {
     const { database: { types, reset, fairness, tripwire, requireMigration }, tables } = options
     this.#gate = requireMigration === undefined ? undefined : new MigrationGate(requireMigration)
     this.#hasTripwire = tripwire && Object.keys(tables.tenant).length > 0
     this.pool = pool
     // All of it is one tenant's: nothing is kept for others.
-    this.#connections = new ConnectionPool(pool, isOwned, { types, reset }, { ...fairness, share: 1, spare: 0 })
+    this.#connections = new ConnectionPool(pool, isOwned, { types, reset }, {
+      ...fairness,
+      share: 1,
+      spare: 0
+    })
     this.#harmless = new HarmlessCatalog(this.#connections, {
       schema: tables.schema,
       tables: () => undefined,
@@ -40,7 +49,10 @@ export class TenantPool {
       hasEpoch: () => false
     })
     this.#connections.onCatalogChanged = () => this.#harmless.expire()
-    this.#tripwire = new Tripwire(this.#connections.catalog, (client, only) => readTenantColumns(client, tables, only))
+    this.#tripwire = new Tripwire(
+      this.#connections.catalog,
+      (client, only) => readTenantColumns(client, tables, only)
+    )
   }
 
   /** Judges the tenant's statements. The catalog is read when the first of them asks. */

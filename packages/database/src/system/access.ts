@@ -59,11 +59,23 @@ export interface AccessParts {
  *
  * @throws FST_TENANCY_OPTION_INVALID where login or audit is missing, or reason or actor; FST_TENANCY_AUDIT_FAILED
  */
-export async function accessSystem<T> ({ shards, audit, scope }: AccessParts, given: SystemAccessOptions, fn: (work: SystemWork) => T | Promise<T>): Promise<T> {
+export async function accessSystem<T> (
+  { shards, audit, scope }: AccessParts,
+  given: SystemAccessOptions,
+  fn: (work: SystemWork) => T | Promise<T>
+): Promise<T> {
   const { reason, actor, write, shard } = checkOptions(schema, given, 'the options of asSystem()')
   const handles = shards.get(shard)
-  if (handles === undefined) throw new OptionInvalidError(`${systemUrlOf(shard)} is required for asSystem(): give the URL of a login of its own, and run \`tenancy init\` with it`)
-  if (audit === undefined) throw new OptionInvalidError('options.audit is required for asSystem(): give a function that keeps a record of who did what across tenants, and why')
+  if (handles === undefined)
+    throw new OptionInvalidError(
+      `${
+        systemUrlOf(shard)
+      } is required for asSystem(): give the URL of a login of its own, and run \`tenancy init\` with it`
+    )
+  if (audit === undefined)
+    throw new OptionInvalidError(
+      'options.audit is required for asSystem(): give a function that keeps a record of who did what across tenants, and why'
+    )
   try {
     await audit(Object.freeze({ type: 'system-access', at: new Date(), reason, actor, write, shard }))
   } catch (error) {

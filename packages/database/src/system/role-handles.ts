@@ -47,7 +47,12 @@ export class RoleHandles {
     const turn = `${this.#settings.role}:${++this.#count}`
     const { judge } = this.#settings
     const compiler = judge && new JudgingCompiler(() => judge)
-    const driver = new TenantDriver({ scope, acquire: () => this.#acquire(turn, isReadOnly), statementOf, isHarmless: compiler?.isHarmless })
+    const driver = new TenantDriver({
+      scope,
+      acquire: () => this.#acquire(turn, isReadOnly),
+      statementOf,
+      isHarmless: compiler?.isHarmless
+    })
     return new TenantHandle<Database>({
       dialect: new TenantDialect(driver, compiler),
       plugins: [...plugins],
@@ -57,10 +62,19 @@ export class RoleHandles {
 
   async #acquire (turn: string, isReadOnly: boolean): Promise<Lease> {
     const { database, tables } = this.#settings.options
-    const context = systemContext({ ...database, role: await this.#roleName(), schema: tables.schema, isReadOnly })
+    const context = systemContext({
+      ...database,
+      role: await this.#roleName(),
+      schema: tables.schema,
+      isReadOnly
+    })
     return this.pool.acquire({
-      tenant: turn, context, guard: undefined, isReadOnly,
-      deadline: database.statementTimeout + grace, statementTimeout: database.statementTimeout
+      tenant: turn,
+      context,
+      guard: undefined,
+      isReadOnly,
+      deadline: database.statementTimeout + grace,
+      statementTimeout: database.statementTimeout
     })
   }
 
@@ -76,11 +90,19 @@ export class RoleHandles {
   async #readRole (): Promise<string> {
     const { role, source } = this.#settings
     // On connections that tenants use as well, the question must not meet what they left.
-    const row = this.pool.isSettled ? (await this.pool.lookUps.query<LoginFacts>(text).catch(explain)).rows[0] : await this.#settle()
+    const row = this.pool.isSettled
+      ? (await this.pool.lookUps.query<LoginFacts>(text).catch(explain)).rows[0]
+      : await this.#settle()
     const name = rolesOf(row?.database ?? '')[role]
     if (row?.roles.includes(name)) return name
-    const remedy = role === 'system' || source.endsWith('globalUrl') ? '' : 'give options.database.globalUrl, and '
-    throw new SetupInvalidError(`the login of ${source} may not become the role of ${role === 'system' ? 'work across tenants' : 'the global tables'}: ${remedy}run \`tenancy init\` with it`)
+    const remedy = role === 'system' || source.endsWith('globalUrl')
+      ? ''
+      : 'give options.database.globalUrl, and '
+    throw new SetupInvalidError(
+      `the login of ${source} may not become the role of ${
+        role === 'system' ? 'work across tenants' : 'the global tables'
+      }: ${remedy}run \`tenancy init\` with it`
+    )
   }
 
   /** The first use of a pool of its own. */
@@ -88,7 +110,8 @@ export class RoleHandles {
     const client = await this.pool.pool.connect().catch(explain)
     try {
       const { rows: [row] } = await client.query<LoginFacts>(text).catch(explain)
-      if (row?.pid !== Session.of(client).client.processID && !isEmbeddedPool(this.pool.pool)) this.pool.becomePooled()
+      if (row?.pid !== Session.of(client).client.processID && !isEmbeddedPool(this.pool.pool))
+        this.pool.becomePooled()
       await this.pool.readResetRules(client)
       await this.pool.settle(client)
       return row
@@ -112,10 +135,13 @@ select pg_catalog.current_database()::text as database, pg_catalog.pg_backend_pi
 ) as roles`
 
 function explain (error: unknown): never {
-  throw isServerError(error) || error instanceof DatabaseBusyError ? error : new DatabaseUnavailableError(undefined, { cause: error })
+  throw isServerError(error) || error instanceof DatabaseBusyError
+    ? error
+    : new DatabaseUnavailableError(undefined, { cause: error })
 }
 
-const sessionWords = /set_config|pg_settings|pg_(?:try_)?advisory_|pg_(?:terminate|cancel)_backend|(?:query|cursor|table|schema|database)_to_xml|ts_stat|ts_rewrite|crosstab|dblink|U&["']/i
+const sessionWords =
+  /set_config|pg_settings|pg_(?:try_)?advisory_|pg_(?:terminate|cancel)_backend|(?:query|cursor|table|schema|database)_to_xml|ts_stat|ts_rewrite|crosstab|dblink|U&["']/i
 
 /*
  * The login of these handles may become more than one role, and so may SQL that is injected into a statement. This refuses
@@ -123,7 +149,9 @@ const sessionWords = /set_config|pg_settings|pg_(?:try_)?advisory_|pg_(?:termina
  */
 function statementOf ({ sql, parameters }: CompiledQuery): Query {
   if (sessionWords.test(sql)) {
-    throw new QueryRefusedError('A handle across tenants runs no statement that names a function or view by which a session is changed: set_config, pg_settings, advisory locks, query_to_xml, dblink and the like')
+    throw new QueryRefusedError(
+      'A handle across tenants runs no statement that names a function or view by which a session is changed: set_config, pg_settings, advisory locks, query_to_xml, dblink and the like'
+    )
   }
   return { text: sql, values: parameters }
 }

@@ -13,7 +13,8 @@ export class SystemScope implements WorkScope {
   }
 
   assertOpen (): void {
-    if (this.#isClosed) throw new ScopeClosedError('This handle was used after its work had ended: await all statements in it')
+    if (this.#isClosed)
+      throw new ScopeClosedError('This handle was used after its work had ended: await all statements in it')
   }
 
   onClose (closer: () => void): void {

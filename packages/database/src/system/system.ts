@@ -26,17 +26,38 @@ export class System {
    * @param shared the application's connections, on which the global tables are worked on where there is no login for them.
    * @param judge of the statements on the global tables
    */
-  constructor (options: ResolvedDatabaseOptions, shared: ConnectionPool, budget: ConnectionBudget, judge: Judge) {
+  constructor (
+    options: ResolvedDatabaseOptions,
+    shared: ConnectionPool,
+    budget: ConnectionBudget,
+    judge: Judge
+  ) {
     const { globalUrl, systemUrl, shards, pool: { max } } = options.database
     this.#options = options
     this.#budget = budget
-    this.#shards = new Map(Object.entries({ ...shards, default: { systemUrl } }).flatMap(([name, { systemUrl: url }]) =>
-      url === undefined ? [] : [[name, new RoleHandles(this.#open(url, systemConnections), { role: 'system', source: systemUrlOf(name), options })]]))
+    this.#shards = new Map(
+      Object.entries({ ...shards, default: { systemUrl } }).flatMap(([name, { systemUrl: url }]) =>
+        url === undefined
+          ? []
+          : [[name, new RoleHandles(this.#open(url, systemConnections), {
+            role: 'system',
+            source: systemUrlOf(name),
+            options
+          })]]
+      )
+    )
     // A pool of its own: log-ins, which need the global tables, are not to wait for a report across tenants.
     const login = globalUrl ?? systemUrl
     const forGlobal = login === undefined ? shared : this.#open(login, max)
-    const source = globalUrl !== undefined ? 'options.database.globalUrl' : systemUrl === undefined ? 'options.database.url' : systemUrlOf('default')
-    this.global = new RoleHandles(forGlobal, { role: 'global', source, options, judge }).open<GlobalDatabase>(this.#globalScope, false)
+    const source = globalUrl !== undefined
+      ? 'options.database.globalUrl'
+      : systemUrl === undefined
+      ? 'options.database.url'
+      : systemUrlOf('default')
+    this.global = new RoleHandles(forGlobal, { role: 'global', source, options, judge }).open<GlobalDatabase>(
+      this.#globalScope,
+      false
+    )
   }
 
   async access<T> (access: SystemAccessOptions, fn: (work: SystemWork) => T | Promise<T>): Promise<T> {
@@ -70,7 +91,10 @@ export class System {
 
   #open (url: string, max: number): ConnectionPool {
     const { types, reset, fairness } = this.#options.database
-    const pool = new ConnectionPool(this.#budget.openPool(url, { ...defaultPoolSettings, max }), true, { types, reset }, fairness)
+    const pool = new ConnectionPool(this.#budget.openPool(url, { ...defaultPoolSettings, max }), true, {
+      types,
+      reset
+    }, fairness)
     this.#pools.push(pool)
     return pool
   }

@@ -14,7 +14,12 @@ const pause = 200
  * Fills a table portion by portion, each a transaction of its own, by its place in the table: no index is needed, and each
  * page is read once. Starts over for what somebody else held, until nothing is left that can be filled.
  */
-export async function backfill (client: SqlClient, patience: Patience, step: FillStep, onPortion: (done: number, total: number) => void): Promise<void> {
+export async function backfill (
+  client: SqlClient,
+  patience: Patience,
+  step: FillStep,
+  onPortion: (done: number, total: number) => void
+): Promise<void> {
   const sizes: number[] = []
   for (const leaf of step.leaves) sizes.push(await pagesOf(client, leaf))
   const total = sizes.reduce((sum, size) => sum + size, 0)
@@ -38,7 +43,7 @@ export function backfillScript (step: FillStep): string {
       loop
         select pg_relation_size(${quoteText(leaf)}::regclass) / current_setting('block_size')::int into size;
         for page in 0 .. size - 1 by ${portion} loop
-          ${step.update(leaf, 'format(\'(%s,0)\', page)', `format('(%s,0)', page + ${portion})`)};
+          ${step.update(leaf, "format('(%s,0)', page)", `format('(%s,0)', page + ${portion})`)};
           commit;
         end loop;
         exit when not exists (${step.rest(leaf)});
@@ -54,7 +59,10 @@ export function backfillScript (step: FillStep): string {
 }
 
 async function pagesOf (client: SqlClient, leaf: string): Promise<number> {
-  const { rows: [row] } = await client.query<{ pages: number }>('select (pg_catalog.pg_relation_size($1::regclass) / pg_catalog.current_setting(\'block_size\')::int)::int as pages', [leaf])
+  const { rows: [row] } = await client.query<{ pages: number }>(
+    "select (pg_catalog.pg_relation_size($1::regclass) / pg_catalog.current_setting('block_size')::int)::int as pages",
+    [leaf]
+  )
   return row?.pages ?? 0
 }
 

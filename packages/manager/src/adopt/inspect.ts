@@ -24,10 +24,23 @@ export const checkName = 'tenancy_filled'
 /** The triggers that fill the column of new rows, and of rows that get another parent. */
 export const triggerNames = { fill: 'tenancy_fill', refill: 'tenancy_refill' } as const
 
-export async function inspectForPrepare (client: SqlClient, oid: number, column: string): Promise<PrepareFacts> {
+export async function inspectForPrepare (
+  client: SqlClient,
+  oid: number,
+  column: string
+): Promise<PrepareFacts> {
   const { rows: [row] } = await client.query<{
-    type: string | null, required: boolean | null, validated: boolean | null, indexed: boolean, invalid: string[], leaves: string[], partitioned: boolean, fill: string | null, enforced: boolean
-  }>(`
+    type: string | null
+    required: boolean | null
+    validated: boolean | null
+    indexed: boolean
+    invalid: string[]
+    leaves: string[]
+    partitioned: boolean
+    fill: string | null
+    enforced: boolean
+  }>(
+    `
     -- Of a table without partitions the tree is empty.
     with leaves as (select relid::oid as oid from pg_catalog.pg_partition_tree($1::oid::regclass) where isleaf union select oid from pg_catalog.pg_class where oid = $1::oid and relkind = 'r')
     select t.typname::text as type, a.attnotnull as required,
@@ -46,7 +59,9 @@ export async function inspectForPrepare (client: SqlClient, oid: number, column:
     from pg_catalog.pg_class c
     left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = $2 and a.attnum > 0 and not a.attisdropped
     left join pg_catalog.pg_type t on t.oid = a.atttypid
-    where c.oid = $1::oid`, [oid, column, checkName, triggerNames.fill])
+    where c.oid = $1::oid`,
+    [oid, column, checkName, triggerNames.fill]
+  )
   if (row === undefined) throw new Error('the table was dropped meanwhile')
   return {
     type: row.type ?? undefined,
@@ -63,6 +78,8 @@ export async function inspectForPrepare (client: SqlClient, oid: number, column:
 
 /** Whether some row of the table has no tenant. */
 export async function hasUnfilled (client: SqlClient, table: string, column: string): Promise<boolean> {
-  const { rows: [row] } = await client.query<{ found: boolean }>(`select exists (select from ${table} where ${quoteName(column)} is null) as found`)
+  const { rows: [row] } = await client.query<{ found: boolean }>(
+    `select exists (select from ${table} where ${quoteName(column)} is null) as found`
+  )
   return row?.found ?? false
 }

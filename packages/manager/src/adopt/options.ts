@@ -7,7 +7,9 @@ import * as v from 'valibot'
  * the row of another table that a foreign key names, one tenant's id for all of them, or an expression over the row's own columns.
  * `false` leaves the table without the column: its rows are then whose their parents are.
  */
-export type Backfill = false | { readonly parent: string } | { readonly value: string } | { readonly sql: string }
+export type Backfill = false | { readonly parent: string } | { readonly value: string } | {
+  readonly sql: string
+}
 
 /** How a database that had data before it had tenants is taken over. */
 export interface AdoptionOptions {
@@ -35,10 +37,13 @@ export interface ResolvedAdoptionOptions {
   readonly patience: number
 }
 
-const backfillMessage = 'must be false, { parent: \'table\' }, { value: \'id\' } or { sql: \'expression\' }'
-const dayMessage = 'must be a day such as \'2027-03-31\''
+const backfillMessage = "must be false, { parent: 'table' }, { value: 'id' } or { sql: 'expression' }"
+const dayMessage = "must be a day such as '2027-03-31'"
 
-const id = v.pipe(v.string('must be a tenant\'s id'), v.check(value => idProblem(value) === undefined, 'must be a tenant\'s id'))
+const id = v.pipe(
+  v.string("must be a tenant's id"),
+  v.check(value => idProblem(value) === undefined, "must be a tenant's id")
+)
 const backfill = v.union([
   v.literal(false),
   v.strictObject({ parent: nonEmptyString }),
@@ -49,7 +54,14 @@ const backfill = v.union([
 export const adoptionSchema: v.GenericSchema<AdoptionOptions, ResolvedAdoptionOptions> = v.strictObject({
   backfill: v.optional(v.record(v.string(), backfill, 'must be a map of tables'), {}),
   type: v.optional(oneOf('text', 'uuid', 'int', 'bigint')),
-  legacy: v.optional(v.record(v.string(), v.pipe(v.string(dayMessage), v.isoDate(dayMessage)), 'must be a map of roles to days'), {}),
+  legacy: v.optional(
+    v.record(
+      v.string(),
+      v.pipe(v.string(dayMessage), v.isoDate(dayMessage)),
+      'must be a map of roles to days'
+    ),
+    {}
+  ),
   lockTimeout: v.optional(timeout, '500ms'),
   patience: v.optional(duration, '10m')
 }, 'must be an object') as v.GenericSchema<AdoptionOptions, ResolvedAdoptionOptions>

@@ -53,10 +53,17 @@ export class Patience {
         return await work()
       } catch (error) {
         // A check that a row fails says so itself.
-        if (sqlState(error) === '23514') throw new SetupInvalidError(error instanceof Error ? error.message : what, { cause: error })
+        if (sqlState(error) === '23514')
+          throw new SetupInvalidError(error instanceof Error ? error.message : what, { cause: error })
         // lock_not_available, deadlock_detected
         if (!['55P03', '40P01'].includes(sqlState(error) ?? '')) throw error
-        if (Date.now() >= deadline) throw new SetupInvalidError(`${what}: the lock was not to be had for ${this.#options.patience / 1000} s: end the transactions that hold it, and call again`, { cause: error })
+        if (Date.now() >= deadline)
+          throw new SetupInvalidError(
+            `${what}: the lock was not to be had for ${
+              this.#options.patience / 1000
+            } s: end the transactions that hold it, and call again`,
+            { cause: error }
+          )
         this.#options.onWait(what)
         // As long as it was in the way, others now have their turn.
         await sleep(this.#options.lockTimeout * (0.5 + Math.random() / 2))

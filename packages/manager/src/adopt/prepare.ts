@@ -1,4 +1,5 @@
-import { inspectTable, listTables, Script, SetupInvalidError, tenantColumnTypes, type ResolvedTables, type SqlClient, type TableFacts, type TenantColumnType, quoteName } from '@fastify-tenancy/database'
+import { inspectTable, listTables, Script, SetupInvalidError, tenantColumnTypes, type ResolvedTables,
+  type SqlClient, type TableFacts, type TenantColumnType, quoteName } from '@fastify-tenancy/database'
 
 import { backfill, backfillScript } from './backfill.ts'
 import { hasUnfilled, inspectForPrepare, type PrepareFacts } from './inspect.ts'
@@ -24,10 +25,16 @@ export interface PrepareOptions {
  * @param client one connection of a login that owns the tables; not through a pooler that shares connections.
  * @throws FST_TENANCY_SETUP_INVALID
  */
-export async function prepare (client: SqlClient, { tables: listed, only, adoption, onStep }: PrepareOptions): Promise<void> {
+export async function prepare (
+  client: SqlClient,
+  { tables: listed, only, adoption, onStep }: PrepareOptions
+): Promise<void> {
   const tables = await listTables(client, listed)
   const names = only ?? Object.keys(tables.tenant).filter(name => adoption.backfill[name] !== false)
-  const patience = new Patience(client, { ...adoption, onWait: what => onStep(`${what}: waiting for its lock`) })
+  const patience = new Patience(client, {
+    ...adoption,
+    onWait: what => onStep(`${what}: waiting for its lock`)
+  })
   // A long statement is what this is for, and expressions find tables as the trigger will.
   await client.query(`set statement_timeout = 0; set search_path = ${quoteName(tables.schema)}, pg_temp`)
   try {
@@ -43,7 +50,8 @@ export async function prepare (client: SqlClient, { tables: listed, only, adopti
         }
       }
     }
-    for (const sql of await disagreements(client, tables, visit.prepared)) await patience.run('the tables agree', sql, false)
+    for (const sql of await disagreements(client, tables, visit.prepared))
+      await patience.run('the tables agree', sql, false)
   } finally {
     await patience.end()
     await client.query('reset statement_timeout; reset search_path').catch(() => {})
@@ -71,10 +79,16 @@ class Visit {
   /** What is to be done for a table, and for its parents before it, unless it was visited before. */
   async plan (table: string, path: readonly string[] = []): Promise<TableToPrepare[]> {
     if (this.#types.has(table)) return []
-    if (path.includes(table)) throw new SetupInvalidError(`tables ${[...path, table].join(' → ')} would get their tenants from each other: say in options.adoption.backfill where one of them gets its own`)
+    if (path.includes(table))
+      throw new SetupInvalidError(
+        `tables ${
+          [...path, table].join(' → ')
+        } would get their tenants from each other: say in options.adoption.backfill where one of them gets its own`
+      )
     const { schema, tenant } = this.#tables
     const column = tenant[table]
-    if (column === undefined) throw new SetupInvalidError(`'${table}' is no tenant table: name it in options.tables.tenant`)
+    if (column === undefined)
+      throw new SetupInvalidError(`'${table}' is no tenant table: name it in options.tables.tenant`)
     const facts = await inspectTable(this.#client, schema, table)
     const found = await inspectForPrepare(this.#client, facts.oid, column)
     const source = await this.#source(table, column, facts, found)
@@ -84,28 +98,51 @@ class Visit {
     return [...before, { table, column, type, facts, found, source }]
   }
 
-  async #source (table: string, column: string, facts: TableFacts, found: PrepareFacts): Promise<Source | undefined> {
-    const isMissing = found.type === undefined || (!found.isRequired && await hasUnfilled(this.#client, facts.name, column))
-    const source = isMissing || table in this.#adoption.backfill ? await findSource(this.#client, this.#adoption, this.#tables, table, facts) : undefined
+  async #source (
+    table: string,
+    column: string,
+    facts: TableFacts,
+    found: PrepareFacts
+  ): Promise<Source | undefined> {
+    const isMissing = found.type === undefined ||
+      (!found.isRequired && await hasUnfilled(this.#client, facts.name, column))
+    const source = isMissing || table in this.#adoption.backfill
+      ? await findSource(this.#client, this.#adoption, this.#tables, table, facts)
+      : undefined
     if (isMissing && source === undefined) {
-      throw new SetupInvalidError(`nothing says whose the rows of table '${table}' are: give options.adoption.backfill.${table} ({ parent: 'table' }, { value: 'id' } or { sql: 'expression' })`)
+      throw new SetupInvalidError(
+        `nothing says whose the rows of table '${table}' are: give options.adoption.backfill.${table} ({ parent: 'table' }, { value: 'id' } or { sql: 'expression' })`
+      )
     }
     return source
   }
 
-  async #type (table: string, facts: TableFacts, found: PrepareFacts, source: Source | undefined): Promise<TenantColumnType> {
+  async #type (
+    table: string,
+    facts: TableFacts,
+    found: PrepareFacts,
+    source: Source | undefined
+  ): Promise<TenantColumnType> {
     if (found.type !== undefined) {
       const type = columnType(found.type)
-      if (type === undefined) throw new SetupInvalidError(`the tenant column of '${table}' must be of type text, uuid, int or bigint, and is ${found.type}`)
+      if (type === undefined)
+        throw new SetupInvalidError(
+          `the tenant column of '${table}' must be of type text, uuid, int or bigint, and is ${found.type}`
+        )
       return type
     }
     const given = this.#adoption.backfill[table]
-    const wanted = this.#adoption.type ?? (source?.parent === undefined ? undefined : this.#types.get(source.parent))
+    const wanted = this.#adoption.type ??
+      (source?.parent === undefined ? undefined : this.#types.get(source.parent))
     if (wanted !== undefined) return wanted
-    if (given !== undefined && given !== false && 'sql' in given) return expressionType(this.#client, table, facts, source?.expression ?? '')
+    if (given !== undefined && given !== false && 'sql' in given)
+      return expressionType(this.#client, table, facts, source?.expression ?? '')
     const known = new Set([...this.#types.values(), ...await tenantColumnTypes(this.#client, this.#tables)])
     const [only] = known
-    if (only === undefined || known.size > 1) throw new SetupInvalidError(`nothing says of which type the tenant column of '${table}' is to be: give options.adoption.type`)
+    if (only === undefined || known.size > 1)
+      throw new SetupInvalidError(
+        `nothing says of which type the tenant column of '${table}' is to be: give options.adoption.type`
+      )
     return only
   }
 }

@@ -1,5 +1,6 @@
 import { bool, checkOptions, nonEmptyString, oneOf } from '@fastify-tenancy/core'
-import { inTransaction, listTables, protect, protectTables, readObservations, SetupInvalidError, sqlState, type ProtectOptions, type SqlClient } from '@fastify-tenancy/database'
+import { inTransaction, listTables, protect, protectTables, readObservations, SetupInvalidError, sqlState,
+  type ProtectOptions, type SqlClient } from '@fastify-tenancy/database'
 import * as v from 'valibot'
 
 import type { ManagerContext } from '../context.ts'
@@ -39,52 +40,105 @@ const schema = v.strictObject({
 }, 'must be an object')
 
 export async function protectShards (context: ManagerContext, given: ProtectInput): Promise<SetupReport> {
-  const { only, stage, force: isForced = false, ...input } = checkOptions(schema, given, 'protect') as ProtectInput
+  const { only, stage, force: isForced = false, ...input } = checkOptions(
+    schema,
+    given,
+    'protect'
+  ) as ProtectInput
   const { tables, rls, adoption } = context.options
-  const options: ProtectOptions = { tables, signed: rls.secrets.length > 0, context: rls.context, only, isForced, legacy: adoption.legacy }
+  const options: ProtectOptions = {
+    tables,
+    signed: rls.secrets.length > 0,
+    context: rls.context,
+    only,
+    isForced,
+    legacy: adoption.legacy
+  }
   const title = stage === undefined ? 'tenancy protect' : `tenancy protect --stage ${stage}`
-  const work = (): Promise<SetupReport> => onShards(context, title, input, async (client, shard) => {
-    const onStep = (step: string, done?: number, total?: number): void => {
-      context.options.progress?.({ operation: stage ?? 'protect', step: shard === 'default' ? step : `${shard}: ${step}`, ...(done !== undefined && { done }), ...(total !== undefined && { total }) })
-    }
-    if (stage === undefined) await protect(client, options)
-    else if (stage === 'prepare') await prepare(client, { tables, only, adoption, onStep })
-    else await advance(client, { ...options, stage }, adoption.backfill, new Patience(client, { ...adoption, onWait: what => onStep(`${what}: waiting for its lock`) }), onStep)
-    return []
-  })
-  const all = stage === undefined ? work() : context.locks.hold('tenancy protect', 'somebody else is at work on the tables of this database at this moment', work)
+  const work = (): Promise<SetupReport> =>
+    onShards(context, title, input, async (client, shard) => {
+      const onStep = (step: string, done?: number, total?: number): void => {
+        context.options.progress?.({
+          operation: stage ?? 'protect',
+          step: shard === 'default' ? step : `${shard}: ${step}`,
+          ...(done !== undefined && { done }),
+          ...(total !== undefined && { total })
+        })
+      }
+      if (stage === undefined) await protect(client, options)
+      else if (stage === 'prepare') await prepare(client, { tables, only, adoption, onStep })
+      else await advance(
+          client,
+          { ...options, stage },
+          adoption.backfill,
+          new Patience(client, { ...adoption, onWait: what => onStep(`${what}: waiting for its lock`) }),
+          onStep
+        )
+      return []
+    })
+  const all = stage === undefined
+    ? work()
+    : context.locks.hold(
+      'tenancy protect',
+      'somebody else is at work on the tables of this database at this moment',
+      work
+    )
   return all.catch((error: unknown) => {
     if (sqlState(error) !== '42501') throw error
-    throw new SetupInvalidError('this login may not change the tables: it must be a superuser, or a member of their owner and of the owner role, which `tenancy init` makes whoever runs it', { cause: error })
+    throw new SetupInvalidError(
+      'this login may not change the tables: it must be a superuser, or a member of their owner and of the owner role, which `tenancy init` makes whoever runs it',
+      { cause: error }
+    )
   })
 }
 
 // Table by table, so that no table's readers wait while another's lock is waited for. What is done stays done.
-async function advance (client: SqlClient, options: ProtectOptions, backfill: ResolvedAdoptionOptions['backfill'], patience: Patience, onStep: (step: string) => void): Promise<void> {
+async function advance (
+  client: SqlClient,
+  options: ProtectOptions,
+  backfill: ResolvedAdoptionOptions['backfill'],
+  patience: Patience,
+  onStep: (step: string) => void
+): Promise<void> {
   const tables = await listTables(client, options.tables)
   const names = options.only ?? Object.keys(tables.tenant)
   const ready = await withColumn(client, tables)
   const missing = names.find(name => !ready.includes(name) && backfill[name] !== false)
-  if (missing !== undefined) throw new SetupInvalidError(`table '${missing}' has no tenant column: run \`tenancy protect ${missing} --stage prepare\`, or give options.adoption.backfill.${missing} as false where its rows are whose its parents are`)
-  for (const sql of await disagreements(client, tables, ready)) await patience.run('the tables agree', sql, false)
+  if (missing !== undefined)
+    throw new SetupInvalidError(
+      `table '${missing}' has no tenant column: run \`tenancy protect ${missing} --stage prepare\`, or give options.adoption.backfill.${missing} as false where its rows are whose its parents are`
+    )
+  for (const sql of await disagreements(client, tables, ready))
+    await patience.run('the tables agree', sql, false)
   await patience.end()
   for (const [index, table] of names.entries()) {
     const title = `${table}: ${options.stage ?? ''}`
-    await patience.attempt(title, () => inTransaction(client, async () => {
-      await client.query(`set local lock_timeout = '${patience.lockTimeout}ms'`)
-      await protectTables(client, { ...options, only: [table], enforced: options.stage === 'enforce' ? names.slice(0, index) : [] })
-    }))
+    await patience.attempt(title, () =>
+      inTransaction(client, async () => {
+        await client.query(`set local lock_timeout = '${patience.lockTimeout}ms'`)
+        await protectTables(client, {
+          ...options,
+          only: [table],
+          enforced: options.stage === 'enforce' ? names.slice(0, index) : []
+        })
+      }))
     onStep(title)
   }
 }
 
 // Tables without the column are whose their parents are: they cannot disagree.
-async function withColumn (client: SqlClient, { schema, tenant }: ProtectOptions['tables']): Promise<string[]> {
-  const { rows } = await client.query<{ table: string }>(`
+async function withColumn (
+  client: SqlClient,
+  { schema, tenant }: ProtectOptions['tables']
+): Promise<string[]> {
+  const { rows } = await client.query<{ table: string }>(
+    `
     select listed.table_name as table from unnest($2::text[], $3::text[]) listed (table_name, column_name)
     join pg_catalog.pg_namespace n on n.nspname = $1 join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = listed.table_name
     join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = listed.column_name and not a.attisdropped
-    order by 1`, [schema, Object.keys(tenant), Object.values(tenant)])
+    order by 1`,
+    [schema, Object.keys(tenant), Object.values(tenant)]
+  )
   return rows.map(({ table }) => table)
 }
 

@@ -1,4 +1,5 @@
-import { parentKeys, quoteName, quoteText, SetupInvalidError, type ParentKey, type ResolvedTables, type SqlClient, type TableFacts, type TenantColumnType } from '@fastify-tenancy/database'
+import { parentKeys, quoteName, quoteText, SetupInvalidError, type ParentKey, type ResolvedTables,
+  type SqlClient, type TableFacts, type TenantColumnType } from '@fastify-tenancy/database'
 
 import type { ResolvedAdoptionOptions } from './options.ts'
 
@@ -28,33 +29,69 @@ export function columnType (name: string): TenantColumnType | undefined {
  *
  * @throws FST_TENANCY_SETUP_INVALID where the options name a parent to which there is no key.
  */
-export async function findSource (client: SqlClient, { backfill }: ResolvedAdoptionOptions, { schema, tenant }: ResolvedTables, table: string, facts: TableFacts): Promise<Source | undefined> {
+export async function findSource (
+  client: SqlClient,
+  { backfill }: ResolvedAdoptionOptions,
+  { schema, tenant }: ResolvedTables,
+  table: string,
+  facts: TableFacts
+): Promise<Source | undefined> {
   const given = backfill[table]
   if (given === false) return undefined
   if (given !== undefined && 'value' in given) return { expression: quoteText(given.value), keyColumns: [] }
   if (given !== undefined && 'sql' in given) return { expression: `(${given.sql})`, keyColumns: [] }
-  const keys = await parentKeys(client, facts, schema, Object.keys(tenant).filter(name => backfill[name] !== false))
-  const key = given === undefined ? keys.find(({ isRequired }) => isRequired) : keys.find(({ parent }) => parent === `${quoteName(schema)}.${quoteName(given.parent)}`)
-  if (key === undefined && given !== undefined) throw new SetupInvalidError(`table '${table}' has no foreign key to '${given.parent}', which options.adoption.backfill.${table} names: give it { sql } instead`)
+  const keys = await parentKeys(
+    client,
+    facts,
+    schema,
+    Object.keys(tenant).filter(name => backfill[name] !== false)
+  )
+  const key = given === undefined
+    ? keys.find(({ isRequired }) => isRequired)
+    : keys.find(({ parent }) => parent === `${quoteName(schema)}.${quoteName(given.parent)}`)
+  if (key === undefined && given !== undefined)
+    throw new SetupInvalidError(
+      `table '${table}' has no foreign key to '${given.parent}', which options.adoption.backfill.${table} names: give it { sql } instead`
+    )
   if (key === undefined) return undefined
-  const parent = Object.keys(tenant).find(name => key.parent === `${quoteName(schema)}.${quoteName(name)}`) ?? ''
+  const parent = Object.keys(tenant).find(name => key.parent === `${quoteName(schema)}.${quoteName(name)}`) ??
+    ''
   return { expression: throughKey(table, key, tenant[parent] ?? ''), parent, keyColumns: key.columns }
 }
 
 function throughKey (table: string, { parent, columns, parentColumns }: ParentKey, column: string): string {
   // The row is named like its table.
   const alias = table === 'parent' ? 'parent_row' : 'parent'
-  const pairs = columns.map((name, index) => `${alias}.${quoteName(parentColumns[index] ?? '')} = ${quoteName(table)}.${quoteName(name)}`)
+  const pairs = columns.map((name, index) =>
+    `${alias}.${quoteName(parentColumns[index] ?? '')} = ${quoteName(table)}.${quoteName(name)}`
+  )
   return `(select ${alias}.${quoteName(column)} from ${parent} ${alias} where ${pairs.join(' and ')})`
 }
 
 /** The type that an expression over the table has. @throws FST_TENANCY_SETUP_INVALID when it is none of a tenant column's. */
-export async function expressionType (client: SqlClient, table: string, { name }: TableFacts, expression: string): Promise<TenantColumnType> {
+export async function expressionType (
+  client: SqlClient,
+  table: string,
+  { name }: TableFacts,
+  expression: string
+): Promise<TenantColumnType> {
   const { rows: [row] } = await client.query<{ type: string }>(`
     select t.typname::text as type from pg_catalog.pg_type t
-    where t.oid = (select pg_catalog.pg_typeof((select ${expression} from ${name} ${quoteName(table)} limit 1)))`)
-    .catch((error: unknown) => { throw new SetupInvalidError(`what options.adoption.backfill gives for table '${table}' is refused: mend it, or give options.adoption.type where it needs a column that is not there yet`, { cause: error }) })
+    where t.oid = (select pg_catalog.pg_typeof((select ${expression} from ${name} ${
+    quoteName(table)
+  } limit 1)))`)
+    .catch((error: unknown) => {
+      throw new SetupInvalidError(
+        `what options.adoption.backfill gives for table '${table}' is refused: mend it, or give options.adoption.type where it needs a column that is not there yet`,
+        { cause: error }
+      )
+    })
   const type = columnType(row?.type ?? '')
-  if (type === undefined) throw new SetupInvalidError(`what options.adoption.backfill gives for table '${table}' is of type ${row?.type ?? 'none'}: cast it to text, uuid, int or bigint, or give options.adoption.type`)
+  if (type === undefined)
+    throw new SetupInvalidError(
+      `what options.adoption.backfill gives for table '${table}' is of type ${
+        row?.type ?? 'none'
+      }: cast it to text, uuid, int or bigint, or give options.adoption.type`
+    )
   return type
 }

@@ -46,26 +46,48 @@ export interface TableToPrepare {
  * create index concurrently on "public"."tasks" ("tenant_id");
  * ```
  */
-export function stepsOf ({ table, column, type, facts: { name }, found, source }: TableToPrepare): (Step | FillStep)[] {
+export function stepsOf (
+  { table, column, type, facts: { name }, found, source }: TableToPrepare
+): (Step | FillStep)[] {
   const quoted = quoteName(column)
   const steps: (Step | FillStep)[] = []
-  const blocking = (step: string, sql: string): void => { steps.push({ name: step, sql, isBlocking: true }) }
-  const patient = (step: string, sql: string): void => { steps.push({ name: step, sql, isBlocking: false }) }
+  const blocking = (step: string, sql: string): void => {
+    steps.push({ name: step, sql, isBlocking: true })
+  }
+  const patient = (step: string, sql: string): void => {
+    steps.push({ name: step, sql, isBlocking: false })
+  }
   if (found.type === undefined) blocking('add column', `alter table ${name} add column ${quoted} ${type}`)
-  if (source !== undefined && !found.isEnforced && found.fill !== argumentsOf(column, source, table)) blocking('fill new rows', triggers(name, column, source, table))
+  if (source !== undefined && !found.isEnforced && found.fill !== argumentsOf(column, source, table))
+    blocking('fill new rows', triggers(name, column, source, table))
   if (!found.isRequired) {
     if (source !== undefined) steps.push(fill(table, quoted, type, found.leaves, source))
     if (found.check === 'none') {
-      patient('all rows have a tenant', assertion(`select from ${name} where ${quoted} is null`, `rows of ${table} have no tenant: what options.adoption.backfill gives for it is null`))
-      blocking('add check', `alter table ${name} add constraint ${checkName} check (${quoted} is not null) not valid`)
+      patient(
+        'all rows have a tenant',
+        assertion(
+          `select from ${name} where ${quoted} is null`,
+          `rows of ${table} have no tenant: what options.adoption.backfill gives for it is null`
+        )
+      )
+      blocking(
+        'add check',
+        `alter table ${name} add constraint ${checkName} check (${quoted} is not null) not valid`
+      )
     }
-    if (found.check !== 'validated') patient('validate check', `alter table ${name} validate constraint ${checkName}`)
+    if (found.check !== 'validated')
+      patient('validate check', `alter table ${name} validate constraint ${checkName}`)
     // Two statements in one transaction: dropped by the same statement, the check would be gone before it could prove anything.
-    blocking('set not null', `alter table ${name} alter column ${quoted} set not null; alter table ${name} drop constraint ${checkName}`)
+    blocking(
+      'set not null',
+      `alter table ${name} alter column ${quoted} set not null; alter table ${name} drop constraint ${checkName}`
+    )
   }
   if (!found.isIndexed) {
-    for (const index of found.invalidIndexes) patient('drop invalid index', `drop index concurrently ${index}`)
-    for (const leaf of found.leaves) patient('create index', `create index concurrently on ${leaf} (${quoted})`)
+    for (const index of found.invalidIndexes)
+      patient('drop invalid index', `drop index concurrently ${index}`)
+    for (const leaf of found.leaves)
+      patient('create index', `create index concurrently on ${leaf} (${quoted})`)
     // Takes the partitions' indexes over: nothing is read.
     if (found.isPartitioned) blocking('create index', `create index on ${name} (${quoted})`)
   }
@@ -74,7 +96,9 @@ export function stepsOf ({ table, column, type, facts: { name }, found, source }
 
 /** Fails with `message` when the query finds a row. */
 export function assertion (query: string, message: string): string {
-  return `do $tenancy$ begin if exists (${query}) then raise exception using errcode = 'check_violation', message = ${quoteText(message)}; end if; end $tenancy$`
+  return `do $tenancy$ begin if exists (${query}) then raise exception using errcode = 'check_violation', message = ${
+    quoteText(message)
+  }; end if; end $tenancy$`
 }
 
 // How the catalog keeps a trigger's arguments.
@@ -84,25 +108,38 @@ function argumentsOf (column: string, { expression }: Source, table: string): st
 
 function triggers (name: string, column: string, { expression, keyColumns }: Source, table: string): string {
   const quoted = quoteName(column)
-  const call = `execute function tenancy.fill_tenant(${[column, expression, table].map(quoteText).join(', ')})`
+  const call = `execute function tenancy.fill_tenant(${
+    [column, expression, table].map(quoteText).join(', ')
+  })`
   const insert = `
     drop trigger if exists ${triggerNames.fill} on ${name};
     drop trigger if exists ${triggerNames.refill} on ${name};
     create trigger ${triggerNames.fill} before insert on ${name} for each row when (new.${quoted} is null) ${call}`
   if (keyColumns.length === 0) return insert
-  const changed = keyColumns.map(key => `new.${quoteName(key)} is distinct from old.${quoteName(key)}`).join(' or ')
+  const changed = keyColumns.map(key => `new.${quoteName(key)} is distinct from old.${quoteName(key)}`).join(
+    ' or '
+  )
   return `${insert};
-    create trigger ${triggerNames.refill} before update of ${keyColumns.map(quoteName).join(', ')} on ${name} for each row
+    create trigger ${triggerNames.refill} before update of ${
+    keyColumns.map(quoteName).join(', ')
+  } on ${name} for each row
       when ((${changed}) and new.${quoted} is not distinct from old.${quoted}) ${call}`
 }
 
 // Rows that somebody else works on are left for the next round: nobody waits for this, and this waits for nobody.
-function fill (table: string, column: string, type: TenantColumnType, leaves: readonly string[], { expression }: Source): FillStep {
+function fill (
+  table: string,
+  column: string,
+  type: TenantColumnType,
+  leaves: readonly string[],
+  { expression }: Source
+): FillStep {
   const alias = quoteName(table)
   return {
     name: 'backfill',
     leaves,
-    update: (leaf, from, to) => `update ${leaf} ${alias} set ${column} = ${expression}::${type} where ctid = any(array(
+    update: (leaf, from, to) =>
+      `update ${leaf} ${alias} set ${column} = ${expression}::${type} where ctid = any(array(
       select ctid from ${leaf} ${alias} where ctid >= ${from}::tid and ctid < ${to}::tid and ${column} is null and ${expression} is not null for no key update of ${alias} skip locked))`,
     rest: leaf => `select from ${leaf} ${alias} where ${column} is null and ${expression} is not null`
   }

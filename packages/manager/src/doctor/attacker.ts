@@ -1,4 +1,5 @@
-import { quoteName, quoteText, rolesOf, signingKey, signToken, sqlState, type Roles, type SqlClient } from '@fastify-tenancy/database'
+import { quoteName, quoteText, rolesOf, signingKey, signToken, sqlState, type Roles,
+  type SqlClient } from '@fastify-tenancy/database'
 
 /** Whom an attempt speaks as, before the attack itself. */
 export interface Context {
@@ -68,9 +69,13 @@ export class Attacker {
   async takes (names: readonly string[]): Promise<string[]> {
     try {
       return await this.#rolledBack({}, async () => {
-        await this.#client.query('select pg_catalog.set_config(\'tenancy.probe\', $1::text[]::text, true)', [names])
+        await this.#client.query("select pg_catalog.set_config('tenancy.probe', $1::text[]::text, true)", [
+          names
+        ])
         await this.#client.query(take)
-        const { rows: [row] } = await this.#client.query<{ taken: string[] }>('select pg_catalog.current_setting(\'tenancy.probe\')::text[] as taken')
+        const { rows: [row] } = await this.#client.query<{ taken: string[] }>(
+          "select pg_catalog.current_setting('tenancy.probe')::text[] as taken"
+        )
         return row?.taken ?? []
       })
     } catch (error) {
@@ -78,7 +83,9 @@ export class Attacker {
     }
     // Where the login may not use plpgsql, one by one.
     const taken: string[] = []
-    for (const name of names) if (await this.attempt({}, 'select pg_catalog.set_config(\'role\', $1, true)', [name]) !== undefined) taken.push(name)
+    for (const name of names)
+      if (await this.attempt({}, "select pg_catalog.set_config('role', $1, true)", [name]) !== undefined)
+        taken.push(name)
     return taken
   }
 
@@ -89,13 +96,16 @@ export class Attacker {
 
   /** What a role may read by its privileges, but for the server's own. */
   async readable (context: Context): Promise<string[]> {
-    const rows = await this.attempt<{ name: string }>(context, `
+    const rows = await this.attempt<{ name: string }>(
+      context,
+      `
       select pg_catalog.format('%I.%I', n.nspname, c.relname) as name
       from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
       where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
         and not exists (select from pg_catalog.pg_depend e where e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and e.objid = c.oid and e.deptype = 'e')
         and pg_catalog.has_schema_privilege(n.oid, 'USAGE') and pg_catalog.has_any_column_privilege(c.oid, 'SELECT')
-      order by 1`)
+      order by 1`
+    )
     return (rows ?? []).map(({ name }) => name)
   }
 
@@ -111,7 +121,11 @@ export class Attacker {
       // Nobody waits long for the locks of an attack that should not get any.
       await this.#client.query(`
         begin; set local lock_timeout = '200ms'; set local statement_timeout = '10s';
-        select ${Object.entries(settings).map(([name, value]) => `pg_catalog.set_config(${quoteText(name)}, ${quoteText(value)}, true)`).join(', ')}`)
+        select ${
+        Object.entries(settings).map(([name, value]) =>
+          `pg_catalog.set_config(${quoteText(name)}, ${quoteText(value)}, true)`
+        ).join(', ')
+      }`)
       return await attack()
     } finally {
       await this.#client.query('rollback')

@@ -5,17 +5,17 @@ import { plain, type Attacker, type Context } from './attacker.ts'
 
 /** What the probe finds: attacks that went through. */
 export const probeChecks: Readonly<Record<string, Check>> = {
-  P01: { level: 'error', meaning: 'the application\'s login reads it before any tenant is set' },
-  P02: { level: 'error', meaning: 'the role of tenants\' statements reads it without a tenant' },
+  P01: { level: 'error', meaning: "the application's login reads it before any tenant is set" },
+  P02: { level: 'error', meaning: "the role of tenants' statements reads it without a tenant" },
   P03: { level: 'error', meaning: 'a tenant that does not exist reads rows of it' },
   P04: { level: 'error', meaning: 'one statement took the role, which is not for its login' },
-  P05: { level: 'error', meaning: 'one statement took the login\'s own role and read it' },
+  P05: { level: 'error', meaning: "one statement took the login's own role and read it" },
   P06: { level: 'error', meaning: 'with row_security off, rows came instead of an error' },
-  P07: { level: 'error', meaning: 'the application\'s login changed the table itself, or emptied it' },
-  P08: { level: 'warning', meaning: 'the application\'s login made a table there' },
-  P09: { level: 'info', meaning: 'the application\'s login made a temporary table' },
+  P07: { level: 'error', meaning: "the application's login changed the table itself, or emptied it" },
+  P08: { level: 'warning', meaning: "the application's login made a table there" },
+  P09: { level: 'info', meaning: "the application's login made a temporary table" },
   P10: { level: 'error', meaning: 'one statement named another tenant and read its rows' },
-  P11: { level: 'error', meaning: 'a tenant reads another\'s schema' },
+  P11: { level: 'error', meaning: "a tenant reads another's schema" },
   P12: { level: 'warning', meaning: 'the login of a tenant entered the database of another' },
   P13: { level: 'warning', meaning: 'the probe could not connect, and tried nothing' }
 }
@@ -43,7 +43,10 @@ export interface TargetTable {
 }
 
 /** INJ-17, RLS-01, RLS-06: who reads what without a tenant, or as one that does not exist. */
-export async function tryReading (attacker: Attacker, { tenantTables, shared, isRewritten }: Targets): Promise<FindingRow[]> {
+export async function tryReading (
+  attacker: Attacker,
+  { tenantTables, shared, isRewritten }: Targets
+): Promise<FindingRow[]> {
   const open = new Set([...shared, ...(isRewritten ? tenantTables.map(({ name }) => name) : [])])
   const rows: FindingRow[] = []
   const seen = new Set<string>()
@@ -51,13 +54,21 @@ export async function tryReading (attacker: Attacker, { tenantTables, shared, is
   const contexts: [string, (relation: string) => Context][] = [
     ['P01', () => ({})],
     ['P02', () => ({ role: attacker.roles.app })],
-    ['P03', relation => ({ role: attacker.roles.app, tenant: stranger.get(relation) ?? tenantTables[0]?.stranger ?? 'nobody' })]
+    ['P03', relation => ({
+      role: attacker.roles.app,
+      tenant: stranger.get(relation) ?? tenantTables[0]?.stranger ?? 'nobody'
+    })]
   ]
   for (const [id, contextOf] of contexts) {
     for (const relation of await attacker.readable(contextOf(''))) {
-      if (open.has(relation) || seen.has(relation) || !await attacker.reads(contextOf(relation), relation)) continue
+      if (open.has(relation) || seen.has(relation) || !await attacker.reads(contextOf(relation), relation))
+        continue
       seen.add(relation)
-      const fix = stranger.has(relation) && id !== 'P01' ? '-- mend what D101 to D110 say of it' : `revoke all on table ${relation} from public, ${quoteName(id === 'P01' ? attacker.login : attacker.roles.app)}`
+      const fix = stranger.has(relation) && id !== 'P01'
+        ? '-- mend what D101 to D110 say of it'
+        : `revoke all on table ${relation} from public, ${
+          quoteName(id === 'P01' ? attacker.login : attacker.roles.app)
+        }`
       rows.push({ id, object: `relation ${relation}`, fix })
     }
   }
@@ -66,31 +77,60 @@ export async function tryReading (attacker: Attacker, { tenantTables, shared, is
 
 /** INJ-09, INJ-20: roles that a statement should not be able to take. */
 export async function tryRoles (attacker: Attacker, { foreignRoles }: Targets): Promise<FindingRow[]> {
-  return (await attacker.takes(foreignRoles)).map(role => ({ id: 'P04', object: `role ${plain(role)}`, fix: `revoke ${quoteName(role)} from ${quoteName(attacker.login)}` }))
+  return (await attacker.takes(foreignRoles)).map(role => ({
+    id: 'P04',
+    object: `role ${plain(role)}`,
+    fix: `revoke ${quoteName(role)} from ${quoteName(attacker.login)}`
+  }))
 }
 
 /** INJ-11, INJ-20: the keys and the registry, in one statement that first takes the login's own role. */
 export async function tryGuarded (attacker: Attacker, { guarded }: Targets): Promise<FindingRow[]> {
   const rows: FindingRow[] = []
   for (const relation of guarded) {
-    const told = await attacker.attempt<{ read: string }>({ role: attacker.roles.app },
-      'select pg_catalog.set_config(\'role\', \'none\', true), pg_catalog.query_to_xml($1, true, true, \'\')::text as read', [`select 1 from ${relation} limit 1`])
+    const told = await attacker.attempt<{ read: string }>(
+      { role: attacker.roles.app },
+      "select pg_catalog.set_config('role', 'none', true), pg_catalog.query_to_xml($1, true, true, '')::text as read",
+      [`select 1 from ${relation} limit 1`]
+    )
       ?? await attacker.attempt({}, `select 1 from ${relation} limit 1`)
-    if (told !== undefined) rows.push({ id: 'P05', object: `relation ${relation}`, fix: `revoke all on table ${relation} from public, ${quoteName(attacker.login)}` })
+    if (told !== undefined)
+      rows.push({
+        id: 'P05',
+        object: `relation ${relation}`,
+        fix: `revoke all on table ${relation} from public, ${quoteName(attacker.login)}`
+      })
   }
   return rows
 }
 
 /** INJ-12, and what only an owner may do. */
-export async function tryTables (attacker: Attacker, { tenantTables, isRewritten }: Targets): Promise<FindingRow[]> {
+export async function tryTables (
+  attacker: Attacker,
+  { tenantTables, isRewritten }: Targets
+): Promise<FindingRow[]> {
   const rows: FindingRow[] = []
   const as = { role: attacker.roles.app }
   for (const { name, stranger } of tenantTables) {
-    const shown = isRewritten ? undefined : await attacker.attempt({ ...as, tenant: stranger, rowSecurity: 'off' }, `select 1 from ${name} limit 1`)
-    if (shown !== undefined) rows.push({ id: 'P06', object: `relation ${name}`, fix: '-- mend what D101 to D110 say of it' })
+    const shown = isRewritten
+      ? undefined
+      : await attacker.attempt(
+        { ...as, tenant: stranger, rowSecurity: 'off' },
+        `select 1 from ${name} limit 1`
+      )
+    if (shown !== undefined)
+      rows.push({ id: 'P06', object: `relation ${name}`, fix: '-- mend what D101 to D110 say of it' })
     for (const attack of [`truncate ${name}`, `alter table ${name} disable row level security`]) {
       if (!await attacker.may(as, attack) && !await attacker.may({}, attack)) continue
-      rows.push({ id: 'P07', object: `relation ${name}`, fix: `alter table ${name} owner to ${quoteName(attacker.roles.owner)}; revoke truncate on ${name} from public, ${quoteName(attacker.roles.app)}, ${quoteName(attacker.login)}` })
+      rows.push({
+        id: 'P07',
+        object: `relation ${name}`,
+        fix: `alter table ${name} owner to ${
+          quoteName(attacker.roles.owner)
+        }; revoke truncate on ${name} from public, ${quoteName(attacker.roles.app)}, ${
+          quoteName(attacker.login)
+        }`
+      })
       break
     }
   }
@@ -100,28 +140,54 @@ export async function tryTables (attacker: Attacker, { tenantTables, isRewritten
 /** CREATE and TEMP. */
 export async function tryCreating (attacker: Attacker, { schemas }: Targets): Promise<FindingRow[]> {
   const rows: FindingRow[] = []
-  const makes = async (text: string): Promise<boolean> => await attacker.attempt({ role: attacker.roles.app }, text) !== undefined || await attacker.attempt({}, text) !== undefined
+  const makes = async (text: string): Promise<boolean> =>
+    await attacker.attempt({ role: attacker.roles.app }, text) !== undefined ||
+    await attacker.attempt({}, text) !== undefined
   for (const schema of schemas) {
     if (await makes(`create table ${quoteName(schema)}.tenancy_probe (n int)`)) {
-      rows.push({ id: 'P08', object: `schema ${plain(schema)}`, fix: `revoke create on schema ${quoteName(schema)} from public, ${quoteName(attacker.roles.app)}, ${quoteName(attacker.login)}` })
+      rows.push({
+        id: 'P08',
+        object: `schema ${plain(schema)}`,
+        fix: `revoke create on schema ${quoteName(schema)} from public, ${quoteName(attacker.roles.app)}, ${
+          quoteName(attacker.login)
+        }`
+      })
     }
   }
-  if (await makes('create temporary table tenancy_probe (n int)')) rows.push({ id: 'P09', object: 'temporary tables', fix: '-- tenancy init --harden' })
+  if (await makes('create temporary table tenancy_probe (n int)'))
+    rows.push({ id: 'P09', object: 'temporary tables', fix: '-- tenancy init --harden' })
   return rows
 }
 
 /** INJ-03, INJ-04, INJ-06: another tenant's name, set in the very statement that reads. */
-export async function tryNaming (attacker: Attacker, { tenantTables, isRewritten }: Targets): Promise<FindingRow[]> {
+export async function tryNaming (
+  attacker: Attacker,
+  { tenantTables, isRewritten }: Targets
+): Promise<FindingRow[]> {
   const rows: FindingRow[] = []
   for (const { name, stranger, victim } of isRewritten ? [] : tenantTables) {
     if (victim === undefined) continue
     const as = { role: attacker.roles.app, tenant: stranger }
     const named = `pg_catalog.set_config('tenancy.tenant', ${quoteText(victim)}, true)`
-    const xml = await attacker.attempt<{ read: string }>(as, `select ${named}, pg_catalog.query_to_xml($1, true, true, '')::text as read`, [`select 1 as hit from ${name} limit 1`])
-    const lateral = await attacker.attempt(as, `with named as materialized (select ${named} as tenant) select 1 from named cross join lateral (select 1 from ${name} where named.tenant is not null limit 1) hit`)
+    const xml = await attacker.attempt<{ read: string }>(
+      as,
+      `select ${named}, pg_catalog.query_to_xml($1, true, true, '')::text as read`,
+      [`select 1 as hit from ${name} limit 1`]
+    )
+    const lateral = await attacker.attempt(
+      as,
+      `with named as materialized (select ${named} as tenant) select 1 from named cross join lateral (select 1 from ${name} where named.tenant is not null limit 1) hit`
+    )
     if (xml?.[0]?.read.includes('hit') !== true && (lateral ?? []).length === 0) continue
     // Without a signature that is what the documentation says.
-    rows.push({ id: 'P10', object: `relation ${name}`, fix: attacker.isSigned ? '-- mend what D101 to D110 say of it' : '-- give rls.secret, then run tenancy init and tenancy protect', ...(!attacker.isSigned && { level: 'info' }) })
+    rows.push({
+      id: 'P10',
+      object: `relation ${name}`,
+      fix: attacker.isSigned
+        ? '-- mend what D101 to D110 say of it'
+        : '-- give rls.secret, then run tenancy init and tenancy protect',
+      ...(!attacker.isSigned && { level: 'info' })
+    })
   }
   return rows
 }

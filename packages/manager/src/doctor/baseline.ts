@@ -12,7 +12,9 @@ export interface AcceptedFinding extends Pick<Finding, 'id' | 'object'> {
 
 const schema = v.strictObject({
   version: v.literal(1),
-  accepted: v.array(v.strictObject({ id: v.string(), object: v.string(), shard: v.optional(v.string(), 'default') }))
+  accepted: v.array(
+    v.strictObject({ id: v.string(), object: v.string(), shard: v.optional(v.string(), 'default') })
+  )
 })
 
 /**
@@ -24,25 +26,42 @@ export async function readBaseline (file: string): Promise<AcceptedFinding[]> {
   try {
     return v.parse(schema, JSON.parse(await readFile(file, 'utf8'))).accepted
   } catch (error) {
-    throw new SetupInvalidError(`the baseline '${file}' cannot be read: write it with writeBaseline (tenancy doctor --write-baseline)`, { cause: error })
+    throw new SetupInvalidError(
+      `the baseline '${file}' cannot be read: write it with writeBaseline (tenancy doctor --write-baseline)`,
+      { cause: error }
+    )
   }
 }
 
 /** Writes a baseline of findings, for a repository: one line each, in order. What is only `info` needs no acceptance. */
 export async function writeBaseline (file: string, findings: readonly ShardFinding[]): Promise<void> {
-  const accepted = findings.filter(({ level }) => level !== 'info').map(({ id, object, shard }) => ({ id, object, ...(shard !== 'default' && { shard }) }))
+  const accepted = findings.filter(({ level }) => level !== 'info').map(({ id, object, shard }) => ({
+    id,
+    object,
+    ...(shard !== 'default' && { shard })
+  }))
   const lines = accepted.map(entry => `    ${JSON.stringify(entry)}`).join(',\n')
   // Beside it and then in its place: nobody reads half a file.
-  await writeFile(`${file}.new`, `{\n  "version": 1,\n  "accepted": [${lines === '' ? '' : `\n${lines}\n  `}]\n}\n`)
+  await writeFile(
+    `${file}.new`,
+    `{\n  "version": 1,\n  "accepted": [${lines === '' ? '' : `\n${lines}\n  `}]\n}\n`
+  )
   await rename(`${file}.new`, file)
 }
 
 /** Findings that a baseline does not hold, and what it holds that is not found any more. */
-export function compare (findings: readonly ShardFinding[], accepted: readonly AcceptedFinding[]): { findings: ShardFinding[], accepted: number, stale: AcceptedFinding[] } {
+export function compare (
+  findings: readonly ShardFinding[],
+  accepted: readonly AcceptedFinding[]
+): { findings: ShardFinding[]; accepted: number; stale: AcceptedFinding[] } {
   const known = new Set(accepted.map(keyOf))
   const found = new Set(findings.map(keyOf))
   const fresh = findings.filter(finding => !known.has(keyOf(finding)))
-  return { findings: fresh, accepted: findings.length - fresh.length, stale: accepted.filter(entry => !found.has(keyOf(entry))) }
+  return {
+    findings: fresh,
+    accepted: findings.length - fresh.length,
+    stale: accepted.filter(entry => !found.has(keyOf(entry)))
+  }
 }
 
 function keyOf ({ id, object, shard }: AcceptedFinding): string {

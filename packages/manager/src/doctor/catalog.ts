@@ -1,6 +1,8 @@
 import { tenantRole } from '@fastify-tenancy/core'
 import { schemaOf, type ResolvedTables, type SqlClient } from '@fastify-tenancy/database'
-import { checkInput, checkSetup, checkVersion, inCatalog, loginChecks, privilegeChecks, rowChecks, runChecks, serverChecks, setupChecks, tableChecks, toFinding, type DoctorLogins, type Family, type Finding } from '@fastify-tenancy/database/doctor'
+import { checkInput, checkSetup, checkVersion, inCatalog, loginChecks, privilegeChecks, rowChecks, runChecks,
+  serverChecks, setupChecks, tableChecks, toFinding, type DoctorLogins, type Family,
+  type Finding } from '@fastify-tenancy/database/doctor'
 
 import type { ManagerContext } from '../context.ts'
 import { codeChecks } from './code.ts'
@@ -15,7 +17,13 @@ import { tenantChecks } from './tenants.ts'
 const always = [loginChecks, tableChecks, keyChecks, codeChecks, privilegeChecks, rowChecks, databaseChecks]
 
 /** All checks but those of the probe, by id. */
-export const catalogChecks: Family['checks'] = Object.assign({}, ...[...always, schemaChecks, moveChecks, tenantChecks].map(({ checks }) => checks), serverChecks, setupChecks, reachChecks)
+export const catalogChecks: Family['checks'] = Object.assign(
+  {},
+  ...[...always, schemaChecks, moveChecks, tenantChecks].map(({ checks }) => checks),
+  serverChecks,
+  setupChecks,
+  reachChecks
+)
 
 /** A tenant as the checks need it. */
 export interface PlacedTenant {
@@ -42,21 +50,42 @@ export interface CatalogInput {
 }
 
 /** Every check that reads the catalog of one shard, on one snapshot. */
-export async function checkCatalog (client: SqlClient, { options }: ManagerContext, { shard, database, login, logins, tables, tenants, migrations }: CatalogInput): Promise<Finding[]> {
+export async function checkCatalog (
+  client: SqlClient,
+  { options }: ManagerContext,
+  { shard, database, login, logins, tables, tenants, migrations }: CatalogInput
+): Promise<Finding[]> {
   const { isolation, rls, application } = options
-  const has = (strategy: string): boolean => isolation === strategy || tenants?.some(tenant => tenant.isolation === strategy) === true
+  const has = (strategy: string): boolean =>
+    isolation === strategy || tenants?.some(tenant => tenant.isolation === strategy) === true
   const input = {
-    ...checkInput({ database, tables, login, logins, functions: has('row') ? application.row.functions : [], hasRls: has('rls'), signed: rls.secrets.length > 0, context: rls.context, rewritten: isolation === 'row' && tenants?.some(tenant => tenant.isolation === 'rls') !== true }),
+    ...checkInput({
+      database,
+      tables,
+      login,
+      logins,
+      functions: has('row') ? application.row.functions : [],
+      hasRls: has('rls'),
+      signed: rls.secrets.length > 0,
+      context: rls.context,
+      rewritten: isolation === 'row' && tenants?.some(tenant => tenant.isolation === 'rls') !== true
+    }),
     migrations,
     moving: (tenants ?? []).filter(({ isMoving }) => isMoving).map(({ id }) => id),
-    tenants: (tenants ?? []).filter(tenant => tenant.shard === shard).map(tenant => placed(tenant, database, rls.context))
+    tenants: (tenants ?? []).filter(tenant => tenant.shard === shard).map(tenant =>
+      placed(tenant, database, rls.context)
+    )
   }
   const { version, unready } = await inCatalog(client, async () => {
-    const { rows: [row] } = await client.query<{ version: number }>('select current_setting(\'server_version_num\')::int as version')
+    const { rows: [row] } = await client.query<{ version: number }>(
+      "select current_setting('server_version_num')::int as version"
+    )
     return { version: row?.version ?? 0, unready: await checkSetup(client) }
   })
   const old = checkVersion(version)
-  const registered = unready !== undefined || tenants === undefined ? [] : [schemaChecks, moveChecks, ...(shard === 'default' ? [tenantChecks] : [])]
+  const registered = unready !== undefined || tenants === undefined
+    ? []
+    : [schemaChecks, moveChecks, ...(shard === 'default' ? [tenantChecks] : [])]
   return [
     ...(old === undefined ? [] : [toFinding(old, serverChecks)]),
     ...(unready === undefined ? [] : [toFinding(unready, setupChecks)]),
@@ -68,8 +97,13 @@ function placed (tenant: PlacedTenant, database: string, context: 'setting' | 'r
   const { id, slug, isolation, status, schema } = tenant
   const hasRole = isolation === 'schema' || (isolation === 'rls' && context === 'role')
   return {
-    id, slug, isolation, status,
-    schema: isolation === 'schema' ? schemaOf({ id, placement: { shard: tenant.shard, ...(schema !== null && { schema }) } }) : null,
+    id,
+    slug,
+    isolation,
+    status,
+    schema: isolation === 'schema'
+      ? schemaOf({ id, placement: { shard: tenant.shard, ...(schema !== null && { schema }) } })
+      : null,
     role: hasRole ? tenantRole(id, database) : null
   }
 }

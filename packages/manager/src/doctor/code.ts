@@ -1,22 +1,62 @@
 import { named, prelude, type Family } from '@fastify-tenancy/database/doctor'
 
-const ofUsers = 'p.pronamespace not in (\'pg_catalog\'::regnamespace, \'information_schema\'::regnamespace) and not exists (select from pg_depend e where e.classid = \'pg_proc\'::regclass and e.objid = p.oid and e.deptype = \'e\')'
+const ofUsers =
+  "p.pronamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) and not exists (select from pg_depend e where e.classid = 'pg_proc'::regclass and e.objid = p.oid and e.deptype = 'e')"
 
 /** Views and functions: what reads tables with the rights, or the plan, of another. */
 export const codeChecks: Family = {
   checks: {
-    D201: { level: 'error', meaning: 'a view reads as its owner, whom the tenants\' policy does not bind, and shows the rows of all tenants' },
-    D202: { level: 'error', meaning: 'a materialized view holds rows of all tenants, and no policy binds it' },
-    D203: { level: 'error', meaning: 'the function runs as somebody whom the tenants\' policy does not bind, and whoever calls it gets what it reads' },
+    D201: {
+      level: 'error',
+      meaning:
+        "a view reads as its owner, whom the tenants' policy does not bind, and shows the rows of all tenants"
+    },
+    D202: {
+      level: 'error',
+      meaning: 'a materialized view holds rows of all tenants, and no policy binds it'
+    },
+    D203: {
+      level: 'error',
+      meaning:
+        "the function runs as somebody whom the tenants' policy does not bind, and whoever calls it gets what it reads"
+    },
     D204: { level: 'warning', meaning: 'the function runs with the rights of its owner' },
-    D205: { level: 'warning', meaning: 'the trigger\'s function runs with the rights of its owner in the statements of tenants' },
-    D206: { level: 'warning', meaning: 'a function that runs as its owner looks names up in the search path of its caller, who can put others there' },
-    D207: { level: 'error', meaning: 'the function reads a setting and says that it always gives the same: a kept plan keeps the tenant that was first' },
-    D208: { level: 'warning', meaning: 'the policy calls a function for each row instead of once, as in a sub-select' },
-    D209: { level: 'error', meaning: 'a leakproof function sees rows before the policy has sorted out other tenants\'' },
-    D210: { level: 'error', meaning: 'no policy can bind a foreign table: it shows the same rows to all tenants' },
-    D211: { level: 'error', meaning: 'a rule runs in the statements of tenants with the rights of the table\'s owner, whom their policy does not bind' },
-    D212: { level: 'warning', meaning: 'a function that runs as its owner finds a temporary table of its caller\'s before the table that it means' }
+    D205: {
+      level: 'warning',
+      meaning: "the trigger's function runs with the rights of its owner in the statements of tenants"
+    },
+    D206: {
+      level: 'warning',
+      meaning:
+        'a function that runs as its owner looks names up in the search path of its caller, who can put others there'
+    },
+    D207: {
+      level: 'error',
+      meaning:
+        'the function reads a setting and says that it always gives the same: a kept plan keeps the tenant that was first'
+    },
+    D208: {
+      level: 'warning',
+      meaning: 'the policy calls a function for each row instead of once, as in a sub-select'
+    },
+    D209: {
+      level: 'error',
+      meaning: "a leakproof function sees rows before the policy has sorted out other tenants'"
+    },
+    D210: {
+      level: 'error',
+      meaning: 'no policy can bind a foreign table: it shows the same rows to all tenants'
+    },
+    D211: {
+      level: 'error',
+      meaning:
+        "a rule runs in the statements of tenants with the rights of the table's owner, whom their policy does not bind"
+    },
+    D212: {
+      level: 'warning',
+      meaning:
+        "a function that runs as its owner finds a temporary table of its caller's before the table that it means"
+    }
   },
   text: `${prelude}
 -- What each view reads, through any number of other views.
@@ -85,18 +125,26 @@ fired as (
   where f.prosecdef and r.list in ('tenant', 'shared', 'home')
 )
 select * from (
-select case relkind when 'v' then 'D201' else 'D202' end as id, ${named('pg_class', 'open_views.oid')} as object,
+select case relkind when 'v' then 'D201' else 'D202' end as id, ${
+    named('pg_class', 'open_views.oid')
+  } as object,
   case when relkind = 'v' and current_setting('server_version_num')::int >= 150000 then format('alter view %s set (security_invoker = true)', oid::regclass)
   else format('revoke all on table %s from %s', oid::regclass, grantees) end as fix
 from open_views
 where relkind = 'm' or not coalesce((select option_value::bool from pg_class c, pg_options_to_table(c.reloptions) where c.oid = open_views.oid and option_name = 'security_invoker'), false)
 union all
-select case when proowner in (select oid from unbound) then 'D203' else 'D204' end, ${named('pg_proc', 'f.oid')}, format('revoke execute on function %s from %s', name, grantees)
+select case when proowner in (select oid from unbound) then 'D203' else 'D204' end, ${
+    named('pg_proc', 'f.oid')
+  }, format('revoke execute on function %s from %s', name, grantees)
 from functions f where prosecdef and grantees is not null and prorettype <> 'pg_catalog.trigger'::regtype
 union all
-select 'D205', ${named('pg_trigger', 'trigger')}, format('alter function %s security invoker', name) from fired
+select 'D205', ${
+    named('pg_trigger', 'trigger')
+  }, format('alter function %s security invoker', name) from fired
 union all
-select 'D206', ${named('pg_proc', 'f.oid')}, format('alter function %s set search_path = pg_catalog, %I, pg_temp', name, pronamespace::regnamespace::text)
+select 'D206', ${
+    named('pg_proc', 'f.oid')
+  }, format('alter function %s set search_path = pg_catalog, %I, pg_temp', name, pronamespace::regnamespace::text)
 from functions f
 where prosecdef and (grantees is not null or oid in (select oid from fired)) and not exists (select from unnest(proconfig) setting where setting ~ '^search_path=')
 union all
@@ -121,9 +169,13 @@ cross join lateral (select regexp_replace(concat(pg_get_expr(p.polqual, p.polrel
 where r.list in ('tenant', 'partition', 'none') and called.prokind = 'f' and outside.text like '%' || quote_ident(called.proname) || '(%'
 group by p.oid, called.proname
 union all
-select 'D209', ${named('pg_proc', 'f.oid')}, format('alter function %s not leakproof', name) from functions f where proleakproof and grantees is not null
+select 'D209', ${
+    named('pg_proc', 'f.oid')
+  }, format('alter function %s not leakproof', name) from functions f where proleakproof and grantees is not null
 union all
-select 'D210', ${named('pg_class', 'g.oid')}, format('revoke all on table %s from %s', oid::regclass, string_agg(distinct grantee, ', '))
+select 'D210', ${
+    named('pg_class', 'g.oid')
+  }, format('revoke all on table %s from %s', oid::regclass, string_agg(distinct grantee, ', '))
 from grants g where relkind = 'f' and list <> 'home' and privilege in ('SELECT', 'INSERT', 'UPDATE', 'DELETE') group by oid
 union all
 select 'D211', ${named('pg_rewrite', 'w.oid')}, format('drop rule %I on %s', w.rulename, r.oid::regclass)

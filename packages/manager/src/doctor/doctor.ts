@@ -1,5 +1,6 @@
 import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core'
-import { levelFacts, listTables, reportLevel, type LevelFacts, type LevelReport } from '@fastify-tenancy/database'
+import { levelFacts, listTables, reportLevel, type LevelFacts,
+  type LevelReport } from '@fastify-tenancy/database'
 import { toFinding } from '@fastify-tenancy/database/doctor'
 import * as v from 'valibot'
 
@@ -34,7 +35,9 @@ export async function doctor (context: ManagerContext, given: DoctorInput): Prom
   const input = checkOptions(schema, given, 'doctor')
   const accepted = input.baseline === undefined ? [] : await readBaseline(input.baseline)
   const { migrations } = context.options
-  const known = migrations.tenant === undefined ? [] : (await readMigrations(migrations.tenant)).map(({ name }) => name)
+  const known = migrations.tenant === undefined
+    ? []
+    : (await readMigrations(migrations.tenant)).map(({ name }) => name)
   const tenants = await withClient(context.shards.get('default'), readTenants)
   const findings: ShardFinding[] = []
   const levels: LevelReport[] = []
@@ -55,7 +58,10 @@ export async function doctor (context: ManagerContext, given: DoctorInput): Prom
 }
 
 // The strategies that tenants really have: the options name that of tenants without one.
-function isolated ({ hasTenantLogins = false }: LevelFacts, tenants: readonly PlacedTenant[] = []): Partial<LevelFacts> {
+function isolated (
+  { hasTenantLogins = false }: LevelFacts,
+  tenants: readonly PlacedTenant[] = []
+): Partial<LevelFacts> {
   return {
     hasTenantLogins: hasTenantLogins && tenants.every(({ isolation }) => isolation === 'database'),
     ...(tenants.some(({ isolation }) => isolation === 'schema') && { hasTenantRoles: true })
@@ -69,16 +75,29 @@ interface ShardInput {
   readonly isProbing: boolean
 }
 
-async function examine (context: ManagerContext, { shard, tenants, migrations, isProbing }: ShardInput): Promise<{ findings: ShardFinding[], level: LevelReport }> {
+async function examine (
+  context: ManagerContext,
+  { shard, tenants, migrations, isProbing }: ShardInput
+): Promise<{ findings: ShardFinding[]; level: LevelReport }> {
   const { options: { application, tables: listed }, shards } = context
   return withClient(shards.get(shard), async client => {
-    const { rows: [session] } = await client.query<{ user: string, database: string }>('select session_user::text as user, pg_catalog.current_database()::text as database')
+    const { rows: [session] } = await client.query<{ user: string; database: string }>(
+      'select session_user::text as user, pg_catalog.current_database()::text as database'
+    )
     if (session === undefined) throw new TypeError('the session has no user')
     const login = shards.user(shard) ?? session.user
     const tables = await listTables(client, listed)
     const urls = { ...shards.logins(shard), registryUrl: application.database.registryUrl }
     const facts = levelFacts(application, urls, login, shard === 'default' ? tables.global : [])
-    const findings = await checkCatalog(client, context, { shard, database: session.database, login, logins: facts.logins, tables, tenants, migrations })
+    const findings = await checkCatalog(client, context, {
+      shard,
+      database: session.database,
+      login,
+      logins: facts.logins,
+      tables,
+      tenants,
+      migrations
+    })
     const level = await reportLevel(client, { ...facts, ...isolated(facts, tenants) }, login)
     if (isProbing) findings.push(...await probe(context, { client, shard, tables, tenants: tenants ?? [] }))
     return { findings: findings.map(finding => ({ ...finding, shard })), level }

@@ -3,11 +3,30 @@ import { given, named, prelude, type Family } from '@fastify-tenancy/database/do
 /** Indexes, keys and columns of tenant tables: what policies do not see. */
 export const keyChecks: Family = {
   checks: {
-    D121: { level: 'warning', meaning: 'without an index that the tenant column leads, each query reads the rows of all tenants to find its own' },
-    D122: { level: 'warning', meaning: 'no policy binds a unique key: a tenant learns that another has the value, and cannot have it too' },
-    D123: { level: 'info', meaning: 'the key does not hold the tenant column: harmless while the database makes the values, and in the way of an import or a move' },
-    D124: { level: 'warning', meaning: 'no policy binds a foreign key: a row may refer to another tenant\'s, and learns that it exists' },
-    D125: { level: 'error', meaning: 'a foreign key that acts on its own removes or changes rows of other tenants that refer to the row' },
+    D121: {
+      level: 'warning',
+      meaning:
+        'without an index that the tenant column leads, each query reads the rows of all tenants to find its own'
+    },
+    D122: {
+      level: 'warning',
+      meaning:
+        'no policy binds a unique key: a tenant learns that another has the value, and cannot have it too'
+    },
+    D123: {
+      level: 'info',
+      meaning:
+        'the key does not hold the tenant column: harmless while the database makes the values, and in the way of an import or a move'
+    },
+    D124: {
+      level: 'warning',
+      meaning: "no policy binds a foreign key: a row may refer to another tenant's, and learns that it exists"
+    },
+    D125: {
+      level: 'error',
+      meaning:
+        'a foreign key that acts on its own removes or changes rows of other tenants that refer to the row'
+    },
     D126: { level: 'warning', meaning: 'a row without a tenant belongs to nobody, and nobody sees it' },
     D127: { level: 'info', meaning: 'the table has the tenant column and is in no list of options.tables' }
   },
@@ -50,12 +69,16 @@ foreign_keys as (
     and not exists (select from unnest(k.conkey, k.confkey) pair (mine, theirs) where pair.mine = child.attnum and pair.theirs = parent.attnum)
 )
 select * from (
-select 'D121' as id, ${named('pg_class', 't.oid')} as object, format('create index on %s (%I)', t.oid::regclass, attname) as fix
+select 'D121' as id, ${
+    named('pg_class', 't.oid')
+  } as object, format('create index on %s (%I)', t.oid::regclass, attname) as fix
 from tenant_tables t
 where attnum is not null and not exists (select from pg_index i where i.indrelid = t.oid and i.indkey[0] = t.attnum and i.indpred is null and i.indisvalid)
 union all
 select case when indexrelid in (select indexrelid from made) then 'D123' else 'D122' end,
-  case when constraint_oid is null then ${named('pg_class', 'indexrelid')} else ${named('pg_constraint', 'constraint_oid')} end,
+  case when constraint_oid is null then ${named('pg_class', 'indexrelid')} else ${
+    named('pg_constraint', 'constraint_oid')
+  } end,
   case when t.attnum is null then '-- put a column of the key to the parent table into it, with the same columns in the parent''s key'
   -- A foreign key of a table that has no tenant column cannot hold it: without the key it would be lost.
   when users.foreign_ones is not null then format('-- %s, which has no tenant column, refers to this key: give that table the tenant column, or drop that foreign key', users.foreign_ones)
@@ -75,7 +98,9 @@ cross join lateral (
   where f.contype = 'f' and f.conparentid = 0 and f.confrelid = u.indrelid and f.conindid = u.indexrelid
 ) users
 union all
-select case when confdeltype in ('c', 'n', 'd') or confupdtype in ('c', 'n', 'd') then 'D125' else 'D124' end, ${named('pg_constraint', 'f.oid')},
+select case when confdeltype in ('c', 'n', 'd') or confupdtype in ('c', 'n', 'd') then 'D125' else 'D124' end, ${
+    named('pg_constraint', 'f.oid')
+  },
   -- ON UPDATE takes no list of columns.
   case when confupdtype in ('n', 'd') then '-- ON UPDATE SET NULL or SET DEFAULT would act on the tenant column too: drop the action, then run tenancy doctor again'
   else concat_ws('; ',

@@ -3,7 +3,11 @@ import { given, type Family } from '@fastify-tenancy/database/doctor'
 /** What moves leave behind in the databases that tenants are moved out of. */
 export const moveChecks: Family = {
   checks: {
-    D516: { level: 'warning', meaning: 'a trigger follows the changes of a tenant that is not being moved: it slows writes down, and what it writes down is never read' }
+    D516: {
+      level: 'warning',
+      meaning:
+        'a trigger follows the changes of a tenant that is not being moved: it slows writes down, and what it writes down is never read'
+    }
   },
   // The trigger's first argument is the tenant: letters, digits, _ and -, which bytea shows as they are.
   text: `

@@ -6,5 +6,10 @@ export const reachChecks: Family['checks'] = {
 }
 
 export function unreachable (shard: string, { message }: Error): FindingRow {
-  return { id: 'D690', object: `shard ${shard}`, says: message, fix: '-- start its server or mend its URL, then run tenancy doctor again' }
+  return {
+    id: 'D690',
+    object: `shard ${shard}`,
+    says: message,
+    fix: '-- start its server or mend its URL, then run tenancy doctor again'
+  }
 }

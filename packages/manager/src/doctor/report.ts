@@ -27,7 +27,10 @@ const rank = { error: 0, warning: 1, info: 2 } as const
 
 /** Errors first, then by check, shard and object. */
 export function sorted (findings: readonly ShardFinding[]): ShardFinding[] {
-  return findings.toSorted((a, b) => rank[a.level] - rank[b.level] || compare(a.id, b.id) || compare(a.shard, b.shard) || compare(a.object, b.object))
+  return findings.toSorted((a, b) =>
+    rank[a.level] - rank[b.level] || compare(a.id, b.id) || compare(a.shard, b.shard) ||
+    compare(a.object, b.object)
+  )
 }
 
 function compare (a: string, b: string): number {

@@ -4,13 +4,34 @@ import { given, named, prelude, type Family } from '@fastify-tenancy/database/do
 /** Tenants that have a role or a schema of their own on this shard, against what is there. */
 export const schemaChecks: Family = {
   checks: {
-    D501: { level: 'warning', meaning: 'the tenant is served from a schema that is not there: its requests fail' },
-    D502: { level: 'info', meaning: 'the schema is of a tenant that the registry does not know, or has given up' },
-    D503: { level: 'warning', meaning: 'most schemas of the same version have the table and this one does not: the tenant\'s queries fail' },
-    D504: { level: 'warning', meaning: 'nobody knows at which version the schema is: the next migration can fail, or is missing' },
+    D501: {
+      level: 'warning',
+      meaning: 'the tenant is served from a schema that is not there: its requests fail'
+    },
+    D502: {
+      level: 'info',
+      meaning: 'the schema is of a tenant that the registry does not know, or has given up'
+    },
+    D503: {
+      level: 'warning',
+      meaning:
+        "most schemas of the same version have the table and this one does not: the tenant's queries fail"
+    },
+    D504: {
+      level: 'warning',
+      meaning: 'nobody knows at which version the schema is: the next migration can fail, or is missing'
+    },
     D505: { level: 'info', meaning: 'the schema is behind the newest migration' },
-    D506: { level: 'warning', meaning: 'the tenant\'s role is not there, or the login for tenants\' roles may not become it: its requests fail' },
-    D507: { level: 'info', meaning: 'an object outside a tenant\'s schema depends on it: a purge of that tenant, and the end of its move, is refused' }
+    D506: {
+      level: 'warning',
+      meaning:
+        "the tenant's role is not there, or the login for tenants' roles may not become it: its requests fail"
+    },
+    D507: {
+      level: 'info',
+      meaning:
+        "an object outside a tenant's schema depends on it: a purge of that tenant, and the end of its move, is refused"
+    }
   },
   text: `${prelude}
 tenants as materialized (
@@ -36,10 +57,14 @@ select * from (
 select 'D501' as id, format('schema %I of tenant %s', s.schema, s.id) as object, format('-- tenancy create %s --id %s', s.slug, s.id) as fix
 from served s where s.isolation = 'schema' and s.home is null
 union all
-select 'D502', ${named('pg_namespace', 'homes.oid')}, format('-- drop schema %I cascade, when nobody needs its rows any more', homes.name)
+select 'D502', ${
+    named('pg_namespace', 'homes.oid')
+  }, format('-- drop schema %I cascade, when nobody needs its rows any more', homes.name)
 from homes where not exists (select from tenants t where t.id = homes.tenant)
 union all
-select 'D503', format('table %I of %s', u.relname, ${named('pg_namespace', 'v.home')}), format('-- create it as in the other schemas; tenancy status says what has run there')
+select 'D503', format('table %I of %s', u.relname, ${
+    named('pg_namespace', 'v.home')
+  }), format('-- create it as in the other schemas; tenancy status says what has run there')
 from versions v join usual u on u.applied = v.applied where not exists (select from tables t where t.home = v.home and t.relname = u.relname)
 union all
 select 'D504', ${named('pg_namespace', 'v.home')}, format('-- tenancy migrate --schema %I', v.schema)
@@ -54,6 +79,8 @@ from input cross join served s left join pg_roles r on r.rolname = s.role left j
 where s.role is not null and (r.oid is null or not (login.rolsuper or exists (select from pg_auth_members m where m.roleid = r.oid and m.member = login.oid)))
 union all
 select 'D507', d.what, format('-- drop it, or have it need nothing of schema %I, before that tenant goes', homes.name)
-from (${dependentsOf('select homes.oid, \'pg_namespace\'::regclass, homes.oid from homes')}) d join homes on homes.oid = d.space
+from (${
+    dependentsOf("select homes.oid, 'pg_namespace'::regclass, homes.oid from homes")
+  }) d join homes on homes.oid = d.space
 ) findings order by id, object`
 }

@@ -3,12 +3,25 @@ import type { Family } from '@fastify-tenancy/database/doctor'
 /** Tenants that got stuck on their way, by the registry and the journal of the default shard. */
 export const tenantChecks: Family = {
   checks: {
-    D511: { level: 'warning', meaning: 'an operation was begun and has not gone on for an hour: the tenant stays half-way until it is called again' },
-    D512: { level: 'warning', meaning: 'the tenant has been in this state for an hour, and nothing is at work on it' },
-    D513: { level: 'warning', meaning: 'the grace period of a deleted tenant is over, and its data is still there' },
+    D511: {
+      level: 'warning',
+      meaning:
+        'an operation was begun and has not gone on for an hour: the tenant stays half-way until it is called again'
+    },
+    D512: {
+      level: 'warning',
+      meaning: 'the tenant has been in this state for an hour, and nothing is at work on it'
+    },
+    D513: {
+      level: 'warning',
+      meaning: 'the grace period of a deleted tenant is over, and its data is still there'
+    },
     D514: { level: 'warning', meaning: 'a migration failed and has not been tried again since' },
     D515: { level: 'info', meaning: 'the tenant moved more than a week ago, and its old copy is still kept' },
-    D517: { level: 'warning', meaning: 'what was done to tenants can be changed afterwards, in tenancy.audit' }
+    D517: {
+      level: 'warning',
+      meaning: 'what was done to tenants can be changed afterwards, in tenancy.audit'
+    }
   },
   // Not the catalog, and small tables: plain reads. The input is not needed, and has to be named.
   text: `

@@ -14,16 +14,25 @@ export function recordName (domain: string): string {
 const denials: ReadonlySet<unknown> = new Set(['ENOTFOUND', 'ENODATA'])
 
 /** Asks for `TXT _tenancy.<domain>`, and looks for the token among the answers. */
-export async function askProof (domain: string, token: string, { servers, resolve, timeout }: ResolvedDomainsOptions): Promise<Proof> {
+export async function askProof (
+  domain: string,
+  token: string,
+  { servers, resolve, timeout }: ResolvedDomainsOptions
+): Promise<Proof> {
   try {
     const records = await (resolve ?? resolverOf(servers, timeout))(recordName(domain))
     return records.some(parts => parts.join('').trim() === token) ? 'shown' : 'missing'
   } catch (error) {
-    return denials.has(error instanceof Error && 'code' in error ? error.code : undefined) ? 'missing' : 'unanswered'
+    return denials.has(error instanceof Error && 'code' in error ? error.code : undefined)
+      ? 'missing'
+      : 'unanswered'
   }
 }
 
-function resolverOf (servers: readonly string[] | undefined, timeout: number): (name: string) => Promise<string[][]> {
+function resolverOf (
+  servers: readonly string[] | undefined,
+  timeout: number
+): (name: string) => Promise<string[][]> {
   const resolver = new Resolver({ timeout, tries: 2 })
   if (servers !== undefined) resolver.setServers(servers)
   return name => resolver.resolveTxt(name)

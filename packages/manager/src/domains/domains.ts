@@ -61,7 +61,8 @@ export class Domains {
     const { id } = await this.#tenant(ref)
     return this.#write(async client => {
       if (await isTaken(client, id, domain)) throw tenantConflict('the domain is taken')
-      const { isNew, token } = await insertClaim(client, id, domain, randomBytes(24).toString('base64url')).catch(refuseTooMany)
+      const { isNew, token } = await insertClaim(client, id, domain, randomBytes(24).toString('base64url'))
+        .catch(refuseTooMany)
       if (isNew) await audit(client, id, 'domain.add', { domain })
       return { ...await this.#read(client, id, domain), record: recordOf(domain, token) }
     })
@@ -81,8 +82,14 @@ export class Domains {
     const { token } = await this.#write(client => this.#find(client, id, domain))
     if (token !== null) {
       const proof = await askProof(domain, token, domains)
-      if (proof === 'unanswered') throw new DomainUnverifiedError(`the DNS did not answer for ${recordName(domain)}: try again later`)
-      if (proof === 'missing') throw new DomainUnverifiedError(`the DNS shows no TXT record ${recordName(domain)} of the value ${token}: add it, and try again when it is published`)
+      if (proof === 'unanswered')
+        throw new DomainUnverifiedError(`the DNS did not answer for ${recordName(domain)}: try again later`)
+      if (proof === 'missing')
+        throw new DomainUnverifiedError(
+          `the DNS shows no TXT record ${
+            recordName(domain)
+          } of the value ${token}: add it, and try again when it is published`
+        )
     }
     const verified = await this.#write(async client => {
       const { status } = await this.#find(client, id, domain)
@@ -133,7 +140,10 @@ export class Domains {
   }
 
   #write<T> (work: (client: SqlClient) => Promise<T>): Promise<T> {
-    return withClient(this.#context.shards.get('default'), client => inTransaction(client, () => work(client)))
+    return withClient(
+      this.#context.shards.get('default'),
+      client => inTransaction(client, () => work(client))
+    )
   }
 
   async #find (client: SqlClient, tenant: string, domain: string): Promise<StoredDomain> {
@@ -148,7 +158,8 @@ export class Domains {
 }
 
 function refuseTooMany (error: unknown): never {
-  if (sqlState(error) === '23514' && (error as { constraint?: unknown }).constraint === 'domains_bound') throw tenantConflict('the tenant has 100 domains, claims included, which is the most: remove one first')
+  if (sqlState(error) === '23514' && (error as { constraint?: unknown }).constraint === 'domains_bound')
+    throw tenantConflict('the tenant has 100 domains, claims included, which is the most: remove one first')
   throw error
 }
 

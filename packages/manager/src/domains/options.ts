@@ -14,7 +14,12 @@ export interface DomainsOptions {
    * `misses`: how many times in a row {@link Domains.reverify} must find the record missing before the domain lapses.
    * @default { timeout: '5s', misses: 3 } and the machine's own servers
    */
-  readonly dns?: { readonly servers?: readonly string[], readonly resolve?: ResolveTxt, readonly timeout?: string, readonly misses?: number }
+  readonly dns?: {
+    readonly servers?: readonly string[]
+    readonly resolve?: ResolveTxt
+    readonly timeout?: string
+    readonly misses?: number
+  }
 }
 
 /** {@link DomainsOptions} with defaults. */
@@ -30,18 +35,33 @@ export interface ResolvedDomainsOptions {
 }
 
 /** `dns` */
-export const dnsSchema: v.GenericSchema<unknown, Omit<ResolvedDomainsOptions, 'bases' | 'patterns'>> = v.pipe(v.strictObject({
-  servers: v.optional(v.pipe(v.array(nonEmptyString, 'must be a list of addresses'), v.minLength(1, 'must name at least one server'))),
-  resolve: v.optional(fn<ResolveTxt>()),
-  timeout: v.optional(timeout, '5s'),
-  misses: v.optional(positiveInteger, 3)
-}, 'must be an object'), v.transform(({ servers, resolve, ...rest }) => ({ servers, resolve, ...rest })))
+export const dnsSchema: v.GenericSchema<unknown, Omit<ResolvedDomainsOptions, 'bases' | 'patterns'>> = v.pipe(
+  v.strictObject({
+    servers: v.optional(
+      v.pipe(
+        v.array(nonEmptyString, 'must be a list of addresses'),
+        v.minLength(1, 'must name at least one server')
+      )
+    ),
+    resolve: v.optional(fn<ResolveTxt>()),
+    timeout: v.optional(timeout, '5s'),
+    misses: v.optional(positiveInteger, 3)
+  }, 'must be an object'),
+  v.transform(({ servers, resolve, ...rest }) => ({ servers, resolve, ...rest }))
+)
 
 /**
  * The host patterns of the application.
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */
-export function patternsOf (baseDomain: string | undefined, hosts: readonly string[], name: string): HostPatterns {
-  return new HostPatterns([...(baseDomain === undefined ? [] : [patternOf(baseDomain, name)]), ...hosts], name)
+export function patternsOf (
+  baseDomain: string | undefined,
+  hosts: readonly string[],
+  name: string
+): HostPatterns {
+  return new HostPatterns(
+    [...(baseDomain === undefined ? [] : [patternOf(baseDomain, name)]), ...hosts],
+    name
+  )
 }

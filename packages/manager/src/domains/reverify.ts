@@ -26,7 +26,9 @@ const atOnce = 20
 export async function reverifyDomains (context: ManagerContext): Promise<readonly DomainCheck[]> {
   const { options: { domains, progress }, shards } = context
   // A claim waits for its tenant, and what was given as proved has no record.
-  const all = (await readDomains(shards.get('default'))).filter(({ status, token }) => status !== 'pending' && token !== null)
+  const all = (await readDomains(shards.get('default'))).filter(({ status, token }) =>
+    status !== 'pending' && token !== null
+  )
   const checks: DomainCheck[] = []
   for (let from = 0; from < all.length; from += atOnce) {
     const some = all.slice(from, from + atOnce)
@@ -40,31 +42,40 @@ export async function reverifyDomains (context: ManagerContext): Promise<readonl
   return checks
 }
 
-async function apply (context: ManagerContext, stored: StoredDomain, proof: Proof): Promise<DomainCheck['state']> {
+async function apply (
+  context: ManagerContext,
+  stored: StoredDomain,
+  proof: Proof
+): Promise<DomainCheck['state']> {
   const state = proof === 'unanswered' ? proof : await write(context, stored, proof)
   if (state === 'restored' || state === 'lapsed') await tellDomain(context, stored.tenant, stored.domain)
   return state
 }
 
-async function write ({ options: { domains: { misses } }, shards }: ManagerContext, { tenant, domain, status }: StoredDomain, proof: Exclude<Proof, 'unanswered'>): Promise<DomainCheck['state']> {
-  return withClient(shards.get('default'), client => inTransaction(client, async () => {
-    if (proof === 'shown' && status === 'verified') {
-      await markSeen(client, tenant, domain)
-      return 'seen' as const
-    }
-    if (proof === 'shown') {
-      await markVerified(client, tenant, domain)
-      await audit(client, tenant, 'domain.restore', { domain })
-      return 'restored' as const
-    }
-    const count = await markMissed(client, tenant, domain)
-    if (status === 'lapsed' || count < misses) return 'missed' as const
-    await markLapsed(client, tenant, domain)
-    await audit(client, tenant, 'domain.lapse', { domain, misses: count })
-    return 'lapsed' as const
-  })).catch((error: unknown) => {
-    // Somebody else has proved it since.
-    if (error instanceof TenantConflictError) return 'missed' as const
-    throw error
-  })
+async function write (
+  { options: { domains: { misses } }, shards }: ManagerContext,
+  { tenant, domain, status }: StoredDomain,
+  proof: Exclude<Proof, 'unanswered'>
+): Promise<DomainCheck['state']> {
+  return withClient(shards.get('default'), client =>
+    inTransaction(client, async () => {
+      if (proof === 'shown' && status === 'verified') {
+        await markSeen(client, tenant, domain)
+        return 'seen' as const
+      }
+      if (proof === 'shown') {
+        await markVerified(client, tenant, domain)
+        await audit(client, tenant, 'domain.restore', { domain })
+        return 'restored' as const
+      }
+      const count = await markMissed(client, tenant, domain)
+      if (status === 'lapsed' || count < misses) return 'missed' as const
+      await markLapsed(client, tenant, domain)
+      await audit(client, tenant, 'domain.lapse', { domain, misses: count })
+      return 'lapsed' as const
+    })).catch((error: unknown) => {
+      // Somebody else has proved it since.
+      if (error instanceof TenantConflictError) return 'missed' as const
+      throw error
+    })
 }

@@ -6,8 +6,14 @@ import { withClient } from '../shard-pools.ts'
 import { tellChange } from './tell.ts'
 
 /** Writes down what was done to a tenant; the login is the actor. Never a secret. */
-export async function audit (client: SqlClient, tenant: string, action: string, details: object = {}): Promise<void> {
-  await client.query('insert into tenancy.audit (tenant_id, action, details) values ($1, $2, $3)', [tenant, action, JSON.stringify(details)])
+export async function audit (
+  client: SqlClient,
+  tenant: string,
+  action: string,
+  details: object = {}
+): Promise<void> {
+  await client.query('insert into tenancy.audit (tenant_id, action, details) values ($1, $2, $3)', [tenant,
+    action, JSON.stringify(details)])
 }
 
 /**
@@ -16,13 +22,24 @@ export async function audit (client: SqlClient, tenant: string, action: string, 
  * @param also more to write in the same transaction
  * @throws FST_TENANCY_TENANT_CONFLICT when somebody else has changed it since
  */
-export async function changeTenant (context: ManagerContext, old: TenantRecord, changes: TenantChanges, action: string, details: object = {}, also?: (client: SqlClient) => Promise<unknown>): Promise<TenantRecord> {
-  const changed = await withClient(context.shards.get('default'), client => inTransaction(client, async () => {
-    const tenant = await postgresRegistry(client).update(old.id, old.version, changes)
-    await audit(client, old.id, action, details)
-    await also?.(client)
-    return tenant
-  }))
+export async function changeTenant (
+  context: ManagerContext,
+  old: TenantRecord,
+  changes: TenantChanges,
+  action: string,
+  details: object = {},
+  also?: (client: SqlClient) => Promise<unknown>
+): Promise<TenantRecord> {
+  const changed = await withClient(
+    context.shards.get('default'),
+    client =>
+      inTransaction(client, async () => {
+        const tenant = await postgresRegistry(client).update(old.id, old.version, changes)
+        await audit(client, old.id, action, details)
+        await also?.(client)
+        return tenant
+      })
+  )
   await tellChange(context, old, changed)
   return changed
 }

@@ -1,5 +1,7 @@
-import { idProblem, TenantConflictError, tenantConflict, tenantIdentifier, type Isolation, type TenantInput, type TenantRecord } from '@fastify-tenancy/core'
-import { forgetTenant, inTransaction, listTables, postgresRegistry, tenantColumnTypes } from '@fastify-tenancy/database'
+import { idProblem, TenantConflictError, tenantConflict, tenantIdentifier, type Isolation, type TenantInput,
+  type TenantRecord } from '@fastify-tenancy/core'
+import { forgetTenant, inTransaction, listTables, postgresRegistry,
+  tenantColumnTypes } from '@fastify-tenancy/database'
 import { randomUUID } from 'node:crypto'
 
 import type { ManagerContext } from '../context.ts'
@@ -33,28 +35,47 @@ export type ResolvedCreateInput = CreateInput & Required<Pick<CreateInput, 'isol
 export async function createTenant (context: ManagerContext, told: CreateInput): Promise<TenantRecord> {
   const { options, shards, locks } = context
   const given = resolveCreateInput(told, 'create')
-  const input: ResolvedCreateInput = { ...given, isolation: given.isolation ?? options.isolation, shard: given.shard ?? 'default' }
+  const input: ResolvedCreateInput = {
+    ...given,
+    isolation: given.isolation ?? options.isolation,
+    shard: given.shard ?? 'default'
+  }
   assertSlug(input.slug, options)
   shards.logins(input.shard)
   if (input.isolation === 'rls' || input.isolation === 'row') await assertTables(context, input.shard)
   // Only one at a time: whoever finds a tenant here that is not ready knows that nobody is at work on it.
-  return locks.hold(slugLock(input.slug), 'a tenant of this slug is being created at this moment', async () => {
-    const old = await leftOver(context, input)
-    // What takes no step is there all at once.
-    if (old === undefined && !takesSteps(context, input)) return insertTenant(context, input, 'active')
-    return runCreate(context, old ?? await insertTenant(context, input, 'provisioning'))
-  })
+  return locks.hold(
+    slugLock(input.slug),
+    'a tenant of this slug is being created at this moment',
+    async () => {
+      const old = await leftOver(context, input)
+      // What takes no step is there all at once.
+      if (old === undefined && !takesSteps(context, input)) return insertTenant(context, input, 'active')
+      return runCreate(context, old ?? await insertTenant(context, input, 'provisioning'))
+    }
+  )
 }
 
 // The default shard may be set up in any order: nobody is served there before the boot has looked.
-async function assertTables ({ options: { tables: listed }, shards }: ManagerContext, shard: string): Promise<void> {
+async function assertTables (
+  { options: { tables: listed }, shards }: ManagerContext,
+  shard: string
+): Promise<void> {
   if (shard === 'default') return
   await withClient(shards.get(shard), async client => {
     const { schema, tenant } = await listTables(client, listed)
-    const { rows } = await client.query<{ name: string }>(`
+    const { rows } = await client.query<{ name: string }>(
+      `
       select name from unnest($2::text[]) name where not exists (
-        select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = name and c.relkind in ('r', 'p')) order by 1`, [schema, Object.keys(tenant)])
-    if (rows.length > 0) throw tenantConflict(`shard '${shard}' does not have the tables ${rows.map(({ name }) => `'${name}'`).join(', ')}: run \`tenancy migrate\` first, then create the tenant`)
+        select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = name and c.relkind in ('r', 'p')) order by 1`,
+      [schema, Object.keys(tenant)]
+    )
+    if (rows.length > 0)
+      throw tenantConflict(
+        `shard '${shard}' does not have the tables ${
+          rows.map(({ name }) => `'${name}'`).join(', ')
+        }: run \`tenancy migrate\` first, then create the tenant`
+      )
   })
 }
 
@@ -64,24 +85,33 @@ async function runCreate (context: ManagerContext, tenant: TenantRecord): Promis
   let isNameTaken = false
   const provision: Step<object> = {
     name: 'provision',
-    run: () => provisionTenant(context, tenant).catch((error: unknown) => {
-      isNameTaken = error instanceof TenantConflictError
-      throw error
-    })
+    run: () =>
+      provisionTenant(context, tenant).catch((error: unknown) => {
+        isNameTaken = error instanceof TenantConflictError
+        throw error
+      })
   }
   const migrate: Step<object> = { name: 'migrate', run: () => migrateTenant(context, tenant) }
-  const fill: Step<object> = { name: 'seed', run: () => application.asTenant(tenant, async db => seed?.({ tenant, db })) }
+  const fill: Step<object> = {
+    name: 'seed',
+    run: () => application.asTenant(tenant, async db => seed?.({ tenant, db }))
+  }
   const activate: Step<object> = {
     name: 'activate',
     async run () {
       const now = await registry.findById(tenant.id) ?? tenant
-      if (now.status === 'provisioning') await changeTenant(context, now, { status: 'active' }, 'create', describe(now))
+      if (now.status === 'provisioning')
+        await changeTenant(context, now, { status: 'active' }, 'create', describe(now))
     }
   }
   try {
     await runSteps(context, {
-      tenant, kind: 'create', input: describe(tenant), state: {},
-      steps: [provision, migrate, ...userSteps(steps, 'create', tenant), ...(seed === undefined ? [] : [fill]), activate]
+      tenant,
+      kind: 'create',
+      input: describe(tenant),
+      state: {},
+      steps: [provision, migrate, ...userSteps(steps, 'create', tenant),
+        ...(seed === undefined ? [] : [fill]), activate]
     })
   } catch (error) {
     // The name of its schema or database is somebody else's: it will never be ready.
@@ -92,20 +122,31 @@ async function runCreate (context: ManagerContext, tenant: TenantRecord): Promis
 }
 
 function takesSteps ({ options }: ManagerContext, input: ResolvedCreateInput): boolean {
-  return needsProvisioning(input, options) || options.seed !== undefined || options.steps.some(({ create }) => create !== undefined)
+  return needsProvisioning(input, options) || options.seed !== undefined ||
+    options.steps.some(({ create }) => create !== undefined)
 }
 
 /** A tenant of this slug whose creation was cut short; of the same kind, since its place is written down. */
-async function leftOver ({ registry, shards }: ManagerContext, { id, slug, isolation, shard }: ResolvedCreateInput): Promise<TenantRecord | undefined> {
+async function leftOver (
+  { registry, shards }: ManagerContext,
+  { id, slug, isolation, shard }: ResolvedCreateInput
+): Promise<TenantRecord | undefined> {
   const old = await registry.findBySlug(slug)
-  if (old === undefined || old.isolation !== isolation || old.placement.shard !== shard || (id ?? old.id) !== old.id) return undefined
+  if (
+    old === undefined || old.isolation !== isolation || old.placement.shard !== shard ||
+    (id ?? old.id) !== old.id
+  ) return undefined
   if (old.status === 'provisioning') return old
   // Cut short between its last step and the journal's last word.
   const operation = old.status === 'active' ? await openOperation(shards.get('default'), old.id) : undefined
   return operation?.kind === 'create' ? old : undefined
 }
 
-export async function insertTenant (context: ManagerContext, input: ResolvedCreateInput, status: 'active' | 'provisioning'): Promise<TenantRecord> {
+export async function insertTenant (
+  context: ManagerContext,
+  input: ResolvedCreateInput,
+  status: 'active' | 'provisioning'
+): Promise<TenantRecord> {
   const { options, shards } = context
   const { id = randomUUID(), slug, isolation, shard, database, name, plan, settings, domains } = input
   assertSlug(slug, options)
@@ -122,12 +163,14 @@ export async function insertTenant (context: ManagerContext, input: ResolvedCrea
           shard,
           // Written down, so that it stays whatever a later version would call it. Not made of an id that is refused anyway.
           ...(isolation === 'schema' && idProblem(id) === undefined && { schema: tenantIdentifier(id) }),
-          ...(isolation === 'database' && idProblem(id) === undefined && { database: database ?? tenantIdentifier(id) })
+          ...(isolation === 'database' && idProblem(id) === undefined &&
+            { database: database ?? tenantIdentifier(id) })
         },
         ...(name !== undefined && { name }),
         ...(plan !== undefined && { plan }),
         ...(settings !== undefined && { settings }),
-        ...(domains !== undefined && { domains: domains.map(domain => customDomain(domain, options.domains.bases)) })
+        ...(domains !== undefined &&
+          { domains: domains.map(domain => customDomain(domain, options.domains.bases)) })
       })
       if (status === 'active') await audit(client, tenant.id, 'create', describe(tenant))
       return tenant

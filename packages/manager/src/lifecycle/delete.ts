@@ -39,30 +39,64 @@ export interface DeleteReport {
 }
 
 const schema = v.strictObject({
-  grace: v.optional(v.union([v.pipe(v.literal('0s'), v.transform(() => 0)), duration], 'must be a duration with a unit, such as \'7d\' or \'0s\''), '7d'),
+  grace: v.optional(
+    v.union([v.pipe(
+      v.literal('0s'),
+      v.transform(() => 0)
+    ), duration], "must be a duration with a unit, such as '7d' or '0s'"),
+    '7d'
+  ),
   dryRun: v.optional(bool, false),
   keepData: v.optional(bool, false)
 }, 'must be an object')
 
-export async function deleteTenant (context: ManagerContext, ref: TenantRef, input: DeleteInput = {}): Promise<DeleteReport> {
+export async function deleteTenant (
+  context: ManagerContext,
+  ref: TenantRef,
+  input: DeleteInput = {}
+): Promise<DeleteReport> {
   const { grace, dryRun, keepData: keepsData } = checkOptions(schema, input, 'options')
   const tenant = await findTenant(context, ref)
   const client = context.shards.get('default')
   const { status } = tenant
   if (status !== 'deleting') assertTransition(status, 'deleting')
-  const was = status === 'provisioning' || status === 'active' || status === 'suspended' ? status : (await readDeletion(client, tenant.id))?.was ?? 'active'
+  const was = status === 'provisioning' || status === 'active' || status === 'suspended'
+    ? status
+    : (await readDeletion(client, tenant.id))?.was ?? 'active'
   const due = new Date(await readClock(client) + (was === 'provisioning' ? 0 : grace))
-  if (dryRun) return { tenant, isDryRun: true, due, keepsData, rows: await countTenant(context, tenant), ...await readOutside(context, tenant) }
+  if (dryRun)
+    return {
+      tenant,
+      isDryRun: true,
+      due,
+      keepsData,
+      rows: await countTenant(context, tenant),
+      ...await readOutside(context, tenant)
+    }
   const deletion: Deletion = { was, keepsData, due }
   const lock: Step<object> = { name: 'fence', run: () => fence(context, tenant, 'deleting') }
   const mark: Step<object> = { name: 'mark', run: () => markDeleting(context, tenant, deletion) }
   // A create or an import that failed ends here.
-  await runSteps(context, { tenant, kind: 'delete', input: { grace: `${grace / 1000}s`, keepsData }, state: {}, steps: [lock, mark], replaces: ['create', 'import'] })
+  await runSteps(context, {
+    tenant,
+    kind: 'delete',
+    input: { grace: `${grace / 1000}s`, keepsData },
+    state: {},
+    steps: [lock, mark],
+    replaces: ['create', 'import']
+  })
   return { tenant: await findTenant(context, { id: tenant.id }), isDryRun: false, due, keepsData }
 }
 
-async function markDeleting (context: ManagerContext, { id }: TenantRecord, deletion: Deletion): Promise<void> {
+async function markDeleting (
+  context: ManagerContext,
+  { id }: TenantRecord,
+  deletion: Deletion
+): Promise<void> {
   const now = await findTenant(context, { id })
   if (now.status !== 'deleting') assertTransition(now.status, 'deleting')
-  await changeTenant(context, now, { status: 'deleting' }, 'delete', { due: deletion.due, keepsData: deletion.keepsData }, client => writeDeletion(client, id, deletion))
+  await changeTenant(context, now, { status: 'deleting' }, 'delete', {
+    due: deletion.due,
+    keepsData: deletion.keepsData
+  }, client => writeDeletion(client, id, deletion))
 }

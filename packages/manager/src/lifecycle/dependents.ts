@@ -68,14 +68,25 @@ export function dependentsOf (first: string): string {
 
 /** The objects outside a schema that dropping it would take along, by name. */
 export async function readDependents (client: SqlClient, schema: string): Promise<string[]> {
-  const { rows } = await client.query<{ what: string }>(dependentsOf('select oid, \'pg_namespace\'::regclass, oid from pg_catalog.pg_namespace where nspname = $1'), [schema])
+  const { rows } = await client.query<{ what: string }>(
+    dependentsOf("select oid, 'pg_namespace'::regclass, oid from pg_catalog.pg_namespace where nspname = $1"),
+    [schema]
+  )
   return rows.map(({ what }) => what)
 }
 
 /** The same for some relations of a schema, by their oids. */
-export async function readDependentsOf (client: SqlClient, schema: string, relations: readonly string[]): Promise<string[]> {
+export async function readDependentsOf (
+  client: SqlClient,
+  schema: string,
+  relations: readonly string[]
+): Promise<string[]> {
   const { rows } = await client.query<{ what: string }>(
-    dependentsOf('select n.oid, \'pg_class\'::regclass, o.oid from pg_catalog.pg_namespace n cross join unnest($2::oid[]) o (oid) where n.nspname = $1'), [schema, [...relations]])
+    dependentsOf(
+      "select n.oid, 'pg_class'::regclass, o.oid from pg_catalog.pg_namespace n cross join unnest($2::oid[]) o (oid) where n.nspname = $1"
+    ),
+    [schema, [...relations]]
+  )
   return rows.map(({ what }) => what)
 }
 
@@ -87,5 +98,9 @@ export async function assertNoDependents (client: SqlClient, schema: string): Pr
 export function refuseDependents (schema: string, dependents: readonly string[]): void {
   if (dependents.length === 0) return
   const more = dependents.length > mostNamed ? ` and ${dependents.length - mostNamed} more` : ''
-  throw tenantConflict(`objects outside schema '${schema}' depend on it, and are not dropped with it: ${dependents.slice(0, mostNamed).join(', ')}${more}; change or drop them, then call again`)
+  throw tenantConflict(
+    `objects outside schema '${schema}' depend on it, and are not dropped with it: ${
+      dependents.slice(0, mostNamed).join(', ')
+    }${more}; change or drop them, then call again`
+  )
 }

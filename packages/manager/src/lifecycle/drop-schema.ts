@@ -32,7 +32,14 @@ interface Relation {
   readonly room: number
 }
 
-const kinds = { r: 'table', p: 'table', f: 'foreign table', v: 'view', m: 'materialized view', S: 'sequence' } as const
+const kinds = {
+  r: 'table',
+  p: 'table',
+  f: 'foreign table',
+  v: 'view',
+  m: 'materialized view',
+  S: 'sequence'
+} as const
 
 /**
  * Drops a schema with all that is in it and nothing else: relations in portions, each in a transaction whose locks fit
@@ -47,11 +54,17 @@ const kinds = { r: 'table', p: 'table', f: 'foreign table', v: 'view', m: 'mater
  * @param onDropped called with the number of relations dropped so far
  * @throws FST_TENANCY_TENANT_CONFLICT that names what outside the schema depends on it, before anything is dropped
  */
-export async function dropSchemaObjects (client: SqlClient, schema: string, onDropped: (count: number) => void = () => {}): Promise<void> {
-  const { rows: [found] } = await client.query('select from pg_catalog.pg_namespace where nspname = $1', [schema])
+export async function dropSchemaObjects (
+  client: SqlClient,
+  schema: string,
+  onDropped: (count: number) => void = () => {}
+): Promise<void> {
+  const { rows: [found] } = await client.query('select from pg_catalog.pg_namespace where nspname = $1', [
+    schema
+  ])
   if (found === undefined) return
   await assertNoDependents(client, schema)
-  for (let dropped = 0; ;) {
+  for (let dropped = 0;;) {
     const { rows } = await client.query<Relation>(relations, [quoteName(schema)])
     if (rows.length === 0) break
     for (const portion of portions(rows)) {
@@ -81,10 +94,16 @@ function portions (all: readonly Relation[]): Relation[][] {
   return done
 }
 
-async function dropRelations (client: SqlClient, schema: string, relations: readonly Relation[]): Promise<void> {
+async function dropRelations (
+  client: SqlClient,
+  schema: string,
+  relations: readonly Relation[]
+): Promise<void> {
   const name = ({ name }: Relation): string => `${quoteName(schema)}.${quoteName(name)}`
   // From the lock on, no session can make a view or a foreign key on it: the look below is then still true at the drop.
-  for (const relation of relations.filter(({ kind, lockable }) => lockable && ['r', 'p', 'v'].includes(kind))) await client.query(`lock table ${name(relation)} in access exclusive mode`)
+  for (const relation of relations.filter(({ kind, lockable }) => lockable && ['r', 'p', 'v'].includes(kind)))
+    await client.query(`lock table ${name(relation)} in access exclusive mode`)
   refuseDependents(schema, await readDependentsOf(client, schema, relations.map(({ oid }) => oid)))
-  for (const relation of relations) await client.query(`drop ${kinds[relation.kind]} if exists ${name(relation)} cascade`)
+  for (const relation of relations)
+    await client.query(`drop ${kinds[relation.kind]} if exists ${name(relation)} cascade`)
 }

@@ -23,25 +23,37 @@ export type Fenced = Pick<Tenant, 'id' | 'isolation' | 'placement'>
  * ```
  */
 export async function fence (context: ManagerContext, tenant: Fenced, reason: FenceReason): Promise<void> {
-  if (tenant.isolation === 'database') return onServer(context, tenant, async (client, server) => {
-    await lockDatabase(client, server)
-    if (reason === 'moving') await assertNonePrepared(client, server)
-  })
-  await change(context, tenant, `
+  if (tenant.isolation === 'database')
+    return onServer(context, tenant, async (client, server) => {
+      await lockDatabase(client, server)
+      if (reason === 'moving') await assertNonePrepared(client, server)
+    })
+  await change(
+    context,
+    tenant,
+    `
     insert into tenancy.fences (tenant, home, reason) values (${hash}, $2, $3)
-    on conflict (tenant, home) do update set reason = excluded.reason, created_at = now()`, [tenant.id, homeOf(tenant), reason])
+    on conflict (tenant, home) do update set reason = excluded.reason, created_at = now()`,
+    [tenant.id, homeOf(tenant), reason]
+  )
 }
 
 /** Takes a tenant's fence away. */
 export async function liftFence (context: ManagerContext, tenant: Fenced): Promise<void> {
   if (tenant.isolation === 'database') return onServer(context, tenant, unlockDatabase)
-  await change(context, tenant, `delete from tenancy.fences where tenant = ${hash} and home = $2`, [tenant.id, homeOf(tenant)])
+  await change(context, tenant, `delete from tenancy.fences where tenant = ${hash} and home = $2`, [tenant.id,
+    homeOf(tenant)])
 }
 
 // All fences share one epoch: of two that change at once one waits for the other, and where transactions are repeatable read or
 // serializable unless they say otherwise, it then fails. Each attempt is a transaction of its own.
-async function change ({ shards }: ManagerContext, { placement: { shard } }: Fenced, text: string, values: readonly string[]): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
+async function change (
+  { shards }: ManagerContext,
+  { placement: { shard } }: Fenced,
+  text: string,
+  values: readonly string[]
+): Promise<void> {
+  for (let attempt = 1;; attempt++) {
     try {
       await shards.get(shard).query(text, [...values])
       return
@@ -54,10 +66,11 @@ async function change ({ shards }: ManagerContext, { placement: { shard } }: Fen
 
 function isPassing (error: unknown): boolean {
   const state = sqlState(error)
-  return state === '40001' || state === '40P01' || (state === 'XX000' && error instanceof Error && error.message === 'tuple concurrently updated')
+  return state === '40001' || state === '40P01' ||
+    (state === 'XX000' && error instanceof Error && error.message === 'tuple concurrently updated')
 }
 
-const hash = 'pg_catalog.sha256(pg_catalog.convert_to($1, \'UTF8\'))'
+const hash = "pg_catalog.sha256(pg_catalog.convert_to($1, 'UTF8'))"
 
 function homeOf ({ isolation }: Fenced): 'shared' | 'schema' {
   return isolation === 'schema' ? 'schema' : 'shared'
@@ -78,9 +91,13 @@ const prepared = 'select gid as id from pg_catalog.pg_prepared_xacts where datab
  * @param timeout in milliseconds
  * @throws FST_TENANCY_TENANT_CONFLICT that says how many still run, and which are prepared
  */
-export async function waitForOlder (client: SqlClient, { timeout }: { readonly timeout: number }): Promise<void> {
+export async function waitForOlder (
+  client: SqlClient,
+  { timeout }: { readonly timeout: number }
+): Promise<void> {
   const deadline = Date.now() + timeout
-  const ids = async (text: string, values?: unknown[]): Promise<string[]> => (await client.query<{ id: string }>(text, values)).rows.map(({ id }) => id)
+  const ids = async (text: string, values?: unknown[]): Promise<string[]> =>
+    (await client.query<{ id: string }>(text, values)).rows.map(({ id }) => id)
   // Read after the others: one that is prepared between the two is then seen twice, and not missed.
   const preparedNow = (): Promise<string[]> => ids(`${prepared}pg_catalog.current_database()`)
   let older = await ids(running)
@@ -98,15 +115,24 @@ export async function waitForOlder (client: SqlClient, { timeout }: { readonly t
 
 function stillThere (older: readonly string[], gids: readonly string[], timeout: number): string {
   const since = `of the tenant's database began before it was locked and`
-  if (gids.length > 0) return `${plural(gids, 'prepared transaction')} ${gids.map(gid => `'${gid}'`).join(', ')} ${since} ${gids.length === 1 ? 'is' : 'are'} not decided after ${timeout / 1000} s: commit prepared or rollback prepared, then call again`
-  return `${older.length === 1 ? 'a transaction' : `${older.length} transactions`} ${since} still run after ${timeout / 1000} s: end them (select * from pg_stat_activity), then call again`
+  if (gids.length > 0)
+    return `${plural(gids, 'prepared transaction')} ${gids.map(gid => `'${gid}'`).join(', ')} ${since} ${
+      gids.length === 1 ? 'is' : 'are'
+    } not decided after ${timeout / 1000} s: commit prepared or rollback prepared, then call again`
+  return `${older.length === 1 ? 'a transaction' : `${older.length} transactions`} ${since} still run after ${
+    timeout / 1000
+  } s: end them (select * from pg_stat_activity), then call again`
 }
 
 function plural (things: readonly string[], name: string): string {
   return things.length === 1 ? `the ${name}` : `${things.length} ${name}s`
 }
 
-async function onServer (context: ManagerContext, tenant: Fenced, work: (client: SqlClient, server: TenantServer) => Promise<void>): Promise<void> {
+async function onServer (
+  context: ManagerContext,
+  tenant: Fenced,
+  work: (client: SqlClient, server: TenantServer) => Promise<void>
+): Promise<void> {
   // An embedded database is this process's own, and what a function answers is its author's: there is no login to lock out.
   if (!await hasServer(tenant as Tenant, context)) return
   const server = await tenantServer(tenant as Tenant, context)
@@ -116,16 +142,24 @@ async function onServer (context: ManagerContext, tenant: Fenced, work: (client:
 
 // The owner's login can still enter, for an export. A superuser's cannot be locked out.
 async function lockDatabase (client: SqlClient, { name, login }: TenantServer): Promise<void> {
-  const { rows: [database] } = await client.query('select from pg_catalog.pg_database where datname = $1', [name])
+  const { rows: [database] } = await client.query('select from pg_catalog.pg_database where datname = $1', [
+    name
+  ])
   if (database === undefined) return
   await client.query(`revoke connect on database ${quoteName(name)} from public, ${quoteName(login.user)}`)
   await endSessions(client, name, login.user)
 }
 
 /** Refuses to leave a database in which something is prepared: it would be committed into the old home when its rows have been copied. */
-export async function assertNonePrepared (client: SqlClient, { name }: Pick<TenantServer, 'name'>): Promise<void> {
+export async function assertNonePrepared (
+  client: SqlClient,
+  { name }: Pick<TenantServer, 'name'>
+): Promise<void> {
   const { rows: [found] } = await client.query<{ id: string }>(`${prepared}$1 limit 1`, [name])
-  if (found !== undefined) throw tenantConflict(`the prepared transaction '${found.id}' of the tenant's database is not decided: commit prepared or rollback prepared, then call again`)
+  if (found !== undefined)
+    throw tenantConflict(
+      `the prepared transaction '${found.id}' of the tenant's database is not decided: commit prepared or rollback prepared, then call again`
+    )
 }
 
 async function unlockDatabase (client: SqlClient, { name, login }: TenantServer): Promise<void> {
@@ -135,13 +169,18 @@ async function unlockDatabase (client: SqlClient, { name, login }: TenantServer)
 /** Ends every session of a login in a database. */
 export async function endSessions (client: SqlClient, database: string, user: string): Promise<void> {
   const deadline = Date.now() + longestEnd
-  for (let pause = 5; ; pause = Math.min(pause * 2, 200)) {
+  for (let pause = 5;; pause = Math.min(pause * 2, 200)) {
     // In a transaction of its own: within one, the server shows the sessions of its first look.
-    const count = await asMember(client, user, async () => (await client.query(`
+    const count = await asMember(client, user, async () =>
+      (await client.query(
+        `
       select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity
-      where datname = $1 and usename = $2 and pid <> pg_catalog.pg_backend_pid()`, [database, user])).rows.length)
+      where datname = $1 and usename = $2 and pid <> pg_catalog.pg_backend_pid()`,
+        [database, user]
+      )).rows.length)
     if (count === 0) return
-    if (Date.now() > deadline) throw tenantConflict(`${count} sessions of the tenant's database do not end: end them, then call again`)
+    if (Date.now() > deadline)
+      throw tenantConflict(`${count} sessions of the tenant's database do not end: end them, then call again`)
     await sleep(pause)
   }
 }
@@ -151,13 +190,18 @@ const longestEnd = 30_000
 
 // Whoever ends a session must have its role's privileges; who made a role may grant it to itself, and takes that back here.
 async function asMember<T> (client: SqlClient, user: string, work: () => Promise<T>): Promise<T> {
-  const { rows: [row] } = await client.query<{ member: boolean, options: boolean }>(`
+  const { rows: [row] } = await client.query<{ member: boolean; options: boolean }>(
+    `
     select pg_catalog.pg_has_role(session_user, oid, 'usage') as member, pg_catalog.current_setting('server_version_num')::int >= 160000 as options
-    from pg_catalog.pg_roles where rolname = $1`, [user])
+    from pg_catalog.pg_roles where rolname = $1`,
+    [user]
+  )
   if (row === undefined || row.member) return work()
   await client.query('begin')
   try {
-    await client.query(`grant ${quoteName(user)} to session_user${row.options ? ' with inherit true, set false' : ''}`)
+    await client.query(
+      `grant ${quoteName(user)} to session_user${row.options ? ' with inherit true, set false' : ''}`
+    )
     return await work()
   } finally {
     await client.query('rollback')

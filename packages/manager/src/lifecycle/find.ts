@@ -1,14 +1,21 @@
-import { resolveTenantRef, tenantConflict, TenantUnknownError, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { resolveTenantRef, tenantConflict, TenantUnknownError, type TenantRecord,
+  type TenantRef } from '@fastify-tenancy/core'
 
 import type { ManagerContext } from '../context.ts'
 import { openOperation, type OperationKind } from './journal.ts'
 import { tenantLock } from './locks.ts'
 
 /** @throws FST_TENANCY_TENANT_UNKNOWN */
-export async function findTenant ({ registry }: Pick<ManagerContext, 'registry'>, given: TenantRef): Promise<TenantRecord> {
+export async function findTenant (
+  { registry }: Pick<ManagerContext, 'registry'>,
+  given: TenantRef
+): Promise<TenantRecord> {
   const ref = resolveTenantRef(given)
   const tenant = await ('id' in ref ? registry.findById(ref.id) : registry.findBySlug(ref.slug))
-  if (tenant === undefined) throw new TenantUnknownError('id' in ref ? `there is no tenant of id '${ref.id}'` : `there is no tenant of slug '${ref.slug}'`)
+  if (tenant === undefined)
+    throw new TenantUnknownError(
+      'id' in ref ? `there is no tenant of id '${ref.id}'` : `there is no tenant of slug '${ref.slug}'`
+    )
   return tenant
 }
 
@@ -19,11 +26,23 @@ export async function findTenant ({ registry }: Pick<ManagerContext, 'registry'>
  * @throws FST_TENANCY_TENANT_UNKNOWN
  * @throws FST_TENANCY_TENANT_CONFLICT where somebody is at work on it, or an operation of another kind is not finished
  */
-export async function withTenant<T> (context: ManagerContext, ref: TenantRef, resumes: readonly OperationKind[], work: (tenant: TenantRecord) => Promise<T>): Promise<T> {
+export async function withTenant<T> (
+  context: ManagerContext,
+  ref: TenantRef,
+  resumes: readonly OperationKind[],
+  work: (tenant: TenantRecord) => Promise<T>
+): Promise<T> {
   const { id } = await findTenant(context, ref)
-  return context.locks.hold(tenantLock(id), 'another process is at work on this tenant at this moment', async () => {
-    const operation = await openOperation(context.shards.get('default'), id)
-    if (operation !== undefined && !resumes.includes(operation.kind)) throw tenantConflict(`a ${operation.kind} of this tenant is not finished: call it again first`)
-    return work(await findTenant(context, { id }))
-  })
+  return context.locks.hold(
+    tenantLock(id),
+    'another process is at work on this tenant at this moment',
+    async () => {
+      const operation = await openOperation(context.shards.get('default'), id)
+      if (operation !== undefined && !resumes.includes(operation.kind))
+        throw tenantConflict(
+          `a ${operation.kind} of this tenant is not finished: call it again first`
+        )
+      return work(await findTenant(context, { id }))
+    }
+  )
 }

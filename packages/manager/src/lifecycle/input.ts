@@ -1,4 +1,5 @@
-import { checkOptions, isolations, nameProblem, nonEmptyString, oneOf, planProblem, positiveInteger, settingsProblem, tenantBounds } from '@fastify-tenancy/core'
+import { checkOptions, isolations, nameProblem, nonEmptyString, oneOf, planProblem, positiveInteger,
+  settingsProblem, tenantBounds } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
 import type { CreateInput } from './create.ts'
@@ -10,13 +11,20 @@ import type { UpdateInput } from './update.ts'
 const settingsMessage = 'must be an object of plain JSON values'
 // A copy as the registry will keep it: the caller's own is not to be frozen.
 const settings = v.pipe(
-  v.custom<Readonly<Record<string, unknown>>>(given => typeof given === 'object' && given !== null && !Array.isArray(given) && jsonOf(given) !== undefined, settingsMessage),
+  v.custom<Readonly<Record<string, unknown>>>(
+    given =>
+      typeof given === 'object' && given !== null && !Array.isArray(given) && jsonOf(given) !== undefined,
+    settingsMessage
+  ),
   v.transform(given => JSON.parse(jsonOf(given) ?? '{}') as Readonly<Record<string, unknown>>),
   v.check(given => settingsProblem(given) === undefined, 'must be at most 64 KiB of JSON')
 )
 
 // PostgreSQL has no text with it.
-const text = v.pipe(nonEmptyString, v.check(value => !value.includes('\0'), 'must not hold the character NUL'))
+const text = v.pipe(
+  nonEmptyString,
+  v.check(value => !value.includes('\0'), 'must not hold the character NUL')
+)
 
 const name = v.pipe(text, v.check(given => nameProblem(given) === undefined, nameProblem('')))
 const plan = v.pipe(text, v.check(given => planProblem(given) === undefined, planProblem('')))
@@ -28,13 +36,21 @@ const createSchema = v.strictObject({
   // Their rules are those of the names, whoever breaks them.
   slug: v.custom<string>(() => true),
   id: v.optional(v.string('must be a string')),
-  domains: v.optional(v.pipe(v.array(v.string('must be a domain'), 'must be a list of domains'), v.maxLength(tenantBounds.domains, 'must be at most 100 domains'))),
+  domains: v.optional(
+    v.pipe(
+      v.array(v.string('must be a domain'), 'must be a list of domains'),
+      v.maxLength(tenantBounds.domains, 'must be at most 100 domains')
+    )
+  ),
   isolation: v.optional(oneOf(...isolations)),
   shard: v.optional(nonEmptyString),
   database: v.optional(nonEmptyString)
 }, 'must be an object with a slug')
 
-const updateSchema = v.strictObject({ ...described, version: v.optional(positiveInteger) }, 'must be an object of name, plan, settings and version')
+const updateSchema = v.strictObject(
+  { ...described, version: v.optional(positiveInteger) },
+  'must be an object of name, plan, settings and version'
+)
 
 const suspendSchema = v.strictObject({ reason: v.optional(text) }, 'must be an object')
 
@@ -62,5 +78,7 @@ function jsonOf (value: object): string | undefined {
 }
 
 function defined<T extends object> (given: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as { [K in keyof T]: Exclude<T[K], undefined> }
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]: Exclude<T[K], undefined>
+  }
 }

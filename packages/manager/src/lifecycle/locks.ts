@@ -19,7 +19,7 @@ export function slugLock (slug: string): string {
 /** What {@link Locks.hold} gives to the work under a lock. */
 export interface Held {
   /** @throws when the connection that holds the lock was lost: somebody else may be at work by now. */
-  assertHeld (): void
+  assertHeld(): void
 }
 
 /**
@@ -55,7 +55,9 @@ export class Locks {
     if (names.has(name)) throw tenantConflict(busy)
     names.add(name)
     try {
-      return isEmbeddedPool(this.#pool()) ? await work({ assertHeld () {} }) : await this.#holdOnServer(name, busy, work)
+      return isEmbeddedPool(this.#pool())
+        ? await work({ assertHeld () {} })
+        : await this.#holdOnServer(name, busy, work)
     } finally {
       names.delete(name)
     }
@@ -69,12 +71,15 @@ export class Locks {
   async #holdOnServer<T> (name: string, busy: string, work: (held: Held) => Promise<T>): Promise<T> {
     const connecting = this.#client ??= this.#connect()
     const client = await connecting
-    const key = await takeLock(client, name).catch((error: unknown) => { throw explain(error) })
+    const key = await takeLock(client, name).catch((error: unknown) => {
+      throw explain(error)
+    })
     if (key === undefined) throw tenantConflict(busy)
     try {
       return await work({
         assertHeld: () => {
-          if (this.#client !== connecting) throw new Error('the connection that holds the tenant\'s lock was lost: call again')
+          if (this.#client !== connecting)
+            throw new Error("the connection that holds the tenant's lock was lost: call again")
         }
       })
     } finally {
@@ -87,7 +92,9 @@ export class Locks {
     this.#newest = client
     // The end of one that was lost may be told when the next is there already, which keeps its
     // locks.
-    const forget = (): void => { if (this.#newest === client) this.#client = undefined }
+    const forget = (): void => {
+      if (this.#newest === client) this.#client = undefined
+    }
     client.on('error', forget)
     client.on('end', forget)
     try {
@@ -95,7 +102,10 @@ export class Locks {
       await client.connect().catch((error: unknown) => {
         throw url === undefined ? error : connectError(error, { url, shard: 'default' })
       })
-      if (await isShared(client, this.#pool().options)) throw new SetupInvalidError('options.database.ownerUrl leads through a pooler that shares connections, where two managers could hold one lock: give the server\'s own address')
+      if (await isShared(client, this.#pool().options))
+        throw new SetupInvalidError(
+          "options.database.ownerUrl leads through a pooler that shares connections, where two managers could hold one lock: give the server's own address"
+        )
     } catch (error) {
       forget()
       client.end().catch(() => {})
@@ -108,7 +118,10 @@ export class Locks {
 // The schema, or the function of an older version.
 function explain (error: unknown): unknown {
   if (!['3F000', '42883'].includes(sqlState(error) ?? '')) return error
-  return new SetupInvalidError('the database is not initialised, or by an older version: run `tenancy init`', { cause: error })
+  return new SetupInvalidError(
+    'the database is not initialised, or by an older version: run `tenancy init`',
+    { cause: error }
+  )
 }
 
 // An embedded database has one connection, which all managers of the process share.

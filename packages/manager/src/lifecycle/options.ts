@@ -29,9 +29,15 @@ const step = v.strictObject({
 
 /** `lifecycle` */
 export const lifecycleSchema: v.GenericSchema<unknown, ResolvedLifecycleOptions> = v.strictObject({
-  steps: v.optional(v.pipe(
-    v.array(step, 'must be a list of steps'),
-    v.check(steps => new Set(steps.map(({ name }) => name)).size === steps.length, 'must be steps of different names')
-  ), []),
+  steps: v.optional(
+    v.pipe(
+      v.array(step, 'must be a list of steps'),
+      v.check(
+        steps => new Set(steps.map(({ name }) => name)).size === steps.length,
+        'must be steps of different names'
+      )
+    ),
+    []
+  ),
   wait: v.optional(timeout, '1m')
 }, 'must be an object') as v.GenericSchema<unknown, ResolvedLifecycleOptions>

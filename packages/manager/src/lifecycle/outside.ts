@@ -31,18 +31,26 @@ export async function readOutside (context: ManagerContext, tenant: TenantRecord
 /** @throws FST_TENANCY_TENANT_CONFLICT that names what a purge of the tenant would take along, or what would keep its role */
 export async function assertNothingOutside (context: ManagerContext, tenant: TenantRecord): Promise<void> {
   const move = await readMove(context.shards.get('default'), tenant.id)
-  for (const home of move === undefined ? [tenant] : [move.source, move.target]) await assertHomeFree(context, home)
+  for (const home of move === undefined ? [tenant] : [move.source, move.target])
+    await assertHomeFree(context, home)
 }
 
 /** {@link assertNothingOutside} of one home of a tenant. */
-export async function assertHomeFree (context: ManagerContext, home: Housed, isRoleKept = false): Promise<void> {
+export async function assertHomeFree (
+  context: ManagerContext,
+  home: Housed,
+  isRoleKept = false
+): Promise<void> {
   const { dependents } = await outsideHome(context, home)
   refuseDependents(home.isolation === 'schema' ? schemaOf(home) : '', dependents)
   if (home.isolation !== 'database' && !isRoleKept) await assertRoleDroppable(context, home)
 }
 
 /** @throws FST_TENANCY_TENANT_CONFLICT that names what keeps the role of a tenant from being dropped. Changes nothing. */
-export async function assertRoleDroppable ({ shards }: ManagerContext, { id, placement: { shard } }: Housed): Promise<void> {
+export async function assertRoleDroppable (
+  { shards }: ManagerContext,
+  { id, placement: { shard } }: Housed
+): Promise<void> {
   await withClient(shards.get(shard), async client => {
     const role = await roleOf(client, id)
     refuseGrants(await tryDrop(client, role), await readElsewhere(client, shards.ownerUrl(shard), role))
@@ -51,12 +59,19 @@ export async function assertRoleDroppable ({ shards }: ManagerContext, { id, pla
 
 export function refuseGrants (...grants: readonly (readonly string[])[]): void {
   const all = grants.flat()
-  if (all.length > 0) throw tenantConflict(`privileges keep the role of the tenant from being dropped: ${all.join(', ')}; revoke them, then call again`)
+  if (all.length > 0)
+    throw tenantConflict(
+      `privileges keep the role of the tenant from being dropped: ${
+        all.join(', ')
+      }; revoke them, then call again`
+    )
 }
 
 /** The tenant's role in the database of this connection. */
 export async function roleOf (client: SqlClient, id: string): Promise<string> {
-  const { rows: [row] } = await client.query<{ name: string }>('select pg_catalog.current_database()::text as name')
+  const { rows: [row] } = await client.query<{ name: string }>(
+    'select pg_catalog.current_database()::text as name'
+  )
   return tenantRole(id, row?.name ?? '')
 }
 
@@ -81,10 +96,16 @@ async function tryDrop (client: SqlClient, role: string): Promise<string[]> {
  * ```
  */
 export async function dropOwned (client: SqlClient, role: string): Promise<void> {
-  const { rows: [row] } = await client.query<{ member: boolean, options: boolean }>(`
+  const { rows: [row] } = await client.query<{ member: boolean; options: boolean }>(
+    `
     select pg_catalog.pg_has_role(session_user, oid, 'usage') as member, pg_catalog.current_setting('server_version_num')::int >= 160000 as options
-    from pg_catalog.pg_roles where rolname = $1`, [role])
-  if (row?.member === false) await client.query(`grant ${quoteName(role)} to session_user${row.options ? ' with inherit true, set false' : ''}`)
+    from pg_catalog.pg_roles where rolname = $1`,
+    [role]
+  )
+  if (row?.member === false)
+    await client.query(
+      `grant ${quoteName(role)} to session_user${row.options ? ' with inherit true, set false' : ''}`
+    )
   await client.query(`drop owned by ${quoteName(role)}`)
 }
 
@@ -96,7 +117,8 @@ async function outsideHome ({ shards }: ManagerContext, home: Housed): Promise<O
     const schema = isolation === 'schema' ? schemaOf(home) : ''
     const owned = await readShared(client, role, schema)
     return {
-      dependents: [...isolation === 'schema' ? await readDependents(client, schema) : [], ...owned.filter(({ isOwner }) => isOwner).map(({ what }) => `${what} of role ${role}`)],
+      dependents: [...isolation === 'schema' ? await readDependents(client, schema) : [],
+        ...owned.filter(({ isOwner }) => isOwner).map(({ what }) => `${what} of role ${role}`)],
       grants: owned.filter(({ isOwner }) => !isOwner).map(({ what }) => what),
       grantsElsewhere: await readElsewhere(client, shards.ownerUrl(shard), role)
     }
@@ -110,26 +132,36 @@ interface Shared {
 
 // What the role owns or may use in this database: `drop owned by` drops the former, whatever schema it is in.
 async function readShared (client: SqlClient, role: string, schema: string): Promise<Shared[]> {
-  const { rows } = await client.query<Shared>(`
+  const { rows } = await client.query<Shared>(
+    `
     select named.type || ' ' || named.identity as what, d.deptype = 'o' as "isOwner"
     from pg_catalog.pg_shdepend d join pg_catalog.pg_roles r on r.oid = d.refobjid join pg_catalog.pg_database db on db.oid = d.dbid
     cross join lateral pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) named
     where d.refclassid = 'pg_catalog.pg_authid'::regclass and r.rolname = $1 and db.datname = pg_catalog.current_database() and d.deptype in ('o', 'a')
       and named.identity is not null and coalesce(named.schema, named.name, '') <> $2 and d.classid <> 'pg_catalog.pg_default_acl'::regclass
-    order by 1`, [role, schema])
+    order by 1`,
+    [role, schema]
+  )
   return rows
 }
 
 // Another database's objects have names only there.
 async function readElsewhere (client: SqlClient, url: string | undefined, role: string): Promise<string[]> {
-  const { rows } = await client.query<{ database: string, count: number }>(`
+  const { rows } = await client.query<{ database: string; count: number }>(
+    `
     select db.datname::text as database, count(*)::int as count from pg_catalog.pg_shdepend d
     join pg_catalog.pg_roles r on r.oid = d.refobjid join pg_catalog.pg_database db on db.oid = d.dbid
-    where d.refclassid = 'pg_catalog.pg_authid'::regclass and r.rolname = $1 and db.datname <> pg_catalog.current_database() group by 1 order by 1`, [role])
+    where d.refclassid = 'pg_catalog.pg_authid'::regclass and r.rolname = $1 and db.datname <> pg_catalog.current_database() group by 1 order by 1`,
+    [role]
+  )
   const found: string[] = []
   for (const { database, count } of rows) {
     const named = url === undefined ? [] : await namesThere(url, database, role)
-    found.push(...named.length > 0 ? named.map(what => `${what} in database ${database}`) : [`${count} objects in database ${database}`])
+    found.push(
+      ...named.length > 0
+        ? named.map(what => `${what} in database ${database}`)
+        : [`${count} objects in database ${database}`]
+    )
   }
   return found
 }
@@ -138,7 +170,10 @@ async function namesThere (url: string, database: string, role: string): Promise
   const there = new URL(url)
   there.pathname = `/${encodeURIComponent(database)}`
   try {
-    return await ended(openManagerPool(there.href), pool => withClient(pool, async client => (await readShared(client, role, '')).map(({ what }) => what)))
+    return await ended(
+      openManagerPool(there.href),
+      pool => withClient(pool, async client => (await readShared(client, role, '')).map(({ what }) => what))
+    )
   } catch {
     // Not a database that this login may connect to: the count is all that can be said.
     return []

@@ -14,6 +14,9 @@ const schema = v.strictObject({ olderThan: duration }, 'must be an object of old
 /** Removes old entries of `tenancy.audit`, which nothing else can, and writes that down there. */
 export async function pruneAudit ({ shards }: ManagerContext, given: PruneAuditInput): Promise<number> {
   const { olderThan } = checkOptions(schema, given, 'pruneAudit')
-  const { rows: [row] } = await shards.get('default').query<{ removed: string }>('select tenancy.prune_audit(pg_catalog.now() - $1 * interval \'1 millisecond\')::text as removed', [olderThan])
+  const { rows: [row] } = await shards.get('default').query<{ removed: string }>(
+    "select tenancy.prune_audit(pg_catalog.now() - $1 * interval '1 millisecond')::text as removed",
+    [olderThan]
+  )
   return Number(row?.removed ?? 0)
 }

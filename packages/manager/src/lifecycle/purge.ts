@@ -1,4 +1,5 @@
-import { tenantConflict, tenantIdentifier, tenantKey, tenantKeyPrefix, tenantRole, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { tenantConflict, tenantIdentifier, tenantKey, tenantKeyPrefix, tenantRole, type TenantRecord,
+  type TenantRef } from '@fastify-tenancy/core'
 import { schemaOf, type SqlClient } from '@fastify-tenancy/database'
 
 import type { ManagerContext } from '../context.ts'
@@ -30,7 +31,7 @@ export interface PurgeReport {
 export interface PurgeDueReport {
   readonly purged: readonly PurgeReport[]
   /** Tenants whose purge failed, by id: the next call takes it up. */
-  readonly failed: readonly { readonly id: string, readonly error: unknown }[]
+  readonly failed: readonly { readonly id: string; readonly error: unknown }[]
 }
 
 interface PurgeState {
@@ -43,12 +44,18 @@ export async function purgeTenant (context: ManagerContext, ref: TenantRef): Pro
   const unfinished = await openOperation(client, tenant.id)
   if (tenant.status === 'deleted' && unfinished === undefined) return { tenant, rows: {}, keptData: false }
   if (tenant.status !== 'deleted') assertStatus(tenant.status, 'deleting')
-  const keptData = unfinished?.kind === 'purge' ? unfinished.input['keepsData'] === true : (await readDeletion(client, tenant.id))?.keepsData ?? false
+  const keptData = unfinished?.kind === 'purge'
+    ? unfinished.input['keepsData'] === true
+    : (await readDeletion(client, tenant.id))?.keepsData ?? false
   // Before anything goes, the user's own resources included.
   if (!keptData) await assertNothingOutside(context, tenant)
   else if (tenant.isolation !== 'database') await assertRoleDroppable(context, tenant)
   const { rows } = await runSteps<PurgeState>(context, {
-    tenant, kind: 'purge', input: { keepsData: keptData }, state: { rows: {} }, replaces: ['delete'],
+    tenant,
+    kind: 'purge',
+    input: { keepsData: keptData },
+    state: { rows: {} },
+    replaces: ['delete'],
     steps: keptData ? keepingSteps(context, tenant) : removingSteps(context, tenant)
   })
   return { tenant: await findTenant(context, { id: tenant.id }), rows, keptData }
@@ -57,7 +64,7 @@ export async function purgeTenant (context: ManagerContext, ref: TenantRef): Pro
 /** Purges every tenant whose time has come, one after the other; one that fails does not stop the rest. */
 export async function purgeDue (context: ManagerContext): Promise<PurgeDueReport> {
   const purged: PurgeReport[] = []
-  const failed: { id: string, error: unknown }[] = []
+  const failed: { id: string; error: unknown }[] = []
   for (const id of await dueDeletions(context.shards.get('default'))) {
     try {
       purged.push(await purgeTenant(context, { id }))
@@ -96,7 +103,10 @@ function keepingSteps (context: ManagerContext, tenant: TenantRecord): Step<Purg
 }
 
 // Sessions of a database of the tenant's own were ended by its fence.
-async function wait ({ options: { waitTimeout: timeout }, shards }: ManagerContext, { isolation, placement }: TenantRecord): Promise<void> {
+async function wait (
+  { options: { waitTimeout: timeout }, shards }: ManagerContext,
+  { isolation, placement }: TenantRecord
+): Promise<void> {
   if (isolation !== 'database') await waitForOlder(shards.get(placement.shard), { timeout })
 }
 
@@ -118,11 +128,17 @@ async function verify (context: ManagerContext, tenant: TenantRecord): Promise<v
     await removeGlobalRows(context, tenant)
     left = await leftRows(context, tenant)
   }
-  if (left.length > 0) throw tenantConflict(`rows of the tenant are left: ${left.join(', ')}; name these tables in options.tables, or remove the rows in a step of options.lifecycle.steps, then call again`)
+  if (left.length > 0)
+    throw tenantConflict(
+      `rows of the tenant are left: ${
+        left.join(', ')
+      }; name these tables in options.tables, or remove the rows in a step of options.lifecycle.steps, then call again`
+    )
   if (tenant.isolation === 'database') return
   await withClient(context.shards.get(tenant.placement.shard), async client => {
     const objects = await leftObjects(client, tenant)
-    if (objects.length > 0) throw tenantConflict(`${objects.join(' and ')} of the tenant is left: drop it, then call again`)
+    if (objects.length > 0)
+      throw tenantConflict(`${objects.join(' and ')} of the tenant is left: drop it, then call again`)
   })
 }
 
@@ -131,12 +147,17 @@ async function leftRows (context: ManagerContext, tenant: TenantRecord): Promise
 }
 
 async function leftObjects (client: SqlClient, tenant: TenantRecord): Promise<string[]> {
-  const { rows: [row] } = await client.query<{ name: string }>('select pg_catalog.current_database()::text as name')
+  const { rows: [row] } = await client.query<{ name: string }>(
+    'select pg_catalog.current_database()::text as name'
+  )
   const role = tenantRole(tenant.id, row?.name ?? '')
-  const { rows } = await client.query<{ what: string }>(`
+  const { rows } = await client.query<{ what: string }>(
+    `
     select 'role ' || rolname as what from pg_catalog.pg_roles where rolname = $1
     union all select 'schema ' || nspname from pg_catalog.pg_namespace where nspname = $2 and $3`,
-  [role, tenant.isolation === 'schema' ? schemaOf(tenant) : tenantIdentifier(tenant.id), tenant.isolation === 'schema'])
+    [role, tenant.isolation === 'schema' ? schemaOf(tenant) : tenantIdentifier(tenant.id),
+      tenant.isolation === 'schema']
+  )
   return rows.map(({ what }) => what)
 }
 
@@ -144,7 +165,10 @@ async function leftObjects (client: SqlClient, tenant: TenantRecord): Promise<st
 async function forgetTenant (context: ManagerContext, { id }: TenantRecord, details: object): Promise<void> {
   const now = await findTenant(context, { id })
   if (now.status === 'deleted') return
-  await changeTenant(context, now, { status: 'deleted', domains: [] }, 'purge', { slug: now.slug, ...details }, async client => {
+  await changeTenant(context, now, { status: 'deleted', domains: [] }, 'purge', {
+    slug: now.slug,
+    ...details
+  }, async client => {
     await client.query('delete from tenancy.domains where tenant_id = $1', [id])
     await client.query('delete from tenancy.migration_ledger where tenant_id = $1', [id])
     await forgetDeletion(client, id)

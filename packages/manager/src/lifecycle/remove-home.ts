@@ -1,5 +1,6 @@
 import { tenantConflict, unreadyDatabase, type Tenant, type TenantRecord } from '@fastify-tenancy/core'
-import { assertFree, hasOwnLogins, inTransaction, quoteName, schemaOf, sqlState, type SqlClient } from '@fastify-tenancy/database'
+import { assertFree, hasOwnLogins, inTransaction, quoteName, schemaOf, sqlState,
+  type SqlClient } from '@fastify-tenancy/database'
 
 import { isDatabaseMissing } from '../connect-error.ts'
 import type { ManagerContext } from '../context.ts'
@@ -23,7 +24,15 @@ import { removeRows, withGlobalTables } from './remove-rows.ts'
 export async function removeData (context: ManagerContext, tenant: Housed): Promise<void> {
   if (tenant.isolation === 'schema') return dropSchema(context, tenant)
   if (tenant.isolation === 'database') return dropDatabase(context, tenant)
-  await withHome(context, tenant, home => withClient(home.pool, client => removeRows(client, home, { listed: context.options.tables, ...onRemoved(context, tenant) })))
+  await withHome(
+    context,
+    tenant,
+    home =>
+      withClient(
+        home.pool,
+        client => removeRows(client, home, { listed: context.options.tables, ...onRemoved(context, tenant) })
+      )
+  )
 }
 
 /** Removes what global tables say of a tenant, on every shard. */
@@ -32,9 +41,15 @@ export async function removeGlobalRows (context: ManagerContext, { id }: Pick<Te
   for (const shard of shards.names) {
     await withClient(shards.get(shard), async client => {
       const all = await withGlobalTables(client, tables)
-      const global = Object.fromEntries(Object.entries(all.tenant).filter(([name]) => tables.global.includes(name)))
+      const global = Object.fromEntries(
+        Object.entries(all.tenant).filter(([name]) => tables.global.includes(name))
+      )
       if (Object.keys(global).length === 0) return
-      await removeRows(client, { tenant: id, pool: shards.get(shard), schema: tables.schema, isShared: true }, { listed: { ...all, tenant: global } })
+      await removeRows(
+        client,
+        { tenant: id, pool: shards.get(shard), schema: tables.schema, isShared: true },
+        { listed: { ...all, tenant: global } }
+      )
     })
   }
 }
@@ -43,39 +58,65 @@ export async function removeGlobalRows (context: ManagerContext, { id }: Pick<Te
 export async function removeRole (context: ManagerContext, tenant: TenantRecord): Promise<void> {
   if (tenant.isolation === 'database') return removeLogin(context, tenant)
   await assertRoleDroppable(context, tenant)
-  await withClient(context.shards.get(tenant.placement.shard), async client => dropRole(client, await roleOf(client, tenant.id)))
+  await withClient(
+    context.shards.get(tenant.placement.shard),
+    async client => dropRole(client, await roleOf(client, tenant.id))
+  )
 }
 
 async function dropSchema (context: ManagerContext, tenant: Housed): Promise<void> {
   const schema = schemaOf(tenant)
   await withClient(context.shards.get(tenant.placement.shard), async client => {
     await assertFree(client, tenant.id, schema)
-    await dropSchemaObjects(client, schema, done => context.options.progress?.({ operation: 'purge', tenant: tenant.id, step: `schema ${schema}`, done }))
+    await dropSchemaObjects(
+      client,
+      schema,
+      done =>
+        context.options.progress?.({ operation: 'purge', tenant: tenant.id, step: `schema ${schema}`, done })
+    )
   })
 }
 
 async function dropDatabase (context: ManagerContext, tenant: Housed): Promise<void> {
   // An embedded database, or one of the caller's: it is not ours to drop. Its tables stay, empty.
   if (!await hasServer(tenant as Tenant, context)) {
-    await withHome(context, tenant, home => withClient(home.pool, client => removeRows(client, home, { listed: context.options.tables, ...onRemoved(context, tenant) })))
+    await withHome(
+      context,
+      tenant,
+      home =>
+        withClient(
+          home.pool,
+          client =>
+            removeRows(client, home, { listed: context.options.tables, ...onRemoved(context, tenant) })
+        )
+    )
     return
   }
   const server = await tenantServer(tenant as Tenant, context)
   if ('pool' in server) return
-  await ended(openManagerPool(server.serverUrl), pool => withClient(pool, async client => {
-    const { rows: [database] } = await client.query<{ comment: string | null }>('select pg_catalog.shobj_description(oid, \'pg_database\') as comment from pg_catalog.pg_database where datname = $1', [server.name])
-    // What a creation that was cut short has left under no name of its own.
-    await client.query(`drop database if exists ${quoteName(unreadyDatabase(server.name))} with (force)`)
-    if (database === undefined) return
-    if (database.comment !== `fastify-tenancy: tenant ${tenant.id}`) throw tenantConflict(`the database '${server.name}' is not marked as this tenant's: look what it is, drop it by hand, then call again`)
-    await client.query(`drop database if exists ${quoteName(server.name)} with (force)`).catch(async (error: unknown) => {
-      if (sqlState(error) !== '42501') throw error
-      // A session of the tenant's login, which only its role's members may end: perhaps one that is just ending, and not listed any more.
-      // Without force, the server waits for it.
-      await endSessions(client, server.name, server.login.user)
-      await client.query(`drop database if exists ${quoteName(server.name)}`)
-    })
-  }))
+  await ended(openManagerPool(server.serverUrl), pool =>
+    withClient(pool, async client => {
+      const { rows: [database] } = await client.query<{ comment: string | null }>(
+        "select pg_catalog.shobj_description(oid, 'pg_database') as comment from pg_catalog.pg_database where datname = $1",
+        [server.name]
+      )
+      // What a creation that was cut short has left under no name of its own.
+      await client.query(`drop database if exists ${quoteName(unreadyDatabase(server.name))} with (force)`)
+      if (database === undefined) return
+      if (database.comment !== `fastify-tenancy: tenant ${tenant.id}`)
+        throw tenantConflict(
+          `the database '${server.name}' is not marked as this tenant's: look what it is, drop it by hand, then call again`
+        )
+      await client.query(`drop database if exists ${quoteName(server.name)} with (force)`).catch(
+        async (error: unknown) => {
+          if (sqlState(error) !== '42501') throw error
+          // A session of the tenant's login, which only its role's members may end: perhaps one that is just ending, and not listed any more.
+          // Without force, the server waits for it.
+          await endSessions(client, server.name, server.login.user)
+          await client.query(`drop database if exists ${quoteName(server.name)}`)
+        }
+      )
+    }))
 }
 
 // A login that serves several tenants, or the application, stays.
@@ -91,11 +132,17 @@ async function removeLogin (context: ManagerContext, tenant: Tenant): Promise<vo
 
 function usersOf ({ shards }: ManagerContext, shard: string): (string | undefined)[] {
   const { url: _, ...logins } = shards.logins(shard)
-  return [shards.user(shard), ...Object.values(logins).map(url => typeof url === 'string' && URL.canParse(url) ? decodeURIComponent(new URL(url).username) : undefined)]
+  return [shards.user(shard),
+    ...Object.values(logins).map(url =>
+      typeof url === 'string' && URL.canParse(url) ? decodeURIComponent(new URL(url).username) : undefined
+    )]
 }
 
 // Where the data was kept, what the login was granted is in its database.
-async function onDatabase ({ ownerUrl, serverUrl }: TenantServer, work: (client: SqlClient) => Promise<void>): Promise<void> {
+async function onDatabase (
+  { ownerUrl, serverUrl }: TenantServer,
+  work: (client: SqlClient) => Promise<void>
+): Promise<void> {
   const run = (url: string): Promise<void> => ended(openManagerPool(url), pool => withClient(pool, work))
   await run(ownerUrl).catch((error: unknown) => {
     if (!isDatabaseMissing(error)) throw error
@@ -117,7 +164,10 @@ async function dropLogin (client: SqlClient, role: string): Promise<void> {
 }
 
 async function dropRole (client: SqlClient, role: string): Promise<void> {
-  const { rows: [row] } = await client.query<{ superuser: boolean }>('select rolsuper as superuser from pg_catalog.pg_roles where rolname = $1', [role])
+  const { rows: [row] } = await client.query<{ superuser: boolean }>(
+    'select rolsuper as superuser from pg_catalog.pg_roles where rolname = $1',
+    [role]
+  )
   if (row === undefined || row.superuser) return
   await inTransaction(client, async () => {
     await dropOwned(client, role)
@@ -125,6 +175,13 @@ async function dropRole (client: SqlClient, role: string): Promise<void> {
   })
 }
 
-function onRemoved ({ options: { progress } }: ManagerContext, { id }: Housed): { onRemoved: (table: string, rows: number) => void } {
-  return { onRemoved: (table, rows) => { progress?.({ operation: 'purge', tenant: id, step: `rows of ${table}`, done: rows }) } }
+function onRemoved (
+  { options: { progress } }: ManagerContext,
+  { id }: Housed
+): { onRemoved: (table: string, rows: number) => void } {
+  return {
+    onRemoved: (table, rows) => {
+      progress?.({ operation: 'purge', tenant: id, step: `rows of ${table}`, done: rows })
+    }
+  }
 }

@@ -26,7 +26,11 @@ export interface RemoveInput {
  *
  * @throws FST_TENANCY_TENANT_CONFLICT when rows of other tables still point at them
  */
-export async function removeRows (client: SqlClient, home: Home, { listed, onRemoved = () => {} }: RemoveInput): Promise<void> {
+export async function removeRows (
+  client: SqlClient,
+  home: Home,
+  { listed, onRemoved = () => {} }: RemoveInput
+): Promise<void> {
   const tables = await readTables(client, home, listed)
   const problem = await wholeProblem(client, home, tables, false)
   if (problem !== undefined) throw tenantConflict(problem)
@@ -35,18 +39,33 @@ export async function removeRows (client: SqlClient, home: Home, { listed, onRem
       await removeGroup(client, home, tables, group, onRemoved)
     } catch (error) {
       if (sqlState(error) !== '23503') throw error
-      throw tenantConflict(`rows of other tables still point at the tenant's (${error instanceof Error ? error.message : ''}): remove those in a step of options.lifecycle.steps, then call again`)
+      throw tenantConflict(
+        `rows of other tables still point at the tenant's (${
+          error instanceof Error ? error.message : ''
+        }): remove those in a step of options.lifecycle.steps, then call again`
+      )
     }
   }
   for (const table of tables) await assertGone(client, home, tables, table)
 }
 
 // A trigger that marks rows instead, or a rule, would have it look as if they were gone.
-async function assertGone (client: SqlClient, home: Home, tables: readonly TenantTable[], table: TenantTable): Promise<void> {
-  const { rows: [left] } = await client.query(`select from ${fromOf(home, table)} t where ${rowsOf(home, tables, table)} limit 1`)
+async function assertGone (
+  client: SqlClient,
+  home: Home,
+  tables: readonly TenantTable[],
+  table: TenantTable
+): Promise<void> {
+  const { rows: [left] } = await client.query(
+    `select from ${fromOf(home, table)} t where ${rowsOf(home, tables, table)} limit 1`
+  )
   if (left === undefined) return
   const triggers = namedTriggers(await readTriggers(client, home, [table], 'delete'))
-  throw tenantConflict(`rows of table '${table.name}' are still there after their deletion: ${triggers ?? 'a rule of the table, or another writer'} keeps them; disable it, then call again`)
+  throw tenantConflict(
+    `rows of table '${table.name}' are still there after their deletion: ${
+      triggers ?? 'a rule of the table, or another writer'
+    } keeps them; disable it, then call again`
+  )
 }
 
 /** The lists with the global tables that have a column for the tenant as tenant tables: what they say of it goes with it. */
@@ -60,21 +79,32 @@ export async function withGlobalTables (client: SqlClient, listed: ResolvedTable
   }
 }
 
-async function removeGroup (client: SqlClient, home: Home, tables: readonly TenantTable[], group: readonly TenantTable[], onRemoved: (table: string, rows: number) => void): Promise<void> {
+async function removeGroup (
+  client: SqlClient,
+  home: Home,
+  tables: readonly TenantTable[],
+  group: readonly TenantTable[],
+  onRemoved: (table: string, rows: number) => void
+): Promise<void> {
   const [table, ...others] = group
   if (table === undefined) return
   const from = fromOf(home, table)
   const isMine = rowsOf(home, tables, table)
   if (others.length > 0 || table.parents.some(({ table: parent }) => parent === table.name)) {
     // They point at each other: keys are checked when the statement has ended.
-    const deletes = group.map((each, index) => `d${index} as (delete from ${fromOf(home, each)} t where ${rowsOf(home, tables, each)} returning 1)`)
+    const deletes = group.map((each, index) =>
+      `d${index} as (delete from ${fromOf(home, each)} t where ${rowsOf(home, tables, each)} returning 1)`
+    )
     const counts = group.map((_, index) => `(select count(*) from d${index})::float8 as d${index}`)
-    const { rows: [row] } = await client.query<Record<string, number>>(`with ${deletes.join(', ')} select ${counts.join(', ')}`)
+    const { rows: [row] } = await client.query<Record<string, number>>(
+      `with ${deletes.join(', ')} select ${counts.join(', ')}`
+    )
     for (const [index, { name }] of group.entries()) onRemoved(name, row?.[`d${index}`] ?? 0)
     return
   }
   // The tenant's condition stands outside, too: in a partitioned table, one ctid is a row of each partition.
-  const statement = `delete from ${from} t where ${isMine} and t.ctid = any(array(select t.ctid from ${from} t where ${isMine} limit ${batch}))`
+  const statement =
+    `delete from ${from} t where ${isMine} and t.ctid = any(array(select t.ctid from ${from} t where ${isMine} limit ${batch}))`
   for (let rows = batch; rows >= batch;) {
     rows = (await client.query(statement)).rowCount ?? 0
     onRemoved(table.name, rows)
@@ -86,7 +116,9 @@ export function childrenFirst<T extends Pick<TenantTable, 'name' | 'parents'>> (
   const groups: T[][] = []
   let left = [...tables]
   while (left.length > 0) {
-    const free = left.filter(({ name }) => !left.some(other => other.name !== name && other.parents.some(({ table }) => table === name)))
+    const free = left.filter(({ name }) =>
+      !left.some(other => other.name !== name && other.parents.some(({ table }) => table === name))
+    )
     groups.push(...(free.length > 0 ? free.map(table => [table]) : [left]))
     left = free.length > 0 ? left.filter(table => !free.includes(table)) : []
   }

@@ -7,7 +7,11 @@ import { assertSlug } from './slug.ts'
 import { assertStatus } from './state.ts'
 
 /** The old slug is quarantined for 30 days by the registry's own trigger; only this tenant may have it back before. */
-export async function renameTenant (context: ManagerContext, ref: TenantRef, slug: string): Promise<TenantRecord> {
+export async function renameTenant (
+  context: ManagerContext,
+  ref: TenantRef,
+  slug: string
+): Promise<TenantRecord> {
   assertSlug(slug, context.options)
   return withTenant(context, ref, [], async tenant => {
     if (tenant.slug === slug) return tenant

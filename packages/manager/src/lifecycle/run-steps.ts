@@ -31,32 +31,47 @@ export interface Operation<S extends object> {
  *
  * @throws FST_TENANCY_TENANT_CONFLICT when somebody does, has changed it since it was read, or has not finished an operation of another kind.
  */
-export async function runSteps<S extends object> (context: ManagerContext, { tenant, kind, input = {}, state: first, steps, replaces = [] }: Operation<S>): Promise<S> {
+export async function runSteps<S extends object> (
+  context: ManagerContext,
+  { tenant, kind, input = {}, state: first, steps, replaces = [] }: Operation<S>
+): Promise<S> {
   const { locks, shards, registry, options: { progress } } = context
-  return locks.hold(tenantLock(tenant.id), 'another process is at work on this tenant at this moment', async held => {
-    const client = shards.get('default')
-    // What was decided before the lock was had holds only for the tenant as it was then: one that is to be purged may just have been resumed.
-    if ((await registry.findById(tenant.id))?.version !== tenant.version) throw tenantConflict('somebody else has just changed the tenant: look at it, then call again')
-    const operation = await beginOperation(client, { tenant: tenant.id, kind, input, replaces })
-    let state: S = { ...first, ...operation.state }
-    for (const [index, { name, run }] of steps.entries()) {
-      if (operation.done.includes(name)) continue
-      held.assertHeld()
-      try {
-        const facts = await run(state) ?? {}
-        state = { ...state, ...facts }
+  return locks.hold(
+    tenantLock(tenant.id),
+    'another process is at work on this tenant at this moment',
+    async held => {
+      const client = shards.get('default')
+      // What was decided before the lock was had holds only for the tenant as it was then: one that is to be purged may just have been resumed.
+      if ((await registry.findById(tenant.id))?.version !== tenant.version)
+        throw tenantConflict(
+          'somebody else has just changed the tenant: look at it, then call again'
+        )
+      const operation = await beginOperation(client, { tenant: tenant.id, kind, input, replaces })
+      let state: S = { ...first, ...operation.state }
+      for (const [index, { name, run }] of steps.entries()) {
+        if (operation.done.includes(name)) continue
         held.assertHeld()
-        await recordStep(client, operation, name, facts)
-      } catch (error) {
-        // The step's error is the one that matters, also where the database is gone.
-        await recordError(client, operation, name, error).catch(() => {})
-        throw error
+        try {
+          const facts = await run(state) ?? {}
+          state = { ...state, ...facts }
+          held.assertHeld()
+          await recordStep(client, operation, name, facts)
+        } catch (error) {
+          // The step's error is the one that matters, also where the database is gone.
+          await recordError(client, operation, name, error).catch(() => {})
+          throw error
+        }
+        progress?.({
+          operation: kind,
+          tenant: tenant.id,
+          slug: tenant.slug,
+          step: name,
+          done: index + 1,
+          total: steps.length
+        })
       }
-      progress?.({
-        operation: kind, tenant: tenant.id, slug: tenant.slug, step: name, done: index + 1, total: steps.length
-      })
+      await finishOperation(client, operation)
+      return state
     }
-    await finishOperation(client, operation)
-    return state
-  })
+  )
 }

@@ -1,4 +1,5 @@
-import { listTables, quoteName, quoteText, type ResolvedTables, type SqlClient } from '@fastify-tenancy/database'
+import { listTables, quoteName, quoteText, type ResolvedTables,
+  type SqlClient } from '@fastify-tenancy/database'
 
 /** A table in which rows of a tenant could be, by a column that names tenants. */
 export interface ScannedTable {
@@ -30,8 +31,14 @@ const text = `
 export async function scanTables (client: SqlClient, listed: ResolvedTables): Promise<ScannedTable[]> {
   const { schema, tenant, global } = await listTables(client, listed)
   // 'id' names tenants in their own table alone.
-  const names = new Set(['tenant_id', ...Object.values(tenant).filter(name => name !== 'id'), ...(listed.auto === undefined ? [] : [listed.auto])])
-  const { rows } = await client.query<{ schema: string, table: string, column: string, type: string }>(text, [[...names], schema, Object.keys(tenant), Object.values(tenant)])
+  const names = new Set(['tenant_id', ...Object.values(tenant).filter(name => name !== 'id'),
+    ...(listed.auto === undefined ? [] : [listed.auto])])
+  const { rows } = await client.query<{ schema: string; table: string; column: string; type: string }>(text, [
+    [...names],
+    schema,
+    Object.keys(tenant),
+    Object.values(tenant)
+  ])
   return rows.map(row => {
     const isHere = row.schema === schema
     return {
@@ -39,17 +46,27 @@ export async function scanTables (client: SqlClient, listed: ResolvedTables): Pr
       name: `${quoteName(row.schema)}.${quoteName(row.table)}`,
       column: row.column,
       type: row.type,
-      list: isHere && Object.hasOwn(tenant, row.table) ? 'tenant' as const : isHere && global.includes(row.table) ? 'global' as const : undefined
+      list: isHere && Object.hasOwn(tenant, row.table)
+        ? 'tenant' as const
+        : isHere && global.includes(row.table)
+        ? 'global' as const
+        : undefined
     }
   })
 }
 
 /** How many rows of a tenant each of these tables holds; those without any are left out. */
-export async function countRows (client: SqlClient, tables: readonly ScannedTable[], id: string): Promise<Record<string, number>> {
+export async function countRows (
+  client: SqlClient,
+  tables: readonly ScannedTable[],
+  id: string
+): Promise<Record<string, number>> {
   const counts: Record<string, number> = {}
   for (const { label, name, column, type } of tables) {
     if (!mayHold(type, id)) continue
-    const { rows: [row] } = await client.query<{ count: number }>(`select count(*)::float8 as count from ${name} where ${quoteName(column)} = ${quoteText(id)}`)
+    const { rows: [row] } = await client.query<{ count: number }>(
+      `select count(*)::float8 as count from ${name} where ${quoteName(column)} = ${quoteText(id)}`
+    )
     const count = row?.count ?? 0
     if (count > 0) counts[label] = (counts[label] ?? 0) + count
   }

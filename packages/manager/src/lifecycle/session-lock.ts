@@ -10,7 +10,10 @@ import { randomBytes } from 'node:crypto'
 export async function takeLock (client: Pick<SqlClient, 'query'>, name: string): Promise<string | undefined> {
   // Random, so that a session which reads it in pg_locks is too late to hold it first.
   const key = String(randomBytes(8).readBigUInt64BE() >> 2n)
-  const { rows: [row] } = await client.query<{ got: boolean }>('select tenancy.take_lock($1, $2) as got', [name, key])
+  const { rows: [row] } = await client.query<{ got: boolean }>('select tenancy.take_lock($1, $2) as got', [
+    name,
+    key
+  ])
   return row?.got === true ? key : undefined
 }
 

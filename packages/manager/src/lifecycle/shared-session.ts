@@ -19,10 +19,16 @@ export async function isShared (client: pg.Client, options: pg.ClientConfig): Pr
     await other.query('begin')
     // The backend that was the first one's is often the one that is taken; and who has none of its own gets one after the other.
     const pids = [await pidOf(other)]
-    const looks = (async () => { for (let look = 0; look < 3; look++) pids.push(await pidOf(client)) })()
+    const looks = (async () => {
+      for (let look = 0; look < 3; look++) pids.push(await pidOf(client))
+    })()
     const timer = Promise.withResolvers<'late'>()
-    const timeout = setTimeout(() => { timer.resolve('late') }, patience)
-    const end = await Promise.race([looks, timer.promise]).finally(() => { clearTimeout(timeout) })
+    const timeout = setTimeout(() => {
+      timer.resolve('late')
+    }, patience)
+    const end = await Promise.race([looks, timer.promise]).finally(() => {
+      clearTimeout(timeout)
+    })
     if (end !== 'late') return pids[0] === first || pids.slice(1).some(pid => pid !== first)
     looks.catch(() => {})
     return true

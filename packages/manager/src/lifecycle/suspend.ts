@@ -15,13 +15,19 @@ export interface SuspendInput {
 }
 
 /** First the fence, in the database that holds the rows; then the status, which tells every process. */
-export async function suspendTenant (context: ManagerContext, ref: TenantRef, input: SuspendInput = {}): Promise<TenantRecord> {
+export async function suspendTenant (
+  context: ManagerContext,
+  ref: TenantRef,
+  input: SuspendInput = {}
+): Promise<TenantRecord> {
   const { reason } = resolveSuspendInput(input)
   return withTenant(context, ref, [], async tenant => {
     assertStatus(tenant.status, 'active', 'suspended')
     await fence(context, tenant, 'suspended')
     if (tenant.status === 'suspended') return tenant
-    return changeTenant(context, tenant, { status: 'suspended' }, 'suspend', { ...(reason !== undefined && { reason }) })
+    return changeTenant(context, tenant, { status: 'suspended' }, 'suspend', {
+      ...(reason !== undefined && { reason })
+    })
   })
 }
 
@@ -32,13 +38,21 @@ export async function resumeTenant (context: ManagerContext, ref: TenantRef): Pr
     // What was never finished is not made active by this, whatever a deletion that was cut short has left.
     assertStatus(tenant.status, 'active', 'suspended', 'deleting')
     const deletion = await readDeletion(client, tenant.id)
-    if (deletion?.was === 'provisioning') throw tenantConflict('the tenant was deleted before it was ready: purge it, and create it again')
+    if (deletion?.was === 'provisioning')
+      throw tenantConflict('the tenant was deleted before it was ready: purge it, and create it again')
     await abandonOperation(client, tenant.id)
     const status = tenant.status === 'deleting' ? deletion?.was ?? 'active' : 'active'
     if (tenant.status !== status) assertTransition(tenant.status, status)
     const resumed = tenant.status === status
       ? tenant
-      : await changeTenant(context, tenant, { status }, tenant.status === 'deleting' ? 'undelete' : 'resume', { status }, client => forgetDeletion(client, tenant.id))
+      : await changeTenant(
+        context,
+        tenant,
+        { status },
+        tenant.status === 'deleting' ? 'undelete' : 'resume',
+        { status },
+        client => forgetDeletion(client, tenant.id)
+      )
     if (status === 'suspended') await fence(context, tenant, 'suspended')
     else await liftFence(context, tenant)
     return resumed

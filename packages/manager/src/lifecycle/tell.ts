@@ -13,7 +13,10 @@ const longestWait = 1_600
  *
  * @param tenants the tenant as it was and as it is: processes forget it under all its names.
  */
-export async function tellChange (context: Pick<ManagerContext, 'redis' | 'options'>, ...tenants: readonly Pick<TenantRecord, 'id' | 'slug' | 'domains'>[]): Promise<void> {
+export async function tellChange (
+  context: Pick<ManagerContext, 'redis' | 'options'>,
+  ...tenants: readonly Pick<TenantRecord, 'id' | 'slug' | 'domains'>[]
+): Promise<void> {
   const [first] = tenants
   if (first === undefined) return
   try {
@@ -29,14 +32,19 @@ export async function tellChange (context: Pick<ManagerContext, 'redis' | 'optio
   } catch (error) {
     context.redis.isAway = true
     const why = error instanceof Error ? error.message : String(error)
-    context.options.progress?.({ operation: 'tell', tenant: first.id, step: `Redis could not be told of the change (${why}): a process that does not listen to the database sees it once its copy has aged` })
+    context.options.progress?.({
+      operation: 'tell',
+      tenant: first.id,
+      step:
+        `Redis could not be told of the change (${why}): a process that does not listen to the database sees it once its copy has aged`
+    })
   }
 }
 
 // Marks and messages are idempotent.
 async function tellWithPatience (redis: TenancyRedis, change: TenantChange, longest: number): Promise<void> {
   if (longest > 0) await redis.ready()
-  for (let wait = 100; ; wait *= 2) {
+  for (let wait = 100;; wait *= 2) {
     try {
       await markChange(redis, change)
       await publishChange(redis, change)

@@ -9,12 +9,12 @@ export interface UnfinishedWork {
   /** A move that was not confirmed, or that was cut short. */
   readonly move?: UnfinishedMove
   /** A deletion whose data is still there. */
-  readonly deletion?: { readonly due: Date, readonly keepsData: boolean }
+  readonly deletion?: { readonly due: Date; readonly keepsData: boolean }
 }
 
 export interface UnfinishedMove {
-  readonly from: { readonly isolation: Isolation, readonly shard: string }
-  readonly to: { readonly isolation: Isolation, readonly shard: string }
+  readonly from: { readonly isolation: Isolation; readonly shard: string }
+  readonly to: { readonly isolation: Isolation; readonly shard: string }
   /** Whether the tenant is served from the new place, so that only the old copy is left. */
   readonly isSwitched: boolean
 }
@@ -26,9 +26,16 @@ export interface UnfinishedMove {
  * select … from tenancy.moves full join tenancy.deletions using (tenant_id)
  * ```
  */
-export async function listUnfinished ({ shards }: Pick<ManagerContext, 'shards'>): Promise<readonly UnfinishedWork[]> {
+export async function listUnfinished (
+  { shards }: Pick<ManagerContext, 'shards'>
+): Promise<readonly UnfinishedWork[]> {
   const { rows } = await shards.get('default').query<{
-    tenant: string, from: UnfinishedMove['from'] | null, to: UnfinishedMove['to'] | null, switched: boolean, due: number | null, keeps: boolean | null
+    tenant: string
+    from: UnfinishedMove['from'] | null
+    to: UnfinishedMove['to'] | null
+    switched: boolean
+    due: number | null
+    keeps: boolean | null
   }>(`
     select tenant_id as tenant, keeps_data as keeps, extract(epoch from due_at)::float8 * 1000 as due,
       switched_at is not null as switched, ${place('source')} as "from", ${place('target')} as "to"

@@ -12,7 +12,9 @@ export interface LifecycleStep {
   /** Makes it, before the tenant becomes active. */
   readonly create?: (input: LifecycleInput) => Promise<void>
   /** Writes its files into `folder`, when the tenant is exported. */
-  readonly export?: (input: LifecycleInput & { readonly folder: string, readonly signal?: AbortSignal }) => Promise<void>
+  readonly export?: (
+    input: LifecycleInput & { readonly folder: string; readonly signal?: AbortSignal }
+  ) => Promise<void>
   /** Removes it, when the tenant is purged, before its rows. */
   readonly purge?: (input: LifecycleInput) => Promise<void>
 }
@@ -22,9 +24,18 @@ export interface LifecycleInput {
 }
 
 /** The user's steps of one operation, as the journal knows them: `user:<name>`. */
-export function userSteps<S extends object> (steps: readonly LifecycleStep[], verb: 'create' | 'purge', tenant: TenantRecord): Step<S>[] {
+export function userSteps<S extends object> (
+  steps: readonly LifecycleStep[],
+  verb: 'create' | 'purge',
+  tenant: TenantRecord
+): Step<S>[] {
   return steps.flatMap(step => {
     const run = step[verb]
-    return run === undefined ? [] : [{ name: `user:${step.name}`, run: async () => { await run({ tenant }) } }]
+    return run === undefined ? [] : [{
+      name: `user:${step.name}`,
+      run: async () => {
+        await run({ tenant })
+      }
+    }]
   })
 }

@@ -29,6 +29,8 @@ export class CatalogAnnouncer {
     if (!this.#isDue) return
     this.#isDue = false
     this.#last = Date.now()
-    await this.#context.shards.get('default').query("select pg_catalog.pg_notify('tenancy', $1)", [catalogChange])
+    await this.#context.shards.get('default').query("select pg_catalog.pg_notify('tenancy', $1)", [
+      catalogChange
+    ])
   }
 }

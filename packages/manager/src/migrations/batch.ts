@@ -78,7 +78,8 @@ export class Batch implements StatementRunner {
 
   /** @throws while something runs: who began it did not await it, and would find it in another's transaction */
   assertIdle (): void {
-    if (this.#running > 0) throw new Error('a migration returned before one of its statements had: await every statement')
+    if (this.#running > 0)
+      throw new Error('a migration returned before one of its statements had: await every statement')
   }
 
   /** The ledger's entry went before it, which fails where the transaction had: this never answers ROLLBACK. */
@@ -101,12 +102,18 @@ export class Batch implements StatementRunner {
   }
 
   #assertOpen (): void {
-    if (this.#isEnded) throw new Error('a migration ran a statement after its up() or down() had returned: await every statement')
+    if (this.#isEnded)
+      throw new Error(
+        'a migration ran a statement after its up() or down() had returned: await every statement'
+      )
   }
 }
 
 // Once it is sent, what came before it stays, and what comes after it is the login's own, one by one.
 function assertWithin (text: string): void {
   const words = transactionWords(text)
-  if (words !== undefined) throw new Error(`a migration runs in a transaction, which is begun and ended for it: take '${words}' out of it`)
+  if (words !== undefined)
+    throw new Error(
+      `a migration runs in a transaction, which is begun and ended for it: take '${words}' out of it`
+    )
 }

@@ -4,7 +4,8 @@ import { quoteName, quoteText, type SqlClient } from '@fastify-tenancy/database'
 export const borderCode = 'TN410'
 
 // What of a relation a migration could change without a row. A foreign key's own triggers are none of it.
-const shape = (c: string): string => `md5(concat_ws('|', ${c}.relname, ${c}.relnamespace, ${c}.relowner, ${c}.relrowsecurity, ${c}.relforcerowsecurity, ${c}.relacl, ${c}.reloptions, ${c}.relfilenode,
+const shape = (c: string): string =>
+  `md5(concat_ws('|', ${c}.relname, ${c}.relnamespace, ${c}.relowner, ${c}.relrowsecurity, ${c}.relforcerowsecurity, ${c}.relacl, ${c}.reloptions, ${c}.relfilenode,
   (select string_agg(concat_ws(' ', attname, atttypid, atttypmod, attnotnull, attisdropped, attacl), ',' order by attnum) from pg_attribute where attrelid = ${c}.oid and attnum > 0),
   (select string_agg(conname, ',' order by oid) from pg_constraint where conrelid = ${c}.oid),
   (select string_agg(concat(tgname, tgenabled), ',' order by oid) from pg_trigger where tgrelid = ${c}.oid and not tgisinternal),
@@ -58,12 +59,16 @@ begin
         and not (c.relkind = 'S' and l.mode = 'RowExclusiveLock')
         and c.relkind not in ('i', 'I')
         -- A foreign key that comes or goes locks the table that it leads to.
-        and not (l.mode in ('ShareRowExclusiveLock', 'AccessExclusiveLock') and coalesce(current_setting('tenancy.referenced')::json ->> c.oid::text = ${shape('c')}, false))
+        and not (l.mode in ('ShareRowExclusiveLock', 'AccessExclusiveLock') and coalesce(current_setting('tenancy.referenced')::json ->> c.oid::text = ${
+    shape('c')
+  }, false))
         and not (l.mode = 'ShareRowExclusiveLock' and exists (select from pg_constraint k join pg_class t on t.oid = k.conrelid where k.confrelid = c.oid and t.relnamespace = own)
           and not exists (select from pg_trigger where tgrelid = c.oid and not tgisinternal and oid::bigint > newest))
       end;
   if found is not null or gone is not null then
-    raise exception using errcode = '${borderCode}', detail = coalesce(gone, ''), message = format('a tenant''s migration made, changed, dropped or wrote %s, outside the tenant''s schema %s', coalesce(found, 'a table'), ${quoteText(quoteName(schema))});
+    raise exception using errcode = '${borderCode}', detail = coalesce(gone, ''), message = format('a tenant''s migration made, changed, dropped or wrote %s, outside the tenant''s schema %s', coalesce(found, 'a table'), ${
+    quoteText(quoteName(schema))
+  });
   end if;
 end`
   return `do ${quoteText(body)}`
@@ -71,11 +76,19 @@ end`
 
 /** The error of {@link assertBorder} with the names of the relations that were dropped: they are there again, because the transaction was rolled back. */
 export async function withNames (client: SqlClient, error: Error): Promise<Error> {
-  const oids = 'detail' in error && typeof error.detail === 'string' && error.detail !== '' ? error.detail.split(',') : []
-  const hint = 'nothing of it was committed: name the tenant\'s own tables, or put this into the shared migrations'
-  const { rows } = oids.length === 0 ? { rows: [] } : await client.query<{ name: string }>(`
+  const oids = 'detail' in error && typeof error.detail === 'string' && error.detail !== ''
+    ? error.detail.split(',')
+    : []
+  const hint =
+    "nothing of it was committed: name the tenant's own tables, or put this into the shared migrations"
+  const { rows } = oids.length === 0 ? { rows: [] } : await client.query<{ name: string }>(
+    `
     select pg_catalog.format('%I.%I', n.nspname, c.relname) as name from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where c.oid = any($1::oid[]) and c.relkind not in ('i', 'I') and n.nspname <> 'pg_toast' order by 1`, [oids])
+    where c.oid = any($1::oid[]) and c.relkind not in ('i', 'I') and n.nspname <> 'pg_toast' order by 1`,
+    [oids]
+  )
   const dropped = rows.length === 0 ? '' : ` (dropped: ${rows.map(({ name }) => name).join(', ')})`
-  return Object.assign(new Error(`${error.message}${dropped}; ${hint}`, { cause: error }), { code: borderCode })
+  return Object.assign(new Error(`${error.message}${dropped}; ${hint}`, { cause: error }), {
+    code: borderCode
+  })
 }

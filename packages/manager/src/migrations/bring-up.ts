@@ -37,7 +37,8 @@ const lost = /^(?:57P0[123]|08...)$/
 function isLost (error: unknown): boolean {
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
   if (typeof code === 'string') return lost.test(code) || ['ECONNRESET', 'EPIPE'].includes(code)
-  return error instanceof Error && /^(?:Connection terminated|Client has encountered a connection error)/.test(error.message)
+  return error instanceof Error &&
+    /^(?:Connection terminated|Client has encountered a connection error)/.test(error.message)
 }
 
 function refused (error: unknown): boolean {
@@ -56,11 +57,14 @@ export async function backOff (attempt: number): Promise<void> {
  * @returns the names of the migrations that ran; undefined where the tenant is not to be migrated any more
  * @throws StepFailure for a migration that failed, FST_TENANCY_MIGRATION_INVALID for a ledger that does not fit
  */
-export async function bringUp (connection: Connection, { place, migrations, known, retries, isLocking = false, lockTimeout, finish, after }: BringUpInput): Promise<readonly string[] | undefined> {
+export async function bringUp (
+  connection: Connection,
+  { place, migrations, known, retries, isLocking = false, lockTimeout, finish, after }: BringUpInput
+): Promise<readonly string[] | undefined> {
   let entry = known
   const ran: string[] = []
   let wasLost = false
-  for (let attempt = 1; ; attempt++) {
+  for (let attempt = 1;; attempt++) {
     try {
       return await connection.use(place.source, async client => {
         await place.prepare?.(client)
@@ -68,9 +72,21 @@ export async function bringUp (connection: Connection, { place, migrations, know
         const { pending, problem } = compare(applied, migrations)
         if (problem !== undefined) throw new MigrationInvalidError(problem)
         // Of a schema, the plan has looked for all of them at once.
-        const foreign = pending.length > 0 && place.prepare !== undefined ? await ranElsewhere(client, place.schema, pending) : undefined
+        const foreign = pending.length > 0 && place.prepare !== undefined
+          ? await ranElsewhere(client, place.schema, pending)
+          : undefined
         if (foreign !== undefined) throw new MigrationInvalidError(foreignProblem(foreign, place.tenant))
-        if (pending.length > 0) await runPending(client, { place, migrations: pending, seen: applied, lockTimeout, isLocking, finish }, group => { ran.push(...group.map(({ name }) => name)) })
+        if (pending.length > 0)
+          await runPending(client, {
+            place,
+            migrations: pending,
+            seen: applied,
+            lockTimeout,
+            isLocking,
+            finish
+          }, group => {
+            ran.push(...group.map(({ name }) => name))
+          })
         await after?.(client)
         return ran
       })
@@ -86,7 +102,10 @@ export async function bringUp (connection: Connection, { place, migrations, know
       wasLost ||= isLost(cause)
       // A server that starts anew refuses connections for a moment.
       const passes = passing.has(state) || isLost(cause) || (wasLost && refused(cause))
-      if (attempt > retries || !passes) throw state === 'TN423' ? tenantConflict('another process is at work on these tables at this moment') : error
+      if (attempt > retries || !passes)
+        throw state === 'TN423'
+          ? tenantConflict('another process is at work on these tables at this moment')
+          : error
       await backOff(attempt)
     }
   }
@@ -94,7 +113,7 @@ export async function bringUp (connection: Connection, { place, migrations, know
 
 /** Tries again what another process's work on the tenant stood in the way of. */
 export async function patiently<T> (retries: number, work: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
+  for (let attempt = 1;; attempt++) {
     try {
       return await work()
     } catch (error) {

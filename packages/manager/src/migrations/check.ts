@@ -33,13 +33,24 @@ export interface Checked {
  *
  * @throws FST_TENANCY_MIGRATION_FAILED for one that fails
  */
-export async function check (context: ManagerContext, connection: Connection, { plan, sets, ...input }: CheckInput): Promise<Checked> {
+export async function check (
+  context: ManagerContext,
+  connection: Connection,
+  { plan, sets, ...input }: CheckInput
+): Promise<Checked> {
   const { options: { tables, provision } } = context
   const unrehearsed = new Set<string>()
-  const furthest = (isolation: 'schema' | 'database', shard?: string): TenantStanding | undefined => plan.tenants
-    .filter(({ tenant }) => tenant.isolation === isolation && (shard === undefined || tenant.placement.shard === shard))
-    .toSorted((a, b) => b.pending.length - a.pending.length)[0]
-  const run = async ({ shard, source }: { readonly shard: string, readonly source: Source }, parts: (client: SqlClient) => Promise<readonly Part[]>, end: (client: SqlClient) => Promise<void> = async () => {}): Promise<void> => {
+  const furthest = (isolation: 'schema' | 'database', shard?: string): TenantStanding | undefined =>
+    plan.tenants
+      .filter(({ tenant }) =>
+        tenant.isolation === isolation && (shard === undefined || tenant.placement.shard === shard)
+      )
+      .toSorted((a, b) => b.pending.length - a.pending.length)[0]
+  const run = async (
+    { shard, source }: { readonly shard: string; readonly source: Source },
+    parts: (client: SqlClient) => Promise<readonly Part[]>,
+    end: (client: SqlClient) => Promise<void> = async () => {}
+  ): Promise<void> => {
     try {
       for (const name of await rehearse(connection, { source, ...input, parts, end })) unrehearsed.add(name)
     } catch (error) {
@@ -55,13 +66,31 @@ export async function check (context: ManagerContext, connection: Connection, { 
     // What makes a new tenant's first tables is the application's own, and not taken back.
     const isScratch = shard === 'default' && plan.tenants.length === 0 && provision === undefined
     const parts: Part[] = [
-      ...(standing === undefined ? [] : [{ where: `the shared tables of shard '${shard}'`, schema: tables.schema, migrations: standing.pending, after: (client: SqlClient) => protectListed(client, context) }]),
+      ...(standing === undefined
+        ? []
+        : [{
+          where: `the shared tables of shard '${shard}'`,
+          schema: tables.schema,
+          migrations: standing.pending,
+          after: (client: SqlClient) => protectListed(client, context)
+        }]),
       ...(own === undefined ? [] : [ofTenant(own.tenant, schemaOf(own.tenant), own.pending)]),
-      ...(isScratch && sets.tenant !== undefined ? [{ where: 'a new tenant', schema: `tenancy_check_${randomBytes(6).toString('hex')}`, isNew: true, migrations: sets.tenant }] : [])
+      ...(isScratch && sets.tenant !== undefined
+        ? [{
+          where: 'a new tenant',
+          schema: `tenancy_check_${randomBytes(6).toString('hex')}`,
+          isNew: true,
+          migrations: sets.tenant
+        }]
+        : [])
     ]
     if (parts.length === 0) continue
     await run({ shard, source: shardSource(context, shard) }, async () => parts, async client => {
-      shared.push({ shard, applied: (standing?.pending ?? []).map(({ name }) => name), ...await inspectTables(client, context) })
+      shared.push({
+        shard,
+        applied: (standing?.pending ?? []).map(({ name }) => name),
+        ...await inspectTables(client, context)
+      })
     })
   }
   const apart = furthest('database')
@@ -69,7 +98,10 @@ export async function check (context: ManagerContext, connection: Connection, { 
     const { tenant } = apart
     const { shard, source } = await tenantPlace(context, tenant)
     // What the default shard remembers of it may be behind.
-    await run({ shard, source }, async client => [ofTenant(tenant, tables.schema, await pendingOf(client, tenant, sets))])
+    await run(
+      { shard, source },
+      async client => [ofTenant(tenant, tables.schema, await pendingOf(client, tenant, sets))]
+    )
   }
   return { shared, unrehearsed: [...unrehearsed].toSorted() }
 }
@@ -78,16 +110,31 @@ function ofTenant (tenant: TenantRecord, schema: string, migrations: Part['migra
   return { where: `tenant ${tenant.slug}`, tenant, schema, migrations }
 }
 
-async function pendingOf (client: SqlClient, tenant: TenantRecord, { tenant: migrations = [] }: Sets): Promise<Part['migrations']> {
-  const { rows: [row] } = await client.query<{ there: boolean }>('select pg_catalog.to_regclass(\'tenancy.migration_ledger\') is not null as there')
-  const { pending, problem } = compare(row?.there === true ? (await readEntry(client, tenant.id)).applied : [], migrations)
+async function pendingOf (
+  client: SqlClient,
+  tenant: TenantRecord,
+  { tenant: migrations = [] }: Sets
+): Promise<Part['migrations']> {
+  const { rows: [row] } = await client.query<{ there: boolean }>(
+    "select pg_catalog.to_regclass('tenancy.migration_ledger') is not null as there"
+  )
+  const { pending, problem } = compare(
+    row?.there === true ? (await readEntry(client, tenant.id)).applied : [],
+    migrations
+  )
   if (problem !== undefined) throw new MigrationInvalidError(`${problem} (tenant '${tenant.slug}')`)
   return pending
 }
 
 function refused (shard: string, error: unknown): unknown {
   if (error instanceof MigrationInvalidError) return error
-  const { at, cause } = error as { readonly at?: Part, readonly cause?: unknown }
+  const { at, cause } = error as { readonly at?: Part; readonly cause?: unknown }
   const failure = failureOf(shard, at?.tenant, at === undefined ? error : cause)
-  return migrationFailed(`${sentence(failure, at?.where)}${failure.error instanceof TransactionEnded ? '' : ': all was taken back'}`, { shared: [], tenants: tally(), failures: [failure], unrehearsed: [] }, failure.error)
+  return migrationFailed(
+    `${sentence(failure, at?.where)}${
+      failure.error instanceof TransactionEnded ? '' : ': all was taken back'
+    }`,
+    { shared: [], tenants: tally(), failures: [failure], unrehearsed: [] },
+    failure.error
+  )
 }

@@ -15,8 +15,13 @@ export interface Standing {
  * Holds what has run against what there is, both in order of their names. What has run must be the beginning of what there is,
  * as it was then.
  */
-export function compare (applied: readonly AppliedMigration[], migrations: readonly LoadedMigration[]): Standing {
-  const problem = applied.slice(0, migrations.length).map((ran, index) => problemOf(ran, migrations[index], migrations)).find(text => text !== undefined)
+export function compare (
+  applied: readonly AppliedMigration[],
+  migrations: readonly LoadedMigration[]
+): Standing {
+  const problem = applied.slice(0, migrations.length).map((ran, index) =>
+    problemOf(ran, migrations[index], migrations)
+  ).find(text => text !== undefined)
   return {
     pending: problem === undefined ? migrations.slice(applied.length) : [],
     ahead: applied.slice(migrations.length).map(({ name }) => name),
@@ -24,9 +29,15 @@ export function compare (applied: readonly AppliedMigration[], migrations: reado
   }
 }
 
-function problemOf (ran: AppliedMigration, now: LoadedMigration | undefined, all: readonly LoadedMigration[]): string | undefined {
+function problemOf (
+  ran: AppliedMigration,
+  now: LoadedMigration | undefined,
+  all: readonly LoadedMigration[]
+): string | undefined {
   if (ran.name === now?.name) {
-    return ran.checksum === now.checksum ? undefined : `migration '${ran.name}' was changed after it had run: take the change back, and put it into a new migration`
+    return ran.checksum === now.checksum
+      ? undefined
+      : `migration '${ran.name}' was changed after it had run: take the change back, and put it into a new migration`
   }
   return all.some(({ name }) => name === ran.name)
     ? `migration '${now?.name}' has not run, and comes before '${ran.name}', which has: give it a later name`

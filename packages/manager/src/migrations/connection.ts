@@ -40,10 +40,19 @@ export class Connection {
   async #connect (url: string, shard: string | undefined): Promise<pg.Client> {
     if (this.#client !== undefined && this.#url === url) return this.#client
     await this.close()
-    const client = new GuardedClient({ connectionString: url, connectionTimeoutMillis: 10_000, keepAlive: true, application_name: 'tenancy migrate' })
+    const client = new GuardedClient({
+      connectionString: url,
+      connectionTimeoutMillis: 10_000,
+      keepAlive: true,
+      application_name: 'tenancy migrate'
+    })
     // A lost connection fails the work on it; unheard, the event would end the process.
-    client.on('error', () => { if (this.#client === client) this.#client = undefined })
-    await client.connect().catch((error: unknown) => { throw connectError(error, { url, shard }) })
+    client.on('error', () => {
+      if (this.#client === client) this.#client = undefined
+    })
+    await client.connect().catch((error: unknown) => {
+      throw connectError(error, { url, shard })
+    })
     this.#url = url
     this.#client = client
     return client

@@ -1,13 +1,18 @@
-import { PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler, type CompiledQuery, type DatabaseConnection, type Dialect, type DialectAdapter, type Driver, type DatabaseIntrospector, type Kysely, type QueryCompiler, type QueryResult } from 'kysely'
+import { PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler, type CompiledQuery,
+  type DatabaseConnection, type Dialect, type DialectAdapter, type Driver, type DatabaseIntrospector,
+  type Kysely, type QueryCompiler, type QueryResult } from 'kysely'
 
 /** What runs a statement of a migration. */
 export interface StatementRunner {
-  run (text: string, values: readonly unknown[]): Promise<{ readonly rows: unknown[], readonly rowCount?: number | null, readonly command?: string }>
+  run(
+    text: string,
+    values: readonly unknown[]
+  ): Promise<{ readonly rows: unknown[]; readonly rowCount?: number | null; readonly command?: string }>
   /** Keeps back what answers nothing, and says whether it did. */
-  hold? (text: string): boolean
-  begin (): Promise<void>
-  commit (): Promise<void>
-  rollback (): Promise<void>
+  hold?(text: string): boolean
+  begin(): Promise<void>
+  commit(): Promise<void>
+  rollback(): Promise<void>
 }
 
 /** A Kysely on the one connection that a migration runs on. */
@@ -77,7 +82,8 @@ class MigrationConnection implements DatabaseConnection {
     const { rows, rowCount, command = '' } = await this.#runner.run(sql, parameters)
     return {
       rows: rows as R[] ?? [],
-      ...(typeof rowCount === 'number' && ['INSERT', 'UPDATE', 'DELETE', 'MERGE'].includes(command) && { numAffectedRows: BigInt(rowCount) })
+      ...(typeof rowCount === 'number' && ['INSERT', 'UPDATE', 'DELETE', 'MERGE'].includes(command) &&
+        { numAffectedRows: BigInt(rowCount) })
     }
   }
 

@@ -14,35 +14,56 @@ import type { LoadedMigration } from './read-migrations.ts'
  * @param client one connection of a login that may read that table; of one that may not, nothing is taken over
  * @returns whether there was anything that the ledger did not know
  */
-export async function takeOverHistory (client: SqlClient, schema: string, migrations: readonly LoadedMigration[]): Promise<boolean> {
+export async function takeOverHistory (
+  client: SqlClient,
+  schema: string,
+  migrations: readonly LoadedMigration[]
+): Promise<boolean> {
   const history = `${quoteName(schema)}.kysely_migration`
   if (!await isReadable(client, history)) return false
-  const { rowCount } = await client.query(`
+  const { rowCount } = await client.query(
+    `
     insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at)
     select $1, name, migration.checksum, history."timestamp"::timestamptz
     from ${history} history join unnest($2::text[], $3::text[]) migration (name, checksum) using (name)
-    on conflict (tenant_id, name) do nothing`, [sharedSet, migrations.map(({ name }) => name), migrations.map(({ checksum }) => checksum)])
+    on conflict (tenant_id, name) do nothing`,
+    [sharedSet, migrations.map(({ name }) => name), migrations.map(({ checksum }) => checksum)]
+  )
   return rowCount !== null && rowCount > 0
 }
 
 async function isReadable (client: SqlClient, table: string): Promise<boolean> {
-  const { rows: [row] } = await client.query<{ may: boolean | null }>('select pg_catalog.has_table_privilege(pg_catalog.to_regclass($1), \'select\') as may', [table])
+  const { rows: [row] } = await client.query<{ may: boolean | null }>(
+    "select pg_catalog.has_table_privilege(pg_catalog.to_regclass($1), 'select') as may",
+    [table]
+  )
   return row?.may === true
 }
 
 /** Why nothing may run where {@link ranElsewhere} found a migration, and what to do. */
 export function foreignProblem (name: string, tenant: string): string {
-  const ledger = `insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) values (${quoteText(tenant)}, ${quoteText(name)}, '…', now())`
-  return `kysely-ctl has run migration '${name}' of this tenant, and the ledger does not know of it: take it for run, as the owner's login (${ledger}; with the SHA-256 of the file), or have it run again (delete from kysely_migration where name = ${quoteText(name)})`
+  const ledger = `insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) values (${
+    quoteText(tenant)
+  }, ${quoteText(name)}, '…', now())`
+  return `kysely-ctl has run migration '${name}' of this tenant, and the ledger does not know of it: take it for run, as the owner's login (${ledger}; with the SHA-256 of the file), or have it run again (delete from kysely_migration where name = ${
+    quoteText(name)
+  })`
 }
 
 /**
  * The first of these migrations that Kysely's own migrator has run in a tenant's own tables, and that the ledger does not know; undefined where there is
  * none. Such a history is not taken over, because a migration that was taken back by `down` would pass for run.
  */
-export async function ranElsewhere (client: SqlClient, schema: string, pending: readonly LoadedMigration[]): Promise<string | undefined> {
+export async function ranElsewhere (
+  client: SqlClient,
+  schema: string,
+  pending: readonly LoadedMigration[]
+): Promise<string | undefined> {
   const history = `${quoteName(schema)}.kysely_migration`
   if (!await isReadable(client, history)) return undefined
-  const { rows: [first] } = await client.query<{ name: string }>(`select name from ${history} where name = any($1) order by name limit 1`, [pending.map(({ name }) => name)])
+  const { rows: [first] } = await client.query<{ name: string }>(
+    `select name from ${history} where name = any($1) order by name limit 1`,
+    [pending.map(({ name }) => name)]
+  )
   return first?.name
 }

@@ -23,10 +23,17 @@ export interface MigrateDownInput {
   readonly lockTimeout?: string
 }
 
-const schema = v.strictObject({ steps: v.optional(positiveInteger, 1), lockTimeout: v.optional(timeout, '1s') }, 'must be an object')
+const schema = v.strictObject({
+  steps: v.optional(positiveInteger, 1),
+  lockTimeout: v.optional(timeout, '1s')
+}, 'must be an object')
 
 /** Takes the newest migrations of one tenant back, in one transaction: those, too, that ran outside one. */
-export async function migrateDown (context: ManagerContext, ref: TenantRef, given: MigrateDownInput): Promise<readonly string[]> {
+export async function migrateDown (
+  context: ManagerContext,
+  ref: TenantRef,
+  given: MigrateDownInput
+): Promise<readonly string[]> {
   const { steps, lockTimeout } = checkOptions(schema, given, 'migrateDown')
   const tenant = await findOne(context, ref)
   const { tenant: migrations = [] } = await readSets(context, 'tenant')
@@ -34,23 +41,39 @@ export async function migrateDown (context: ManagerContext, ref: TenantRef, give
   const connection = new Connection()
   const announcer = new CatalogAnnouncer(context)
   try {
-    return await context.locks.hold(tenantLock(tenant.id), 'another process is at work on this tenant at this moment', () => connection.use(place.source, async client => {
-      await place.prepare?.(client)
-      const { applied } = await readEntry(client, tenant.id)
-      const newest = newestFirst(applied.length, migrations, compare(applied, migrations)).slice(0, steps)
-      for (const { name, migration } of newest) {
-        if (migration.down === undefined) throw new MigrationInvalidError(`migration '${name}' has no down(): it cannot be taken back`)
-      }
-      if (newest.length > 0) await runInPlace(client, { place, direction: 'down', migrations: newest, seen: applied, lockTimeout, isLocking: false })
-      if (newest.length > 0) await announcer.changed()
-      if (tenant.isolation === 'database') {
-        await withClient(context.shards.get('default'), to => inTransaction(to, async () => {
-          await to.query(becomeOwner)
-          await copyLedger(client, to, tenant.id)
-        }))
-      }
-      return newest.map(({ name }) => name)
-    }))
+    return await context.locks.hold(
+      tenantLock(tenant.id),
+      'another process is at work on this tenant at this moment',
+      () =>
+        connection.use(place.source, async client => {
+          await place.prepare?.(client)
+          const { applied } = await readEntry(client, tenant.id)
+          const newest = newestFirst(applied.length, migrations, compare(applied, migrations)).slice(0, steps)
+          for (const { name, migration } of newest) {
+            if (migration.down === undefined)
+              throw new MigrationInvalidError(`migration '${name}' has no down(): it cannot be taken back`)
+          }
+          if (newest.length > 0)
+            await runInPlace(client, {
+              place,
+              direction: 'down',
+              migrations: newest,
+              seen: applied,
+              lockTimeout,
+              isLocking: false
+            })
+          if (newest.length > 0)
+            await announcer.changed()
+          if (tenant.isolation === 'database') {
+            await withClient(context.shards.get('default'), to =>
+              inTransaction(to, async () => {
+                await to.query(becomeOwner)
+                await copyLedger(client, to, tenant.id)
+              }))
+          }
+          return newest.map(({ name }) => name)
+        })
+    )
   } catch (error) {
     throw error instanceof StepFailure ? error.cause : error
   } finally {
@@ -58,9 +81,16 @@ export async function migrateDown (context: ManagerContext, ref: TenantRef, give
   }
 }
 
-function newestFirst (count: number, migrations: readonly LoadedMigration[], { problem, ahead }: ReturnType<typeof compare>): readonly LoadedMigration[] {
+function newestFirst (
+  count: number,
+  migrations: readonly LoadedMigration[],
+  { problem, ahead }: ReturnType<typeof compare>
+): readonly LoadedMigration[] {
   if (problem !== undefined) throw new MigrationInvalidError(problem)
   const [unknown] = ahead
-  if (unknown !== undefined) throw new MigrationInvalidError(`migration '${unknown}' has run and is not known here: take it back with the version of the application that has it`)
+  if (unknown !== undefined)
+    throw new MigrationInvalidError(
+      `migration '${unknown}' has run and is not known here: take it back with the version of the application that has it`
+    )
   return migrations.slice(0, count).toReversed()
 }

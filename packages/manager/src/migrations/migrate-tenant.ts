@@ -21,12 +21,21 @@ const patience = { lockTimeout: 5_000, retries: 3 }
  *
  * @throws the error of a migration that failed, FST_TENANCY_MIGRATION_INVALID for files that do not fit what has run
  */
-export async function migrateTenant (context: ManagerContext, tenant: TenantRecord, isMoving = false): Promise<void> {
+export async function migrateTenant (
+  context: ManagerContext,
+  tenant: TenantRecord,
+  isMoving = false
+): Promise<void> {
   const { migrations } = context.options
   if (migrations.tenant === undefined || !hasOwnTables(tenant)) return
   const connection = new Connection()
   try {
-    await migrateOne(context, connection, { tenant, migrations: await readMigrations(migrations.tenant), ...patience, isMoving })
+    await migrateOne(context, connection, {
+      tenant,
+      migrations: await readMigrations(migrations.tenant),
+      ...patience,
+      isMoving
+    })
   } catch (error) {
     throw error instanceof StepFailure ? error.cause : error
   } finally {
@@ -52,18 +61,26 @@ export interface MigrateOne {
 }
 
 /** What {@link migrateTenant} does, on a given connection. Why it failed is written into the ledger; one that runs alone does so itself. */
-export async function migrateOne (context: ManagerContext, connection: Connection, { tenant, isMoving = false, ...input }: MigrateOne): Promise<readonly string[] | undefined> {
+export async function migrateOne (
+  context: ManagerContext,
+  connection: Connection,
+  { tenant, isMoving = false, ...input }: MigrateOne
+): Promise<readonly string[] | undefined> {
   const place = await tenantPlace(context, tenant)
   const isApart = tenant.isolation === 'database'
-  const work = (): Promise<readonly string[] | undefined> => bringUp(connection, {
-    ...input,
-    place,
-    ...(isApart && !isMoving && { after: client => rememberLedger(context, client, tenant.id) })
-  })
+  const work = (): Promise<readonly string[] | undefined> =>
+    bringUp(connection, {
+      ...input,
+      place,
+      ...(isApart && !isMoving && { after: client => rememberLedger(context, client, tenant.id) })
+    })
   try {
-    return await (input.isLocking === true && !place.hasRegistry ? locked(context, tenant, input.retries, work) : work())
+    return await (input.isLocking === true && !place.hasRegistry
+      ? locked(context, tenant, input.retries, work)
+      : work())
   } catch (error) {
-    if (!isMoving && error instanceof StepFailure && (isApart || !error.migration.isAlone)) await rememberFailure(context, connection, place, isApart, error)
+    if (!isMoving && error instanceof StepFailure && (isApart || !error.migration.isAlone))
+      await rememberFailure(context, connection, place, isApart, error)
     throw error
   }
 }
@@ -74,7 +91,9 @@ export async function copyOwnLedger (context: ManagerContext, tenant: TenantReco
   const connection = new Connection()
   try {
     await connection.use(source, async client => {
-      const { rows: [row] } = await client.query<{ there: boolean }>('select pg_catalog.to_regclass(\'tenancy.migration_ledger\') is not null as there')
+      const { rows: [row] } = await client.query<{ there: boolean }>(
+        "select pg_catalog.to_regclass('tenancy.migration_ledger') is not null as there"
+      )
       if (row?.there === true) await rememberLedger(context, client, tenant.id)
     })
   } finally {
@@ -83,27 +102,49 @@ export async function copyOwnLedger (context: ManagerContext, tenant: TenantReco
 }
 
 async function rememberLedger ({ shards }: ManagerContext, client: SqlClient, tenant: string): Promise<void> {
-  await withClient(shards.get('default'), to => inTransaction(to, async () => {
-    await to.query(becomeOwner)
-    await copyLedger(client, to, tenant)
-  }))
+  await withClient(shards.get('default'), to =>
+    inTransaction(to, async () => {
+      await to.query(becomeOwner)
+      await copyLedger(client, to, tenant)
+    }))
 }
 
 // Where the registry is in another database, the lock and a look at the tenant's status are a step of their own.
-async function locked<T> ({ locks, registry }: ManagerContext, { id }: TenantRecord, retries: number, work: () => Promise<T>): Promise<T | undefined> {
-  return patiently(retries, () => locks.hold(tenantLock(id), 'another process is at work on this tenant at this moment', async () => {
-    const now = await registry.findById(id)
-    return now === undefined || now.status === 'deleting' || now.status === 'deleted' ? undefined : work()
-  }))
+async function locked<T> (
+  { locks, registry }: ManagerContext,
+  { id }: TenantRecord,
+  retries: number,
+  work: () => Promise<T>
+): Promise<T | undefined> {
+  return patiently(
+    retries,
+    () =>
+      locks.hold(tenantLock(id), 'another process is at work on this tenant at this moment', async () => {
+        const now = await registry.findById(id)
+        return now === undefined || now.status === 'deleting' || now.status === 'deleted' ? undefined : work()
+      })
+  )
 }
 
 // The migration's own error is the one that matters, also where this one cannot be written.
-async function rememberFailure ({ shards }: ManagerContext, connection: Connection, place: Place, isApart: boolean, { migration, cause }: StepFailure): Promise<void> {
+async function rememberFailure (
+  { shards }: ManagerContext,
+  connection: Connection,
+  place: Place,
+  isApart: boolean,
+  { migration, cause }: StepFailure
+): Promise<void> {
   const source = isApart ? { pool: shards.get('default'), isOwn: false } : place.source
-  await connection.use(source, client => recordFailure(client, place.tenant, migration, cause)).catch(() => {})
+  await connection.use(source, client => recordFailure(client, place.tenant, migration, cause)).catch(
+    () => {}
+  )
 }
 
 /** Takes a tenant from all ledgers, when its tables are gone. */
-export async function forgetMigrations ({ shards }: ManagerContext, { id }: Pick<TenantRecord, 'id'>): Promise<void> {
-  for (const shard of shards.names) await shards.get(shard).query('delete from tenancy.migration_ledger where tenant_id = $1', [id])
+export async function forgetMigrations (
+  { shards }: ManagerContext,
+  { id }: Pick<TenantRecord, 'id'>
+): Promise<void> {
+  for (const shard of shards.names)
+    await shards.get(shard).query('delete from tenancy.migration_ledger where tenant_id = $1', [id])
 }

@@ -17,7 +17,13 @@ const ownConnections = 3
  * One round after the other, until a look finds nobody who came meanwhile and is behind. Who is in somebody else's hands, such as
  * those of a move, has another turn when all others are done.
  */
-export async function migrateTenants (context: ManagerContext, first: readonly TenantStanding[], sets: Sets, input: ResolvedMigrateInput & { readonly announcer: CatalogAnnouncer }, failures: MigrationFailure[]): Promise<TenantsReport> {
+export async function migrateTenants (
+  context: ManagerContext,
+  first: readonly TenantStanding[],
+  sets: Sets,
+  input: ResolvedMigrateInput & { readonly announcer: CatalogAnnouncer },
+  failures: MigrationFailure[]
+): Promise<TenantsReport> {
   const { options: { database: { budget }, progress } } = context
   const report = tally()
   if (sets.tenant === undefined) return report
@@ -31,14 +37,23 @@ export async function migrateTenants (context: ManagerContext, first: readonly T
     for (let round = first; round.length > 0;) {
       for (const { tenant } of round) seen.add(tenant.id)
       // What the default shard remembers of a database is not looked at: the database knows.
-      const behind = round.filter(({ tenant, pending }) => pending.length > 0 || tenant.isolation === 'database')
+      const behind = round.filter(({ tenant, pending }) =>
+        pending.length > 0 || tenant.isolation === 'database'
+      )
       report.current += round.length - behind.length
       const waited = new Set(postponed)
       postponed.clear()
       let done = 0
       report.left += await inWaves(behind, { ...input, jobs }, async (standing, worker) => {
         const { tenant, entry } = standing
-        const one = { tenant, migrations, lockTimeout, retries, isLocking: true, known: tenant.isolation === 'database' ? undefined : entry }
+        const one = {
+          tenant,
+          migrations,
+          lockTimeout,
+          retries,
+          isLocking: true,
+          known: tenant.isolation === 'database' ? undefined : entry
+        }
         const { end, failure } = await tryOne(context, connections[worker] as Connection, one)
         if (end === 'migrated' || end === 'failed') await input.announcer.changed()
         const isPostponed = failure?.error instanceof TenantConflictError && !waited.has(standing)
@@ -48,14 +63,21 @@ export async function migrateTenants (context: ManagerContext, first: readonly T
           if (failure !== undefined) failures.push(failure)
         }
         progress?.({
-          operation: 'migrate', tenant: tenant.id, slug: tenant.slug, worker,
-          step: isPostponed ? 'postponed' : end, done: ++done, total: behind.length
+          operation: 'migrate',
+          tenant: tenant.id,
+          slug: tenant.slug,
+          worker,
+          step: isPostponed ? 'postponed' : end,
+          done: ++done,
+          total: behind.length
         })
         return isPostponed || end !== 'failed'
       })
       const isOver = report.left > 0 || failures.length > input.maxFailures || input.signal?.aborted === true
       if (isOver) report.left += postponed.size
-      round = isOver ? [] : [...postponed, ...isNamed ? [] : await newcomers(context, connections[0] as Connection, sets, seen)]
+      round = isOver
+        ? []
+        : [...postponed, ...isNamed ? [] : await newcomers(context, connections[0] as Connection, sets, seen)]
     }
     return report
   } finally {
@@ -63,13 +85,22 @@ export async function migrateTenants (context: ManagerContext, first: readonly T
   }
 }
 
-async function tryOne (context: ManagerContext, connection: Connection, one: Parameters<typeof migrateOne>[2]): Promise<{ readonly end: 'migrated' | 'current' | 'skipped' | 'failed', readonly failure?: MigrationFailure }> {
+async function tryOne (
+  context: ManagerContext,
+  connection: Connection,
+  one: Parameters<typeof migrateOne>[2]
+): Promise<
+  { readonly end: 'migrated' | 'current' | 'skipped' | 'failed'; readonly failure?: MigrationFailure }
+> {
   const { tenant } = one
   try {
     const applied = await migrateOne(context, connection, one)
     if (applied !== undefined) return { end: applied.length === 0 ? 'current' : 'migrated' }
     // A schema that is gone while its tenant stays is not a deletion.
-    if (!await isLeaving(context, tenant)) throw new MigrationInvalidError('the tenant\'s schema is not there, or is somebody else\'s: create the tenant again, or bring the schema back')
+    if (!await isLeaving(context, tenant))
+      throw new MigrationInvalidError(
+        "the tenant's schema is not there, or is somebody else's: create the tenant again, or bring the schema back"
+      )
     return { end: 'skipped' }
   } catch (error) {
     return { end: 'failed', failure: failureOf(tenant.placement.shard, tenant, error) }
@@ -78,11 +109,19 @@ async function tryOne (context: ManagerContext, connection: Connection, one: Par
 
 async function isLeaving ({ registry }: ManagerContext, { id, placement }: TenantRecord): Promise<boolean> {
   const now = await registry.findById(id)
-  return now === undefined || now.status === 'deleting' || now.status === 'deleted' || now.isolation === 'rls' || now.isolation === 'row' || now.placement.shard !== placement.shard
+  return now === undefined || now.status === 'deleting' || now.status === 'deleted' ||
+    now.isolation === 'rls' || now.isolation === 'row' || now.placement.shard !== placement.shard
 }
 
-async function newcomers (context: ManagerContext, connection: Connection, sets: Sets, seen: ReadonlySet<string>): Promise<readonly TenantStanding[]> {
+async function newcomers (
+  context: ManagerContext,
+  connection: Connection,
+  sets: Sets,
+  seen: ReadonlySet<string>
+): Promise<readonly TenantStanding[]> {
   const listed = await listMeant(context, { only: undefined, schema: undefined })
   const unseen = listed.filter(({ id }) => !seen.has(id))
-  return unseen.length === 0 ? [] : (await makePlan(context, connection, { ...sets, shared: undefined }, unseen)).tenants
+  return unseen.length === 0
+    ? []
+    : (await makePlan(context, connection, { ...sets, shared: undefined }, unseen)).tenants
 }

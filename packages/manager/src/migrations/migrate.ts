@@ -6,7 +6,8 @@ import { migrationFailed } from './errors.ts'
 import { migrateTenants } from './migrate-tenants.ts'
 import { resolveMigrateInput, type MigrateInput, type ResolvedMigrateInput } from './options.ts'
 import { assertSound, listMeant, makePlan, readSets, type Plan, type Sets } from './plan.ts'
-import { failureOf, sentence, tally, type MigrateReport, type MigrationFailure, type SharedReport } from './report.ts'
+import { failureOf, sentence, tally, type MigrateReport, type MigrationFailure,
+  type SharedReport } from './report.ts'
 import { migrateShared } from './shared.ts'
 
 /** Looks first, refuses what does not fit, then runs: the shared set on each shard, then the tenants'. */
@@ -20,7 +21,8 @@ export async function migrate (context: ManagerContext, given: MigrateInput): Pr
     const plan = await makePlan(context, connection, sets, listed)
     assertSound(plan)
     if (input.dryRun) return finished(planned(plan), plan)
-    if (input.check) return finished(checked(await check(context, connection, { ...input, plan, sets }), plan), plan)
+    if (input.check)
+      return finished(checked(await check(context, connection, { ...input, plan, sets }), plan), plan)
     const shared = await migrateShards(context, connection, plan, sets, { ...input, announcer })
     await connection.close()
     const failures: MigrationFailure[] = []
@@ -33,22 +35,45 @@ export async function migrate (context: ManagerContext, given: MigrateInput): Pr
   }
 }
 
-async function migrateShards (context: ManagerContext, connection: Connection, { shared }: Plan, sets: Sets, { lockTimeout, retries, announcer }: ResolvedMigrateInput & { readonly announcer: CatalogAnnouncer }): Promise<SharedReport[]> {
+async function migrateShards (
+  context: ManagerContext,
+  connection: Connection,
+  { shared }: Plan,
+  sets: Sets,
+  { lockTimeout, retries, announcer }: ResolvedMigrateInput & { readonly announcer: CatalogAnnouncer }
+): Promise<SharedReport[]> {
   const reports: SharedReport[] = []
   for (const standing of shared) {
     const { shard, pending } = standing
     try {
-      const report = await migrateShared(context, connection, { standing, migrations: sets.shared ?? [], lockTimeout, retries })
+      const report = await migrateShared(context, connection, {
+        standing,
+        migrations: sets.shared ?? [],
+        lockTimeout,
+        retries
+      })
       reports.push(report)
       if (report.applied.length > 0) await announcer.changed()
     } catch (error) {
       // A migration that runs alone may have changed tables before it failed.
       await announcer.changed()
       const failure = failureOf(shard, undefined, error)
-      const what = pending.some(({ isAlone }) => isAlone) ? 'what ran before it stays' : `nothing of shard '${shard}' was changed`
-      throw migrationFailed(`${sentence(failure)}: ${what}`, { shared: reports, tenants: tally(), failures: [failure], unrehearsed: [] }, failure.error)
+      const what = pending.some(({ isAlone }) => isAlone)
+        ? 'what ran before it stays'
+        : `nothing of shard '${shard}' was changed`
+      throw migrationFailed(`${sentence(failure)}: ${what}`, {
+        shared: reports,
+        tenants: tally(),
+        failures: [failure],
+        unrehearsed: []
+      }, failure.error)
     }
-    context.options.progress?.({ operation: 'migrate', step: `shared:${shard}`, done: reports.length, total: shared.length })
+    context.options.progress?.({
+      operation: 'migrate',
+      step: `shared:${shard}`,
+      done: reports.length,
+      total: shared.length
+    })
   }
   return reports
 }
@@ -56,7 +81,12 @@ async function migrateShards (context: ManagerContext, connection: Connection, {
 function planned ({ shared, tenants }: Plan): MigrateReport {
   const migrated = tenants.filter(({ pending }) => pending.length > 0).length
   return {
-    shared: shared.map(({ shard, pending }) => ({ shard, applied: pending.map(({ name }) => name), unlisted: [], unprotected: [] })),
+    shared: shared.map(({ shard, pending }) => ({
+      shard,
+      applied: pending.map(({ name }) => name),
+      unlisted: [],
+      unprotected: []
+    })),
     tenants: { ...tally(), migrated, current: tenants.length - migrated },
     failures: [],
     unrehearsed: []
@@ -68,12 +98,16 @@ function checked ({ shared, unrehearsed }: Checked, plan: Plan): MigrateReport {
   const open = shared.find(({ unprotected }) => unprotected.length > 0)
   if (open === undefined) return report
   const tables = open.unprotected.map(name => `'${name}'`).join(', ')
-  throw migrationFailed(`rows of tenants would be in ${tables} without a policy: list them in options.tables.tenant, and run \`tenancy protect\` where they are there already`, report)
+  throw migrationFailed(
+    `rows of tenants would be in ${tables} without a policy: list them in options.tables.tenant, and run \`tenancy protect\` where they are there already`,
+    report
+  )
 }
 
 /** Answers the report, or throws it where a migration failed or a shard could not be reached. */
 function finished (done: MigrateReport, { unreachable }: Plan): MigrateReport {
-  const failures = [...done.failures, ...unreachable.map(({ shard, error }) => failureOf(shard, undefined, error))]
+  const failures = [...done.failures,
+    ...unreachable.map(({ shard, error }) => failureOf(shard, undefined, error))]
   const left = unreachable.reduce((sum, { tenants }) => sum + tenants.length, done.tenants.left)
   const report = { ...done, failures, tenants: { ...done.tenants, left } }
   const [first] = failures
@@ -83,5 +117,8 @@ function finished (done: MigrateReport, { unreachable }: Plan): MigrateReport {
     ...(left > 0 ? [`${left} were not begun`] : [])
   ]
   throw migrationFailed(
-    `${sentence(first)}${more.length > 0 ? `; of the others ${more.join(' and ')}` : ''}`, report, first.error)
+    `${sentence(first)}${more.length > 0 ? `; of the others ${more.join(' and ')}` : ''}`,
+    report,
+    first.error
+  )
 }

@@ -1,4 +1,5 @@
-import { bool, checkOptions, instance, nonEmptyString, OptionInvalidError, oneOf, positiveInteger, timeout, type TenantRef } from '@fastify-tenancy/core'
+import { bool, checkOptions, instance, nonEmptyString, OptionInvalidError, oneOf, positiveInteger, timeout,
+  type TenantRef } from '@fastify-tenancy/core'
 import type { MigrationProvider } from 'kysely/migration'
 import * as v from 'valibot'
 
@@ -61,7 +62,10 @@ export interface ResolvedMigrateInput {
   readonly signal: AbortSignal | undefined
 }
 
-const source = v.union([nonEmptyString, instance<MigrationProvider>('a MigrationProvider', 'getMigrations')], 'must be the path of a folder, or a MigrationProvider')
+const source = v.union(
+  [nonEmptyString, instance<MigrationProvider>('a MigrationProvider', 'getMigrations')],
+  'must be the path of a folder, or a MigrationProvider'
+)
 
 /** `migrations` */
 export const migrationsSchema: v.GenericSchema<unknown, MigrationsOptions> = v.strictObject({
@@ -69,8 +73,15 @@ export const migrationsSchema: v.GenericSchema<unknown, MigrationsOptions> = v.s
   tenant: v.exactOptional(source)
 }, 'must be an object of shared and tenant')
 
-const count = v.pipe(v.number('must be a whole number from 0'), v.safeInteger('must be a whole number from 0'), v.minValue(0, 'must be a whole number from 0'))
-const ref = v.union([v.strictObject({ id: nonEmptyString }), v.strictObject({ slug: nonEmptyString })], 'must be { id } or { slug }, or a list of them')
+const count = v.pipe(
+  v.number('must be a whole number from 0'),
+  v.safeInteger('must be a whole number from 0'),
+  v.minValue(0, 'must be a whole number from 0')
+)
+const ref = v.union(
+  [v.strictObject({ id: nonEmptyString }), v.strictObject({ slug: nonEmptyString })],
+  'must be { id } or { slug }, or a list of them'
+)
 
 const inputSchema = v.strictObject({
   set: v.optional(oneOf('shared', 'tenant')),
@@ -90,8 +101,22 @@ const inputSchema = v.strictObject({
 
 /** @throws FST_TENANCY_OPTION_INVALID */
 export function resolveMigrateInput (given: unknown): ResolvedMigrateInput {
-  const { only, schema, set, signal, continue: goesOn, maxFailures, ...rest } = checkOptions(inputSchema, given, 'migrate')
+  const { only, schema, set, signal, continue: goesOn, maxFailures, ...rest } = checkOptions(
+    inputSchema,
+    given,
+    'migrate'
+  )
   const isOfTenants = only !== undefined || schema !== undefined
-  if (isOfTenants && (set === 'shared' || rest.check)) throw new OptionInvalidError('migrate.only and migrate.schema are of tenants: leave out set \'shared\' and check')
-  return { ...rest, only, schema, signal, set: isOfTenants ? 'tenant' : set, maxFailures: goesOn ? Number.MAX_SAFE_INTEGER : maxFailures }
+  if (isOfTenants && (set === 'shared' || rest.check))
+    throw new OptionInvalidError(
+      "migrate.only and migrate.schema are of tenants: leave out set 'shared' and check"
+    )
+  return {
+    ...rest,
+    only,
+    schema,
+    signal,
+    set: isOfTenants ? 'tenant' : set,
+    maxFailures: goesOn ? Number.MAX_SAFE_INTEGER : maxFailures
+  }
 }

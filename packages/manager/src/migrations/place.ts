@@ -1,5 +1,6 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
-import { ensureLedger, grantGate, inTransaction, isEmbeddedPool, pathWithExtensions, quoteText, schemaOf, stampTables, type SqlClient } from '@fastify-tenancy/database'
+import { ensureLedger, grantGate, inTransaction, isEmbeddedPool, pathWithExtensions, quoteText, schemaOf,
+  stampTables, type SqlClient } from '@fastify-tenancy/database'
 
 import type { ManagerContext } from '../context.ts'
 import { tenantServer } from '../tenant-server.ts'
@@ -27,9 +28,9 @@ export interface Place {
   readonly schema: string
   /** Whether `head` can take the tenant's lock by itself. */
   readonly hasRegistry: boolean
-  head (input: HeadInput): string[]
+  head(input: HeadInput): string[]
   /** What brings the session back to where the first migration began: path, role and settings. */
-  again (input: Pick<HeadInput, 'lockTimeout'>): string[]
+  again(input: Pick<HeadInput, 'lockTimeout'>): string[]
   /** What a transaction of migrations ends with, as the owner: the tenant column of a tenant's own tables. */
   readonly stamp: string | undefined
   /** What fails where a migration did something outside the place; nothing where all of the database is the place. */
@@ -37,12 +38,20 @@ export interface Place {
   /** The path of what runs outside a transaction, as SQL: without schemas that hold other tables. */
   readonly alonePath: string
   /** Makes the ledger where `init` does not. */
-  prepare? (client: SqlClient): Promise<void>
+  prepare?(client: SqlClient): Promise<void>
 }
 
 /** The shared tables of a shard. */
 export function sharedPlace (context: ManagerContext, shard: string): Place {
-  return place({ shard, tenant: sharedSet, source: shardSource(context, shard), schema: context.options.tables.schema, stamp: undefined, extensions: context.options.tables.extensionSchemas, hasRegistry: false })
+  return place({
+    shard,
+    tenant: sharedSet,
+    source: shardSource(context, shard),
+    schema: context.options.tables.schema,
+    stamp: undefined,
+    extensions: context.options.tables.extensionSchemas,
+    hasRegistry: false
+  })
 }
 
 /**
@@ -57,12 +66,29 @@ export async function tenantPlace (context: ManagerContext, tenant: TenantRecord
   if (tenant.isolation === 'schema') {
     const source = shardSource(context, shard)
     // An embedded database's locks are in this process.
-    return place({ shard, tenant: id, source, schema: schemaOf(tenant), stamp: stampTables(schemaOf(tenant), id, tables), extensions, isOwned: true, hasRegistry: shard === 'default' && !isEmbedded(source) })
+    return place({
+      shard,
+      tenant: id,
+      source,
+      schema: schemaOf(tenant),
+      stamp: stampTables(schemaOf(tenant), id, tables),
+      extensions,
+      isOwned: true,
+      hasRegistry: shard === 'default' && !isEmbedded(source)
+    })
   }
   const server = await tenantServer(tenant, context)
   const login = 'pool' in server ? undefined : server.login.user
   return {
-    ...place({ shard, tenant: id, source: 'pool' in server ? server : server.ownerUrl, schema: tables.schema, stamp: stampTables(tables.schema, id, tables), extensions, hasRegistry: false }),
+    ...place({
+      shard,
+      tenant: id,
+      source: 'pool' in server ? server : server.ownerUrl,
+      schema: tables.schema,
+      stamp: stampTables(tables.schema, id, tables),
+      extensions,
+      hasRegistry: false
+    }),
     prepare: client => prepareDatabase(client, login)
   }
 }
@@ -71,7 +97,9 @@ export async function tenantPlace (context: ManagerContext, tenant: TenantRecord
 export function shardSource ({ shards }: Pick<ManagerContext, 'shards'>, shard: string): Source {
   const { url, ownerUrl } = shards.logins(shard)
   const given = ownerUrl ?? url
-  return typeof given === 'string' && !given.startsWith('pglite:') ? given : { pool: shards.get(shard), isOwn: false }
+  return typeof given === 'string' && !given.startsWith('pglite:')
+    ? given
+    : { pool: shards.get(shard), isOwn: false }
 }
 
 function isEmbedded (source: Source): boolean {
@@ -109,18 +137,28 @@ function place ({ isOwned = false, extensions, ...rest }: PlaceInput): Place {
       'reset role',
       'begin',
       ...begin(lockTimeout),
-      `select tenancy.claim_migrations(${[
-        quoteText(tenant), quoteText(schema), isOwned, seen.length, seen.length === 0 ? 'null' : quoteText(seen.at(-1)?.name ?? ''), isLocking && hasRegistry
-      ].join(', ')})`,
+      `select tenancy.claim_migrations(${
+        [
+          quoteText(tenant),
+          quoteText(schema),
+          isOwned,
+          seen.length,
+          seen.length === 0 ? 'null' : quoteText(seen.at(-1)?.name ?? ''),
+          isLocking && hasRegistry
+        ].join(', ')
+      })`,
       ...mark
     ]
   }
 }
 
 async function prepareDatabase (client: SqlClient, login: string | undefined): Promise<void> {
-  const { rows: [row] } = await client.query<{ ready: boolean }>(`
+  const { rows: [row] } = await client.query<{ ready: boolean }>(
+    `
     select case when pg_catalog.to_regprocedure('tenancy.has_migration(text, text)') is null then false
-      else $1::text is null or pg_catalog.has_function_privilege($1, pg_catalog.to_regprocedure('tenancy.has_migration(text, text)')::oid, 'execute') end as ready`, [login ?? null])
+      else $1::text is null or pg_catalog.has_function_privilege($1, pg_catalog.to_regprocedure('tenancy.has_migration(text, text)')::oid, 'execute') end as ready`,
+    [login ?? null]
+  )
   if (row?.ready === true) return
   await inTransaction(client, async () => {
     await ensureLedger(client)

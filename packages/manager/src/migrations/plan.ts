@@ -1,4 +1,5 @@
-import { OptionInvalidError, tenantConflict, TenantUnknownError, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { OptionInvalidError, tenantConflict, TenantUnknownError, type TenantRecord,
+  type TenantRef } from '@fastify-tenancy/core'
 import { assertNotNewer, schemaOf, SetupInvalidError } from '@fastify-tenancy/database'
 
 import { isConnectError } from '../connect-error.ts'
@@ -50,12 +51,23 @@ export interface UnreachableShard {
 const nothing: LedgerEntry = { applied: [], failure: undefined }
 
 /** @throws FST_TENANCY_OPTION_INVALID where the options have no migrations */
-export async function readSets ({ options: { migrations } }: ManagerContext, set?: 'shared' | 'tenant'): Promise<Sets> {
-  const [shared, tenant] = [set === 'tenant' ? undefined : migrations.shared, set === 'shared' ? undefined : migrations.tenant]
+export async function readSets (
+  { options: { migrations } }: ManagerContext,
+  set?: 'shared' | 'tenant'
+): Promise<Sets> {
+  const [shared, tenant] = [set === 'tenant' ? undefined : migrations.shared,
+    set === 'shared' ? undefined : migrations.tenant]
   if (shared === undefined && tenant === undefined) {
-    throw new OptionInvalidError(`options.migrations${set === undefined ? '' : `.${set}`} is required to migrate: give a folder, such as './migrations/${set ?? 'shared'}'`)
+    throw new OptionInvalidError(
+      `options.migrations${
+        set === undefined ? '' : `.${set}`
+      } is required to migrate: give a folder, such as './migrations/${set ?? 'shared'}'`
+    )
   }
-  return { shared: shared === undefined ? undefined : await readMigrations(shared), tenant: tenant === undefined ? undefined : await readMigrations(tenant) }
+  return {
+    shared: shared === undefined ? undefined : await readMigrations(shared),
+    tenant: tenant === undefined ? undefined : await readMigrations(tenant)
+  }
 }
 
 /**
@@ -63,14 +75,19 @@ export async function readSets ({ options: { migrations } }: ManagerContext, set
  * be reached does not keep the others from being looked at.
  */
 export async function makePlan (
-  context: ManagerContext, connection: Connection, { shared, tenant: own }: Sets, tenants: readonly TenantRecord[]
+  context: ManagerContext,
+  connection: Connection,
+  { shared, tenant: own }: Sets,
+  tenants: readonly TenantRecord[]
 ): Promise<Plan> {
   const shards = shared === undefined ? [] : context.shards.names
   const places = new Set([...shards, ...(own === undefined ? [] : tenants.map(ledgerShard))])
   const ledgers = new Map<string, Map<string, LedgerEntry>>()
   const errors = new Map<string, Error>()
   const histories = new Map<string, ReadonlySet<string>>()
-  const few = own === undefined || tenants.length < 100 ? [sharedSet, ...tenants.map(({ id }) => id)] : undefined
+  const few = own === undefined || tenants.length < 100
+    ? [sharedSet, ...tenants.map(({ id }) => id)]
+    : undefined
   for (const shard of places) {
     try {
       ledgers.set(shard, await readShard(context, connection, shard, few))
@@ -95,23 +112,40 @@ export async function makePlan (
     }),
     tenants: standings,
     unreachable: Array.from(errors, ([shard, error]) => ({
-      shard, error, tenants: tenants.filter(tenant => ledgerShard(tenant) === shard)
+      shard,
+      error,
+      tenants: tenants.filter(tenant => ledgerShard(tenant) === shard)
     }))
   }
 }
 
 // Most have none, so that one look at the catalog is all it costs.
-async function schemasWithHistory (context: ManagerContext, connection: Connection, shard: string): Promise<ReadonlySet<string>> {
+async function schemasWithHistory (
+  context: ManagerContext,
+  connection: Connection,
+  shard: string
+): Promise<ReadonlySet<string>> {
   return connection.use(shardSource(context, shard), async client => {
-    const { rows } = await client.query<{ schema: string }>('select n.nspname::text as schema from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relname = \'kysely_migration\'')
+    const { rows } = await client.query<{ schema: string }>(
+      "select n.nspname::text as schema from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relname = 'kysely_migration'"
+    )
     return new Set(rows.map(({ schema }) => schema))
   })
 }
 
-async function withHistory (context: ManagerContext, connection: Connection, standing: TenantStanding): Promise<TenantStanding> {
+async function withHistory (
+  context: ManagerContext,
+  connection: Connection,
+  standing: TenantStanding
+): Promise<TenantStanding> {
   const { tenant, pending } = standing
-  const found = await connection.use(shardSource(context, tenant.placement.shard), client => ranElsewhere(client, schemaOf(tenant), pending))
-  return found === undefined ? standing : { ...standing, problem: standing.problem ?? foreignProblem(found, tenant.id) }
+  const found = await connection.use(
+    shardSource(context, tenant.placement.shard),
+    client => ranElsewhere(client, schemaOf(tenant), pending)
+  )
+  return found === undefined
+    ? standing
+    : { ...standing, problem: standing.problem ?? foreignProblem(found, tenant.id) }
 }
 
 // What a tenant's own database holds, the default shard remembers.
@@ -119,10 +153,20 @@ function ledgerShard ({ isolation, placement }: TenantRecord): string {
   return isolation === 'database' ? 'default' : placement.shard
 }
 
-async function readShard (context: ManagerContext, connection: Connection, shard: string, tenants: readonly string[] | undefined): Promise<Map<string, LedgerEntry>> {
+async function readShard (
+  context: ManagerContext,
+  connection: Connection,
+  shard: string,
+  tenants: readonly string[] | undefined
+): Promise<Map<string, LedgerEntry>> {
   return connection.use(shardSource(context, shard), async client => {
-    const { rows: [row] } = await client.query<{ there: boolean }>('select pg_catalog.to_regclass(\'tenancy.migration_ledger\') is not null as there')
-    if (row?.there !== true) throw new SetupInvalidError(`the database of shard '${shard}' is not initialised, or by an older version: run \`tenancy init\``)
+    const { rows: [row] } = await client.query<{ there: boolean }>(
+      "select pg_catalog.to_regclass('tenancy.migration_ledger') is not null as there"
+    )
+    if (row?.there !== true)
+      throw new SetupInvalidError(
+        `the database of shard '${shard}' is not initialised, or by an older version: run \`tenancy init\``
+      )
     await assertNotNewer(client)
     return readLedger(client, tenants)
   }, shard)
@@ -133,13 +177,21 @@ async function readShard (context: ManagerContext, connection: Connection, shard
  *
  * @param jobs how many at once
  */
-export async function withOwnLedgers (context: ManagerContext, plan: Plan, migrations: readonly LoadedMigration[], jobs: number): Promise<Plan> {
+export async function withOwnLedgers (
+  context: ManagerContext,
+  plan: Plan,
+  migrations: readonly LoadedMigration[],
+  jobs: number
+): Promise<Plan> {
   const tenants = [...plan.tenants]
-  const apart = tenants.map((standing, index) => ({ standing, index })).filter(({ standing }) => standing.tenant.isolation === 'database')
+  const apart = tenants.map((standing, index) => ({ standing, index })).filter(({ standing }) =>
+    standing.tenant.isolation === 'database'
+  )
   await Promise.all(Array.from({ length: Math.min(jobs, apart.length) }, async () => {
     const connection = new Connection()
     try {
-      for (let next = apart.shift(); next !== undefined; next = apart.shift()) tenants[next.index] = await readOwn(context, connection, next.standing, migrations)
+      for (let next = apart.shift(); next !== undefined; next = apart.shift())
+        tenants[next.index] = await readOwn(context, connection, next.standing, migrations)
     } finally {
       await connection.close()
     }
@@ -147,19 +199,34 @@ export async function withOwnLedgers (context: ManagerContext, plan: Plan, migra
   return { ...plan, tenants }
 }
 
-async function readOwn (context: ManagerContext, connection: Connection, standing: TenantStanding, migrations: readonly LoadedMigration[]): Promise<TenantStanding> {
+async function readOwn (
+  context: ManagerContext,
+  connection: Connection,
+  standing: TenantStanding,
+  migrations: readonly LoadedMigration[]
+): Promise<TenantStanding> {
   const { tenant } = standing
   try {
     const { source } = await tenantPlace(context, tenant)
     const entry = await connection.use(source, async client => {
-      const { rows: [row] } = await client.query<{ there: boolean }>('select pg_catalog.to_regclass(\'tenancy.migration_ledger\') is not null as there')
+      const { rows: [row] } = await client.query<{ there: boolean }>(
+        "select pg_catalog.to_regclass('tenancy.migration_ledger') is not null as there"
+      )
       return row?.there === true ? readEntry(client, tenant.id) : nothing
     })
     // Why the last attempt failed, the default shard was told.
-    return { tenant, entry: { ...entry, failure: entry.failure ?? standing.entry.failure }, ...compare(entry.applied, migrations) }
+    return {
+      tenant,
+      entry: { ...entry, failure: entry.failure ?? standing.entry.failure },
+      ...compare(entry.applied, migrations)
+    }
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)
-    return { ...standing, problem: standing.problem ?? withoutPasswords(`its database cannot be read (${why}): this is what the last run saw`) }
+    return {
+      ...standing,
+      problem: standing.problem ??
+        withoutPasswords(`its database cannot be read (${why}): this is what the last run saw`)
+    }
   }
 }
 
@@ -168,34 +235,51 @@ async function readOwn (context: ManagerContext, connection: Connection, standin
  *
  * @throws FST_TENANCY_TENANT_UNKNOWN, and FST_TENANCY_TENANT_CONFLICT for one that has no tables of its own or is not ready
  */
-export async function listMeant (context: ManagerContext, { only, schema }: Pick<ResolvedMigrateInput, 'only' | 'schema'>): Promise<TenantRecord[]> {
+export async function listMeant (
+  context: ManagerContext,
+  { only, schema }: Pick<ResolvedMigrateInput, 'only' | 'schema'>
+): Promise<TenantRecord[]> {
   if (only !== undefined) return Promise.all(only.map(ref => findOne(context, ref)))
   const all: TenantRecord[] = []
   for (const isolation of ['schema', 'database'] as const) {
     if (schema !== undefined && isolation === 'database') continue
-    for await (const tenant of context.registry.list({ isolation, status: ['active', 'suspended'] })) all.push(tenant)
+    for await (const tenant of context.registry.list({ isolation, status: ['active', 'suspended'] }))
+      all.push(tenant)
   }
   const meant = schema === undefined ? all : all.filter(tenant => schemaOf(tenant) === schema)
-  if (schema !== undefined && meant.length === 0) throw new TenantUnknownError(`no tenant that is active or suspended has the schema '${schema}'`)
+  if (schema !== undefined && meant.length === 0)
+    throw new TenantUnknownError(`no tenant that is active or suspended has the schema '${schema}'`)
   return meant.toSorted((a, b) => order(a.placement.shard, b.placement.shard) || order(a.id, b.id))
 }
 
 export async function findOne ({ registry }: ManagerContext, ref: TenantRef): Promise<TenantRecord> {
   const tenant = 'id' in ref ? await registry.findById(ref.id) : await registry.findBySlug(ref.slug)
-  if (tenant === undefined) throw new TenantUnknownError(`there is no tenant '${'id' in ref ? ref.id : ref.slug}'`)
-  if (!hasOwnTables(tenant)) throw tenantConflict(`tenant '${tenant.slug}' shares its tables with others: their migrations are the shared set`)
-  if (tenant.status === 'provisioning') throw tenantConflict(`tenant '${tenant.slug}' is being created: create it again to finish that`)
-  if (tenant.status !== 'active' && tenant.status !== 'suspended') throw tenantConflict(`tenant '${tenant.slug}' is ${tenant.status}: it is not migrated any more`)
+  if (tenant === undefined)
+    throw new TenantUnknownError(`there is no tenant '${'id' in ref ? ref.id : ref.slug}'`)
+  if (!hasOwnTables(tenant))
+    throw tenantConflict(
+      `tenant '${tenant.slug}' shares its tables with others: their migrations are the shared set`
+    )
+  if (tenant.status === 'provisioning')
+    throw tenantConflict(`tenant '${tenant.slug}' is being created: create it again to finish that`)
+  if (tenant.status !== 'active' && tenant.status !== 'suspended')
+    throw tenantConflict(`tenant '${tenant.slug}' is ${tenant.status}: it is not migrated any more`)
   return tenant
 }
 
 /** @throws FST_TENANCY_MIGRATION_INVALID where some ledger does not fit: nothing is to run then */
 export function assertSound ({ shared, tenants }: Plan): void {
   const [inShard] = shared.filter(({ problem }) => problem !== undefined)
-  if (inShard !== undefined) throw new MigrationInvalidError(`${inShard.problem} (shared tables of shard '${inShard.shard}')`)
+  if (inShard !== undefined)
+    throw new MigrationInvalidError(`${inShard.problem} (shared tables of shard '${inShard.shard}')`)
   const wrong = tenants.filter(({ problem }) => problem !== undefined)
   const [first] = wrong
-  if (first !== undefined) throw new MigrationInvalidError(`${first.problem} (tenant '${first.tenant.slug}'${wrong.length > 1 ? ` and ${wrong.length - 1} more` : ''})`)
+  if (first !== undefined)
+    throw new MigrationInvalidError(
+      `${first.problem} (tenant '${first.tenant.slug}'${
+        wrong.length > 1 ? ` and ${wrong.length - 1} more` : ''
+      })`
+    )
 }
 
 function order (a: string, b: string): number {

@@ -14,7 +14,7 @@ import { StepFailure } from './run-in-place.ts'
 export interface Part {
   /** For a person. */
   readonly where: string
-  readonly tenant?: { readonly id: string, readonly slug: string }
+  readonly tenant?: { readonly id: string; readonly slug: string }
   readonly schema: string
   /** Whether the schema is made for it. */
   readonly isNew?: boolean
@@ -67,8 +67,11 @@ class TakenBack extends Error {}
  * @returns the names of those that were left out: from the first on that cannot run in a transaction
  * @throws PartFailure
  */
-export async function rehearse (connection: Connection, { source, parts, end, lockTimeout, retries }: RehearsalInput): Promise<readonly string[]> {
-  for (let attempt = 1; ; attempt++) {
+export async function rehearse (
+  connection: Connection,
+  { source, parts, end, lockTimeout, retries }: RehearsalInput
+): Promise<readonly string[]> {
+  for (let attempt = 1;; attempt++) {
     try {
       return await connection.use(source, async client => {
         // What an earlier run left in the session. A pool that was passed in is left as its owner set it up.
@@ -77,14 +80,21 @@ export async function rehearse (connection: Connection, { source, parts, end, lo
       })
     } catch (error) {
       const cause = error instanceof PartFailure ? error.cause : error
-      if (attempt > retries || !passing.has(sqlState(cause instanceof StepFailure ? cause.cause : cause))) throw error
+      if (attempt > retries || !passing.has(sqlState(cause instanceof StepFailure ? cause.cause : cause)))
+        throw error
       await backOff(attempt)
     }
   }
 }
 
-async function takenBack (client: SqlClient, { parts, end, lockTimeout }: Pick<RehearsalInput, 'end' | 'lockTimeout'> & { readonly parts: readonly Part[] }): Promise<readonly string[]> {
-  const batch = new Batch(client, ['begin', `set local lock_timeout = ${lockTimeout}`, bounds, 'set local tenancy.migrating = \'check\''])
+async function takenBack (
+  client: SqlClient,
+  { parts, end, lockTimeout }: Pick<RehearsalInput, 'end' | 'lockTimeout'> & {
+    readonly parts: readonly Part[]
+  }
+): Promise<readonly string[]> {
+  const batch = new Batch(client, ['begin', `set local lock_timeout = ${lockTimeout}`, bounds,
+    "set local tenancy.migrating = 'check'"])
   const left = new Set<string>()
   try {
     await new Kysely<unknown>({ dialect: new MigrationDialect(batch) }).transaction().execute(async trx => {
@@ -112,7 +122,10 @@ interface PartInput {
   readonly left: Set<string>
 }
 
-async function runPart (client: SqlClient, { batch, trx, part: { schema, isNew = false, migrations, after }, left }: PartInput): Promise<void> {
+async function runPart (
+  client: SqlClient,
+  { batch, trx, part: { schema, isNew = false, migrations, after }, left }: PartInput
+): Promise<void> {
   batch.add(becomeOwner)
   if (isNew) batch.add(`create schema ${quoteName(schema)}`)
   const path = `select pg_catalog.set_config('search_path', ${pathWithExtensions(schema)}, true)`
@@ -121,13 +134,19 @@ async function runPart (client: SqlClient, { batch, trx, part: { schema, isNew =
   const [tried, untried] = end < 0 ? [migrations, []] : [migrations.slice(0, end), migrations.slice(end)]
   for (const [index, migration] of tried.entries()) {
     // An earlier one may have left another path or role.
-    if (index > 0) for (const text of [becomeOwner, path]) batch.add(text)
+    if (index > 0) { for (const text of [becomeOwner, path]) batch.add(text) }
     try {
       await migration.migration.up(trx)
       await setImmediate()
       batch.assertIdle()
-      const { rows: [row] } = await batch.run('select pg_catalog.current_setting(\'tenancy.migrating\', true) as state', [])
-      if ((row as { state?: string } | undefined)?.state !== 'check') throw new TransactionEnded('the migration ended the transaction that it ran in, and what it did until then stays: take commit and rollback out of it')
+      const { rows: [row] } = await batch.run(
+        "select pg_catalog.current_setting('tenancy.migrating', true) as state",
+        []
+      )
+      if ((row as { state?: string } | undefined)?.state !== 'check')
+        throw new TransactionEnded(
+          'the migration ended the transaction that it ran in, and what it did until then stays: take commit and rollback out of it'
+        )
     } catch (error) {
       throw new StepFailure(migration, error)
     }

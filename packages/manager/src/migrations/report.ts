@@ -51,7 +51,9 @@ export function tally (): { -readonly [K in keyof TenantsReport]: TenantsReport[
 }
 
 export function failureOf (
-  shard: string, tenant: { readonly id: string, readonly slug: string } | undefined, error: unknown
+  shard: string,
+  tenant: { readonly id: string; readonly slug: string } | undefined,
+  error: unknown
 ): MigrationFailure {
   const isStep = error instanceof StepFailure
   const cause = isStep ? error.cause : error
@@ -68,5 +70,7 @@ export function sentence (
   { slug, shard, migration, error }: MigrationFailure,
   where: string = slug === undefined ? `the shared tables of shard '${shard}'` : `tenant ${slug}`
 ): string {
-  return `${migration === undefined ? 'migrating' : `migration '${migration}' of`} ${where} failed: ${error.message}`
+  return `${
+    migration === undefined ? 'migrating' : `migration '${migration}' of`
+  } ${where} failed: ${error.message}`
 }

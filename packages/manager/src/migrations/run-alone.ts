@@ -34,24 +34,41 @@ export interface Alone extends Omit<InPlace, 'direction' | 'migrations' | 'start
 export async function runAlone (client: SqlClient, { migration, ...input }: Alone): Promise<void> {
   const { place, isLocking } = input
   // Of the session: a statement goes on in the server when this process is killed, and keeps its lock until it has ended.
-  const names = [`tenancy migrate ${place.tenant}`, ...(isLocking && place.hasRegistry ? [tenantLock(place.tenant)] : [])]
+  const names = [`tenancy migrate ${place.tenant}`,
+    ...(isLocking && place.hasRegistry ? [tenantLock(place.tenant)] : [])]
   await locked(client, names, async () => {
     const { failure } = await readEntry(client, place.tenant)
     const earlier = failure?.name === migration.name ? failure : undefined
-    if (earlier !== undefined && earlier.error === undefined) throw new StepFailure(migration, new MigrationInvalidError(await unknownEnd(client, place, earlier)))
-    await runInPlace(client, { ...input, direction: 'up', migrations: [], finish: undefined, start: recordStart(place.tenant, migration) })
+    if (earlier !== undefined && earlier.error === undefined)
+      throw new StepFailure(migration, new MigrationInvalidError(await unknownEnd(client, place, earlier)))
+    await runInPlace(client, {
+      ...input,
+      direction: 'up',
+      migrations: [],
+      finish: undefined,
+      start: recordStart(place.tenant, migration)
+    })
     await runStatements(client, { migration, ...input, earlier: earlier?.error ?? '' })
     // The rest is what every migration ends with; its statements have run.
-    await runInPlace(client, { ...input, direction: 'up', migrations: [{ ...migration, migration: { up: async () => {} } }] })
+    await runInPlace(client, {
+      ...input,
+      direction: 'up',
+      migrations: [{ ...migration, migration: { up: async () => {} } }]
+    })
   })
 }
 
-async function locked (client: SqlClient, names: readonly string[], work: () => Promise<void>): Promise<void> {
+async function locked (
+  client: SqlClient,
+  names: readonly string[],
+  work: () => Promise<void>
+): Promise<void> {
   const had: [string, string][] = []
   try {
     for (const name of names) {
       const key = await takeLock(client, name)
-      if (key === undefined) throw Object.assign(new Error('another process is at work on these tables'), { code: 'TN423' })
+      if (key === undefined)
+        throw Object.assign(new Error('another process is at work on these tables'), { code: 'TN423' })
       had.push([name, key])
     }
     await work()
@@ -61,7 +78,10 @@ async function locked (client: SqlClient, names: readonly string[], work: () => 
   }
 }
 
-async function runStatements (client: SqlClient, { place, migration, lockTimeout, earlier }: Alone & { readonly earlier: string }): Promise<void> {
+async function runStatements (
+  client: SqlClient,
+  { place, migration, lockTimeout, earlier }: Alone & { readonly earlier: string }
+): Promise<void> {
   let before: ReadonlySet<string> = new Set()
   let isPartial = false
   const look = (): Promise<InvalidIndex[]> => invalidIndexes(client, place.schema)
@@ -72,11 +92,17 @@ async function runStatements (client: SqlClient, { place, migration, lockTimeout
       before = new Set(there.filter(index => !isNamed(earlier, index)).map(({ oid }) => oid))
       // Else `create index` would find its name taken, and with `if not exists` pass over it.
       for (const index of there.filter(index => isNamed(earlier, index))) await dropDead(client, index)
-      await runUp(client, migration, () => { isPartial = true })
+      await runUp(client, migration, () => {
+        isPartial = true
+      })
     })
     if ((await left()).length > 0) throw new Error('it returned as if all were well')
   } catch (error) {
-    throw new StepFailure(migration, await recorded(client, { place, migration, isPartial, left }, error), isPartial)
+    throw new StepFailure(
+      migration,
+      await recorded(client, { place, migration, isPartial, left }, error),
+      isPartial
+    )
   }
 }
 
@@ -86,7 +112,10 @@ async function runUp (client: SqlClient, { migration }: LoadedMigration, done: (
   const ask = async (text: string, values: readonly unknown[] = []): ReturnType<StatementRunner['run']> => {
     running++
     try {
-      const result: Awaited<ReturnType<StatementRunner['run']>> = await client.query(text, values.length === 0 ? undefined : [...values])
+      const result: Awaited<ReturnType<StatementRunner['run']>> = await client.query(
+        text,
+        values.length === 0 ? undefined : [...values]
+      )
       // A setting ends with the session's work here.
       if (result.command !== 'SET') done()
       return result
@@ -96,28 +125,46 @@ async function runUp (client: SqlClient, { migration }: LoadedMigration, done: (
   }
   const runner: StatementRunner = {
     run: ask,
-    begin: async () => { await ask('begin') },
-    commit: async () => { await ask('commit') },
-    rollback: async () => { await ask('rollback') }
+    begin: async () => {
+      await ask('begin')
+    },
+    commit: async () => {
+      await ask('commit')
+    },
+    rollback: async () => {
+      await ask('rollback')
+    }
   }
   await migration.up(new Kysely<unknown>({ dialect: new MigrationDialect(runner) }))
   await setImmediate()
-  if (running > 0) throw new Error('a migration returned before one of its statements had: await every statement')
+  if (running > 0)
+    throw new Error('a migration returned before one of its statements had: await every statement')
 }
 
 /** As the owner of the tables, where they are; afterwards the session is as it was. */
-async function asOwner (client: SqlClient, { alonePath }: Place, lockTimeout: number, work: () => Promise<void>): Promise<void> {
-  const { rows: [was] } = await client.query<{ role: string, path: string, timeout: string }>(
-    'select pg_catalog.current_setting(\'role\') as role, pg_catalog.current_setting(\'search_path\') as path, pg_catalog.current_setting(\'lock_timeout\') as timeout')
-  const set = 'pg_catalog.set_config(\'search_path\', $1, false), pg_catalog.set_config(\'lock_timeout\', $2, false)'
+async function asOwner (
+  client: SqlClient,
+  { alonePath }: Place,
+  lockTimeout: number,
+  work: () => Promise<void>
+): Promise<void> {
+  const { rows: [was] } = await client.query<{ role: string; path: string; timeout: string }>(
+    "select pg_catalog.current_setting('role') as role, pg_catalog.current_setting('search_path') as path, pg_catalog.current_setting('lock_timeout') as timeout"
+  )
+  const set =
+    "pg_catalog.set_config('search_path', $1, false), pg_catalog.set_config('lock_timeout', $2, false)"
   const { rows: [there] } = await client.query<{ path: string }>(`select ${alonePath} as path`)
-  await client.query(`select pg_catalog.set_config('role', pg_catalog.pg_get_userbyid(nspowner), false), ${set} from pg_catalog.pg_namespace where nspname = 'tenancy'`, [there?.path, `${lockTimeout}`])
+  await client.query(
+    `select pg_catalog.set_config('role', pg_catalog.pg_get_userbyid(nspowner), false), ${set} from pg_catalog.pg_namespace where nspname = 'tenancy'`,
+    [there?.path, `${lockTimeout}`]
+  )
   try {
     await work()
   } finally {
     // What it began and did not end would hold back all that follows. The error that matters is the one before.
     await client.query('rollback').catch(() => {})
-    await client.query(`select pg_catalog.set_config('role', $3, false), ${set}`, [was?.path ?? '', was?.timeout ?? '0', was?.role ?? 'none']).catch(() => {})
+    await client.query(`select pg_catalog.set_config('role', $3, false), ${set}`, [was?.path ?? '',
+      was?.timeout ?? '0', was?.role ?? 'none']).catch(() => {})
   }
 }
 
@@ -129,7 +176,11 @@ interface Failed {
 }
 
 // What it left is named in the ledger: there the next attempt looks for what it has to drop.
-async function recorded (client: SqlClient, { place, migration, isPartial, left }: Failed, cause: unknown): Promise<unknown> {
+async function recorded (
+  client: SqlClient,
+  { place, migration, isPartial, left }: Failed,
+  cause: unknown
+): Promise<unknown> {
   const error = cause instanceof Error ? cause : new Error(String(cause))
   try {
     const indexes = await left()
@@ -137,7 +188,11 @@ async function recorded (client: SqlClient, { place, migration, isPartial, left 
       ...(indexes.length > 0 ? [`it left ${named(indexes)}, which the next attempt drops`] : []),
       ...(isPartial ? ['what it had committed by then stays, and is run again by the next call'] : [])
     ]
-    const told = more.length === 0 ? error : Object.assign(new Error([error.message, ...more].join('; '), { cause: error }), { code: sqlState(error) })
+    const told = more.length === 0
+      ? error
+      : Object.assign(new Error([error.message, ...more].join('; '), { cause: error }), {
+        code: sqlState(error)
+      })
     await recordFailure(client, place.tenant, migration, told)
     return told
   } catch {
@@ -146,19 +201,31 @@ async function recorded (client: SqlClient, { place, migration, isPartial, left 
   }
 }
 
-async function unknownEnd (client: SqlClient, { tenant, schema }: Place, { name, triedAt }: NonNullable<LedgerEntry['failure']>): Promise<string> {
+async function unknownEnd (
+  client: SqlClient,
+  { tenant, schema }: Place,
+  { name, triedAt }: NonNullable<LedgerEntry['failure']>
+): Promise<string> {
   const indexes = await invalidIndexes(client, schema)
   const ledger = 'tenancy.migration_ledger'
   const where = `where tenant_id = ${quoteText(tenant)} and name = ${quoteText(name)}`
   return [
     `migration '${name}' was begun outside a transaction at ${triedAt.toISOString()}, and whoever ran it is gone: nobody knows what it has done.`,
-    ...(indexes.length > 0 ? [`There is ${named(indexes)}: ${indexes.map(({ name }) => `drop index concurrently ${name}`).join('; ')}.`] : []),
+    ...(indexes.length > 0
+      ? [
+        `There is ${named(indexes)}: ${
+          indexes.map(({ name }) => `drop index concurrently ${name}`).join('; ')
+        }.`
+      ]
+      : []),
     `Look, and then, as the owner's login, either let it run again: delete from ${ledger} ${where}; or take it for run: update ${ledger} set applied_at = now() ${where}`
   ].join(' ')
 }
 
 function named (indexes: readonly InvalidIndex[]): string {
-  return `${indexes.length === 1 ? 'the INVALID index' : 'the INVALID indexes'} ${indexes.map(({ name }) => name).join(', ')}`
+  return `${indexes.length === 1 ? 'the INVALID index' : 'the INVALID indexes'} ${
+    indexes.map(({ name }) => name).join(', ')
+  }`
 }
 
 /** Whether what {@link named} wrote has it, and not one whose name begins or ends alike. */

@@ -30,7 +30,8 @@ function explained (error: Error): Error {
   const detail = 'detail' in error && typeof error.detail === 'string' ? error.detail : ''
   const [, policy] = /\b(tenancy_(?:tenant|system|legacy))\b/.exec(detail) ?? []
   if (sqlState(error) !== '0A000' || policy === undefined) return error
-  const how = `drop that policy first, in the same migration (drop policy ${policy} on …): \`tenancy migrate\` makes it anew before the migration commits, and until then no row is to be seen`
+  const how =
+    `drop that policy first, in the same migration (drop policy ${policy} on …): \`tenancy migrate\` makes it anew before the migration commits, and until then no row is to be seen`
   return Object.assign(new Error(`${error.message} (${detail}): ${how}`, { cause: error }), { code: '0A000' })
 }
 
@@ -67,7 +68,10 @@ export interface InPlace {
  *
  * @throws StepFailure, and the database's own error where it failed before the first migration
  */
-export async function runInPlace (client: SqlClient, { place, direction, migrations, seen, lockTimeout, isLocking, start, finish }: InPlace): Promise<void> {
+export async function runInPlace (
+  client: SqlClient,
+  { place, direction, migrations, seen, lockTimeout, isLocking, start, finish }: InPlace
+): Promise<void> {
   const batch = new Batch(client, place.head({ seen, lockTimeout, isLocking }))
   const db = new Kysely<unknown>({ dialect: new MigrationDialect(batch) })
   let current: LoadedMigration | undefined
@@ -89,7 +93,11 @@ export async function runInPlace (client: SqlClient, { place, direction, migrati
         for (const text of place.border) batch.add(text)
         // Whatever role it left: the ledger is the owner's.
         batch.add(becomeOwner)
-        batch.add(direction === 'up' ? recordApplied(place.tenant, migration) : recordUndone(place.tenant, migration.name))
+        batch.add(
+          direction === 'up'
+            ? recordApplied(place.tenant, migration)
+            : recordUndone(place.tenant, migration.name)
+        )
       }
       if (place.stamp !== undefined && direction === 'up') batch.add(place.stamp)
       if (finish === undefined) return
@@ -101,7 +109,8 @@ export async function runInPlace (client: SqlClient, { place, direction, migrati
     })
   } catch (error) {
     if (current === undefined || isClaim(error)) throw error
-    if (error instanceof Error && sqlState(error) === borderCode) throw new StepFailure(current, await withNames(client, error))
+    if (error instanceof Error && sqlState(error) === borderCode)
+      throw new StepFailure(current, await withNames(client, error))
     throw new StepFailure(current, error)
   }
 }

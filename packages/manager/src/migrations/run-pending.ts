@@ -9,7 +9,11 @@ import { runInPlace, type InPlace } from './run-in-place.ts'
  *
  * @param ran told of those that have run, group by group
  */
-export async function runPending (client: SqlClient, { migrations, seen, ...input }: Omit<InPlace, 'direction' | 'start'>, ran: (group: readonly LoadedMigration[]) => void): Promise<void> {
+export async function runPending (
+  client: SqlClient,
+  { migrations, seen, ...input }: Omit<InPlace, 'direction' | 'start'>,
+  ran: (group: readonly LoadedMigration[]) => void
+): Promise<void> {
   const applied = [...seen]
   for (const group of grouped(migrations)) {
     const [first] = group

@@ -22,16 +22,32 @@ export interface SharedInput {
  * Runs what is pending of the shared set on one shard, and protects the tables of `options.tables`, all in one transaction:
  * no tenant table is ever there without its policy.
  */
-export async function migrateShared (context: ManagerContext, connection: Connection, { standing, migrations, lockTimeout, retries }: SharedInput): Promise<SharedReport> {
+export async function migrateShared (
+  context: ManagerContext,
+  connection: Connection,
+  { standing, migrations, lockTimeout, retries }: SharedInput
+): Promise<SharedReport> {
   const { shard, pending, entry } = standing
   const place = sharedPlace(context, shard)
-  if (pending.length === 0) return connection.use(place.source, async client => ({ shard, applied: [], ...await inspectTables(client, context) }), shard)
+  if (pending.length === 0)
+    return connection.use(
+      place.source,
+      async client => ({ shard, applied: [], ...await inspectTables(client, context) }),
+      shard
+    )
   // At first, and whenever `kysely-ctl` has run since: what that has run would fail, or run twice.
-  const isNews = await connection.use(place.source, client => takeOverHistory(client, context.options.tables.schema, migrations), shard)
+  const isNews = await connection.use(
+    place.source,
+    client => takeOverHistory(client, context.options.tables.schema, migrations),
+    shard
+  )
   let report: SharedReport = { shard, applied: [], unlisted: [], unprotected: [] }
   try {
     const applied = await bringUp(connection, {
-      place, migrations, lockTimeout, retries,
+      place,
+      migrations,
+      lockTimeout,
+      retries,
       known: isNews ? undefined : entry,
       finish: async client => {
         await protectListed(client, context)
@@ -41,13 +57,20 @@ export async function migrateShared (context: ManagerContext, connection: Connec
     // Somebody else may have run some of them meanwhile.
     return { ...report, applied }
   } catch (error) {
-    if (error instanceof StepFailure && !error.migration.isAlone) await connection.use(place.source, client => recordFailure(client, place.tenant, error.migration, error.cause)).catch(() => {})
+    if (error instanceof StepFailure && !error.migration.isAlone)
+      await connection.use(
+        place.source,
+        client => recordFailure(client, place.tenant, error.migration, error.cause)
+      ).catch(() => {})
     throw error
   }
 }
 
 /** Protects the tables that are there. One that is listed and not there yet is for a later migration to make: it is then protected in that one's transaction. */
-export async function protectListed (client: SqlClient, { options: { tables: given, rls, adoption } }: ManagerContext): Promise<void> {
+export async function protectListed (
+  client: SqlClient,
+  { options: { tables: given, rls, adoption } }: ManagerContext
+): Promise<void> {
   const tables = await listTables(client, given)
   const there = await tablesOf(client, tables.schema)
   const isThere = (name: string): boolean => there.has(name)
@@ -65,9 +88,12 @@ export async function protectListed (client: SqlClient, { options: { tables: giv
 }
 
 async function tablesOf (client: SqlClient, schema: string): Promise<ReadonlySet<string>> {
-  const { rows } = await client.query<{ name: string }>(`
+  const { rows } = await client.query<{ name: string }>(
+    `
     select relname::text as name from pg_catalog.pg_class
-    where relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident($1)) and relkind in ('r', 'p') and not relispartition`, [schema])
+    where relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident($1)) and relkind in ('r', 'p') and not relispartition`,
+    [schema]
+  )
   return new Set(rows.map(({ name }) => name))
 }
 
@@ -75,11 +101,15 @@ async function tablesOf (client: SqlClient, schema: string): Promise<ReadonlySet
  * Holds the tables that are there against the lists. `unprotected` are those that hold rows of tenants, by the tenant column or by
  * a foreign key to a tenant table, and that have no forced policy: listed or not.
  */
-export async function inspectTables (client: SqlClient, { options: { tables: given, isolation } }: ManagerContext): Promise<Pick<SharedReport, 'unlisted' | 'unprotected'>> {
+export async function inspectTables (
+  client: SqlClient,
+  { options: { tables: given, isolation } }: ManagerContext
+): Promise<Pick<SharedReport, 'unlisted' | 'unprotected'>> {
   const tables: ResolvedTables = await listTables(client, given)
   const tenant = Object.keys(tables.tenant)
   const columns = [...new Set([...Object.values(tables.tenant), given.auto ?? 'tenant_id'])]
-  const { rows } = await client.query<{ name: string, listed: boolean, holds: boolean, protected: boolean }>(`
+  const { rows } = await client.query<{ name: string; listed: boolean; holds: boolean; protected: boolean }>(
+    `
     select c.relname::text as name, c.relname = any($2::text[] || $3::text[]) as listed,
       c.relname = any($2::text[]) or (c.relname <> all($3::text[]) and (
         exists (select from pg_catalog.pg_attribute where attrelid = c.oid and attname = any($4::text[]) and attnum > 0 and not attisdropped)
@@ -90,10 +120,14 @@ export async function inspectTables (client: SqlClient, { options: { tables: giv
     where c.relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident($1)) and c.relkind in ('r', 'p') and not c.relispartition
       -- What an extension made is nobody's to list.
       and (c.relname = any($2::text[] || $3::text[]) or not exists (select from pg_catalog.pg_depend where classid = 'pg_catalog.pg_class'::regclass and objid = c.oid and deptype = 'e'))
-    order by c.relname`, [tables.schema, tenant, [...tables.shared, ...tables.global], columns])
+    order by c.relname`,
+    [tables.schema, tenant, [...tables.shared, ...tables.global], columns]
+  )
   return {
     unlisted: rows.filter(row => !row.listed).map(({ name }) => name),
     // Where all queries are rewritten, a policy is not what keeps tenants apart.
-    unprotected: rows.filter(row => row.holds && !row.protected && !(row.listed && isolation === 'row')).map(({ name }) => name)
+    unprotected: rows.filter(row => row.holds && !row.protected && !(row.listed && isolation === 'row')).map((
+      { name }
+    ) => name)
   }
 }

@@ -16,7 +16,7 @@ export interface MigrationStanding {
   /** Why nothing may run: a file that was changed or taken away after it had run. */
   readonly problem: string | undefined
   /** The last attempt, where it failed. */
-  readonly failure: { readonly migration: string, readonly error: string, readonly at: Date } | undefined
+  readonly failure: { readonly migration: string; readonly error: string; readonly at: Date } | undefined
 }
 
 export interface ShardMigrationStanding extends MigrationStanding {
@@ -49,13 +49,20 @@ export async function migrationStatus (context: ManagerContext): Promise<Migrati
   const sets = await readSets(context)
   const connection = new Connection()
   try {
-    const remembered = await makePlan(context, connection, sets, sets.tenant === undefined ? [] : await listMeant(context, { only: undefined, schema: undefined }))
+    const remembered = await makePlan(
+      context,
+      connection,
+      sets,
+      sets.tenant === undefined ? [] : await listMeant(context, { only: undefined, schema: undefined })
+    )
     const plan = await withOwnLedgers(context, remembered, sets.tenant ?? [], jobs)
     return {
       shared: plan.shared.map(({ shard, ...standing }) => ({ shard, ...told(standing) })),
       tenants: plan.tenants.map(({ tenant: { id, slug }, ...standing }) => ({ id, slug, ...told(standing) })),
       unreachable: plan.unreachable.map(({ shard, error, tenants }) => ({
-        shard, error: error.message, tenants: tenants.length
+        shard,
+        error: error.message,
+        tenants: tenants.length
       }))
     }
   } finally {
@@ -68,7 +75,9 @@ const jobs = 4
 
 const notEnded = 'was begun outside a transaction, and has not ended'
 
-function told ({ entry: { applied, failure }, pending, ahead, problem }: Standing & { readonly entry: LedgerEntry }): MigrationStanding {
+function told (
+  { entry: { applied, failure }, pending, ahead, problem }: Standing & { readonly entry: LedgerEntry }
+): MigrationStanding {
   return {
     version: applied.at(-1)?.name,
     isBehind: pending.length > 0,

@@ -1,9 +1,11 @@
 import { endOfComment } from '@fastify-tenancy/database'
 
 // In this order: what is quoted, or a comment, has no statements in it.
-const tokens = /--[^\n\r]*|\/\*|[eE]'[^'\\]*(?:(?:\\[^]|'')[^'\\]*)*'|'[^']*'|"[^"]*"|\$(?<tag>(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[^]*?\$\k<tag>\$|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*|\S/g
+const tokens =
+  /--[^\n\r]*|\/\*|[eE]'[^'\\]*(?:(?:\\[^]|'')[^'\\]*)*'|'[^']*'|"[^"]*"|\$(?<tag>(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[^]*?\$\k<tag>\$|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*|\S/g
 const maybe = /\b(?:begin|start|commit|end|rollback|abort|prepare)\b/i
-const ending = /^(?:begin|start transaction|commit|end|rollback(?! (?:(?:work|transaction) )?to )|abort|prepare transaction) /
+const ending =
+  /^(?:begin|start transaction|commit|end|rollback(?! (?:(?:work|transaction) )?to )|abort|prepare transaction) /
 
 /**
  * The first statement of a text that begins or ends a transaction, in its first words; `rollback to savepoint` does neither.
@@ -33,7 +35,7 @@ function isEnding (start: readonly string[]): boolean {
   return ending.test(`${start.join(' ')} `)
 }
 
-function * significant (text: string): Generator<string> {
+function* significant (text: string): Generator<string> {
   const scan = new RegExp(tokens)
   for (let found = scan.exec(text); found !== null; found = scan.exec(text)) {
     const [token] = found

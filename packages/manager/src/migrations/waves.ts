@@ -15,7 +15,11 @@ export interface WaveInput {
  * @param work answers whether it went well
  * @returns how many were not begun
  */
-export async function inWaves<T> (items: readonly T[], { jobs, canary, wave, maxFailures, signal }: WaveInput, work: (item: T, worker: number) => Promise<boolean>): Promise<number> {
+export async function inWaves<T> (
+  items: readonly T[],
+  { jobs, canary, wave, maxFailures, signal }: WaveInput,
+  work: (item: T, worker: number) => Promise<boolean>
+): Promise<number> {
   let next = 0
   let failures = 0
   let mayFail = 0

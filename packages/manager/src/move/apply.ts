@@ -18,12 +18,24 @@ import type { Side } from './sides.ts'
  * select
  * ```
  */
-export async function applyChanges (from: Side, to: Side, changes: ReadonlyMap<string, number>): Promise<void> {
+export async function applyChanges (
+  from: Side,
+  to: Side,
+  changes: ReadonlyMap<string, number>
+): Promise<void> {
   const names = [...changes.keys()]
-  const tables = to.tables.filter(({ name }) => names.includes(name)).map(table => ({ table, like: from.tables.find(({ name }) => name === table.name) ?? table }))
+  const tables = to.tables.filter(({ name }) => names.includes(name)).map(table => ({
+    table,
+    like: from.tables.find(({ name }) => name === table.name) ?? table
+  }))
   await to.client.query('analyze pg_temp.changed')
   const restore = await quietTriggers(to, changes)
-  const parts = tables.flatMap((both, index) => [`d${index} as (${deleteFrom(to, both)} returning 1)`, `i${index} as (${insertInto(to, both, index)})`])
+  const parts = tables.flatMap((
+    both,
+    index
+  ) => [`d${index} as (${deleteFrom(to, both)} returning 1)`,
+    `i${index} as (${insertInto(to, both, index)})`]
+  )
   const statement = `with ${parts.join(', ')} select`
   await to.client.query('savepoint changes')
   await to.client.query(statement).catch(async (error: unknown) => {
@@ -57,18 +69,26 @@ function deleteFrom ({ home, tables }: Side, both: Both): string {
   const { table } = both
   const mine = rowsOf(home, tables, table)
   if (!isKeyed(both)) return `delete from ${fromOf(home, table)} t where ${mine}`
-  return `delete from ${fromOf(home, table)} t using pg_temp.changed c where c.tab = ${quoteText(table.name)} and ${changedRow(both)} and ${mine}${staysIn(both) ? ' and c.line is null' : ''}`
+  return `delete from ${fromOf(home, table)} t using pg_temp.changed c where c.tab = ${
+    quoteText(table.name)
+  } and ${changedRow(both)} and ${mine}${staysIn(both) ? ' and c.line is null' : ''}`
 }
 
 function insertInto ({ home, tables }: Side, both: Both, index: number): string {
   const { table } = both
   // A key may be written in two ways: 1 and 1.0, or a citext.
-  const lines = `(select ${isKeyed(both) ? 'distinct ' : ''}c.line from pg_temp.changed c where c.tab = ${quoteText(table.name)} and c.line is not null and (select pg_catalog.count(*) from d${index}) >= 0)`
+  const lines = `(select ${isKeyed(both) ? 'distinct ' : ''}c.line from pg_temp.changed c where c.tab = ${
+    quoteText(table.name)
+  } and c.line is not null and (select pg_catalog.count(*) from d${index}) >= 0)`
   if (!staysIn(both)) return insertFrom(home, table, lines)
   const key = table.keys.find(({ isPrimary }) => isPrimary)?.columns ?? []
-  const set = table.columns.filter(({ name, isFixed }) => !isFixed && !key.includes(name)).map(({ name }) => `${quoteName(name)} = excluded.${quoteName(name)}`)
+  const set = table.columns.filter(({ name, isFixed }) => !isFixed && !key.includes(name)).map(({ name }) =>
+    `${quoteName(name)} = excluded.${quoteName(name)}`
+  )
   // Somebody else's row of the same key stays as it is, and ours is then missed.
-  const action = set.length === 0 ? 'nothing' : `update set ${set.join(', ')} where ${rowsOf(home, tables, table)}`
+  const action = set.length === 0
+    ? 'nothing'
+    : `update set ${set.join(', ')} where ${rowsOf(home, tables, table)}`
   return insertFrom(home, table, lines, ` on conflict (${key.map(quoteName).join(', ')}) do ${action}`)
 }
 
@@ -79,10 +99,13 @@ function differing ({ home, tables }: Side, both: Both): string {
   if (isKeyed(both)) {
     return `
       select count(*)::int as count from pg_temp.changed c
-      left join lateral (select ${lineOf(table, like)} as line from ${fromOf(home, table)} t where ${changedRow(both)} and ${rowsOf(home, tables, table)}) now on true
+      left join lateral (select ${lineOf(table, like)} as line from ${fromOf(home, table)} t where ${
+      changedRow(both)
+    } and ${rowsOf(home, tables, table)}) now on true
       where ${own} and c.line is distinct from now.line`
   }
-  const [there, told] = [`select line from (${linesOf(home, tables, table, like)}) lines`, `select c.line from pg_temp.changed c where ${own}`]
+  const [there, told] = [`select line from (${linesOf(home, tables, table, like)}) lines`,
+    `select c.line from pg_temp.changed c where ${own}`]
   return `select count(*)::int as count from ((${there} except all ${told}) union all (${told} except all ${there})) differing`
 }
 
@@ -93,14 +116,23 @@ function differing ({ home, tables }: Side, both: Both): string {
  * @returns the statement that switches them on again
  */
 async function quietTriggers ({ client, home }: Side, changes: ReadonlyMap<string, number>): Promise<string> {
-  const { rows } = await client.query<{ table: string, name: string, enabled: string }>(`
+  const { rows } = await client.query<{ table: string; name: string; enabled: string }>(
+    `
     select c.relname::text as table, t.tgname::text as name, t.tgenabled::text as enabled
     from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = $1 and c.relname = any($2) and not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & 24 <> 0
-      and t.tgfoid is distinct from pg_catalog.to_regprocedure('tenancy.record_change()')`, [home.schema, [...changes.keys()]])
-  const each = (action: (enabled: string) => string): string => rows.map(({ table, name, enabled }) => `alter table ${quoteName(home.schema)}.${quoteName(table)} ${action(enabled)} trigger ${quoteName(name)}`).join('; ')
+      and t.tgfoid is distinct from pg_catalog.to_regprocedure('tenancy.record_change()')`,
+    [home.schema, [...changes.keys()]]
+  )
+  const each = (action: (enabled: string) => string): string =>
+    rows.map(({ table, name, enabled }) =>
+      `alter table ${quoteName(home.schema)}.${quoteName(table)} ${action(enabled)} trigger ${
+        quoteName(name)
+      }`
+    ).join('; ')
   // In shared tables, others' writes queue behind this up to the commit.
-  if (rows.length > 0 && home.isShared && [...changes.values()].reduce((sum, count) => sum + count, 0) > most) throw new Unreplayable('others would wait for too long')
+  if (rows.length > 0 && home.isShared && [...changes.values()].reduce((sum, count) => sum + count, 0) > most)
+    throw new Unreplayable('others would wait for too long')
   if (rows.length > 0) await client.query(`set local lock_timeout = '500ms'; ${each(() => 'disable')}`)
   return each(enabled => enabled === 'A' ? 'enable always' : 'enable')
 }

@@ -1,5 +1,6 @@
 import { tenantConflict, type Tenant } from '@fastify-tenancy/core'
-import { ensureMoveLog, inTransaction, quoteName, quoteText, SetupInvalidError, sqlState, type SqlClient } from '@fastify-tenancy/database'
+import { ensureMoveLog, inTransaction, quoteName, quoteText, SetupInvalidError, sqlState,
+  type SqlClient } from '@fastify-tenancy/database'
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -45,11 +46,17 @@ export async function capture (context: ManagerContext, source: Housed): Promise
   if (!await isServed(context, source)) return
   const { tables: listed } = context.options
   await withHome(context, source, async home => {
-    const tables = await inSession(home, { shared: listed.schema, isSnapshot: true }, client => readTables(client, home, listed))
+    const tables = await inSession(
+      home,
+      { shared: listed.schema, isSnapshot: true },
+      client => readTables(client, home, listed)
+    )
     await withClient(home.pool, async client => {
       if (source.isolation === 'database') {
         // It holds the locks that the triggers need, for as long as nobody decides it.
-        const { rows: [database] } = await client.query<{ name: string }>('select pg_catalog.current_database()::text as name')
+        const { rows: [database] } = await client.query<{ name: string }>(
+          'select pg_catalog.current_database()::text as name'
+        )
         await assertNonePrepared(client, { name: database?.name ?? '' })
         await inTransaction(client, () => ensureMoveLog(client))
       }
@@ -63,50 +70,78 @@ export async function capture (context: ManagerContext, source: Housed): Promise
 /** Takes away what {@link capture} made. Again does no harm. */
 export async function uncapture (context: ManagerContext, source: Housed): Promise<void> {
   if (!await isServed(context, source)) return
-  await withHome(context, source, home => withClient(home.pool, async client => {
-    const { rows } = await client.query<{ table: string, name: string }>(`
+  await withHome(context, source, home =>
+    withClient(home.pool, async client => {
+      const { rows } = await client.query<{ table: string; name: string }>(
+        `
       select c.relname::text as table, t.tgname::text as name
       from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-      where n.nspname = $1 and t.tgname = any($2) and t.tgparentid = 0 order by 1`, [home.schema, namesOf(home.tenant)])
-    for (const table of new Set(rows.map(row => row.table))) {
-      const drops = rows.filter(row => row.table === table).map(({ name }) => `drop trigger if exists ${quoteName(name)} on ${quoteName(home.schema)}.${quoteName(table)}`)
-      await dropped(context, client, table, drops)
-    }
-    const { rows: [log] } = await client.query<{ there: boolean }>('select pg_catalog.to_regclass(\'tenancy.move_changes\') is not null as there')
-    if (log?.there === true) await client.query('delete from tenancy.move_changes where tenant_id = $1', [home.tenant])
-  }))
+      where n.nspname = $1 and t.tgname = any($2) and t.tgparentid = 0 order by 1`,
+        [home.schema, namesOf(home.tenant)]
+      )
+      for (const table of new Set(rows.map(row => row.table))) {
+        const drops = rows.filter(row => row.table === table).map(({ name }) =>
+          `drop trigger if exists ${quoteName(name)} on ${quoteName(home.schema)}.${quoteName(table)}`
+        )
+        await dropped(context, client, table, drops)
+      }
+      const { rows: [log] } = await client.query<{ there: boolean }>(
+        "select pg_catalog.to_regclass('tenancy.move_changes') is not null as there"
+      )
+      if (log?.there === true)
+        await client.query('delete from tenancy.move_changes where tenant_id = $1', [home.tenant])
+    }))
 }
 
 /**
  * Whether every change of these tables has been written down, as far as triggers that are there can say: each is at work, and writes down what is
  * the primary key now.
  */
-export async function isCaptured (client: SqlClient, home: Home, tables: readonly TenantTable[]): Promise<boolean> {
-  const { rows: [row] } = await client.query<{ count: number }>(`
+export async function isCaptured (
+  client: SqlClient,
+  home: Home,
+  tables: readonly TenantTable[]
+): Promise<boolean> {
+  const { rows: [row] } = await client.query<{ count: number }>(
+    `
     select count(*)::int as count
     from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     join pg_catalog.json_to_recordset($2::json) e (name text, args json) on e.name = c.relname
     where n.nspname = $1 and t.tgname = any($3) and t.tgenabled = 'A' and t.tgargs = (
       select string_agg(pg_catalog.convert_to(arg, pg_catalog.getdatabaseencoding()) || '\\x00'::bytea, ''::bytea order by place)
       from pg_catalog.json_array_elements_text(e.args) with ordinality u (arg, place))`,
-  [home.schema, JSON.stringify(tables.map(table => ({ name: table.name, args: argumentsOf(home, table) }))), namesOf(home.tenant)])
+    [home.schema, JSON.stringify(tables.map(table => ({ name: table.name, args: argumentsOf(home, table) }))),
+      namesOf(home.tenant)]
+  )
   return row?.count === tables.length * events.length
 }
 
 // All of a table's or none, each attempt under a bounded wait.
-async function locked (context: ManagerContext, client: SqlClient, table: string, statements: readonly string[]): Promise<void> {
+async function locked (
+  context: ManagerContext,
+  client: SqlClient,
+  table: string,
+  statements: readonly string[]
+): Promise<void> {
   const { waitTimeout } = context.options
   const patience = new Patience(client, { lockTimeout, patience: waitTimeout, onWait: () => {} })
-  await patience.attempt(table, () => attempt(client, lockTimeout, statements)).catch(async (error: unknown) => {
-    if (!(error instanceof SetupInvalidError)) throw error
-    throw await notHad(client, table, waitTimeout)
-  })
+  await patience.attempt(table, () => attempt(client, lockTimeout, statements)).catch(
+    async (error: unknown) => {
+      if (!(error instanceof SetupInvalidError)) throw error
+      throw await notHad(client, table, waitTimeout)
+    }
+  )
 }
 
-async function dropped (context: ManagerContext, client: SqlClient, table: string, statements: readonly string[]): Promise<void> {
+async function dropped (
+  context: ManagerContext,
+  client: SqlClient,
+  table: string,
+  statements: readonly string[]
+): Promise<void> {
   const { waitTimeout } = context.options
   const deadline = Date.now() + waitTimeout
-  for (let pause = rest.first; ; pause = Math.min(pause * 2, rest.longest)) {
+  for (let pause = rest.first;; pause = Math.min(pause * 2, rest.longest)) {
     try {
       return await attempt(client, goingTimeout, statements)
     } catch (error) {
@@ -126,9 +161,19 @@ async function attempt (client: SqlClient, timeout: number, statements: readonly
 }
 
 async function notHad (client: SqlClient, table: string, wait: number): Promise<Error> {
-  const { rows: prepared } = await client.query<{ gid: string }>('select gid from pg_catalog.pg_prepared_xacts where database = pg_catalog.current_database() order by 1')
-  const what = prepared.length === 0 ? 'end the transactions that hold it (select * from pg_stat_activity)' : `the prepared ${prepared.map(({ gid }) => `'${gid}'`).join(', ')} may hold it: commit prepared or rollback prepared`
-  return tenantConflict(`the lock of table '${table}', for the triggers that follow a move, was not to be had for ${wait / 1000} s: ${what}, then call again`)
+  const { rows: prepared } = await client.query<{ gid: string }>(
+    'select gid from pg_catalog.pg_prepared_xacts where database = pg_catalog.current_database() order by 1'
+  )
+  const what = prepared.length === 0
+    ? 'end the transactions that hold it (select * from pg_stat_activity)'
+    : `the prepared ${
+      prepared.map(({ gid }) => `'${gid}'`).join(', ')
+    } may hold it: commit prepared or rollback prepared`
+  return tenantConflict(
+    `the lock of table '${table}', for the triggers that follow a move, was not to be had for ${
+      wait / 1000
+    } s: ${what}, then call again`
+  )
 }
 
 function triggersOn (home: Home, tables: readonly TenantTable[], table: TenantTable): string[] {
@@ -141,9 +186,12 @@ function triggersOn (home: Home, tables: readonly TenantTable[], table: TenantTa
   return events.flatMap((event, index) => {
     const trigger = quoteName(namesOf(home.tenant)[index] ?? '')
     const on = `${quoteName(home.schema)}.${quoteName(name)}`
-    const each = event === 'truncate' ? 'for each statement' : `for each row${isTold ? ` when (${when[event]})` : ''}`
+    const each = event === 'truncate'
+      ? 'for each statement'
+      : `for each row${isTold ? ` when (${when[event]})` : ''}`
     // Always: also for what is replicated into the table, or written as if it were.
-    return [`create or replace trigger ${trigger} after ${event} on ${on} ${each} ${call}`, `alter table ${on} enable always trigger ${trigger}`]
+    return [`create or replace trigger ${trigger} after ${event} on ${on} ${each} ${call}`,
+      `alter table ${on} enable always trigger ${trigger}`]
   })
 }
 

@@ -20,18 +20,33 @@ export async function confirmMove (context: ManagerContext, ref: TenantRef): Pro
   const tenant = await findTenant(context, ref)
   const client = context.shards.get('default')
   const move = await readMove(client, tenant.id)
-  if (move === undefined && (await openOperation(client, tenant.id))?.kind !== 'confirm') throw tenantConflict('the tenant was not moved, or its move is confirmed already')
-  if (move?.isSwitched === false) throw tenantConflict('the move is not finished: call it again, or cancel it')
-  if (move !== undefined) await assertHomeFree(context, move.source, keepsRole(context, move.source, move.target))
-  await runSteps(context, { tenant, kind: 'confirm', state: {}, steps: move === undefined ? [] : confirmSteps(context, tenant, move) })
+  if (move === undefined && (await openOperation(client, tenant.id))?.kind !== 'confirm')
+    throw tenantConflict('the tenant was not moved, or its move is confirmed already')
+  if (move?.isSwitched === false)
+    throw tenantConflict('the move is not finished: call it again, or cancel it')
+  if (move !== undefined)
+    await assertHomeFree(context, move.source, keepsRole(context, move.source, move.target))
+  await runSteps(context, {
+    tenant,
+    kind: 'confirm',
+    state: {},
+    steps: move === undefined ? [] : confirmSteps(context, tenant, move)
+  })
   return findTenant(context, { id: tenant.id })
 }
 
-function confirmSteps (context: ManagerContext, tenant: TenantRecord, { source, target }: Move): Step<object>[] {
+function confirmSteps (
+  context: ManagerContext,
+  tenant: TenantRecord,
+  { source, target }: Move
+): Step<object>[] {
   return [
     { name: 'wait', run: () => wait(context, source) },
     // Left by a move that could not take them away: they would write down each row that is now removed.
-    { name: 'release', run: async () => source.isolation === 'database' ? undefined : uncapture(context, source) },
+    {
+      name: 'release',
+      run: async () => source.isolation === 'database' ? undefined : uncapture(context, source)
+    },
     { name: 'data', run: () => removeCopy(context, tenant, source, target) },
     { name: 'role', run: () => narrowRole(context, source, target) },
     { name: 'ledger', run: () => removeLedgers(context, target) },
@@ -49,22 +64,35 @@ export async function removeOldCopy (context: ManagerContext, tenant: TenantReco
 }
 
 // Who still reads there has passed the lock before it was there.
-async function wait ({ options: { waitTimeout: timeout }, shards }: ManagerContext, { isolation, placement: { shard } }: Housed): Promise<void> {
+async function wait (
+  { options: { waitTimeout: timeout }, shards }: ManagerContext,
+  { isolation, placement: { shard } }: Housed
+): Promise<void> {
   if (isolation !== 'database') await waitForOlder(shards.get(shard), { timeout })
 }
 
 /** The one role that a tenant has in a database keeps no more than its new home needs. */
 async function narrowRole (context: ManagerContext, source: Housed, target: Housed): Promise<void> {
-  if (target.isolation !== 'schema' || source.isolation !== 'rls' || context.options.rls.context !== 'role' || source.placement.shard !== target.placement.shard) return
+  if (
+    target.isolation !== 'schema' || source.isolation !== 'rls' || context.options.rls.context !== 'role' ||
+    source.placement.shard !== target.placement.shard
+  ) return
   await withClient(context.shards.get(target.placement.shard), async client => {
-    const { rows: [row] } = await client.query<{ name: string }>('select pg_catalog.current_database()::text as name')
+    const { rows: [row] } = await client.query<{ name: string }>(
+      'select pg_catalog.current_database()::text as name'
+    )
     const name = row?.name ?? ''
-    await client.query(`revoke ${quoteName(rolesOf(name).app)} from ${quoteName(tenantRole(target.id, name))}`)
+    await client.query(
+      `revoke ${quoteName(rolesOf(name).app)} from ${quoteName(tenantRole(target.id, name))}`
+    )
   })
 }
 
 // What the ledgers say of places that the tenant has no tables in any more.
-async function removeLedgers ({ shards }: ManagerContext, { id, isolation, placement }: Housed): Promise<void> {
+async function removeLedgers (
+  { shards }: ManagerContext,
+  { id, isolation, placement }: Housed
+): Promise<void> {
   const kept = isolation === 'schema' ? placement.shard : 'default'
   for (const shard of shards.names) {
     if (hasOwnTables({ isolation }) && shard === kept) continue

@@ -14,7 +14,8 @@ import type { ManifestTable } from '../transfer/manifest.ts'
 import { readSequences } from '../transfer/sequences.ts'
 import { inSession } from '../transfer/session.ts'
 import { readTables, type TenantTable } from '../transfer/tables.ts'
-import { mostQuiet, namedTriggers, quietInserts, readTriggers, type UserTrigger } from '../transfer/triggers.ts'
+import { mostQuiet, namedTriggers, quietInserts, readTriggers,
+  type UserTrigger } from '../transfer/triggers.ts'
 import { wholeProblem } from '../transfer/whole.ts'
 import { isServed } from './capture.ts'
 import { MoveFailedError } from './errors.ts'
@@ -25,33 +26,53 @@ import { readSnapshot, streamed, withSides, type Side } from './sides.ts'
 import { unvalidatedProblem } from './unvalidated.ts'
 
 /** Checks, before anybody is locked out, that the rows can go where they are to go. */
-export async function assertMovable (context: ManagerContext, { source, target }: Move): Promise<{ missing: readonly string[] }> {
+export async function assertMovable (
+  context: ManagerContext,
+  { source, target }: Move
+): Promise<{ missing: readonly string[] }> {
   const { tables: listed } = context.options
   const isFollowed = await isServed(context, source)
-  const from = await withHome(context, source, home => inSession(home, { shared: listed.schema, isSnapshot: true }, async client => {
-    const tables = await readTables(client, home, listed)
-    refuse(await wholeProblem(client, home, tables, true))
-    refuse(await unvalidatedProblem({ client, home, tables }))
-    const sizes: (TenantTable & Pick<ManifestTable, 'rows'>)[] = []
-    for (const table of tables) sizes.push({ ...table, rows: await countRows(client, home, tables, [table.name]) })
-    const sequences = sourceSequences(home, await readSequences(client, home, tables))
-    return { home, tables: sizes, sequences }
-  }))
-  return withHome(context, target, home => inSession(home, { shared: listed.schema, isSnapshot: true }, async client => {
-    const tables = await readTables(client, home, listed)
-    refuse(moveProblem(from, { home, tables }))
-    refuse(await wholeProblem(client, home, tables, true))
-    if (isFollowed) refuse(await followProblem(client, from, { home, tables }))
-    refuse(await keyProblem(client, home, from.tables, tables))
-    refuse(sequenceProblem(from.sequences, await readSequences(client, home, tables), home.isShared))
-    if (home.isShared && await countRows(client, home, tables, tables.map(({ name }) => name)) > 0) refuse('rows of the tenant are in the tables that it is to move to already: look what they are, and remove them')
-    return { missing: target.isolation === 'database' ? await missingShared(client, listed) : [] }
-  }))
+  const from = await withHome(
+    context,
+    source,
+    home =>
+      inSession(home, { shared: listed.schema, isSnapshot: true }, async client => {
+        const tables = await readTables(client, home, listed)
+        refuse(await wholeProblem(client, home, tables, true))
+        refuse(await unvalidatedProblem({ client, home, tables }))
+        const sizes: (TenantTable & Pick<ManifestTable, 'rows'>)[] = []
+        for (const table of tables)
+          sizes.push({ ...table, rows: await countRows(client, home, tables, [table.name]) })
+        const sequences = sourceSequences(home, await readSequences(client, home, tables))
+        return { home, tables: sizes, sequences }
+      })
+  )
+  return withHome(
+    context,
+    target,
+    home =>
+      inSession(home, { shared: listed.schema, isSnapshot: true }, async client => {
+        const tables = await readTables(client, home, listed)
+        refuse(moveProblem(from, { home, tables }))
+        refuse(await wholeProblem(client, home, tables, true))
+        if (isFollowed) refuse(await followProblem(client, from, { home, tables }))
+        refuse(await keyProblem(client, home, from.tables, tables))
+        refuse(sequenceProblem(from.sequences, await readSequences(client, home, tables), home.isShared))
+        if (home.isShared && await countRows(client, home, tables, tables.map(({ name }) => name)) > 0)
+          refuse(
+            'rows of the tenant are in the tables that it is to move to already: look what they are, and remove them'
+          )
+        return { missing: target.isolation === 'database' ? await missingShared(client, listed) : [] }
+      })
+  )
 }
 
 // Tables that all tenants read are where the others are, and not in a database of the tenant's own unless its migrations make them.
 async function missingShared (client: SqlClient, { schema, shared }: ResolvedTables): Promise<string[]> {
-  const { rows } = await client.query<{ name: string }>('select name from unnest($2::text[]) name where pg_catalog.to_regclass(pg_catalog.format(\'%I.%I\', $1::text, name)) is null order by 1', [schema, [...shared]])
+  const { rows } = await client.query<{ name: string }>(
+    "select name from unnest($2::text[]) name where pg_catalog.to_regclass(pg_catalog.format('%I.%I', $1::text, name)) is null order by 1",
+    [schema, [...shared]]
+  )
   return rows.map(({ name }) => name)
 }
 
@@ -78,10 +99,16 @@ export async function copyHome (context: ManagerContext, move: Move, signal?: Ab
     await loadTables(to.client, {
       home: to.home,
       tables: to.tables,
-      sourceOf: table => sourceOf(from, table, from.client === to.client, (name, digest) => digests.set(name, digest)),
+      sourceOf: table =>
+        sourceOf(from, table, from.client === to.client, (name, digest) => digests.set(name, digest)),
       onRows: (table, done) => {
         signal?.throwIfAborted()
-        context.options.progress?.({ operation: 'move', tenant: to.home.tenant, step: `rows of ${table}`, done })
+        context.options.progress?.({
+          operation: 'move',
+          tenant: to.home.tenant,
+          step: `rows of ${table}`,
+          done
+        })
       }
     })
     await speak()
@@ -89,10 +116,16 @@ export async function copyHome (context: ManagerContext, move: Move, signal?: Ab
       signal?.throwIfAborted()
       const there = to.tables.find(({ name }) => name === table.name)
       if (there === undefined) continue
-      const before = digests.get(table.name)?.() ?? await digestLines(from.client, linesOf(from.home, from.tables, table))
+      const before = digests.get(table.name)?.() ??
+        await digestLines(from.client, linesOf(from.home, from.tables, table))
       const after = await digestLines(to.client, linesOf(to.home, to.tables, there, table))
       if (before.rows !== after.rows || before.sha256 !== after.sha256) {
-        refuse(`table '${table.name}' came out with other rows (${after.rows} of ${before.rows}, or another checksum): ${namedTriggers(await readTriggers(to.client, to.home, to.tables, 'insert')) ?? 'a rule or a default'} changes or adds rows, and has to let a copy be`)
+        refuse(
+          `table '${table.name}' came out with other rows (${after.rows} of ${before.rows}, or another checksum): ${
+            namedTriggers(await readTriggers(to.client, to.home, to.tables, 'insert')) ??
+              'a rule or a default'
+          } changes or adds rows, and has to let a copy be`
+        )
       }
     }
     return { seen, form: await formOf(from, to) }
@@ -103,15 +136,26 @@ export async function copyHome (context: ManagerContext, move: Move, signal?: Ab
 async function quietable (from: Side, to: Side): Promise<UserTrigger[]> {
   const triggers = await readTriggers(from.client, from.home, from.tables, 'insert')
   if (triggers.length === 0 || !to.home.isShared) return triggers
-  return await countRows(from.client, from.home, from.tables, from.tables.map(({ name }) => name)) > mostQuiet ? [] : triggers
+  return await countRows(from.client, from.home, from.tables, from.tables.map(({ name }) => name)) > mostQuiet
+    ? []
+    : triggers
 }
 
-function sourceOf (from: Side, { name }: TenantTable, isHere: boolean, onDigest: (name: string, digest: () => Digest) => void): LineSource | undefined {
+function sourceOf (
+  from: Side,
+  { name }: TenantTable,
+  isHere: boolean,
+  onDigest: (name: string, digest: () => Digest) => void
+): LineSource | undefined {
   const table = from.tables.find(table => table.name === name)
   if (table === undefined) return undefined
   const query = linesOf(from.home, from.tables, table)
   if (isHere) return { query }
-  return { lines: streamed(from.client, query, digest => { onDigest(name, digest) }) }
+  return {
+    lines: streamed(from.client, query, digest => {
+      onDigest(name, digest)
+    })
+  }
 }
 
 function refuse (problem: string | undefined): void {

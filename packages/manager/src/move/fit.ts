@@ -10,24 +10,37 @@ type Tables = Pick<Side, 'home' | 'tables'>
 /** Why the rows of one home cannot go into the other by their form, in a sentence; undefined where they can. A type is the same by its name in its home. */
 export function moveProblem (from: Tables, to: Tables): string | undefined {
   const schemas = [from, to].flatMap(({ home: { schema } }) => [`${schema}.`, `${quoteName(schema)}.`])
-  const bare = ({ tables }: Tables): TenantTable[] => tables.map(table => ({
-    ...table,
-    columns: table.columns.map(column => ({ ...column, type: column.type.slice(schemas.find(schema => column.type.startsWith(schema))?.length ?? 0) }))
-  }))
+  const bare = ({ tables }: Tables): TenantTable[] =>
+    tables.map(table => ({
+      ...table,
+      columns: table.columns.map(column => ({
+        ...column,
+        type: column.type.slice(schemas.find(schema => column.type.startsWith(schema))?.length ?? 0)
+      }))
+    }))
   return formProblem(bare(from), bare(to))
 }
 
 /** Why changes of a served tenant could not be brought over, in a sentence; undefined where they can. */
-export async function followProblem (client: SqlClient, { tables: from }: Pick<Tables, 'tables'>, { home, tables: to }: Tables): Promise<string | undefined> {
-  const { rows: late } = await client.query<{ name: string }>(`
+export async function followProblem (
+  client: SqlClient,
+  { tables: from }: Pick<Tables, 'tables'>,
+  { home, tables: to }: Tables
+): Promise<string | undefined> {
+  const { rows: late } = await client.query<{ name: string }>(
+    `
     select c.relname::text as name from pg_catalog.pg_constraint k join pg_catalog.pg_class c on c.oid = k.conrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = $1 and k.contype = 'p' and k.condeferrable`, [home.schema])
+    where n.nspname = $1 and k.contype = 'p' and k.condeferrable`,
+    [home.schema]
+  )
   for (const table of to.filter(({ isActedOn }) => isActedOn)) {
     const source = from.find(({ name }) => name === table.name)
     if (source === undefined || keyOf(source).length === 0) continue
     // A row of it is updated in its place, and found by the target's key.
     if (source.order.toSorted().join() !== table.order.toSorted().join()) {
-      return `the primary key of table '${table.name}' is (${table.order.join(', ')}) there, and (${source.order.join(', ')}) here, and rows that refer to it have 'on delete': make the keys alike`
+      return `the primary key of table '${table.name}' is (${table.order.join(', ')}) there, and (${
+        source.order.join(', ')
+      }) here, and rows that refer to it have 'on delete': make the keys alike`
     }
     if (late.some(({ name }) => name === table.name)) {
       return `the primary key of table '${table.name}' is deferrable there, and rows that refer to it have 'on delete': 'on conflict' takes no such key`

@@ -18,7 +18,8 @@ const files = `
 export async function formOf (from: Side, to: Side): Promise<string> {
   const hash = createHash('sha256')
   for (const { client, home, tables } of [from, to]) {
-    const { rows: [row] } = await client.query<{ files: string }>(files, [home.schema, tables.map(({ name }) => name)])
+    const { rows: [row] } = await client.query<{ files: string }>(files, [home.schema,
+      tables.map(({ name }) => name)])
     hash.update(JSON.stringify(tables)).update(row?.files ?? '')
   }
   return hash.digest('hex')

@@ -19,7 +19,9 @@ export function handOver ({ home, tables }: Side, both: Both): string {
   if (set.length === 0) return 'select'
   const own = `c.tab = ${quoteText(table.name)} and c.line is not null`
   const record = set.map(({ name, type, isJson }) => `${quoteName(name)} ${isJson ? 'text' : type}`)
-  const values = set.map(({ name, type, isJson }) => `${quoteName(name)} = r.${quoteName(name)}${isJson ? `::${type}` : ''}`)
+  const values = set.map(({ name, type, isJson }) =>
+    `${quoteName(name)} = r.${quoteName(name)}${isJson ? `::${type}` : ''}`
+  )
   // With the block's label, the variables are none of the table's columns.
   const body = `
 <<hand_over>>
@@ -32,7 +34,9 @@ begin
     stuck := '{}';
     foreach next in array todo loop
       begin
-        update ${fromOf(home, table)} t set ${values.join(', ')} from pg_temp.changed c, pg_catalog.json_to_record(c.line::json) r (${record.join(', ')})
+        update ${fromOf(home, table)} t set ${
+    values.join(', ')
+  } from pg_temp.changed c, pg_catalog.json_to_record(c.line::json) r (${record.join(', ')})
         where c.n = hand_over.next and ${changedRow(both)} and ${rowsOf(home, tables, table)};
       exception when unique_violation or exclusion_violation or foreign_key_violation then
         stuck := stuck || next;

@@ -12,5 +12,7 @@ import { hasServer } from '../tenant-server.ts'
 export async function assertLockable (context: ManagerContext, tenant: TenantRecord): Promise<void> {
   if (tenant.isolation !== 'database' || tenant.status === 'suspended') return
   if (await hasServer(tenant, context)) return
-  throw tenantConflict('nothing can lock the tenant out of its database while it is copied (it is embedded, or a pool of your own): suspend the tenant first, and move it when no process serves it any more')
+  throw tenantConflict(
+    'nothing can lock the tenant out of its database while it is copied (it is embedded, or a pool of your own): suspend the tenant first, and move it when no process serves it any more'
+  )
 }

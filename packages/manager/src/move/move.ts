@@ -37,7 +37,11 @@ interface MoveState extends Copied {
   readonly missing: readonly string[]
 }
 
-export async function moveTenant (context: ManagerContext, ref: TenantRef, input: MoveInput): Promise<MovedTenant> {
+export async function moveTenant (
+  context: ManagerContext,
+  ref: TenantRef,
+  input: MoveInput
+): Promise<MovedTenant> {
   const tenant = await findTenant(context, ref)
   assertStatus(tenant.status, 'active', 'suspended')
   const { target, pause } = destination(context, tenant, input)
@@ -46,12 +50,15 @@ export async function moveTenant (context: ManagerContext, ref: TenantRef, input
   const old = await readMove(client, tenant.id)
   // One that was cut short before it wrote down where to has everything before it.
   if (unfinished?.kind !== 'move' || old === undefined) {
-    if (old?.isSwitched) throw tenantConflict('the tenant was moved, and its old copy is still there: confirm that move first')
+    if (old?.isSwitched)
+      throw tenantConflict('the tenant was moved, and its old copy is still there: confirm that move first')
     assertElsewhere(tenant, target)
     await assertLockable(context, tenant)
     if (isSameHome(tenant, target)) return { ...await switchRules(context, tenant, target), paused: 0 }
   } else if (!isSameHome(old.target, target)) {
-    throw tenantConflict('a move of this tenant to another place is not finished: call that again, or cancel it first')
+    throw tenantConflict(
+      'a move of this tenant to another place is not finished: call that again, or cancel it first'
+    )
   }
   let isAtWork = false
   const begun = (step: Step<MoveState>): Step<MoveState> => ({
@@ -63,11 +70,24 @@ export async function moveTenant (context: ManagerContext, ref: TenantRef, input
   })
   try {
     const { paused, note, missing } = await runSteps<MoveState>(context, {
-      tenant, kind: 'move', input: { from: describe(old?.source ?? tenant), to: describe(target), pause: `${pause / 1000}s` }, state: { seen: '', form: '', pausedAt: '', paused: 0, missing: [] },
+      tenant,
+      kind: 'move',
+      input: { from: describe(old?.source ?? tenant), to: describe(target), pause: `${pause / 1000}s` },
+      state: { seen: '', form: '', pausedAt: '', paused: 0, missing: [] },
       steps: moveSteps(context, tenant, target, new Pause(pause)).map(begun)
     })
-    const notes = [...note === undefined ? [] : [note], ...missing.length === 0 ? [] : [`the tenant's own database does not have the shared tables ${missing.join(', ')}: make them there, in its migrations, or statements that read them fail`]]
-    return { ...await findTenant(context, tenant), paused, ...(notes.length > 0 && { note: notes.join('; ') }) }
+    const notes = [...note === undefined ? [] : [note], ...missing.length === 0
+      ? []
+      : [
+        `the tenant's own database does not have the shared tables ${
+          missing.join(', ')
+        }: make them there, in its migrations, or statements that read them fail`
+      ]]
+    return {
+      ...await findTenant(context, tenant),
+      paused,
+      ...(notes.length > 0 && { note: notes.join('; ') })
+    }
   } catch (error) {
     // What cannot be taken back now is taken up, or cancelled, by the next call. The first error is the one that matters.
     if (isAtWork) await undoMove(context, tenant).catch(() => {})
@@ -76,7 +96,12 @@ export async function moveTenant (context: ManagerContext, ref: TenantRef, input
 }
 
 /** Each step may have happened already. What is where, the first one writes down. */
-function moveSteps (context: ManagerContext, tenant: TenantRecord, target: Housed, pause: Pause): Step<MoveState>[] {
+function moveSteps (
+  context: ManagerContext,
+  tenant: TenantRecord,
+  target: Housed,
+  pause: Pause
+): Step<MoveState>[] {
   const { id } = tenant
   const client = context.shards.get('default')
   const homes = async (): Promise<Move> => {
@@ -110,21 +135,38 @@ function moveSteps (context: ManagerContext, tenant: TenantRecord, target: House
   const wait = async (): Promise<void> => {
     const { source } = await homes()
     // Sessions of a database of the tenant's own were ended by its fence.
-    if (source.isolation !== 'database') await waitForOlder(context.shards.get(source.placement.shard), { timeout: Math.min(context.options.waitTimeout, pause.left()) })
+    if (source.isolation !== 'database')
+      await waitForOlder(context.shards.get(source.placement.shard), {
+        timeout: Math.min(context.options.waitTimeout, pause.left())
+      })
   }
   return [
     { name: 'plan', run: plan },
     { name: 'provision', run: provision },
-    { name: 'migrate', run: async () => migrateTenant(context, { ...tenant, ...(await homes()).target }, true) },
+    {
+      name: 'migrate',
+      run: async () => migrateTenant(context, { ...tenant, ...(await homes()).target }, true)
+    },
     { name: 'check', run: async () => assertMovable(context, await homes()) },
     { name: 'capture', run: follow },
     { name: 'snapshot', run: async () => copyHome(context, await homes()) },
     { name: 'follow', run: async copied => followChanges(context, await homes(), copied, pause) },
     { name: 'fence', run: lock },
     { name: 'wait', run: wait },
-    { name: 'replay', run: async copied => replayChanges(context, await homes(), copied, pause.begin()).then(({ seen, form }) => ({ seen, form })) },
+    {
+      name: 'replay',
+      run: async copied =>
+        replayChanges(context, await homes(), copied, pause.begin()).then(({ seen, form }) => ({
+          seen,
+          form
+        }))
+    },
     { name: 'switch', run: async () => switchHome(context, await homes()) },
-    { name: 'open', run: async ({ pausedAt }) => open(context, await homes()).then(() => ({ paused: Date.now() - Date.parse(pausedAt) })) },
+    {
+      name: 'open',
+      run: async ({ pausedAt }) =>
+        open(context, await homes()).then(() => ({ paused: Date.now() - Date.parse(pausedAt) }))
+    },
     { name: 'release', run: async () => release(context, (await homes()).source) }
   ]
 }
@@ -135,13 +177,17 @@ async function switchHome (context: ManagerContext, { source, target }: Move): P
   const now = await findTenant(context, source)
   if (now.isolation === target.isolation && isSameHome(now, target)) return
   const { isolation, placement } = target
-  await changeTenant(context, now, { isolation, placement }, 'move', { from: describe(source), to: describe(target) }, client => markSwitched(client, source.id))
+  await changeTenant(context, now, { isolation, placement }, 'move', {
+    from: describe(source),
+    to: describe(target)
+  }, client => markSwitched(client, source.id))
 }
 
 async function open (context: ManagerContext, { target }: Move): Promise<void> {
   const now = await findTenant(context, target)
   // Not before the switch: a move that is taken back has changed nothing.
-  if (target.isolation === 'database' && context.options.migrations.tenant !== undefined) await copyOwnLedger(context, now)
+  if (target.isolation === 'database' && context.options.migrations.tenant !== undefined)
+    await copyOwnLedger(context, now)
   await letIn(context, now.status, target)
 }
 
@@ -151,15 +197,28 @@ async function release (context: ManagerContext, source: Housed): Promise<Pick<M
     await uncapture(context, source)
     return {}
   } catch (error) {
-    return { note: withoutPasswords(`the triggers that followed the move are still there (${error instanceof Error ? error.message : String(error)}): confirm the move, or see the doctor, D516`) }
+    return {
+      note: withoutPasswords(
+        `the triggers that followed the move are still there (${
+          error instanceof Error ? error.message : String(error)
+        }): confirm the move, or see the doctor, D516`
+      )
+    }
   }
 }
 
 /** From rls to row, or back: the rows stay where they are. */
-async function switchRules (context: ManagerContext, { id }: TenantRecord, { isolation, placement }: Housed): Promise<TenantRecord> {
+async function switchRules (
+  context: ManagerContext,
+  { id }: TenantRecord,
+  { isolation, placement }: Housed
+): Promise<TenantRecord> {
   return withTenant(context, { id }, [], async tenant => {
     await provisionTenant(context, { ...tenant, isolation, placement })
-    return changeTenant(context, tenant, { isolation, placement }, 'move', { from: describe(tenant), to: describe({ id, isolation, placement }) })
+    return changeTenant(context, tenant, { isolation, placement }, 'move', {
+      from: describe(tenant),
+      to: describe({ id, isolation, placement })
+    })
   })
 }
 

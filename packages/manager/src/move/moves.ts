@@ -16,19 +16,23 @@ const home = v.object({
   isolation: v.picklist(isolations),
   placement: v.pipe(
     v.object({ shard: v.string(), schema: v.optional(v.string()), database: v.optional(v.string()) }),
-    v.transform(placement => placement as Placement))
+    v.transform(placement => placement as Placement)
+  )
 })
 
 export async function readMove (client: SqlClient, id: string): Promise<Move | undefined> {
-  const { rows: [row] } = await client.query<{ source: string, target: string, switched: boolean }>(
-    'select source::text, target::text, switched_at is not null as switched from tenancy.moves where tenant_id = $1', [id])
+  const { rows: [row] } = await client.query<{ source: string; target: string; switched: boolean }>(
+    'select source::text, target::text, switched_at is not null as switched from tenancy.moves where tenant_id = $1',
+    [id]
+  )
   if (row === undefined) return undefined
   const read = (text: string): Housed => ({ id, ...v.parse(home, JSON.parse(text)) })
   return { source: read(row.source), target: read(row.target), isSwitched: row.switched }
 }
 
 export async function writeMove (client: SqlClient, { source, target }: Move): Promise<void> {
-  await client.query('insert into tenancy.moves (tenant_id, source, target) values ($1, $2, $3)', [source.id, ...[source, target].map(({ isolation, placement }) => JSON.stringify({ isolation, placement }))])
+  await client.query('insert into tenancy.moves (tenant_id, source, target) values ($1, $2, $3)', [source.id,
+    ...[source, target].map(({ isolation, placement }) => JSON.stringify({ isolation, placement }))])
 }
 
 export async function markSwitched (client: SqlClient, id: string): Promise<void> {

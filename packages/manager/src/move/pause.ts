@@ -3,7 +3,7 @@ import { MoveFailedError } from './errors.ts'
 /** How long a tenant may be without service: counted from the first call of {@link begin}. */
 export class Pause {
   readonly #length: number
-  #end: { readonly at: number, readonly signal: AbortSignal } | undefined
+  #end: { readonly at: number; readonly signal: AbortSignal } | undefined
 
   /** @param length in milliseconds */
   constructor (length: number) {
@@ -25,16 +25,22 @@ export class Pause {
     if (took > this.#length) throw this.#tooShort()
   }
 
-  #begun (): { readonly at: number, readonly signal: AbortSignal } {
+  #begun (): { readonly at: number; readonly signal: AbortSignal } {
     if (this.#end !== undefined) return this.#end
     const controller = new AbortController()
     const why = this.#tooShort()
-    setTimeout(() => { controller.abort(why) }, this.#length).unref()
+    setTimeout(() => {
+      controller.abort(why)
+    }, this.#length).unref()
     this.#end = { at: Date.now() + this.#length, signal: controller.signal }
     return this.#end
   }
 
   #tooShort (): Error {
-    return new MoveFailedError(`the tenant would have been without service for more than ${this.#length / 1000} s: move it when it is less busy, or allow a longer pause`)
+    return new MoveFailedError(
+      `the tenant would have been without service for more than ${
+        this.#length / 1000
+      } s: move it when it is less busy, or allow a longer pause`
+    )
   }
 }

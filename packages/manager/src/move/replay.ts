@@ -31,8 +31,13 @@ export interface Replayed extends Copied {
  *
  * @throws FST_TENANCY_MOVE_FAILED when the pause would be too short for what is left, or for the count of the rows
  */
-export async function followChanges (context: ManagerContext, move: Move, first: Copied, pause: Pause): Promise<Copied> {
-  for (let [copied, before, copies] = [first, Infinity, 0]; ;) {
+export async function followChanges (
+  context: ManagerContext,
+  move: Move,
+  first: Copied,
+  pause: Pause
+): Promise<Copied> {
+  for (let [copied, before, copies] = [first, Infinity, 0];;) {
     const begun = performance.now()
     const round = await replayChanges(context, move, copied)
     const took = performance.now() - begun
@@ -60,20 +65,33 @@ export async function followChanges (context: ManagerContext, move: Move, first:
  * @param signal given for the last time, when nobody writes any more: sequences go along, and all rows are counted. Ends it.
  * @throws FST_TENANCY_MOVE_FAILED
  */
-export async function replayChanges (context: ManagerContext, move: Move, { seen, form }: Copied, signal?: AbortSignal): Promise<Replayed> {
+export async function replayChanges (
+  context: ManagerContext,
+  move: Move,
+  { seen, form }: Copied,
+  signal?: AbortSignal
+): Promise<Replayed> {
   const isFollowed = await isServed(context, move.source)
   const replayed = await replay().catch(async (error: unknown): Promise<Replayed> => {
     if (!isUnreplayable(error)) throw error
     return { ...await copyHome(context, move, signal), changes: 0, isCopy: true }
   })
-  context.options.progress?.({ operation: 'move', tenant: move.source.id, step: 'changes', done: replayed.changes })
+  context.options.progress?.({
+    operation: 'move',
+    tenant: move.source.id,
+    step: 'changes',
+    done: replayed.changes
+  })
   return replayed
 
   async function replay (): Promise<Replayed> {
     const replayed = await withSides(context, move, signal, async (from, to) => {
       const problem = moveProblem(from, to)
       if (problem !== undefined) throw new MoveFailedError(problem)
-      if (isFollowed && !await isCaptured(from.client, from.home, from.tables)) throw new MoveFailedError('the triggers that follow the tenant\'s changes are not all there any more: move it again')
+      if (isFollowed && !await isCaptured(from.client, from.home, from.tables))
+        throw new MoveFailedError(
+          "the triggers that follow the tenant's changes are not all there any more: move it again"
+        )
       if (await formOf(from, to) !== form) throw new Unreplayable('a table was changed as a whole')
       const snapshot = await readSnapshot(from)
       const changes = isFollowed ? await stageChanges(from, to, seen) : new Map<string, number>()
@@ -86,10 +104,22 @@ export async function replayChanges (context: ManagerContext, move: Move, { seen
       const carry = await withSides(context, move, signal, async (from, to) => {
         await assertCounts(from, to)
         const source = sourceSequences(from.home, await readSequences(from.client, from.home, from.tables))
-        return { source, target: await readSequences(to.client, to.home, to.tables), isHere: from.client === to.client }
+        return {
+          source,
+          target: await readSequences(to.client, to.home, to.tables),
+          isHere: from.client === to.client
+        }
       })
       // Others who draw from a shared one wait no longer than it takes.
-      await retried(signal, () => withHome(context, move.target, home => carrySequences(home, carry.source, carry.target, carry.isHere)))
+      await retried(
+        signal,
+        () =>
+          withHome(
+            context,
+            move.target,
+            home => carrySequences(home, carry.source, carry.target, carry.isHere)
+          )
+      )
     }
     return replayed
   }
@@ -98,12 +128,17 @@ export async function replayChanges (context: ManagerContext, move: Move, { seen
 // unique_violation, exclusion_violation: values changed hands between rows that others refer to; foreign_key_violation; generated_always; no arbiter
 // that is asked at once
 function isUnreplayable (error: unknown): boolean {
-  return error instanceof Unreplayable || ['23505', '23P01', '23503', '428C9', '55000'].includes(sqlState(error) ?? '')
+  return error instanceof Unreplayable ||
+    ['23505', '23P01', '23503', '428C9', '55000'].includes(sqlState(error) ?? '')
 }
 
 async function assertCounts (from: Side, to: Side): Promise<void> {
   const [before, after] = await bothCounts(from, to)
-  for (const [name, rows] of before) if (after.get(name) !== rows) throw new Unreplayable(`table '${name}' has ${after.get(name)} of ${rows} rows`)
+  for (const [name, rows] of before)
+    if (after.get(name) !== rows)
+      throw new Unreplayable(
+        `table '${name}' has ${after.get(name)} of ${rows} rows`
+      )
 }
 
 /** How long the count within the pause will take, in milliseconds. */
@@ -116,13 +151,19 @@ async function timeCounts (context: ManagerContext, move: Move): Promise<number>
 }
 
 // Of two databases at once. One connection has one statement at a time.
-async function bothCounts (from: Side, to: Side): Promise<[ReadonlyMap<string, number>, ReadonlyMap<string, number>]> {
+async function bothCounts (
+  from: Side,
+  to: Side
+): Promise<[ReadonlyMap<string, number>, ReadonlyMap<string, number>]> {
   const names = from.tables.map(({ name }) => name)
   if (from.client === to.client) return [await counts(from, names), await counts(to, names)]
   return Promise.all([counts(from, names), counts(to, names)])
 }
 
-async function counts ({ client, home, tables }: Side, names: readonly string[]): Promise<ReadonlyMap<string, number>> {
+async function counts (
+  { client, home, tables }: Side,
+  names: readonly string[]
+): Promise<ReadonlyMap<string, number>> {
   const found = new Map<string, number>()
   for (const name of names) found.set(name, await countRows(client, home, tables, [name]))
   return found

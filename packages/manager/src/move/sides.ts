@@ -18,20 +18,36 @@ export interface Side {
 }
 
 /** Runs `work` in a transaction in each of the two homes, that of the source on one snapshot; in one for both where they are in one database. */
-export async function withSides<T> (context: ManagerContext, { source, target }: Move, signal: AbortSignal | undefined, work: (from: Side, to: Side) => Promise<T>): Promise<T> {
+export async function withSides<T> (
+  context: ManagerContext,
+  { source, target }: Move,
+  signal: AbortSignal | undefined,
+  work: (from: Side, to: Side) => Promise<T>
+): Promise<T> {
   const { tables: listed } = context.options
   const options = { shared: listed.schema, ...(signal && { signal }) }
-  const side = async (home: Home, client: pg.PoolClient): Promise<Side> => ({ home, client, tables: await readTables(client, home, listed) })
-  return retried(signal, () => withHome(context, source, from => withHome(context, target, to => to.pool === from.pool
-    // Within one database, rows need not come here: one session reads and writes.
-    ? inSession(to, { ...options, isRepeatable: true }, async client => {
-      await endWithClient(client)
-      return work(await side(from, client), await side(to, client))
-    })
-    : inSession(from, { ...options, isSnapshot: true }, reader => inSession(to, options, async writer => {
-      for (const client of [reader, writer]) await endWithClient(client)
-      return work(await side(from, reader), await side(to, writer))
-    })))))
+  const side = async (home: Home, client: pg.PoolClient): Promise<Side> => ({
+    home,
+    client,
+    tables: await readTables(client, home, listed)
+  })
+  return retried(
+    signal,
+    () =>
+      withHome(context, source, from =>
+        withHome(context, target, to =>
+          to.pool === from.pool
+            // Within one database, rows need not come here: one session reads and writes.
+            ? inSession(to, { ...options, isRepeatable: true }, async client => {
+              await endWithClient(client)
+              return work(await side(from, client), await side(to, client))
+            })
+            : inSession(from, { ...options, isSnapshot: true }, reader =>
+              inSession(to, options, async writer => {
+                for (const client of [reader, writer]) await endWithClient(client)
+                return work(await side(from, reader), await side(to, writer))
+              }))))
+  )
 }
 
 /**
@@ -52,7 +68,7 @@ const passing = new Set(['40001', '40P01', '55P03'])
 
 /** Tries again what a lock, or another's change, stood in the way of. */
 export async function retried<T> (signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
+  for (let attempt = 1;; attempt++) {
     try {
       return await work()
     } catch (error) {
@@ -64,13 +80,19 @@ export async function retried<T> (signal: AbortSignal | undefined, work: () => P
 
 /** The snapshot on which a session reads. */
 export async function readSnapshot ({ client }: Side): Promise<string> {
-  const { rows: [row] } = await client.query<{ snapshot: string }>('select pg_catalog.pg_current_snapshot()::text as snapshot')
+  const { rows: [row] } = await client.query<{ snapshot: string }>(
+    'select pg_catalog.pg_current_snapshot()::text as snapshot'
+  )
   return row?.snapshot ?? ''
 }
 
 /** The lines of a query, one by one. Not begun before they are read: one connection has one COPY at a time. */
-export async function * streamed (client: pg.PoolClient, query: string, onDigest: (digest: () => Digest) => void = () => {}): AsyncGenerator<string> {
+export async function* streamed (
+  client: pg.PoolClient,
+  query: string,
+  onDigest: (digest: () => Digest) => void = () => {}
+): AsyncGenerator<string> {
   const lines = new Lines(client, query)
-  for await (const chunk of lines.read()) yield * chunk.toString('utf8', 0, chunk.length - 1).split('\n')
+  for await (const chunk of lines.read()) yield* chunk.toString('utf8', 0, chunk.length - 1).split('\n')
   onDigest(() => lines.digest())
 }

@@ -11,7 +11,9 @@ const page = 100
 
 /** The columns by which a row is found again; none where there is no primary key, or one that the row's other values make. */
 export function keyOf ({ order, columns }: Pick<TenantTable, 'order' | 'columns'>): readonly TableColumn[] {
-  const key = order.map(name => columns.find(column => column.name === name)).filter(column => column !== undefined)
+  const key = order.map(name => columns.find(column => column.name === name)).filter(column =>
+    column !== undefined
+  )
   return key.length === order.length ? key : []
 }
 
@@ -20,8 +22,16 @@ export function keyOf ({ order, columns }: Pick<TenantTable, 'order' | 'columns'
  *
  * @param like the source's table, where `table` is the target's: the primary keys of the two may have other columns, or these in another order
  */
-export function hasKey (table: TenantTable, part: (index: number) => string, like: Pick<TenantTable, 'order' | 'columns'> = table): string {
-  return keyOf(like).map(({ name, type: own }, index) => `t.${quoteName(name)} = (${part(index)})::${table.columns.find(column => column.name === name)?.type ?? own}`).join(' and ')
+export function hasKey (
+  table: TenantTable,
+  part: (index: number) => string,
+  like: Pick<TenantTable, 'order' | 'columns'> = table
+): string {
+  return keyOf(like).map(({ name, type: own }, index) =>
+    `t.${quoteName(name)} = (${part(index)})::${
+      table.columns.find(column => column.name === name)?.type ?? own
+    }`
+  ).join(' and ')
 }
 
 /**
@@ -32,44 +42,78 @@ export function hasKey (table: TenantTable, part: (index: number) => string, lik
  * @throws Unreplayable where a table was emptied as a whole
  */
 export async function stageChanges (from: Side, to: Side, seen: string): Promise<Map<string, number>> {
-  await to.client.query('create temporary table changed (n int generated always as identity primary key, tab text not null, key text[], line text) on commit drop')
+  await to.client.query(
+    'create temporary table changed (n int generated always as identity primary key, tab text not null, key text[], line text) on commit drop'
+  )
   const changes = `
     select distinct table_name as tab, key from tenancy.move_changes
-    where tenant_id = ${quoteText(from.home.tenant)} and xid >= pg_catalog.pg_snapshot_xmin(${quoteText(seen)}::pg_snapshot) and not pg_catalog.pg_visible_in_snapshot(xid, ${quoteText(seen)}::pg_snapshot)`
+    where tenant_id = ${quoteText(from.home.tenant)} and xid >= pg_catalog.pg_snapshot_xmin(${
+    quoteText(seen)
+  }::pg_snapshot) and not pg_catalog.pg_visible_in_snapshot(xid, ${quoteText(seen)}::pg_snapshot)`
   if (from.client === to.client) await to.client.query(`insert into pg_temp.changed (tab, key) ${changes}`)
   else {
-    await eachBatch(streamed(from.client, `select pg_catalog.row_to_json(c)::text as line from (${changes}) c`), () => {}, lines => to.client.query(`
-      insert into pg_temp.changed (tab, key) select r.tab, r.key from ${batch} lines (line), pg_catalog.json_to_record(lines.line::json) r (tab text, key text[])`, [lines]))
+    await eachBatch(
+      streamed(from.client, `select pg_catalog.row_to_json(c)::text as line from (${changes}) c`),
+      () => {},
+      lines =>
+        to.client.query(
+          `
+      insert into pg_temp.changed (tab, key) select r.tab, r.key from ${batch} lines (line), pg_catalog.json_to_record(lines.line::json) r (tab text, key text[])`,
+          [lines]
+        )
+    )
   }
-  const { rows: whole } = await to.client.query<{ tab: string }>('delete from pg_temp.changed where key is null returning tab')
+  const { rows: whole } = await to.client.query<{ tab: string }>(
+    'delete from pg_temp.changed where key is null returning tab'
+  )
   for (const table of from.tables.filter(({ name }) => whole.some(({ tab }) => tab === name))) {
     if (keyOf(table).length > 0) throw new Unreplayable(`table '${table.name}' was emptied`)
     await stageTable(from, to, table)
   }
   await stageRows(from, to)
-  const { rows } = await to.client.query<{ tab: string, count: number }>('select tab, count(*)::int as count from pg_temp.changed group by tab')
+  const { rows } = await to.client.query<{ tab: string; count: number }>(
+    'select tab, count(*)::int as count from pg_temp.changed group by tab'
+  )
   // Of a table that has nothing left, no line tells.
-  return new Map([...whole.map(({ tab }) => [tab, 0] as const), ...rows.map(({ tab, count }) => [tab, count] as const)])
+  return new Map([...whole.map(({ tab }) => [tab, 0] as const), ...rows.map(({ tab, count }) =>
+    [tab, count] as const
+  )])
 }
 
 async function stageTable (from: Side, to: Side, table: TenantTable): Promise<void> {
   const lines = linesOf(from.home, from.tables, table)
-  const insert = (source: string): string => `insert into pg_temp.changed (tab, line) select ${quoteText(table.name)}, line from ${source} lines (line)`
+  const insert = (source: string): string =>
+    `insert into pg_temp.changed (tab, line) select ${
+      quoteText(table.name)
+    }, line from ${source} lines (line)`
   if (from.client === to.client) await to.client.query(insert(`(${lines})`))
   else await eachBatch(streamed(from.client, lines), () => {}, text => to.client.query(insert(batch), [text]))
 }
 
 async function stageRows (from: Side, to: Side): Promise<void> {
-  for (let last = 0; ;) {
-    const { rows } = await to.client.query<{ n: number, tab: string, key: string }>(`
-      select n, tab, pg_catalog.array_to_json(key)::text as key from pg_temp.changed where n > $1 and key is not null order by n limit ${page}`, [last])
+  for (let last = 0;;) {
+    const { rows } = await to.client.query<{ n: number; tab: string; key: string }>(
+      `
+      select n, tab, pg_catalog.array_to_json(key)::text as key from pg_temp.changed where n > $1 and key is not null order by n limit ${page}`,
+      [last]
+    )
     for (const table of from.tables) {
       const keys = rows.filter(({ tab }) => tab === table.name)
       if (keys.length === 0) continue
-      const found = await from.client.query<{ n: number, line: string }>(`
-        select k.n, ${lineOf(table)} as line from rows from (pg_catalog.unnest($1::int[]), pg_catalog.unnest($2::json[])) k (n, key) join ${fromOf(from.home, table)} t on ${hasKey(table, index => `k.key->>${index}`)}
-        where ${rowsOf(from.home, from.tables, table)}`, [keys.map(({ n }) => n), keys.map(({ key }) => key)])
-      await to.client.query('update pg_temp.changed c set line = r.line from rows from (pg_catalog.unnest($1::int[]), pg_catalog.unnest($2::text[])) r (n, line) where c.n = r.n', [found.rows.map(({ n }) => n), found.rows.map(({ line }) => line)])
+      const found = await from.client.query<{ n: number; line: string }>(
+        `
+        select k.n, ${
+          lineOf(table)
+        } as line from rows from (pg_catalog.unnest($1::int[]), pg_catalog.unnest($2::json[])) k (n, key) join ${
+          fromOf(from.home, table)
+        } t on ${hasKey(table, index => `k.key->>${index}`)}
+        where ${rowsOf(from.home, from.tables, table)}`,
+        [keys.map(({ n }) => n), keys.map(({ key }) => key)]
+      )
+      await to.client.query(
+        'update pg_temp.changed c set line = r.line from rows from (pg_catalog.unnest($1::int[]), pg_catalog.unnest($2::text[])) r (n, line) where c.n = r.n',
+        [found.rows.map(({ n }) => n), found.rows.map(({ line }) => line)]
+      )
     }
     if (rows.length < page) return
     last = rows.at(-1)?.n ?? last

@@ -1,4 +1,5 @@
-import { checkOptions, duration, isolations, nonEmptyString, oneOf, tenantConflict, tenantIdentifier, type Isolation, type TenantRecord } from '@fastify-tenancy/core'
+import { checkOptions, duration, isolations, nonEmptyString, oneOf, tenantConflict, tenantIdentifier,
+  type Isolation, type TenantRecord } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
 import type { ManagerContext } from '../context.ts'
@@ -34,8 +35,15 @@ export interface Destination {
  * @throws FST_TENANCY_OPTION_INVALID
  * @throws FST_TENANCY_TENANT_CONFLICT where the tenant is there already
  */
-export function destination ({ shards }: ManagerContext, tenant: TenantRecord, input: MoveInput): Destination {
-  const { isolation = tenant.isolation, shard = tenant.placement.shard, database, pause } = checkOptions(schema, input)
+export function destination (
+  { shards }: ManagerContext,
+  tenant: TenantRecord,
+  input: MoveInput
+): Destination {
+  const { isolation = tenant.isolation, shard = tenant.placement.shard, database, pause } = checkOptions(
+    schema,
+    input
+  )
   shards.logins(shard)
   const { id } = tenant
   const placement = {

@@ -35,10 +35,12 @@ export async function undoMove (context: ManagerContext, ref: TenantRef): Promis
       await uncapture(context, move.source)
     }
     const isOurs = isChecked || await isMarked(context, tenant, move.target)
-    if (isOurs && move.target.isolation === 'schema') await assertHomeFree(context, move.target, keepsRole(context, move.target, move.source))
+    if (isOurs && move.target.isolation === 'schema')
+      await assertHomeFree(context, move.target, keepsRole(context, move.target, move.source))
     if (isOurs) await removeCopy(context, tenant, move.target, move.source).catch(leaveOthers)
     // The schema's ledger was in the place of that of the database, which is the tenant's again.
-    if (move.source.isolation === 'database' && context.options.migrations.tenant !== undefined) await copyOwnLedger(context, { ...tenant, ...move.source })
+    if (move.source.isolation === 'database' && context.options.migrations.tenant !== undefined)
+      await copyOwnLedger(context, { ...tenant, ...move.source })
     await withClient(client, async client => {
       await forgetMove(client, tenant.id)
       await abandonOperation(client, tenant.id)
@@ -49,7 +51,11 @@ export async function undoMove (context: ManagerContext, ref: TenantRef): Promis
 }
 
 /** Has a tenant served from a home, or only as far as one that is suspended is. Again does no harm. */
-export async function letIn (context: ManagerContext, status: TenantRecord['status'], home: Housed): Promise<void> {
+export async function letIn (
+  context: ManagerContext,
+  status: TenantRecord['status'],
+  home: Housed
+): Promise<void> {
   await (status === 'suspended' ? fence(context, home, 'suspended') : liftFence(context, home))
 }
 
@@ -64,9 +70,15 @@ function leaveOthers (error: unknown): void {
 }
 
 /** Removes one of a tenant's two homes, and the role that nothing but it needed. */
-export async function removeCopy (context: ManagerContext, tenant: TenantRecord, gone: Housed, kept: Housed): Promise<void> {
+export async function removeCopy (
+  context: ManagerContext,
+  tenant: TenantRecord,
+  gone: Housed,
+  kept: Housed
+): Promise<void> {
   await removeData(context, gone)
-  if (gone.isolation === 'database' || (hasRole(context, gone) && !keepsRole(context, gone, kept))) await removeRole(context, { ...tenant, ...gone })
+  if (gone.isolation === 'database' || (hasRole(context, gone) && !keepsRole(context, gone, kept)))
+    await removeRole(context, { ...tenant, ...gone })
 }
 
 /** Whether the role of a home that goes is that of the one that stays. */
@@ -80,6 +92,8 @@ function hasRole ({ options: { rls } }: ManagerContext, { isolation }: Housed): 
 
 /** Where the default shard's copy of the ledger of a tenant's own database would pass for that of its schema. */
 export async function clearLedgerCopy ({ shards }: ManagerContext, { source, target }: Move): Promise<void> {
-  if (source.isolation !== 'database' || target.isolation !== 'schema' || target.placement.shard !== 'default') return
+  if (
+    source.isolation !== 'database' || target.isolation !== 'schema' || target.placement.shard !== 'default'
+  ) return
   await shards.get('default').query('delete from tenancy.migration_ledger where tenant_id = $1', [source.id])
 }

@@ -30,8 +30,13 @@ export async function unvalidatedProblem ({ client, home, tables }: Side): Promi
   for (const constraint of rows) {
     const table = tables.find(({ name }) => name === constraint.table)
     if (table === undefined) continue
-    const { rows: [broken] } = await client.query(`select from ${fromOf(home, table)} t where ${rowsOf(home, tables, table)} and ${breaks(constraint)} limit 1`)
-    if (broken !== undefined) return `rows of table '${constraint.table}' break its constraint '${constraint.name}', which is NOT VALID and takes no such row anew: mend the rows, or drop the constraint in both homes`
+    const { rows: [broken] } = await client.query(
+      `select from ${fromOf(home, table)} t where ${rowsOf(home, tables, table)} and ${
+        breaks(constraint)
+      } limit 1`
+    )
+    if (broken !== undefined)
+      return `rows of table '${constraint.table}' break its constraint '${constraint.name}', which is NOT VALID and takes no such row anew: mend the rows, or drop the constraint in both homes`
   }
   return undefined
 }
@@ -39,6 +44,10 @@ export async function unvalidatedProblem ({ client, home, tables }: Side): Promi
 function breaks ({ kind, check, columns, parent, parentColumns }: Unvalidated): string {
   if (kind === 'n') return columns.map(name => `t.${quoteName(name)} is null`).join(' or ')
   if (kind === 'c') return `not (${check ?? 'true'})`
-  const pairs = columns.map((name, index) => `parent_row.${quoteName(parentColumns?.[index] ?? '')} = t.${quoteName(name)}`)
-  return `${columns.map(name => `t.${quoteName(name)} is not null`).join(' and ')} and not exists (select from ${parent} parent_row where ${pairs.join(' and ')})`
+  const pairs = columns.map((name, index) =>
+    `parent_row.${quoteName(parentColumns?.[index] ?? '')} = t.${quoteName(name)}`
+  )
+  return `${
+    columns.map(name => `t.${quoteName(name)} is not null`).join(' and ')
+  } and not exists (select from ${parent} parent_row where ${pairs.join(' and ')})`
 }

@@ -1,4 +1,8 @@
 import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
 
 /** 409, for operators: a tenant cannot be restored from this source. Its rows are as they were before. */
-export const RestoreRefusedError: TenancyErrorConstructor = defineError('FST_TENANCY_RESTORE_REFUSED', 409, 'The tenant was not restored')
+export const RestoreRefusedError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_RESTORE_REFUSED',
+  409,
+  'The tenant was not restored'
+)

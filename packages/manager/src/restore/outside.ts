@@ -23,7 +23,10 @@ interface ReferringKey {
  * @returns a phrase for each foreign key with such rows: `3 rows of public.invoices (invoices_customer_id_fkey)`
  */
 export async function rowsOutside (
-  client: SqlClient, home: Home, tables: readonly TenantTable[], restored: readonly RestoredTable[],
+  client: SqlClient,
+  home: Home,
+  tables: readonly TenantTable[],
+  restored: readonly RestoredTable[],
   changes: ReadonlyMap<string, TableChanges>
 ): Promise<readonly string[]> {
   const found: string[] = []
@@ -33,12 +36,18 @@ export async function rowsOutside (
       const own = tables.find(({ name }) => name === key.table)
       // All rows of a place of the tenant's own are the tenant's.
       if (own !== undefined && !home.isShared) continue
-      const pairs = key.columns.map((column, index) => `t.${quoteName(key.parentColumns[index] ?? '')} = r.${quoteName(column)}`)
+      const pairs = key.columns.map((column, index) =>
+        `t.${quoteName(key.parentColumns[index] ?? '')} = r.${quoteName(column)}`
+      )
       const { rows: [row] } = await client.query<{ count: number }>(`
-        select count(*)::int as count from ${key.from} r join ${fromOf(home, both.table)} t on ${pairs.join(' and ')}
+        select count(*)::int as count from ${key.from} r join ${fromOf(home, both.table)} t on ${
+        pairs.join(' and ')
+      }
         where ${rowsOf(home, tables, both.table)} and ${leaves(both)}
           ${own === undefined ? '' : `and not ${rowsOf(home, tables, own, 'r')}`}`)
-        .catch((error: unknown) => { throw sqlState(error) === '42501' ? unreadable(key) : error })
+        .catch((error: unknown) => {
+          throw sqlState(error) === '42501' ? unreadable(key) : error
+        })
       if (row !== undefined && row.count > 0) found.push(`${row.count} rows of ${key.from} (${key.name})`)
     }
   }
@@ -53,18 +62,25 @@ function leaves (both: RestoredTable): string {
 }
 
 function unreadable ({ from, name }: ReferringKey): Error {
-  return new RestoreRefusedError(`the restore removes rows to which ${from} may refer (${name}), and this login may not read that table: grant it SELECT, then restore again`)
+  return new RestoreRefusedError(
+    `the restore removes rows to which ${from} may refer (${name}), and this login may not read that table: grant it SELECT, then restore again`
+  )
 }
 
 async function keysTo (client: SqlClient, home: Home, table: TenantTable): Promise<readonly ReferringKey[]> {
-  const { rows } = await client.query<ReferringKey>(`
+  const { rows } = await client.query<ReferringKey>(
+    `
     select k.conname::text as name, k.conrelid::regclass::text as from,
       case when c.relnamespace = p.relnamespace then c.relname::text end as table,
-      ${columnsOf('k.conkey', 'k.conrelid')} as columns, ${columnsOf('k.confkey', 'k.confrelid')} as "parentColumns"
+      ${columnsOf('k.conkey', 'k.conrelid')} as columns, ${
+      columnsOf('k.confkey', 'k.confrelid')
+    } as "parentColumns"
     from pg_catalog.pg_constraint k
     join pg_catalog.pg_class c on c.oid = k.conrelid join pg_catalog.pg_class p on p.oid = k.confrelid
     where k.contype = 'f' and k.conparentid = 0 and k.confrelid = pg_catalog.to_regclass($1)
-    order by k.conname`, [nameOf(home, table)])
+    order by k.conname`,
+    [nameOf(home, table)]
+  )
   return rows
 }
 

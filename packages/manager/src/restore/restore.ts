@@ -1,4 +1,5 @@
-import { checkOptions, nonEmptyString, tenantKey, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { checkOptions, nonEmptyString, tenantKey, type TenantRecord,
+  type TenantRef } from '@fastify-tenancy/core'
 import { createHash } from 'node:crypto'
 import * as v from 'valibot'
 
@@ -36,7 +37,11 @@ interface RestoreState {
 const schema = v.strictObject({ from: nonEmptyString }, 'must be an object')
 
 /** Makes a tenant's rows what they are in a source, in place. The tenant is locked out meanwhile. */
-export async function restoreTenant (context: ManagerContext, ref: TenantRef, given: RestoreInput): Promise<RestoreReport> {
+export async function restoreTenant (
+  context: ManagerContext,
+  ref: TenantRef,
+  given: RestoreInput
+): Promise<RestoreReport> {
   const { from } = checkOptions(schema, given, 'restore')
   const tenant = await findTenant(context, ref)
   assertStatus(tenant.status, 'active', 'suspended')
@@ -44,20 +49,33 @@ export async function restoreTenant (context: ManagerContext, ref: TenantRef, gi
   return withSource(context, tenant, from, source => run(context, tenant, from, source))
 }
 
-async function run (context: ManagerContext, tenant: TenantRecord, from: string, source: Export): Promise<RestoreReport> {
+async function run (
+  context: ManagerContext,
+  tenant: TenantRecord,
+  from: string,
+  source: Export
+): Promise<RestoreReport> {
   const client = context.shards.get('default')
   const rows = digestOf(source.manifest)
   const unfinished = await openOperation(client, tenant.id)
   // The rows of a restore are written all or none, so one of another source is given up by beginning this one.
-  if (unfinished?.kind === 'restore' && unfinished.input['rows'] !== rows) await abandonOperation(client, tenant.id)
-  let isRestored = unfinished?.kind === 'restore' && unfinished.input['rows'] === rows && unfinished.done.includes('rows')
+  if (unfinished?.kind === 'restore' && unfinished.input['rows'] !== rows)
+    await abandonOperation(client, tenant.id)
+  let isRestored = unfinished?.kind === 'restore' && unfinished.input['rows'] === rows &&
+    unfinished.done.includes('rows')
   try {
     const state = await runSteps<RestoreState>(context, {
       tenant,
       kind: 'restore',
-      input: { source: isDatabaseUrl(from) ? new URL(from).pathname.slice(1) : from, exportedAt: source.manifest.exportedAt, rows },
+      input: {
+        source: isDatabaseUrl(from) ? new URL(from).pathname.slice(1) : from,
+        exportedAt: source.manifest.exportedAt,
+        rows
+      },
       state: { rows: {} },
-      steps: stepsOf(context, tenant, source, () => { isRestored = true })
+      steps: stepsOf(context, tenant, source, () => {
+        isRestored = true
+      })
     })
     return { tenant: await findTenant(context, tenant), rows: state.rows }
   } catch (error) {
@@ -68,7 +86,10 @@ async function run (context: ManagerContext, tenant: TenantRecord, from: string,
 }
 
 function stepsOf (
-  context: ManagerContext, tenant: TenantRecord, source: Export, onRestored: () => void
+  context: ManagerContext,
+  tenant: TenantRecord,
+  source: Export,
+  onRestored: () => void
 ): readonly Step<RestoreState>[] {
   const { shards, options: { waitTimeout: timeout } } = context
   return [
@@ -77,7 +98,8 @@ function stepsOf (
       name: 'wait',
       // The lock of a database of the tenant's own has ended its sessions.
       run: async () => {
-        if (tenant.isolation !== 'database') await waitForOlder(shards.get(tenant.placement.shard), { timeout })
+        if (tenant.isolation !== 'database')
+          await waitForOlder(shards.get(tenant.placement.shard), { timeout })
       }
     },
     {
@@ -90,7 +112,10 @@ function stepsOf (
     },
     { name: 'cache', run: () => flushCache(context, tenant) },
     { name: 'record', run: ({ rows }) => record(context, tenant, source.manifest, rows) },
-    { name: 'open', run: async () => letIn(context, (await findTenant(context, { id: tenant.id })).status, tenant) }
+    {
+      name: 'open',
+      run: async () => letIn(context, (await findTenant(context, { id: tenant.id })).status, tenant)
+    }
   ]
 }
 
@@ -102,7 +127,12 @@ async function flushCache (context: ManagerContext, { id }: TenantRecord): Promi
 }
 
 // The record is written anew, so that every process looks the tenant up again.
-async function record (context: ManagerContext, { id }: TenantRecord, { exportedAt }: Manifest, rows: RestoredRows): Promise<void> {
+async function record (
+  context: ManagerContext,
+  { id }: TenantRecord,
+  { exportedAt }: Manifest,
+  rows: RestoredRows
+): Promise<void> {
   const now = await findTenant(context, { id })
   await changeTenant(context, now, { status: now.status }, 'restore', { exportedAt, rows })
 }
@@ -117,5 +147,7 @@ async function takeBack (context: ManagerContext, { id }: TenantRecord): Promise
 
 /** Which rows a source has, whenever it was exported. */
 function digestOf ({ tables }: Manifest): string {
-  return createHash('sha256').update(JSON.stringify(tables.map(({ name, rows, sha256 }) => [name, rows, sha256]))).digest('hex')
+  return createHash('sha256').update(
+    JSON.stringify(tables.map(({ name, rows, sha256 }) => [name, rows, sha256]))
+  ).digest('hex')
 }

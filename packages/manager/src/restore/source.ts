@@ -25,7 +25,10 @@ export function isDatabaseUrl (from: string): boolean {
  * @throws FST_TENANCY_RESTORE_REFUSED for rows of another tenant, and for the database that the tenant lives in
  */
 export async function withSource<T> (
-  context: ManagerContext, tenant: TenantRecord, from: string, work: (source: Export) => Promise<T>
+  context: ManagerContext,
+  tenant: TenantRecord,
+  from: string,
+  work: (source: Export) => Promise<T>
 ): Promise<T> {
   if (!isDatabaseUrl(from)) return work(await readOwn(context, tenant, from))
   const folder = await mkdtemp(join(tmpdir(), 'tenancy-restore-'))
@@ -37,30 +40,57 @@ export async function withSource<T> (
   }
 }
 
-async function readOwn ({ options: { progress } }: ManagerContext, { id, slug }: TenantRecord, folder: string): Promise<Export> {
-  const source = await readExport(folder, ({ name, rows: total }, done) => progress?.({
-    operation: 'restore', tenant: id, slug, step: `check ${name}`, done, total
-  }))
+async function readOwn (
+  { options: { progress } }: ManagerContext,
+  { id, slug }: TenantRecord,
+  folder: string
+): Promise<Export> {
+  const source = await readExport(folder, ({ name, rows: total }, done) =>
+    progress?.({
+      operation: 'restore',
+      tenant: id,
+      slug,
+      step: `check ${name}`,
+      done,
+      total
+    }))
   const { tenant } = source.manifest
   if (tenant.id !== id) {
-    throw new RestoreRefusedError(`the export is of tenant '${tenant.slug}' (${tenant.id}), and not of '${slug}' (${id}): name the tenant's own export`)
+    throw new RestoreRefusedError(
+      `the export is of tenant '${tenant.slug}' (${tenant.id}), and not of '${slug}' (${id}): name the tenant's own export`
+    )
   }
   return source
 }
 
-async function exportFrom (context: ManagerContext, tenant: TenantRecord, pool: pg.Pool, folder: string): Promise<void> {
+async function exportFrom (
+  context: ManagerContext,
+  tenant: TenantRecord,
+  pool: pg.Pool,
+  folder: string
+): Promise<void> {
   const there = await readIdentity(pool)
   const here = await withHome(context, tenant, ({ pool }) => readIdentity(pool))
-  if (there === here) throw new RestoreRefusedError('the URL leads to the database in which the tenant lives: name the restored copy')
+  if (there === here)
+    throw new RestoreRefusedError(
+      'the URL leads to the database in which the tenant lives: name the restored copy'
+    )
   const record = await recordThere(pool, tenant)
   if (record === undefined && tenant.isolation !== 'database' && tenant.placement.shard === 'default') {
-    throw new RestoreRefusedError(`the database of the URL does not know tenant '${tenant.slug}' (${tenant.id}): name a copy of a time at which the tenant was there`)
+    throw new RestoreRefusedError(
+      `the database of the URL does not know tenant '${tenant.slug}' (${tenant.id}): name a copy of a time at which the tenant was there`
+    )
   }
   const placed = record ?? tenant
-  const { tables } = await writeExport({ context, tenant: placed, folder, signal: undefined }, homeOf(context, placed, pool))
+  const { tables } = await writeExport(
+    { context, tenant: placed, folder, signal: undefined },
+    homeOf(context, placed, pool)
+  )
   // A copy of a shard, or of a tenant's own database, has no record that would prove that the tenant was there.
   if (record === undefined && tables.every(({ rows }) => rows === 0)) {
-    throw new RestoreRefusedError(`the database of the URL has no row of tenant '${tenant.slug}': name the copy that has its rows`)
+    throw new RestoreRefusedError(
+      `the database of the URL has no row of tenant '${tenant.slug}': name the copy that has its rows`
+    )
   }
 }
 
@@ -71,20 +101,28 @@ async function exportFrom (context: ManagerContext, tenant: TenantRecord, pool: 
  */
 async function recordThere (pool: pg.Pool, tenant: TenantRecord): Promise<TenantRecord | undefined> {
   const { rows: [row] } = await pool.query<{ has: boolean }>(
-    `select pg_catalog.to_regclass('tenancy.tenants') is not null as has`)
+    `select pg_catalog.to_regclass('tenancy.tenants') is not null as has`
+  )
   const record = row?.has === true ? await postgresRegistry(pool).findById(tenant.id) : undefined
   if (record === undefined) return undefined
   const { isolation, placement: { shard } } = record
   if (isolation === 'database' || shard !== 'default') {
     const place = isolation === 'database' ? 'a database of its own' : `shard '${shard}'`
-    throw new RestoreRefusedError(`when the copy was made, the rows of tenant '${tenant.slug}' were in ${place}: name the copy of that database`)
+    throw new RestoreRefusedError(
+      `when the copy was made, the rows of tenant '${tenant.slug}' were in ${place}: name the copy of that database`
+    )
   }
   return record
 }
 
 function homeOf ({ options: { tables } }: ManagerContext, tenant: Housed, pool: pg.Pool): Home {
   const isShared = tenant.isolation === 'rls' || tenant.isolation === 'row'
-  return { tenant: tenant.id, pool, isShared, schema: tenant.isolation === 'schema' ? schemaOf(tenant) : tables.schema }
+  return {
+    tenant: tenant.id,
+    pool,
+    isShared,
+    schema: tenant.isolation === 'schema' ? schemaOf(tenant) : tables.schema
+  }
 }
 
 // A server's start and a database's number: the same for each login that reaches the same database.

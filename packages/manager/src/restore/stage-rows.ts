@@ -42,7 +42,8 @@ export interface StageInput {
  * @returns the tables that differ
  */
 export async function stageRows (
-  client: SqlClient, { home, tables, restored, linesOf: exported, onRows }: StageInput
+  client: SqlClient,
+  { home, tables, restored, linesOf: exported, onRows }: StageInput
 ): Promise<ReadonlyMap<string, TableChanges>> {
   await client.query(`
     create temporary table restored (line text not null) on commit drop;
@@ -52,8 +53,11 @@ export async function stageRows (
   const changes = new Map<string, TableChanges>()
   for (const both of restored) {
     await client.query('truncate pg_temp.restored')
-    await eachBatch(exported(both.table), rows => onRows(both.table.name, rows), lines => client.query(
-      `insert into pg_temp.restored select line from ${batch} lines (line)`, [lines]))
+    await eachBatch(exported(both.table), rows => onRows(both.table.name, rows), lines =>
+      client.query(
+        `insert into pg_temp.restored select line from ${batch} lines (line)`,
+        [lines]
+      ))
     await client.query('analyze pg_temp.restored')
     const found = keyOf(both.like).length > 0
       ? await compareByKey(client, home, tables, both)
@@ -64,10 +68,15 @@ export async function stageRows (
 }
 
 async function compareByKey (
-  client: SqlClient, home: Home, tables: readonly TenantTable[], { table, like }: RestoredTable
+  client: SqlClient,
+  home: Home,
+  tables: readonly TenantTable[],
+  { table, like }: RestoredTable
 ): Promise<TableChanges | undefined> {
   const key = keyOf(like).map(({ name }) => `lines.line::json ->> ${quoteText(name)}`).join(', ')
-  const here = `select ${lineOf(table, like)} as line from ${fromOf(home, table)} t where ${rowsOf(home, tables, table)}`
+  const here = `select ${lineOf(table, like)} as line from ${fromOf(home, table)} t where ${
+    rowsOf(home, tables, table)
+  }`
   const keyed = (source: string): string => `(select array[${key}] as key, line from ${source} lines)`
   const { rows: [row] } = await client.query<TableChanges>(`
     with found as (
@@ -87,15 +96,20 @@ async function compareByKey (
 }
 
 async function compareAll (
-  client: SqlClient, home: Home, tables: readonly TenantTable[], { table, like }: RestoredTable
+  client: SqlClient,
+  home: Home,
+  tables: readonly TenantTable[],
+  { table, like }: RestoredTable
 ): Promise<TableChanges | undefined> {
   const here = `select line from (${linesOf(home, tables, table, like)}) lines`
   const was = 'select line from pg_temp.restored'
-  const { rows: [row] } = await client.query<{ added: number, removed: number }>(`
+  const { rows: [row] } = await client.query<{ added: number; removed: number }>(`
     select (select count(*)::int from (${was} except all ${here}) more) as added,
       (select count(*)::int from (${here} except all ${was}) less) as removed`)
   if (row === undefined || row.added + row.removed === 0) return undefined
-  await client.query(`insert into pg_temp.changed (tab, line) select ${quoteText(table.name)}, line from pg_temp.restored`)
+  await client.query(
+    `insert into pg_temp.changed (tab, line) select ${quoteText(table.name)}, line from pg_temp.restored`
+  )
   return { ...row, changed: 0 }
 }
 

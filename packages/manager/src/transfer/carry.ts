@@ -2,7 +2,8 @@ import { inTransaction, type SqlClient } from '@fastify-tenancy/database'
 
 import { withClient } from '../shard-pools.ts'
 import type { Home } from './home.ts'
-import { isAhead, nextOf, raiseShared, setOwn, type FilledColumn, type HomeSequence, type Position } from './sequences.ts'
+import { isAhead, nextOf, raiseShared, setOwn, type FilledColumn, type HomeSequence,
+  type Position } from './sequences.ts'
 
 /** A sequence of the home that rows come from, as far as the one that they go to has to know it. */
 export interface SourceSequence extends Position {
@@ -27,26 +28,39 @@ export interface Carried {
 export function pairs (from: readonly SourceSequence[], to: readonly HomeSequence[]): Carried[] {
   return to.flatMap(target => {
     const bySameColumn = from.filter(({ fills }) => fills.some(column => isIn(target.fills, column)))
-    const found = bySameColumn.length > 0 ? bySameColumn : from.filter(({ name, fills }) => name === target.name && (fills.length === 0 || target.fills.length === 0))
+    const found = bySameColumn.length > 0
+      ? bySameColumn
+      : from.filter(({ name, fills }) =>
+        name === target.name && (fills.length === 0 || target.fills.length === 0)
+      )
     return found.map(source => ({ target, source, position: positionOf(source, target) }))
   })
 }
 
 /** Why the sequences of one home cannot be carried over to another, in a sentence; undefined where they can. */
-export function sequenceProblem (from: readonly SourceSequence[], to: readonly HomeSequence[], isShared: boolean): string | undefined {
+export function sequenceProblem (
+  from: readonly SourceSequence[],
+  to: readonly HomeSequence[],
+  isShared: boolean
+): string | undefined {
   const all = pairs(from, to)
   for (const source of from) {
     const found = all.filter(pair => pair.source === source)
     const missing = source.fills.find(column => !to.some(({ fills }) => isIn(fills, column)))
-    if (source.isNeeded && missing !== undefined) return `sequence '${source.name}' fills column '${missing.column}' of table '${missing.table}', and no sequence fills it there: give the column its default there`
-    if (source.isNeeded && found.length === 0) return `sequence '${source.name}' is in use, and there is none of this name there: create it there`
+    if (source.isNeeded && missing !== undefined)
+      return `sequence '${source.name}' fills column '${missing.column}' of table '${missing.table}', and no sequence fills it there: give the column its default there`
+    if (source.isNeeded && found.length === 0)
+      return `sequence '${source.name}' is in use, and there is none of this name there: create it there`
     for (const { target } of found) {
-      if (BigInt(source.step) > 0n !== BigInt(target.step) > 0n) return `sequence '${source.name}' counts in the other direction than '${target.name}' there: make the two alike`
+      if (BigInt(source.step) > 0n !== BigInt(target.step) > 0n)
+        return `sequence '${source.name}' counts in the other direction than '${target.name}' there: make the two alike`
       const last = BigInt(source.last)
-      if (last < BigInt(target.min) || last > BigInt(target.max)) return `sequence '${source.name}' is at ${source.last}, beyond the bounds of '${target.name}' there: make the two alike`
+      if (last < BigInt(target.min) || last > BigInt(target.max))
+        return `sequence '${source.name}' is at ${source.last}, beyond the bounds of '${target.name}' there: make the two alike`
       const next = nextOf(source, target.step)
       // Nobody could insert any more.
-      if (isShared && !target.isCycling && (next < BigInt(target.min) || next > BigInt(target.max))) return `sequence '${source.name}' has given all of its numbers, and would use up '${target.name}', from which other tenants draw: make the column and its sequence there larger`
+      if (isShared && !target.isCycling && (next < BigInt(target.min) || next > BigInt(target.max)))
+        return `sequence '${source.name}' has given all of its numbers, and would use up '${target.name}', from which other tenants draw: make the column and its sequence there larger`
     }
   }
   return undefined
@@ -57,7 +71,12 @@ export function sequenceProblem (from: readonly SourceSequence[], to: readonly H
  *
  * @param isHere whether both homes are in one database, where a sequence can be the same one
  */
-export async function carrySequences (home: Home, from: readonly SourceSequence[], to: readonly HomeSequence[], isHere: boolean): Promise<void> {
+export async function carrySequences (
+  home: Home,
+  from: readonly SourceSequence[],
+  to: readonly HomeSequence[],
+  isHere: boolean
+): Promise<void> {
   await withClient(home.pool, async client => {
     for (const target of to) {
       const found = pairs(from, [target]).filter(({ source }) => !isHere || source.oid !== target.oid)
@@ -68,15 +87,30 @@ export async function carrySequences (home: Home, from: readonly SourceSequence[
   })
 }
 
-async function carryOne (client: SqlClient, home: Home, target: HomeSequence, position: Position | undefined): Promise<void> {
+async function carryOne (
+  client: SqlClient,
+  home: Home,
+  target: HomeSequence,
+  position: Position | undefined
+): Promise<void> {
   const isOwn = !home.isShared && target.schema === home.schema
   if (isOwn && position !== undefined) await setOwn(client, target, position)
   if (isOwn || (position === undefined && target.cache === 1) || target.isCycling) return
   await inTransaction(client, () => raiseShared(client, target, position))
 }
 
-function furthest ({ step }: HomeSequence, positions: readonly (Position | undefined)[]): Position | undefined {
-  return positions.reduce((best, position) => best === undefined || (position !== undefined && isAhead(nextOf(position, step), nextOf(best, step), step)) ? position : best, undefined)
+function furthest (
+  { step }: HomeSequence,
+  positions: readonly (Position | undefined)[]
+): Position | undefined {
+  return positions.reduce(
+    (best, position) =>
+      best === undefined ||
+        (position !== undefined && isAhead(nextOf(position, step), nextOf(best, step), step))
+        ? position
+        : best,
+    undefined
+  )
 }
 
 function positionOf (source: SourceSequence, { step, last, isCalled }: HomeSequence): Position | undefined {
@@ -91,7 +125,12 @@ function isIn (columns: readonly FilledColumn[], { table, column }: FilledColumn
 /** What a new home has to know of the sequences of an old one. In tables that are shared, those of other tables are nothing of the tenant's. */
 export function sourceSequences (home: Home, sequences: readonly HomeSequence[]): SourceSequence[] {
   return sequences.map(({ name, fills, step, oid, last, isCalled, isUsed }) => ({
-    name, fills, step, oid, last, isCalled,
+    name,
+    fills,
+    step,
+    oid,
+    last,
+    isCalled,
     isNeeded: isUsed || (!home.isShared && isCalled)
   }))
 }

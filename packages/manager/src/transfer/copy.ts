@@ -29,8 +29,10 @@ export class Lines {
     return this.#digester.rows
   }
 
-  async * read (): AsyncGenerator<Buffer> {
-    const copy = new Copy(`copy (${this.#query}) to stdout with (format csv, quote e'\\x01', delimiter e'\\x02')`)
+  async *read (): AsyncGenerator<Buffer> {
+    const copy = new Copy(
+      `copy (${this.#query}) to stdout with (format csv, quote e'\\x01', delimiter e'\\x02')`
+    )
     this.#client.query(copy)
     for (let chunk = await copy.next(); chunk !== undefined; chunk = await copy.next()) {
       this.#digester.add(chunk)
@@ -51,7 +53,9 @@ export async function digestLines (client: pg.PoolClient, query: string): Promis
   return lines.digest()
 }
 
-interface Wire { readonly stream: { pause (): void, resume (): void } }
+interface Wire {
+  readonly stream: { pause(): void; resume(): void }
+}
 
 /** A COPY whose rows are asked for. The socket rests while nobody does. */
 class Copy extends pg.Query {
@@ -79,7 +83,9 @@ class Copy extends pg.Query {
     this.#lent = undefined
     while (this.#full.length === 0 && this.#end === undefined) {
       this.#wire?.stream.resume()
-      await new Promise<void>(resolve => { this.#wake = resolve })
+      await new Promise<void>(resolve => {
+        this.#wake = resolve
+      })
     }
     if (this.#end?.error !== undefined) throw this.#end.error
     const full = this.#full.shift()

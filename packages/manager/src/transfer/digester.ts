@@ -24,7 +24,7 @@ export class Digester {
   }
 
   /** Passes chunks on that it has added. */
-  async * through (source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  async *through (source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     for await (const chunk of source) {
       this.add(chunk)
       yield chunk

@@ -1,4 +1,5 @@
-import { bool, checkOptions, nonEmptyString, TenantUnknownError, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
+import { bool, checkOptions, nonEmptyString, TenantUnknownError, type TenantRecord,
+  type TenantRef } from '@fastify-tenancy/core'
 import type pg from 'pg'
 import { mkdir, open, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -32,9 +33,17 @@ export interface ExportInput {
   readonly signal?: AbortSignal
 }
 
-const schema = v.strictObject({ to: nonEmptyString, force: v.optional(bool, false), signal: v.optional(v.instance(AbortSignal, 'must be an AbortSignal')) }, 'must be an object')
+const schema = v.strictObject({
+  to: nonEmptyString,
+  force: v.optional(bool, false),
+  signal: v.optional(v.instance(AbortSignal, 'must be an AbortSignal'))
+}, 'must be an object')
 
-export async function exportTenant (context: ManagerContext, ref: TenantRef, input: ExportInput): Promise<Manifest> {
+export async function exportTenant (
+  context: ManagerContext,
+  ref: TenantRef,
+  input: ExportInput
+): Promise<Manifest> {
   const { to, force, signal } = checkOptions(schema, input)
   const tenant = await findTenant(context, ref)
   assertStatus(tenant.status, 'active', 'suspended', 'deleting')
@@ -58,7 +67,10 @@ export async function writeExport (work: Work, home: Home): Promise<Manifest> {
 }
 
 async function writeManifest (folder: string, manifest: Manifest): Promise<void> {
-  await writeFile(join(folder, 'manifest.json'), `${JSON.stringify(manifest, undefined, 2)}\n`, { flag: 'wx', flush: true })
+  await writeFile(join(folder, 'manifest.json'), `${JSON.stringify(manifest, undefined, 2)}\n`, {
+    flag: 'wx',
+    flush: true
+  })
 }
 
 export interface Work {
@@ -68,28 +80,64 @@ export interface Work {
   readonly signal: AbortSignal | undefined
 }
 
-async function exportRows ({ context, tenant, folder, signal }: Work, home: Home): Promise<Pick<Manifest, 'tables' | 'migration'>> {
+async function exportRows (
+  { context, tenant, folder, signal }: Work,
+  home: Home
+): Promise<Pick<Manifest, 'tables' | 'migration'>> {
   const { options } = context
   await mkdir(join(folder, 'tables'))
-  return inSession(home, { shared: options.tables.schema, isSnapshot: true, ...(signal && { signal }) }, async client => {
-    const tables = await readTables(client, home, options.tables)
-    const problem = await wholeProblem(client, home, tables, false)
-    if (problem !== undefined) throw new ExportRefusedError(problem)
-    const done: ManifestTable[] = []
-    for (const table of tables) {
-      const { name, order, columns } = table
-      const report = (rows: number): void => options.progress?.({ operation: 'export', tenant: tenant.id, slug: tenant.slug, step: name, done: rows })
-      const digest = await writeLines(client, linesOf(home, tables, table), join(folder, tablePath(name)), report)
-      done.push({ name, ...digest, order, columns: columns.map(({ name, type }) => ({ name, type })) })
+  return inSession(
+    home,
+    { shared: options.tables.schema, isSnapshot: true, ...(signal && { signal }) },
+    async client => {
+      const tables = await readTables(client, home, options.tables)
+      const problem = await wholeProblem(client, home, tables, false)
+      if (problem !== undefined) throw new ExportRefusedError(problem)
+      const done: ManifestTable[] = []
+      for (const table of tables) {
+        const { name, order, columns } = table
+        const report = (rows: number): void =>
+          options.progress?.({
+            operation: 'export',
+            tenant: tenant.id,
+            slug: tenant.slug,
+            step: name,
+            done: rows
+          })
+        const digest = await writeLines(
+          client,
+          linesOf(home, tables, table),
+          join(folder, tablePath(name)),
+          report
+        )
+        done.push({ name, ...digest, order, columns: columns.map(({ name, type }) => ({ name, type })) })
+      }
+      const sequences = await exportedSequences(
+        client,
+        home,
+        tables,
+        await readSequences(client, home, tables)
+      )
+      const triggers = (await readTriggers(client, home, tables, 'insert')).map(({ table, name }) => ({
+        table,
+        name
+      }))
+      await writeFile(
+        join(folder, objectFile),
+        `${JSON.stringify({ sequences, triggers }, undefined, 2)}\n`,
+        { flag: 'wx', flush: true }
+      )
+      return { tables: done, migration: await readVersion(client, tenant) }
     }
-    const sequences = await exportedSequences(client, home, tables, await readSequences(client, home, tables))
-    const triggers = (await readTriggers(client, home, tables, 'insert')).map(({ table, name }) => ({ table, name }))
-    await writeFile(join(folder, objectFile), `${JSON.stringify({ sequences, triggers }, undefined, 2)}\n`, { flag: 'wx', flush: true })
-    return { tables: done, migration: await readVersion(client, tenant) }
-  })
+  )
 }
 
-async function writeLines (client: pg.PoolClient, query: string, path: string, report: (rows: number) => void): Promise<Digest> {
+async function writeLines (
+  client: pg.PoolClient,
+  query: string,
+  path: string,
+  report: (rows: number) => void
+): Promise<Digest> {
   const lines = new Lines(client, query)
   const file = await open(path, 'wx')
   try {
@@ -121,5 +169,6 @@ async function exportSteps ({ context, tenant, folder, signal }: Work): Promise<
 async function assertStillThere ({ registry }: ManagerContext, tenant: TenantRecord): Promise<void> {
   const now = await registry.findById(tenant.id)
   if (now === undefined || now.status === 'deleted') throw new TenantUnknownError()
-  if (!isSameHome(now, tenant)) throw new ExportRefusedError('the tenant was moved while it was exported: call again')
+  if (!isSameHome(now, tenant))
+    throw new ExportRefusedError('the tenant was moved while it was exported: call again')
 }

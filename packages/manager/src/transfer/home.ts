@@ -20,12 +20,26 @@ export interface Home {
 }
 
 /** Opens a tenant's home for as long as `work` takes. */
-export async function withHome<T> (context: ManagerContext, tenant: Housed, work: (home: Home) => Promise<T>): Promise<T> {
+export async function withHome<T> (
+  context: ManagerContext,
+  tenant: Housed,
+  work: (home: Home) => Promise<T>
+): Promise<T> {
   const { options: { tables }, shards } = context
   const { id, isolation, placement: { shard } } = tenant
-  if (isolation === 'database') return withTenantDatabase(tenant as Tenant, context, pool => work({ tenant: id, pool, schema: tables.schema, isShared: false }))
+  if (isolation === 'database')
+    return withTenantDatabase(
+      tenant as Tenant,
+      context,
+      pool => work({ tenant: id, pool, schema: tables.schema, isShared: false })
+    )
   const isShared = isolation !== 'schema'
-  return work({ tenant: id, pool: shards.get(shard), schema: isShared ? tables.schema : schemaOf(tenant), isShared })
+  return work({
+    tenant: id,
+    pool: shards.get(shard),
+    schema: isShared ? tables.schema : schemaOf(tenant),
+    isShared
+  })
 }
 
 /** Whether two homes are the same tables. */

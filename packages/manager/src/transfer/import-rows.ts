@@ -25,15 +25,22 @@ import { wholeProblem } from './whole.ts'
  *
  * @throws FST_TENANCY_IMPORT_REFUSED
  */
-export async function assertFits (context: ManagerContext, home: Home, { manifest, objects }: Export): Promise<void> {
+export async function assertFits (
+  context: ManagerContext,
+  home: Home,
+  { manifest, objects }: Export
+): Promise<void> {
   const { tables: listed } = context.options
   await inSession(home, { shared: listed.schema, isSnapshot: true }, async client => {
     const tables = await readTables(client, home, listed)
     refuse(formProblem(manifest.tables, tables, manifest.migration))
     refuse(await wholeProblem(client, home, tables, true))
     refuse(await keyProblem(client, home, manifest.tables, tables))
-    refuse(sequenceProblem(objects?.sequences ?? [], await readSequences(client, home, tables), home.isShared))
-    if (await countRows(client, home, tables, tables.map(({ name }) => name)) > 0) refuse('rows of a tenant of this id are there already: import as another id')
+    refuse(
+      sequenceProblem(objects?.sequences ?? [], await readSequences(client, home, tables), home.isShared)
+    )
+    if (await countRows(client, home, tables, tables.map(({ name }) => name)) > 0)
+      refuse('rows of a tenant of this id are there already: import as another id')
   })
 }
 
@@ -57,7 +64,8 @@ export async function importRows (context: ManagerContext, home: Home, source: E
     if (!isThere) refuse(await keyProblem(client, home, manifest.tables, tables))
     if (!isThere) await write(context, client, { home, tables, source })
     const stranger = await findForeignParent(client, home, tables)
-    if (stranger !== undefined) refuse(`a row of table '${stranger}' points at a row that is not in the export`)
+    if (stranger !== undefined)
+      refuse(`a row of table '${stranger}' points at a row that is not in the export`)
     for (const table of manifest.tables) await assertSame(client, home, tables, table)
     const told = source.objects?.sequences ?? await rowPositions(client, home, tables, sequences)
     if (source.objects === undefined && home.isShared) refuse(aheadProblem(told, sequences))
@@ -65,15 +73,31 @@ export async function importRows (context: ManagerContext, home: Home, source: E
   }).catch((error: unknown) => {
     const state = sqlState(error) ?? ''
     if (!state.startsWith('22') && !state.startsWith('23')) throw error
-    throw new ImportRefusedError(`the rows do not fit the tables (${describe(error)}): export again, or mend what differs`, { cause: error })
+    throw new ImportRefusedError(
+      `the rows do not fit the tables (${describe(error)}): export again, or mend what differs`,
+      { cause: error }
+    )
   })
   await retried(undefined, () => carrySequences(home, carried.told, carried.sequences, false))
 }
 
-async function write (context: ManagerContext, client: pg.PoolClient, { home, tables, source: { folder, manifest, objects } }: { home: Home, tables: readonly TenantTable[], source: Export }): Promise<void> {
+async function write (
+  context: ManagerContext,
+  client: pg.PoolClient,
+  { home, tables, source: { folder, manifest, objects } }: {
+    home: Home
+    tables: readonly TenantTable[]
+    source: Export
+  }
+): Promise<void> {
   // What migrations put into a home of the tenant's own is in the export, as the tenant left it.
   await emptyTables(client, home, manifest.tables)
-  const speak = await quietInserts(client, home, tables, isSmall(home, manifest) ? objects?.triggers ?? [] : [])
+  const speak = await quietInserts(
+    client,
+    home,
+    tables,
+    isSmall(home, manifest) ? objects?.triggers ?? [] : []
+  )
   await loadTables(client, {
     home,
     tables,
@@ -81,7 +105,14 @@ async function write (context: ManagerContext, client: pg.PoolClient, { home, ta
       const given = manifest.tables.find(({ name }) => name === table.name)
       return given && given.rows > 0 ? { lines: checkedLines(folder, given) } : undefined
     },
-    onRows: (step, done) => context.options.progress?.({ operation: 'import', tenant: home.tenant, step, done, total: manifest.tables.find(({ name }) => name === step)?.rows ?? done })
+    onRows: (step, done) =>
+      context.options.progress?.({
+        operation: 'import',
+        tenant: home.tenant,
+        step,
+        done,
+        total: manifest.tables.find(({ name }) => name === step)?.rows ?? done
+      })
   })
   await speak()
 }
@@ -92,31 +123,54 @@ function isSmall (home: Home, { tables }: Manifest): boolean {
 }
 
 /** Empties tables of a home of the tenant's own; shared ones stay as they are. */
-export async function emptyTables (client: pg.PoolClient, home: Home, tables: readonly { readonly name: string }[]): Promise<void> {
+export async function emptyTables (
+  client: pg.PoolClient,
+  home: Home,
+  tables: readonly { readonly name: string }[]
+): Promise<void> {
   if (home.isShared || tables.length === 0) return
-  await client.query(`truncate ${tables.map(({ name }) => `${quoteName(home.schema)}.${quoteName(name)}`).join(', ')}`)
+  await client.query(
+    `truncate ${tables.map(({ name }) => `${quoteName(home.schema)}.${quoteName(name)}`).join(', ')}`
+  )
 }
 
 // They were read and checked once; whoever changes the file meanwhile changes its checksum.
-async function * checkedLines (folder: string, table: ManifestTable): AsyncGenerator<string> {
+async function* checkedLines (folder: string, table: ManifestTable): AsyncGenerator<string> {
   const digester = new Digester()
-  yield * linesOfFile(folder, table, digester)
-  if (digester.digest().sha256 !== table.sha256) refuse(`the rows of table '${table.name}' changed while they were imported`)
+  yield* linesOfFile(folder, table, digester)
+  if (digester.digest().sha256 !== table.sha256)
+    refuse(`the rows of table '${table.name}' changed while they were imported`)
 }
 
-async function assertSame (client: pg.PoolClient, home: Home, tables: readonly TenantTable[], given: ManifestTable): Promise<void> {
+async function assertSame (
+  client: pg.PoolClient,
+  home: Home,
+  tables: readonly TenantTable[],
+  given: ManifestTable
+): Promise<void> {
   const table = tables.find(({ name }) => name === given.name)
   if (table === undefined) return
-  const { rows, sha256 } = await digestLines(client, linesOf(home, tables, table, { columns: table.columns, order: given.order }))
+  const { rows, sha256 } = await digestLines(
+    client,
+    linesOf(home, tables, table, { columns: table.columns, order: given.order })
+  )
   if (rows !== given.rows || sha256 !== given.sha256) {
     const triggers = namedTriggers(await readTriggers(client, home, tables, 'insert'))
-    refuse(`table '${given.name}' came out with other rows than the export has: ${triggers === undefined ? 'these rows are another import\'s' : `${triggers} may change or add rows (disable it for the import), or these rows are another import's`}`)
+    refuse(
+      `table '${given.name}' came out with other rows than the export has: ${
+        triggers === undefined
+          ? "these rows are another import's"
+          : `${triggers} may change or add rows (disable it for the import), or these rows are another import's`
+      }`
+    )
   }
 }
 
 function describe (error: unknown): string {
   const { table, constraint, column } = error as pg.DatabaseError
-  return [['table', table], ['constraint', constraint], ['column', column]].filter(([, name]) => name !== undefined).map(pair => pair.join(' ')).join(', ') || 'a value is not of its column\'s type'
+  return [['table', table], ['constraint', constraint], ['column', column]].filter(([, name]) =>
+    name !== undefined
+  ).map(pair => pair.join(' ')).join(', ') || "a value is not of its column's type"
 }
 
 function refuse (problem: string | undefined): void {

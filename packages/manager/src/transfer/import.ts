@@ -28,44 +28,93 @@ import { readExport, type Export } from './read-export.ts'
  */
 export type ImportInput = CreateInput
 
-export async function importTenant (context: ManagerContext, folder: string, told: ImportInput): Promise<TenantRecord> {
+export async function importTenant (
+  context: ManagerContext,
+  folder: string,
+  told: ImportInput
+): Promise<TenantRecord> {
   const { options, shards, locks } = context
   const given = resolveCreateInput(told, 'import')
   assertSlug(given.slug, options)
   shards.logins(given.shard ?? 'default')
-  const source = await readExport(folder, ({ name, rows: total }, done) => options.progress?.({ operation: 'import', step: `check ${name}`, done, total }))
+  const source = await readExport(
+    folder,
+    ({ name, rows: total }, done) =>
+      options.progress?.({ operation: 'import', step: `check ${name}`, done, total })
+  )
   // Only one at a time: whoever finds a tenant here that is not ready knows that nobody is at work on it.
-  return locks.hold(slugLock(given.slug), 'a tenant of this slug is being created at this moment', async () => {
-    const old = await leftOver(context, given, source)
-    return runImport(context, old?.isBegun ? old.tenant : await begin(context, given, source, old?.tenant), source)
-  })
+  return locks.hold(
+    slugLock(given.slug),
+    'a tenant of this slug is being created at this moment',
+    async () => {
+      const old = await leftOver(context, given, source)
+      return runImport(
+        context,
+        old?.isBegun ? old.tenant : await begin(context, given, source, old?.tenant),
+        source
+      )
+    }
+  )
 }
 
 /** Writes the tenant down, after all that can be checked without it. */
-async function begin (context: ManagerContext, given: ImportInput, source: Export, old?: TenantRecord): Promise<TenantRecord> {
-  if (old === undefined && await context.registry.findBySlug(given.slug) !== undefined) throw tenantConflict('the slug is taken')
+async function begin (
+  context: ManagerContext,
+  given: ImportInput,
+  source: Export,
+  old?: TenantRecord
+): Promise<TenantRecord> {
+  if (old === undefined && await context.registry.findBySlug(given.slug) !== undefined)
+    throw tenantConflict('the slug is taken')
   const input = await resolve(context, given, source.manifest)
   const { id = '', isolation, shard, ...rest } = input
   const home = old ?? { id, isolation, placement: { shard } }
   // Tables of the tenant's own are not there yet.
-  if (isolation === 'rls' || isolation === 'row') await withHome(context, home, home => assertFits(context, home, source))
+  if (isolation === 'rls' || isolation === 'row')
+    await withHome(context, home, home => assertFits(context, home, source))
   return old ?? insertTenant(context, { ...rest, id, isolation, shard }, 'provisioning')
 }
 
-async function resolve ({ options, shards }: ManagerContext, given: ImportInput, { tenant: { id, name, plan, settings } }: Manifest): Promise<ResolvedCreateInput> {
-  const isFree = (await shards.get('default').query('select from tenancy.names where name = $1', [id])).rows.length === 0
-  return { name, plan, settings, ...given, id: given.id ?? (isFree ? id : randomUUID()), isolation: given.isolation ?? options.isolation, shard: given.shard ?? 'default' }
+async function resolve (
+  { options, shards }: ManagerContext,
+  given: ImportInput,
+  { tenant: { id, name, plan, settings } }: Manifest
+): Promise<ResolvedCreateInput> {
+  const isFree =
+    (await shards.get('default').query('select from tenancy.names where name = $1', [id])).rows.length === 0
+  return {
+    name,
+    plan,
+    settings,
+    ...given,
+    id: given.id ?? (isFree ? id : randomUUID()),
+    isolation: given.isolation ?? options.isolation,
+    shard: given.shard ?? 'default'
+  }
 }
 
 /** The tenant of an import that was cut short, and whether rows of it may be there. */
-async function leftOver ({ registry, shards, options }: ManagerContext, { slug, id, isolation = options.isolation, shard = 'default' }: ImportInput, { manifest }: Export): Promise<{ readonly tenant: TenantRecord, readonly isBegun: boolean } | undefined> {
+async function leftOver (
+  { registry, shards, options }: ManagerContext,
+  { slug, id, isolation = options.isolation, shard = 'default' }: ImportInput,
+  { manifest }: Export
+): Promise<{ readonly tenant: TenantRecord; readonly isBegun: boolean } | undefined> {
   const old = await registry.findBySlug(slug)
-  if (old === undefined || old.isolation !== isolation || old.placement.shard !== shard || (id ?? old.id) !== old.id) return undefined
+  if (
+    old === undefined || old.isolation !== isolation || old.placement.shard !== shard ||
+    (id ?? old.id) !== old.id
+  ) return undefined
   const operation = await openOperation(shards.get('default'), old.id)
-  if (operation === undefined) return old.status === 'provisioning' ? { tenant: old, isBegun: false } : undefined
+  if (operation === undefined)
+    return old.status === 'provisioning'
+      ? { tenant: old, isBegun: false }
+      : undefined
   if (operation.kind !== 'import') return undefined
   // Its rows may be there already, and would be taken for those of this one.
-  if (operation.input['export'] !== digestOf(manifest)) throw tenantConflict('an import of another export as this slug is not finished: import that one again, or delete the tenant first')
+  if (operation.input['export'] !== digestOf(manifest))
+    throw tenantConflict(
+      'an import of another export as this slug is not finished: import that one again, or delete the tenant first'
+    )
   return { tenant: old, isBegun: true }
 }
 
@@ -74,13 +123,23 @@ function digestOf (manifest: Manifest): string {
   return createHash('sha256').update(JSON.stringify(manifest)).digest('hex')
 }
 
-async function runImport (context: ManagerContext, tenant: TenantRecord, source: Export): Promise<TenantRecord> {
+async function runImport (
+  context: ManagerContext,
+  tenant: TenantRecord,
+  source: Export
+): Promise<TenantRecord> {
   const { id } = tenant
   try {
     await runSteps(context, {
       tenant,
       kind: 'import',
-      input: { slug: tenant.slug, from: source.manifest.tenant.slug, isolation: tenant.isolation, shard: tenant.placement.shard, export: digestOf(source.manifest) },
+      input: {
+        slug: tenant.slug,
+        from: source.manifest.tenant.slug,
+        isolation: tenant.isolation,
+        shard: tenant.placement.shard,
+        export: digestOf(source.manifest)
+      },
       state: {},
       steps: [
         { name: 'provision', run: () => provisionTenant(context, tenant) },
@@ -100,7 +159,8 @@ async function runImport (context: ManagerContext, tenant: TenantRecord, source:
 
 async function activate (context: ManagerContext, id: string): Promise<void> {
   const now = await findTenant(context, { id })
-  if (now.status === 'provisioning') await changeTenant(context, now, { status: 'active' }, 'import', { slug: now.slug })
+  if (now.status === 'provisioning')
+    await changeTenant(context, now, { status: 'active' }, 'import', { slug: now.slug })
 }
 
 // Rows in shared tables, too: a call that was cut short may have written them. Before the import there were none of this id.

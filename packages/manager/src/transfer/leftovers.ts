@@ -20,13 +20,17 @@ export async function removeLeftovers (parent: string, name: string): Promise<vo
   const names = await readdir(parent).catch(() => [])
   for (const found of names.filter(each => each.startsWith(prefix))) {
     const [, pid] = /^(\d+)-[^-.]+$/.exec(found.slice(prefix.length)) ?? []
-    if (pid !== undefined && isDead(Number(pid))) await rm(join(parent, found), { recursive: true, force: true })
+    if (pid !== undefined && isDead(Number(pid)))
+      await rm(join(parent, found), { recursive: true, force: true })
   }
 }
 
 // A process' number means nothing outside its machine's run, and outside its container.
 async function machine (): Promise<string> {
-  const [boot, namespace] = await Promise.all([readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => ''), readlink('/proc/self/ns/pid').catch(() => '')])
+  const [boot, namespace] = await Promise.all([
+    readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => ''),
+    readlink('/proc/self/ns/pid').catch(() => '')
+  ])
   return createHash('sha256').update(`${hostname()} ${boot.trim()} ${namespace}`).digest('hex').slice(0, 12)
 }
 

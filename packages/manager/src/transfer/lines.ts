@@ -14,24 +14,39 @@ import { fromOf, rowsOf, type TableColumn, type TenantTable } from './tables.ts'
  *
  * @param like whose columns, and in whose order: of another home's table, to compare the two. @default the table's own
  */
-export function linesOf (home: Home, tables: readonly TenantTable[], table: TenantTable, like: Pick<TenantTable, 'columns' | 'order'> = table): string {
-  const rows = `select ${lineOf(table, like)} as line from ${fromOf(home, table)} t where ${rowsOf(home, tables, table)}`
+export function linesOf (
+  home: Home,
+  tables: readonly TenantTable[],
+  table: TenantTable,
+  like: Pick<TenantTable, 'columns' | 'order'> = table
+): string {
+  const rows = `select ${lineOf(table, like)} as line from ${fromOf(home, table)} t where ${
+    rowsOf(home, tables, table)
+  }`
   const order = like.order.map(name => orderOf(name, table.columns))
   // Without a primary key, the rows themselves give the order.
-  return order.length > 0 ? `${rows} order by ${order.join(', ')}` : `select line from (${rows}) lines order by line collate "C"`
+  return order.length > 0
+    ? `${rows} order by ${order.join(', ')}`
+    : `select line from (${rows}) lines order by line collate "C"`
 }
 
 /** The line of a row that is called `t`, as an expression. */
 export function lineOf (table: TenantTable, like: Pick<TenantTable, 'columns'> = table): string {
-  const values = like.columns.map(({ name }) => table.columns.find(column => column.name === name)).filter(column => column !== undefined)
+  const values = like.columns.map(({ name }) => table.columns.find(column => column.name === name)).filter(
+    column => column !== undefined
+  )
   // `r.*`, because `r` alone would be a column of that name.
-  return `(select pg_catalog.row_to_json(r.*)::text from (select ${values.map(column => `${textOf(column)} as ${quoteName(column.name)}`).join(', ')}) r)`
+  return `(select pg_catalog.row_to_json(r.*)::text from (select ${
+    values.map(column => `${textOf(column)} as ${quoteName(column.name)}`).join(', ')
+  }) r)`
 }
 
 // A cast to text need not be what the type writes: char(n) loses its spaces, and a type of the user's may have a cast of its own.
 function textOf ({ name, isPlain }: TableColumn): string {
   const column = `t.${quoteName(name)}`
-  return isPlain ? `${column}::pg_catalog.text` : `case when ${column} is distinct from null then pg_catalog.format('%s', ${column}) end`
+  return isPlain
+    ? `${column}::pg_catalog.text`
+    : `case when ${column} is distinct from null then pg_catalog.format('%s', ${column}) end`
 }
 
 // In bytes, so that the order is the same on every server.

@@ -28,7 +28,10 @@ export interface LoadInput {
  *
  * @param client in the transaction in which all this is to happen
  */
-export async function loadTables (client: SqlClient, { home, tables, sourceOf, onRows = () => {} }: LoadInput): Promise<void> {
+export async function loadTables (
+  client: SqlClient,
+  { home, tables, sourceOf, onRows = () => {} }: LoadInput
+): Promise<void> {
   for (const group of inOrder(tables)) {
     const filled = group.flatMap(table => {
       const source = sourceOf(table)
@@ -36,17 +39,25 @@ export async function loadTables (client: SqlClient, { home, tables, sourceOf, o
     })
     const inserts: string[] = []
     for (const { table, source } of filled) {
-      const report = (rows: number): void => { onRows(table.name, rows) }
+      const report = (rows: number): void => {
+        onRows(table.name, rows)
+      }
       if ('query' in source) inserts.push(insertFrom(home, table, `(${source.query})`))
-      else if (!isCircular(group)) await eachBatch(source.lines, report, lines => client.query(insertFrom(home, table, batch), [lines]))
+      else if (!isCircular(group))
+        await eachBatch(source.lines, report, lines => client.query(insertFrom(home, table, batch), [lines]))
       else inserts.push(insertFrom(home, table, await stage(client, table, source.lines, report)))
     }
-    if (inserts.length > 0) await client.query(inserts.length === 1 ? inserts.join('') : `with ${inserts.map((text, index) => `t${index} as (${text})`).join(', ')} select`)
+    if (inserts.length > 0)
+      await client.query(
+        inserts.length === 1
+          ? inserts.join('')
+          : `with ${inserts.map((text, index) => `t${index} as (${text})`).join(', ')} select`
+      )
   }
 }
 
 /** Takes a portion apart again, of the statement's first parameter. */
-export const batch = 'pg_catalog.unnest(pg_catalog.string_to_array($1::text, e\'\\n\'))'
+export const batch = "pg_catalog.unnest(pg_catalog.string_to_array($1::text, e'\\n'))"
 
 /**
  * The statement that makes rows of lines.
@@ -54,7 +65,12 @@ export const batch = 'pg_catalog.unnest(pg_catalog.string_to_array($1::text, e\'
  * @param lines what stands behind `from`, with one column
  * @param suffix what stands at the end; the table is called `t` there
  */
-export function insertFrom (home: Home, { name, columns, tenantColumn }: TenantTable, lines: string, suffix = ''): string {
+export function insertFrom (
+  home: Home,
+  { name, columns, tenantColumn }: TenantTable,
+  lines: string,
+  suffix = ''
+): string {
   // json_to_record reads text by the type's own input function, but takes it as the value of a type that is JSON itself.
   const record = columns.map(({ name, type, isJson }) => `${quoteName(name)} ${isJson ? 'text' : type}`)
   const values = columns.map(({ name, type, isJson }) => `r.${quoteName(name)}${isJson ? `::${type}` : ''}`)
@@ -63,16 +79,29 @@ export function insertFrom (home: Home, { name, columns, tenantColumn }: TenantT
     targets.unshift(quoteName(tenantColumn.name))
     values.unshift(`${quoteText(home.tenant)}::${tenantColumn.type}`)
   }
-  const from = record.length === 0 ? '' : `, pg_catalog.json_to_record(lines.line::json) r (${record.join(', ')})`
+  const from = record.length === 0
+    ? ''
+    : `, pg_catalog.json_to_record(lines.line::json) r (${record.join(', ')})`
   const into = `insert into ${quoteName(home.schema)}.${quoteName(name)} as t`
   // A table without any column has rows all the same.
-  return `${into}${targets.length === 0 ? '' : ` (${targets.join(', ')}) overriding system value`} select ${values.join(', ')} from ${lines} lines (line)${from}${suffix}`
+  return `${into}${targets.length === 0 ? '' : ` (${targets.join(', ')}) overriding system value`} select ${
+    values.join(', ')
+  } from ${lines} lines (line)${from}${suffix}`
 }
 
-async function stage (client: SqlClient, { name }: TenantTable, lines: AsyncIterable<string>, report: (rows: number) => void): Promise<string> {
+async function stage (
+  client: SqlClient,
+  { name }: TenantTable,
+  lines: AsyncIterable<string>,
+  report: (rows: number) => void
+): Promise<string> {
   const table = `pg_temp.${quoteName(name)}`
   await client.query(`create temporary table ${quoteName(name)} (line text) on commit drop`)
-  await eachBatch(lines, report, text => client.query(`insert into ${table} select line from ${batch} lines (line)`, [text]))
+  await eachBatch(
+    lines,
+    report,
+    text => client.query(`insert into ${table} select line from ${batch} lines (line)`, [text])
+  )
   return table
 }
 
@@ -80,7 +109,11 @@ async function stage (client: SqlClient, { name }: TenantTable, lines: AsyncIter
 const longest = { lines: 1_000, characters: 100_000 }
 
 /** Sends lines in portions, joined by line ends. */
-export async function eachBatch (lines: AsyncIterable<string>, report: (rows: number) => void, send: (text: string) => Promise<unknown>): Promise<void> {
+export async function eachBatch (
+  lines: AsyncIterable<string>,
+  report: (rows: number) => void,
+  send: (text: string) => Promise<unknown>
+): Promise<void> {
   let pending: string[] = []
   let size = 0
   let rows = 0
@@ -101,18 +134,30 @@ export async function eachBatch (lines: AsyncIterable<string>, report: (rows: nu
 }
 
 /** A table with rows of the tenant's whose foreign key leads to another tenant's row: the key itself asks no policy. */
-export async function findForeignParent (client: SqlClient, home: Home, tables: readonly TenantTable[]): Promise<string | undefined> {
+export async function findForeignParent (
+  client: SqlClient,
+  home: Home,
+  tables: readonly TenantTable[]
+): Promise<string | undefined> {
   if (!home.isShared) return undefined
   for (const table of tables) {
     for (const { table: name, columns, parentColumns } of table.parents) {
       const parent = tables.find(candidate => candidate.name === name)
-      const isScoped = columns.some((column, index) => column === table.tenantColumn?.name && parentColumns[index] === parent?.tenantColumn?.name)
+      const isScoped = columns.some((column, index) =>
+        column === table.tenantColumn?.name && parentColumns[index] === parent?.tenantColumn?.name
+      )
       if (parent === undefined || isScoped) continue
-      const pairs = columns.map((column, index) => `p.${quoteName(parentColumns[index] ?? '')} = t.${quoteName(column)}`)
+      const pairs = columns.map((column, index) =>
+        `p.${quoteName(parentColumns[index] ?? '')} = t.${quoteName(column)}`
+      )
       const { rows } = await client.query(`
         select from ${quoteName(home.schema)}.${quoteName(table.name)} t
-        where ${rowsOf(home, tables, table)} and ${columns.map(column => `t.${quoteName(column)} is not null`).join(' and ')}
-          and not exists (select from ${quoteName(home.schema)}.${quoteName(name)} p where ${pairs.join(' and ')} and ${rowsOf(home, tables, parent, 'p')}) limit 1`)
+        where ${rowsOf(home, tables, table)} and ${
+        columns.map(column => `t.${quoteName(column)} is not null`).join(' and ')
+      }
+          and not exists (select from ${quoteName(home.schema)}.${quoteName(name)} p where ${
+        pairs.join(' and ')
+      } and ${rowsOf(home, tables, parent, 'p')}) limit 1`)
       if (rows.length > 0) return table.name
     }
   }

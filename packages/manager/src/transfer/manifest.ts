@@ -21,8 +21,14 @@ export const manifestSchema: v.GenericSchema<unknown, Manifest> = v.strictObject
   exportedAt: v.pipe(v.string(), v.isoTimestamp()),
   migration: v.nullable(text),
   tenant: v.strictObject({
-    id: text, slug: text, name: text, plan: text, isolation: v.picklist(isolations),
-    settings: v.record(v.string(), v.unknown()), domains: v.array(text), createdAt: v.pipe(v.string(), v.isoTimestamp())
+    id: text,
+    slug: text,
+    name: text,
+    plan: text,
+    isolation: v.picklist(isolations),
+    settings: v.record(v.string(), v.unknown()),
+    domains: v.array(text),
+    createdAt: v.pipe(v.string(), v.isoTimestamp())
   }),
   steps: v.array(text),
   tables: v.array(table)
@@ -39,7 +45,7 @@ export interface ManifestTable {
   /** The columns by which the rows are sorted; none where the lines themselves are. */
   readonly order: readonly string[]
   /** All but the tenant column, by name. */
-  readonly columns: readonly { readonly name: string, readonly type: string }[]
+  readonly columns: readonly { readonly name: string; readonly type: string }[]
 }
 
 /** What an export is, in its `manifest.json`. */
@@ -50,7 +56,9 @@ export interface Manifest {
   /** The newest of the application's migrations that the tables had; null where the manager runs none. */
   readonly migration: string | null
   /** Without its placement, which may hold a password. */
-  readonly tenant: Pick<TenantRecord, 'id' | 'slug' | 'name' | 'plan' | 'isolation' | 'settings' | 'domains'> & { readonly createdAt: string }
+  readonly tenant:
+    & Pick<TenantRecord, 'id' | 'slug' | 'name' | 'plan' | 'isolation' | 'settings' | 'domains'>
+    & { readonly createdAt: string }
   /** The `lifecycle.steps` that wrote files of their own, each into `steps/<name>`. */
   readonly steps: readonly string[]
   readonly tables: readonly ManifestTable[]
@@ -63,15 +71,25 @@ export interface ManifestInput extends Pick<Manifest, 'migration' | 'steps' | 't
 export function createManifest ({ tenant, migration, steps, tables }: ManifestInput): Manifest {
   const { id, slug, name, plan, isolation, settings, domains, createdAt } = tenant
   return {
-    format, version: 1, exportedAt: new Date().toISOString(), migration,
+    format,
+    version: 1,
+    exportedAt: new Date().toISOString(),
+    migration,
     tenant: { id, slug, name, plan, isolation, settings, domains, createdAt: createdAt.toISOString() },
-    steps, tables
+    steps,
+    tables
   }
 }
 
 /** The name of a file or folder for a name that may hold anything, on file systems that know no case too. */
 export function fileName (name: string): string {
-  return Array.from(Buffer.from(name), byte => /[a-z0-9_-]/.test(String.fromCharCode(byte)) ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join('')
+  return Array.from(
+    Buffer.from(name),
+    byte =>
+      /[a-z0-9_-]/.test(String.fromCharCode(byte))
+        ? String.fromCharCode(byte)
+        : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
+  ).join('')
 }
 
 /** The path of a table's rows within an export. */

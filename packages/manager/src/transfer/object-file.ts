@@ -30,25 +30,46 @@ const sequence = v.strictObject({
   isCalled: v.boolean(),
   isNeeded: v.boolean()
 })
-const schema = v.strictObject({ sequences: v.array(sequence), triggers: v.array(v.strictObject({ table: text, name: text })) })
+const schema = v.strictObject({
+  sequences: v.array(sequence),
+  triggers: v.array(v.strictObject({ table: text, name: text }))
+})
 
 /**
  * What an export says of sequences. Of one that other tenants draw from, only how far the tenant's own ids go: its position tells of the others.
  */
-export async function exportedSequences (client: SqlClient, home: Home, tables: readonly TenantTable[], sequences: readonly HomeSequence[]): Promise<SourceSequence[]> {
+export async function exportedSequences (
+  client: SqlClient,
+  home: Home,
+  tables: readonly TenantTable[],
+  sequences: readonly HomeSequence[]
+): Promise<SourceSequence[]> {
   const told: SourceSequence[] = []
   for (const sequence of sequences) {
     const { name, fills, step, isUsed, isCalled } = sequence
     const isOwn = !home.isShared && sequence.schema === home.schema
     if (!isUsed && !(isOwn && isCalled)) continue
     const position = isOwn ? sequence : await ownPosition(client, home, tables, sequence)
-    if (position !== undefined) told.push({ name, fills, step, last: position.last, isCalled: position.isCalled, isNeeded: isUsed || isOwn })
+    if (position !== undefined)
+      told.push({
+        name,
+        fills,
+        step,
+        last: position.last,
+        isCalled: position.isCalled,
+        isNeeded: isUsed || isOwn
+      })
   }
   return told
 }
 
 // An id beyond the sequence was given by hand, and moves no sequence.
-async function ownPosition (client: SqlClient, home: Home, tables: readonly TenantTable[], sequence: HomeSequence): Promise<Position | undefined> {
+async function ownPosition (
+  client: SqlClient,
+  home: Home,
+  tables: readonly TenantTable[],
+  sequence: HomeSequence
+): Promise<Position | undefined> {
   const limit = sequence.isCalled ? BigInt(sequence.last) : BigInt(sequence.last) - BigInt(sequence.step)
   let furthest: bigint | undefined
   for (const { table: name, column } of sequence.fills) {
@@ -59,7 +80,7 @@ async function ownPosition (client: SqlClient, home: Home, tables: readonly Tena
     const { rows: [row] } = await client.query<{ id: string | null }>(`
       select pg_catalog.${isUp ? 'max' : 'min'}(${number})::text as id from ${fromOf(home, table)} t
       where ${rowsOf(home, tables, table)} and ${number} ${isUp ? '<=' : '>='} ${limit}`)
-    if (row?.id === null || row === undefined ) continue
+    if (row?.id === null || row === undefined) continue
     const id = BigInt(row.id)
     if (furthest === undefined || isAhead(id, furthest, sequence.step)) furthest = id
   }
@@ -69,8 +90,12 @@ async function ownPosition (client: SqlClient, home: Home, tables: readonly Tena
 // A default can put a number into a text: 'INV-1003' has 1003.
 function numberIn ({ columns }: TenantTable, column: string, isUp: boolean): string {
   const name = `t.${quoteName(column)}`
-  const isNumber = ['smallint', 'integer', 'bigint'].includes(columns.find(({ name }) => name === column)?.type ?? '')
-  return isNumber ? `${name}::numeric` : `substring(${name}::text from '(${isUp ? '' : '-?'}[0-9]+)[^0-9]*$')::numeric`
+  const isNumber = ['smallint', 'integer', 'bigint'].includes(
+    columns.find(({ name }) => name === column)?.type ?? ''
+  )
+  return isNumber
+    ? `${name}::numeric`
+    : `substring(${name}::text from '(${isUp ? '' : '-?'}[0-9]+)[^0-9]*$')::numeric`
 }
 
 /**
@@ -94,22 +119,37 @@ export async function readObjectFile (folder: string): Promise<ExportObjects | u
 /**
  * What the rows themselves say, where the export does not: how far a sequence must be to give none of their ids again.
  */
-export async function rowPositions (client: SqlClient, home: Home, tables: readonly TenantTable[], sequences: readonly HomeSequence[]): Promise<SourceSequence[]> {
+export async function rowPositions (
+  client: SqlClient,
+  home: Home,
+  tables: readonly TenantTable[],
+  sequences: readonly HomeSequence[]
+): Promise<SourceSequence[]> {
   const found: SourceSequence[] = []
   for (const { name, fills, step, max, min } of sequences) {
     const limit = BigInt(step) > 0n ? max : min
-    const position = await ownPosition(client, home, tables, { name, fills, step, last: limit, isCalled: true } as HomeSequence)
+    const position = await ownPosition(
+      client,
+      home,
+      tables,
+      { name, fills, step, last: limit, isCalled: true } as HomeSequence
+    )
     if (position !== undefined) found.push({ name, fills, step, ...position, isNeeded: false })
   }
   return found
 }
 
 /** Why ids of rows that came into shared tables would be given again, in a sentence: they are ahead of a sequence that no export vouches for. */
-export function aheadProblem (rows: readonly SourceSequence[], sequences: readonly HomeSequence[]): string | undefined {
+export function aheadProblem (
+  rows: readonly SourceSequence[],
+  sequences: readonly HomeSequence[]
+): string | undefined {
   for (const { name, fills, last, step } of rows) {
     const sequence = sequences.find(other => other.name === name)
     if (sequence === undefined || isAhead(nextOf(sequence, step), BigInt(last), step)) continue
-    return `ids of table '${fills[0]?.table}' go beyond sequence '${name}' from which other tenants draw, and this export does not say how far its own sequence was: export again`
+    return `ids of table '${
+      fills[0]?.table
+    }' go beyond sequence '${name}' from which other tenants draw, and this export does not say how far its own sequence was: export again`
   }
   return undefined
 }

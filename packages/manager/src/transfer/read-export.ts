@@ -25,10 +25,16 @@ export interface Export {
  * @param onRows called with a table and how many of its rows were read
  * @throws FST_TENANCY_IMPORT_REFUSED
  */
-export async function readExport (folder: string, onRows: (table: ManifestTable, rows: number) => void = () => {}): Promise<Export> {
+export async function readExport (
+  folder: string,
+  onRows: (table: ManifestTable, rows: number) => void = () => {}
+): Promise<Export> {
   const manifest = await readManifest(folder)
   const objects = await readObjectFile(folder)
-  for (const table of manifest.tables) await checkLines(folder, table, rows => { onRows(table, rows) })
+  for (const table of manifest.tables)
+    await checkLines(folder, table, rows => {
+      onRows(table, rows)
+    })
   return { folder, manifest, objects }
 }
 
@@ -37,7 +43,10 @@ async function readManifest (folder: string): Promise<Manifest> {
     throw new ImportRefusedError(`${folder} holds no manifest.json: name the folder of an export`, { cause })
   })
   const result = v.safeParse(manifestSchema, parsed(text), { abortEarly: true })
-  if (!result.success) throw new ImportRefusedError(`${explain(result.issues[0], 'manifest.json')}: this is no export of a format that this version knows`)
+  if (!result.success)
+    throw new ImportRefusedError(
+      `${explain(result.issues[0], 'manifest.json')}: this is no export of a format that this version knows`
+    )
   const manifest = result.output
   const names = manifest.tables.map(({ name }) => name)
   const twice = names.find((name, index) => names.indexOf(name) !== index)
@@ -45,7 +54,11 @@ async function readManifest (folder: string): Promise<Manifest> {
   return manifest
 }
 
-async function checkLines (folder: string, table: ManifestTable, onRows: (rows: number) => void): Promise<void> {
+async function checkLines (
+  folder: string,
+  table: ManifestTable,
+  onRows: (rows: number) => void
+): Promise<void> {
   const digester = new Digester()
   const columns = new Set(table.columns.map(({ name }) => name))
   let line = 0
@@ -53,7 +66,8 @@ async function checkLines (folder: string, table: ManifestTable, onRows: (rows: 
     for await (const text of linesOfFile(folder, table, digester)) {
       const problem = rowProblem(parsed(text), columns)
       line++
-      if (problem !== undefined) throw new ImportRefusedError(`line ${line} of ${tablePath(table.name)} ${problem}`)
+      if (problem !== undefined)
+        throw new ImportRefusedError(`line ${line} of ${tablePath(table.name)} ${problem}`)
       if (line % 10_000 === 0) onRows(line)
     }
   } catch (error) {
@@ -62,14 +76,27 @@ async function checkLines (folder: string, table: ManifestTable, onRows: (rows: 
   }
   const { rows, bytes, sha256 } = digester.digest()
   if (rows !== table.rows || bytes !== table.bytes || sha256 !== table.sha256) {
-    throw new ImportRefusedError(`${tablePath(table.name)} is not what the manifest says (${rows} rows of ${table.rows}, or another checksum): the export was altered or is not whole`)
+    throw new ImportRefusedError(
+      `${
+        tablePath(table.name)
+      } is not what the manifest says (${rows} rows of ${table.rows}, or another checksum): the export was altered or is not whole`
+    )
   }
 }
 
 /** The lines of one table's file, as they were exported. */
-export function linesOfFile (folder: string, { name }: Pick<ManifestTable, 'name'>, digester: Digester = new Digester()): AsyncIterable<string> {
+export function linesOfFile (
+  folder: string,
+  { name }: Pick<ManifestTable, 'name'>,
+  digester: Digester = new Digester()
+): AsyncIterable<string> {
   // Lines end with LF alone: a row may hold any other character that some call the end of a line. Whoever reads them meets the errors of all three.
-  return pipeline(createReadStream(join(folder, tablePath(name))), source => digester.through(source), split('\n'), () => {})
+  return pipeline(
+    createReadStream(join(folder, tablePath(name))),
+    source => digester.through(source),
+    split('\n'),
+    () => {}
+  )
 }
 
 function rowProblem (row: unknown, columns: ReadonlySet<string>): string | undefined {
@@ -78,7 +105,9 @@ function rowProblem (row: unknown, columns: ReadonlySet<string>): string | undef
   const unknown = keys.find(key => !columns.has(key))
   if (unknown !== undefined) return `has a column '${unknown.slice(0, 63)}' that the manifest does not list`
   if (keys.length !== columns.size) return 'lacks a column that the manifest lists'
-  return Object.values(row).every(value => value === null || typeof value === 'string') ? undefined : 'holds a value that is neither text nor null'
+  return Object.values(row).every(value => value === null || typeof value === 'string')
+    ? undefined
+    : 'holds a value that is neither text nor null'
 }
 
 function parsed (text: string): unknown {

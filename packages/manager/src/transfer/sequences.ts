@@ -65,12 +65,27 @@ const sequences = `
   order by 2, 3`
 
 /** The sequences of a home with their positions: of its schema, and those elsewhere that it uses. */
-export async function readSequences (client: SqlClient, home: Home, tables: readonly Pick<TenantTable, 'name'>[]): Promise<HomeSequence[]> {
-  const { rows } = await client.query<Omit<HomeSequence, 'fills' | keyof Position> & { readonly fills: string }>(sequences, [home.schema, tables.map(({ name }) => name), home.isShared])
+export async function readSequences (
+  client: SqlClient,
+  home: Home,
+  tables: readonly Pick<TenantTable, 'name'>[]
+): Promise<HomeSequence[]> {
+  const { rows } = await client.query<
+    Omit<HomeSequence, 'fills' | keyof Position> & { readonly fills: string }
+  >(sequences, [home.schema, tables.map(({ name }) => name), home.isShared])
   if (rows.length === 0) return []
-  const states = rows.map((row, index) => `select ${index} as n, last_value::text as last, is_called as "isCalled" from ${nameOf(row)}`)
-  const { rows: positions } = await client.query<Position & { readonly n: number }>(`${states.join(' union all ')} order by n`)
-  return rows.map((row, index) => ({ ...row, fills: JSON.parse(row.fills) as FilledColumn[], last: positions[index]?.last ?? '', isCalled: positions[index]?.isCalled ?? false }))
+  const states = rows.map((row, index) =>
+    `select ${index} as n, last_value::text as last, is_called as "isCalled" from ${nameOf(row)}`
+  )
+  const { rows: positions } = await client.query<Position & { readonly n: number }>(
+    `${states.join(' union all ')} order by n`
+  )
+  return rows.map((row, index) => ({
+    ...row,
+    fills: JSON.parse(row.fills) as FilledColumn[],
+    last: positions[index]?.last ?? '',
+    isCalled: positions[index]?.isCalled ?? false
+  }))
 }
 
 /** `"public"."notes_id_seq"` */
@@ -89,8 +104,15 @@ export function isAhead (a: bigint, b: bigint, step: string): boolean {
 }
 
 /** Takes a sequence on to a position, never back. Nobody else draws from it. */
-export async function setOwn (client: SqlClient, sequence: HomeSequence, { last, isCalled }: Position): Promise<void> {
-  await client.query(`select pg_catalog.setval(${quoteText(nameOf(sequence))}::regclass, $1::int8, $2)`, [last, isCalled])
+export async function setOwn (
+  client: SqlClient,
+  sequence: HomeSequence,
+  { last, isCalled }: Position
+): Promise<void> {
+  await client.query(`select pg_catalog.setval(${quoteText(nameOf(sequence))}::regclass, $1::int8, $2)`, [
+    last,
+    isCalled
+  ])
 }
 
 /**
@@ -103,12 +125,20 @@ export async function setOwn (client: SqlClient, sequence: HomeSequence, { last,
  *
  * @param client in a transaction of its own, because the lock is held to its end
  */
-export async function raiseShared (client: SqlClient, sequence: HomeSequence, position: Position | undefined): Promise<void> {
+export async function raiseShared (
+  client: SqlClient,
+  sequence: HomeSequence,
+  position: Position | undefined
+): Promise<void> {
   const { step, cache } = sequence
   const name = nameOf(sequence)
-  await client.query('set local lock_timeout = \'500ms\'')
+  await client.query("set local lock_timeout = '500ms'")
   await client.query(`alter sequence ${name} cache ${cache}`)
-  const { rows: [now] } = await client.query<Position>(`select last_value::text as last, is_called as "isCalled" from ${name}`)
-  if (position === undefined || now === undefined || !isAhead(nextOf(position, step), nextOf(now, step), step)) return
+  const { rows: [now] } = await client.query<Position>(
+    `select last_value::text as last, is_called as "isCalled" from ${name}`
+  )
+  if (
+    position === undefined || now === undefined || !isAhead(nextOf(position, step), nextOf(now, step), step)
+  ) return
   await setOwn(client, sequence, position)
 }

@@ -21,11 +21,17 @@ export interface SessionOptions {
 }
 
 /** Runs `work` in a transaction of a home's owner. When it fails, its connection is closed: a stream may still be on it. */
-export async function inSession<T> (home: Home, { shared, isSnapshot = false, isRepeatable = isSnapshot, signal }: SessionOptions, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+export async function inSession<T> (
+  home: Home,
+  { shared, isSnapshot = false, isRepeatable = isSnapshot, signal }: SessionOptions,
+  work: (client: pg.PoolClient) => Promise<T>
+): Promise<T> {
   signal?.throwIfAborted()
   const client = await home.pool.connect()
   // Not its polite end: a server that is in the middle of sending would not hear it.
-  const drop = (): void => { socketOf(client).destroy() }
+  const drop = (): void => {
+    socketOf(client).destroy()
+  }
   const cancel = (): void => {
     // Before the first row of a sort there is nothing to send, so that the server would not notice a closed socket either.
     cancelStatement(client as unknown as WireClient)
@@ -35,8 +41,12 @@ export async function inSession<T> (home: Home, { shared, isSnapshot = false, is
   // A lost connection fails the work that uses it; unheard, the event would end the process.
   client.on('error', ignore)
   try {
-    await client.query(`begin${isRepeatable ? ' isolation level repeatable read' : ''}${isSnapshot ? ' read only' : ''}; ${forms};
-      set local search_path = ${quoteName(home.schema)}, ${quoteName(shared)}, pg_temp`)
+    await client.query(
+      `begin${isRepeatable ? ' isolation level repeatable read' : ''}${
+        isSnapshot ? ' read only' : ''
+      }; ${forms};
+      set local search_path = ${quoteName(home.schema)}, ${quoteName(shared)}, pg_temp`
+    )
     const result = await work(client)
     signal?.throwIfAborted()
     signal?.removeEventListener('abort', cancel)
@@ -55,6 +65,6 @@ export async function inSession<T> (home: Home, { shared, isSnapshot = false, is
 
 function ignore (): void {}
 
-function socketOf (client: pg.PoolClient): { destroy (): void } {
-  return (client as unknown as { connection: { stream: { destroy (): void } } }).connection.stream
+function socketOf (client: pg.PoolClient): { destroy(): void } {
+  return (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream
 }

@@ -1,4 +1,5 @@
-import { listTables, quoteName, quoteText, SetupInvalidError, type ResolvedTables, type SqlClient } from '@fastify-tenancy/database'
+import { listTables, quoteName, quoteText, SetupInvalidError, type ResolvedTables,
+  type SqlClient } from '@fastify-tenancy/database'
 
 import type { Home } from './home.ts'
 
@@ -8,7 +9,7 @@ export interface TenantTable {
   /** Without the tenant column, which says nothing that the tenant itself does not, and without generated ones. By name. */
   readonly columns: readonly TableColumn[]
   /** Its type without a length, to which a longer id would be cut: it would then be another tenant's. */
-  readonly tenantColumn: { readonly name: string, readonly type: string } | undefined
+  readonly tenantColumn: { readonly name: string; readonly type: string } | undefined
   /** The columns of the primary key but the tenant column; empty where there is none. */
   readonly order: readonly string[]
   readonly keys: readonly TableKey[]
@@ -88,7 +89,8 @@ const facts = `
   order by c.relname collate "C"`
 
 interface Facts extends Pick<TenantTable, 'name' | 'isPartitioned' | 'isActedOn' | 'keys' | 'parents'> {
-  readonly columns: readonly (Omit<TableColumn, 'isJson'> & { readonly base: string, readonly isGenerated: boolean })[]
+  readonly columns:
+    readonly (Omit<TableColumn, 'isJson'> & { readonly base: string; readonly isGenerated: boolean })[]
 }
 
 /**
@@ -96,20 +98,35 @@ interface Facts extends Pick<TenantTable, 'name' | 'isPartitioned' | 'isActedOn'
  *
  * @throws FST_TENANCY_SETUP_INVALID when a listed table does not exist, or nothing says whose its rows are
  */
-export async function readTables (client: SqlClient, home: Home, listed: ResolvedTables): Promise<TenantTable[]> {
+export async function readTables (
+  client: SqlClient,
+  home: Home,
+  listed: ResolvedTables
+): Promise<TenantTable[]> {
   const { tenant, shared, global } = await listTables(client, listed)
   const names = home.isShared
     ? Object.keys(tenant)
-    : (await client.query<{ name: string }>(own, [home.schema, [...shared, ...global]])).rows.map(({ name }) => name)
+    : (await client.query<{ name: string }>(own, [home.schema, [...shared, ...global]])).rows.map((
+      { name }
+    ) => name)
   const { rows } = await client.query<{ facts: string }>(facts, [home.schema, names])
-  const tables = rows.map(({ facts }) => JSON.parse(facts) as Facts).map(facts => toTable(facts, tenant[facts.name] ?? listed.auto, new Set(names)))
+  const tables = rows.map(({ facts }) => JSON.parse(facts) as Facts).map(facts =>
+    toTable(facts, tenant[facts.name] ?? listed.auto, new Set(names))
+  )
   const missing = names.find(name => !tables.some(table => table.name === name))
-  if (missing !== undefined) throw new SetupInvalidError(`there is no table '${missing}' in schema '${home.schema}': create it first, or take it from options.tables`)
-  if (home.isShared) for (const table of tables) rowsOf(home, tables, table)
+  if (missing !== undefined)
+    throw new SetupInvalidError(
+      `there is no table '${missing}' in schema '${home.schema}': create it first, or take it from options.tables`
+    )
+  if (home.isShared) { for (const table of tables) rowsOf(home, tables, table) }
   return tables
 }
 
-function toTable ({ columns, keys, parents, ...rest }: Facts, column: string | undefined, names: ReadonlySet<string>): TenantTable {
+function toTable (
+  { columns, keys, parents, ...rest }: Facts,
+  column: string | undefined,
+  names: ReadonlySet<string>
+): TenantTable {
   const tenantColumn = columns.find(({ name }) => name === column)
   return {
     ...rest,
@@ -117,14 +134,24 @@ function toTable ({ columns, keys, parents, ...rest }: Facts, column: string | u
     tenantColumn: tenantColumn && { name: tenantColumn.name, type: tenantColumn.base },
     columns: columns
       .filter(({ name, isGenerated }) => !isGenerated && name !== tenantColumn?.name)
-      .map(({ name, type, base, isText, isPlain, isFixed }) => ({ name, type, isText, isPlain, isFixed, isJson: base === 'json' || base === 'jsonb' })),
+      .map(({ name, type, base, isText, isPlain, isFixed }) => ({
+        name,
+        type,
+        isText,
+        isPlain,
+        isFixed,
+        isJson: base === 'json' || base === 'jsonb'
+      })),
     order: keys.find(({ isPrimary }) => isPrimary)?.columns.filter(name => name !== tenantColumn?.name) ?? [],
     parents: parents.filter(({ table }) => names.has(table))
   }
 }
 
 /** The table with its schema, for `from`: without tables that inherit from it, which are tables of their own. */
-export function fromOf (home: Home, { name, isPartitioned }: Pick<TenantTable, 'name' | 'isPartitioned'>): string {
+export function fromOf (
+  home: Home,
+  { name, isPartitioned }: Pick<TenantTable, 'name' | 'isPartitioned'>
+): string {
   return `${isPartitioned ? '' : 'only '}${quoteName(home.schema)}.${quoteName(name)}`
 }
 
@@ -139,16 +166,29 @@ export function fromOf (home: Home, { name, isPartitioned }: Pick<TenantTable, '
  *
  * @throws FST_TENANCY_SETUP_INVALID when nothing says whose rows they are
  */
-export function rowsOf (home: Home, tables: readonly TenantTable[], table: TenantTable, alias = 't', depth = 1): string {
+export function rowsOf (
+  home: Home,
+  tables: readonly TenantTable[],
+  table: TenantTable,
+  alias = 't',
+  depth = 1
+): string {
   if (!home.isShared) return 'true'
   const { tenantColumn } = table
-  if (tenantColumn !== undefined) return `${alias}.${quoteName(tenantColumn.name)} = ${quoteText(home.tenant)}::${tenantColumn.type}`
+  if (tenantColumn !== undefined)
+    return `${alias}.${quoteName(tenantColumn.name)} = ${quoteText(home.tenant)}::${tenantColumn.type}`
   const key = table.parents.find(({ isRequired, table: parent }) => isRequired && parent !== table.name)
   const parent = tables.find(({ name }) => name === key?.table)
   if (key === undefined || parent === undefined || depth > tables.length) {
-    throw new SetupInvalidError(`nothing says whose the rows of table '${table.name}' are: give it the tenant column, or a foreign key that may not be null to a table that has it`)
+    throw new SetupInvalidError(
+      `nothing says whose the rows of table '${table.name}' are: give it the tenant column, or a foreign key that may not be null to a table that has it`
+    )
   }
   const inner = `t${depth}`
-  const pairs = key.columns.map((column, index) => `${inner}.${quoteName(key.parentColumns[index] ?? '')} = ${alias}.${quoteName(column)}`)
-  return `exists (select from ${fromOf(home, parent)} ${inner} where ${pairs.join(' and ')} and ${rowsOf(home, tables, parent, inner, depth + 1)})`
+  const pairs = key.columns.map((column, index) =>
+    `${inner}.${quoteName(key.parentColumns[index] ?? '')} = ${alias}.${quoteName(column)}`
+  )
+  return `exists (select from ${fromOf(home, parent)} ${inner} where ${pairs.join(' and ')} and ${
+    rowsOf(home, tables, parent, inner, depth + 1)
+  })`
 }

@@ -11,7 +11,11 @@ import { removeLeftovers, temporaryPrefix } from './leftovers.ts'
  * @param force whether an earlier export may be replaced; anything else of that name never is.
  * @throws FST_TENANCY_EXPORT_REFUSED when the name is taken, or there is no folder for it to be in
  */
-export async function makeFolder<T> (path: string, { force }: { readonly force: boolean }, work: (folder: string) => Promise<T>): Promise<T> {
+export async function makeFolder<T> (
+  path: string,
+  { force }: { readonly force: boolean },
+  work: (folder: string) => Promise<T>
+): Promise<T> {
   const target = resolve(path)
   await assertFree(target, force)
   const [parent, name] = [dirname(target), basename(target)]
@@ -32,9 +36,13 @@ export async function makeFolder<T> (path: string, { force }: { readonly force: 
 async function assertFree (target: string, force: boolean): Promise<boolean> {
   const found = await lstat(target).catch(() => undefined)
   if (found === undefined) return true
-  if (!force) throw new ExportRefusedError(`${target} exists: name another, or ask for it to be replaced (force)`)
-  const manifest = found.isDirectory() ? await readFile(join(target, 'manifest.json'), 'utf8').catch(() => '') : ''
-  if (!manifest.includes('"fastify-tenancy export"')) throw new ExportRefusedError(`${target} is not an earlier export, and so is not replaced: name another`)
+  if (!force)
+    throw new ExportRefusedError(`${target} exists: name another, or ask for it to be replaced (force)`)
+  const manifest = found.isDirectory()
+    ? await readFile(join(target, 'manifest.json'), 'utf8').catch(() => '')
+    : ''
+  if (!manifest.includes('"fastify-tenancy export"'))
+    throw new ExportRefusedError(`${target} is not an earlier export, and so is not replaced: name another`)
   return false
 }
 

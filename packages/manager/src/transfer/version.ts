@@ -5,8 +5,13 @@ import { hasOwnTables } from '../migrations/migrate-tenant.ts'
 import { readEntry, sharedSet } from '../migrations/ledger.ts'
 
 /** The newest migration that a tenant's tables have, as the ledger beside them knows; null where none has run. */
-export async function readVersion (client: SqlClient, tenant: Pick<TenantRecord, 'id' | 'isolation'>): Promise<string | null> {
-  const { rows: [row] } = await client.query<{ has: boolean }>('select pg_catalog.to_regclass(\'tenancy.migration_ledger\') is not null as has')
+export async function readVersion (
+  client: SqlClient,
+  tenant: Pick<TenantRecord, 'id' | 'isolation'>
+): Promise<string | null> {
+  const { rows: [row] } = await client.query<{ has: boolean }>(
+    "select pg_catalog.to_regclass('tenancy.migration_ledger') is not null as has"
+  )
   if (row?.has !== true) return null
   const { applied } = await readEntry(client, hasOwnTables(tenant) ? tenant.id : sharedSet)
   return applied.at(-1)?.name ?? null

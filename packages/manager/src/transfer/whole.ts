@@ -2,7 +2,8 @@ import type { SqlClient } from '@fastify-tenancy/database'
 
 import type { Home } from './home.ts'
 
-const named = (relation: string): string => `pg_catalog.format('%I.%I', (select nspname from pg_catalog.pg_namespace where oid = ${relation}.relnamespace), ${relation}.relname)`
+const named = (relation: string): string =>
+  `pg_catalog.format('%I.%I', (select nspname from pg_catalog.pg_namespace where oid = ${relation}.relnamespace), ${relation}.relname)`
 
 // Rows that a query on a home's tables would miss, and tables that it could not read.
 const problems = `
@@ -20,7 +21,9 @@ const problems = `
     join pg_catalog.pg_inherits i on i.inhrelid = part.oid join pg_catalog.pg_class parent on parent.oid = i.inhparent
     where not $3 and parent.relnamespace <> home.oid and part.relkind in ('r', 'p')
     union all
-    select 3, tabs.relname, pg_catalog.format('table %s belongs to role %I, which this login cannot become: alter table %1$s owner to %3$I', ${named('tabs')}, owner.rolname, pg_catalog.pg_get_userbyid(suite.nspowner))
+    select 3, tabs.relname, pg_catalog.format('table %s belongs to role %I, which this login cannot become: alter table %1$s owner to %3$I', ${
+  named('tabs')
+}, owner.rolname, pg_catalog.pg_get_userbyid(suite.nspowner))
     from tabs join pg_catalog.pg_roles owner on owner.oid = tabs.relowner left join pg_catalog.pg_namespace suite on suite.nspname = 'tenancy'
     where not pg_catalog.pg_has_role(current_user, tabs.relowner, 'usage') and ($4 or not pg_catalog.has_table_privilege(tabs.oid, 'select'))
   ) found order by place, relname limit 1`
@@ -30,7 +33,13 @@ const problems = `
  *
  * @param isOwner whether the tables are also to be changed, which their owner alone may
  */
-export async function wholeProblem (client: SqlClient, home: Home, tables: readonly { readonly name: string }[], isOwner: boolean): Promise<string | undefined> {
-  const { rows: [row] } = await client.query<{ text: string }>(problems, [home.schema, tables.map(({ name }) => name), home.isShared, isOwner])
+export async function wholeProblem (
+  client: SqlClient,
+  home: Home,
+  tables: readonly { readonly name: string }[],
+  isOwner: boolean
+): Promise<string | undefined> {
+  const { rows: [row] } = await client.query<{ text: string }>(problems, [home.schema,
+    tables.map(({ name }) => name), home.isShared, isOwner])
   return row?.text
 }
