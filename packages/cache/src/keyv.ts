@@ -1,8 +1,6 @@
 import { nonEmptyString, checkOptions } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
-import type { TenantCacheHandle } from './handle.ts'
-
 /** The methods of a Keyv store, for Keyv 5 and 6. */
 export interface KeyvLike {
   /** The namespace given to `toKeyv()`, else the one that Keyv sets. */
@@ -23,6 +21,17 @@ export interface KeyvLike {
   clear(): Promise<void>
 }
 
+/** What the store uses of a tenant's cache, see the class `TenantCacheHandle`. */
+interface KeyvSource {
+  get<T>(key: string): Promise<T | undefined>
+  getMany<T>(keys: readonly string[]): Promise<(T | undefined)[]>
+  set(key: string, value: unknown, options?: { ttl?: string; tags?: readonly string[] }): Promise<void>
+  has(key: string): Promise<boolean>
+  delete(...keys: string[]): Promise<number>
+  flush(): Promise<void>
+  invalidateTag(tag: string): Promise<void>
+}
+
 /** One value of `setMany`. */
 export interface KeyvEntry {
   readonly key: string
@@ -36,7 +45,7 @@ export interface KeyvEntry {
  *
  * @throws FST_TENANCY_OPTION_INVALID for an empty namespace.
  */
-export function toKeyv (cache: TenantCacheHandle, namespace: string | undefined): KeyvLike {
+export function toKeyv (cache: KeyvSource, namespace: string | undefined): KeyvLike {
   return new KeyvStore(
     cache,
     checkOptions(v.optional(nonEmptyString), namespace, 'the namespace of cache.toKeyv()')
@@ -49,11 +58,11 @@ export function toKeyv (cache: TenantCacheHandle, namespace: string | undefined)
  */
 class KeyvStore implements KeyvLike {
   readonly #opts: Record<string, unknown> = {}
-  readonly #cache: TenantCacheHandle
+  readonly #cache: KeyvSource
   readonly #given: string | undefined
   #ofKeyv: string | undefined
 
-  constructor (cache: TenantCacheHandle, given: string | undefined) {
+  constructor (cache: KeyvSource, given: string | undefined) {
     this.#cache = cache
     this.#given = given
   }

@@ -1,6 +1,5 @@
 import { createInterface } from 'node:readline/promises'
-
-import type { Streams } from './main.ts'
+import type { Streams } from './streams.ts'
 
 /** A mistake in how the command was called. */
 export class UsageError extends Error {

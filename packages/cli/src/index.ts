@@ -1,2 +1,3 @@
 export type { CommandConfig } from './config.ts'
-export { main, type Streams } from './main.ts'
+export { main } from './main.ts'
+export type { Streams } from './streams.ts'

@@ -1,19 +1,11 @@
 import { OptionInvalidError, printable } from '@fastify-tenancy/core'
 import { CommanderError } from 'commander'
-import type { Readable, Writable } from 'node:stream'
 
 import { UsageError } from './confirm.ts'
 import { masker } from './mask.ts'
 import { buildProgram } from './program.ts'
 import { exitCode, Runner } from './runner.ts'
-
-/** Where a command reads and writes: the process itself, or a test's own. */
-export interface Streams {
-  readonly stdin: Readable & { readonly isTTY?: boolean }
-  readonly stdout: Writable
-  readonly stderr: Writable & { readonly isTTY?: boolean }
-  cwd(): string
-}
+import type { Streams } from './streams.ts'
 
 /**
  * Runs one command line.

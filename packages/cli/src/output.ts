@@ -2,8 +2,8 @@ import { printable } from '@fastify-tenancy/core'
 import Table from 'cli-table3'
 
 import { masker } from './mask.ts'
-import type { Streams } from './main.ts'
 import { showProgress, type ProgressView } from './progress.ts'
+import type { Streams } from './streams.ts'
 
 /** What a command prints: its result on stdout, as text for people or one JSON document; all else on stderr. Secrets are masked in both. */
 export class Output {

@@ -3,8 +3,8 @@ import type { Command } from 'commander'
 import { once } from 'node:events'
 
 import { loadConfig, type ConfigFlags } from './config.ts'
-import type { Streams } from './main.ts'
 import { Output } from './output.ts'
+import type { Streams } from './streams.ts'
 
 export const exitCode = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const
 

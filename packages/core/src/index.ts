@@ -16,8 +16,8 @@ export type { Register } from './register.ts'
 export type { TenantChange, TenantChanges, TenantFilter, TenantRegistry } from './registry.ts'
 export { resolveRouteTenancy, type ResolvedRouteTenancy, type RouteTenancy,
   type TenancyMode } from './route.ts'
-export { currentScope, currentTenant, RequestTenancy, runInScope, TenantScope,
-  type ScopeLogger } from './scope.ts'
+export { currentScope, currentTenant, RequestTenancy, runInScope, TenantScope, type ScopeLogger,
+  type TenantWork } from './scope.ts'
 export { ScopeTransaction } from './scope-transaction.ts'
 export { deriveKey, Seal, signatureLength, type Sealed } from './seal.ts'
 export { reservedSlugs, slugProblem } from './slug.ts'
@@ -26,4 +26,4 @@ export { createTenant, isolations, tenantStatuses, type Isolation, type Placemen
   type TenantInput, type TenantRecord, type TenantRef, type TenantStatus } from './tenant.ts'
 export { resolveTenantRef } from './tenant-ref.ts'
 export { Throttle, type ThrottleSettings } from './throttle.ts'
-export { tenantWork, type HandleMaker, type TenantWork } from './work.ts'
+export { tenantWork, type HandleMaker } from './work.ts'

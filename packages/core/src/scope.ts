@@ -4,7 +4,6 @@ import { ContextMissingError, ScopeClosedError } from './errors.ts'
 import type { ResolvedRouteTenancy } from './route.ts'
 import type { ScopeTransaction } from './scope-transaction.ts'
 import type { Tenant } from './tenant.ts'
-import type { TenantWork } from './work.ts'
 
 /** The part of a pino logger that the suite uses. */
 export interface ScopeLogger {
@@ -251,4 +250,16 @@ export class RequestTenancy {
       throw new ContextMissingError('This request has no connection to outlive its reply')
     return this.onDetach(scope)
   }
+}
+
+/**
+ * What work outside a request's handler gets: `app.tenancy.run()`, `request.tenancy.detach()`.
+ * The plugins add their handles by augmentation: `db`, `cache`.
+ */
+export interface TenantWork {
+  readonly tenant: Tenant
+  /** Its lines carry the tenant's id. */
+  readonly log: ScopeLogger
+  /** Aborted when the work should stop: the tenant was suspended, deleted or moved, or whoever waits for it has gone. */
+  readonly signal: AbortSignal
 }

@@ -1,17 +1,4 @@
-import type { ScopeLogger, TenantScope } from './scope.ts'
-import type { Tenant } from './tenant.ts'
-
-/**
- * What work outside a request's handler gets: `app.tenancy.run()`, `request.tenancy.detach()`.
- * The plugins add their handles by augmentation: `db`, `cache`.
- */
-export interface TenantWork {
-  readonly tenant: Tenant
-  /** Its lines carry the tenant's id. */
-  readonly log: ScopeLogger
-  /** Aborted when the work should stop: the tenant was suspended, deleted or moved, or whoever waits for it has gone. */
-  readonly signal: AbortSignal
-}
+import type { TenantScope, TenantWork } from './scope.ts'
 
 /** What makes a scope's handle: `app.tenantDatabase`, `app.tenantCache`. */
 export interface HandleMaker {

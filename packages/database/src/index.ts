@@ -12,21 +12,20 @@ export { AuditFailedError, DatabaseBusyError, DatabaseUnavailableError, Isolatio
 export { DatabaseConflictError, DatabaseConstraintError, DatabaseError, DatabaseRetryError,
   DatabaseValueError, toHttpError } from './http-error.ts'
 export { resolveDatabaseOptions, type DatabaseConnectionOptions, type FairnessOptions,
-  type ResolvedDatabaseOptions, type ResolvedTables, type RlsOptions, type RowOptions, type StatementTimeouts,
-  type TablesOptions, type TenantDatabaseOptions } from './options.ts'
+  type ResolvedDatabaseOptions, type RlsOptions, type RowOptions, type StatementTimeouts,
+  type TenantDatabaseOptions } from './options.ts'
 // Types of what `TenancyDatabase` gives, so that a user's own function may return it.
 export type { Reply } from './connection/batch.ts'
 export type { Lease, Query } from './connection/lease.ts'
 export type { Field } from './connection/pg-internals.ts'
 export type { TenantConnection } from './kysely/driver.ts'
 export type { UnitOfWork } from './kysely/unit-of-work.ts'
-export type { Audit, AuditEvent, SystemAccessOptions, SystemWork } from './system/access.ts'
+export type { SystemAccessOptions, SystemWork } from './system/access.ts'
 export type { GlobalDatabase, GlobalKysely, ReadOnly, Registered, RequestDatabase, SharedTable, SystemKysely,
   TenantDatabase, TenantKysely, TenantTable, UntypedDatabase } from './types.ts'
 export type { ObservedQueries, ObservedQuery } from './observe/observed-queries.ts'
 export { forgetTenant } from './queries/forget-tenant.ts'
-export { levelFacts, reportLevel, type Level, type LevelFacts, type LevelReport,
-  type ShardUrls } from './level.ts'
+export { reportLevel, type Level, type LevelFacts, type LevelReport, type ShardUrls } from './level.ts'
 export { postgresRegistry, type PostgresRegistryOptions } from './registry/postgres-registry.ts'
 export { tableRegistry, type TableColumns, type TableRegistryOptions } from './registry/table-registry.ts'
 export { catalogChange, type OpenListener } from './registry/watch-tenants.ts'
@@ -43,14 +42,11 @@ export { ensureTenantDatabase, grantTenantDatabase,
 export { ensureTenantRole } from './setup/tenant-role.ts'
 export { assertFree, ensureTenantSchema, type TenantSchemaInput } from './setup/tenant-schema.ts'
 export { databaseNameOf, schemaOf } from './strategies/placement.ts'
-export { resolveTenantUrl } from './strategies/tenant-url.ts'
-export { hasOwnLogins } from './strategies/options.ts'
-export type { WhenFull } from './strategies/budget.ts'
-export type { BudgetOptions, ResolvedTenantsOptions, ShardOptions,
-  TenantsOptions } from './strategies/options.ts'
+export { resolveTenantUrl, type TenantsOptions, type ResolvedTenantsOptions,
+  hasOwnLogins } from './strategies/tenant-url.ts'
+export type { BudgetOptions, ShardOptions, WhenFull } from './strategies/options.ts'
 export { inspectTable, parentKeys, tenantColumnTypes, type TableFacts } from './setup/inspect-table.ts'
 export { readObservations, type Observation } from './setup/old-code.ts'
-export type { ParentKey, TenantColumnType } from './setup/policy.ts'
 export { ensureLedger, grantGate } from './setup/migration-ledger.ts'
 export { ensureMoveLog } from './setup/move-log.ts'
 export { stampTables } from './setup/own-column.ts'
@@ -61,3 +57,7 @@ export { Script, type ScriptPart } from './setup/script.ts'
 export { endOfComment } from './comment.ts'
 export { inTransaction, quoteName, quoteText, sqlState, type SqlClient } from './setup/sql-client.ts'
 export { signingKey, signToken, type SigningKey, type TokenInput } from './token.ts'
+export type { ResolvedTables, TablesOptions } from './setup/table-lists.ts'
+export type { TenantColumnType, ParentKey } from './setup/table-facts.ts'
+export type { AuditEvent, Audit } from './audit.ts'
+export { levelFacts } from './level-facts.ts'

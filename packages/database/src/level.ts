@@ -3,10 +3,8 @@ import pg from 'pg'
 import { inCatalog, runFamily, type Finding } from './doctor/finding.ts'
 import { checkInput, type DoctorLogins } from './doctor/input.ts'
 import { loginChecks } from './doctor/login.ts'
-import type { ResolvedDatabaseOptions } from './options.ts'
 import { rolesOf } from './setup/roles.ts'
 import type { SqlClient } from './setup/sql-client.ts'
-import { hasOwnLogins } from './strategies/options.ts'
 
 /** How far the parts of the application are kept apart: see {@link reportLevel}. */
 export type Level = 0 | 1 | 2 | 3 | 4
@@ -49,45 +47,8 @@ export interface ShardUrls {
   readonly ownerUrl?: string | undefined
 }
 
-/**
- * Returns what the options say of the logins of one shard. A URL with the application's own user is
- * no login of its own.
- *
- * @param user the application's.
- * @param globalTables those of this shard: only the default one has any.
- */
-export function levelFacts (
-  options: ResolvedDatabaseOptions,
-  urls: ShardUrls,
-  user: string,
-  globalTables: readonly string[]
-): LevelFacts & { readonly logins: DoctorLogins } {
-  const { database, isolation, rls } = options
-  const other = (url: string | undefined): string | undefined => {
-    const name = url === undefined ? undefined : userOf(url)
-    return name === user ? undefined : name
-  }
-  const [tenantRoles, global, registry] = [other(urls.tenantRolesUrl), other(urls.globalUrl),
-    other(urls.registryUrl)]
-  return {
-    hasRegistryLogin: registry !== undefined,
-    hasSystemLogin: other(urls.systemUrl) !== undefined,
-    hasOwnerLogin: other(urls.ownerUrl) !== undefined,
-    isSigned: rls.secrets.length > 0,
-    hasTenantLogins: isolation === 'database' && hasOwnLogins(database.tenants),
-    isRewritten: isolation === 'row',
-    hasTenantRoles: isolation === 'schema' || (isolation === 'rls' && rls.context === 'role'),
-    hasGlobalTables: globalTables.length > 0,
-    logins: {
-      ...(tenantRoles !== undefined && { tenantRoles }),
-      ...(global !== undefined && { global }),
-      ...(registry !== undefined && { registry })
-    }
-  }
-}
-
-// As the driver would take it: a URL may leave the user to the environment.
-function userOf (url: string): string {
+/** Returns the user of a URL as the driver reads it: the environment may hold the user. */
+export function userOf (url: string): string {
   return new pg.Client({ connectionString: url }).user ?? ''
 }
 

@@ -5,11 +5,13 @@ import type pg from 'pg'
 import * as v from 'valibot'
 
 import { isEmbedded, isEmbeddedPool } from './connection/open-pool.ts'
-import type { Audit } from './system/access.ts'
 import { pool, serverUrl, source } from './connection/source-schema.ts'
 import { isPlainName } from './row/names.ts'
-import { budgetSchema, shardsSchema, tenantsSchema, type BudgetOptions, type ResolvedTenantsOptions,
-  type ShardOptions, type TenantsOptions } from './strategies/options.ts'
+import { budgetSchema, shardsSchema, tenantsSchema, type BudgetOptions,
+  type ShardOptions } from './strategies/options.ts'
+import type { ResolvedTables, TablesOptions } from './setup/table-lists.ts'
+import type { TenantsOptions, ResolvedTenantsOptions } from './strategies/tenant-url.ts'
+import type { Audit } from './audit.ts'
 
 /** Where the data is, and how connections to it behave. */
 export interface DatabaseConnectionOptions {
@@ -103,25 +105,6 @@ export interface FairnessOptions {
   readonly maxWait?: string
 }
 
-/** Which tables hold what. A table in no list is refused. */
-export interface TablesOptions {
-  /**
-   * Tables with a tenant column: names, or a map of names to their tenant columns, or `'auto'` for every table of the schema that has
-   * the column. A named table without the column belongs to whom the tables belong that its foreign keys name. @default none
-   */
-  readonly tenant?: 'auto' | readonly string[] | Readonly<Record<string, string>>
-  /** Tables that all tenants read and none writes. @default none */
-  readonly shared?: readonly string[]
-  /** Tables that no tenant sees. @default none */
-  readonly global?: readonly string[]
-  /** The tenant column, where no other is named. @default 'tenant_id' */
-  readonly column?: string
-  /** The schema of all these tables. @default 'public' */
-  readonly schema?: string
-  /** The schemas in which every strategy finds types, functions and operators of extensions. @default those that hold an extension */
-  readonly extensionSchemas?: readonly string[]
-}
-
 /** Options of strategy `rls`. */
 export interface RlsOptions {
   /**
@@ -206,19 +189,6 @@ export interface ResolvedDatabaseOptions {
   readonly registry: TenantRegistry | undefined
   readonly audit: Audit | undefined
   readonly decorator: string
-}
-
-/** {@link TablesOptions} with defaults. */
-export interface ResolvedTables {
-  /** Tenant tables with their tenant columns. */
-  readonly tenant: Readonly<Record<string, string>>
-  readonly shared: readonly string[]
-  readonly global: readonly string[]
-  readonly schema: string
-  /** The schemas that hold extensions. @default those of the catalog */
-  readonly extensionSchemas?: readonly string[]
-  /** The tenant column, where `tenant` is to be read from the catalog. */
-  readonly auto?: string
 }
 
 const names = v.array(nonEmptyString, 'must be a list of table names')

@@ -6,11 +6,10 @@ import * as v from 'valibot'
 
 import { adoptionSchema, type AdoptionOptions, type ResolvedAdoptionOptions } from './adopt/options.ts'
 import { dnsSchema, patternsOf, type DomainsOptions, type ResolvedDomainsOptions } from './domains/options.ts'
-import { lifecycleSchema, type LifecycleOptions } from './lifecycle/options.ts'
-import type { LifecycleStep } from './lifecycle/user-steps.ts'
+import { lifecycleSchema, type LifecycleOptions, type LifecycleStep,
+  type Provision } from './lifecycle/options.ts'
 import { migrationsSchema, type MigrationsOptions } from './migrations/options.ts'
 import type { OnProgress } from './progress.ts'
-import type { Provision } from './provision.ts'
 import type { Seed } from './seed.ts'
 
 /** Options of {@link createManager}: what the application itself is given. */

@@ -9,11 +9,6 @@ import type { ResolvedManagerOptions } from './options.ts'
 import { openManagerPool, withClient } from './shard-pools.ts'
 import { ended, tenantServer } from './tenant-server.ts'
 
-/** Makes the tables of a tenant that has a schema or a database of its own. */
-export type Provision = (
-  input: { readonly tenant: TenantRecord; readonly client: SqlClient }
-) => Promise<void>
-
 /** Whether a tenant needs anything made before it can be served. */
 export function needsProvisioning (
   { isolation }: Pick<TenantRecord, 'isolation'>,

@@ -1,4 +1,5 @@
-import { tenantPredicate, type PolicyMode, type TenantColumnType } from '../setup/policy.ts'
+import { tenantPredicate, type PolicyMode } from '../setup/policy.ts'
+import type { TenantColumnType } from '../setup/table-facts.ts'
 
 /** A column's name that the server quotes as we do, so that it can be replaced by any other in both texts. */
 const anyColumn = 'tenant column'

@@ -1,9 +1,8 @@
 import { roleName } from '@fastify-tenancy/core'
-
-import type { ResolvedTables } from '../options.ts'
 import { rolesOf } from '../setup/roles.ts'
 import type { PolicyMode } from '../setup/policy.ts'
 import { expectedPolicies } from './expected.ts'
+import type { ResolvedTables } from '../setup/table-lists.ts'
 
 /** The logins besides the application's in which SQL of requests runs; none that has the application's own user. */
 export interface DoctorLogins {

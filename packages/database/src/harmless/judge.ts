@@ -2,23 +2,11 @@ import { LRUCache } from 'lru-cache'
 import type { CompiledQuery, RootOperationNode } from 'kysely'
 
 import type { Facts } from './facts.ts'
-import { JudgedQuery } from './judged-query.ts'
+import { JudgedQuery, type Verdict } from './judged-query.ts'
 import type { FactsKeeper } from './keeper.ts'
 import { harmlessFunctions } from './names.ts'
 import { read } from './read-statement.ts'
-import type { Columns, Reading, UnknownColumn } from './reading.ts'
-
-/** What is known of one text. */
-export interface Verdict {
-  readonly isHarmless: boolean
-  /** False where a node is not known, so that nothing else is. */
-  readonly isReadable: boolean
-  /** A reference `item.column` that is no column. */
-  readonly unknown: UnknownColumn | undefined
-  /** Whether PostgreSQL would take it for a call of a function, or a cast to a type. */
-  readonly isCall: boolean
-  readonly version: number
-}
+import type { Columns, Reading } from './reading.ts'
 
 /** How many texts are remembered, their length together, and the longest of them: lists of each length are a text of their own. */
 const max = 5_000

@@ -1,6 +1,24 @@
 import type { CompiledQuery, RootOperationNode } from 'kysely'
 
-import type { Judge, Verdict } from './judge.ts'
+import type { UnknownColumn } from './reading.ts'
+
+/** What is known of one text. */
+export interface Verdict {
+  readonly isHarmless: boolean
+  /** False where a node is not known, so that nothing else is. */
+  readonly isReadable: boolean
+  /** A reference `item.column` that is no column. */
+  readonly unknown: UnknownColumn | undefined
+  /** Whether PostgreSQL would take it for a call of a function, or a cast to a type. */
+  readonly isCall: boolean
+  readonly version: number
+}
+
+/** What judges a query: see the class `Judge`. */
+export interface QueryJudge {
+  verdict(sql: string, node: RootOperationNode): Verdict
+  isCurrent(verdict: Verdict): boolean
+}
 
 /** A query that a compiler of ours made from nodes. Its text cannot be changed, so that a verdict on it holds. */
 export class JudgedQuery implements CompiledQuery {
@@ -11,7 +29,7 @@ export class JudgedQuery implements CompiledQuery {
   // What runs is this text. A private field cannot be forged, and is not copied with the rest.
   readonly #sql: string
   readonly #node: RootOperationNode
-  #judge: Judge | undefined
+  #judge: QueryJudge | undefined
   #verdict: Verdict | undefined
 
   constructor ({ query, queryId, sql, parameters }: CompiledQuery) {
@@ -28,7 +46,7 @@ export class JudgedQuery implements CompiledQuery {
   }
 
   /** The verdict of a judge on it; kept, since most queries are compiled and run under one. */
-  verdict (judge: Judge): Verdict {
+  verdict (judge: QueryJudge): Verdict {
     if (this.#judge === judge && this.#verdict !== undefined && judge.isCurrent(this.#verdict))
       return this.#verdict
     this.#judge = judge

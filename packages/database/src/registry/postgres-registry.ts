@@ -7,9 +7,9 @@ import { insertTenant } from '../queries/insert-tenant.ts'
 import { listTenants } from '../queries/list-tenants.ts'
 import { updateTenant } from '../queries/update-tenant.ts'
 import { SetupInvalidError } from '../setup/errors.ts'
-import type { TenantColumnType } from '../setup/policy.ts'
 import { sqlState, type SqlClient } from '../setup/sql-client.ts'
 import { watchTenants, type OpenListener } from './watch-tenants.ts'
+import type { TenantColumnType } from '../setup/table-facts.ts'
 
 export interface PostgresRegistryOptions {
   /** The types of the tenant columns: an id that one of them would write in another way is refused at insert. @default none */

@@ -1,7 +1,7 @@
-import type { ResolvedTables } from '../options.ts'
-import type { TenantColumnType } from '../setup/policy.ts'
 import type { SqlClient } from '../setup/sql-client.ts'
 import type { RowTables, TenantTable } from './tables.ts'
+import type { ResolvedTables } from '../setup/table-lists.ts'
+import type { TenantColumnType } from '../setup/table-facts.ts'
 
 const types: Readonly<Record<string, TenantColumnType>> = {
   text: 'text',

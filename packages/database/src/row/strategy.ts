@@ -1,7 +1,7 @@
 import type { Tenant } from '@fastify-tenancy/core'
 
 import type { Judge } from '../harmless/judge.ts'
-import type { ResolvedDatabaseOptions, ResolvedTables } from '../options.ts'
+import type { ResolvedDatabaseOptions } from '../options.ts'
 import type { SqlClient } from '../setup/sql-client.ts'
 import { RowCompiler } from './compiler.ts'
 import { defaultFunctions } from './functions.ts'
@@ -10,6 +10,7 @@ import { grammar } from './rewrite.ts'
 import { rootScope } from './scope.ts'
 import type { RowTables } from './tables.ts'
 import { tenantValue } from './tenant-value.ts'
+import type { ResolvedTables } from '../setup/table-lists.ts'
 
 /** Which tenants' queries are rewritten on one database, and what their compilers share. */
 export class RowStrategy {

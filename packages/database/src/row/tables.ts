@@ -1,4 +1,4 @@
-import type { TenantColumnType } from '../setup/policy.ts'
+import type { TenantColumnType } from '../setup/table-facts.ts'
 
 /** A tenant table as the rewriter sees it. */
 export interface TenantTable {

@@ -1,7 +1,6 @@
 import { CastNode, DataTypeNode, type ValueNode } from 'kysely'
-
-import type { TenantColumnType } from '../setup/policy.ts'
 import { valueNode } from './nodes.ts'
+import type { TenantColumnType } from '../setup/table-facts.ts'
 
 /** A tenant's id, ready to meet columns of each type. */
 export interface TenantValue {

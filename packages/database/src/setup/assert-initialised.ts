@@ -1,4 +1,3 @@
-import type { ResolvedTables } from '../options.ts'
 import { signToken, type SigningKey } from '../token.ts'
 import { SetupInvalidError } from './errors.ts'
 import { newestVersion, versionOf } from './init.ts'
@@ -6,6 +5,7 @@ import { policyNames } from './policy.ts'
 import { rolesOf } from './roles.ts'
 import { inTransaction, sqlState, type SqlClient } from './sql-client.ts'
 import { legacyPolicy } from './tenant-table.ts'
+import type { ResolvedTables } from './table-lists.ts'
 
 export interface InitialisedOptions {
   readonly tables: ResolvedTables

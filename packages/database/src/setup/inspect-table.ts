@@ -1,8 +1,8 @@
-import type { ResolvedTables } from '../options.ts'
 import { SetupInvalidError } from './errors.ts'
 import { listTables } from './list-tables.ts'
-import type { ParentKey, TenantColumnType } from './policy.ts'
 import { nameOfRelation, quoteName, type SqlClient } from './sql-client.ts'
+import type { ResolvedTables } from './table-lists.ts'
+import type { TenantColumnType, ParentKey } from './table-facts.ts'
 
 /** A table as the catalog has it. */
 export interface TableFacts {

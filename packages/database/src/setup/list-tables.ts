@@ -1,5 +1,5 @@
-import type { ResolvedTables } from '../options.ts'
 import type { SqlClient } from './sql-client.ts'
+import type { ResolvedTables } from './table-lists.ts'
 
 /**
  * The tables as the catalog has them now: with `tables.tenant: 'auto'`, every table of the schema that has the tenant column

@@ -1,4 +1,3 @@
-import type { ResolvedTables } from '../options.ts'
 import { SetupInvalidError } from './errors.ts'
 import { grantRows, quotedRoles } from './grants.ts'
 import { inspectTable, type TableFacts } from './inspect-table.ts'
@@ -6,6 +5,7 @@ import type { Roles } from './roles.ts'
 import { nameOfRelation, quoteName, quoteText, type SqlClient } from './sql-client.ts'
 import { conditionOf, createPolicies, legacyPolicy, type ProtectTableOptions,
   type TenantTableOptions } from './tenant-table.ts'
+import type { ResolvedTables } from './table-lists.ts'
 
 /**
  * One tenant table on which new code is held to its tenant, and old code works on as before: our two policies, and a third

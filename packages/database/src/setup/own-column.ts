@@ -1,5 +1,5 @@
-import type { ResolvedTables } from '../options.ts'
 import { quoteName, quoteText } from './sql-client.ts'
+import type { ResolvedTables } from './table-lists.ts'
 
 /** The name of the check that refuses another tenant's id in a tenant's own tables. */
 export const ownTenantCheck = 'tenancy_own_tenant'

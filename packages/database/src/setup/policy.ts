@@ -1,7 +1,5 @@
 import { quoteName } from './sql-client.ts'
-
-/** Types that a tenant column may have. */
-export type TenantColumnType = 'text' | 'uuid' | 'int' | 'bigint'
+import type { TenantColumnType, ParentKey } from './table-facts.ts'
 
 /** The context's tenant as a value of the column's type; NULL where there is none: a setting that was set once reads `''`, not NULL, ever after. */
 export function tenantSetting (type: TenantColumnType): string {
@@ -47,15 +45,6 @@ export function tenantPredicate (
     `${name} = ${tenantSetting(type)}`,
     ...truths.map(truth => `${name} operator(tenancy.===) (select ${truth}::pg_catalog.${catalogName[type]})`)
   ].join(' and ')
-}
-
-/** A foreign key of a table to a tenant table, and whether each of its columns is `not null`. */
-export interface ParentKey {
-  /** `"public"."projects"` */
-  readonly parent: string
-  readonly columns: readonly string[]
-  readonly parentColumns: readonly string[]
-  readonly isRequired: boolean
 }
 
 /**

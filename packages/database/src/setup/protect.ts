@@ -1,4 +1,3 @@
-import type { ResolvedTables } from '../options.ts'
 import { SetupInvalidError } from './errors.ts'
 import { grantRows, quotedRoles, takeOver } from './grants.ts'
 import { drawnFrom, inspectTable } from './inspect-table.ts'
@@ -11,6 +10,7 @@ import { readSession, rolesOf, type Roles } from './roles.ts'
 import { inTransaction, nameOfRelation, quoteName, type SqlClient } from './sql-client.ts'
 import { conditionOf, createPolicies, type ProtectTableOptions,
   type TenantTableOptions } from './tenant-table.ts'
+import type { ResolvedTables } from './table-lists.ts'
 
 export interface ProtectOptions extends PolicyMode {
   readonly tables: ResolvedTables

@@ -7,9 +7,7 @@ import { GuardedClient } from '../connection/guarded-client.ts'
 import { openPool, type PoolSettings } from '../connection/open-pool.ts'
 import { isServerError, wireClient } from '../connection/pg-internals.ts'
 import { DatabaseBusyError } from '../errors.ts'
-
-/** What happens to who needs one connection more than the budget has. */
-export type WhenFull = 'wait' | 'evict' | 'reject'
+import type { WhenFull } from './options.ts'
 
 export interface BudgetSettings {
   /** How many connections the process may have open, over all pools. */

@@ -1,9 +1,9 @@
-import { fn, positiveInteger, timeout, type Tenant } from '@fastify-tenancy/core'
+import { fn, positiveInteger, timeout } from '@fastify-tenancy/core'
 import type pg from 'pg'
 import * as v from 'valibot'
 
 import { anyUrl, serverUrl, source } from '../connection/source-schema.ts'
-import type { WhenFull } from './budget.ts'
+import type { TenantsOptions, ResolvedTenantsOptions } from './tenant-url.ts'
 
 /** One more server or database with shared tables, or schemas of tenants. */
 export interface ShardOptions {
@@ -17,26 +17,6 @@ export interface ShardOptions {
   readonly ownerUrl?: string | undefined
 }
 
-/** The databases of tenants of strategy `database`. */
-export interface TenantsOptions {
-  /**
-   * A template in which `{database}` stands for the name that the registry holds, or else `tenant_<id>`:
-   * `postgres://{database}:secret@host/{database}`; or a function that answers a tenant's URL, or a pool that its caller closes.
-   * May be left out where the registry holds a whole URL for each tenant.
-   */
-  readonly url?: string | ((tenant: Tenant) => string | pg.Pool | Promise<string | pg.Pool>)
-  /** Reads what the registry holds as `placement.database`, where that is encrypted; answers a URL, or the name of a database. @default it is not */
-  readonly decrypt?: (stored: string, tenant: Tenant) => string | Promise<string>
-  /** `max`: connections per tenant. @default { max: 2 } */
-  readonly pool?: { readonly max?: number }
-  /** How many tenants may have a pool at once; the least recently used one ends for the next. @default 50 */
-  readonly maxPools?: number
-  /** How long an unused pool, and an unused connection, is kept. @default '5m' */
-  readonly idle?: string
-  /** The longest that opening a connection may take. @default '2s' */
-  readonly connectTimeout?: string
-}
-
 /** A bound on the connections of one process, over all its pools. */
 export interface BudgetOptions {
   readonly connections: number
@@ -46,17 +26,6 @@ export interface BudgetOptions {
    * @default 'evict'
    */
   readonly whenFull?: WhenFull
-}
-
-export interface ResolvedTenantsOptions {
-  readonly url: TenantsOptions['url']
-  readonly decrypt: TenantsOptions['decrypt']
-  readonly pool: { readonly max: number }
-  readonly maxPools: number
-  /** In milliseconds. */
-  readonly idle: number
-  /** In milliseconds. */
-  readonly connectTimeout: number
 }
 
 const shard = v.strictObject({
@@ -110,8 +79,5 @@ export const budgetSchema: v.GenericSchema<
   }, budgetMessage)
 )
 
-/** Whether each tenant's database has a login of its own, as far as the options tell: a function, and the registry, are taken to give one. */
-export function hasOwnLogins (tenants: ResolvedTenantsOptions | undefined): boolean {
-  if (tenants === undefined) return false
-  return typeof tenants.url !== 'string' || /^\w+:\/\/[^/@]*\{database\}[^/@]*@/.test(tenants.url)
-}
+/** What happens to who needs one connection more than the budget has. */
+export type WhenFull = 'wait' | 'evict' | 'reject'

@@ -7,9 +7,8 @@ import { isEmbedded } from '../connection/open-pool.ts'
 import { DatabaseUnavailableError } from '../errors.ts'
 import type { ResolvedDatabaseOptions } from '../options.ts'
 import type { ConnectionBudget } from './budget.ts'
-import type { ResolvedTenantsOptions } from './options.ts'
 import { databaseNameOf } from './placement.ts'
-import { resolveTenantUrl } from './tenant-url.ts'
+import { resolveTenantUrl, type ResolvedTenantsOptions } from './tenant-url.ts'
 import { TenantPool } from './tenant-pool.ts'
 
 /** What tenants' databases have in common with the shards. */

@@ -5,6 +5,7 @@ import { AuditFailedError } from '../errors.ts'
 import type { SystemKysely } from '../types.ts'
 import type { RoleHandles } from './role-handles.ts'
 import type { SystemScope } from './scope.ts'
+import type { Audit } from '../audit.ts'
 
 /** Why work across tenants is done, who does it, and whether it writes. */
 export interface SystemAccessOptions {
@@ -17,19 +18,6 @@ export interface SystemAccessOptions {
   /** Which of `database.shards`. @default 'default', the one of `database.url` */
   readonly shard?: string
 }
-
-/** What the audit is told of work across tenants, before its first statement. */
-export interface AuditEvent {
-  readonly type: 'system-access'
-  readonly at: Date
-  readonly reason: string
-  readonly actor: string
-  readonly write: boolean
-  readonly shard: string
-}
-
-/** Keeps an event. What it throws, or rejects with, refuses the work. */
-export type Audit = (event: AuditEvent) => void | Promise<void>
 
 /** What work across tenants gets. */
 export interface SystemWork {

@@ -1,14 +1,8 @@
-import type { Finding } from '@fastify-tenancy/database/doctor'
 import { SetupInvalidError } from '@fastify-tenancy/database'
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import * as v from 'valibot'
 
-import type { ShardFinding } from './report.ts'
-
-/** What is taken for granted: findings of a database that was there before. */
-export interface AcceptedFinding extends Pick<Finding, 'id' | 'object'> {
-  readonly shard: string
-}
+import type { ShardFinding, AcceptedFinding } from './report.ts'
 
 const schema = v.strictObject({
   version: v.literal(1),

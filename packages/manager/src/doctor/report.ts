@@ -1,8 +1,6 @@
 import type { Finding } from '@fastify-tenancy/database/doctor'
 import type { Level } from '@fastify-tenancy/database'
 
-import type { AcceptedFinding } from './baseline.ts'
-
 /** A finding, and the shard that it is of. */
 export interface ShardFinding extends Finding {
   /** `'default'`, or a name of `database.shards`. */
@@ -35,4 +33,9 @@ export function sorted (findings: readonly ShardFinding[]): ShardFinding[] {
 
 function compare (a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
+}
+
+/** What is taken for granted: findings of a database that was there before. */
+export interface AcceptedFinding extends Pick<Finding, 'id' | 'object'> {
+  readonly shard: string
 }

@@ -1,4 +1,4 @@
-import { idProblem, TenantConflictError, tenantConflict, tenantIdentifier, type Isolation, type TenantInput,
+import { idProblem, TenantConflictError, tenantConflict, tenantIdentifier,
   type TenantRecord } from '@fastify-tenancy/core'
 import { forgetTenant, inTransaction, listTables, postgresRegistry,
   tenantColumnTypes } from '@fastify-tenancy/database'
@@ -10,25 +10,13 @@ import { migrateTenant } from '../migrations/migrate-tenant.ts'
 import { needsProvisioning, provisionTenant } from '../provision.ts'
 import { withClient } from '../shard-pools.ts'
 import { audit, changeTenant } from './audit.ts'
-import { resolveCreateInput } from './input.ts'
+import { resolveCreateInput, type CreateInput } from './input.ts'
 import { abandonOperation, openOperation } from './journal.ts'
 import { slugLock } from './locks.ts'
 import { runSteps, type Step } from './run-steps.ts'
 import { assertSlug } from './slug.ts'
 import { tellChange } from './tell.ts'
 import { userSteps } from './user-steps.ts'
-
-/** What {@link Manager.create} makes a tenant from. */
-export interface CreateInput extends Pick<TenantInput, 'slug' | 'name' | 'plan' | 'settings' | 'domains'> {
-  /** @default a random uuid */
-  readonly id?: string
-  /** @default the manager's `isolation` */
-  readonly isolation?: Isolation
-  /** @default 'default' */
-  readonly shard?: string
-  /** The name of its database, or what `tenants.decrypt` makes its URL of. For strategy `database`. @default 'tenant_<id>' */
-  readonly database?: string
-}
 
 export type ResolvedCreateInput = CreateInput & Required<Pick<CreateInput, 'isolation' | 'shard'>>
 

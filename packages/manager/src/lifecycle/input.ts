@@ -1,10 +1,6 @@
 import { checkOptions, isolations, nameProblem, nonEmptyString, oneOf, planProblem, positiveInteger,
-  settingsProblem, tenantBounds } from '@fastify-tenancy/core'
+  settingsProblem, tenantBounds, type Isolation, type TenantInput } from '@fastify-tenancy/core'
 import * as v from 'valibot'
-
-import type { CreateInput } from './create.ts'
-import type { SuspendInput } from './suspend.ts'
-import type { UpdateInput } from './update.ts'
 
 // What the calls of the manager are told: a name that nobody reads is a plan or a reason that was not set.
 
@@ -81,4 +77,31 @@ function defined<T extends object> (given: T): { [K in keyof T]: Exclude<T[K], u
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as {
     [K in keyof T]: Exclude<T[K], undefined>
   }
+}
+
+/** What {@link Manager.create} makes a tenant from. */
+export interface CreateInput extends Pick<TenantInput, 'slug' | 'name' | 'plan' | 'settings' | 'domains'> {
+  /** @default a random uuid */
+  readonly id?: string
+  /** @default the manager's `isolation` */
+  readonly isolation?: Isolation
+  /** @default 'default' */
+  readonly shard?: string
+  /** The name of its database, or what `tenants.decrypt` makes its URL of. For strategy `database`. @default 'tenant_<id>' */
+  readonly database?: string
+}
+
+/** Why, for the record. */
+export interface SuspendInput {
+  readonly reason?: string
+}
+
+/** What {@link Manager.update} may change. What is left out stays. */
+export interface UpdateInput {
+  readonly name?: string
+  readonly plan?: string
+  /** All of them: what is not in it is gone. */
+  readonly settings?: Readonly<Record<string, unknown>>
+  /** The version that the caller has read: refused where somebody has changed the tenant since. @default the newest */
+  readonly version?: number
 }

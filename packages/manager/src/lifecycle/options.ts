@@ -1,7 +1,6 @@
-import { fn, nonEmptyString, timeout } from '@fastify-tenancy/core'
+import { fn, nonEmptyString, timeout, type TenantRecord } from '@fastify-tenancy/core'
 import * as v from 'valibot'
-
-import type { LifecycleStep } from './user-steps.ts'
+import type { SqlClient } from '@fastify-tenancy/database'
 
 export interface LifecycleOptions {
   /** Resources of the application's own that live and die with a tenant. @default none */
@@ -41,3 +40,29 @@ export const lifecycleSchema: v.GenericSchema<unknown, ResolvedLifecycleOptions>
   ),
   wait: v.optional(timeout, '1m')
 }, 'must be an object') as v.GenericSchema<unknown, ResolvedLifecycleOptions>
+
+export interface LifecycleInput {
+  readonly tenant: TenantRecord
+}
+
+/**
+ * A resource of the application's own that lives and dies with a tenant: a bucket, a search index, an account elsewhere.
+ * Each function may be called again for what it has done already.
+ */
+export interface LifecycleStep {
+  /** Unique among the steps, and never changed. */
+  readonly name: string
+  /** Makes it, before the tenant becomes active. */
+  readonly create?: (input: LifecycleInput) => Promise<void>
+  /** Writes its files into `folder`, when the tenant is exported. */
+  readonly export?: (
+    input: LifecycleInput & { readonly folder: string; readonly signal?: AbortSignal }
+  ) => Promise<void>
+  /** Removes it, when the tenant is purged, before its rows. */
+  readonly purge?: (input: LifecycleInput) => Promise<void>
+}
+
+/** Makes the tables of a tenant that has a schema or a database of its own. */
+export type Provision = (
+  input: { readonly tenant: TenantRecord; readonly client: SqlClient }
+) => Promise<void>

@@ -5,14 +5,9 @@ import { changeTenant } from './audit.ts'
 import { forgetDeletion, readDeletion } from './deletion.ts'
 import { fence, liftFence } from './fence.ts'
 import { withTenant } from './find.ts'
-import { resolveSuspendInput } from './input.ts'
+import { resolveSuspendInput, type SuspendInput } from './input.ts'
 import { abandonOperation } from './journal.ts'
 import { assertStatus, assertTransition } from './state.ts'
-
-/** Why, for the record. */
-export interface SuspendInput {
-  readonly reason?: string
-}
 
 /** First the fence, in the database that holds the rows; then the status, which tells every process. */
 export async function suspendTenant (

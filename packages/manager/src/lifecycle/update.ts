@@ -4,18 +4,8 @@ import { isDeepStrictEqual } from 'node:util'
 import type { ManagerContext } from '../context.ts'
 import { changeTenant } from './audit.ts'
 import { findTenant } from './find.ts'
-import { resolveUpdateInput } from './input.ts'
+import { resolveUpdateInput, type UpdateInput } from './input.ts'
 import { assertStatus } from './state.ts'
-
-/** What {@link Manager.update} may change. What is left out stays. */
-export interface UpdateInput {
-  readonly name?: string
-  readonly plan?: string
-  /** All of them: what is not in it is gone. */
-  readonly settings?: Readonly<Record<string, unknown>>
-  /** The version that the caller has read: refused where somebody has changed the tenant since. @default the newest */
-  readonly version?: number
-}
 
 export async function updateTenant (
   context: ManagerContext,

@@ -1,27 +1,7 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
 
 import type { Step } from './run-steps.ts'
-
-/**
- * A resource of the application's own that lives and dies with a tenant: a bucket, a search index, an account elsewhere.
- * Each function may be called again for what it has done already.
- */
-export interface LifecycleStep {
-  /** Unique among the steps, and never changed. */
-  readonly name: string
-  /** Makes it, before the tenant becomes active. */
-  readonly create?: (input: LifecycleInput) => Promise<void>
-  /** Writes its files into `folder`, when the tenant is exported. */
-  readonly export?: (
-    input: LifecycleInput & { readonly folder: string; readonly signal?: AbortSignal }
-  ) => Promise<void>
-  /** Removes it, when the tenant is purged, before its rows. */
-  readonly purge?: (input: LifecycleInput) => Promise<void>
-}
-
-export interface LifecycleInput {
-  readonly tenant: TenantRecord
-}
+import type { LifecycleStep } from './options.ts'
 
 /** The user's steps of one operation, as the journal knows them: `user:<name>`. */
 export function userSteps<S extends object> (

@@ -11,8 +11,9 @@ import type { ResolvedMigrateInput } from './options.ts'
 import { shardSource, tenantPlace } from './place.ts'
 import type { Plan, Sets, TenantStanding } from './plan.ts'
 import { rehearse, TransactionEnded, type Part } from './rehearsal.ts'
-import { failureOf, sentence, tally, type SharedReport } from './report.ts'
+import { failureOf, sentence, tally } from './report.ts'
 import { inspectTables, protectListed } from './shared.ts'
+import type { SharedReport } from './migrate-report.ts'
 
 interface CheckInput extends Pick<ResolvedMigrateInput, 'lockTimeout' | 'retries'> {
   readonly plan: Plan

@@ -1,6 +1,5 @@
 import { defineError, type TenancyError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
-
-import type { MigrateReport } from './report.ts'
+import type { MigrateReport } from './migrate-report.ts'
 
 /** 500, for operators: the migrations in the folder and those that have run do not fit together, or one cannot be read. Nothing was run. */
 export const MigrationInvalidError: TenancyErrorConstructor = defineError(

@@ -7,8 +7,9 @@ import { MigrationInvalidError } from './errors.ts'
 import { migrateOne } from './migrate-tenant.ts'
 import type { ResolvedMigrateInput } from './options.ts'
 import { listMeant, makePlan, type Sets, type TenantStanding } from './plan.ts'
-import { failureOf, tally, type MigrationFailure, type TenantsReport } from './report.ts'
+import { failureOf, tally } from './report.ts'
 import { inWaves } from './waves.ts'
+import type { TenantsReport, MigrationFailure } from './migrate-report.ts'
 
 // The registry's list and the default shard's copies of ledgers are on the manager's own two, the tenants' locks on a third.
 const ownConnections = 3

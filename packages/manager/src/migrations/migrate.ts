@@ -6,9 +6,9 @@ import { migrationFailed } from './errors.ts'
 import { migrateTenants } from './migrate-tenants.ts'
 import { resolveMigrateInput, type MigrateInput, type ResolvedMigrateInput } from './options.ts'
 import { assertSound, listMeant, makePlan, readSets, type Plan, type Sets } from './plan.ts'
-import { failureOf, sentence, tally, type MigrateReport, type MigrationFailure,
-  type SharedReport } from './report.ts'
+import { failureOf, sentence, tally } from './report.ts'
 import { migrateShared } from './shared.ts'
+import type { MigrateReport, SharedReport, MigrationFailure } from './migrate-report.ts'
 
 /** Looks first, refuses what does not fit, then runs: the shared set on each shard, then the tenants'. */
 export async function migrate (context: ManagerContext, given: MigrateInput): Promise<MigrateReport> {

@@ -8,8 +8,8 @@ import { recordFailure } from './ledger.ts'
 import { sharedPlace } from './place.ts'
 import type { ShardStanding } from './plan.ts'
 import type { LoadedMigration } from './read-migrations.ts'
-import type { SharedReport } from './report.ts'
 import { StepFailure } from './run-in-place.ts'
+import type { SharedReport } from './migrate-report.ts'
 
 export interface SharedInput {
   readonly standing: ShardStanding

@@ -13,8 +13,9 @@ import { moveProblem } from './fit.ts'
 import { formOf } from './form.ts'
 import type { Move } from './moves.ts'
 import type { Pause } from './pause.ts'
-import { readSnapshot, retried, withSides, type Side } from './sides.ts'
+import { readSnapshot, withSides, type Side } from './sides.ts'
 import { stageChanges } from './stage.ts'
+import { retried } from '../transfer/retried.ts'
 
 /** How many changes the pause may begin with, while fewer can be had. */
 const few = 1_000

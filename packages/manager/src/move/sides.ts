@@ -1,6 +1,4 @@
-import { sqlState } from '@fastify-tenancy/database'
 import type pg from 'pg'
-import { setTimeout as sleep } from 'node:timers/promises'
 
 import type { ManagerContext } from '../context.ts'
 import { Lines } from '../transfer/copy.ts'
@@ -9,6 +7,7 @@ import { withHome, type Home } from '../transfer/home.ts'
 import { inSession } from '../transfer/session.ts'
 import { readTables, type TenantTable } from '../transfer/tables.ts'
 import type { Move } from './moves.ts'
+import { retried } from '../transfer/retried.ts'
 
 /** One end of a copy: a home with its tables, and a session in it. */
 export interface Side {
@@ -61,21 +60,6 @@ async function endWithClient (client: pg.PoolClient): Promise<void> {
       perform pg_catalog.set_config('client_connection_check_interval', '1s', true);
     exception when others then null; end $$;
     set local tcp_keepalives_idle = 15; set local tcp_keepalives_interval = 5`)
-}
-
-// serialization_failure: a shared row that the tenant's refer to was changed since the snapshot; deadlock_detected; lock_not_available
-const passing = new Set(['40001', '40P01', '55P03'])
-
-/** Tries again what a lock, or another's change, stood in the way of. */
-export async function retried<T> (signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
-  for (let attempt = 1;; attempt++) {
-    try {
-      return await work()
-    } catch (error) {
-      if (attempt === 10 || signal?.aborted || !passing.has(sqlState(error) ?? '')) throw error
-      await sleep(50 * attempt * (0.5 + Math.random() / 2))
-    }
-  }
 }
 
 /** The snapshot on which a session reads. */

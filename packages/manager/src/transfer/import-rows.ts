@@ -2,7 +2,6 @@ import { quoteName, sqlState } from '@fastify-tenancy/database'
 import type pg from 'pg'
 
 import type { ManagerContext } from '../context.ts'
-import { retried } from '../move/sides.ts'
 import { carrySequences, sequenceProblem } from './carry.ts'
 import { digestLines } from './copy.ts'
 import { Digester } from './digester.ts'
@@ -19,6 +18,7 @@ import { inSession } from './session.ts'
 import { readTables, type TenantTable } from './tables.ts'
 import { mostQuiet, namedTriggers, quietInserts, readTriggers } from './triggers.ts'
 import { wholeProblem } from './whole.ts'
+import { retried } from './retried.ts'
 
 /**
  * Why an export cannot go into a home, as far as can be told before a row is written.

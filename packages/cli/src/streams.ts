@@ -1,0 +1,9 @@
+import type { Readable, Writable } from 'node:stream'
+
+/** Where a command reads and writes: the process itself, or a test's own. */
+export interface Streams {
+  readonly stdin: Readable & { readonly isTTY?: boolean }
+  readonly stdout: Writable
+  readonly stderr: Writable & { readonly isTTY?: boolean }
+  cwd(): string
+}
