@@ -34,6 +34,10 @@ const wrongs: readonly [string, RegExp][] = [
 const state =
   "select (select json_agg(n) from notes n) as notes, (select json_agg(c) from countries c) as countries, (select md5(string_agg(a::text, ',' order by attrelid, attnum)) from (select attrelid, attnum, attname from pg_attribute where attnum > 0 and attrelid >= 16384) a) as columns"
 
+const inOne: Migration['up'] = async db => {
+  await db.transaction().execute(trx => sql`update public.notes set id = 2`.execute(trx))
+}
+
 t.test(
   'DAT-03 a check, too, names what a migration would do outside the schema',
   { buffered: true },
