@@ -36,7 +36,7 @@ export { pathWithExtensions, readExtensionSchemas } from './setup/extension-sche
 export { listTables } from './setup/list-tables.ts'
 export { assertNotNewer, init, type InitOptions } from './setup/init.ts'
 export { readInstallation } from './setup/installation.ts'
-export type { Login, Logins } from './setup/logins.ts'
+export { ensureLogin, type Login, type Logins } from './setup/logins.ts'
 export { ensureTenantDatabase, grantTenantDatabase,
   type TenantDatabaseInput } from './setup/tenant-database.ts'
 export { ensureTenantRole } from './setup/tenant-role.ts'

@@ -2,9 +2,11 @@ import { readExtensionSchemas, SetupInvalidError, sqlState, type SqlClient } fro
 
 import type { ManagerContext } from './context.ts'
 
-interface Installed {
+export interface Installed {
   readonly name: string
   readonly schema: string
+  /** Whether it brings types, operators or access methods, or a column's default uses it. */
+  readonly isStructural: boolean
 }
 
 // undefined_object, undefined_function, invalid_schema_name: what a missing extension looks like.
@@ -22,8 +24,15 @@ export async function missingExtensions (
   { shards }: ManagerContext,
   own: SqlClient
 ): Promise<readonly Installed[]> {
-  const text =
-    'select e.extname::text as name, n.nspname::text as schema from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace order by 1'
+  const text = `
+    select e.extname::text as name, n.nspname::text as schema, exists (
+      select from pg_catalog.pg_depend d
+      where d.refclassid = 'pg_catalog.pg_extension'::regclass and d.refobjid = e.oid and d.deptype = 'e'
+        and (d.classid in ('pg_catalog.pg_operator'::regclass, 'pg_catalog.pg_am'::regclass)
+          or (d.classid = 'pg_catalog.pg_type'::regclass and exists (select from pg_catalog.pg_type t where t.oid = d.objid and t.typrelid = 0))
+          or (d.classid = 'pg_catalog.pg_proc'::regclass and exists (select from pg_catalog.pg_depend u
+            where u.classid = 'pg_catalog.pg_attrdef'::regclass and u.refclassid = d.classid and u.refobjid = d.objid)))) as "isStructural"
+    from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace order by 1`
   const [{ rows: wanted }, { rows: there }] = [await shards.get('default').query<Installed>(text),
     await own.query<Installed>(text)]
   return wanted.filter(({ name, schema }) =>

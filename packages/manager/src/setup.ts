@@ -5,7 +5,7 @@ import * as v from 'valibot'
 
 import type { ManagerContext } from './context.ts'
 import { loginsOf } from './logins.ts'
-import { repairTenants } from './restored.ts'
+import { repairDatabases, repairTenants } from './restored.ts'
 import { openManagerPool, withClient } from './shard-pools.ts'
 
 /** How {@link Manager.init} and {@link Manager.protect} work. */
@@ -90,11 +90,21 @@ export async function initShards (context: ManagerContext, given: InitInput): Pr
       dropOldSecrets,
       ...(rls.secrets.length > 0 && { signingSecrets: rls.secrets })
     })
-    if (!restored) return remarks
     if (client instanceof Script)
-      return [...remarks,
-        'this database was restored, copied or renamed: when the script has run, run `tenancy init` for the roles of its tenants']
-    return [...remarks, ...await repairTenants(context, client, shard)]
+      return restored
+        ? [...remarks,
+          'this database was restored, copied or renamed: when the script has run, run `tenancy init` for the roles of its tenants']
+        : remarks
+    const databases = {
+      shard,
+      isRestored: restored,
+      adminUrl: shard === 'default' ? input.url : input.shards?.[shard]
+    }
+    return [
+      ...remarks,
+      ...restored ? await repairTenants(context, client, shard) : [],
+      ...await repairDatabases(context, client, databases)
+    ]
   })
 }
 

@@ -8,6 +8,7 @@ import type { ManagerContext } from '../context.ts'
 import { codeChecks } from './code.ts'
 import { keyChecks } from './keys.ts'
 import { moveChecks } from './moves.ts'
+import { ownDatabaseChecks } from './own-databases.ts'
 import { reachChecks } from './reach.ts'
 import { schemaChecks } from './schemas.ts'
 import { databaseChecks } from './server.ts'
@@ -22,7 +23,8 @@ export const catalogChecks: Family['checks'] = Object.assign(
   ...[...always, schemaChecks, moveChecks, tenantChecks].map(({ checks }) => checks),
   serverChecks,
   setupChecks,
-  reachChecks
+  reachChecks,
+  ownDatabaseChecks
 )
 
 /** A tenant as the checks need it. */

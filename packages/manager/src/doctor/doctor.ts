@@ -10,6 +10,7 @@ import { readMigrations } from '../migrations/read-migrations.ts'
 import { withClient } from '../shard-pools.ts'
 import { compare, readBaseline, writeBaseline } from './baseline.ts'
 import { checkCatalog, readTenants, type PlacedTenant } from './catalog.ts'
+import { checkOwnDatabases, ownDatabaseChecks } from './own-databases.ts'
 import { probe } from './probe.ts'
 import { reachChecks, unreachable } from './reach.ts'
 import { sorted, type DoctorReport, type ShardFinding } from './report.ts'
@@ -45,6 +46,10 @@ export async function doctor (context: ManagerContext, given: DoctorInput): Prom
     try {
       const report = await examine(context, { shard, tenants, migrations: known, isProbing: input.probe })
       findings.push(...report.findings)
+      if (shard === 'default' && tenants !== undefined)
+        findings.push(
+          ...(await checkOwnDatabases(context)).map(row => ({ ...toFinding(row, ownDatabaseChecks), shard }))
+        )
       levels.push(report.level)
     } catch (error) {
       if (!isConnectError(error)) throw error

@@ -3,18 +3,31 @@ import { quoteName, quoteText, type SqlClient } from '@fastify-tenancy/database'
 /** The code of {@link assertBorder}'s error; its detail has the oids of relations that were dropped. */
 export const borderCode = 'TN410'
 
-// What of a relation a migration could change without a row. A foreign key's own triggers are none of it.
-const shape = (c: string): string =>
+/** A statement on a path where no operator or function of the application's answers for the server's own. The path stays. */
+export const asideFor = (text: string): string[] => ['set local search_path = pg_catalog, pg_temp', text]
+
+/** SQL for what of a relation a migration could change without a row. Triggers of a foreign key, or of a tenant's move, are none of it. */
+export const shapeOf = (c: string): string =>
   `md5(concat_ws('|', ${c}.relname, ${c}.relnamespace, ${c}.relowner, ${c}.relrowsecurity, ${c}.relforcerowsecurity, ${c}.relacl, ${c}.reloptions, ${c}.relfilenode,
   (select string_agg(concat_ws(' ', attname, atttypid, atttypmod, attnotnull, attisdropped, attacl), ',' order by attnum) from pg_attribute where attrelid = ${c}.oid and attnum > 0),
   (select string_agg(conname, ',' order by oid) from pg_constraint where conrelid = ${c}.oid),
-  (select string_agg(concat(tgname, tgenabled), ',' order by oid) from pg_trigger where tgrelid = ${c}.oid and not tgisinternal),
+  (select string_agg(concat(tgname, tgenabled), ',' order by oid) from pg_trigger where tgrelid = ${c}.oid and not tgisinternal and tgname !~ '^tenancy_move_'),
   (select string_agg(polname, ',' order by oid) from pg_policy where polrelid = ${c}.oid),
   (select string_agg(indexrelid::text, ',' order by indexrelid) from pg_index where indrelid = ${c}.oid)))`
 
+// The same with the rows that this transaction wrote there.
+const touched = (c: string): string =>
+  `${
+    shapeOf(c)
+  } || pg_stat_get_xact_tuples_inserted(${c}.oid) || pg_stat_get_xact_tuples_updated(${c}.oid) || pg_stat_get_xact_tuples_deleted(${c}.oid)`
+
+const heldKey = "concat(l.relation, ' ', l.mode)"
+const ownLocks =
+  "l.pid = pg_backend_pid() and l.locktype = 'relation' and l.database = (select oid from pg_database where datname = current_database()) and l.mode not in ('AccessShareLock', 'RowShareLock')"
+
 /**
  * A statement that notes what {@link assertBorder} compares with, up to the end of the transaction: the relations of a schema, those that its foreign
- * keys lead to, and the newest oid.
+ * keys lead to, the newest oid, and what the transaction has locked before: `migrate --check` runs the shared migrations in it, too.
  */
 export function markBorder (schema: string): string {
   const own = `${quoteText(quoteName(schema))}::pg_catalog.regnamespace`
@@ -24,8 +37,13 @@ export function markBorder (schema: string): string {
         select string_agg(concat_ws(',', c.oid, nullif(c.reltoastrelid, 0), (select string_agg(indexrelid::text, ',') from pg_index where indrelid = nullif(c.reltoastrelid, 0))), ',')
         from pg_class c where c.relnamespace = ${own}), ''), true),
       pg_catalog.set_config('tenancy.referenced', coalesce((
-        select json_object_agg(p.oid, ${shape('p')})::text from pg_class p
-        where p.relnamespace <> ${own} and p.oid in (select k.confrelid from pg_constraint k join pg_class t on t.oid = k.conrelid where k.contype = 'f' and t.relnamespace = ${own})), '{}'), true)`
+        select json_object_agg(p.oid, ${shapeOf('p')})::text from pg_class p
+        where p.relnamespace <> ${own} and p.oid in (select k.confrelid from pg_constraint k join pg_class t on t.oid = k.conrelid where k.contype = 'f' and t.relnamespace = ${own})), '{}'), true),
+      pg_catalog.set_config('tenancy.held', coalesce((
+        select json_object_agg(${heldKey}, coalesce(${
+    touched('c')
+  }, 'gone'))::text from pg_locks l left join pg_class c on c.oid = l.relation
+        where ${ownLocks} and c.relnamespace is distinct from ${own}), '{}'), true)`
 }
 
 /**
@@ -50,7 +68,10 @@ begin
   select string_agg(distinct format('%I.%I', n.nspname, c.relname), ', ') filter (where c.oid is not null), string_agg(distinct l.relation::text, ',') filter (where c.oid is null)
   into found, gone
   from pg_locks l left join pg_class c on c.oid = l.relation left join pg_namespace n on n.oid = c.relnamespace
-  where l.pid = pg_backend_pid() and l.locktype = 'relation' and l.database = (select oid from pg_database where datname = current_database()) and l.mode not in ('AccessShareLock', 'RowShareLock')
+  where ${ownLocks}
+    and not coalesce(current_setting('tenancy.held')::json ->> ${heldKey} = coalesce(${
+    touched('c')
+  }, 'gone'), false)
     and case when c.oid is null then l.relation::bigint <= newest and l.relation::text <> all(string_to_array(current_setting('tenancy.own_relations'), ','))
       else c.relnamespace <> own and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast') and n.nspname !~ '^pg_(toast_)?temp_'
         -- What migrating itself writes: the ledger, its lock, and with an event trigger the note that the catalog changed.
@@ -60,7 +81,7 @@ begin
         and c.relkind not in ('i', 'I')
         -- A foreign key that comes or goes locks the table that it leads to.
         and not (l.mode in ('ShareRowExclusiveLock', 'AccessExclusiveLock') and coalesce(current_setting('tenancy.referenced')::json ->> c.oid::text = ${
-    shape('c')
+    shapeOf('c')
   }, false))
         and not (l.mode = 'ShareRowExclusiveLock' and exists (select from pg_constraint k join pg_class t on t.oid = k.conrelid where k.confrelid = c.oid and t.relnamespace = own)
           and not exists (select from pg_trigger where tgrelid = c.oid and not tgisinternal and oid::bigint > newest))

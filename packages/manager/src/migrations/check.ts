@@ -81,6 +81,7 @@ export async function check (
           where: 'a new tenant',
           schema: `tenancy_check_${randomBytes(6).toString('hex')}`,
           isNew: true,
+          isBordered: true,
           migrations: sets.tenant
         }]
         : [])
@@ -108,7 +109,7 @@ export async function check (
 }
 
 function ofTenant (tenant: TenantRecord, schema: string, migrations: Part['migrations']): Part {
-  return { where: `tenant ${tenant.slug}`, tenant, schema, migrations }
+  return { where: `tenant ${tenant.slug}`, tenant, schema, isBordered: true, migrations }
 }
 
 async function pendingOf (

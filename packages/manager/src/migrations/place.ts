@@ -4,7 +4,7 @@ import { ensureLedger, grantGate, inTransaction, isEmbeddedPool, pathWithExtensi
 
 import type { ManagerContext } from '../context.ts'
 import { tenantServer } from '../tenant-server.ts'
-import { assertBorder, markBorder } from './border.ts'
+import { asideFor, assertBorder, markBorder } from './border.ts'
 import type { Source } from './connection.ts'
 import { becomeOwner, sharedSet, type AppliedMigration } from './ledger.ts'
 
@@ -33,8 +33,10 @@ export interface Place {
   again(input: Pick<HeadInput, 'lockTimeout'>): string[]
   /** What a transaction of migrations ends with, as the owner: the tenant column of a tenant's own tables. */
   readonly stamp: string | undefined
-  /** What fails where a migration did something outside the place; nothing where all of the database is the place. */
+  /** What fails where a migration did something outside the place; nothing for the shared tables. */
   readonly border: readonly string[]
+  /** Whether the place is a tenant's, so that its migrations stay in `schema`. */
+  readonly isBordered: boolean
   /** The path of what runs outside a transaction, as SQL: without schemas that hold other tables. */
   readonly alonePath: string
   /** Makes the ledger where `init` does not. */
@@ -74,6 +76,7 @@ export async function tenantPlace (context: ManagerContext, tenant: TenantRecord
       stamp: stampTables(schemaOf(tenant), id, tables),
       extensions,
       isOwned: true,
+      isBordered: true,
       hasRegistry: shard === 'default' && !isEmbedded(source)
     })
   }
@@ -87,6 +90,7 @@ export async function tenantPlace (context: ManagerContext, tenant: TenantRecord
       schema: tables.schema,
       stamp: stampTables(tables.schema, id, tables),
       extensions,
+      isBordered: true,
       hasRegistry: false
     }),
     prepare: client => prepareDatabase(client, login)
@@ -110,20 +114,20 @@ interface PlaceInput extends Pick<Place, 'shard' | 'tenant' | 'source' | 'schema
   readonly extensions: readonly string[] | undefined
   /** Whether the schema must be the tenant's. */
   readonly isOwned?: boolean
+  readonly isBordered?: boolean
 }
 
-function place ({ isOwned = false, extensions, ...rest }: PlaceInput): Place {
+function place ({ isOwned = false, isBordered = false, extensions, ...rest }: PlaceInput): Place {
   const { source, tenant, schema, hasRegistry } = rest
-  // No operator or function of the application's may answer for the server's own.
-  const aside = 'set local search_path = pg_catalog, pg_temp'
   const path = `select pg_catalog.set_config('search_path', ${pathWithExtensions(schema, extensions)}, true)`
   const begin = (lockTimeout: number): string[] => [path, `set local lock_timeout = ${lockTimeout}`]
   // After the claim, which says it where the schema is gone.
-  const mark = isOwned ? [aside, markBorder(schema), path] : []
+  const mark = isBordered ? [...asideFor(markBorder(schema)), path] : []
   return {
     ...rest,
-    border: isOwned ? [aside, assertBorder(schema), path] : [],
-    alonePath: pathWithExtensions(schema, extensions, isOwned),
+    isBordered,
+    border: isBordered ? [...asideFor(assertBorder(schema)), path] : [],
+    alonePath: pathWithExtensions(schema, extensions, isBordered),
     again: ({ lockTimeout }) => [
       ...(typeof source === 'string' ? ['reset all'] : []),
       ...begin(lockTimeout),

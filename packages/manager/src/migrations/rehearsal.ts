@@ -3,6 +3,7 @@ import { Kysely, type Transaction } from 'kysely'
 import { setImmediate } from 'node:timers/promises'
 
 import { Batch } from './batch.ts'
+import { asideFor, assertBorder, borderCode, markBorder, withNames } from './border.ts'
 import { backOff, passing } from './bring-up.ts'
 import type { Connection, Source } from './connection.ts'
 import { MigrationDialect } from './dialect.ts'
@@ -18,6 +19,8 @@ export interface Part {
   readonly schema: string
   /** Whether the schema is made for it. */
   readonly isNew?: boolean
+  /** Whether the migrations are a tenant's, and stay in the schema. */
+  readonly isBordered?: boolean
   readonly migrations: readonly LoadedMigration[]
   /** Runs after them, as the login. */
   readonly after?: (client: SqlClient) => Promise<void>
@@ -76,7 +79,11 @@ export async function rehearse (
       return await connection.use(source, async client => {
         // What an earlier run left in the session. A pool that was passed in is left as its owner set it up.
         if (typeof source === 'string') await client.query('discard temp; reset all')
-        return takenBack(client, { parts: await parts(client), end, lockTimeout })
+        return takenBack(client, { parts: await parts(client), end, lockTimeout }).catch(
+          async (error: unknown) => {
+            throw await withDropped(client, error)
+          }
+        )
       })
     } catch (error) {
       const cause = error instanceof PartFailure ? error.cause : error
@@ -115,6 +122,15 @@ async function takenBack (
   return [...left]
 }
 
+// Only after the rollback does the catalog have the names of what was dropped.
+async function withDropped (client: SqlClient, error: unknown): Promise<unknown> {
+  if (!(error instanceof PartFailure && error.cause instanceof StepFailure)) return error
+  const { at, cause: { migration, cause } } = error
+  return sqlState(cause) === borderCode
+    ? new PartFailure(at, new StepFailure(migration, await withNames(client, cause)))
+    : error
+}
+
 interface PartInput {
   readonly batch: Batch
   readonly trx: Transaction<unknown>
@@ -124,17 +140,18 @@ interface PartInput {
 
 async function runPart (
   client: SqlClient,
-  { batch, trx, part: { schema, isNew = false, migrations, after }, left }: PartInput
+  { batch, trx, part: { schema, isNew = false, isBordered = false, migrations, after }, left }: PartInput
 ): Promise<void> {
   batch.add(becomeOwner)
   if (isNew) batch.add(`create schema ${quoteName(schema)}`)
   const path = `select pg_catalog.set_config('search_path', ${pathWithExtensions(schema)}, true)`
-  batch.add(path)
+  const mark = isBordered ? [...asideFor(markBorder(schema)), path] : [path]
+  for (const text of mark) batch.add(text)
   const end = migrations.findIndex(({ isAlone }) => isAlone)
   const [tried, untried] = end < 0 ? [migrations, []] : [migrations.slice(0, end), migrations.slice(end)]
   for (const [index, migration] of tried.entries()) {
     // An earlier one may have left another path or role.
-    if (index > 0) { for (const text of [becomeOwner, path]) batch.add(text) }
+    if (index > 0) { for (const text of [becomeOwner, ...mark]) batch.add(text) }
     try {
       await migration.migration.up(trx)
       await setImmediate()
@@ -147,6 +164,9 @@ async function runPart (
         throw new TransactionEnded(
           'the migration ended the transaction that it ran in, and what it did until then stays: take commit and rollback out of it'
         )
+      if (!isBordered) continue
+      for (const text of asideFor(assertBorder(schema))) batch.add(text)
+      await batch.flush()
     } catch (error) {
       throw new StepFailure(migration, error)
     }

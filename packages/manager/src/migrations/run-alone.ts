@@ -6,6 +6,7 @@ import { tenantLock } from '../lifecycle/locks.ts'
 import { giveLock, takeLock } from '../lifecycle/session-lock.ts'
 import { MigrationDialect, type StatementRunner } from './dialect.ts'
 import { MigrationInvalidError } from './errors.ts'
+import { BorderAlone } from './border-alone.ts'
 import { dropDead, invalidIndexes, type InvalidIndex } from './invalid-indexes.ts'
 import { readEntry, recordFailure, recordStart, type LedgerEntry } from './ledger.ts'
 import type { Place } from './place.ts'
@@ -80,7 +81,7 @@ async function locked (
 
 async function runStatements (
   client: SqlClient,
-  { place, migration, lockTimeout, earlier }: Alone & { readonly earlier: string }
+  { place, migration, lockTimeout, earlier, ...rest }: Alone & { readonly earlier: string }
 ): Promise<void> {
   let before: ReadonlySet<string> = new Set()
   let isPartial = false
@@ -92,7 +93,7 @@ async function runStatements (
       before = new Set(there.filter(index => !isNamed(earlier, index)).map(({ oid }) => oid))
       // Else `create index` would find its name taken, and with `if not exists` pass over it.
       for (const index of there.filter(index => isNamed(earlier, index))) await dropDead(client, index)
-      await runUp(client, migration, () => {
+      await runUp(client, { place, migration, lockTimeout, ...rest }, () => {
         isPartial = true
       })
     })
@@ -107,38 +108,69 @@ async function runStatements (
 }
 
 /** @param done told of each statement that stays, whatever comes after it */
-async function runUp (client: SqlClient, { migration }: LoadedMigration, done: () => void): Promise<void> {
+async function runUp (
+  client: SqlClient,
+  { place: { isBordered, schema }, migration: { migration } }: Alone,
+  done: () => void
+): Promise<void> {
   let running = 0
-  const ask = async (text: string, values: readonly unknown[] = []): ReturnType<StatementRunner['run']> => {
+  const ask: StatementRunner['run'] = (text, values) =>
+    client.query(text, values.length === 0 ? undefined : [...values])
+  const runner: StatementRunner = isBordered
+    ? new BorderAlone(client, { schema, ask, done })
+    : new Loose(ask, done)
+  const counted = async <T>(work: Promise<T>): Promise<T> => {
     running++
     try {
-      const result: Awaited<ReturnType<StatementRunner['run']>> = await client.query(
-        text,
-        values.length === 0 ? undefined : [...values]
-      )
-      // A setting ends with the session's work here.
-      if (result.command !== 'SET') done()
-      return result
+      return await work
     } finally {
       running--
     }
   }
-  const runner: StatementRunner = {
-    run: ask,
-    begin: async () => {
-      await ask('begin')
-    },
-    commit: async () => {
-      await ask('commit')
-    },
-    rollback: async () => {
-      await ask('rollback')
-    }
-  }
-  await migration.up(new Kysely<unknown>({ dialect: new MigrationDialect(runner) }))
+  await migration.up(
+    new Kysely<unknown>({
+      dialect: new MigrationDialect({
+        run: (text, values) => counted(runner.run(text, values)),
+        begin: () => counted(runner.begin()),
+        commit: () => counted(runner.commit()),
+        rollback: () => counted(runner.rollback())
+      })
+    })
+  )
   await setImmediate()
   if (running > 0)
     throw new Error('a migration returned before one of its statements had: await every statement')
+  if (runner instanceof BorderAlone) await runner.assertUnchanged()
+}
+
+/** Sends each statement as it comes. */
+class Loose implements StatementRunner {
+  readonly #ask: StatementRunner['run']
+  readonly #done: () => void
+
+  constructor (ask: StatementRunner['run'], done: () => void) {
+    this.#ask = ask
+    this.#done = done
+  }
+
+  async run (text: string, values: readonly unknown[]): ReturnType<StatementRunner['run']> {
+    const result = await this.#ask(text, values)
+    // A setting ends with the session's work here.
+    if (result.command !== 'SET') this.#done()
+    return result
+  }
+
+  async begin (): Promise<void> {
+    await this.run('begin', [])
+  }
+
+  async commit (): Promise<void> {
+    await this.run('commit', [])
+  }
+
+  async rollback (): Promise<void> {
+    await this.run('rollback', [])
+  }
 }
 
 /** As the owner of the tables, where they are; afterwards the session is as it was. */

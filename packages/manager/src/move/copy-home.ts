@@ -12,6 +12,7 @@ import { linesOf } from '../transfer/lines.ts'
 import { loadTables, type LineSource } from '../transfer/load.ts'
 import type { ManifestTable } from '../transfer/manifest.ts'
 import { readSequences } from '../transfer/sequences.ts'
+import { readFurthestIds, strayProblem } from '../transfer/stray-ids.ts'
 import { inSession } from '../transfer/session.ts'
 import { readTables, type TenantTable } from '../transfer/tables.ts'
 import { mostQuiet, namedTriggers, quietInserts, readTriggers,
@@ -43,8 +44,9 @@ export async function assertMovable (
         const sizes: (TenantTable & Pick<ManifestTable, 'rows'>)[] = []
         for (const table of tables)
           sizes.push({ ...table, rows: await countRows(client, home, tables, [table.name]) })
-        const sequences = sourceSequences(home, await readSequences(client, home, tables))
-        return { home, tables: sizes, sequences }
+        const known = await readSequences(client, home, tables)
+        const ids = await readFurthestIds(client, home, tables, known)
+        return { home, tables: sizes, ids, sequences: sourceSequences(home, known) }
       })
   )
   return withHome(
@@ -57,7 +59,9 @@ export async function assertMovable (
         refuse(await wholeProblem(client, home, tables, true))
         if (isFollowed) refuse(await followProblem(client, from, { home, tables }))
         refuse(await keyProblem(client, home, from.tables, tables))
-        refuse(sequenceProblem(from.sequences, await readSequences(client, home, tables), home.isShared))
+        const sequences = await readSequences(client, home, tables)
+        refuse(sequenceProblem(from.sequences, sequences, home.isShared))
+        refuse(strayProblem(from.ids, from.sequences, { home, tables, sequences }))
         if (home.isShared && await countRows(client, home, tables, tables.map(({ name }) => name)) > 0)
           refuse(
             'rows of the tenant are in the tables that it is to move to already: look what they are, and remove them'

@@ -14,6 +14,7 @@ import type { Manifest, ManifestTable } from './manifest.ts'
 import { linesOfFile, type Export } from './read-export.ts'
 import { aheadProblem, rowPositions } from './object-file.ts'
 import { readSequences } from './sequences.ts'
+import { readFurthestIds, strayProblem } from './stray-ids.ts'
 import { inSession } from './session.ts'
 import { readTables, type TenantTable } from './tables.ts'
 import { mostQuiet, namedTriggers, quietInserts, readTriggers } from './triggers.ts'
@@ -69,6 +70,14 @@ export async function importRows (context: ManagerContext, home: Home, source: E
     for (const table of manifest.tables) await assertSame(client, home, tables, table)
     const told = source.objects?.sequences ?? await rowPositions(client, home, tables, sequences)
     if (source.objects === undefined && home.isShared) refuse(aheadProblem(told, sequences))
+    if (home.isShared)
+      refuse(
+        strayProblem(await readFurthestIds(client, home, tables, sequences), told, {
+          home,
+          tables,
+          sequences
+        })
+      )
     return { told, sequences }
   }).catch((error: unknown) => {
     const state = sqlState(error) ?? ''

@@ -1,0 +1,80 @@
+import type { TenantRecord } from '@fastify-tenancy/core'
+import { databaseNameOf, quoteName } from '@fastify-tenancy/database'
+import type { Family, FindingRow } from '@fastify-tenancy/database/doctor'
+
+import { isConnectError } from '../connect-error.ts'
+import type { ManagerContext } from '../context.ts'
+import { missingExtensions, type Installed } from '../extensions.ts'
+import { withClient } from '../shard-pools.ts'
+import { withTenantDatabase } from '../tenant-server.ts'
+
+/** What is looked at inside the databases of tenants' own. */
+export const ownDatabaseChecks: Family['checks'] = {
+  D518: {
+    level: 'warning',
+    meaning:
+      "the tenant's own database lacks extensions whose types or operators the shared one has: the same statement fails there"
+  },
+  D519: {
+    level: 'info',
+    meaning:
+      "the tenant's own database lacks other extensions that the shared one has: statements that call their functions fail there"
+  },
+  D691: {
+    level: 'warning',
+    meaning: "the tenant's own database cannot be reached, so that nothing of it was examined"
+  }
+}
+
+/** Asks every database of a tenant's own which extensions it lacks, one after the other. */
+export async function checkOwnDatabases (context: ManagerContext): Promise<FindingRow[]> {
+  const findings: FindingRow[] = []
+  if (context.options.database.tenants === undefined) return findings
+  for await (const tenant of context.registry.list({ status: ['active', 'suspended'] })) {
+    if (tenant.isolation !== 'database') continue
+    try {
+      findings.push(
+        ...await withTenantDatabase(
+          tenant,
+          context,
+          pool => withClient(pool, async own => findingsOf(tenant, await missingExtensions(context, own)))
+        )
+      )
+    } catch (error) {
+      if (!isConnectError(error)) throw error
+      findings.push({
+        id: 'D691',
+        object: objectOf(tenant),
+        says: error instanceof Error ? error.message : String(error),
+        fix: '-- start its server or mend options.database.tenants, then run tenancy doctor again'
+      })
+    }
+  }
+  return findings
+}
+
+function findingsOf (tenant: TenantRecord, missing: readonly Installed[]): FindingRow[] {
+  return (['D518', 'D519'] as const).flatMap(id => {
+    const found = missing.filter(({ isStructural }) => isStructural === (id === 'D518'))
+    return found.length === 0
+      ? []
+      : [{
+        id,
+        object: objectOf(tenant),
+        says: found.map(({ name }) => name).join(', '),
+        fix: found.map(({ name, schema }) =>
+          `${
+            schema === 'public' || schema === 'pg_catalog'
+              ? ''
+              : `create schema if not exists ${quoteName(schema)}; grant usage on schema ${
+                quoteName(schema)
+              } to public; `
+          }create extension ${quoteName(name)} schema ${quoteName(schema)}`
+        ).join('; ')
+      }]
+  })
+}
+
+function objectOf (tenant: TenantRecord): string {
+  return `database ${databaseNameOf(tenant)} of tenant ${tenant.id}`
+}
