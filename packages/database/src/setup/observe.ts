@@ -4,6 +4,7 @@ import { grantRows, quotedRoles } from './grants.ts'
 import { inspectTable, type TableFacts } from './inspect-table.ts'
 import type { Roles } from './roles.ts'
 import { nameOfRelation, quoteName, quoteText, type SqlClient } from './sql-client.ts'
+import { viewNames } from './views.ts'
 import { conditionOf, createPolicies, legacyPolicy, type ProtectTableOptions,
   type TenantTableOptions } from './tenant-table.ts'
 
@@ -149,7 +150,7 @@ export async function openGlobal (
 export async function openSchema (
   client: SqlClient,
   roles: Roles,
-  { schema, tenant, shared, global }: ResolvedTables
+  { schema, tenant, shared, global, views }: ResolvedTables
 ): Promise<void> {
   const name = quoteName(schema)
   const { app, shared: sharedRole, system, global: globalRole } = quotedRoles(roles)
@@ -165,7 +166,7 @@ export async function openSchema (
       and exists (select from pg_catalog.aclexplode(c.relacl) where grantee = 0 or grantee in (select oid from pg_catalog.pg_roles where rolname in ($3, $4, $5)))
       and not exists (select from pg_catalog.pg_depend where classid = 'pg_catalog.pg_class'::regclass and objid = c.oid and deptype in ('e', 'a', 'i'))
     order by 1`,
-    [schema, [...Object.keys(tenant), ...shared, ...global], roles.app, roles.global, roles.shared]
+    [schema, [...Object.keys(tenant), ...shared, ...global, ...viewNames(views)], roles.app, roles.global, roles.shared]
   )
   for (const unlisted of rows) {
     if (unlisted.open)
