@@ -79,16 +79,19 @@ t.test('DAT-13 the boot finds views that show all tenants, also views in no list
 /** Relations in no list that show the rows of all tenants, and the column of each that holds the tenant. */
 const leaks: Readonly<Record<string, string>> = {
   'the table under another name': 'create view leak as select tenant_id as whose, body from notes',
-  'a view over a view': 'create view below as select body, tenant_id as t from notes; create view leak as select t as whose from below',
-  'a sub-query': 'create view leak as select x.t as whose, (select count(*) from notes) as n from (select tenant_id as t from notes) x',
+  'a view over a view':
+    'create view below as select body, tenant_id as t from notes; create view leak as select t as whose from below',
+  'a sub-query':
+    'create view leak as select x.t as whose, (select count(*) from notes) as n from (select tenant_id as t from notes) x',
   'both sides of a join':
     "create view leak as select a.body, b.tenant_id as whose from notes a join notes b on a.tenant_id = 'acme' where a.tenant_id <> b.tenant_id",
   'a union, by name': 'create view leak as select tenant_id from notes union all select tenant_id from notes',
-  'a view of another schema': 'create schema reports; create view reports.leak as select tenant_id as whose from notes; grant usage on schema reports to public; grant select on reports.leak to public; create view leak as select 1 as one',
+  'a view of another schema':
+    'create schema reports; create view reports.leak as select tenant_id as whose from notes; grant usage on schema reports to public; grant select on reports.leak to public; create view leak as select 1 as one',
   'a materialized view': 'create materialized view leak as select tenant_id as whose, body from notes',
   'a table made from it': 'create table leak as select tenant_id, body from notes',
   'a partition, read by its own name':
-    "create table parts (tenant_id text not null, body text) partition by list (body); create table leak partition of parts default; insert into parts select tenant_id, body from notes"
+    'create table parts (tenant_id text not null, body text) partition by list (body); create table leak partition of parts default; insert into parts select tenant_id, body from notes'
 }
 
 t.test('TRP-01 DAT-13 no row of another tenant passes through a relation in no list', async t => {
@@ -101,7 +104,11 @@ t.test('TRP-01 DAT-13 no row of another tenant passes through a relation in no l
     const read = (db: typeof blind): Promise<{ rows: object[] }> =>
       sql<object>`select * from ${relation}`.execute(db)
     await on.admin(`${ddl}; grant select on leak to public`)
-    t.match(JSON.stringify((await read(blind)).rows), /globex/, `control: ${name} shows it without the tripwire`)
+    t.match(
+      JSON.stringify((await read(blind)).rows),
+      /globex/,
+      `control: ${name} shows it without the tripwire`
+    )
     await t.rejects(read(watching), { code: 'FST_TENANCY_ISOLATION_BREACH' }, name)
     await on.admin(
       "do $$ begin execute (select format('drop %s public.leak cascade', case relkind when 'v' then 'view' when 'm' then 'materialized view' else 'table' end) from pg_class where oid = 'public.leak'::regclass); end $$; drop view if exists below; drop schema if exists reports cascade; drop table if exists parts"

@@ -84,8 +84,8 @@ async function readRelations (
     where case when $5::oid[] is null
       then c.relkind in ('r', 'p', 'v', 'm', 'f') and (n.is_home or n.is_main and (c.relname in (select name from listed) or c.relname = any($4)))
       else c.oid = any($5) end`,
-    [schema, Object.keys(columns), Object.values(columns),
-      [...shared, ...global, ...(views?.shared ?? []), ...(views?.global ?? [])], only ?? null, auto ?? null]
+    [schema, Object.keys(columns), Object.values(columns), [...shared, ...global, ...(views?.shared ?? []),
+      ...(views?.global ?? [])], only ?? null, auto ?? null]
   )
   // As numbers whatever the pool's type parsers make of them.
   return new Map(rows.map(({ relation, named, definition }) => [Number(relation), {

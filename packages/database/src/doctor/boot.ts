@@ -17,7 +17,11 @@ export async function checkBoot (client: SqlClient, input: DoctorInput): Promise
   const old = checkVersion(row?.version ?? 0)
   return [
     ...(old === undefined ? [] : [toFinding(old, serverChecks)]),
-    ...await runChecks(client, [loginChecks, tableChecks, privilegeChecks, rowChecks, viewChecks], checkInput(input))
+    ...await runChecks(
+      client,
+      [loginChecks, tableChecks, privilegeChecks, rowChecks, viewChecks],
+      checkInput(input)
+    )
   ]
 }
 

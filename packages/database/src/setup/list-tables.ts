@@ -19,5 +19,8 @@ export async function listTables (client: SqlClient, tables: ResolvedTables): Pr
     order by c.relname`,
     [schema, auto, [...shared, ...global, ...(views?.shared ?? []), ...(views?.global ?? [])]]
   )
-  return separateViews(client, { ...tables, tenant: Object.fromEntries(rows.map(({ name }) => [name, auto])) })
+  return separateViews(client, {
+    ...tables,
+    tenant: Object.fromEntries(rows.map(({ name }) => [name, auto]))
+  })
 }

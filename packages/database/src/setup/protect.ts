@@ -9,7 +9,8 @@ import { handOver, readOldCode } from './old-code.ts'
 import type { PolicyMode } from './policy.ts'
 import { readSession, rolesOf, type Roles } from './roles.ts'
 import { inTransaction, nameOfRelation, quoteName, type SqlClient } from './sql-client.ts'
-import { protectViews, viewNames } from './views.ts'
+import { protectViews } from './protect-views.ts'
+import { viewNames } from './views.ts'
 import { conditionOf, createPolicies, type ProtectTableOptions,
   type TenantTableOptions } from './tenant-table.ts'
 
@@ -58,7 +59,8 @@ export async function protectTables (
   const tables = await listTables(client, listed)
   const { schema, views = { tenant: {}, shared: [], global: [] } } = tables
   const unknown = only?.find(table =>
-    !Object.hasOwn(tables.tenant, table) && !tables.shared.includes(table) && !tables.global.includes(table) &&
+    !Object.hasOwn(tables.tenant, table) && !tables.shared.includes(table) &&
+    !tables.global.includes(table) &&
     !viewNames(views).includes(table)
   )
   if (unknown !== undefined)
@@ -193,7 +195,8 @@ async function protectSchema (
       -- What an extension brought, and granted: of PostGIS, every session reads the tables.
       and not exists (select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
   `,
-    [schema, [...Object.keys(tenant), ...shared, ...global, ...viewNames(views)], roles.app, roles.global, roles.shared]
+    [schema, [...Object.keys(tenant), ...shared, ...global, ...viewNames(views)], roles.app, roles.global,
+      roles.shared]
   )
   for (const unlisted of rows)
     await client.query(

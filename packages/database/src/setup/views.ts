@@ -1,17 +1,6 @@
 import type { ListedViews, ResolvedTables } from '../options.ts'
 import { SetupInvalidError } from './errors.ts'
-import { grantRows, quotedRoles, takeOver } from './grants.ts'
-import { inspectView } from './inspect-table.ts'
-import type { Roles } from './roles.ts'
-import { nameOfRelation, quoteName, type SqlClient } from './sql-client.ts'
-
-export interface ProtectViewsOptions {
-  readonly schema: string
-  readonly views: ListedViews
-  readonly roles: Roles
-  /** Whether old code keeps its privileges and the views their owners: see `observeTable`. */
-  readonly isShared: boolean
-}
+import { nameOfRelation, type SqlClient } from './sql-client.ts'
 
 /** Separates the listed views from the listed tables: only tables hold rows and have policies. */
 export async function separateViews (client: SqlClient, tables: ResolvedTables): Promise<ResolvedTables> {
@@ -83,37 +72,31 @@ export async function ownerViews (
   return rows.map(({ name }) => name)
 }
 
+/** The names of the views and materialized views that read one of these tables, also through other views. */
+export async function readViewsOver (
+  client: SqlClient,
+  schema: string,
+  tables: readonly string[]
+): Promise<readonly string[]> {
+  const { rows } = await client.query<{ name: string }>(
+    `
+    with recursive reads (view, relation) as materialized (
+      select distinct w.ev_class, d.refobjid from pg_catalog.pg_rewrite w
+      join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = w.oid
+        and d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid <> w.ev_class
+    ), reaching (relation) as (
+      select c.oid from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+      where n.nspname = $1 and c.relname = any($2)
+      union select reads.view from reaching join reads on reads.relation = reaching.relation
+    )
+    select distinct c.relname::text as name from reaching join pg_catalog.pg_class c on c.oid = reaching.relation
+    where c.relkind in ('v', 'm') order by 1`,
+    [schema, tables]
+  )
+  return rows.map(({ name }) => name)
+}
+
 /** What is wrong with a listed view that reads as its owner, and how to mend it. */
 export function ownerViewProblem (name: string): string {
   return `the view ${name} reads as its owner, whom the policies of tenants do not bind: alter view ${name} set (security_invoker = true) (PostgreSQL 15 or newer), or take it from options.tables`
-}
-
-/**
- * Grants the listed views like tables of their lists. The policies of the tables below decide which rows a role sees.
- *
- * @throws FST_TENANCY_SETUP_INVALID when a view reads as its owner
- */
-export async function protectViews (
-  client: SqlClient,
-  { schema, views, roles, isShared }: ProtectViewsOptions
-): Promise<void> {
-  await assertInvokers(client, schema, viewNames(views))
-  const { app, shared, global, system } = quotedRoles(roles)
-  const grantees = [
-    [Object.keys(views.tenant), [app]],
-    [views.shared, [app, shared]],
-    [views.global, [global]]
-  ] as const
-  for (const [names, roleNames] of grantees) {
-    for (const name of names) {
-      const facts = await inspectView(client, schema, name)
-      if (!isShared) await takeOver(client, facts, roles)
-      else await grantRows(client, facts, system)
-      for (const role of roleNames) {
-        if (names === views.shared)
-          await client.query(`grant select on ${quoteName(schema)}.${quoteName(name)} to ${role}`)
-        else await grantRows(client, facts, role)
-      }
-    }
-  }
 }

@@ -15,6 +15,8 @@ export interface PrepareFacts {
   readonly isPartitioned: boolean
   /** The arguments of the trigger that fills the column, in hexadecimal. */
   readonly fill: string | undefined
+  /** The expressions of earlier rules whose rows are still to be filled anew; undefined where none are. */
+  readonly redo: readonly string[] | undefined
   /** Whether the table is our policies' alone: there is no old code to fill rows for. */
   readonly isEnforced: boolean
 }
@@ -38,6 +40,7 @@ export async function inspectForPrepare (
     leaves: string[]
     partitioned: boolean
     fill: string | null
+    mark: string | null
     enforced: boolean
   }>(
     `
@@ -54,6 +57,7 @@ export async function inspectForPrepare (
         join pg_catalog.pg_class leaf using (oid) join pg_catalog.pg_namespace n on n.oid = leaf.relnamespace order by 1) as leaves,
       c.relkind = 'p' as partitioned,
       (select encode(tgargs, 'hex') from pg_catalog.pg_trigger where tgrelid = c.oid and tgname = $4) as fill,
+      (select pg_catalog.obj_description(oid, 'pg_trigger') from pg_catalog.pg_trigger where tgrelid = c.oid and tgname = $4) as mark,
       exists (select from pg_catalog.pg_policy where polrelid = c.oid and polname = 'tenancy_tenant')
         and not exists (select from pg_catalog.pg_policy where polrelid = c.oid and polname = 'tenancy_legacy') as enforced
     from pg_catalog.pg_class c
@@ -72,6 +76,7 @@ export async function inspectForPrepare (
     leaves: row.leaves,
     isPartitioned: row.partitioned,
     fill: row.fill ?? undefined,
+    redo: readMark(row.mark),
     isEnforced: row.enforced
   }
 }
@@ -82,4 +87,18 @@ export async function hasUnfilled (client: SqlClient, table: string, column: str
     `select exists (select from ${table} where ${quoteName(column)} is null) as found`
   )
   return row?.found ?? false
+}
+
+/** The comment of the fill trigger while rows are filled anew: a run that was cut short takes it up there. */
+export function markOf (redo: readonly string[]): string {
+  return JSON.stringify({ redo })
+}
+
+function readMark (comment: string | null): readonly string[] | undefined {
+  try {
+    const { redo } = JSON.parse(comment ?? '{}') as { redo?: unknown }
+    return Array.isArray(redo) ? redo.map(String) : undefined
+  } catch {
+    return undefined
+  }
 }
