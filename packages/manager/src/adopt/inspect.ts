@@ -5,6 +5,8 @@ export interface PrepareFacts {
   /** Undefined where there is no such column yet. */
   readonly type: string | undefined
   readonly isRequired: boolean
+  /** The default of the column, where it is not the one that `protect` sets: old code counts on it. */
+  readonly ownDefault: string | undefined
   /** The check that stands in for NOT NULL while it is validated. */
   readonly check: 'none' | 'unvalidated' | 'validated'
   readonly isIndexed: boolean
@@ -34,6 +36,7 @@ export async function inspectForPrepare (
   const { rows: [row] } = await client.query<{
     type: string | null
     required: boolean | null
+    own: string | null
     validated: boolean | null
     indexed: boolean
     invalid: string[]
@@ -47,6 +50,7 @@ export async function inspectForPrepare (
     -- Of a table without partitions the tree is empty.
     with leaves as (select relid::oid as oid from pg_catalog.pg_partition_tree($1::oid::regclass) where isleaf union select oid from pg_catalog.pg_class where oid = $1::oid and relkind = 'r')
     select t.typname::text as type, a.attnotnull as required,
+      (select pg_catalog.pg_get_expr(adbin, adrelid) from pg_catalog.pg_attrdef where adrelid = c.oid and adnum = a.attnum and a.attgenerated = '') as own,
       (select convalidated from pg_catalog.pg_constraint where conrelid = c.oid and conname = $3) as validated,
       exists (select from pg_catalog.pg_index where indrelid = c.oid and indkey[0] = a.attnum and indpred is null and indisvalid) as indexed,
       array(select quote_ident(n.nspname) || '.' || quote_ident(x.relname) from leaves
@@ -70,6 +74,7 @@ export async function inspectForPrepare (
   return {
     type: row.type ?? undefined,
     isRequired: row.required ?? false,
+    ownDefault: row.own?.includes('tenancy.tenant') === false ? row.own : undefined,
     check: row.validated === null ? 'none' : row.validated ? 'validated' : 'unvalidated',
     isIndexed: row.indexed,
     invalidIndexes: row.invalid,

@@ -58,6 +58,9 @@ export class Visit {
   ): Promise<Source | undefined> {
     const isMissing = found.type === undefined ||
       (!found.isRequired && await hasUnfilled(this.#client, facts.name, column))
+    // `observe` replaces the default of the column, which old code counts on: our trigger takes its place.
+    if (!isMissing && !found.isEnforced && found.ownDefault !== undefined && !(table in this.#adoption.backfill))
+      return { expression: `(${found.ownDefault})`, keyColumns: [], says: `its own default, ${found.ownDefault}` }
     // With our trigger, its rows were filled by an earlier call, whose rule may have been another.
     const source = isMissing || table in this.#adoption.backfill || found.fill !== undefined
       ? await findSource(this.#client, this.#adoption, this.#tables, table, facts)
