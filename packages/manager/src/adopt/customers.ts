@@ -1,6 +1,7 @@
 import { checkOptions, nonEmptyString, slugPatternProblem, slugProblem,
   TenantConflictError } from '@fastify-tenancy/core'
 import { inTransaction, SetupInvalidError } from '@fastify-tenancy/database'
+import { setTimeout as sleep } from 'node:timers/promises'
 import * as v from 'valibot'
 
 import type { ManagerContext } from '../context.ts'
@@ -31,6 +32,9 @@ interface Customer {
   readonly plan?: string
 }
 
+/** How long a creation by another call is waited for, and how often it is looked at. */
+const [patienceMs, pauseMs] = [10_000, 200]
+
 const schema = v.strictObject({ query: nonEmptyString }, 'must be an object')
 
 export async function createFrom (context: ManagerContext, given: CreateFromInput): Promise<CreatedFrom> {
@@ -52,17 +56,20 @@ export async function createFrom (context: ManagerContext, given: CreateFromInpu
   return { created, existing: customers.length - created.length }
 }
 
-// False where another call of this was faster.
+// False where another call makes the same tenant: its lock refuses a second one meanwhile.
 async function createOne (context: ManagerContext, customer: Customer): Promise<boolean> {
-  try {
-    await createTenant(context, customer)
-    return true
-  } catch (error) {
-    const found = error instanceof TenantConflictError
-      ? await context.registry.findById(customer.id)
-      : undefined
-    if (found === undefined || found.status === 'provisioning') throw error
-    return false
+  const deadline = Date.now() + patienceMs
+  for (;;) {
+    try {
+      await createTenant(context, customer)
+      return true
+    } catch (error) {
+      if (!(error instanceof TenantConflictError)) throw error
+      const found = await context.registry.findById(customer.id)
+      if (found !== undefined && found.status !== 'provisioning') return false
+      if (Date.now() > deadline) throw error
+      await sleep(pauseMs)
+    }
   }
 }
 

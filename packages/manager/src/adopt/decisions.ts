@@ -38,6 +38,7 @@ export async function decide (
       problems.add(error.message)
     }
   }
+  if (problems.size === 0) plans.push(...await visit.planRedone())
   for (const view of await ownerViews(client, tables.schema, viewNames(tables.views)))
     problems.add(ownerViewProblem(view))
   for (const problem of await roleProblems(client, tables, names, adoption)) problems.add(problem)

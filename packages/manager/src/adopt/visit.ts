@@ -50,6 +50,19 @@ export class Visit {
     return [...before, { ...plan, redo }]
   }
 
+  /** The tables that were prepared by an earlier call and are to be filled anew, because a parent is. */
+  async planRedone (): Promise<TableToPrepare[]> {
+    const plans: TableToPrepare[] = []
+    const { schema, tenant } = this.#tables
+    for (const [table, column] of Object.entries(tenant)) {
+      if (this.#redone.size === 0 || this.#types.has(table) || this.#adoption.backfill[table] === false) continue
+      const { oid } = await inspectTable(this.#client, schema, table)
+      const { fill } = await inspectForPrepare(this.#client, oid, column)
+      if (fill !== undefined) plans.push(...await this.plan(table))
+    }
+    return plans.filter(({ redo }) => redo !== undefined)
+  }
+
   async #source (
     table: string,
     column: string,
