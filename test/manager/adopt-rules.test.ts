@@ -24,8 +24,12 @@ t.test('prepare fills rows anew whose rule changed, and leaves those that new co
   const world = await old(t)
   const { admin, manager } = world
   await manager.protect({ stage: 'prepare' })
-  await admin.query(`insert into settings (key, tenant_id) values ('by new code', '0190f2a4-0000-7000-8000-00000000000c')`)
-  const changed = managerOf(t, world, { adoption: { backfill: { ...backfill, settings: { value: globex } } } })
+  await admin.query(
+    `insert into settings (key, tenant_id) values ('by new code', '0190f2a4-0000-7000-8000-00000000000c')`
+  )
+  const changed = managerOf(t, world, {
+    adoption: { backfill: { ...backfill, settings: { value: globex } } }
+  })
   const { remarks } = await changed.protect({ stage: 'prepare' })
   t.ok(remarks.some(remark => /^settings: tenant .*b; the rule changed/.test(remark)))
   t.same(await settings(world), [
@@ -75,8 +79,15 @@ t.test('prepare asks for every decision at once, and counts the rows that a rule
         /3 decisions are missing: \(1\) .*'events'.*\(2\) .*'settings'.*\(3\) role 'login_legacy_\w+' would lose organizations, users/
     }
   )
-  await t.rejects(world.manager.protect({ stage: 'prepare' }), { message: /^2 rows of events have no tenant/ })
-  t.same((await world.admin.query("select from pg_attribute where attname = 'tenant_id' and attrelid in ('tasks'::regclass, 'projects'::regclass)")).rows, [])
+  await t.rejects(world.manager.protect({ stage: 'prepare' }), {
+    message: /^2 rows of events have no tenant/
+  })
+  t.same(
+    (await world.admin.query(
+      "select from pg_attribute where attname = 'tenant_id' and attrelid in ('tasks'::regclass, 'projects'::regclass)"
+    )).rows,
+    []
+  )
   await world.admin.query('delete from events where user_id > 700')
   await world.manager.protect({ stage: 'prepare' })
   t.same((await world.admin.query(wrong)).rows, [none])
@@ -86,10 +97,13 @@ t.test('tenants are made of the customers that a query finds: all are checked fi
   const world = await old(t)
   const manager = managerOf(t, world)
   const from = (query: string): ReturnType<Manager['createFrom']> => manager.createFrom({ query })
-  await t.rejects(from("select id, case name when 'Acme' then 'acme' else 'WWW!' end as slug from organizations"), {
-    code: 'FST_TENANCY_SETUP_INVALID',
-    message: /no tenant was created.*1 customers.*'WWW!'/s
-  })
+  await t.rejects(
+    from("select id, case name when 'Acme' then 'acme' else 'WWW!' end as slug from organizations"),
+    {
+      code: 'FST_TENANCY_SETUP_INVALID',
+      message: /no tenant was created.*1 customers.*'WWW!'/s
+    }
+  )
   await t.rejects(from("select id, 'same' as slug from organizations"), { message: /has this slug/ })
   await t.rejects(from('delete from organizations returning id, name as slug'), { code: '42601' })
   t.equal(await manager.get({ slug: 'acme' }), undefined, 'nothing was made')

@@ -87,7 +87,7 @@ function oldCode (url: string): { stop(): Promise<{ rounds: number; errors: unkn
     'select * from project_stats limit 20',
     "insert into tasks (project_id, title) values (1, 'new'), (20, 'new')",
     'update tasks set done = not done where id = (select max(id) from tasks)',
-    "insert into task_labels select t.id, l.id from (select max(t.id) as id, u.org_id from tasks t join projects p on p.id = t.project_id join users u on u.id = p.owner_id group by u.org_id) t join labels l on l.org_id = t.org_id on conflict do nothing",
+    'insert into task_labels select t.id, l.id from (select max(t.id) as id, u.org_id from tasks t join projects p on p.id = t.project_id join users u on u.id = p.owner_id group by u.org_id) t join labels l on l.org_id = t.org_id on conflict do nothing',
     "insert into events (user_id, kind, at) select id, 'changed', '2030-01-01' from users limit 2",
     "insert into settings values ('ORG-1', gen_random_uuid()::text, 'x')",
     'refresh materialized view project_stats',
@@ -127,7 +127,11 @@ export async function adopt (t: Test, count: number): Promise<void> {
   await setup.query(rowsOf(count))
   await setup.query(`grant select on tasks to "${loginOf(reports).user}"`)
   const managerOf = (adoption: ManagerOptions['adoption']): Manager => {
-    const manager = createManager({ database: { url: loginUrl(url, 'app'), ownerUrl: url }, tables, adoption })
+    const manager = createManager({
+      database: { url: loginUrl(url, 'app'), ownerUrl: url },
+      tables,
+      adoption
+    })
     t.teardown(() => manager.close())
     return manager
   }
@@ -137,8 +141,8 @@ export async function adopt (t: Test, count: number): Promise<void> {
 
   const question = await asked.protect({ stage: 'prepare' }).then(() => '', (error: Error) => error.message)
   for (
-    const part of ['decisions are missing', 'rows of table \'events\'', 'rows of table \'settings\'',
-      'rows of table \'audit_log\'', `role '${user}' would lose`,
+    const part of ['decisions are missing', "rows of table 'events'", "rows of table 'settings'",
+      "rows of table 'audit_log'", `role '${user}' would lose`,
       `role '${loginOf(reports).user}' would lose tasks`]
   ) t.match(question, part, 'asked for at once')
   t.equal((await columns(admin)).length, 0, 'and nothing was changed')
@@ -152,12 +156,13 @@ export async function adopt (t: Test, count: number): Promise<void> {
   const { remarks } = await manager.protect({ stage: 'prepare' })
   for (
     const part of ['projects: the tenant of users, by owner_id; 20 rows lack one',
-      'task_labels: the tenant of labels, by label_id',
-      'organizations: its own default, gen_random_uuid()', 'users: each row has its tenant in org_id already',
-      'Next: tenancy protect --stage observe']
+      'task_labels: the tenant of labels, by label_id', 'organizations: its own default, gen_random_uuid()',
+      'users: each row has its tenant in org_id already', 'Next: tenancy protect --stage observe']
   ) t.ok(remarks.some(remark => remark.includes(part)), part)
   t.equal((await columns(admin)).length, 6)
-  t.match((await manager.protect({ stage: 'observe' })).remarks, [/old code works as before.*tenancy create --from/s])
+  t.match((await manager.protect({ stage: 'observe' })).remarks, [
+    /old code works as before.*tenancy create --from/s
+  ])
 
   const query = 'select id, slug, name from organizations'
   t.equal((await manager.createFrom({ query })).created.length, 4)
@@ -178,7 +183,9 @@ export async function adopt (t: Test, count: number): Promise<void> {
   await admin.query(
     'alter view open_tasks set (security_invoker = true); drop materialized view project_stats; alter function log_task() security invoker'
   )
-  await t.rejects(manager.protect({ stage: 'enforce' }), { message: /is still worked on by .* until 2999-12-31/ })
+  await t.rejects(manager.protect({ stage: 'enforce' }), {
+    message: /is still worked on by .* until 2999-12-31/
+  })
   t.match((await manager.protect({ stage: 'enforce', force: true })).remarks, [/Next: tenancy doctor/])
 
   t.same((await admin.query(wrong)).rows.filter(({ n }) => n > 0), [], 'no row has a wrong tenant')
@@ -195,7 +202,9 @@ export async function adopt (t: Test, count: number): Promise<void> {
   }
   const [first] = organizations
   await asTenant(admin, first?.id ?? '', async () => {
-    await admin.query("insert into tasks (project_id, title) values ((select min(id) from projects), 'by new code')")
+    await admin.query(
+      "insert into tasks (project_id, title) values ((select min(id) from projects), 'by new code')"
+    )
     t.equal((await admin.query("select from my_tasks where title = 'by new code'")).rowCount, 1)
     t.equal(
       (await admin.query('select from my_tasks')).rowCount,

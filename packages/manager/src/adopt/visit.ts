@@ -55,7 +55,8 @@ export class Visit {
     const plans: TableToPrepare[] = []
     const { schema, tenant } = this.#tables
     for (const [table, column] of Object.entries(tenant)) {
-      if (this.#redone.size === 0 || this.#types.has(table) || this.#adoption.backfill[table] === false) continue
+      if (this.#redone.size === 0 || this.#types.has(table) || this.#adoption.backfill[table] === false)
+        continue
       const { oid } = await inspectTable(this.#client, schema, table)
       const { fill } = await inspectForPrepare(this.#client, oid, column)
       if (fill !== undefined) plans.push(...await this.plan(table))
@@ -72,8 +73,14 @@ export class Visit {
     const isMissing = found.type === undefined ||
       (!found.isRequired && await hasUnfilled(this.#client, facts.name, column))
     // `observe` replaces the default of the column, which old code counts on: our trigger takes its place.
-    if (!isMissing && !found.isEnforced && found.ownDefault !== undefined && !(table in this.#adoption.backfill))
-      return { expression: `(${found.ownDefault})`, keyColumns: [], says: `its own default, ${found.ownDefault}` }
+    if (
+      !isMissing && !found.isEnforced && found.ownDefault !== undefined && !(table in this.#adoption.backfill)
+    )
+      return {
+        expression: `(${found.ownDefault})`,
+        keyColumns: [],
+        says: `its own default, ${found.ownDefault}`
+      }
     // With our trigger, its rows were filled by an earlier call, whose rule may have been another.
     const source = isMissing || table in this.#adoption.backfill || found.fill !== undefined
       ? await findSource(this.#client, this.#adoption, this.#tables, table, facts)

@@ -96,9 +96,9 @@ fired as (
   where f.prosecdef and r.list in ('tenant', 'shared', 'home')
 )
 select * from (
-select case when proowner in (select oid from unbound) then 'D203' else 'D204' end, ${
+select case when proowner in (select oid from unbound) then 'D203' else 'D204' end as id, ${
     named('pg_proc', 'f.oid')
-  }, format('revoke execute on function %s from %s', name, grantees)
+  } as object, format('revoke execute on function %s from %s', name, grantees) as fix
 from functions f where prosecdef and grantees is not null and prorettype <> 'pg_catalog.trigger'::regtype
 union all
 select 'D205', ${
