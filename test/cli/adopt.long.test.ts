@@ -83,7 +83,7 @@ t.test('an unprotected database with rows, and old code at work on it, becomes o
   )
   t.match(await command('protect', '--stage', 'prepare'), {
     code: 0,
-    stdout: 'protected\n',
+    stdout: 'prepared\n',
     stderr: /events/
   }, 'the rest, and its progress')
   t.same((await admin.query(shape)).rows, prepared)

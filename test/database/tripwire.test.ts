@@ -148,11 +148,11 @@ t.test('TRP-01 portions of a table that was made again are refused until it is k
 
 t.test('the catalog is read again for what it does not know, once for each table, and as a whole once a minute', async t => {
   const asked: unknown[] = []
-  let columns = new Map([[1, 2], [2, 1]])
+  let columns = new Map([[1, [2]], [2, [1]]])
   const nobody = { query: async () => ({ rows: [] }) } as unknown as SqlClient
   const tripwire = new Tripwire(nobody, async (_client, only) => {
     asked.push(only)
-    return only === undefined ? columns : new Map(only.map(table => [table, 0]))
+    return only === undefined ? columns : new Map(only.map(table => [table, []]))
   })
   const fields = [[0, 0], [1, 2], [7, 1], [8, 1]].map(([tableID = 0, columnID = 0]) => ({
     name: 'x',
@@ -168,7 +168,7 @@ t.test('the catalog is read again for what it does not know, once for each table
   t.same(guard.tenantColumns(fields), [1])
   t.same(asked.splice(0), [undefined, [7, 8]])
 
-  columns = new Map([[1, 3]])
+  columns = new Map([[1, [3]]])
   t.same(guard.tenantColumns(fields.slice(0, 2)), [1])
   t.same(asked, [], 'not within the minute')
   const { now } = Date

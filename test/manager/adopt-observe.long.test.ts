@@ -31,7 +31,7 @@ async function adopted (t: Test): Promise<App> {
     `create role "${user}" login password '${password}'; grant all on schema public to "${user}"`
   )
   await (await connect(t, legacy)).query(
-    "create table notes (id serial primary key, body text); insert into notes (body) values ('old'); create table other (v text)"
+    "create table notes (id serial primary key, body text); insert into notes (body) values ('old'); create table other (v text); create view board as select body from notes; create view top_board as select * from board"
   )
   const tables = { tenant: ['notes'] }
   const manager = createManager({
@@ -72,6 +72,16 @@ function db (
 ): Kysely<{ notes: { body: string; tenant_id: string }; other: { v: string } }> {
   return request.db as never
 }
+
+t.test('a route that reaches a table through views is reported, too', async t => {
+  const { app, pool } = await adopted(t)
+  app.get('/board', async () => (await pool.query('select body from board')).rows)
+  app.get('/top', async () => (await pool.query('select body from top_board')).rows)
+  app.get('/none', async () => (await pool.query('select v from other')).rows)
+  for (const url of ['/board', '/top', '/none'])
+    t.equal((await app.inject({ url, headers: hosts })).statusCode, 200)
+  t.same(app.tenantDatabase.observed.map(({ route }) => route).toSorted(), ['GET /board', 'GET /top'])
+})
 
 t.test('queries of the old login, and those of request.db that were refused, are reported by route and shape, once', async t => {
   const { app, pool, lines } = await adopted(t)

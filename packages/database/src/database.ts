@@ -22,6 +22,7 @@ import { TableRegistry } from './registry/table-registry.ts'
 import { SetupInvalidError } from './setup/errors.ts'
 import { readInstallation } from './setup/installation.ts'
 import { listTables } from './setup/list-tables.ts'
+import { readViewsOver } from './setup/views.ts'
 import type { SqlClient } from './setup/sql-client.ts'
 import { Homes } from './strategies/homes.ts'
 import type { SystemAccessOptions, SystemWork } from './system/access.ts'
@@ -256,11 +257,10 @@ export class TenancyDatabase {
   async #observe (): Promise<void> {
     const { queries } = this
     if (queries === undefined || this.#observers.length > 0) return
-    const { tenant, shared, global } = await listTables(
-      this.#homes.default.pool.lookUps,
-      this.#options.tables
-    )
-    queries.watchTables([...Object.keys(tenant), ...shared, ...global])
+    const { lookUps } = this.#homes.default.pool
+    const { schema, tenant, shared, global } = await listTables(lookUps, this.#options.tables)
+    const names = [...Object.keys(tenant), ...shared, ...global]
+    queries.watchTables([...names, ...await readViewsOver(lookUps, schema, names)])
     for (const pool of this.#options.database.observe ?? [])
       this.#observers.push(observePool(pool, sql => queries.old(sql)))
   }

@@ -1,3 +1,4 @@
+export type { CreatedFrom, CreateFromInput } from './adopt/customers.ts'
 export type { AdoptionOptions, Backfill, ResolvedAdoptionOptions } from './adopt/options.ts'
 export type { ObservedTable, ProtectInput } from './adopt/protect.ts'
 export type { DoctorInput } from './doctor/doctor.ts'

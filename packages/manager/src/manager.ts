@@ -1,6 +1,7 @@
 import { resolveTenantRef, type TenantFilter, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
 import { assertNotNewer, postgresRegistry, SetupInvalidError } from '@fastify-tenancy/database'
 
+import { createFrom, type CreatedFrom, type CreateFromInput } from './adopt/customers.ts'
 import { listObserved, protectShards, type ObservedTable, type ProtectInput } from './adopt/protect.ts'
 import { ApplicationRedis } from './application-redis.ts'
 import type { ManagerContext } from './context.ts'
@@ -98,6 +99,17 @@ export class Manager {
    */
   async create (input: CreateInput): Promise<TenantRecord> {
     return createTenant(await this.#ready(), input)
+  }
+
+  /**
+   * Makes tenants of the customers that a query finds, but for those that are tenants already. All rows are checked before the
+   * first tenant is made. The same call takes up one that was cut short, and adds customers that came later.
+   *
+   * @throws FST_TENANCY_SETUP_INVALID that names each row without an id or a valid slug of its own
+   * @throws FST_TENANCY_TENANT_CONFLICT when another tenant has the slug
+   */
+  async createFrom (input: CreateFromInput): Promise<CreatedFrom> {
+    return createFrom(await this.#ready(), input)
   }
 
   /**

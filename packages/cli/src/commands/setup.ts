@@ -87,7 +87,7 @@ export function addSetupCommands (program: Command, runner: Runner): void {
         async ({ manager, output }, [names], { stage, login, yes = false, ...flags }) => {
           return report(
             output,
-            'protected',
+            stage === undefined ? 'protected' : `${stage}d`,
             await manager.protect({
               ...(names.length > 0 && { only: names }),
               ...(stage !== undefined && { stage }),

@@ -14,6 +14,7 @@ interface CreateFlags {
   readonly isolation?: Isolation
   readonly shard?: string
   readonly domain?: readonly string[]
+  readonly from?: string
 }
 
 interface SetFlags {
@@ -23,7 +24,9 @@ interface SetFlags {
 }
 
 export function addTenantCommands (program: Command, runner: Runner): void {
-  program.command('create <slug>').description('create a tenant, or take up a creation that was cut short')
+  program.command('create [slug]').description(
+    'create a tenant, or take up a creation that was cut short; with --from, one for each customer'
+  )
     .option('--id <id>', 'its id (default: a random uuid)')
     .option('--name <name>', 'its name for people (default: the slug)')
     .option('--plan <plan>', 'its plan (default: free)')
@@ -33,9 +36,30 @@ export function addTenantCommands (program: Command, runner: Runner): void {
     )
     .option('--shard <name>', 'the shard that it lives on (default: default)')
     .option('--domain <domain>', 'a custom domain, taken for verified; may be repeated', collect)
+    .option(
+      '--from <query>',
+      'a query of existing customers: id and slug, and name and plan if wanted; may run again for new ones'
+    )
     .action(
-      runner.action<[string], CreateFlags>(
-        async ({ manager, output, limitsFile }, [slug], { id, name, plan, isolation, shard, domain }) => {
+      runner.action<[string | undefined], CreateFlags>(
+        async (
+          { manager, output, limitsFile },
+          [slug],
+          { id, name, plan, isolation, shard, domain, from }
+        ) => {
+          const single = [slug, id, name, plan, isolation, shard, domain].filter(value => value !== undefined)
+          if (from !== undefined) {
+            if (single.length > 0)
+              throw new UsageError('--from takes all else from its query: leave the rest out')
+            const report = await manager.createFrom({ query: from })
+            output.result(
+              report,
+              () =>
+                `created ${report.created.length} tenants; ${report.existing} customers were tenants before`
+            )
+            return
+          }
+          if (slug === undefined) throw new UsageError('name the slug of the tenant, or a query with --from')
           const tenant = await manager.create({
             slug,
             ...(id !== undefined && { id }),

@@ -12,11 +12,14 @@ export interface RowGuard {
   learn(fields: readonly Field[], client: SqlClient): Promise<void>
 }
 
-/** Reads the tenant columns' numbers of `tables`, or of all that tenants may read; see {@link readTenantColumns}. */
+/** The numbers of the tenant columns of each relation, by its id; none for a relation that has no such column. */
+export type TenantColumns = ReadonlyMap<number, readonly number[]>
+
+/** Reads the tenant columns of `tables`, or of all listed relations; see `readTenantColumns`. */
 export type ReadColumns = (
   client: SqlClient,
   tables?: readonly number[]
-) => Promise<ReadonlyMap<number, number>>
+) => Promise<TenantColumns>
 
 /** How long what the catalog said is taken for true, in milliseconds: a table can be rebuilt and take another's name. */
 const freshness = 60_000
@@ -30,7 +33,7 @@ const freshness = 60_000
 export class Tripwire {
   readonly #pool: SqlClient
   readonly #read: ReadColumns
-  #columns = new Map<number, number>()
+  #columns = new Map<number, readonly number[]>()
   #readAt = 0
 
   /** @param pool where the catalog is read in the background. */
@@ -44,8 +47,8 @@ export class Tripwire {
     this.#readAt = Date.now()
     const read = new Map(await this.#read(this.#pool))
     const others = [...this.#columns.keys()].filter(table => !read.has(table))
-    for (const [table, column] of others.length === 0 ? [] : await this.#read(this.#pool, others))
-      read.set(table, column)
+    for (const [table, columns] of others.length === 0 ? [] : await this.#read(this.#pool, others))
+      read.set(table, columns)
     this.#columns = read
   }
 
@@ -58,7 +61,7 @@ export class Tripwire {
         const tables = fields.map(({ tableID }) => tableID).filter(table =>
           table !== 0 && !this.#columns.has(table)
         )
-        for (const [table, column] of await this.#read(client, tables)) this.#columns.set(table, column)
+        for (const [table, columns] of await this.#read(client, tables)) this.#columns.set(table, columns)
       }
     }
   }
@@ -68,9 +71,9 @@ export class Tripwire {
     let found: number[] | undefined
     for (const [position, { tableID, columnID }] of fields.entries()) {
       if (tableID === 0) continue
-      const column = this.#columns.get(tableID)
-      if (column === undefined) return undefined
-      if (column === columnID) (found ??= []).push(position)
+      const columns = this.#columns.get(tableID)
+      if (columns === undefined) return undefined
+      if (columns.includes(columnID)) (found ??= []).push(position)
     }
     return found ?? none
   }
@@ -85,32 +88,4 @@ export function isForeign (
   row: readonly (string | null)[]
 ): boolean {
   return positions.some(position => row[position] != null && row[position] !== tenant)
-}
-
-/**
- * The tenant columns of tables, by the ids under which the server's results name them: of those that are listed, in `schema` and
- * in the schemas of tenants. 0 for a table that has none: it is not asked for again.
- *
- * @param only the tables to read. @default the listed ones, and all in schemas of tenants
- */
-export async function readTenantColumns (
-  client: SqlClient,
-  { schema, tenant, shared, global }: ResolvedTables,
-  only?: readonly number[]
-): Promise<ReadonlyMap<number, number>> {
-  const { rows } = await client.query<{ table: unknown; number: unknown }>(
-    `
-    select c.oid::int8::text as table, coalesce(case when n.is_main or n.is_home then a.attnum end, 0)::text as number
-    from pg_catalog.pg_class c
-    join (
-      select n.oid, nspname = $1 as is_main, nspname ~ '^tenanth?_' or d.description like 'fastify-tenancy: tenant _%' as is_home
-      from pg_catalog.pg_namespace n left join pg_catalog.pg_description d on d.objoid = n.oid and d.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
-    ) n on n.oid = c.relnamespace
-    left join unnest($2::text[], $3::text[]) as listed (name, tenant) on listed.name = c.relname
-    left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = listed.tenant and not a.attisdropped
-    where case when $5::oid[] is null then c.relkind in ('r', 'p', 'v', 'm', 'f') and (n.is_home or n.is_main and (listed.name is not null or c.relname = any($4))) else c.oid = any($5) end`,
-    [schema, Object.keys(tenant), Object.values(tenant), [...shared, ...global], only ?? null]
-  )
-  // As numbers whatever the pool's type parsers make of them.
-  return new Map(rows.map(({ table, number }) => [Number(table), Number(number)]))
 }

@@ -6,8 +6,9 @@ import { privilegeChecks } from './privileges.ts'
 import { rowChecks } from './row.ts'
 import { checkVersion, serverChecks } from './server.ts'
 import { tableChecks } from './tables.ts'
+import { viewChecks } from './views.ts'
 
-/** The cheap part of the doctor: what the application's own login can see in the catalog, without a look at keys, views and functions. */
+/** The cheap part of the doctor: what the application's own login can see in the catalog, without a look at keys and functions. */
 export async function checkBoot (client: SqlClient, input: DoctorInput): Promise<Finding[]> {
   const { rows: [row] } = await inCatalog(
     client,
@@ -16,7 +17,11 @@ export async function checkBoot (client: SqlClient, input: DoctorInput): Promise
   const old = checkVersion(row?.version ?? 0)
   return [
     ...(old === undefined ? [] : [toFinding(old, serverChecks)]),
-    ...await runChecks(client, [loginChecks, tableChecks, privilegeChecks, rowChecks], checkInput(input))
+    ...await runChecks(
+      client,
+      [loginChecks, tableChecks, privilegeChecks, rowChecks, viewChecks],
+      checkInput(input)
+    )
   ]
 }
 

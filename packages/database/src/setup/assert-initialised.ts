@@ -6,6 +6,7 @@ import { rolesOf } from './roles.ts'
 import { inTransaction, sqlState, type SqlClient } from './sql-client.ts'
 import { legacyPolicy } from './tenant-table.ts'
 import type { ResolvedTables } from './table-lists.ts'
+import { assertInvokers, viewNames } from './views.ts'
 
 export interface InitialisedOptions {
   readonly tables: ResolvedTables
@@ -39,6 +40,7 @@ export async function assertInitialised (
     )
   const { app } = rolesOf(state.database)
   await assertCanBecome(client, app)
+  await assertInvokers(client, tables.schema, viewNames(tables.views))
   await assertProtected(client, tables, signed, context)
   return findKnown(client, app, [key].flat())
 }

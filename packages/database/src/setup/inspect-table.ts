@@ -56,6 +56,20 @@ const near = 'join pg_catalog.pg_class near on near.oid = drawn.seq and near.rel
 
 /** @throws FST_TENANCY_SETUP_INVALID when there is no such table, or it is something else. */
 export async function inspectTable (client: SqlClient, schema: string, table: string): Promise<TableFacts> {
+  return inspectRelation(client, schema, table, ['r', 'p'])
+}
+
+/** {@link inspectTable} for a view. */
+export async function inspectView (client: SqlClient, schema: string, view: string): Promise<TableFacts> {
+  return inspectRelation(client, schema, view, ['v'])
+}
+
+async function inspectRelation (
+  client: SqlClient,
+  schema: string,
+  table: string,
+  kinds: readonly string[]
+): Promise<TableFacts> {
   const { rows: [row] } = await client.query<
     {
       oid: number
@@ -92,8 +106,10 @@ export async function inspectTable (client: SqlClient, schema: string, table: st
     throw new SetupInvalidError(
       `there is no table '${table}' in schema '${schema}': create it first, or take it from options.tables`
     )
-  if (row.relkind !== 'r' && row.relkind !== 'p')
-    throw new SetupInvalidError(`'${table}' is not a table: options.tables may name tables only`)
+  if (!kinds.includes(row.relkind))
+    throw new SetupInvalidError(
+      `'${table}' is not a table: options.tables may name tables, and views with security_invoker`
+    )
   if (row.relispartition)
     throw new SetupInvalidError(`'${table}' is a partition: name the table that it is part of`)
   const name = `${quoteName(schema)}.${quoteName(table)}`

@@ -1,8 +1,9 @@
 import { SetupInvalidError } from './errors.ts'
 import { grantRows, quotedRoles } from './grants.ts'
 import { inspectTable, type TableFacts } from './inspect-table.ts'
-import type { Roles } from './roles.ts'
+import { readSession, rolesOf, type Roles } from './roles.ts'
 import { nameOfRelation, quoteName, quoteText, type SqlClient } from './sql-client.ts'
+import { viewNames } from './views.ts'
 import { conditionOf, createPolicies, legacyPolicy, type ProtectTableOptions,
   type TenantTableOptions } from './tenant-table.ts'
 import type { ResolvedTables } from './table-lists.ts'
@@ -68,6 +69,43 @@ async function assertPrepared (client: SqlClient, { oid, name }: TableFacts, col
     )
 }
 
+/** The roles that would lose tables under policies, over all of these tables. */
+export interface UnlistedRoles {
+  /** Listed roles that do not exist. */
+  readonly missing: readonly string[]
+  readonly unlisted: readonly { readonly role: string; readonly tables: readonly string[] }[]
+  /** Tables on which PUBLIC has privileges. */
+  readonly open: readonly string[]
+}
+
+/** Reads which roles have privileges on these tables and are in no list, before anything is changed. */
+export async function readUnlistedRoles (
+  client: SqlClient,
+  schema: string,
+  tables: readonly string[],
+  legacy: readonly string[]
+): Promise<UnlistedRoles> {
+  const { database } = await readSession(client)
+  const roles = rolesOf(database)
+  const lost = new Map<string, string[]>()
+  const [missing, open] = [new Set<string>(), [] as string[]]
+  for (const table of tables) {
+    const { rows: [target] } = await client.query<{ oid: number }>(
+      'select c.oid::int8::int as oid from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2',
+      [schema, table]
+    )
+    const found = target && await readGrantees(client, target.oid, roles, legacy)
+    for (const role of found?.missing ?? []) missing.add(role)
+    for (const role of found?.unlisted ?? []) lost.set(role, [...lost.get(role) ?? [], table])
+    if (found?.open === true) open.push(`${quoteName(schema)}.${quoteName(table)}`)
+  }
+  return {
+    missing: [...missing],
+    unlisted: [...lost].map(([role, names]) => ({ role, tables: names })),
+    open
+  }
+}
+
 // Policies shut everybody out whom they do not name; and whoever is named must not be what tenants' statements run as.
 async function assertListed (
   client: SqlClient,
@@ -75,6 +113,34 @@ async function assertListed (
   roles: Roles,
   legacy: readonly string[]
 ): Promise<void> {
+  const row = await readGrantees(client, oid, roles, legacy)
+  if (row === undefined) return
+  if (row.missing.length > 0)
+    throw new SetupInvalidError(`there is no role '${row.missing[0]}': take it from options.adoption.legacy`)
+  if (row.open)
+    throw new SetupInvalidError(
+      `everybody has privileges on table ${name}: grant them to the roles that use it, then revoke all on ${name} from public`
+    )
+  if (row.unlisted.length > 0)
+    throw new SetupInvalidError(
+      `${
+        row.unlisted.join(', ')
+      } would lose table ${name}: name each in options.adoption.legacy with its last day, or revoke its privileges`
+    )
+  if (row.reached.length > 0)
+    throw new SetupInvalidError(
+      `the role of tenants' statements is a member of '${
+        row.reached[0]
+      }', whose policy would show it every tenant: revoke that`
+    )
+}
+
+async function readGrantees (
+  client: SqlClient,
+  oid: number,
+  roles: Roles,
+  legacy: readonly string[]
+): Promise<{ missing: string[]; unlisted: string[]; open: boolean; reached: string[] } | undefined> {
   const { rows: [row] } = await client.query<
     { missing: string[]; unlisted: string[]; open: boolean; reached: string[] }
   >(
@@ -97,25 +163,7 @@ async function assertListed (
         where r.rolname = any($2) and pg_catalog.pg_has_role(app.oid, r.oid, 'MEMBER') order by 1) as reached`,
     [oid, legacy, Object.values(roles), roles.app]
   )
-  if (row === undefined) return
-  if (row.missing.length > 0)
-    throw new SetupInvalidError(`there is no role '${row.missing[0]}': take it from options.adoption.legacy`)
-  if (row.open)
-    throw new SetupInvalidError(
-      `everybody has privileges on table ${name}: grant them to the roles that use it, then revoke all on ${name} from public`
-    )
-  if (row.unlisted.length > 0)
-    throw new SetupInvalidError(
-      `${
-        row.unlisted.join(', ')
-      } would lose table ${name}: name each in options.adoption.legacy with its last day, or revoke its privileges`
-    )
-  if (row.reached.length > 0)
-    throw new SetupInvalidError(
-      `the role of tenants' statements is a member of '${
-        row.reached[0]
-      }', whose policy would show it every tenant: revoke that`
-    )
+  return row
 }
 
 /** A shared table that old code works on: nothing is revoked. */
@@ -149,7 +197,7 @@ export async function openGlobal (
 export async function openSchema (
   client: SqlClient,
   roles: Roles,
-  { schema, tenant, shared, global }: ResolvedTables
+  { schema, tenant, shared, global, views }: ResolvedTables
 ): Promise<void> {
   const name = quoteName(schema)
   const { app, shared: sharedRole, system, global: globalRole } = quotedRoles(roles)
@@ -165,7 +213,8 @@ export async function openSchema (
       and exists (select from pg_catalog.aclexplode(c.relacl) where grantee = 0 or grantee in (select oid from pg_catalog.pg_roles where rolname in ($3, $4, $5)))
       and not exists (select from pg_catalog.pg_depend where classid = 'pg_catalog.pg_class'::regclass and objid = c.oid and deptype in ('e', 'a', 'i'))
     order by 1`,
-    [schema, [...Object.keys(tenant), ...shared, ...global], roles.app, roles.global, roles.shared]
+    [schema, [...Object.keys(tenant), ...shared, ...global, ...viewNames(views)], roles.app, roles.global,
+      roles.shared]
   )
   for (const unlisted of rows) {
     if (unlisted.open)

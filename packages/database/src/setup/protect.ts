@@ -8,6 +8,8 @@ import { handOver, readOldCode } from './old-code.ts'
 import type { PolicyMode } from './policy.ts'
 import { readSession, rolesOf, type Roles } from './roles.ts'
 import { inTransaction, nameOfRelation, quoteName, type SqlClient } from './sql-client.ts'
+import { protectViews } from './protect-views.ts'
+import { viewNames } from './views.ts'
 import { conditionOf, createPolicies, type ProtectTableOptions,
   type TenantTableOptions } from './tenant-table.ts'
 import type { ResolvedTables } from './table-lists.ts'
@@ -55,9 +57,11 @@ export async function protectTables (
   // Two of one database wait for each other: changes of one table's privileges at once end as "tuple concurrently updated".
   await lockSetup(client)
   const tables = await listTables(client, listed)
-  const { schema } = tables
+  const { schema, views = { tenant: {}, shared: [], global: [] } } = tables
   const unknown = only?.find(table =>
-    !Object.hasOwn(tables.tenant, table) && !tables.shared.includes(table) && !tables.global.includes(table)
+    !Object.hasOwn(tables.tenant, table) && !tables.shared.includes(table) &&
+    !tables.global.includes(table) &&
+    !viewNames(views).includes(table)
   )
   if (unknown !== undefined)
     throw new SetupInvalidError(
@@ -94,6 +98,17 @@ export async function protectTables (
         () => work(client, { schema, table, roles })
       )
   }
+  const chosen = (names: readonly string[]): readonly string[] => names.filter(isChosen)
+  await protectViews(client, {
+    schema,
+    views: {
+      tenant: Object.fromEntries(Object.entries(views.tenant).filter(([view]) => isChosen(view))),
+      shared: chosen(views.shared),
+      global: chosen(views.global)
+    },
+    roles,
+    isShared
+  })
 }
 
 /**
@@ -157,7 +172,7 @@ export async function protectGlobal (
 async function protectSchema (
   client: SqlClient,
   roles: Roles,
-  { schema, tenant, shared, global }: ResolvedTables
+  { schema, tenant, shared, global, views }: ResolvedTables
 ): Promise<void> {
   const name = quoteName(schema)
   const { owner, app, shared: sharedRole, system, global: globalRole } = quotedRoles(roles)
@@ -180,7 +195,8 @@ async function protectSchema (
       -- What an extension brought, and granted: of PostGIS, every session reads the tables.
       and not exists (select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
   `,
-    [schema, [...Object.keys(tenant), ...shared, ...global], roles.app, roles.global, roles.shared]
+    [schema, [...Object.keys(tenant), ...shared, ...global, ...viewNames(views)], roles.app, roles.global,
+      roles.shared]
   )
   for (const unlisted of rows)
     await client.query(

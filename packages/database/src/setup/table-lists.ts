@@ -9,6 +9,16 @@ export interface ResolvedTables {
   readonly extensionSchemas?: readonly string[]
   /** The tenant column, where `tenant` is to be read from the catalog. */
   readonly auto?: string
+  /** Listed views, which are then in none of the lists above: see `listTables`. @default not looked up yet */
+  readonly views?: ListedViews
+}
+
+/** Views that `options.tables` names, by list. */
+export interface ListedViews {
+  /** With their tenant columns. */
+  readonly tenant: Readonly<Record<string, string>>
+  readonly shared: readonly string[]
+  readonly global: readonly string[]
 }
 
 /** Which tables hold what. A table in no list is refused. */

@@ -5,6 +5,8 @@ export interface PrepareFacts {
   /** Undefined where there is no such column yet. */
   readonly type: string | undefined
   readonly isRequired: boolean
+  /** The default of the column, where it is not the one that `protect` sets: old code counts on it. */
+  readonly ownDefault: string | undefined
   /** The check that stands in for NOT NULL while it is validated. */
   readonly check: 'none' | 'unvalidated' | 'validated'
   readonly isIndexed: boolean
@@ -15,6 +17,8 @@ export interface PrepareFacts {
   readonly isPartitioned: boolean
   /** The arguments of the trigger that fills the column, in hexadecimal. */
   readonly fill: string | undefined
+  /** The expressions of earlier rules whose rows are still to be filled anew; undefined where none are. */
+  readonly redo: readonly string[] | undefined
   /** Whether the table is our policies' alone: there is no old code to fill rows for. */
   readonly isEnforced: boolean
 }
@@ -32,18 +36,21 @@ export async function inspectForPrepare (
   const { rows: [row] } = await client.query<{
     type: string | null
     required: boolean | null
+    own: string | null
     validated: boolean | null
     indexed: boolean
     invalid: string[]
     leaves: string[]
     partitioned: boolean
     fill: string | null
+    mark: string | null
     enforced: boolean
   }>(
     `
     -- Of a table without partitions the tree is empty.
     with leaves as (select relid::oid as oid from pg_catalog.pg_partition_tree($1::oid::regclass) where isleaf union select oid from pg_catalog.pg_class where oid = $1::oid and relkind = 'r')
     select t.typname::text as type, a.attnotnull as required,
+      (select pg_catalog.pg_get_expr(adbin, adrelid) from pg_catalog.pg_attrdef where adrelid = c.oid and adnum = a.attnum and a.attgenerated = '') as own,
       (select convalidated from pg_catalog.pg_constraint where conrelid = c.oid and conname = $3) as validated,
       exists (select from pg_catalog.pg_index where indrelid = c.oid and indkey[0] = a.attnum and indpred is null and indisvalid) as indexed,
       array(select quote_ident(n.nspname) || '.' || quote_ident(x.relname) from leaves
@@ -54,6 +61,7 @@ export async function inspectForPrepare (
         join pg_catalog.pg_class leaf using (oid) join pg_catalog.pg_namespace n on n.oid = leaf.relnamespace order by 1) as leaves,
       c.relkind = 'p' as partitioned,
       (select encode(tgargs, 'hex') from pg_catalog.pg_trigger where tgrelid = c.oid and tgname = $4) as fill,
+      (select pg_catalog.obj_description(oid, 'pg_trigger') from pg_catalog.pg_trigger where tgrelid = c.oid and tgname = $4) as mark,
       exists (select from pg_catalog.pg_policy where polrelid = c.oid and polname = 'tenancy_tenant')
         and not exists (select from pg_catalog.pg_policy where polrelid = c.oid and polname = 'tenancy_legacy') as enforced
     from pg_catalog.pg_class c
@@ -66,12 +74,14 @@ export async function inspectForPrepare (
   return {
     type: row.type ?? undefined,
     isRequired: row.required ?? false,
+    ownDefault: row.own?.includes('tenancy.tenant') === false ? row.own : undefined,
     check: row.validated === null ? 'none' : row.validated ? 'validated' : 'unvalidated',
     isIndexed: row.indexed,
     invalidIndexes: row.invalid,
     leaves: row.leaves,
     isPartitioned: row.partitioned,
     fill: row.fill ?? undefined,
+    redo: readMark(row.mark),
     isEnforced: row.enforced
   }
 }
@@ -82,4 +92,18 @@ export async function hasUnfilled (client: SqlClient, table: string, column: str
     `select exists (select from ${table} where ${quoteName(column)} is null) as found`
   )
   return row?.found ?? false
+}
+
+/** The comment of the fill trigger while rows are filled anew: a run that was cut short takes it up there. */
+export function markOf (redo: readonly string[]): string {
+  return JSON.stringify({ redo })
+}
+
+function readMark (comment: string | null): readonly string[] | undefined {
+  try {
+    const { redo } = JSON.parse(comment ?? '{}') as { redo?: unknown }
+    return Array.isArray(redo) ? redo.map(String) : undefined
+  } catch {
+    return undefined
+  }
 }

@@ -1,13 +1,13 @@
-import { inspectTable, listTables, Script, SetupInvalidError, tenantColumnTypes, type ResolvedTables,
-  type SqlClient, type TableFacts, type TenantColumnType, quoteName } from '@fastify-tenancy/database'
+import { listTables, quoteName, Script, viewNames, type ResolvedTables,
+  type SqlClient } from '@fastify-tenancy/database'
 
 import { backfill, backfillScript } from './backfill.ts'
-import { hasUnfilled, inspectForPrepare, type PrepareFacts } from './inspect.ts'
+import { decide } from './decisions.ts'
+import { disagreements } from './disagreements.ts'
 import type { ResolvedAdoptionOptions } from './options.ts'
 import { Patience } from './patience.ts'
-import { disagreements } from './disagreements.ts'
-import { columnType, expressionType, findSource, type Source } from './source.ts'
-import { stepsOf, type TableToPrepare } from './steps.ts'
+import { markStep, stepsOf } from './steps.ts'
+import { Visit } from './visit.ts'
 
 export interface PrepareOptions {
   readonly tables: ResolvedTables
@@ -18,9 +18,16 @@ export interface PrepareOptions {
   readonly onStep: (step: string, done?: number, total?: number) => void
 }
 
+/** What {@link prepare} worked on. */
+export interface Prepared {
+  readonly tables: readonly string[]
+  /** Of each table, where its tenants come from, and how many rows had none. */
+  readonly sources: readonly string[]
+}
+
 /**
  * Gives every tenant table its tenant column, filled in, `not null` and indexed, while the application goes on working: see
- * `stepsOf`. Whatever happens in the middle, the same call goes on from what the catalog says.
+ * `stepsOf`. All decisions are asked for before anything is changed. Whatever happens in the middle, the same call goes on from what the catalog says.
  *
  * @param client one connection of a login that owns the tables; not through a pooler that shares connections.
  * @throws FST_TENANCY_SETUP_INVALID
@@ -28,9 +35,10 @@ export interface PrepareOptions {
 export async function prepare (
   client: SqlClient,
   { tables: listed, only, adoption, onStep }: PrepareOptions
-): Promise<void> {
+): Promise<Prepared> {
   const tables = await listTables(client, listed)
-  const names = only ?? Object.keys(tables.tenant).filter(name => adoption.backfill[name] !== false)
+  const names = (only ?? Object.keys(tables.tenant).filter(name => adoption.backfill[name] !== false))
+    .filter(name => !viewNames(tables.views).includes(name))
   const patience = new Patience(client, {
     ...adoption,
     onWait: what => onStep(`${what}: waiting for its lock`)
@@ -39,110 +47,24 @@ export async function prepare (
   await client.query(`set statement_timeout = 0; set search_path = ${quoteName(tables.schema)}, pg_temp`)
   try {
     const visit = new Visit(client, tables, adoption)
-    for (const table of names) {
-      for (const plan of await visit.plan(table)) {
-        for (const step of stepsOf(plan)) {
-          const title = `${plan.table}: ${step.name}`
-          if ('sql' in step) await patience.run(title, step.sql, step.isBlocking)
-          else if (client instanceof Script) await client.query(backfillScript(step))
-          else await backfill(client, patience, step, (done, total) => onStep(title, done, total))
-          if ('sql' in step) onStep(title)
-        }
+    const { plans, sources } = await decide(client, visit, { tables, names, adoption })
+    const marks = plans.filter(({ redo }) => redo !== undefined).map(plan => ({ plan, step: markStep(plan) }))
+    for (const { plan, step } of marks)
+      if (step !== undefined) await patience.run(`${plan.table}: ${step.name}`, step.sql, step.isBlocking)
+    for (const plan of plans) {
+      for (const step of stepsOf(plan)) {
+        const title = `${plan.table}: ${step.name}`
+        if ('sql' in step) await patience.run(title, step.sql, step.isBlocking)
+        else if (client instanceof Script) await client.query(backfillScript(step))
+        else await backfill(client, patience, step, (done, total) => onStep(title, done, total))
+        if ('sql' in step) onStep(title)
       }
     }
     for (const sql of await disagreements(client, tables, visit.prepared))
       await patience.run('the tables agree', sql, false)
+    return { tables: plans.map(({ table }) => table), sources }
   } finally {
     await patience.end()
     await client.query('reset statement_timeout; reset search_path').catch(() => {})
-  }
-}
-
-/** Goes through the tables, parents first: the column of a child comes from its parent's. */
-class Visit {
-  readonly #client: SqlClient
-  readonly #tables: ResolvedTables
-  readonly #adoption: ResolvedAdoptionOptions
-  readonly #types = new Map<string, TenantColumnType>()
-
-  constructor (client: SqlClient, tables: ResolvedTables, adoption: ResolvedAdoptionOptions) {
-    this.#client = client
-    this.#tables = tables
-    this.#adoption = adoption
-  }
-
-  /** The tables that have their column now, or would have it. */
-  get prepared (): readonly string[] {
-    return [...this.#types.keys()]
-  }
-
-  /** What is to be done for a table, and for its parents before it, unless it was visited before. */
-  async plan (table: string, path: readonly string[] = []): Promise<TableToPrepare[]> {
-    if (this.#types.has(table)) return []
-    if (path.includes(table))
-      throw new SetupInvalidError(
-        `tables ${
-          [...path, table].join(' → ')
-        } would get their tenants from each other: say in options.adoption.backfill where one of them gets its own`
-      )
-    const { schema, tenant } = this.#tables
-    const column = tenant[table]
-    if (column === undefined)
-      throw new SetupInvalidError(`'${table}' is no tenant table: name it in options.tables.tenant`)
-    const facts = await inspectTable(this.#client, schema, table)
-    const found = await inspectForPrepare(this.#client, facts.oid, column)
-    const source = await this.#source(table, column, facts, found)
-    const before = source?.parent === undefined ? [] : await this.plan(source.parent, [...path, table])
-    const type = await this.#type(table, facts, found, source)
-    this.#types.set(table, type)
-    return [...before, { table, column, type, facts, found, source }]
-  }
-
-  async #source (
-    table: string,
-    column: string,
-    facts: TableFacts,
-    found: PrepareFacts
-  ): Promise<Source | undefined> {
-    const isMissing = found.type === undefined ||
-      (!found.isRequired && await hasUnfilled(this.#client, facts.name, column))
-    const source = isMissing || table in this.#adoption.backfill
-      ? await findSource(this.#client, this.#adoption, this.#tables, table, facts)
-      : undefined
-    if (isMissing && source === undefined) {
-      throw new SetupInvalidError(
-        `nothing says whose the rows of table '${table}' are: give options.adoption.backfill.${table} ({ parent: 'table' }, { value: 'id' } or { sql: 'expression' })`
-      )
-    }
-    return source
-  }
-
-  async #type (
-    table: string,
-    facts: TableFacts,
-    found: PrepareFacts,
-    source: Source | undefined
-  ): Promise<TenantColumnType> {
-    if (found.type !== undefined) {
-      const type = columnType(found.type)
-      if (type === undefined)
-        throw new SetupInvalidError(
-          `the tenant column of '${table}' must be of type text, uuid, int or bigint, and is ${found.type}`
-        )
-      return type
-    }
-    const given = this.#adoption.backfill[table]
-    const wanted = this.#adoption.type ??
-      (source?.parent === undefined ? undefined : this.#types.get(source.parent))
-    if (wanted !== undefined) return wanted
-    if (given !== undefined && given !== false && 'sql' in given)
-      return expressionType(this.#client, table, facts, source?.expression ?? '')
-    const known = new Set([...this.#types.values(), ...await tenantColumnTypes(this.#client, this.#tables)])
-    const [only] = known
-    if (only === undefined || known.size > 1)
-      throw new SetupInvalidError(
-        `nothing says of which type the tenant column of '${table}' is to be: give options.adoption.type`
-      )
-    return only
   }
 }

@@ -1,6 +1,7 @@
 import { bool, checkOptions, nonEmptyString, oneOf } from '@fastify-tenancy/core'
-import { inTransaction, listTables, protect, protectTables, readObservations, SetupInvalidError, sqlState,
-  type ProtectOptions, type SqlClient } from '@fastify-tenancy/database'
+import { inTransaction, listTables, protect, protectTables, readBreaking, readObservations, readOldCode,
+  rolesOf, Script, SetupInvalidError, sqlState, viewNames, type ProtectOptions,
+  type SqlClient } from '@fastify-tenancy/database'
 import * as v from 'valibot'
 
 import type { ManagerContext } from '../context.ts'
@@ -9,6 +10,7 @@ import { disagreements } from './disagreements.ts'
 import type { ResolvedAdoptionOptions } from './options.ts'
 import { Patience } from './patience.ts'
 import { prepare } from './prepare.ts'
+import { enforced, observed, prepared, type Advanced } from './summary.ts'
 
 /** What {@link Manager.protect} may be told. */
 export interface ProtectInput extends SetupInput {
@@ -65,16 +67,23 @@ export async function protectShards (context: ManagerContext, given: ProtectInpu
           ...(total !== undefined && { total })
         })
       }
-      if (stage === undefined) await protect(client, options)
-      else if (stage === 'prepare') await prepare(client, { tables, only, adoption, onStep })
-      else await advance(
-          client,
-          { ...options, stage },
-          adoption.backfill,
-          new Patience(client, { ...adoption, onWait: what => onStep(`${what}: waiting for its lock`) }),
-          onStep
-        )
-      return []
+      if (stage === undefined) {
+        await protect(client, options)
+        return []
+      }
+      const isPrinted = client instanceof Script
+      if (stage === 'prepare') {
+        const { sources, tables: names } = await prepare(client, { tables, only, adoption, onStep })
+        return [...sources, ...(isPrinted ? [] : [prepared(names)])]
+      }
+      const patience = new Patience(client, {
+        ...adoption,
+        onWait: what => onStep(`${what}: waiting for its lock`)
+      })
+      const advanced = await advance(client, { ...options, stage }, adoption.backfill, patience, onStep)
+      return isPrinted
+        ? advanced.broken
+        : [...advanced.broken, (stage === 'observe' ? observed : enforced)(advanced)]
     })
   const all = stage === undefined
     ? work()
@@ -99,9 +108,14 @@ async function advance (
   backfill: ResolvedAdoptionOptions['backfill'],
   patience: Patience,
   onStep: (step: string) => void
-): Promise<void> {
+): Promise<Advanced> {
   const tables = await listTables(client, options.tables)
-  const names = options.only ?? Object.keys(tables.tenant)
+  const views = viewNames(tables.views).filter(view => options.only?.includes(view) ?? true)
+  const names = (options.only ?? Object.keys(tables.tenant)).filter(name => !views.includes(name))
+  const old = await readOldCode(client, tables.schema, options.legacy)
+  const broken = options.stage === 'enforce'
+    ? await breaking(client, tables.schema, names.filter(name => old.has(name)), options)
+    : []
   const ready = await withColumn(client, tables)
   const missing = names.find(name => !ready.includes(name) && backfill[name] !== false)
   if (missing !== undefined)
@@ -124,6 +138,42 @@ async function advance (
       }))
     onStep(title)
   }
+  if (views.length > 0) {
+    await patience.attempt('views', () =>
+      inTransaction(client, async () => {
+        await client.query(`set local lock_timeout = '${patience.lockTimeout}ms'`)
+        await protectTables(client, {
+          ...options,
+          only: views,
+          enforced: options.stage === 'enforce' ? names : []
+        })
+      }))
+  }
+  const legacy = options.stage === 'observe'
+    ? options.legacy ?? {}
+    : Object.assign({}, ...names.map(name => old.get(name)?.legacy ?? {})) as Record<string, string>
+  return { tables: names, legacy, broken }
+}
+
+// Before the first table is taken: a view that fails in the middle would be found by the application.
+async function breaking (
+  client: SqlClient,
+  schema: string,
+  names: readonly string[],
+  { isForced }: ProtectOptions
+): Promise<readonly string[]> {
+  const { rows: [row] } = await client.query<{ name: string }>(
+    'select pg_catalog.current_database()::text as name'
+  )
+  const found = await readBreaking(client, schema, names, rolesOf(row?.name ?? ''))
+  const list = found.map(({ object, owner, advice }) => `${object} of '${owner}' (${advice})`)
+  if (list.length > 0 && isForced !== true)
+    throw new SetupInvalidError(
+      `nothing was changed, because enforcing breaks what works with the rights of its owner: ${
+        list.join('; ')
+      }: mend each, or say --yes`
+    )
+  return list.map(broken => `does not work any more: ${broken}`)
 }
 
 // Tables without the column are whose their parents are: they cannot disagree.

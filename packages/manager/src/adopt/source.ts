@@ -1,4 +1,4 @@
-import { parentKeys, quoteName, quoteText, SetupInvalidError, type ParentKey, type ResolvedTables,
+import { parentKeys, quoteName, quoteText, SetupInvalidError, sqlState, type ParentKey, type ResolvedTables,
   type SqlClient, type TableFacts, type TenantColumnType } from '@fastify-tenancy/database'
 
 import type { ResolvedAdoptionOptions } from './options.ts'
@@ -11,6 +11,10 @@ export interface Source {
   readonly parent?: string
   /** The columns of the key to the parent: a row that changes them may change its tenant. */
   readonly keyColumns: readonly string[]
+  /** The key to the parent. */
+  readonly key?: ParentKey
+  /** Where the tenant comes from, for people: `the tenant of projects, by project_id`. */
+  readonly says: string
 }
 
 const types = { text: 'text', uuid: 'uuid', int4: 'int', int8: 'bigint' } as const
@@ -38,8 +42,10 @@ export async function findSource (
 ): Promise<Source | undefined> {
   const given = backfill[table]
   if (given === false) return undefined
-  if (given !== undefined && 'value' in given) return { expression: quoteText(given.value), keyColumns: [] }
-  if (given !== undefined && 'sql' in given) return { expression: `(${given.sql})`, keyColumns: [] }
+  if (given !== undefined && 'value' in given)
+    return { expression: quoteText(given.value), keyColumns: [], says: `tenant ${given.value}` }
+  if (given !== undefined && 'sql' in given)
+    return { expression: `(${given.sql})`, keyColumns: [], says: given.sql }
   const keys = await parentKeys(
     client,
     facts,
@@ -56,7 +62,13 @@ export async function findSource (
   if (key === undefined) return undefined
   const parent = Object.keys(tenant).find(name => key.parent === `${quoteName(schema)}.${quoteName(name)}`) ??
     ''
-  return { expression: throughKey(table, key, tenant[parent] ?? ''), parent, keyColumns: key.columns }
+  return {
+    expression: throughKey(table, key, tenant[parent] ?? ''),
+    parent,
+    keyColumns: key.columns,
+    key,
+    says: `the tenant of ${parent}, by ${key.columns.join(', ')}`
+  }
 }
 
 function throughKey (table: string, { parent, columns, parentColumns }: ParentKey, column: string): string {
@@ -68,24 +80,30 @@ function throughKey (table: string, { parent, columns, parentColumns }: ParentKe
   return `(select ${alias}.${quoteName(column)} from ${parent} ${alias} where ${pairs.join(' and ')})`
 }
 
-/** The type that an expression over the table has. @throws FST_TENANCY_SETUP_INVALID when it is none of a tenant column's. */
+/** The type that an expression over the table has; undefined where it needs one of these `columns`, which is not there yet. @throws FST_TENANCY_SETUP_INVALID when it is none of a tenant column's. */
 export async function expressionType (
   client: SqlClient,
   table: string,
   { name }: TableFacts,
-  expression: string
-): Promise<TenantColumnType> {
-  const { rows: [row] } = await client.query<{ type: string }>(`
+  expression: string,
+  columns: readonly string[]
+): Promise<TenantColumnType | undefined> {
+  const found = await client.query<{ type: string }>(`
     select t.typname::text as type from pg_catalog.pg_type t
     where t.oid = (select pg_catalog.pg_typeof((select ${expression} from ${name} ${
     quoteName(table)
   } limit 1)))`)
     .catch((error: unknown) => {
+      // undefined_column; insufficient_privilege says what to do itself.
+      if (sqlState(error) === '42703' && columns.some(column => expression.includes(column))) return undefined
+      if (sqlState(error) === '42501') throw error
       throw new SetupInvalidError(
         `what options.adoption.backfill gives for table '${table}' is refused: mend it, or give options.adoption.type where it needs a column that is not there yet`,
         { cause: error }
       )
     })
+  if (found === undefined) return undefined
+  const [row] = found.rows
   const type = columnType(row?.type ?? '')
   if (type === undefined)
     throw new SetupInvalidError(

@@ -1,6 +1,6 @@
 import { quoteName, quoteText, type TableFacts, type TenantColumnType } from '@fastify-tenancy/database'
 
-import { checkName, triggerNames, type PrepareFacts } from './inspect.ts'
+import { checkName, markOf, triggerNames, type PrepareFacts } from './inspect.ts'
 import type { Source } from './source.ts'
 
 /** One change of a table, complete in itself: whoever is cut off between two of them goes on from what the catalog says. */
@@ -11,9 +11,9 @@ export interface Step {
   readonly isBlocking: boolean
 }
 
-/** Fills the column of the rows that are there. */
+/** Fills the column of the rows that are there; `'redo backfill'` those that an earlier rule filled. */
 export interface FillStep {
-  readonly name: 'backfill'
+  readonly name: 'backfill' | 'redo backfill'
   readonly leaves: readonly string[]
   /** One portion, between two places in the table: `'(128,0)'`, or SQL that makes such. */
   readonly update: (leaf: string, from: string, to: string) => string
@@ -29,6 +29,35 @@ export interface TableToPrepare {
   readonly found: PrepareFacts
   /** Undefined where the rows have their tenants already. */
   readonly source: Source | undefined
+  /** The expressions of earlier rules, where rows that they filled are to be filled anew: see `markStep`. */
+  readonly redo: readonly string[] | undefined
+}
+
+/** The earlier rules of a table whose rule is another now, or whose parent's is; undefined where no row is to be filled anew. */
+export function redoOf (
+  { table, column, found, source }: Omit<TableToPrepare, 'redo'>,
+  isParentRedone: boolean
+): readonly string[] | undefined {
+  if (source === undefined || found.isEnforced || found.fill === undefined) return undefined
+  if (found.fill === argumentsOf(column, source, table)) return isParentRedone ? found.redo ?? [] : found.redo
+  const [, earlier = ''] = Buffer.from(found.fill, 'hex').toString().split('\0')
+  return [...found.redo ?? [], earlier]
+}
+
+/**
+ * Makes the new rule the one of new rows, and notes that rows of the earlier one are to be filled anew. Of all tables this comes
+ * first: a child is then filled anew also where the process ends between its parent and itself.
+ */
+export function markStep (
+  { table, column, facts: { name }, source, redo = [] }: TableToPrepare
+): Step | undefined {
+  if (source === undefined) return undefined
+  return {
+    name: 'fill new rows',
+    sql: `${triggers(name, column, source, table)};
+    comment on trigger ${triggerNames.fill} on ${name} is ${quoteText(markOf(redo))}`,
+    isBlocking: true
+  }
 }
 
 /**
@@ -47,7 +76,7 @@ export interface TableToPrepare {
  * ```
  */
 export function stepsOf (
-  { table, column, type, facts: { name }, found, source }: TableToPrepare
+  { table, column, type, facts: { name }, found, source, redo }: TableToPrepare
 ): (Step | FillStep)[] {
   const quoted = quoteName(column)
   const steps: (Step | FillStep)[] = []
@@ -58,7 +87,10 @@ export function stepsOf (
     steps.push({ name: step, sql, isBlocking: false })
   }
   if (found.type === undefined) blocking('add column', `alter table ${name} add column ${quoted} ${type}`)
-  if (source !== undefined && !found.isEnforced && found.fill !== argumentsOf(column, source, table))
+  if (
+    source !== undefined && redo === undefined && !found.isEnforced &&
+    found.fill !== argumentsOf(column, source, table)
+  )
     blocking('fill new rows', triggers(name, column, source, table))
   if (!found.isRequired) {
     if (source !== undefined) steps.push(fill(table, quoted, type, found.leaves, source))
@@ -82,6 +114,10 @@ export function stepsOf (
       'set not null',
       `alter table ${name} alter column ${quoted} set not null; alter table ${name} drop constraint ${checkName}`
     )
+  }
+  if (source !== undefined && redo !== undefined) {
+    steps.push(refill(table, quoted, type, found.leaves, source, redo))
+    blocking('rule applied', `comment on trigger ${triggerNames.fill} on ${name} is null`)
   }
   if (!found.isIndexed) {
     for (const index of found.invalidIndexes)
@@ -126,7 +162,7 @@ function triggers (name: string, column: string, { expression, keyColumns }: Sou
       when ((${changed}) and new.${quoted} is not distinct from old.${quoted}) ${call}`
 }
 
-// Rows that somebody else works on are left for the next round: nobody waits for this, and this waits for nobody.
+// Rows that are locked are left for the next round, so that the application and this never wait for each other.
 function fill (
   table: string,
   column: string,
@@ -134,13 +170,55 @@ function fill (
   leaves: readonly string[],
   { expression }: Source
 ): FillStep {
-  const alias = quoteName(table)
+  return fillWhere('backfill', {
+    alias: quoteName(table),
+    column,
+    value: `${expression}::${type}`,
+    leaves,
+    condition: `${column} is null and ${expression} is not null`
+  })
+}
+
+// A row that new code gave its tenant keeps it, because no earlier rule says the same of it; a child is always its parent's.
+function refill (
+  table: string,
+  column: string,
+  type: TenantColumnType,
+  leaves: readonly string[],
+  { expression, parent }: Source,
+  redo: readonly string[]
+): FillStep {
+  const value = `${expression}::${type}`
+  const earlier = redo.map(rule => `${column} = ${rule}::${type}`).join(' or ') || 'false'
+  return fillWhere('redo backfill', {
+    alias: quoteName(table),
+    column,
+    value,
+    leaves,
+    condition: `${
+      parent === undefined ? `(${earlier}) and ` : ''
+    }${column} is distinct from ${value} and ${expression} is not null`
+  })
+}
+
+interface Filling {
+  readonly alias: string
+  readonly column: string
+  readonly value: string
+  readonly leaves: readonly string[]
+  readonly condition: string
+}
+
+function fillWhere (
+  name: FillStep['name'],
+  { alias, column, value, leaves, condition }: Filling
+): FillStep {
   return {
-    name: 'backfill',
+    name,
     leaves,
     update: (leaf, from, to) =>
-      `update ${leaf} ${alias} set ${column} = ${expression}::${type} where ctid = any(array(
-      select ctid from ${leaf} ${alias} where ctid >= ${from}::tid and ctid < ${to}::tid and ${column} is null and ${expression} is not null for no key update of ${alias} skip locked))`,
-    rest: leaf => `select from ${leaf} ${alias} where ${column} is null and ${expression} is not null`
+      `update ${leaf} ${alias} set ${column} = ${value} where ctid = any(array(
+      select ctid from ${leaf} ${alias} where ctid >= ${from}::tid and ctid < ${to}::tid and ${condition} for no key update of ${alias} skip locked))`,
+    rest: leaf => `select from ${leaf} ${alias} where ${condition}`
   }
 }

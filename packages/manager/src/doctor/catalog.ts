@@ -1,8 +1,8 @@
 import { tenantRole } from '@fastify-tenancy/core'
 import { schemaOf, type ResolvedTables, type SqlClient } from '@fastify-tenancy/database'
 import { checkInput, checkSetup, checkVersion, inCatalog, loginChecks, privilegeChecks, rowChecks, runChecks,
-  serverChecks, setupChecks, tableChecks, toFinding, type DoctorLogins, type Family,
-  type Finding } from '@fastify-tenancy/database/doctor'
+  serverChecks, setupChecks, tableChecks, toFinding, type DoctorLogins, type Family, type Finding,
+  viewChecks } from '@fastify-tenancy/database/doctor'
 
 import type { ManagerContext } from '../context.ts'
 import { codeChecks } from './code.ts'
@@ -15,7 +15,8 @@ import { databaseChecks } from './server.ts'
 import { tenantChecks } from './tenants.ts'
 
 /** Checks of the catalog alone, on every database. */
-const always = [loginChecks, tableChecks, keyChecks, codeChecks, privilegeChecks, rowChecks, databaseChecks]
+const always = [loginChecks, tableChecks, keyChecks, viewChecks, codeChecks, privilegeChecks, rowChecks,
+  databaseChecks]
 
 /** All checks but those of the probe, by id. */
 export const catalogChecks: Family['checks'] = Object.assign(

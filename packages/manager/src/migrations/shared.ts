@@ -79,7 +79,8 @@ export async function protectListed (
       schema: tables.schema,
       tenant: Object.fromEntries(Object.entries(tables.tenant).filter(([name]) => isThere(name))),
       shared: tables.shared.filter(isThere),
-      global: tables.global.filter(isThere)
+      global: tables.global.filter(isThere),
+      ...(tables.views !== undefined && { views: tables.views })
     },
     signed: rls.secrets.length > 0,
     context: rls.context,

@@ -1,0 +1,132 @@
+import { inspectTable, SetupInvalidError, tenantColumnTypes, type ResolvedTables, type SqlClient,
+  type TableFacts, type TenantColumnType } from '@fastify-tenancy/database'
+
+import { hasUnfilled, inspectForPrepare, type PrepareFacts } from './inspect.ts'
+import type { ResolvedAdoptionOptions } from './options.ts'
+import { columnType, expressionType, findSource, type Source } from './source.ts'
+import { redoOf, type TableToPrepare } from './steps.ts'
+
+/** Goes through the tables, parents first: the column of a child comes from its parent's. */
+export class Visit {
+  readonly #client: SqlClient
+  readonly #tables: ResolvedTables
+  readonly #adoption: ResolvedAdoptionOptions
+  readonly #types = new Map<string, TenantColumnType>()
+  readonly #redone = new Set<string>()
+
+  constructor (client: SqlClient, tables: ResolvedTables, adoption: ResolvedAdoptionOptions) {
+    this.#client = client
+    this.#tables = tables
+    this.#adoption = adoption
+  }
+
+  /** The tables that have their column now, or would have it. */
+  get prepared (): readonly string[] {
+    return [...this.#types.keys()]
+  }
+
+  /** What is to be done for a table, and for its parents before it, unless it was visited before. */
+  async plan (table: string, path: readonly string[] = []): Promise<TableToPrepare[]> {
+    if (this.#types.has(table)) return []
+    if (path.includes(table))
+      throw new SetupInvalidError(
+        `tables ${
+          [...path, table].join(' → ')
+        } would get their tenants from each other: say in options.adoption.backfill where one of them gets its own`
+      )
+    const { schema, tenant } = this.#tables
+    const column = tenant[table]
+    if (column === undefined)
+      throw new SetupInvalidError(`'${table}' is no tenant table: name it in options.tables.tenant`)
+    const facts = await inspectTable(this.#client, schema, table)
+    const found = await inspectForPrepare(this.#client, facts.oid, column)
+    const source = await this.#source(table, column, facts, found)
+    const before = source?.parent === undefined ? [] : await this.plan(source.parent, [...path, table])
+    const type = await this.#type(table, facts, found, source)
+    this.#types.set(table, type)
+    const plan = { table, column, type, facts, found, source }
+    const redo = redoOf(plan, this.#redone.has(source?.parent ?? ''))
+    if (redo !== undefined) this.#redone.add(table)
+    return [...before, { ...plan, redo }]
+  }
+
+  /** The tables that were prepared by an earlier call and are to be filled anew, because a parent is. */
+  async planRedone (): Promise<TableToPrepare[]> {
+    const plans: TableToPrepare[] = []
+    const { schema, tenant } = this.#tables
+    for (const [table, column] of Object.entries(tenant)) {
+      if (this.#redone.size === 0 || this.#types.has(table) || this.#adoption.backfill[table] === false)
+        continue
+      const { oid } = await inspectTable(this.#client, schema, table)
+      const { fill } = await inspectForPrepare(this.#client, oid, column)
+      if (fill !== undefined) plans.push(...await this.plan(table))
+    }
+    return plans.filter(({ redo }) => redo !== undefined)
+  }
+
+  async #source (
+    table: string,
+    column: string,
+    facts: TableFacts,
+    found: PrepareFacts
+  ): Promise<Source | undefined> {
+    const isMissing = found.type === undefined ||
+      (!found.isRequired && await hasUnfilled(this.#client, facts.name, column))
+    // `observe` replaces the default of the column, which old code counts on: our trigger takes its place.
+    if (
+      !isMissing && !found.isEnforced && found.ownDefault !== undefined && !(table in this.#adoption.backfill)
+    )
+      return {
+        expression: `(${found.ownDefault})`,
+        keyColumns: [],
+        says: `its own default, ${found.ownDefault}`
+      }
+    // With our trigger, its rows were filled by an earlier call, whose rule may have been another.
+    const source = isMissing || table in this.#adoption.backfill || found.fill !== undefined
+      ? await findSource(this.#client, this.#adoption, this.#tables, table, facts)
+      : undefined
+    if (isMissing && source === undefined) {
+      throw new SetupInvalidError(
+        `nothing says whose the rows of table '${table}' are: give options.adoption.backfill.${table} ({ parent: 'table' }, { value: 'id' } or { sql: 'expression' })`
+      )
+    }
+    return source
+  }
+
+  async #type (
+    table: string,
+    facts: TableFacts,
+    found: PrepareFacts,
+    source: Source | undefined
+  ): Promise<TenantColumnType> {
+    if (found.type !== undefined) {
+      const type = columnType(found.type)
+      if (type === undefined)
+        throw new SetupInvalidError(
+          `the tenant column of '${table}' must be of type text, uuid, int or bigint, and is ${found.type}`
+        )
+      return type
+    }
+    const given = this.#adoption.backfill[table]
+    const wanted = this.#adoption.type ??
+      (source?.parent === undefined ? undefined : this.#types.get(source.parent))
+    if (wanted !== undefined) return wanted
+    if (given !== undefined && given !== false && 'sql' in given) {
+      const type = await expressionType(
+        this.#client,
+        table,
+        facts,
+        source?.expression ?? '',
+        Object.values(this.#tables.tenant)
+      )
+      if (type !== undefined) return type
+    }
+    const known = new Set([...this.#types.values(), ...await tenantColumnTypes(this.#client, this.#tables)])
+    const [only] = known
+    if (only === undefined || known.size > 1)
+      throw new SetupInvalidError(
+        `nothing says of which type the tenant column of '${table}' is to be: give options.adoption.type`
+      )
+    return only
+  }
+}
