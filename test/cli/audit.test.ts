@@ -12,8 +12,10 @@ const cwd = folder(t, {
 })
 const done: Ended[] = []
 for (
-  const argv of [['init'], ['create', 'acme', '--id', 'a-1'], ['create', 'globex'], ['suspend', 'acme'], ['resume',
-    'acme'], ['create', 'gone', '--id', 'g-1'], ['delete', 'gone', '--yes'], ['purge', 'gone', '--yes']]
+  const argv of [['init'], ['create', 'acme', '--id', 'a-1'], ['create', 'globex'], ['suspend', 'acme'], [
+    'resume',
+    'acme'
+  ], ['create', 'gone', '--id', 'g-1'], ['delete', 'gone', '--yes'], ['purge', 'gone', '--yes']]
 ) done.push(await run(cwd, ...argv))
 
 interface Entry {
@@ -56,8 +58,12 @@ t.test('--since leaves older entries out, whatever their number', async t => {
 })
 
 t.test('values that would act on a terminal are escaped', async t => {
-  await admin.query('insert into tenancy.audit (tenant_id, action, actor, details) values ($1, $2, $3, $4)', ['a-1',
-    'x\u001b[2Jy', 'eve\nadmin', JSON.stringify({ note: '\u001b]0;title\u0007\u202e' })])
+  await admin.query('insert into tenancy.audit (tenant_id, action, actor, details) values ($1, $2, $3, $4)', [
+    'a-1',
+    'x\u001b[2Jy',
+    'eve\nadmin',
+    JSON.stringify({ note: '\u001b]0;title\u0007\u202e' })
+  ])
   const { stdout } = await run(cwd, 'audit', 'acme', '--since', '1h')
   t.notMatch(stdout, /[\u001b\u0007\u202e]/)
   t.equal(stdout.trimEnd().split('\n').length, 5, 'one line an entry')

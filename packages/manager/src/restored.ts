@@ -1,8 +1,7 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
 import { ensureTenantRole, ensureTenantSchema, grantTenantDatabase, inTransaction, quoteName, quoteText,
-  schemaOf, sqlState, type SqlClient } from '@fastify-tenancy/database'
+  schemaOf, sqlState, type SqlClient, isConnectError } from '@fastify-tenancy/database'
 
-import { isConnectError } from './connect-error.ts'
 import type { ManagerContext } from './context.ts'
 import { protectListed } from './migrations/shared.ts'
 import { openManagerPool, withClient } from './shard-pools.ts'

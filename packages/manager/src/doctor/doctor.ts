@@ -1,10 +1,9 @@
 import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core'
-import { levelFacts, listTables, reportLevel, type LevelFacts,
-  type LevelReport } from '@fastify-tenancy/database'
+import { levelFacts, listTables, reportLevel, type LevelFacts, type LevelReport,
+  isConnectError } from '@fastify-tenancy/database'
 import { toFinding } from '@fastify-tenancy/database/doctor'
 import * as v from 'valibot'
 
-import { isConnectError } from '../connect-error.ts'
 import type { ManagerContext } from '../context.ts'
 import { readMigrations } from '../migrations/read-migrations.ts'
 import { withClient } from '../shard-pools.ts'

@@ -1,4 +1,5 @@
-import { checkOptions, duration, resolveTenantRef, TenantUnknownError, type TenantRef } from '@fastify-tenancy/core'
+import { checkOptions, duration, resolveTenantRef, TenantUnknownError,
+  type TenantRef } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
 import type { ManagerContext } from '../context.ts'
@@ -90,6 +91,7 @@ interface Row {
 async function idOf (registry: ManagerContext['registry'], ref: TenantRef): Promise<string> {
   if ('id' in ref) return ref.id
   const tenant = await registry.findBySlug(ref.slug)
-  if (tenant === undefined) throw new TenantUnknownError(`there is no tenant ${ref.slug}: name a purged one as id:…`)
+  if (tenant === undefined)
+    throw new TenantUnknownError(`there is no tenant ${ref.slug}: name a purged one as id:…`)
   return tenant.id
 }
