@@ -1,41 +1,11 @@
 // One of several shards is away when the application boots: see DAT-16.
 import Fastify, { type FastifyInstance } from 'fastify'
 import tenancy from 'fastify-tenancy'
-import { once } from 'node:events'
-import { connect, createServer, type AddressInfo, type Server } from 'node:net'
 import t, { type Test } from 'tap'
 
+import { gate } from '../support/gate.ts'
 import { provision, type Provisioned } from '../support/tenants.ts'
 import { until } from '../support/until.ts'
-
-/** An address at which a server can be reached once `open` is called, and nothing listens before. */
-async function gate (t: Test, target: string): Promise<{ url: string; open: () => Promise<void> }> {
-  const { hostname, port: targetPort } = new URL(target)
-  const listen = async (port: number): Promise<Server> => {
-    const server = createServer(client => {
-      const upstream = connect({ host: hostname, port: Number(targetPort) })
-      for (const [from, to] of [[client, upstream], [upstream, client]] as const) {
-        from.on('error', () => to.destroy())
-        from.pipe(to)
-      }
-    })
-    server.listen(port, '127.0.0.1')
-    await once(server, 'listening')
-    return server
-  }
-  const first = await listen(0)
-  const { port } = first.address() as AddressInfo
-  first.close()
-  await once(first, 'close')
-  const url = Object.assign(new URL(target), { hostname: '127.0.0.1', port: String(port) }).href
-  return {
-    url,
-    open: async () => {
-      const server = await listen(port)
-      t.teardown(() => server.close())
-    }
-  }
-}
 
 interface World {
   readonly app: FastifyInstance
