@@ -11,7 +11,7 @@ t.test('a database handle of the wrong kind stops the boot', async t => {
     suite(t, on, options as never).then(() => 'booted', (error: Error) => error.message)
   t.match(
     await said({ database: { url: Object.assign(new URL(on.url), { pathname: '/absent' }).href } }),
-    /does not exist/
+    /there is no such database: create it/
   )
   t.match(
     await said({ rls: { secret: 'too short' } }),

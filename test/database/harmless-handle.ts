@@ -19,11 +19,14 @@ export async function harmlessHandles (
   options: Partial<DatabaseConnectionOptions>,
   isHarmless: (query: CompiledQuery) => boolean
 ): Promise<(id: string) => Kysely<Rows>> {
-  const homes = new Homes(resolveDatabaseOptions({
-    database: { url: on.url, ...options },
-    tables: on.tables,
-    ...(on.secret !== undefined && { rls: { secret: on.secret } })
-  }))
+  const homes = new Homes(
+    resolveDatabaseOptions({
+      database: { url: on.url, ...options },
+      tables: on.tables,
+      ...(on.secret !== undefined && { rls: { secret: on.secret } })
+    }),
+    { check () {}, onShard () {} }
+  )
   t.teardown(() => homes.close())
   await homes.boot()
   return id => {

@@ -25,6 +25,7 @@ t.test('REG-08 every write is heard with all names that the tenant had or has, b
   })
   const heard: (TenantChange | 'all')[] = []
   const stop = await registry.watch?.(change => heard.push(change))
+  t.equal(stop?.isHearing?.(), true)
   const last = (): TenantChange | 'all' | undefined => heard.at(-1)
   const next = async (work: () => Promise<unknown>): Promise<TenantChange | 'all' | undefined> => {
     const { length } = heard
@@ -121,10 +122,12 @@ t.test('REG-08 a connection that died without a word is given up, and costs no c
   proxy.blackHole()
   await admin.query("update tenancy.tenants set plan = 'pro'")
   await until(() => proxy.connections === 0)
+  await until(() => stop.isHearing?.() === false)
   t.equal(heard.length, 1, 'the control: the message was lost')
   proxy.restore()
   await until(() => heard.length === 2)
   t.equal(heard[1], 'all')
+  t.equal(stop.isHearing?.(), true)
 })
 
 t.test('a watch that cannot begin rejects, and a registry without a listener has none', async t => {

@@ -2,6 +2,7 @@ import { printable } from '@fastify-tenancy/core'
 import { Command } from 'commander'
 import { createRequire } from 'node:module'
 
+import { addAuditCommand } from './commands/audit.ts'
 import { addDataCommands } from './commands/data.ts'
 import { addDoctorCommand } from './commands/doctor.ts'
 import { addDomainCommands } from './commands/domain.ts'
@@ -40,7 +41,7 @@ export function buildProgram (runner: Runner): Command {
     })
   for (
     const add of [addSetupCommands, addTenantCommands, addDomainCommands, addEndCommands, addDataCommands,
-      addMigrateCommands, addDoctorCommand, addLimitsCommand]
+      addMigrateCommands, addDoctorCommand, addAuditCommand, addLimitsCommand]
   ) add(program, runner)
   return program
 }

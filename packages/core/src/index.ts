@@ -13,7 +13,7 @@ export { bool, checkOptions, duration, explain, fn, instance, nonEmptyString, on
   secretSchema, timeout } from './options.ts'
 export { printable } from './printable.ts'
 export type { Register } from './register.ts'
-export type { TenantChange, TenantChanges, TenantFilter, TenantRegistry } from './registry.ts'
+export type { EndWatch, TenantChange, TenantChanges, TenantFilter, TenantRegistry } from './registry.ts'
 export { resolveRouteTenancy, type ResolvedRouteTenancy, type RouteTenancy,
   type TenancyMode } from './route.ts'
 export { currentScope, currentTenant, RequestTenancy, runInScope, TenantScope, type ScopeLogger,

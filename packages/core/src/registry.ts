@@ -43,5 +43,15 @@ export interface TenantRegistry {
    * and without Redis, other processes learn of a change when their copy has aged.
    * Resolves to the function that ends it.
    */
-  watch?(listener: (change: TenantChange | 'all') => void): Promise<() => Promise<void>>
+  watch?(listener: (change: TenantChange | 'all') => void): Promise<EndWatch>
+}
+
+/** Ends a watch. */
+export interface EndWatch {
+  (): Promise<void>
+  /**
+   * Whether every write reaches the listener at this moment. While it does, and since the last `'all'`, no list of all
+   * tenants has to be read again. @default it is not known
+   */
+  readonly isHearing?: () => boolean
 }

@@ -1,4 +1,4 @@
-import type { Tenant, TenantRegistry, TenantScope } from '@fastify-tenancy/core'
+import type { ScopeLogger, Tenant, TenantRegistry, TenantScope } from '@fastify-tenancy/core'
 import { Log } from 'kysely'
 import type pg from 'pg'
 
@@ -78,6 +78,7 @@ export class TenancyDatabase {
   readonly queries: ObservedQueries | undefined
   readonly #log: Log | undefined
   readonly #observers: (() => void)[] = []
+  #onShard: ((shard: string, problem: Error | undefined) => void) | undefined
   readonly #shardPulses: Pulses
   readonly #registryPulse: Pulses | undefined
   #booting: Promise<LevelReport> | undefined
@@ -87,7 +88,10 @@ export class TenancyDatabase {
     const { url, registryUrl } = options.database
     this.#options = options
     this.#log = options.database.log && new Log(options.database.log)
-    this.#homes = new Homes(options)
+    this.#homes = new Homes(options, {
+      check: report => this.#assertAllowed(report),
+      onShard: (shard, problem) => this.#onShard?.(shard, problem)
+    })
     this.queries = options.database.observe === undefined ? undefined : new ObservedQueries()
     const registrySource = registryUrl ?? url
     this.#registryPool = typeof registrySource === 'string' && !isEmbedded(registrySource)
@@ -129,19 +133,8 @@ export class TenancyDatabase {
   }
 
   async #boot (): Promise<LevelReport> {
-    const { requireLevel, doctor } = this.#options.database
     const report = await this.#withTenants(await this.#homes.boot())
-    if (report.level < requireLevel) {
-      throw new SetupInvalidError(
-        `the database reaches level L${report.level}, and options.database.requireLevel asks for L${requireLevel}: ${
-          report.reasons.join('; ')
-        }`
-      )
-    }
-    const refusal = doctor === 'refuse' && process.env.NODE_ENV === 'production'
-      ? bootRefusal(report.findings ?? [])
-      : undefined
-    if (refusal !== undefined) throw new SetupInvalidError(refusal)
+    this.#assertAllowed(report)
     await this.#observe()
     const isHeard = this.#heard === undefined || await canListen(this.#heard)
     const { isolation, rls } = this.#options
@@ -150,6 +143,22 @@ export class TenancyDatabase {
       ...report,
       warnings: [...report.warnings ?? [], ...(isHeard ? [] : [unheard]), ...(isOpen ? [unsigned] : [])]
     }
+  }
+
+  // Of all shards at the boot, and of one that was away then when it is back.
+  #assertAllowed ({ level, reasons, findings = [] }: LevelReport): void {
+    const { requireLevel, doctor } = this.#options.database
+    if (level < requireLevel) {
+      throw new SetupInvalidError(
+        `the database reaches level L${level}, and options.database.requireLevel asks for L${requireLevel}: ${
+          reasons.join('; ')
+        }`
+      )
+    }
+    const refusal = doctor === 'refuse' && process.env.NODE_ENV === 'production'
+      ? bootRefusal(findings)
+      : undefined
+    if (refusal !== undefined) throw new SetupInvalidError(refusal)
   }
 
   /**
@@ -206,6 +215,18 @@ export class TenancyDatabase {
     this.#system.forgetNames()
   }
 
+  /** Logs when a shard that was away at the boot is served, and why one that answers again is not. */
+  logShards (log: ScopeLogger): void {
+    this.#onShard = (shard, problem) => {
+      if (problem === undefined)
+        log.info({ shard }, `tenancy: shard '${shard}' passed its checks and is served`)
+      else log.error(
+          { shard, err: problem },
+          `tenancy: the tenants of a shard are refused: ${problem.message}`
+        )
+    }
+  }
+
   /** Begins to look after the servers, also without traffic; {@link close} ends it. */
   watchHealth (): void {
     if (this.#isEnded) return
@@ -216,7 +237,9 @@ export class TenancyDatabase {
   /** From what was heard in the last seconds. */
   health (): DatabaseHealth {
     const [homes, system] = [this.#homes, this.#system]
-    const shards = this.#shardPulses.status()
+    // A shard that answers and was not checked yet serves no tenant.
+    const unserved = Object.fromEntries(homes.unserved.map(name => [name, 'down' as const]))
+    const shards = { ...this.#shardPulses.status(), ...unserved }
     const states = Object.values(shards)
     const status = this.#isEnded || states.every(state => state === 'down')
       ? 'down'

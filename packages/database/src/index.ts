@@ -1,5 +1,7 @@
 export type * from './augment.ts'
 export { default, tenantDatabase, type OpenDatabaseOptions } from './plugin.ts'
+export { connectError, isConnectError, isDatabaseMissing,
+  nameConnectErrors } from './connection/connect-error.ts'
 export { defaultPoolSettings, isEmbedded, isEmbeddedPool, openPool,
   type PoolSettings } from './connection/open-pool.ts'
 export { GuardedClient } from './connection/guarded-client.ts'

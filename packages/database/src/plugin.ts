@@ -20,6 +20,7 @@ const plugin: FastifyPluginAsync<TenantDatabaseOptions | OpenDatabaseOptions> = 
 ) => {
   const { database, decorator } = isOpen(given) ? given : open(app, given)
 
+  database.logShards(app.log)
   const { level, reasons, warnings = [] } = await database.boot()
   app.log[level < 3 ? 'warn' : 'info'](
     { isolationLevel: `L${level}`, reasons },

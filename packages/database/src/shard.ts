@@ -263,6 +263,13 @@ export class Shard {
     return rules
   }
 
+  /** The URL of the application's login; undefined for a pool that was made from other settings. */
+  get url (): string | undefined {
+    const { url } = this.#logins
+    const source = typeof url === 'string' ? url : url.options.connectionString
+    return source !== undefined && URL.canParse(source) ? source : undefined
+  }
+
   get connections (): number {
     return this.pool.pool.totalCount + (this.#rolesPool?.pool.totalCount ?? 0)
   }

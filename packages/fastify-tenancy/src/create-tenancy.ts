@@ -63,6 +63,7 @@ export async function createTenancy (
     await redis?.close()
   }
   try {
+    database.logShards(log)
     const { level, reasons, warnings = [] } = await database.boot()
     log[level < 3 ? 'warn' : 'info'](
       { isolationLevel: `L${level}`, reasons },

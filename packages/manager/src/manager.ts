@@ -13,6 +13,7 @@ import { deleteTenant, type DeleteInput, type DeleteReport } from './lifecycle/d
 import { Locks } from './lifecycle/locks.ts'
 import { pruneAudit, type PruneAuditInput } from './lifecycle/prune-audit.ts'
 import { purgeDue, purgeTenant, type PurgeDueReport, type PurgeReport } from './lifecycle/purge.ts'
+import { readAudit, type AuditEntry, type AuditInput } from './lifecycle/read-audit.ts'
 import { renameTenant } from './lifecycle/rename.ts'
 import { resumeTenant, suspendTenant } from './lifecycle/suspend.ts'
 import { listUnfinished, type UnfinishedWork } from './lifecycle/unfinished.ts'
@@ -192,6 +193,15 @@ export class Manager {
   /** The tenants whose move is not confirmed, or whose deletion is not purged, by id. */
   async unfinished (): Promise<readonly UnfinishedWork[]> {
     return listUnfinished(await this.#ready())
+  }
+
+  /**
+   * What was done to tenants, when and by which login, the oldest first.
+   *
+   * @throws FST_TENANCY_TENANT_UNKNOWN for a slug that no tenant has
+   */
+  async *audit (input: AuditInput = {}): AsyncGenerator<AuditEntry> {
+    yield* readAudit(await this.#ready(), input)
   }
 
   /** All tenants, by id. */

@@ -1,8 +1,7 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
 import { ensureLedger, ensureLogin, grantGate, grantTenantDatabase, inTransaction, quoteName, quoteText,
-  sqlState, type SqlClient } from '@fastify-tenancy/database'
+  isConnectError, sqlState, type SqlClient } from '@fastify-tenancy/database'
 
-import { isConnectError } from './connect-error.ts'
 import type { ManagerContext } from './context.ts'
 import { openManagerPool, withClient } from './shard-pools.ts'
 import { ended, tenantServer, type TenantServer } from './tenant-server.ts'

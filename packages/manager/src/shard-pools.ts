@@ -1,9 +1,7 @@
 import { defaultPoolSettings, isEmbedded, openPool, type ResolvedDatabaseOptions, type ShardUrls,
-  type SqlClient } from '@fastify-tenancy/database'
+  type SqlClient, nameConnectErrors } from '@fastify-tenancy/database'
 import { OptionInvalidError } from '@fastify-tenancy/core'
 import type pg from 'pg'
-
-import { nameConnectErrors } from './connect-error.ts'
 
 /** The manager's connections: to each shard with the login of its `ownerUrl`, or of its `url` where there is none. */
 export class ShardPools {

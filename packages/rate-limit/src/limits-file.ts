@@ -55,7 +55,8 @@ export class LimitsFile {
   async open (apply: (limits: Limits) => void): Promise<Limits> {
     watchFile(this.#path, { interval: lookEvery, persistent: false }, this.#onChange)
     try {
-      const limits = new Limits(parseLimits(await readLimits(this.#path, this.#name), this.#name))
+      const limits = await this.#read()
+      if (limits === undefined) throw new TypeError('a limits file is opened once')
       this.#apply = apply
       return limits
     } catch (error) {

@@ -29,6 +29,7 @@ export class Announcer {
   readonly #unmarked = new Map<string, TenantChange>()
   #retry: NodeJS.Timeout | undefined
   #isStopped = false
+  #isHearing: (() => boolean) | undefined
   readonly #senseless: Throttle
 
   constructor (
@@ -57,12 +58,17 @@ export class Announcer {
       )
     }
     if (this.#registry.watch !== undefined) {
-      this.#stops.push(
-        await this.#registry.watch(change => {
-          this.notice(change)
-        })
-      )
+      const end = await this.#registry.watch(change => {
+        this.notice(change)
+      })
+      this.#isHearing = end.isHearing
+      this.#stops.push(end)
     }
+  }
+
+  /** Whether the registry tells this process of every write at this moment. */
+  get isHearing (): boolean {
+    return this.#isHearing?.() ?? false
   }
 
   async stop (): Promise<void> {

@@ -4,8 +4,8 @@ import type { Question } from './question.ts'
 
 /**
  * Every slug and domain that any tenant has: a name that is not among them costs no look-up. It is read from the
- * registry's `list()`, learns new names from announced changes, and is read anew every `interval` and whenever changes
- * may have been missed. Until it has been read it denies nothing. 100,000 names hold about 8 MB.
+ * registry's `list()` and learns new names from announced changes. It is read anew whenever changes may have been missed,
+ * and every `interval` while the registry does not tell of each write. Until it has been read it denies nothing. 100,000 names hold about 8 MB.
  */
 export class NameIndex {
   readonly #registry: TenantRegistry
@@ -41,10 +41,15 @@ export class NameIndex {
     void this.read()
   }
 
-  start (): void {
+  /**
+   * @param isHearing whether the registry tells of each write at this moment, so that nothing has to be read again. After
+   * a gap it says that changes may have been missed: see {@link distrust}.
+   */
+  start (isHearing: () => boolean = () => false): void {
     void this.read()
     this.#timer = setInterval(() => {
-      void this.read()
+      // A reading that failed is made up for: without one, made-up names cost look-ups.
+      if (!isHearing() || this.#names === undefined) void this.read()
     }, Math.min(this.#interval, maxTimer)).unref()
   }
 

@@ -175,7 +175,7 @@ export class TenantResolver {
   async start (): Promise<void> {
     await this.#redis?.ready()
     await this.#announcer.start()
-    this.#index?.start()
+    this.#index?.start(() => this.#announcer.isHearing)
   }
 
   /** Ends what {@link start} began. The client is its owner's to close. */

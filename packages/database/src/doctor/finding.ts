@@ -31,6 +31,8 @@ export interface Family {
   readonly checks: Readonly<Record<string, Check>>
   /** Takes the input as its only parameter, and gives rows of {@link FindingRow}. Names are looked up in pg_catalog alone. */
   readonly text: string
+  /** Keys of the input that this family reads and most others do not: no other family is sent them. @default none */
+  readonly reads?: readonly string[]
 }
 
 /** What a check's query answers. */
@@ -46,16 +48,25 @@ export interface FindingRow {
   readonly use?: 'app' | 'tenantRoles' | 'global'
 }
 
-/** Runs families of checks on one snapshot of the catalog. */
+/**
+ * Runs families of checks on one snapshot of the catalog.
+ *
+ * @param input what every family is sent
+ * @param more values by key, of which a family is sent those that it `reads`. A list of tenants can be long.
+ */
 export async function runChecks (
   client: SqlClient,
   families: readonly Family[],
-  input: object
+  input: object,
+  more: Readonly<Record<string, unknown>> = {}
 ): Promise<Finding[]> {
   return inCatalog(client, async () => {
     const findings: Finding[] = []
-    for (const family of families)
-      findings.push(...(await runFamily(client, family, input)).map(row => toFinding(row, family.checks)))
+    for (const family of families) {
+      const read = Object.fromEntries((family.reads ?? []).map(key => [key, more[key] ?? null]))
+      const rows = await runFamily(client, family, { ...input, ...read })
+      findings.push(...rows.map(row => toFinding(row, family.checks)))
+    }
     return findings
   })
 }

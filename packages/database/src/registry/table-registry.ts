@@ -76,6 +76,10 @@ export function tableRegistry (options: TableRegistryOptions): TenantRegistry {
 
 const pageSize = 500
 
+const filtered = ['status', 'plan', 'isolation', 'shard'] as const
+const { status, plan, isolation, placement: { shard } } = createTenant({ id: 'id', slug: 'slug' })
+const defaults: Readonly<Record<(typeof filtered)[number], string>> = { status, plan, isolation, shard }
+
 export class TableRegistry implements TenantRegistry {
   readonly #options: TableRegistryOptions
   readonly #table: string
@@ -106,18 +110,41 @@ export class TableRegistry implements TenantRegistry {
     return own === undefined ? undefined : this.#find(own, domain)
   }
 
+  /**
+   * All tenants in the order of the id's own type, so that the index of the id serves each page. The filter is part of the
+   * query where `columns` name what it asks for and there is no `map`. An index on such a column and the id,
+   * `create index on organizations (tier, id)`, then spares reading the other rows.
+   */
   async *list (filter: TenantFilter = {}): AsyncIterable<TenantRecord> {
-    const id = `${quoteName(this.#options.columns.id)}::text collate "C"`
-    for (let after = '';;) {
+    const id = quoteName(this.#options.columns.id)
+    for (let after: string | undefined;;) {
+      const values: unknown[] = []
+      const conditions = this.#conditions(filter, values)
+      if (after !== undefined) conditions.push(`${id} > $${values.push(after)}`)
+      const where = conditions.length === 0 ? '' : ` where ${conditions.join(' and ')}`
       const rows = await this.#query(
-        `select * from ${this.#table} where ${id} > $1 order by ${id} limit ${pageSize}`,
-        [after]
+        `select * from ${this.#table}${where} order by ${id} limit ${pageSize}`,
+        values
       )
       const page = rows.map(row => this.#read(row))
       yield* page.filter(tenant => fits(tenant, filter))
       if (page.length < pageSize) return
-      after = page.at(-1)?.id ?? ''
+      after = page.at(-1)?.id
     }
+  }
+
+  // `map` may say something else than the column. A column that is null stands for the property's default.
+  #conditions (filter: TenantFilter, values: unknown[]): string[] {
+    const { columns, map } = this.#options
+    if (map !== undefined) return []
+    return filtered.flatMap(property => {
+      const [column, wanted] = [columns[property], filter[property]]
+      if (column === undefined || wanted === undefined) return []
+      const name = quoteName(column)
+      const among = [wanted].flat().map(value => `${name} = $${values.push(value)}`)
+      if ([wanted].flat().includes(defaults[property])) among.push(`${name} is null`)
+      return [`(${among.join(' or ') || 'false'})`]
+    })
   }
 
   insert (): Promise<TenantRecord> {

@@ -1,4 +1,4 @@
-import { Throttle, type TenantChange } from '@fastify-tenancy/core'
+import { Throttle, type EndWatch, type TenantChange } from '@fastify-tenancy/core'
 import type pg from 'pg'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -50,13 +50,14 @@ export async function watchTenants (
   open: OpenListener,
   listener: (change: TenantChange | 'all') => void,
   { reader, onCatalog = () => {}, pulse: { every, within } = pulse }: WatchOptions = {}
-): Promise<() => Promise<void>> {
+): Promise<EndWatch> {
   const ended = new AbortController()
   const log = new ChangeLog()
   const all = new Throttle(() => listener('all'), allRate)
   const catalog = new Throttle(onCatalog, allRate)
+  let isHearing = false
   let client = await listen()
-  if (client === undefined) return async () => {}
+  if (client === undefined) return Object.assign(async () => {}, { isHearing: () => false })
 
   async function listen (): Promise<Listener | undefined> {
     const next = await open()
@@ -83,7 +84,9 @@ export async function watchTenants (
     const beats = setInterval(() => {
       beat(next)
     }, every).unref()
+    isHearing = true
     next.on('end', () => {
+      isHearing = false
       clearInterval(beats)
       if (!ended.signal.aborted) void listenAgain()
     })
@@ -117,11 +120,12 @@ export async function watchTenants (
     }
   }
 
-  return async () => {
+  const end = async (): Promise<void> => {
     ended.abort()
     all.stop()
     catalog.stop()
     // A server that no longer answers does not answer a farewell either.
     await Promise.race([client?.end(), sleep(farewell, undefined, { ref: false })])
   }
+  return Object.assign(end, { isHearing: () => isHearing })
 }

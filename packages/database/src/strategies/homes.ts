@@ -11,6 +11,7 @@ import { SetupInvalidError } from '../setup/errors.ts'
 import { Shard, grace, type Home } from '../shard.ts'
 import { ConnectionBudget } from './budget.ts'
 import { isolationOf } from './isolation-of.ts'
+import { bootProblem, isUnreachable, LateShards, type LateShardSettings } from './late-shards.ts'
 import { TenantDatabases } from './tenant-databases.ts'
 
 /** Where each tenant's statements go, by its strategy and its shard. */
@@ -22,12 +23,14 @@ export class Homes {
   readonly #options: ResolvedDatabaseOptions
   readonly #shards: ReadonlyMap<string, Shard>
   readonly #databases: TenantDatabases | undefined
+  readonly #late: LateShards
 
-  constructor (options: ResolvedDatabaseOptions) {
+  constructor (options: ResolvedDatabaseOptions, late: LateShardSettings) {
     const { budget: { connections, whenFull }, fairness: { maxWait }, ...database } = options.database
     const budget = new ConnectionBudget({ connections, whenFull, maxWait })
     this.#options = options
     this.budget = budget
+    this.#late = new LateShards(late)
     this.default = new Shard(database, options, budget, true)
     this.#shards = new Map([
       ['default', this.default],
@@ -41,21 +44,34 @@ export class Homes {
     })
   }
 
-  /** Checks every shard. The level is the lowest; its reasons say of which shard. */
+  /**
+   * Checks every shard. The level is the lowest; its reasons say of which shard. A shard that cannot be reached is
+   * checked when it can be, unless it is the default one, which holds the registry.
+   */
   async boot (): Promise<LevelReport> {
-    const reports = await Promise.all(Array.from(this.#shards, async ([name, shard]) => {
-      const report = await shard.boot().catch((error: unknown) => {
-        throw name === 'default' ? error : ofShard(name, error)
-      })
-      return { ...report, name }
+    const away: string[] = []
+    const reached = await Promise.all(Array.from(this.#shards, async ([name, shard]) => {
+      try {
+        return { ...await shard.boot(), name }
+      } catch (error) {
+        const problem = bootProblem(name, shard, error)
+        if (name === 'default' || !isUnreachable(error)) throw problem
+        this.#late.add(name, shard, problem)
+        away.push(
+          `${problem.message}; its tenants are refused with 503 until it answers and passes its checks`
+        )
+        return undefined
+      }
     }))
+    const reports = reached.filter(report => report !== undefined)
     const level = reports.map(report => report.level).toSorted()[0] ?? 0
     return {
       level,
       reasons: reports.filter(report => report.level === level).flatMap(({ name, reasons }) =>
         reasons.map(text => told(name, text))
       ),
-      warnings: reports.flatMap(({ name, warnings = [] }) => warnings.map(text => told(name, text))),
+      warnings: [...away,
+        ...reports.flatMap(({ name, warnings = [] }) => warnings.map(text => told(name, text)))],
       findings: reports.flatMap(({ name, findings = [] }) =>
         findings.map(finding => ({ ...finding, object: told(name, finding.object) }))
       )
@@ -75,7 +91,13 @@ export class Homes {
       throw misplaced(
         `the tenant's shard '${tenant.placement.shard}' is not among options.database.shards: name it there, or move the tenant`
       )
+    this.#late.assertServed(tenant.placement.shard)
     return shard.home(tenant, isolation, statementTimeout)
+  }
+
+  /** Names of the shards whose tenants are refused, because they were not checked yet. */
+  get unserved (): readonly string[] {
+    return this.#late.names
   }
 
   /** The pools of the shards by name. */
@@ -99,6 +121,7 @@ export class Homes {
   }
 
   async close (): Promise<void> {
+    this.#late.end()
     await Promise.all([...Array.from(this.#shards.values(), shard => shard.close()),
       this.#databases?.close()])
   }
@@ -149,12 +172,6 @@ export class Homes {
 // For operators in the log; a client learns that it may try again, which it may: a rolling deployment can be the cause.
 function misplaced (why: string): Error {
   return new DatabaseUnavailableError(undefined, { cause: new SetupInvalidError(why) })
-}
-
-function ofShard (name: string, error: unknown): unknown {
-  return error instanceof SetupInvalidError
-    ? new SetupInvalidError(`shard '${name}': ${error.message}`, { cause: error })
-    : error
 }
 
 function told (shard: string, text: string): string {

@@ -10,6 +10,7 @@ import { keyChecks } from './keys.ts'
 import { moveChecks } from './moves.ts'
 import { ownDatabaseChecks } from './own-databases.ts'
 import { reachChecks } from './reach.ts'
+import type { PlacedTenant, Registered } from './registered.ts'
 import { schemaChecks } from './schemas.ts'
 import { databaseChecks } from './server.ts'
 import { tenantChecks } from './tenants.ts'
@@ -28,26 +29,16 @@ export const catalogChecks: Family['checks'] = Object.assign(
   ownDatabaseChecks
 )
 
-/** A tenant as the checks need it. */
-export interface PlacedTenant {
-  readonly id: string
-  readonly slug: string
-  readonly isolation: string
-  readonly status: string
-  readonly shard: string
-  readonly schema: string | null
-  /** Whether a move of it is not finished. */
-  readonly isMoving: boolean
-}
-
 export interface CatalogInput {
   readonly shard: string
   readonly database: string
   readonly login: string
   readonly logins: DoctorLogins
   readonly tables: ResolvedTables
-  /** All tenants; undefined where the registry is not there yet. */
-  readonly tenants: readonly PlacedTenant[] | undefined
+  /** What the registry says about all tenants; undefined where it is not there yet. */
+  readonly registered: Registered | undefined
+  /** The tenants of the shard that have something of their own in its catalog. */
+  readonly tenants: readonly PlacedTenant[]
   /** Names of the tenants' migrations as the application has them. */
   readonly migrations: readonly string[]
 }
@@ -56,28 +47,26 @@ export interface CatalogInput {
 export async function checkCatalog (
   client: SqlClient,
   { options }: ManagerContext,
-  { shard, database, login, logins, tables, tenants, migrations }: CatalogInput
+  { shard, database, login, logins, tables, registered, tenants, migrations }: CatalogInput
 ): Promise<Finding[]> {
   const { isolation, rls, application } = options
   const has = (strategy: string): boolean =>
-    isolation === strategy || tenants?.some(tenant => tenant.isolation === strategy) === true
-  const input = {
-    ...checkInput({
-      database,
-      tables,
-      login,
-      logins,
-      functions: has('row') ? application.row.functions : [],
-      hasRls: has('rls'),
-      signed: rls.secrets.length > 0,
-      context: rls.context,
-      rewritten: isolation === 'row' && tenants?.some(tenant => tenant.isolation === 'rls') !== true
-    }),
+    isolation === strategy || registered?.isolations.has(strategy) === true
+  const input = checkInput({
+    database,
+    tables,
+    login,
+    logins,
+    functions: has('row') ? application.row.functions : [],
+    hasRls: has('rls'),
+    signed: rls.secrets.length > 0,
+    context: rls.context,
+    rewritten: isolation === 'row' && registered?.isolations.has('rls') !== true
+  })
+  const more = {
     migrations,
-    moving: (tenants ?? []).filter(({ isMoving }) => isMoving).map(({ id }) => id),
-    tenants: (tenants ?? []).filter(tenant => tenant.shard === shard).map(tenant =>
-      placed(tenant, database, rls.context)
-    )
+    moving: registered?.moving ?? [],
+    tenants: tenants.map(tenant => placed(tenant, database, rls.context))
   }
   const { version, unready } = await inCatalog(client, async () => {
     const { rows: [row] } = await client.query<{ version: number }>(
@@ -86,13 +75,13 @@ export async function checkCatalog (
     return { version: row?.version ?? 0, unready: await checkSetup(client) }
   })
   const old = checkVersion(version)
-  const registered = unready !== undefined || tenants === undefined
+  const registryChecks = unready !== undefined || registered === undefined
     ? []
     : [schemaChecks, moveChecks, ...(shard === 'default' ? [tenantChecks] : [])]
   return [
     ...(old === undefined ? [] : [toFinding(old, serverChecks)]),
     ...(unready === undefined ? [] : [toFinding(unready, setupChecks)]),
-    ...await runChecks(client, [...always, ...registered], input)
+    ...await runChecks(client, [...always, ...registryChecks], input, more)
   ]
 }
 
@@ -109,14 +98,4 @@ function placed (tenant: PlacedTenant, database: string, context: 'setting' | 'r
       : null,
     role: hasRole ? tenantRole(id, database) : null
   }
-}
-
-/** All tenants of the registry but those that are gone. */
-export async function readTenants (client: SqlClient): Promise<PlacedTenant[] | undefined> {
-  if (await checkSetup(client) !== undefined) return undefined
-  const { rows } = await client.query<PlacedTenant>(`
-    select id, slug, isolation, status, shard, schema_name as schema,
-      exists (select from tenancy.operations op where op.tenant_id = t.id and op.kind = 'move' and op.finished_at is null) as "isMoving"
-    from tenancy.tenants t where status <> 'deleted'`)
-  return rows
 }

@@ -1,18 +1,18 @@
 import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core'
-import { levelFacts, listTables, reportLevel, type LevelFacts,
-  type LevelReport } from '@fastify-tenancy/database'
+import { levelFacts, listTables, reportLevel, type LevelFacts, type LevelReport,
+  isConnectError } from '@fastify-tenancy/database'
 import { toFinding } from '@fastify-tenancy/database/doctor'
 import * as v from 'valibot'
 
-import { isConnectError } from '../connect-error.ts'
 import type { ManagerContext } from '../context.ts'
 import { readMigrations } from '../migrations/read-migrations.ts'
 import { withClient } from '../shard-pools.ts'
 import { compare, readBaseline, writeBaseline } from './baseline.ts'
-import { checkCatalog, readTenants, type PlacedTenant } from './catalog.ts'
 import { checkOwnDatabases, ownDatabaseChecks } from './own-databases.ts'
+import { checkCatalog } from './catalog.ts'
 import { probe } from './probe.ts'
 import { reachChecks, unreachable } from './reach.ts'
+import { isolationsWithHome, readHomes, readPlaced, readRegistered, type Registered } from './registered.ts'
 import { sorted, type DoctorReport, type ShardFinding } from './report.ts'
 
 /** What {@link Manager.doctor} may be told. */
@@ -39,14 +39,14 @@ export async function doctor (context: ManagerContext, given: DoctorInput): Prom
   const known = migrations.tenant === undefined
     ? []
     : (await readMigrations(migrations.tenant)).map(({ name }) => name)
-  const tenants = await withClient(context.shards.get('default'), readTenants)
+  const registered = await withClient(context.shards.get('default'), readRegistered)
   const findings: ShardFinding[] = []
   const levels: LevelReport[] = []
   for (const shard of context.shards.names) {
     try {
-      const report = await examine(context, { shard, tenants, migrations: known, isProbing: input.probe })
+      const report = await examine(context, { shard, registered, migrations: known, isProbing: input.probe })
       findings.push(...report.findings)
-      if (shard === 'default' && tenants !== undefined)
+      if (shard === 'default' && registered !== undefined)
         findings.push(
           ...(await checkOwnDatabases(context)).map(row => ({ ...toFinding(row, ownDatabaseChecks), shard }))
         )
@@ -65,26 +65,26 @@ export async function doctor (context: ManagerContext, given: DoctorInput): Prom
 // The strategies that tenants really have: the options name that of tenants without one.
 function isolated (
   { hasTenantLogins = false }: LevelFacts,
-  tenants: readonly PlacedTenant[] = []
+  isolations: ReadonlySet<string> = new Set()
 ): Partial<LevelFacts> {
   return {
-    hasTenantLogins: hasTenantLogins && tenants.every(({ isolation }) => isolation === 'database'),
-    ...(tenants.some(({ isolation }) => isolation === 'schema') && { hasTenantRoles: true })
+    hasTenantLogins: hasTenantLogins && [...isolations].every(isolation => isolation === 'database'),
+    ...(isolations.has('schema') && { hasTenantRoles: true })
   }
 }
 
 interface ShardInput {
   readonly shard: string
-  readonly tenants: readonly PlacedTenant[] | undefined
+  readonly registered: Registered | undefined
   readonly migrations: readonly string[]
   readonly isProbing: boolean
 }
 
 async function examine (
   context: ManagerContext,
-  { shard, tenants, migrations, isProbing }: ShardInput
+  { shard, registered, migrations, isProbing }: ShardInput
 ): Promise<{ findings: ShardFinding[]; level: LevelReport }> {
-  const { options: { application, tables: listed }, shards } = context
+  const { options: { application, rls, tables: listed }, shards } = context
   return withClient(shards.get(shard), async client => {
     const { rows: [session] } = await client.query<{ user: string; database: string }>(
       'select session_user::text as user, pg_catalog.current_database()::text as database'
@@ -94,17 +94,38 @@ async function examine (
     const tables = await listTables(client, listed)
     const urls = { ...shards.logins(shard), registryUrl: application.database.registryUrl }
     const facts = levelFacts(application, urls, login, shard === 'default' ? tables.global : [])
+    const placed = {
+      shard,
+      isolations: isolationsWithHome(rls.context),
+      homes: registered === undefined ? [] : await readHomes(client)
+    }
+    const tenants = registered === undefined
+      ? []
+      : shard === 'default'
+      // The pool may have one connection, which is this one.
+      ? await readPlaced(client, placed)
+      : await withClient(shards.get('default'), registry => readPlaced(registry, placed))
     const findings = await checkCatalog(client, context, {
       shard,
       database: session.database,
       login,
       logins: facts.logins,
       tables,
+      registered,
       tenants,
       migrations
     })
-    const level = await reportLevel(client, { ...facts, ...isolated(facts, tenants) }, login)
-    if (isProbing) findings.push(...await probe(context, { client, shard, tables, tenants: tenants ?? [] }))
+    const level = await reportLevel(client, { ...facts, ...isolated(facts, registered?.isolations) }, login)
+    if (isProbing)
+      findings.push(
+        ...await probe(context, {
+          client,
+          shard,
+          tables,
+          tenants,
+          hasRls: registered?.isolations.has('rls') === true
+        })
+      )
     return { findings: findings.map(finding => ({ ...finding, shard })), level }
   })
 }

@@ -9,6 +9,7 @@ export const moveChecks: Family = {
         'a trigger follows the changes of a tenant that is not being moved: it slows writes down, and what it writes down is never read'
     }
   },
+  reads: ['moving'],
   // The trigger's first argument is the tenant: letters, digits, _ and -, which bytea shows as they are.
   text: `
 with left_behind as (

@@ -1,8 +1,7 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
-import { databaseNameOf, quoteName } from '@fastify-tenancy/database'
+import { databaseNameOf, isConnectError, quoteName } from '@fastify-tenancy/database'
 import type { Family, FindingRow } from '@fastify-tenancy/database/doctor'
 
-import { isConnectError } from '../connect-error.ts'
 import type { ManagerContext } from '../context.ts'
 import { missingExtensions, type Installed } from '../extensions.ts'
 import { withClient } from '../shard-pools.ts'

@@ -10,14 +10,17 @@ import type { ManagerContext } from '../context.ts'
 import { Attacker, plain } from './attacker.ts'
 import { probeChecks, tryCreating, tryGuarded, tryNaming, tryReading, tryRoles, tryTables, type Targets,
   type TargetTable } from './attacks.ts'
-import type { PlacedTenant } from './catalog.ts'
+import type { PlacedTenant } from './registered.ts'
 
 export interface ProbeInput {
   /** The owner's connection, which finds the targets. */
   readonly client: SqlClient
   readonly shard: string
   readonly tables: ResolvedTables
+  /** The tenants of the shard that have something of their own in its catalog. */
   readonly tenants: readonly PlacedTenant[]
+  /** Whether some tenant has strategy `rls`. */
+  readonly hasRls: boolean
 }
 
 /** Tries attacks on one shard, with the application's own login. Nothing stays. */
@@ -92,7 +95,7 @@ async function connected (
 
 async function findTargets (
   { options }: ManagerContext,
-  { client, tables, tenants }: ProbeInput,
+  { client, tables, hasRls }: ProbeInput,
   { login, database }: { login: string; database: string },
   use: Use
 ): Promise<Targets> {
@@ -117,7 +120,7 @@ async function findTargets (
       order by rolsuper desc, 1 limit 1000`,
       [[login, ...groups], use === 'all' || use === 'tenantRoles', [app, shared]]
     ),
-    isRewritten: options.isolation === 'row' && !tenants.some(({ isolation }) => isolation === 'rls')
+    isRewritten: options.isolation === 'row' && !hasRls
   }
 }
 

@@ -33,6 +33,7 @@ export const schemaChecks: Family = {
         "an object outside a tenant's schema depends on it: a purge of that tenant, and the end of its move, is refused"
     }
   },
+  reads: ['tenants', 'migrations'],
   text: `${prelude}
 tenants as materialized (
   select * from jsonb_to_recordset(${given}->'tenants') t (id text, slug text, isolation text, status text, "schema" text, role text)

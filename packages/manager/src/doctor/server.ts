@@ -17,6 +17,7 @@ export const databaseChecks: Family = {
         'no event trigger tells of changes of tables and functions that are made by hand: processes hear of them within a minute, and only then take statements on them for harmful'
     }
   },
+  reads: ['tenants'],
   text: `${prelude}
 tenant_databases as (
   select d.oid, d.datname from pg_database d

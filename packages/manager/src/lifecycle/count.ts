@@ -1,6 +1,6 @@
+import { isDatabaseMissing } from '@fastify-tenancy/database'
 import type { TenantRecord } from '@fastify-tenancy/core'
 
-import { isDatabaseMissing } from '../connect-error.ts'
 import type { ManagerContext } from '../context.ts'
 import { withClient } from '../shard-pools.ts'
 import { withHome } from '../transfer/home.ts'

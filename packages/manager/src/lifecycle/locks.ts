@@ -1,8 +1,8 @@
 import { tenantConflict } from '@fastify-tenancy/core'
-import { GuardedClient, isEmbeddedPool, SetupInvalidError, sqlState } from '@fastify-tenancy/database'
+import { GuardedClient, isEmbeddedPool, SetupInvalidError, sqlState,
+  connectError } from '@fastify-tenancy/database'
 import type pg from 'pg'
 
-import { connectError } from '../connect-error.ts'
 import { giveLock, takeLock } from './session-lock.ts'
 import { isShared } from './shared-session.ts'
 

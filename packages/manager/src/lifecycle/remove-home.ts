@@ -1,8 +1,7 @@
 import { tenantConflict, unreadyDatabase, type Tenant, type TenantRecord } from '@fastify-tenancy/core'
-import { assertFree, hasOwnLogins, inTransaction, quoteName, schemaOf, sqlState,
-  type SqlClient } from '@fastify-tenancy/database'
+import { assertFree, hasOwnLogins, inTransaction, quoteName, schemaOf, sqlState, type SqlClient,
+  isDatabaseMissing } from '@fastify-tenancy/database'
 
-import { isDatabaseMissing } from '../connect-error.ts'
 import type { ManagerContext } from '../context.ts'
 import { openManagerPool, withClient } from '../shard-pools.ts'
 import { ended, hasServer, tenantServer, type TenantServer } from '../tenant-server.ts'

@@ -1,7 +1,6 @@
-import { GuardedClient, isEmbeddedPool, type SqlClient } from '@fastify-tenancy/database'
+import { GuardedClient, isEmbeddedPool, type SqlClient, connectError } from '@fastify-tenancy/database'
 import type pg from 'pg'
 
-import { connectError } from '../connect-error.ts'
 import type { TenantPool } from '../tenant-server.ts'
 
 /** A URL to connect to, or a pool to borrow from. */

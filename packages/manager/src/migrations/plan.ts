@@ -1,8 +1,7 @@
 import { OptionInvalidError, tenantConflict, TenantUnknownError, type TenantRecord,
   type TenantRef } from '@fastify-tenancy/core'
-import { assertNotNewer, schemaOf, SetupInvalidError } from '@fastify-tenancy/database'
+import { assertNotNewer, schemaOf, SetupInvalidError, isConnectError } from '@fastify-tenancy/database'
 
-import { isConnectError } from '../connect-error.ts'
 import type { ManagerContext } from '../context.ts'
 import { withoutPasswords } from '../lifecycle/journal.ts'
 import { compare, type Standing } from './compare.ts'

@@ -1,5 +1,7 @@
-import { DatabaseUnavailableError, sqlState } from '@fastify-tenancy/database'
 import type pg from 'pg'
+
+import { DatabaseUnavailableError } from '../errors.ts'
+import { sqlState } from '../setup/sql-client.ts'
 
 /** A connection to be opened, as messages name it. */
 export interface Target {

@@ -1,0 +1,78 @@
+import type { Isolation } from '@fastify-tenancy/core'
+import type { SqlClient } from '@fastify-tenancy/database'
+import { checkSetup } from '@fastify-tenancy/database/doctor'
+
+/** A tenant as the checks need it. */
+export interface PlacedTenant {
+  readonly id: string
+  readonly slug: string
+  readonly isolation: string
+  readonly status: string
+  readonly shard: string
+  readonly schema: string | null
+}
+
+/** What the registry says about all tenants, in a size that does not grow with their number. */
+export interface Registered {
+  /** The strategies that tenants have. */
+  readonly isolations: ReadonlySet<string>
+  /** Ids of tenants whose move is not finished. */
+  readonly moving: readonly string[]
+}
+
+/** The strategies whose tenants have a role, a schema or a database that the checks look for. */
+export function isolationsWithHome (context: 'setting' | 'role'): readonly Isolation[] {
+  return context === 'role' ? ['rls', 'schema', 'database'] : ['schema', 'database']
+}
+
+/**
+ * Reads which strategies tenants have and which tenants are being moved.
+ *
+ * @param client a connection to the default shard
+ * @returns undefined where the registry is not there yet
+ */
+export async function readRegistered (client: SqlClient): Promise<Registered | undefined> {
+  if (await checkSetup(client) !== undefined) return undefined
+  const { rows: [row] } = await client.query<{ isolations: string[]; moving: string[] }>(`
+    select array(select name from unnest('{rls,row,schema,database}'::text[]) name
+        where exists (select from tenancy.tenants where isolation = name and status <> 'deleted')) as isolations,
+      array(select tenant_id from tenancy.operations where kind = 'move' and finished_at is null) as moving`)
+  return { isolations: new Set(row?.isolations), moving: row?.moving ?? [] }
+}
+
+/**
+ * Reads the tenants that have something of their own in the catalog: by their strategy, or because a schema was made for
+ * them. A tenant whose rows stand in shared tables has nothing there, and there may be millions of those.
+ *
+ * @param client a connection to the default shard
+ */
+export async function readPlaced (
+  client: SqlClient,
+  { shard, isolations, homes }: {
+    readonly shard: string
+    readonly isolations: readonly Isolation[]
+    /** Ids of tenants for which the shard has a schema. */
+    readonly homes: readonly string[]
+  }
+): Promise<PlacedTenant[]> {
+  const { rows } = await client.query<PlacedTenant>(
+    `
+    select id, slug, isolation, status, shard, schema_name as schema from tenancy.tenants
+    where status <> 'deleted' and shard = $1 and isolation = any($2)
+    union
+    select id, slug, isolation, status, shard, schema_name from tenancy.tenants
+    where status <> 'deleted' and shard = $1 and id = any($3)`,
+    [shard, isolations, homes]
+  )
+  return rows
+}
+
+/** Ids of the tenants for which this database has a schema, by the comment that its making leaves. */
+export async function readHomes (client: SqlClient): Promise<string[]> {
+  const { rows } = await client.query<{ tenant: string }>(`
+    select pg_catalog.substr(description, pg_catalog.length('fastify-tenancy: tenant ') + 1) as tenant
+    from pg_catalog.pg_description
+    where classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and objsubid = 0
+      and pg_catalog.starts_with(description, 'fastify-tenancy: tenant ')`)
+  return rows.map(({ tenant }) => tenant)
+}

@@ -1,0 +1,97 @@
+import { checkOptions, duration, resolveTenantRef, TenantUnknownError,
+  type TenantRef } from '@fastify-tenancy/core'
+import * as v from 'valibot'
+
+import type { ManagerContext } from '../context.ts'
+
+/** Which entries {@link Manager.audit} gives. */
+export interface AuditInput {
+  /** The entries of one tenant, also of one that was purged. @default those of all tenants */
+  readonly tenant?: TenantRef
+  /** How old an entry may be: `'7d'`. @default any age */
+  readonly since?: string
+}
+
+/** One line of `tenancy.audit`. */
+export interface AuditEntry {
+  readonly at: Date
+  /** The tenant's id; `''` where the entry is about no tenant. */
+  readonly tenant: string
+  /** The slug that the tenant has now; undefined where there is none, or it is deleted. */
+  readonly slug?: string
+  /** What was done: `create`, `suspend`, `restore`… */
+  readonly action: string
+  /** The login that did it. */
+  readonly actor: string
+  readonly details: Readonly<Record<string, unknown>>
+}
+
+const schema = v.strictObject({
+  tenant: v.optional(v.custom<TenantRef>(value => typeof value === 'object' && value !== null)),
+  since: v.optional(duration)
+}, 'must be an object')
+
+const pageSize = 500
+
+/**
+ * Reads what was done to tenants, the oldest first, page by page.
+ *
+ * ```sql
+ * select … from tenancy.audit where id > $1 and tenant_id = $2 order by id limit 500
+ * ```
+ *
+ * @throws FST_TENANCY_TENANT_UNKNOWN for a slug that no tenant has
+ */
+export async function* readAudit (
+  { shards, registry }: ManagerContext,
+  given: AuditInput
+): AsyncGenerator<AuditEntry> {
+  const { tenant, since } = checkOptions(schema, given, 'audit')
+  const id = tenant && await idOf(registry, resolveTenantRef(tenant))
+  // One moment for all pages.
+  const from = since === undefined ? null : new Date(Date.now() - since)
+  for (let after = '0';;) {
+    const { rows } = await shards.get('default').query<Row>(
+      `
+      select entry.id::text as key, entry.at::text, entry.tenant_id as tenant, tenants.slug, entry.action, entry.actor,
+        entry.details::text
+      from (select * from tenancy.audit where id > $1
+        ${id === undefined ? '' : 'and tenant_id = $3'} and ($2::timestamptz is null or at >= $2)
+        order by id limit ${pageSize}) entry
+      left join tenancy.tenants on tenants.id = entry.tenant_id and tenants.status <> 'deleted'
+      order by entry.id`,
+      [after, from, ...(id === undefined ? [] : [id])]
+    )
+    for (const { at, tenant, slug, action, actor, details } of rows) {
+      yield {
+        at: new Date(at),
+        tenant,
+        ...(slug !== null && { slug }),
+        action,
+        actor,
+        details: JSON.parse(details) as Record<string, unknown>
+      }
+    }
+    if (rows.length < pageSize) return
+    after = rows.at(-1)?.key ?? after
+  }
+}
+
+interface Row {
+  readonly key: string
+  readonly at: string
+  readonly tenant: string
+  readonly slug: string | null
+  readonly action: string
+  readonly actor: string
+  readonly details: string
+}
+
+// Entries outlive their tenant, so an id needs no record.
+async function idOf (registry: ManagerContext['registry'], ref: TenantRef): Promise<string> {
+  if ('id' in ref) return ref.id
+  const tenant = await registry.findBySlug(ref.slug)
+  if (tenant === undefined)
+    throw new TenantUnknownError(`there is no tenant ${ref.slug}: name a purged one as id:…`)
+  return tenant.id
+}
