@@ -16,8 +16,8 @@ export type { Register } from './register.ts'
 export type { EndWatch, TenantChange, TenantChanges, TenantFilter, TenantRegistry } from './registry.ts'
 export { resolveRouteTenancy, type ResolvedRouteTenancy, type RouteTenancy,
   type TenancyMode } from './route.ts'
-export { currentScope, currentTenant, RequestTenancy, runInScope, TenantScope, type ScopeLogger,
-  type TenantWork } from './scope.ts'
+export { currentScope, currentTenant, RequestTenancy, runInScope, TenantScope, type HandleOf,
+  type RequestHandles, type ScopeLogger, type TenantWork } from './scope.ts'
 export { ScopeTransaction } from './scope-transaction.ts'
 export { deriveKey, Seal, signatureLength, type Sealed } from './seal.ts'
 export { reservedSlugs, slugProblem } from './slug.ts'

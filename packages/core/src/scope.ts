@@ -177,6 +177,19 @@ export function currentTenant (): Tenant | undefined {
   return storage.getStore()?.tenant
 }
 
+/** The type of a handle that a plugin adds to {@link TenantWork}. */
+export type HandleOf<Name extends string> = TenantWork extends { readonly [Key in Name]: infer Handle } ?
+  Handle
+  : unknown
+
+/** What the connection and the application of a request make for its scope. */
+export interface RequestHandles {
+  /** Has the scope end with the connection instead of the reply. */
+  detach(scope: TenantScope): TenantWork
+  /** The scope's pool of `pg`; undefined where no database is registered. */
+  pg(scope: TenantScope, route: ResolvedRouteTenancy): unknown
+}
+
 /** What the suite knows of one request: `request.tenancy`. */
 export class RequestTenancy {
   /** The route's `config.tenancy`, with defaults. */
@@ -192,12 +205,12 @@ export class RequestTenancy {
    * A request that is refused before its claim is checked must learn nothing of the tenant.
    */
   seemsToAgree: (() => boolean) | undefined
-  /** Has a scope end with the connection instead of the reply; undefined where there is no connection. */
-  readonly onDetach: ((scope: TenantScope) => TenantWork) | undefined
+  /** Undefined where there is no connection. */
+  readonly handles: RequestHandles | undefined
 
-  constructor (route: ResolvedRouteTenancy, onDetach?: (scope: TenantScope) => TenantWork) {
+  constructor (route: ResolvedRouteTenancy, handles?: RequestHandles) {
     this.route = route
-    this.onDetach = onDetach
+    this.handles = handles
   }
 
   /**
@@ -214,6 +227,20 @@ export class RequestTenancy {
   /** Aborted when the client has gone, or the tenant was suspended, deleted or moved. */
   get signal (): AbortSignal {
     return this.requireScope().signal
+  }
+
+  /**
+   * A pool of `pg` that speaks for this request's tenant, for Drizzle, Knex, Prisma's adapter or plain SQL. It keeps to the rules of
+   * `request.db`, and ends with the request.
+   *
+   * @throws FST_TENANCY_CONTEXT_MISSING where the route is off, there is no tenant, or no database is registered
+   */
+  get pg (): HandleOf<'pg'> {
+    const scope = this.requireScope()
+    scope.assertOpen()
+    const pool = this.handles?.pg(scope, this.route)
+    if (pool === undefined) throw new ContextMissingError('This application has no database of tenants')
+    return pool as HandleOf<'pg'>
   }
 
   /**
@@ -246,9 +273,9 @@ export class RequestTenancy {
   detach (): TenantWork {
     const scope = this.requireScope()
     scope.assertOpen()
-    if (this.onDetach === undefined)
+    if (this.handles === undefined)
       throw new ContextMissingError('This request has no connection to outlive its reply')
-    return this.onDetach(scope)
+    return this.handles.detach(scope)
   }
 }
 

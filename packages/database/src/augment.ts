@@ -1,4 +1,5 @@
 import type { RequestTenancy, RouteTenancy } from '@fastify-tenancy/core'
+import type pg from 'pg'
 
 import type { TenancyDatabase } from './database.ts'
 import type { TenantKysely } from './types.ts'
@@ -23,5 +24,7 @@ declare module '@fastify-tenancy/core' {
   interface TenantWork {
     /** The database of this work's tenant. Nothing is opened before its first query; closed when the work ends. */
     readonly db: TenantKysely
+    /** A pool of `pg` that speaks for this work's tenant, by the rules of `db`. It is what `request.tenancy.pg` is, too. */
+    readonly pg: pg.Pool
   }
 }

@@ -1,4 +1,5 @@
-import type { ScopeLogger, Tenant, TenantRegistry, TenantScope } from '@fastify-tenancy/core'
+import type { ResolvedRouteTenancy, ScopeLogger, Tenant, TenantRegistry,
+  TenantScope } from '@fastify-tenancy/core'
 import { Log } from 'kysely'
 import type pg from 'pg'
 
@@ -24,6 +25,8 @@ import { readInstallation } from './setup/installation.ts'
 import { listTables } from './setup/list-tables.ts'
 import { readViewsOver } from './setup/views.ts'
 import type { SqlClient } from './setup/sql-client.ts'
+import { TenantPgPool } from './pg/pool.ts'
+import type { HomeCompiler } from './shard.ts'
 import { Homes } from './strategies/homes.ts'
 import type { SystemAccessOptions, SystemWork } from './system/access.ts'
 import { System } from './system/system.ts'
@@ -44,6 +47,14 @@ export interface DatabaseHealth {
 
 const handleKey = Symbol('fastify-tenancy.database')
 const unitKey = Symbol('fastify-tenancy.unit-of-work')
+const driverKey = Symbol('fastify-tenancy.driver')
+const pgKey = Symbol('fastify-tenancy.pg')
+
+/** What the handles of one scope send their statements through. */
+interface ScopeDriver {
+  readonly driver: TenantDriver | UnitDriver
+  readonly compiler: HomeCompiler | undefined
+}
 
 // Below level 2 the reasons name what is worse, and not this.
 const unsigned =
@@ -53,6 +64,14 @@ const unheard =
 
 /** Look-ups are short and cached: a few connections serve any load that the cap on them lets through. */
 const registryConnections = 4
+
+/** Makes the `pg` handles of scopes. */
+export interface PgMaker {
+  forScope(
+    scope: TenantScope,
+    route?: Pick<ResolvedRouteTenancy, 'transaction' | 'statementTimeout'>
+  ): pg.Pool
+}
 
 /** Opens the pools of checked options. Nothing connects before {@link TenancyDatabase.boot}. */
 export function openDatabase (options: ResolvedDatabaseOptions): TenancyDatabase {
@@ -184,6 +203,20 @@ export class TenancyDatabase {
   }
 
   /**
+   * Makes a scope's pool of `pg`, the same at each call. It ends with the scope, and has its rules from {@link forScope}. Given a route,
+   * it keeps to its timeout and its transaction.
+   */
+  readonly pg: PgMaker = {
+    forScope: (scope, route) => {
+      if (route?.transaction === true) this.unitOfWork(scope)
+      return scope.handle(pgKey, () => {
+        const { driver } = this.#driverOf(scope, route?.statementTimeout)
+        return new TenantPgPool(driver, scope, this.#options.database.types)
+      })
+    }
+  }
+
+  /**
    * Makes all of a scope's work one transaction, which its first statement begins; the same at each call.
    * To be called before the first {@link forScope}. Whoever calls it ends it: a scope that closes before is rolled back.
    */
@@ -290,6 +323,20 @@ export class TenancyDatabase {
 
   #makeHandle (scope: TenantScope, statementTimeout: number | undefined): TenantKysely {
     const { plugins, log } = this.#options.database
+    const { driver, compiler } = this.#driverOf(scope, statementTimeout)
+    return new TenantHandle<RequestDatabase>({
+      dialect: new TenantDialect(driver, compiler),
+      plugins: [...plugins],
+      ...(log !== undefined && { log })
+    })
+  }
+
+  // One driver for both handles, so that in a request that is one transaction they share its connection.
+  #driverOf (scope: TenantScope, statementTimeout: number | undefined): ScopeDriver {
+    return scope.handle(driverKey, () => this.#makeDriver(scope, statementTimeout))
+  }
+
+  #makeDriver (scope: TenantScope, statementTimeout: number | undefined): ScopeDriver {
     const { queries } = this
     const { acquire, compiler } = this.#homes.home(scope.tenant, statementTimeout)
     const settings = {
@@ -306,10 +353,6 @@ export class TenancyDatabase {
     const driver = scope.transaction === undefined
       ? new TenantDriver(settings)
       : new UnitDriver(settings, this.unitOfWork(scope))
-    return new TenantHandle<RequestDatabase>({
-      dialect: new TenantDialect(driver, compiler),
-      plugins: [...plugins],
-      ...(log !== undefined && { log })
-    })
+    return { driver, compiler }
   }
 }

@@ -7,7 +7,7 @@ export { defaultPoolSettings, isEmbedded, isEmbeddedPool, openPool,
 export { GuardedClient } from './connection/guarded-client.ts'
 export { cancelStatement } from './connection/cancel.ts'
 export type { WireClient, WireConnection, WireValue } from './connection/pg-internals.ts'
-export { openDatabase, TenancyDatabase, type DatabaseHealth } from './database.ts'
+export { openDatabase, TenancyDatabase, type DatabaseHealth, type PgMaker } from './database.ts'
 export type { ServerStatus } from './health/pool-pulse.ts'
 export { AuditFailedError, DatabaseBusyError, DatabaseUnavailableError, IsolationBreachError,
   QueryRefusedError } from './errors.ts'

@@ -82,7 +82,7 @@ export class Runs {
     const { database, cache } = this.#parts
     const unit = isTransaction ? database.unitOfWork(scope) : undefined
     try {
-      const work = tenantWork(scope, { db: database, cache })
+      const work = tenantWork(scope, { db: database, pg: database.pg, cache })
       const result = await runInScope(scope, () => fn(work))
       if (unit?.isOpen) await (unit.isRollbackOnly ? unit.rollback() : unit.commit())
       // What was cut short was rolled back, whatever fn made of it.

@@ -1,4 +1,5 @@
-import { tenantWork, TenantScope, type HandleMaker, type TenantWork } from '@fastify-tenancy/core'
+import { tenantWork, TenantScope, type HandleMaker, type RequestHandles, type ResolvedRouteTenancy,
+  type TenantWork } from '@fastify-tenancy/core'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Socket } from 'node:net'
 
@@ -6,7 +7,9 @@ import type { TenantResolver } from './resolver.ts'
 
 /** What other plugins put on the app, where they are registered. */
 interface Neighbours {
-  readonly tenantDatabase?: HandleMaker
+  readonly tenantDatabase?: HandleMaker & {
+    readonly pg: { forScope(scope: TenantScope, route?: ResolvedRouteTenancy): unknown }
+  }
   readonly tenantCache?: HandleMaker
 }
 
@@ -43,7 +46,11 @@ export class DetachedScopes {
           this.#held
         )
       const { tenantDatabase, tenantCache } = request.server as Neighbours
-      const work = tenantWork(detached, { db: tenantDatabase, cache: tenantCache })
+      const work = tenantWork(detached, {
+        db: tenantDatabase,
+        pg: tenantDatabase?.pg,
+        cache: tenantCache
+      })
       this.#prolong(detached, connectionOf(request, reply), reply)
       return work
     })
@@ -82,6 +89,27 @@ export class DetachedScopes {
       for (const scope of scopes) scope.abort(gone())
     })
     return scopes
+  }
+}
+
+/** What one request's connection and application make for its scope. */
+export class HandlesOf implements RequestHandles {
+  readonly #detached: DetachedScopes
+  readonly #request: FastifyRequest
+  readonly #reply: FastifyReply
+
+  constructor (detached: DetachedScopes, request: FastifyRequest, reply: FastifyReply) {
+    this.#detached = detached
+    this.#request = request
+    this.#reply = reply
+  }
+
+  detach (scope: TenantScope): TenantWork {
+    return this.#detached.detach(this.#request, this.#reply, scope)
+  }
+
+  pg (scope: TenantScope, route: ResolvedRouteTenancy): unknown {
+    return (this.#request.server as Neighbours).tenantDatabase?.pg.forScope(scope, route)
   }
 }
 

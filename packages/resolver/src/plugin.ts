@@ -6,7 +6,7 @@ import fp from 'fastify-plugin'
 
 import { Admission } from './admission.ts'
 import { forwardedForWarning, warnOfEncapsulation } from './boot-warnings.ts'
-import { DetachedScopes } from './detached.ts'
+import { DetachedScopes, HandlesOf } from './detached.ts'
 import { readDirect, readForwarded } from './forwarded.ts'
 import { openResolver } from './open-resolver.ts'
 import { resolveResolverOptions, type TenantResolverOptions } from './options.ts'
@@ -80,7 +80,7 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
     heed?.(request)
     const { route, off } = routeOf(request)
     const tenancy = request[key] = off ??
-      new RequestTenancy(route, scope => detached.detach(request, reply, scope))
+      new RequestTenancy(route, new HandlesOf(detached, request, reply))
     if (off !== undefined) done()
     else proceed(admission.byHost(request, reply, tenancy), tenancy, done, !isLimited)
   })

@@ -29,6 +29,12 @@ export interface BatchParts {
   readonly tail: Tail | undefined
 }
 
+/** How the rows of the last statement are decoded. */
+export interface Decoding {
+  readonly types: unknown
+  readonly rowMode: 'array' | undefined
+}
+
 export interface Tail {
   /** Ends the transaction of the batch. Its error is the batch's. */
   readonly commit: string | undefined
@@ -44,6 +50,8 @@ export interface Reply {
   readonly rowCount: number | null
   /** True for a statement that answered with a row description: `SELECT … INTO` has the tag of a select, and none. */
   readonly hasRows: boolean
+  /** All of the above as `pg`'s own result. */
+  readonly result: RowDecoder
 }
 
 /** How a batch ended. */
@@ -138,12 +146,16 @@ export class Batch {
   #isSynced = false
   #isOver = false
 
-  constructor ({ statements, resetLength, tail }: BatchParts, types: unknown, listener: BatchListener) {
+  constructor (
+    { statements, resetLength, tail }: BatchParts,
+    { types, rowMode }: Decoding,
+    listener: BatchListener
+  ) {
     this.#statements = statements
     this.#resetLength = resetLength
     this.#tail = tail
     this.#encoded = statements.map(encode)
-    this.#decoder = rowDecoder(types)
+    this.#decoder = rowDecoder(types, rowMode)
     this.#listener = listener
   }
 
@@ -312,7 +324,7 @@ export class Batch {
     const undone = this.#tail?.undo === undefined ? undefined : this.#tailQueries.at(-1)
     const committed = this.#tail?.commit === undefined ? undefined : this.#tailQueries[0]
     this.#listener.onEnd({
-      reply: { rows, fields, command, rowCount, hasRows: this.#hasRows },
+      reply: { rows, fields, command, rowCount, hasRows: this.#hasRows, result: this.#decoder },
       contextAnswer: this.#contextAnswer,
       unjudged: this.#unjudged,
       error: this.#error ?? committed?.error,

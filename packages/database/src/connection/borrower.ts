@@ -6,6 +6,10 @@ export interface Query {
   readonly values: readonly unknown[]
   /** Whether the statement is proved to change and read nothing of its session. Absent means that it may. */
   readonly isHarmless?: boolean
+  /** `'array'`: each row is an array of its values. @default an object */
+  readonly rowMode?: 'array' | undefined
+  /** Type parsers of this statement's result. @default those of the pool */
+  readonly types?: unknown
 }
 
 /** What a connection runs before a statement of a tenant. */

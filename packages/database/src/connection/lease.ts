@@ -25,6 +25,8 @@ export type { Borrower, Context, MakeContext, Query } from './borrower.ts'
 interface Sending extends Coming {
   readonly onPortion: BatchListener['onPortion']
   readonly guard: RowGuard | undefined
+  readonly rowMode?: Query['rowMode']
+  readonly types?: unknown
 }
 
 /** For statements of the driver's own. */
@@ -170,6 +172,8 @@ export class Lease {
     let isDelivered = false
     const sending: Omit<Sending, keyof Coming> = {
       guard: this.#borrower.guard,
+      rowMode: query.rowMode,
+      types: query.types,
       onPortion: onPortion && (rows => {
         isDelivered = true
         return onPortion(rows)
@@ -282,14 +286,17 @@ export class Lease {
     return { text, values, name: known ?? names.make(), key, isParsed: known !== undefined, portion }
   }
 
-  #send (opening: Opening, { isHarmless, usesSequences, onPortion, guard }: Sending): Promise<BatchEnd> {
+  #send (
+    opening: Opening,
+    { isHarmless, usesSequences, onPortion, guard, rowMode, types }: Sending
+  ): Promise<BatchEnd> {
     const { drops, isCheck } = opening
     const { tenant, deadline } = this.#borrower
     const session = this.#session
     const destroy = (): void => this.destroy(0)
     let isOver = false
     return new Promise<BatchEnd>(resolve => {
-      const batch = new Batch(opening, this.#settings.types, {
+      const batch = new Batch(opening, { types: types ?? this.#settings.types, rowMode }, {
         takeClosing: () => session.names.takeClosing(),
         // Pauses the reply deadline while the application consumes a portion. It restarts with the next request for one.
         ...(onPortion && {

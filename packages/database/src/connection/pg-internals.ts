@@ -59,7 +59,7 @@ export interface RowDecoder {
 }
 
 interface Internals {
-  readonly Result: new(rowMode: undefined, types: unknown) => RowDecoder
+  readonly Result: new(rowMode: 'array' | undefined, types: unknown) => RowDecoder
   readonly utils: { prepareValue(value: unknown): WireValue }
 }
 
@@ -70,9 +70,9 @@ export function encodeValue (value: unknown): WireValue {
   return internals.utils.prepareValue(value)
 }
 
-/** `pg`'s own decoder of rows, with the client's type parsers. */
-export function rowDecoder (types: unknown): RowDecoder {
-  return new internals.Result(undefined, types)
+/** `pg`'s own decoder of rows, with the client's type parsers. It is the result that `pg`'s own `query()` resolves to. */
+export function rowDecoder (types: unknown, rowMode?: 'array'): RowDecoder {
+  return new internals.Result(rowMode, types)
 }
 
 /** The client with the members that its types leave out. */

@@ -7,7 +7,8 @@ import { isFenced } from '../connection/fence-error.ts'
 import type { Lease, Query } from '../connection/lease.ts'
 import { isUntouched } from '../connection/retry.ts'
 import type { Reply } from '../connection/batch.ts'
-import { IsolationBreachError } from '../errors.ts'
+import { IsolationBreachError, QueryRefusedError } from '../errors.ts'
+import type { TextConnection, TextDriver } from '../pg/text-connection.ts'
 
 /** What a driver asks of a scope: whether the work goes on. */
 export type WorkScope =
@@ -33,7 +34,7 @@ export interface TenantDriverSettings {
 }
 
 /** Kysely's driver for one scope: every connection it borrows speaks for the scope's tenant, and none outlives the scope. */
-export class TenantDriver implements Driver {
+export class TenantDriver implements Driver, TextDriver {
   readonly #settings: TenantDriverSettings
   readonly #leases = new Set<Lease>()
 
@@ -96,6 +97,10 @@ export class TenantDriver implements Driver {
     await connection.begin(level + access)
   }
 
+  async begin (connection: TenantConnection, characteristics: string): Promise<void> {
+    await connection.begin(characteristics && ` ${characteristics}`)
+  }
+
   async commitTransaction (connection: TenantConnection): Promise<void> {
     await connection.commit()
   }
@@ -131,11 +136,14 @@ export class TenantDriver implements Driver {
   }
 }
 
+const unproved =
+  "This tenant's queries are rewritten (isolation row, or rls.filter), and SQL text cannot be proved to stay within the tenant: build the query with request.db"
+
 /** How many connections of a pool may turn out unfit before a statement gives up. */
 const maxMoves = 20
 
 /** One borrowed connection, as Kysely sees it. */
-export class TenantConnection implements DatabaseConnection {
+export class TenantConnection implements DatabaseConnection, TextConnection {
   lease: Lease
   readonly #replace: (lost: Lease) => Promise<Lease>
   readonly #scope: WorkScope
@@ -159,6 +167,17 @@ export class TenantConnection implements DatabaseConnection {
         : { rows: rows as R[], numAffectedRows: BigInt(rowCount ?? 0) }
     } catch (error) {
       this.#report(error, statement)
+    }
+  }
+
+  /** Runs a text that no compiler of ours made, within the tenant's context. */
+  async send (query: Query): Promise<Reply> {
+    this.#scope.assertOpen()
+    try {
+      if (this.#settings.statementOf !== undefined) throw new QueryRefusedError(unproved)
+      return await this.#logged(query.text, () => this.#run(query), query.values)
+    } catch (error) {
+      this.#report(error, query)
     }
   }
 
@@ -207,18 +226,23 @@ export class TenantConnection implements DatabaseConnection {
   }
 
   // Kysely logs what runs through executeQuery.
-  async #logged (sql: string, work: () => Promise<void>): Promise<void> {
+  async #logged<T> (sql: string, work: () => Promise<T>, values: readonly unknown[] = []): Promise<T> {
     const { log } = this.#settings
     if (log === undefined) return work()
     const began = performance.now()
-    const event = () => ({ query: CompiledQuery.raw(sql), queryDurationMillis: performance.now() - began })
+    const event = () => ({
+      query: CompiledQuery.raw(sql, [...values]),
+      queryDurationMillis: performance.now() - began
+    })
+    let result: T
     try {
-      await work()
+      result = await work()
     } catch (error) {
       await log.error(() => ({ level: 'error', error, ...event() }))
       throw error
     }
     await log.query(() => ({ level: 'query', ...event() }))
+    return result
   }
 
   #statementOf (query: CompiledQuery): Query {

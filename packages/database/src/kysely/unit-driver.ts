@@ -1,12 +1,15 @@
 import type { CompiledQuery, DatabaseConnection, Driver, QueryResult, TransactionSettings } from 'kysely'
 
+import type { Reply } from '../connection/batch.ts'
+import type { Query } from '../connection/lease.ts'
+import type { TextConnection, TextDriver } from '../pg/text-connection.ts'
 import { TenantDriver, type TenantConnection, type TenantDriverSettings } from './driver.ts'
 import type { UnitOfWork } from './unit-of-work.ts'
 
 /**
  * The driver of a {@link UnitOfWork}: one connection for everything, and a savepoint for each transaction.
  */
-export class UnitDriver implements Driver {
+export class UnitDriver implements Driver, TextDriver {
   readonly #driver: TenantDriver
   readonly #unit: UnitOfWork
 
@@ -33,7 +36,11 @@ export class UnitDriver implements Driver {
     connection: UnitConnection,
     { isolationLevel, accessMode }: TransactionSettings
   ): Promise<void> {
-    if (isolationLevel !== undefined || accessMode !== undefined) {
+    await this.begin(connection, `${isolationLevel ?? ''}${accessMode ?? ''}`)
+  }
+
+  async begin (connection: UnitConnection, characteristics: string): Promise<void> {
+    if (characteristics !== '') {
       throw new TypeError(
         'this work is one transaction already, so that one inside it takes no isolation level or access mode'
       )
@@ -70,7 +77,7 @@ export class UnitDriver implements Driver {
  * What Kysely acquires from a {@link UnitDriver}: one for each statement outside an inner transaction, and
  * one for each of those.
  */
-export class UnitConnection implements DatabaseConnection {
+export class UnitConnection implements DatabaseConnection, TextConnection {
   /** The unit's one connection. */
   readonly shared: TenantConnection
   readonly #unit: UnitOfWork
@@ -84,6 +91,11 @@ export class UnitConnection implements DatabaseConnection {
     this.#unit.enter(this, query.sql)
     // Awaited here, so that the stack of an error names the callers of this function.
     return await this.shared.executeQuery(query)
+  }
+
+  async send (query: Query): Promise<Reply> {
+    this.#unit.enter(this, query.text)
+    return await this.shared.send(query)
   }
 
   async *streamQuery<R> (query: CompiledQuery, chunkSize: number): AsyncIterableIterator<QueryResult<R>> {

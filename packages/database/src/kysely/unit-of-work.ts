@@ -120,8 +120,10 @@ export class UnitOfWork {
   enter (owner: object, text: string): void {
     if (!this.isOpen) throw ended()
     const inner = this.#inner
-    if (inner !== undefined && inner.owner !== owner && !reads.has(readStatement(text).keyword))
-      inner.hasOthers = true
+    // A statement behind the end of the inner transaction runs after it, and a refused one does not run.
+    if (inner === undefined || inner.owner === owner || inner.ending !== undefined) return
+    const { isAllowed, keyword } = readStatement(text)
+    if (isAllowed && !reads.has(keyword)) inner.hasOthers = true
   }
 
   /** @throws FST_TENANCY_QUERY_REFUSED while another transaction inside the unit is open */

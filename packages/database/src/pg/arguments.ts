@@ -1,0 +1,80 @@
+import type pg from 'pg'
+
+import { QueryRefusedError } from '../errors.ts'
+
+/** A statement as `pg`'s `query()` takes it. */
+export interface PgQuery {
+  readonly text: string
+  readonly values: readonly unknown[]
+  readonly name: string | undefined
+  readonly rowMode: 'array' | undefined
+  readonly types: pg.CustomTypesConfig | undefined
+}
+
+/** Called with what `query()` would resolve to. */
+export type Callback = (error: Error | undefined, result?: pg.QueryResult) => void
+
+/** What `query()` was called with. */
+export interface Call {
+  /** Throws for a query that a tenant's handle does not run. */
+  read(): PgQuery
+  readonly callback: Callback | undefined
+}
+
+/** Options of a query that change the protocol, or that `request.db` has in another place. */
+const refused: Readonly<Record<string, string>> = {
+  binary: 'leave it out: rows come as text',
+  portal: 'leave it out',
+  rows: "read in chunks with request.db's stream()",
+  query_timeout: 'set options.database.statementTimeout, or config.tenancy.statementTimeout of the route'
+}
+
+/** Sorts the arguments of `query(text | config, values?, callback?)` as `pg` does. */
+export function readCall (config: unknown, values: unknown, callback: unknown): Call {
+  const given = typeof config === 'object' && config !== null ? config as Record<string, unknown> : undefined
+  const found = [callback, values, given?.['callback']].find(value => typeof value === 'function')
+  return {
+    callback: found as Callback | undefined,
+    read: () => toQuery(config, given, typeof values === 'function' ? undefined : values)
+  }
+}
+
+function toQuery (
+  config: unknown,
+  given: Record<string, unknown> | undefined,
+  values: unknown
+): PgQuery {
+  if (typeof given?.['submit'] === 'function')
+    throw new QueryRefusedError(
+      "A tenant's handle sends statements itself, got a Query, Cursor or QueryStream: pass its text and values, or read in chunks with the stream() of request.db"
+    )
+  for (const [option, instead] of Object.entries(refused)) {
+    if (given?.[option] !== undefined && given[option] !== false)
+      throw new QueryRefusedError(`A tenant's handle takes no query with '${option}': ${instead}`)
+  }
+  const text = given === undefined ? config : given['text'] ?? ''
+  if (typeof text !== 'string')
+    throw new TypeError('A query must have either text or a name. Supplying neither is unsupported.')
+  const bound = values ?? given?.['values'] ?? []
+  if (!Array.isArray(bound)) throw new TypeError('Query values must be an array')
+  return {
+    text,
+    values: bound,
+    name: given?.['name'] === undefined ? undefined : String(given['name']),
+    rowMode: given?.['rowMode'] === 'array' ? 'array' : undefined,
+    types: given?.['types'] as pg.CustomTypesConfig | undefined
+  }
+}
+
+/** Settles a call in the way its caller asked for: by a promise, or by calling back. */
+export function answer (work: Promise<pg.QueryResult>, callback: Callback | undefined):
+  | Promise<pg.QueryResult>
+  | undefined {
+  if (callback === undefined) return work
+  // On the next tick: an error that the callback throws is the application's, and must not reject this promise.
+  work.then(
+    result => process.nextTick(callback, undefined, result),
+    (error: unknown) => process.nextTick(callback, error)
+  )
+  return undefined
+}

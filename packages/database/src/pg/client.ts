@@ -1,0 +1,212 @@
+import { AbortedTransactionError } from 'kysely'
+import { EventEmitter } from 'node:events'
+import pg from 'pg'
+
+import { rowDecoder } from '../connection/pg-internals.ts'
+import { readStatement } from '../statement.ts'
+import { answer, readCall, type PgQuery } from './arguments.ts'
+import { controlError, readControl, tagOf, type Control } from './control.ts'
+import type { TextConnection, TextDriver } from './text-connection.ts'
+
+/** What the clients of one pool have in common. */
+export interface ClientParts {
+  readonly driver: TextDriver
+  /** The type parsers of `options.database.types`. */
+  readonly types: pg.CustomTypesConfig | undefined
+  readonly assertOpen: () => void
+}
+
+/**
+ * A client of a tenant's `pg` pool, with the methods of `pg.PoolClient`. Transaction control is read and done by the driver.
+ * Every other text is a statement of `request.db`, with the tenant's context before it.
+ */
+export class TenantPgClient extends EventEmitter {
+  readonly #parts: ClientParts
+  readonly #connection: TextConnection
+  readonly #onRelease: (client: TenantPgClient) => void
+  readonly #names = new Map<string, string>()
+  #types: TypeParsers | undefined
+  #isBegun = false
+  /** The characteristics of a transaction without a statement yet; undefined after the first. */
+  #modes: string | undefined
+  #isReleased = false
+  // pg runs the queries of a client one after the other, and so does this.
+  #last: Promise<unknown> = Promise.resolve()
+
+  constructor (connection: TextConnection, parts: ClientParts, onRelease: (client: TenantPgClient) => void) {
+    super()
+    this.#parts = parts
+    this.#connection = connection
+    this.#onRelease = onRelease
+  }
+
+  /** Runs one statement, as `pg`'s `query(text | config, values?, callback?)` does. */
+  query (config: unknown, values?: unknown, callback?: unknown): Promise<pg.QueryResult> | undefined {
+    if (config === null || config === undefined)
+      throw new TypeError('Client was passed a null or undefined query')
+    const call = readCall(config, values, callback)
+    const work = this.#last.then(() => this.#run(call.read()))
+    this.#last = work.catch(() => {})
+    return answer(work, call.callback)
+  }
+
+  /** Returns the connection. One in an open transaction is closed, and the transaction rolled back. */
+  readonly release = (_error?: unknown): void => {
+    if (this.#isReleased)
+      throw new Error('Release called on client which has already been released to the pool.')
+    this.#isReleased = true
+    this.#onRelease(this)
+    void this.#giveBack()
+  }
+
+  /** Returns the connection once what runs on it has ended: the scope is over. */
+  finish (): void {
+    if (this.#isReleased) return
+    this.#isReleased = true
+    void this.#last.then(() => this.#giveBack())
+  }
+
+  async connect (): Promise<never> {
+    throw new Error('Client has already been connected. You cannot reuse a client.')
+  }
+
+  async end (): Promise<never> {
+    throw new Error('request.tenancy.pg belongs to its request: release() a client, and close the app')
+  }
+
+  /** Sets a type parser for this client alone. */
+  setTypeParser (oid: number, format: unknown, parse?: unknown): void {
+    this.#ownTypes.setTypeParser(oid, format, parse)
+  }
+
+  getTypeParser (oid: number, format?: unknown): unknown {
+    return this.#ownTypes.getTypeParser(oid, format)
+  }
+
+  escapeIdentifier (name: string): string {
+    return pg.escapeIdentifier(name)
+  }
+
+  escapeLiteral (text: string): string {
+    return pg.escapeLiteral(text)
+  }
+
+  get #ownTypes (): TypeParsers {
+    return this.#types ??= new TypeOverrides(this.#parts.types)
+  }
+
+  async #giveBack (): Promise<void> {
+    const { driver } = this.#parts
+    // In a request that is one transaction, this one is a savepoint of it and would stay open.
+    if (this.#isBegun) await driver.rollbackTransaction(this.#connection).catch(() => {})
+    await driver.releaseConnection(this.#connection)
+  }
+
+  async #run (query: PgQuery): Promise<pg.QueryResult> {
+    this.#parts.assertOpen()
+    if (this.#isReleased) throw new Error('Client was released to the pool and takes no more queries.')
+    const text = this.#textOf(query)
+    const control = readControl(text)
+    if (control !== undefined) return this.#control(control, readStatement(text).keyword)
+    this.#modes = undefined
+    const { values, rowMode, types = this.#types } = query
+    const { result } = await this.#connection.send({ text, values, rowMode, types })
+    return result as unknown as pg.QueryResult
+  }
+
+  /** The text of a query. pg asks for the text of a named one only the first time. */
+  #textOf ({ name, text }: PgQuery): string {
+    if (name === undefined) return text
+    const known = this.#names.get(name)
+    if (known !== undefined && text !== '' && known !== text)
+      throw new Error(
+        `Prepared statements must be unique - '${name}' was used for a different statement`
+      )
+    if (known === undefined) this.#names.set(name, text)
+    return known ?? text
+  }
+
+  async #control (control: Control, keyword: string): Promise<pg.QueryResult> {
+    let tag = tagOf(control, keyword)
+    switch (control.kind) {
+      case 'begin':
+        await this.#begin(control.modes)
+        break
+      case 'modes':
+        await this.#setModes(control.modes)
+        break
+      case 'commit':
+        if (!await this.#commit()) tag = 'ROLLBACK'
+        break
+      case 'rollback':
+        await this.#rollback()
+        break
+      default:
+        await this.#savepoint(control.kind, control.name)
+    }
+    const result = rowDecoder(this.#types ?? this.#parts.types)
+    result.addCommandComplete({ text: tag })
+    return result as unknown as pg.QueryResult
+  }
+
+  // PostgreSQL answers a second begin with a warning, and goes on in the transaction that is open.
+  async #begin (modes: string): Promise<void> {
+    if (this.#isBegun) return
+    await this.#parts.driver.begin(this.#connection, modes)
+    this.#isBegun = true
+    this.#modes = modes
+  }
+
+  // Prisma and Drizzle set the isolation level after `begin`, which is still to be sent then.
+  async #setModes (modes: string): Promise<void> {
+    if (!this.#isBegun) return
+    if (this.#modes === undefined)
+      throw controlError('SET TRANSACTION ISOLATION LEVEL must be called before any query', '25001')
+    this.#modes = `${this.#modes} ${modes}`.trim()
+    await this.#parts.driver.begin(this.#connection, this.#modes)
+  }
+
+  /** Whether the transaction was committed. Like PostgreSQL, rolls back one in which a statement had failed. */
+  async #commit (): Promise<boolean> {
+    if (!this.#isBegun) return true
+    this.#isBegun = false
+    try {
+      await this.#parts.driver.commitTransaction(this.#connection)
+      return true
+    } catch (error) {
+      if (error instanceof AbortedTransactionError) return false
+      throw error
+    }
+  }
+
+  async #rollback (): Promise<void> {
+    if (!this.#isBegun) return
+    this.#isBegun = false
+    await this.#parts.driver.rollbackTransaction(this.#connection)
+  }
+
+  async #savepoint (kind: 'savepoint' | 'release' | 'rollback to', name: string): Promise<void> {
+    const { driver } = this.#parts
+    if (!this.#isBegun)
+      throw controlError(`${tags[kind]} can only be used in transaction blocks`, '25P01')
+    this.#modes = undefined
+    if (kind === 'savepoint') await driver.savepoint(this.#connection, name)
+    else if (kind === 'release') await driver.releaseSavepoint(this.#connection, name)
+    else await driver.rollbackToSavepoint(this.#connection, name)
+  }
+}
+
+const tags = {
+  savepoint: 'SAVEPOINT',
+  release: 'RELEASE SAVEPOINT',
+  'rollback to': 'ROLLBACK TO SAVEPOINT'
+} as const
+
+interface TypeParsers extends pg.CustomTypesConfig {
+  setTypeParser(oid: number, format: unknown, parse?: unknown): void
+  getTypeParser(oid: number, format?: unknown): never
+}
+
+const { TypeOverrides } = pg as unknown as {
+  readonly TypeOverrides: new(types: pg.CustomTypesConfig | undefined) => TypeParsers
+}

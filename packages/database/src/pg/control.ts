@@ -1,0 +1,97 @@
+import pg from 'pg'
+
+import { endOfComment } from '../comment.ts'
+import { readStatement } from '../statement.ts'
+
+/** Transaction control that a `pg` client understands. */
+export type Control =
+  | { readonly kind: 'begin'; readonly modes: string }
+  | { readonly kind: 'modes'; readonly modes: string }
+  | { readonly kind: 'commit' | 'rollback' }
+  | { readonly kind: 'savepoint' | 'release' | 'rollback to'; readonly name: string }
+
+const controlKeywords: ReadonlySet<string> = new Set(['BEGIN', 'START', 'COMMIT', 'END', 'ROLLBACK', 'ABORT',
+  'SAVEPOINT', 'RELEASE', 'SET'])
+
+const levels = 'serializable|repeatable read|read committed|read uncommitted'
+const mode = `isolation level (?:${levels})|read only|read write|(?:not )?deferrable`
+const modes = `(?: (?<modes>(?:${mode})(?:(?: ,)? (?:${mode}))*))?`
+const noise = '(?: (?:work|transaction))?'
+
+const begin = new RegExp(`^(?:begin${noise}|start transaction)${modes}$`)
+const setModes = new RegExp(`^set transaction${modes}$`)
+const commit = new RegExp(`^(?:commit|end)${noise}(?: and no chain)?$`)
+const rollback = new RegExp(`^(?:rollback|abort)${noise}(?: and no chain)?$`)
+const savepoint = /^savepoint \?$/
+const release = /^release(?: savepoint)? \?$/
+const rollbackTo = new RegExp(`^rollback${noise} to(?: savepoint)? \\?$`)
+
+/**
+ * Reads a text that is one statement of transaction control and nothing else. Returns undefined for every other text, which is
+ * then held to the rules of a tenant's handle: `commit; begin`, `COMMIT AND CHAIN` and `PREPARE TRANSACTION` are refused there.
+ */
+export function readControl (text: string): Control | undefined {
+  const { keyword } = readStatement(text)
+  if (!controlKeywords.has(keyword)) return undefined
+  const words = split(text)
+  if (words === undefined) return undefined
+  const all = words.map(({ word }) => word).join(' ')
+  const begun = begin.exec(all)
+  if (begun !== null) return { kind: 'begin', modes: begun.groups?.['modes'] ?? '' }
+  const set = setModes.exec(all)?.groups?.['modes']
+  if (set !== undefined) return { kind: 'modes', modes: set }
+  if (commit.test(all)) return { kind: 'commit' }
+  if (rollback.test(all)) return { kind: 'rollback' }
+  const last = words.at(-1)
+  if (last === undefined) return undefined
+  const named = [...words.slice(0, -1).map(({ word }) => word), '?'].join(' ')
+  if (savepoint.test(named)) return { kind: 'savepoint', name: last.name }
+  if (release.test(named)) return { kind: 'release', name: last.name }
+  if (rollbackTo.test(named)) return { kind: 'rollback to', name: last.name }
+  return undefined
+}
+
+/** The command tag of a control statement, as PostgreSQL answers it. */
+export function tagOf ({ kind }: Control, keyword: string): string {
+  if (kind === 'begin') return keyword === 'START' ? 'START TRANSACTION' : 'BEGIN'
+  if (kind === 'modes') return 'SET'
+  return kind === 'rollback to' ? 'ROLLBACK' : kind.toUpperCase()
+}
+
+/** An error as PostgreSQL would send it, for control that never reaches the server. */
+export function controlError (message: string, code: string): Error {
+  return Object.assign(new pg.DatabaseError(message, 0, 'error'), { severity: 'ERROR', code })
+}
+
+interface Word {
+  /** In lower case; a quoted name keeps its quotes, so that it equals no keyword. */
+  readonly word: string
+  /** The name that the word is as an identifier. */
+  readonly name: string
+}
+
+const token = /\s+|--[^\n\r]*|(?<plain>[A-Za-z_][\w$]*)|"(?<quoted>(?:[^"\0]|"")+)"|(?<comma>,)/y
+
+/** The words of a text; undefined if it holds anything else before a last semicolon. */
+function split (text: string): readonly Word[] | undefined {
+  const words: Word[] = []
+  const scan = new RegExp(token)
+  for (let at = 0; at < text.length;) {
+    if (text.startsWith('/*', at)) {
+      at = endOfComment(text, at)
+      continue
+    }
+    if (text[at] === ';') return text.slice(at + 1).trim() === '' ? words : undefined
+    scan.lastIndex = at
+    const groups = scan.exec(text)?.groups
+    if (groups === undefined) return undefined
+    at = scan.lastIndex
+    const { plain, quoted, comma } = groups
+    // PostgreSQL folds ASCII letters of an identifier only.
+    if (plain !== undefined) words.push({ word: plain.toLowerCase(), name: plain.toLowerCase() })
+    else if (quoted !== undefined)
+      words.push({ word: `"${quoted}"`, name: quoted.replaceAll('""', '"') })
+    else if (comma !== undefined) words.push({ word: comma, name: '' })
+  }
+  return words
+}
