@@ -17,6 +17,7 @@ const config = parse(readFileSync('.taprc', 'utf8')) as Config
 const { files, timeoutSeconds } = readArguments(process.argv.slice(2))
 
 t.jobs = config.jobs ?? 1
+t.setTimeout(0) // each file has a timeout of its own
 if (files.length === 0) t.fail('no test file was found')
 for (const file of files) {
   // tap would add a hook of its own to NODE_OPTIONS, so `env` sets this variable behind it.

@@ -12,6 +12,7 @@ import { embeddedPostgres } from '../test/support/embedded-postgres.ts'
 import { isLong } from '../test/support/long.ts'
 import { hasRedisServer, memoryFolder, startPostgres, startRedis, temporaryFolder,
   type Service } from '../test/support/services.ts'
+import { bundleLibraries } from './bundles.ts'
 import { terse, type Summary } from './terse.ts'
 
 // Temporary folders go with these two, also those of a test that was killed.
@@ -65,18 +66,21 @@ async function redisUrl (): Promise<string | undefined> {
 
 /** Has every process of the run note what it does not handle, where it would otherwise be lost: see note-deaths.mjs. */
 function strict (options = ''): string {
-  return `${options} --unhandled-rejections=strict --import=${
-    new URL('note-deaths.mjs', import.meta.url).href
-  }`.trim()
+  const hooks = ['note-deaths.mjs', 'bundled.mjs'].map(name =>
+    `--import=${new URL(name, import.meta.url).href}`
+  )
+  return [options, '--unhandled-rejections=strict', ...hooks].join(' ').trim()
 }
 
 /** Coverage, and options that only tap knows, take `tap run`, which costs a third more for each file. */
+function isPlain (args: readonly string[]): boolean {
+  const known = /^--(?:disable-coverage|allow-empty-coverage|timeout=\d+)$/
+  return args.includes('--disable-coverage') && args.every(arg => !arg.startsWith('-') || known.test(arg))
+}
+
 function commandOf (args: readonly string[]): [command: string, args: string[]] {
-  const isPlain = args.includes('--disable-coverage') &&
-    args.every(arg =>
-      !arg.startsWith('-') || /^--(?:disable-coverage|allow-empty-coverage|timeout=\d+)$/.test(arg)
-    )
-  if (isPlain) return [process.execPath, [fileURLToPath(new URL('run-files.ts', import.meta.url)), ...args]]
+  if (isPlain(args))
+    return [process.execPath, [fileURLToPath(new URL('run-files.ts', import.meta.url)), ...args]]
   const everyDay = isLong || args.some(arg => !arg.startsWith('-'))
     ? []
     : ['--exclude=test/**/*.long.test.ts']
@@ -88,6 +92,7 @@ async function runTap (): Promise<Summary & { status: number }> {
   const redis = await redisUrl()
   const database = process.env.TEST_DATABASE_URL || await start(startPostgres())
   const [command, args] = commandOf(process.argv.slice(2))
+  const bundles = isPlain(process.argv.slice(2)) ? await bundleLibraries(join(folder, 'bundles')) : {}
   tap = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,
@@ -96,6 +101,7 @@ async function runTap (): Promise<Summary & { status: number }> {
       NODE_COMPILE_CACHE: join(folder, 'compiled'),
       ...process.env,
       NODE_OPTIONS: strict(process.env.NODE_OPTIONS),
+      TEST_BUNDLES: JSON.stringify(bundles),
       TEST_DATABASE_URL: database,
       ...(redis && { TEST_REDIS_URL: redis })
     }
