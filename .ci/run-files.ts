@@ -21,8 +21,8 @@ t.setTimeout(0) // each file has a timeout of its own
 if (files.length === 0) t.fail('no test file was found')
 for (const file of files) {
   // tap would add a hook of its own to NODE_OPTIONS, so `env` sets this variable behind it.
-  const command = [`NODE_OPTIONS=${process.env.NODE_OPTIONS ?? ''}`, process.execPath,
-    ...config['node-arg'] ?? [], file]
+  const command = [`NODE_OPTIONS=${process.env.NODE_OPTIONS ?? ''}`, `TAP_TIMEOUT=${timeoutSeconds}`,
+    process.execPath, ...config['node-arg'] ?? [], file]
   void t.spawn('env', command, {
     name: file,
     buffered: true,
