@@ -20,6 +20,8 @@ const folder = temporaryFolder()
 process.env.TMPDIR = folder
 const memory = memoryFolder()
 if (memory !== undefined) process.env.TEST_SERVER_FOLDER = memory
+// What stays from run to run: compiled sources, and bundles of libraries.
+const cache = fileURLToPath(new URL('../node_modules/.cache/tests', import.meta.url))
 const services: Promise<Service>[] = []
 let tap: ChildProcessByStdio<null, Readable, null> | undefined
 
@@ -92,13 +94,13 @@ async function runTap (): Promise<Summary & { status: number }> {
   const redis = await redisUrl()
   const database = process.env.TEST_DATABASE_URL || await start(startPostgres())
   const [command, args] = commandOf(process.argv.slice(2))
-  const bundles = isPlain(process.argv.slice(2)) ? await bundleLibraries(join(folder, 'bundles')) : {}
+  const bundles = isPlain(process.argv.slice(2)) ? await bundleLibraries(cache) : {}
   tap = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,
     // Every file and every process of theirs loads the same sources: compiled once, that is a third of what they cost.
     env: {
-      NODE_COMPILE_CACHE: join(folder, 'compiled'),
+      NODE_COMPILE_CACHE: join(cache, 'compiled'),
       ...process.env,
       NODE_OPTIONS: strict(process.env.NODE_OPTIONS),
       TEST_BUNDLES: JSON.stringify(bundles),
