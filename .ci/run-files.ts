@@ -20,10 +20,10 @@ t.jobs = config.jobs ?? 1
 t.setTimeout(0) // each file has a timeout of its own
 if (files.length === 0) t.fail('no test file was found')
 for (const file of files) {
-  // tap would add a hook of its own to NODE_OPTIONS, so `env` sets this variable behind it.
+  // tap would add a hook of its own to NODE_OPTIONS, so env(1) sets this variable behind it.
   const command = [`NODE_OPTIONS=${process.env.NODE_OPTIONS ?? ''}`, `TAP_TIMEOUT=${timeoutSeconds}`,
     process.execPath, ...config['node-arg'] ?? [], file]
-  void t.spawn('env', command, {
+  void t.spawn('/usr/bin/env', command, {
     name: file,
     buffered: true,
     at: null,
