@@ -6,16 +6,22 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
+import { fileURLToPath } from 'node:url'
 
 import { embeddedPostgres } from '../test/support/embedded-postgres.ts'
 import { isLong } from '../test/support/long.ts'
-import { hasRedisServer, startPostgres, startRedis, temporaryFolder,
+import { hasRedisServer, memoryFolder, startPostgres, startRedis, temporaryFolder,
   type Service } from '../test/support/services.ts'
+import { bundleLibraries } from './bundles.ts'
 import { terse, type Summary } from './terse.ts'
 
-// Temporary folders go with this one, also those of a test that was killed.
+// Temporary folders go with these two, also those of a test that was killed.
 const folder = temporaryFolder()
 process.env.TMPDIR = folder
+const memory = memoryFolder()
+if (memory !== undefined) process.env.TEST_SERVER_FOLDER = memory
+// What stays from run to run: compiled sources, and bundles of libraries.
+const cache = fileURLToPath(new URL('../node_modules/.cache/tests', import.meta.url))
 const services: Promise<Service>[] = []
 let tap: ChildProcessByStdio<null, Readable, null> | undefined
 
@@ -37,6 +43,7 @@ async function stop (): Promise<void> {
   if (tap?.pid !== undefined) killGroup(tap.pid)
   await Promise.allSettled(services.map(async service => (await service).stop()))
   rmSync(folder, { recursive: true, force: true })
+  if (memory !== undefined) rmSync(memory, { recursive: true, force: true })
 }
 
 function killGroup (pid: number): void {
@@ -61,27 +68,42 @@ async function redisUrl (): Promise<string | undefined> {
 
 /** Has every process of the run note what it does not handle, where it would otherwise be lost: see note-deaths.mjs. */
 function strict (options = ''): string {
-  return `${options} --unhandled-rejections=strict --import=${
-    new URL('note-deaths.mjs', import.meta.url).href
-  }`.trim()
+  const hooks = ['note-deaths.mjs', 'bundled.mjs'].map(name =>
+    `--import=${new URL(name, import.meta.url).href}`
+  )
+  return [options, '--unhandled-rejections=strict', ...hooks].join(' ').trim()
+}
+
+/** Coverage, and options that only tap knows, take `tap run`, which costs a third more for each file. */
+function isPlain (args: readonly string[]): boolean {
+  const known = /^--(?:disable-coverage|allow-empty-coverage|timeout=\d+)$/
+  return args.includes('--disable-coverage') && args.every(arg => !arg.startsWith('-') || known.test(arg))
+}
+
+function commandOf (args: readonly string[]): [command: string, args: string[]] {
+  if (isPlain(args))
+    return [process.execPath, [fileURLToPath(new URL('run-files.ts', import.meta.url)), ...args]]
+  const everyDay = isLong || args.some(arg => !arg.startsWith('-'))
+    ? []
+    : ['--exclude=test/**/*.long.test.ts']
+  return ['tap', ['run', '--reporter=tap', ...everyDay, ...args]]
 }
 
 /** tap's exit code says more than failed tests do: coverage below its floor, a file that crashed, none found. */
 async function runTap (): Promise<Summary & { status: number }> {
   const redis = await redisUrl()
   const database = process.env.TEST_DATABASE_URL || await start(startPostgres())
-  // Every day without the long ones. Files that are named run whatever they are called.
-  const everyDay = isLong || process.argv.slice(2).some(argument => !argument.startsWith('-'))
-    ? []
-    : ['--exclude=test/**/*.long.test.ts']
-  tap = spawn('tap', ['run', '--reporter=tap', ...everyDay, ...process.argv.slice(2)], {
+  const [command, args] = commandOf(process.argv.slice(2))
+  const bundles = isPlain(process.argv.slice(2)) ? await bundleLibraries(cache) : {}
+  tap = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,
     // Every file and every process of theirs loads the same sources: compiled once, that is a third of what they cost.
     env: {
-      NODE_COMPILE_CACHE: join(folder, 'compiled'),
+      NODE_COMPILE_CACHE: join(cache, 'compiled'),
       ...process.env,
       NODE_OPTIONS: strict(process.env.NODE_OPTIONS),
+      TEST_BUNDLES: JSON.stringify(bundles),
       TEST_DATABASE_URL: database,
       ...(redis && { TEST_REDIS_URL: redis })
     }

@@ -10,6 +10,7 @@ import * as v from 'valibot'
 
 import { folder, run } from '../cli/command.ts'
 import { freshDatabase } from '../support/fresh.ts'
+import { provision } from '../support/tenants.ts'
 
 const hostile = 'a\u001b[2Jb\r\nc\u202ed\u0085e\u200bf'
 
@@ -35,7 +36,7 @@ t.test('EDG-17 the bounds of contract 3, at their edges', async t => {
 })
 
 t.test('EDG-17 both registries and the manager refuse what is longer, at insert and update', async t => {
-  const manager = createManager({ database: 'pglite://memory' })
+  const manager = createManager({ database: await freshDatabase(t) })
   t.teardown(() => manager.close())
   await manager.init()
   const { id, version } = await manager.create({ slug: 'acme' })
@@ -55,7 +56,7 @@ t.test('EDG-17 both registries and the manager refuse what is longer, at insert 
 })
 
 t.test('EDG-16 a tenant has at most 100 domains, claims included, and others may still claim', async t => {
-  const manager = createManager({ database: 'pglite://memory' })
+  const manager = createManager({ database: await freshDatabase(t) })
   t.teardown(() => manager.close())
   await manager.init()
   const [one, two] = [await manager.create({ slug: 'one' }), await manager.create({ slug: 'two' })]
@@ -142,7 +143,8 @@ t.test('EDG-14 what the user passes in is never frozen or changed', async t => {
     update: inner.update.bind(inner)
   }
   const limits = { default: { rpm: 5 }, plans: { free: { rpm: 3 } }, tenants: {} }
-  const database = { url: 'pglite://memory', pool: { max: 1 }, plugins: [] as never[] }
+  const { url } = await provision(t, { secret: false })
+  const database = { url, pool: { max: 1 }, plugins: [] as never[] }
   const options = {
     baseDomain: 'example.com',
     database,

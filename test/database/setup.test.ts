@@ -203,7 +203,11 @@ t.test('INJ-15 a login, password or table with any character is quoted, and name
   const suffix = loginOf(loginUrl(url, 'x')).user.slice(-9)
   const user = `o'Brien"; drop schema tenancy; --\\${suffix}`
   const password = 'pass\'word\\ "; --'
+  await admin.query('set scram_iterations = 5000')
   await init(admin, { logins: { app: { user, password } } })
+  t.match((await admin.query('select rolpassword from pg_authid where rolname = $1', [user])).rows, [{
+    rolpassword: /^SCRAM-SHA-256\$5000:/
+  }], 'hashed with as many rounds as the server asks for')
   await admin.query('create table "odd""; drop table users; --" ("ten""ant" text not null)')
   await protect(admin, {
     tables: { tenant: { 'odd"; drop table users; --': 'ten"ant' }, shared: [], global: [], schema: 'public' },

@@ -4,6 +4,7 @@ import { assertIsolated } from '@fastify-tenancy/testing'
 import { sql, type Kysely } from 'kysely'
 import t from 'tap'
 
+import { isLong } from '../support/long.ts'
 import { dbOf, suite, tenants as manyTenants } from '../support/suite.ts'
 import { open, provision, testSecret } from '../support/tenants.ts'
 import { createManager } from '@fastify-tenancy/manager'
@@ -33,6 +34,8 @@ for (const [mode, secret] of modes) {
     }
   })
 
+  // PGlite takes seconds to start.
+  if (mode === 'plain' && !isLong) continue
   t.test(`${mode} on PGlite: request.db leaks nothing under the harness`, async t => {
     const pool = openPool('pglite://memory')
     t.teardown(() => pool.end())

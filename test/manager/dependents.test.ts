@@ -100,45 +100,47 @@ const outside: Readonly<
   }
 }
 
-for (const [name, { make, named, drop }] of Object.entries(outside)) {
-  t.test(`DAT-01 a schema that ${name} outside needs is not dropped, the dry run and the error name it, and nothing is lost`, async t => {
-    const world = await lifeWorld(t, 'schema')
-    const { manager, admin } = world
-    const id = idFor(world, 'a')
-    const tenant = await manager.create({ id, slug: 'acme' })
-    await world.fill(tenant)
-    const schema = `"${tenant.placement.schema}"`
-    const owner = rolesOf(databaseOf(world.superUrl)).owner
-    await admin(
-      make.replaceAll('OWNER', `"${owner}"`).replaceAll('S.', `${schema}.`).replaceAll(
-        'schema S',
-        `schema ${schema}`
-      )
-    )
-    const before = (await manager.delete({ id }, { dryRun: true })).dependents
-    t.equal(before?.length, 1, String(before))
-    t.ok(before?.[0]?.endsWith(named), String(before))
-    await manager.delete({ id }, { grace: '0s' })
-    await t.rejects(
-      manager.purge({ id }),
-      conflict(
-        new RegExp(
-          `objects outside schema '${tenant.placement.schema}' depend on it.*: .*${
-            named.replaceAll(/[().]/g, '\\$&')
-          }`
+t.test('DAT-01 a schema that an object outside needs is not dropped, the dry run and the error name it, and nothing is lost', async t => {
+  const world = await lifeWorld(t, 'schema')
+  const { manager, admin } = world
+  const owner = rolesOf(databaseOf(world.superUrl)).owner
+  for (const [n, [name, { make, named, drop }]] of Object.entries(outside).entries()) {
+    await t.test(name, async t => {
+      const id = idFor(world, `a${n}`)
+      const tenant = await manager.create({ id, slug: `acme-${n}` })
+      await world.fill(tenant)
+      const schema = `"${tenant.placement.schema}"`
+      await admin(
+        make.replaceAll('OWNER', `"${owner}"`).replaceAll('S.', `${schema}.`).replaceAll(
+          'schema S',
+          `schema ${schema}`
         )
       )
-    )
-    t.match(
-      await admin(`select count(*)::int as n from ${schema}.tasks`),
-      [{ n: 2 }],
-      'no row of the tenant is gone'
-    )
-    await admin(drop.replaceAll('S.', `${schema}.`))
-    t.match(await manager.purge({ id }), { tenant: { status: 'deleted' } })
-    t.same(await admin('select from pg_namespace where nspname = $1', [tenant.placement.schema]), [])
-  })
-}
+      const before = (await manager.delete({ id }, { dryRun: true })).dependents
+      t.equal(before?.length, 1, String(before))
+      t.ok(before?.[0]?.endsWith(named), String(before))
+      await manager.delete({ id }, { grace: '0s' })
+      await t.rejects(
+        manager.purge({ id }),
+        conflict(
+          new RegExp(
+            `objects outside schema '${tenant.placement.schema}' depend on it.*: .*${
+              named.replaceAll(/[().]/g, '\\$&')
+            }`
+          )
+        )
+      )
+      t.match(
+        await admin(`select count(*)::int as n from ${schema}.tasks`),
+        [{ n: 2 }],
+        'no row of the tenant is gone'
+      )
+      await admin(drop.replaceAll('S.', `${schema}.`))
+      t.match(await manager.purge({ id }), { tenant: { status: 'deleted' } })
+      t.same(await admin('select from pg_namespace where nspname = $1', [tenant.placement.schema]), [])
+    })
+  }
+})
 
 t.test("DAT-01 what the tenant's role owns elsewhere is named and stays, and what it may use elsewhere is named", async t => {
   const world = await lifeWorld(t, 'schema')

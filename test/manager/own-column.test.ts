@@ -4,6 +4,7 @@ import { openDatabase, resolveDatabaseOptions } from '@fastify-tenancy/database'
 import { sql, type Kysely } from 'kysely'
 import t from 'tap'
 
+import { isLong } from '../support/long.ts'
 import { connect } from '../support/sql.ts'
 import { house, houseOptions, secret, unique } from './houses.ts'
 
@@ -12,7 +13,8 @@ const one = (): string =>
   create table parts (tenant_id text not null, note int not null, n int, foreign key (tenant_id, note) references notes on delete cascade)`
 const tables = { tenant: ['notes', 'parts'], shared: ['countries'] }
 
-for (const maker of ['provision', 'migrations'] as const) {
+const all = ['database', 'schema', 'rls', 'database', 'rls'] as const
+for (const [at, maker] of (['provision', 'migrations'] as const).entries()) {
   t.test(
     `DAT-04 ${maker}: own tables with the tenant column are filled by themselves, refuse another's id, and serve the same statements after each move`,
     { buffered: true },
@@ -76,7 +78,7 @@ for (const maker of ['provision', 'migrations'] as const) {
         scope.abort()
       }
       await use()
-      for (const isolation of ['schema', 'database', 'schema', 'rls'] as const) {
+      for (const isolation of isLong ? all : all.slice(at, at + 2)) {
         await manager.move({ id }, { isolation })
         await use()
         await manager.confirmMove({ id })

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 
+import { isLong } from '../support/long.ts'
 import { connect } from '../support/sql.ts'
 import { folder, house, unique, type House } from './houses.ts'
 
@@ -66,7 +67,9 @@ t.test('DAT-06 moved through every strategy and back, a tenant is never given a 
     ...(isolation === 'rls' && { tenant: id })
   })
   await draw(on, at('rls'), given, t, 4)
-  for (const isolation of ['schema', 'database', 'schema', 'rls', 'database', 'rls'] as const) {
+  // With rows.test.ts, every day goes from each home to each other one.
+  const all = ['schema', 'database', 'rls', 'database', 'schema', 'rls'] as const
+  for (const isolation of isLong ? all : all.slice(0, 3)) {
     await on.manager.move({ id }, { isolation })
     await draw(on, at(isolation), given, t, 3)
     await on.manager.confirmMove({ id })

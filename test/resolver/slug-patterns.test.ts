@@ -6,6 +6,8 @@ import Fastify from 'fastify'
 import tenancy from 'fastify-tenancy'
 import t from 'tap'
 
+import { freshDatabase } from '../support/fresh.ts'
+import { provision } from '../support/tenants.ts'
 import { start } from './app.ts'
 
 const preview = ['{tenant}.example.com', '{tenant}-pr-{any}.example.com']
@@ -46,7 +48,7 @@ t.test('EDG-08 the more specific pattern counts, whatever the order, and one tha
 })
 
 t.test('EDG-08 refused at create, rename and import, with the pattern named', async t => {
-  const manager = createManager({ database: 'pglite://memory', hosts: preview })
+  const manager = createManager({ database: await freshDatabase(t), hosts: preview })
   t.teardown(() => manager.close())
   await manager.init()
   const refusal = {
@@ -68,7 +70,8 @@ t.test('EDG-08 refused at boot, with tenant and pattern named', async t => {
   })
   await app.close()
   const suite = Fastify()
-  await suite.register(tenancy, { hosts: preview, registry, database: 'pglite://memory' })
+  const { url: database } = await provision(t, { secret: false })
+  await suite.register(tenancy, { hosts: preview, registry, database })
   await t.rejects(async () => suite.ready(), { code: 'FST_TENANCY_OPTION_INVALID' })
   await suite.close()
   await t.resolves(start(t, { hosts: ['{tenant}.example.com'] }), 'control')

@@ -35,6 +35,9 @@ async function application (t: Test, options: TenancyOptions): Promise<FastifyIn
 }
 
 const on = await provision(t)
+// The tests wait for timeouts most of their time, each with an application of its own.
+t.jobs = 8
+const together = { buffered: true }
 /** On one database, for tests of other parts. */
 const fine = {
   baseDomain: 'example.com',
@@ -58,7 +61,7 @@ for (
     proxy.blackHole()
   }]] as const
 ) {
-  t.test(`EDG-13 PostgreSQL is away (${how}), without any traffic`, async t => {
+  t.test(`EDG-13 PostgreSQL is away (${how}), without any traffic`, together, async t => {
     const proxy = await tcpProxy(t, on.url)
     const through = (url: string): string =>
       Object.assign(new URL(url), { host: new URL(proxy.url).host }).href
@@ -86,62 +89,70 @@ for (
   })
 }
 
-t.test('EDG-13 one of two shards is away: it is named, and the other tenants are served', async t => {
-  const [one, two] = [await provision(t), await provision(t)]
-  const proxy = await tcpProxy(t, two.url)
-  const app = await application(t, {
-    baseDomain: 'example.com',
-    database: { url: one.url, registryUrl: one.registryUrl, shards: { eu: proxy.url } },
-    tables: one.tables,
-    rls: { secret: one.secret ?? '' }
-  })
-  const pool = new pg.Pool({ connectionString: one.superUrl, max: 1 })
-  await postgresRegistry(pool).insert({ id: 'id-acme', slug: 'acme' })
-  await pool.end()
-  proxy.blackHole()
-  proxy.cut()
-  await until(() => app.tenancy.health().status === 'degraded')
-  t.match(app.tenancy.health(), {
-    down: ['shard eu'],
-    shards: { default: 'ok', eu: 'down' },
-    registry: 'ok',
-    database: { status: 'degraded' }
-  })
-  t.same(await probes(app), [200, 200])
-  t.equal((await app.inject({ url: '/', headers: { host: 'acme.example.com' } })).body, 'acme')
-  proxy.restore()
-  await until(() => app.tenancy.health().status === 'ok')
-})
+t.test(
+  'EDG-13 one of two shards is away: it is named, and the other tenants are served',
+  together,
+  async t => {
+    const [one, two] = [await provision(t), await provision(t)]
+    const proxy = await tcpProxy(t, two.url)
+    const app = await application(t, {
+      baseDomain: 'example.com',
+      database: { url: one.url, registryUrl: one.registryUrl, shards: { eu: proxy.url } },
+      tables: one.tables,
+      rls: { secret: one.secret ?? '' }
+    })
+    const pool = new pg.Pool({ connectionString: one.superUrl, max: 1 })
+    await postgresRegistry(pool).insert({ id: 'id-acme', slug: 'acme' })
+    await pool.end()
+    proxy.blackHole()
+    proxy.cut()
+    await until(() => app.tenancy.health().status === 'degraded')
+    t.match(app.tenancy.health(), {
+      down: ['shard eu'],
+      shards: { default: 'ok', eu: 'down' },
+      registry: 'ok',
+      database: { status: 'degraded' }
+    })
+    t.same(await probes(app), [200, 200])
+    t.equal((await app.inject({ url: '/', headers: { host: 'acme.example.com' } })).body, 'acme')
+    proxy.restore()
+    await until(() => app.tenancy.health().status === 'ok')
+  }
+)
 
-t.test('EDG-13 a pool whose connections are all at work is no outage, and traffic makes questions needless', async t => {
-  const app = await application(t, {
-    baseDomain: 'example.com',
-    database: { url: on.url, pool: { max: 1 }, statementTimeout: '20s' },
-    tables: on.tables,
-    rls: { secret: on.secret ?? '' },
-    registry: memoryRegistry([{ id: 'id-acme', slug: 'acme' }])
-  })
-  const release = Promise.withResolvers<void>()
-  const run = app.tenancy.run({ slug: 'acme' }, async ({ db }) =>
-    db.transaction().execute(async trx => {
-      await trx.selectFrom('notes' as never).selectAll().execute()
-      await release.promise
-    }))
-  let beats = 0
-  const timer = setInterval(() => {
-    beats++
-  }, 250)
-  await until(() => {
-    if (app.tenancy.health().status !== 'ok') throw new Error('an outage')
-    return beats > 14
-  })
-  clearInterval(timer)
-  release.resolve()
-  await run
-  t.equal(app.tenancy.health().status, 'ok')
-})
+t.test(
+  'EDG-13 a pool whose connections are all at work is no outage, and traffic makes questions needless',
+  together,
+  async t => {
+    const app = await application(t, {
+      baseDomain: 'example.com',
+      database: { url: on.url, pool: { max: 1 }, statementTimeout: '20s' },
+      tables: on.tables,
+      rls: { secret: on.secret ?? '' },
+      registry: memoryRegistry([{ id: 'id-acme', slug: 'acme' }])
+    })
+    const release = Promise.withResolvers<void>()
+    const run = app.tenancy.run({ slug: 'acme' }, async ({ db }) =>
+      db.transaction().execute(async trx => {
+        await trx.selectFrom('notes' as never).selectAll().execute()
+        await release.promise
+      }))
+    let beats = 0
+    const timer = setInterval(() => {
+      beats++
+    }, 250)
+    await until(() => {
+      if (app.tenancy.health().status !== 'ok') throw new Error('an outage')
+      return beats > 14
+    })
+    clearInterval(timer)
+    release.resolve()
+    await run
+    t.equal(app.tenancy.health().status, 'ok')
+  }
+)
 
-t.test('EDG-13 Redis that stands still, without any traffic', { skip: noRedis }, async t => {
+t.test('EDG-13 Redis that stands still, without any traffic', { ...together, skip: noRedis }, async t => {
   const service = await startRedis()
   t.teardown(() => service.stop())
   const app = await application(t, { ...fine, redis: service.url })
@@ -154,7 +165,7 @@ t.test('EDG-13 Redis that stands still, without any traffic', { skip: noRedis },
   await until(() => app.tenancy.health().status === 'ok')
 })
 
-t.test("EDG-13 a registry of the user's own, and the limits file", async t => {
+t.test("EDG-13 a registry of the user's own, and the limits file", together, async t => {
   const folder = temporaryFolder()
   const file = join(folder, 'limits.json')
   writeFileSync(file, '{}')
@@ -171,7 +182,7 @@ t.test("EDG-13 a registry of the user's own, and the limits file", async t => {
   t.match(app.tenancy.health(), { limits: { file, status: 'stale' } })
 })
 
-t.test('readiness goes when the application closes, and without Fastify too', async t => {
+t.test('readiness goes when the application closes, and without Fastify too', together, async t => {
   const app = Fastify()
   await app.register(tenancy, fine)
   const seen: boolean[] = []

@@ -111,12 +111,15 @@ export async function ensureLogin (
     [user]
   )
   if (existing !== undefined) return existing.rolsuper
+  const { rows: [server] } = await client.query<{ iterations: number | null }>(
+    "select pg_catalog.current_setting('scram_iterations', true)::int as iterations"
+  )
   const inherit = isInheriting ? 'inherit' : 'noinherit'
   const isSent = password !== undefined &&
     !withholds(client, `the login ${quoteName(user)} gets no password here: give it its own with \\password`)
   await client.query(
     `create role ${quoteName(user)} login ${inherit}${
-      isSent ? ` password ${quoteText(passwordVerifier(password))}` : ''
+      isSent ? ` password ${quoteText(passwordVerifier(password, server?.iterations ?? undefined))}` : ''
     }`
   )
   return false

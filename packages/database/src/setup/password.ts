@@ -1,12 +1,15 @@
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto'
 
-const iterations = 4096
+/** What a server uses that has no setting `scram_iterations`: PostgreSQL 15. */
+const defaultIterations = 4096
 
 /**
  * What `create role … password` takes in a password's place (RFC 5803), so that the password itself stands
  * in no server log. Text beyond ASCII would need SASLprep: it is given to the server as it is.
+ *
+ * @param iterations the server's own setting `scram_iterations`
  */
-export function passwordVerifier (password: string): string {
+export function passwordVerifier (password: string, iterations: number = defaultIterations): string {
   if (!/^[\x20-\x7e]+$/.test(password)) return password
   const salt = randomBytes(16)
   const salted = pbkdf2Sync(password, salt, iterations, 32, 'sha256')
