@@ -1,5 +1,6 @@
 // Views over tenant tables: which of them tenants may read, and that no row of another tenant passes through one.
-import { openDatabase, resolveDatabaseOptions, type TenancyDatabase } from '@fastify-tenancy/database'
+import { openDatabase, resolveDatabaseOptions, rolesOf,
+  type TenancyDatabase } from '@fastify-tenancy/database'
 import { sql, type Kysely } from 'kysely'
 import t, { type Test } from 'tap'
 
@@ -51,6 +52,15 @@ t.test('DAT-13 a listed view with security_invoker shows a tenant its own rows, 
     code: '42501'
   })
   await t.rejects(db.deleteFrom('country_codes').execute(), { code: '42501' }, 'a shared view is read alone')
+  const { shared } = rolesOf(new URL(on.superUrl).pathname.slice(1))
+  t.same(
+    await on.admin(
+      "select has_table_privilege($1, 'country_codes', 'select') as reads, has_table_privilege($1, 'own_notes', 'select') as other",
+      [shared]
+    ),
+    [{ reads: true, other: false }],
+    'roles of tenants with a schema read shared views'
+  )
 })
 
 t.test('DAT-13 a listed view that reads as its owner is refused at protect, and at boot when it became one later', async t => {
