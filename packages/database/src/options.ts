@@ -8,6 +8,7 @@ import { isEmbedded, isEmbeddedPool } from './connection/open-pool.ts'
 import type { Audit } from './system/access.ts'
 import { pool, serverUrl, source } from './connection/source-schema.ts'
 import { isPlainName } from './row/names.ts'
+import type { ListedViews } from './setup/listed-views.ts'
 import { budgetSchema, shardsSchema, tenantsSchema, type BudgetOptions, type ResolvedTenantsOptions,
   type ShardOptions, type TenantsOptions } from './strategies/options.ts'
 
@@ -221,14 +222,6 @@ export interface ResolvedTables {
   readonly auto?: string
   /** Listed views, which are then in none of the lists above: see `listTables`. @default not looked up yet */
   readonly views?: ListedViews
-}
-
-/** Views that `options.tables` names, by list. */
-export interface ListedViews {
-  /** With their tenant columns. */
-  readonly tenant: Readonly<Record<string, string>>
-  readonly shared: readonly string[]
-  readonly global: readonly string[]
 }
 
 const names = v.array(nonEmptyString, 'must be a list of table names')
