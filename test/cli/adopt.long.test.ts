@@ -5,7 +5,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 
 import { dumpCatalog } from '../database/catalog.ts'
-import { acme, backfill, globex, none, old, prepared, shape, tables, work, wrong,
+import { backfill, none, old, prepared, shape, tables, work, wrong,
   type Old } from '../manager/adopt-world.ts'
 import { migrate } from '../support/migrate.ts'
 import { runScript } from '../support/script.ts'
@@ -87,9 +87,15 @@ t.test('an unprotected database with rows, and old code at work on it, becomes o
     stderr: /events/
   }, 'the rest, and its progress')
   t.same((await admin.query(shape)).rows, prepared)
-  await done('protect', '--stage', 'observe')
-  for (const [slug, id] of [['acme', acme], ['globex', globex]] as const)
-    await done('create', slug, '--id', id)
+  t.match(await command('protect', '--stage', 'observe'), {
+    code: 0,
+    stdout: 'observed\n',
+    stderr: /old code works as before.*Next: make tenants of the customers/
+  }, 'it says what comes next')
+  const customers = 'select id, lower(name) as slug, name from organizations'
+  t.match(await done('create', '--from', customers), /^created 2 tenants; 0 customers/)
+  t.match(await done('create', '--from', customers), /^created 0 tenants; 2 customers/)
+  t.equal((await command('create', 'acme', '--from', customers)).code, 2)
   const observed = await done('doctor', '--json')
   t.ok(idsOf(JSON.parse(observed) as Report, 'tasks').includes('D114'), 'old code is still let past')
 

@@ -232,7 +232,8 @@ t.test('protect refuses a table that it cannot make safe, says why, and changes 
   await init(admin)
   const refusals: [string, string, RegExp][] = [
     ['select 1', 'missing', /there is no table 'missing'/],
-    ['create view notes as select 1 as tenant_id', 'notes', /is not a table/],
+    ['create view notes as select 1 as tenant_id', 'notes', /reads as its owner/],
+    ['create materialized view notes as select 1 as tenant_id', 'notes', /is not a table/],
     ['create table notes (x int)', 'notes', /has no column 'tenant_id'/],
     ['create table notes (tenant_id varchar(10) not null)', 'notes',
       /must be of type text, uuid, int or bigint, and is varchar/],
@@ -262,7 +263,7 @@ t.test('protect refuses a table that it cannot make safe, says why, and changes 
     )
     t.equal(await dumpCatalog(admin), before, 'all or nothing')
     await admin.query(
-      "drop table fine; drop view if exists none; do $$ begin execute (select format('drop %s notes cascade', case relkind when 'v' then 'view' else 'table' end) from pg_class where relname = 'notes'); exception when null_value_not_allowed then null; end $$"
+      "drop table fine; drop view if exists none; do $$ begin execute (select format('drop %s notes cascade', case relkind when 'v' then 'view' when 'm' then 'materialized view' else 'table' end) from pg_class where relname = 'notes'); exception when null_value_not_allowed then null; end $$"
     )
   }
 })

@@ -1,5 +1,6 @@
 // Views over tenant tables: which of them tenants may read, and that no row of another tenant passes through one.
-import { openDatabase, resolveDatabaseOptions, type TenancyDatabase } from '@fastify-tenancy/database'
+import { openDatabase, resolveDatabaseOptions, rolesOf,
+  type TenancyDatabase } from '@fastify-tenancy/database'
 import { sql, type Kysely } from 'kysely'
 import t, { type Test } from 'tap'
 
@@ -51,6 +52,15 @@ t.test('DAT-13 a listed view with security_invoker shows a tenant its own rows, 
     code: '42501'
   })
   await t.rejects(db.deleteFrom('country_codes').execute(), { code: '42501' }, 'a shared view is read alone')
+  const { shared } = rolesOf(new URL(on.superUrl).pathname.slice(1))
+  t.same(
+    await on.admin(
+      "select has_table_privilege($1, 'country_codes', 'select') as reads, has_table_privilege($1, 'own_notes', 'select') as other",
+      [shared]
+    ),
+    [{ reads: true, other: false }],
+    'roles of tenants with a schema read shared views'
+  )
 })
 
 t.test('DAT-13 a listed view that reads as its owner is refused at protect, and at boot when it became one later', async t => {
@@ -79,6 +89,8 @@ t.test('DAT-13 the boot finds views that show all tenants, also views in no list
 /** Relations in no list that show the rows of all tenants, and the column of each that holds the tenant. */
 const leaks: Readonly<Record<string, string>> = {
   'the table under another name': 'create view leak as select tenant_id as whose, body from notes',
+  'a name with braces':
+    'create view leak as select upper(body) as b, tenant_id as "who } se {" from notes order by n',
   'a view over a view':
     'create view below as select body, tenant_id as t from notes; create view leak as select t as whose from below',
   'a sub-query':
@@ -119,8 +131,9 @@ t.test('TRP-01 DAT-13 no row of another tenant passes through a relation in no l
 t.test('a view with columns that are no tenant of anybody passes', async t => {
   const on = await provision(t)
   await on.admin(
-    `${rows}; create view counts as select body as tenant, count(*) as tenants, upper(max(tenant_id)) as greatest from notes group by body; grant select on counts to public`
+    `${rows}; alter table countries add tenant_id text default 'globex'; create view of_country as select tenant_id from countries; grant select on of_country to public; create view counts as select body as tenant, count(*) as tenants, upper(max(tenant_id)) as greatest from notes group by body; grant select on counts to public`
   )
   const { db } = handle(t, await open(t, on, { doctor: false }), 'acme')
   t.equal((await sql`select * from counts`.execute(db)).rows.length, 2)
+  t.equal((await sql`select * from of_country`.execute(db)).rows.length, 2, 'a column of a shared table')
 })

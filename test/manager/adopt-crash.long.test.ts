@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 
-import { connect } from '../support/sql.ts'
+import { connect, loginOf } from '../support/sql.ts'
 import { until } from '../support/until.ts'
 import { backfill, none, old, prepared, shape, tables, work, wrong } from './adopt-world.ts'
 
@@ -38,7 +38,11 @@ t.test('a prepare that is cut off at every step in turn is completed by the same
 t.test('a prepare whose process is killed is completed by the same call of another one, which need not wait for its lock', async t => {
   const { url, admin, legacy } = await old(t)
   const code = await work(legacy)
-  const options = JSON.stringify({ database: { url, ownerUrl: url }, tables, adoption: { backfill } })
+  const options = JSON.stringify({
+    database: { url, ownerUrl: url },
+    tables,
+    adoption: { backfill, legacy: { [loginOf(legacy).user]: '2999-12-31' } }
+  })
   const run = async (step: string): Promise<unknown> => {
     const child = spawn(process.execPath, [...process.execArgv,
       fileURLToPath(new URL('adopt-process.ts', import.meta.url)), options, step], { stdio: 'inherit' })

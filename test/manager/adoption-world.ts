@@ -126,7 +126,7 @@ export async function adopt (t: Test, count: number): Promise<void> {
   await setup.query(ddl)
   await setup.query(rowsOf(count))
   await setup.query(`grant select on tasks to "${loginOf(reports).user}"`)
-  const managerOf = (adoption: ManagerOptions['adoption']): Manager => {
+  const managerOf = (adoption: NonNullable<ManagerOptions['adoption']>): Manager => {
     const manager = createManager({
       database: { url: loginUrl(url, 'app'), ownerUrl: url },
       tables,
@@ -213,6 +213,11 @@ export async function adopt (t: Test, count: number): Promise<void> {
     )
   })
   await t.rejects(setup.query('select from tasks'), { code: '42501' })
+  const { findings } = await manager.doctor()
+  t.same(findings.filter(({ level }) => level === 'error'), [], 'the doctor finds no hole')
+  await manager.delete({ slug: 'later' })
+  await manager.purge({ slug: 'later' })
+  t.equal((await admin.query("select from organizations where slug = 'later'")).rowCount, 0)
 }
 
 async function columns (admin: pg.Client): Promise<unknown[]> {

@@ -54,7 +54,9 @@ async function readRelations (
   only?: readonly number[]
 ): Promise<Map<number, Relation>> {
   const columns = { ...tenant, ...views?.tenant }
-  const { rows } = await client.query<{ relation: unknown; named: string | null; definition: string | null }>(
+  const { rows } = await client.query<
+    { relation: unknown; named: string | null; listed: string | null; definition: string | null }
+  >(
     `
     with listed (name, tenant) as (select * from unnest($2::text[], $3::text[])),
     -- The id of a table of tenants is called like many an id: such a name says nothing of other relations.
@@ -66,7 +68,7 @@ async function readRelations (
         where i.indrelid = c.oid and i.indisprimary and i.indnkeyatts = 1 and a.attname = listed.tenant)
       union select $6::text where $6::text is not null
     )
-    select c.oid::int8::text as relation,
+    select c.oid::int8::text as relation, listed.name as listed,
       (select pg_catalog.string_agg(a.attnum::text, ',') from pg_catalog.pg_attribute a
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and case
           when listed.name is not null then a.attname = listed.tenant
@@ -88,8 +90,14 @@ async function readRelations (
       ...(views?.global ?? [])], only ?? null, auto ?? null]
   )
   // As numbers whatever the pool's type parsers make of them.
-  return new Map(rows.map(({ relation, named, definition }) => [Number(relation), {
-    named: named === null ? [] : named.split(',').map(Number),
-    origins: definition === null ? [] : readOrigins(definition)
-  }]))
+  return new Map(rows.map(({ relation, named, listed, definition }) => {
+    const origins = definition === null ? [] : readOrigins(definition)
+    // Where a column comes from says more than its name.
+    const isKnown = (position: number): boolean =>
+      listed === null && origins.some(origin => origin.position === position)
+    return [Number(relation), {
+      named: (named?.split(',') ?? []).map(Number).filter(position => !isKnown(position)),
+      origins
+    }]
+  }))
 }

@@ -1,6 +1,6 @@
-import type { ListedViews } from './table-lists.ts'
 import { grantRows, quotedRoles, takeOver } from './grants.ts'
 import { inspectView } from './inspect-table.ts'
+import type { ListedViews } from './listed-views.ts'
 import type { Roles } from './roles.ts'
 import { quoteName, type SqlClient } from './sql-client.ts'
 import { assertInvokers, viewNames } from './views.ts'

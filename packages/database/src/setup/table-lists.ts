@@ -1,3 +1,5 @@
+import type { ListedViews } from './listed-views.ts'
+
 /** {@link TablesOptions} with defaults. */
 export interface ResolvedTables {
   /** Tenant tables with their tenant columns. */
@@ -11,14 +13,6 @@ export interface ResolvedTables {
   readonly auto?: string
   /** Listed views, which are then in none of the lists above: see `listTables`. @default not looked up yet */
   readonly views?: ListedViews
-}
-
-/** Views that `options.tables` names, by list. */
-export interface ListedViews {
-  /** With their tenant columns. */
-  readonly tenant: Readonly<Record<string, string>>
-  readonly shared: readonly string[]
-  readonly global: readonly string[]
 }
 
 /** Which tables hold what. A table in no list is refused. */

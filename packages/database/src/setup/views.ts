@@ -1,5 +1,6 @@
-import type { ListedViews, ResolvedTables } from './table-lists.ts'
+import type { ResolvedTables } from './table-lists.ts'
 import { SetupInvalidError } from './errors.ts'
+import type { ListedViews } from './listed-views.ts'
 import { nameOfRelation, type SqlClient } from './sql-client.ts'
 
 /** Separates the listed views from the listed tables: only tables hold rows and have policies. */

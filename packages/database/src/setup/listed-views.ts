@@ -1,0 +1,7 @@
+/** Views that `options.tables` names, by list. */
+export interface ListedViews {
+  /** With their tenant columns. */
+  readonly tenant: Readonly<Record<string, string>>
+  readonly shared: readonly string[]
+  readonly global: readonly string[]
+}
