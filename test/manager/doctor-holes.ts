@@ -49,7 +49,8 @@ const rowsOfTenants = `
 async function contents (
   { admin }: DoctorWorld
 ): Promise<{ rows: Record<string, string>; parts: Record<string, string> }> {
-  const application = "n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'tenancy')"
+  const application =
+    "n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'tenancy', 'tenancy_ddl')"
   const { rows: tables } = await admin(
     `select format('%I.%I', n.nspname, c.relname) as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p') and ${application} order by 1`

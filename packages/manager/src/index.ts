@@ -22,6 +22,7 @@ export { resolveManagerOptions, type ManagerOptions, type ResolvedManagerOptions
 export type { OnProgress, Progress } from './progress.ts'
 export type { Provision } from './provision.ts'
 export type { Seed } from './seed.ts'
+export { explainServerError } from './server-error.ts'
 export type { InitInput, PrintedScript, SetupInput, SetupReport } from './setup.ts'
 export type { MigrateInput, MigrationsOptions } from './migrations/options.ts'
 export type { MigrateDownInput } from './migrations/migrate-down.ts'
