@@ -27,10 +27,53 @@ export async function runHoles (
   options: Partial<ManagerOptions> = {}
 ): Promise<void> {
   const on = await doctorWorld(t, options)
+  await on.admin(fill(rowsOfTenants, on))
   for (const hole of [...holes, nothing])
     await t.test(hole.name, async t => {
       await runHole(t, on, hole)
     })
+}
+
+/** Rows of two tenants, and a table without a tenant whose rows go and are changed with those that they refer to. */
+const rowsOfTenants = `
+  create table favourites (country text references countries on delete cascade, person int references people on delete set null);
+  alter table favourites owner to {owner};
+  insert into countries values ('de'), ('fr');
+  insert into people (email) values ('a@example.com'), ('b@example.com');
+  insert into favourites values ('de', 1), ('fr', 2);
+  insert into notes (tenant_id, title) select gen_random_uuid(), 'note ' || n from generate_series(1, 3) n;
+  insert into tasks (tenant_id, note_id, country) select tenant_id, id, 'de' from notes;
+  insert into steps (task_tenant, task_id, n) select tenant_id, id, 1 from tasks`
+
+/** The rows of every table of the application, and every constraint, index, column and policy by its name. */
+async function contents (
+  { admin }: DoctorWorld
+): Promise<{ rows: Record<string, string>; parts: Record<string, string> }> {
+  const application =
+    "n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'tenancy', 'tenancy_ddl')"
+  const { rows: tables } = await admin(
+    `select format('%I.%I', n.nspname, c.relname) as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'p') and ${application} order by 1`
+  ) as { rows: { name: string }[] }
+  const rows: Record<string, string> = {}
+  for (const { name } of tables) {
+    const { rows: [row] } = await admin(
+      `select coalesce(json_agg(r order by r::text), '[]')::text as rows from ${name} r`
+    ) as { rows: { rows: string }[] }
+    rows[name] = row?.rows ?? ''
+  }
+  const { rows: parts } = await admin(`
+    select k.conname || ' of ' || k.conrelid::regclass as name, pg_get_constraintdef(k.oid) || k.convalidated as definition
+    from pg_constraint k join pg_namespace n on n.oid = k.connamespace where k.conrelid <> 0 and ${application}
+    union all select c.relname || ' of ' || i.indrelid::regclass, pg_get_indexdef(c.oid)
+    from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n on n.oid = c.relnamespace where ${application}
+    union all select a.attname || ' of ' || c.oid::regclass, format_type(a.atttypid, a.atttypmod) || a.attnotnull
+      || coalesce((select pg_get_expr(adbin, adrelid) from pg_attrdef where adrelid = c.oid and adnum = a.attnum), '')
+    from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+    where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p') and ${application}`) as {
+    rows: { name: string; definition: string }[]
+  }
+  return { rows, parts: Object.fromEntries(parts.map(({ name, definition }) => [name, definition])) }
 }
 
 const nothing: Hole = { name: 'nothing is left', finds: [], plant: 'select 1' }
@@ -43,8 +86,18 @@ async function runHole (t: Test, on: DoctorWorld, { finds, plant, mend, after }:
   for (const { id, object, fix, meaning } of findings) {
     t.match(meaning, /^\S.*[^.]$/, `${id}: one sentence`)
     if (mend !== undefined) continue
+    if (fix.startsWith('-- mended by the fix of ')) continue
     t.notMatch(fix, /^--/, `${id} ${object}: ${fix}`)
-    await on.admin(fix)
+    const before = await contents(on)
+    // With values, the server takes one statement at a time.
+    for (const line of fix.split('\n')) if (!line.startsWith('--')) await on.admin(line, [])
+    const after = await contents(on)
+    t.same(after.rows, before.rows, `DAT-15 ${id} ${object}: no row is changed`)
+    // What a fix replaces it names.
+    for (const [name, definition] of Object.entries(before.parts)) {
+      if (!fix.includes(name.split(' of ')[0] ?? ''))
+        t.equal(after.parts[name], definition, `DAT-15 ${id} ${object}: ${name}`)
+    }
   }
   if (mend !== undefined) await on.admin(filled(mend))
   if (after !== undefined) await on.admin(filled(after))

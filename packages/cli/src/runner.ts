@@ -1,4 +1,4 @@
-import { createManager, type Manager } from '@fastify-tenancy/manager'
+import { createManager, explainServerError, type Manager } from '@fastify-tenancy/manager'
 import type { Command } from 'commander'
 import { once } from 'node:events'
 
@@ -69,6 +69,8 @@ export class Runner {
           ),
           interrupt.signal
         ) ?? exitCode.done
+      } catch (error) {
+        throw explainServerError(error, typed(command))
       } finally {
         process.removeListener('SIGINT', onInterrupt)
         progress.stop()
@@ -91,6 +93,13 @@ export class Runner {
       ) ?? exitCode.done
     }
   }
+}
+
+/** The command with its arguments, as a person would type it again; flags are left out, because they may hold a password. */
+function typed (command: Command): string {
+  const parts = [...command.args]
+  for (let each: Command | null = command; each !== null; each = each.parent) parts.unshift(each.name())
+  return parts.join(' ')
 }
 
 /** Work, or nothing when the person has had enough of it: what is recorded so far is taken up by the next call. */

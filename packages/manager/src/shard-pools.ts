@@ -3,6 +3,8 @@ import { defaultPoolSettings, isEmbedded, openPool, type ResolvedDatabaseOptions
 import { OptionInvalidError } from '@fastify-tenancy/core'
 import type pg from 'pg'
 
+import { noteErrorsOf } from './server-error.ts'
+
 /** The manager's connections: to each shard with the login of its `ownerUrl`, or of its `url` where there is none. */
 export class ShardPools {
   readonly #database: ResolvedDatabaseOptions['database']
@@ -90,7 +92,12 @@ export class ShardPools {
 // The manager works on one thing at a time; the second connection serves a list that is read meanwhile.
 export function openManagerPool (url: string, shard?: string): pg.Pool {
   const pool = openPool(url, { ...defaultPoolSettings, max: 2 })
-  return isEmbedded(url) ? pool : nameConnectErrors(pool, { url, shard })
+  if (isEmbedded(url)) return pool
+  noteErrorsOf(pool, { url, shard })
+  pool.on('connect', client => {
+    noteErrorsOf(client, { url, shard })
+  })
+  return nameConnectErrors(pool, { url, shard })
 }
 
 export async function withClient<T> (pool: pg.Pool, work: (client: SqlClient) => Promise<T>): Promise<T> {

@@ -13,7 +13,7 @@ import { checkCatalog } from './catalog.ts'
 import { probe } from './probe.ts'
 import { reachChecks, unreachable } from './reach.ts'
 import { isolationsWithHome, readHomes, readPlaced, readRegistered, type Registered } from './registered.ts'
-import { sorted, type DoctorReport, type ShardFinding } from './report.ts'
+import { sorted, withoutRepeats, type DoctorReport, type ShardFinding } from './report.ts'
 
 /** What {@link Manager.doctor} may be told. */
 export interface DoctorInput {
@@ -59,7 +59,11 @@ export async function doctor (context: ManagerContext, given: DoctorInput): Prom
   }
   if (input.writeBaseline !== undefined) await writeBaseline(input.writeBaseline, sorted(findings))
   const level = levels.toSorted((a, b) => a.level - b.level)[0]
-  return { level: level?.level ?? 0, reasons: level?.reasons ?? [], ...compare(sorted(findings), accepted) }
+  return {
+    level: level?.level ?? 0,
+    reasons: level?.reasons ?? [],
+    ...compare(withoutRepeats(sorted(findings)), accepted)
+  }
 }
 
 // The strategies that tenants really have: the options name that of tenants without one.

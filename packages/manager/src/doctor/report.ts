@@ -31,6 +31,25 @@ export function sorted (findings: readonly ShardFinding[]): ShardFinding[] {
   )
 }
 
+/**
+ * Leaves each statement to the first finding of its shard that has it, so that no statement is run twice: the second time it
+ * may fail, or undo what was done since.
+ */
+export function withoutRepeats (findings: readonly ShardFinding[]): ShardFinding[] {
+  const first = new Map<string, ShardFinding>()
+  return findings.map(finding => {
+    const own = finding.fix.split('\n').filter(line => {
+      const key = `${finding.shard}\n${line.replace(/;?\s*$/, '')}`
+      const isRepeat = !line.startsWith('--') && first.has(key)
+      if (!isRepeat) first.set(key, finding)
+      return !isRepeat
+    })
+    const same = first.get(`${finding.shard}\n${finding.fix.split('\n')[0]?.replace(/;?\s*$/, '')}`)
+    const fix = own.length > 0 ? own.join('\n') : `-- mended by the fix of ${same?.id} ${same?.object}`
+    return { ...finding, fix }
+  })
+}
+
 function compare (a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }

@@ -4,6 +4,7 @@ import { GuardedClient, isEmbeddedPool, SetupInvalidError, sqlState,
 import type pg from 'pg'
 
 import { giveLock, takeLock } from './session-lock.ts'
+import { noteErrorsOf } from '../server-error.ts'
 import { isShared } from './shared-session.ts'
 
 /** The lock of all work on one tenant. */
@@ -102,6 +103,7 @@ export class Locks {
       await client.connect().catch((error: unknown) => {
         throw url === undefined ? error : connectError(error, { url, shard: 'default' })
       })
+      if (url !== undefined) noteErrorsOf(client, { url, shard: 'default' })
       if (await isShared(client, this.#pool().options))
         throw new SetupInvalidError(
           "options.database.ownerUrl leads through a pooler that shares connections, where two managers could hold one lock: give the server's own address"
