@@ -226,7 +226,8 @@ t.test('a database that nobody has initialised is examined too', async t => {
 
 t.test('every check is found somewhere in these tests', async t => {
   const files = ['doctor', 'doctor-tables', 'doctor-code', 'doctor-privileges', 'doctor-login',
-    'doctor-probe', 'doctor-depth', 'doctor-own-databases', 'shard-down', '../strategies/logins', '../strategies/logins-global']
+    'doctor-probe', 'doctor-depth', 'doctor-own-databases', 'shard-down', '../strategies/logins',
+    '../strategies/logins-global']
   const texts = await Promise.all(
     files.map(file => readFile(new URL(`${file}.test.ts`, import.meta.url), 'utf8'))
   )

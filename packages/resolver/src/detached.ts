@@ -1,4 +1,5 @@
-import { tenantWork, TenantScope, type HandleMaker, type TenantWork } from '@fastify-tenancy/core'
+import { tenantWork, TenantScope, type HandleMaker, type TenantWork,
+  InternalError } from '@fastify-tenancy/core'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Socket } from 'node:net'
 
@@ -55,7 +56,7 @@ export class DetachedScopes {
    */
   end (): void {
     for (const scopes of this.#onConnection.values()) {
-      for (const scope of scopes) scope.retire(new Error('the application is closing'))
+      for (const scope of scopes) scope.retire(new InternalError('the application is closing'))
     }
   }
 
@@ -97,5 +98,5 @@ function endConnection (connection: Connection): void {
 }
 
 function gone (): Error {
-  return new Error('the client has gone')
+  return new InternalError('the client has gone')
 }

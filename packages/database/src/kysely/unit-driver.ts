@@ -1,3 +1,4 @@
+import { InternalTypeError } from '@fastify-tenancy/core'
 import type { CompiledQuery, DatabaseConnection, Driver, QueryResult, TransactionSettings } from 'kysely'
 
 import { TenantDriver, type TenantConnection, type TenantDriverSettings } from './driver.ts'
@@ -34,7 +35,7 @@ export class UnitDriver implements Driver {
     { isolationLevel, accessMode }: TransactionSettings
   ): Promise<void> {
     if (isolationLevel !== undefined || accessMode !== undefined) {
-      throw new TypeError(
+      throw new InternalTypeError(
         'this work is one transaction already, so that one inside it takes no isolation level or access mode'
       )
     }
