@@ -90,6 +90,9 @@ export const processesKey: string = `${prefix}:processes`
 /** The Redis channel on which changes of tenants are announced. */
 export const invalidationChannel: string = `${prefix}:invalidate`
 
+/** The Redis channel on which changes of tables are announced. */
+export const catalogChannel: string = `${prefix}:catalog`
+
 /** The Redis channel on which processes tell each other that copies of cached values are old. */
 export const cacheChannel: string = `${prefix}:cache`
 
