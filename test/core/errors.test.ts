@@ -19,7 +19,7 @@ const promised: Record<string, { code: string; statusCode: number; retryAfter?: 
   ContextMissingError: { code: 'FST_TENANCY_CONTEXT_MISSING', statusCode: 500 }
 }
 
-const constructors = Object.entries(core).filter(([name]) => /^[A-Z]\w*Error$/.test(name)) as [
+const constructors = Object.entries(core).filter(([name]) => /^(?!Internal)[A-Z]\w*Error$/.test(name)) as [
   string,
   core.TenancyErrorConstructor
 ][]

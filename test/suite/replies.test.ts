@@ -26,6 +26,15 @@ t.test('every error of the suite has a general text for the reply, and keeps its
     const thrown = new Constructor('column x of secret_table: call pg_secret(), or give options.database.url')
     const shown = toHttpError(thrown) as core.TenancyError
     if (name === 'RateLimitedError') continue // its own text is the seconds
+    if (/^Internal(Type)?Error$/.test(name)) {
+      t.match(shown, {
+        message: 'Internal Server Error',
+        code: 'FST_TENANCY_INTERNAL_ERROR',
+        statusCode: 500,
+        cause: thrown
+      })
+      continue
+    }
     t.notMatch(shown.message, named, name)
     t.equal(shown.code, thrown.code, name)
     t.equal(shown.statusCode, thrown.statusCode, name)
@@ -128,4 +137,59 @@ t.test('other mistakes of a handler show no name either', async t => {
     t.match(JSON.parse(body), { code: /^FST_TENANCY_/ }, url)
     t.notMatch((JSON.parse(body) as { message: string }).message, named, url)
   }
+})
+
+t.test("an error without a code that the suite throws is as general; the application's own stays as it is", async t => {
+  const on = await provision(t)
+  const lines: string[] = []
+  const app = await suite(t, on, {
+    logStream: {
+      write: line => {
+        lines.push(line)
+      }
+    }
+  })
+  type Given = { db: unknown; cache: { get(key: unknown): Promise<unknown> } }
+  const ours: Record<string, readonly [(request: Given) => unknown, RegExp]> = {
+    '/nul': [async ({ db }) => sql.raw("select '\0'").execute(dbOf({ db })), /NUL character/],
+    '/many': [
+      async ({ db }) =>
+        sql`select ${sql.join(Array.from({ length: 65_536 }, () => 1))}`.execute(dbOf({ db })),
+      /at most \d+ parameters/
+    ],
+    '/key': [async ({ cache }) => cache.get(7), /cache key must be a string/]
+  }
+  const caught: unknown[] = []
+  for (const [url, [work]] of Object.entries(ours)) {
+    app.get(url, async request => {
+      try {
+        return await work(request as never)
+      } catch (error) {
+        caught.push(error)
+        throw error
+      }
+    })
+  }
+  app.get('/own', async () => {
+    throw new TypeError('a text of the application')
+  })
+  app.get('/wrapped', async request => {
+    try {
+      return await (request as never as Given).cache.get(7)
+    } catch (cause) {
+      throw new Error('its own words', { cause })
+    }
+  })
+  const ask = async (url: string): Promise<unknown> => {
+    const { statusCode, body } = await app.inject({ url, headers: { host: 'acme.example.com' } })
+    return [statusCode, (JSON.parse(body) as { message: string }).message]
+  }
+  for (const url of ['/nul', '/many', '/key']) t.same(await ask(url), [500, 'Internal Server Error'], url)
+  for (const [index, [url, [, text]]] of Object.entries(ours).entries()) {
+    t.match(caught[index], { message: text }, `${url}: the handler has the text`)
+    t.ok(caught[index] instanceof TypeError)
+    t.match(lines.join(''), text, `${url}: and so has the log`)
+  }
+  t.same(await ask('/own'), [500, 'a text of the application'])
+  t.same(await ask('/wrapped'), [500, 'its own words'])
 })

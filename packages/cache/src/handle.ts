@@ -1,3 +1,4 @@
+import { InternalTypeError } from '@fastify-tenancy/core'
 import type { TenantScope } from '@fastify-tenancy/core'
 
 import { resolveCallOptions, type IncrementOptions, type SetOptions,
@@ -164,7 +165,8 @@ export class ScopedCache implements TenantCacheHandle {
   #open (...keys: string[]): string {
     this.#scope.assertOpen()
     for (const key of keys) {
-      if (typeof key !== 'string') throw new TypeError(`a cache key must be a string, got ${typeof key}`)
+      if (typeof key !== 'string')
+        throw new InternalTypeError(`a cache key must be a string, got ${typeof key}`)
     }
     return this.#scope.tenant.id
   }

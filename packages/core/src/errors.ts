@@ -23,6 +23,15 @@ const publicTexts = new WeakMap<object, string>()
 const internal = 'Internal Server Error'
 
 /**
+ * An error without a code that a package of the suite throws at run time. A reply says nothing of its text; the error that is caught, its cause and the
+ * log keep it.
+ */
+export class InternalError extends Error {}
+
+/** The like of {@link InternalError} for an argument of the wrong type: an instance of `TypeError`. */
+export class InternalTypeError extends TypeError {}
+
+/**
  * Makes the constructor of one code's errors, for a package's own `errors.ts`.
  *
  * @param retryAfter whole seconds, for what may succeed later.
@@ -65,6 +74,8 @@ export function defineError (
  */
 export function toPublicError<T> (error: T): T | TenancyError {
   if (!(error instanceof Error)) return error
+  if (error instanceof InternalError || error instanceof InternalTypeError)
+    return new UnexpectedError(undefined, { cause: error })
   const text = publicTexts.get(error.constructor)
   // The text of a 429 is its seconds, and a flood of them has to be cheap.
   if (text === undefined || error.message === text || error instanceof RateLimitedError) return error
@@ -72,6 +83,9 @@ export function toPublicError<T> (error: T): T | TenancyError {
   const shown = new (error.constructor as TenancyErrorConstructor)(text, { cause: error })
   return retryAfter === undefined ? shown : Object.assign(shown, { retryAfter })
 }
+
+/** 500: what a reply says of an error without a code of its own. */
+const UnexpectedError: TenancyErrorConstructor = defineError('FST_TENANCY_INTERNAL_ERROR', 500, internal)
 
 /** 500, at registration: an option is wrong. The message names it, what was expected and what came. */
 export const OptionInvalidError: TenancyErrorConstructor = defineError(

@@ -5,7 +5,7 @@ export * from './errors.ts'
 export { parseHost } from './host.ts'
 export { HostPatterns, patternOf, slugPatternProblem, type Misreading } from './host-pattern.ts'
 export { idProblem } from './id.ts'
-export { addressKey, cacheChannel, installationKey, installationKeys, installationProblem,
+export { addressKey, cacheChannel, catalogChannel, installationKey, installationKeys, installationProblem,
   invalidationChannel, lookupKey, lookupLockKey, processesKey, pulseKey, roleName, tenantIdentifier,
   tenantKey, tenantKeyPrefix, tenantRole, unreadyDatabase, type KeySpace } from './key.ts'
 export { memoryRegistry } from './memory-registry.ts'

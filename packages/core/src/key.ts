@@ -1,3 +1,4 @@
+import { InternalTypeError } from './errors.ts'
 import { createHash } from 'node:crypto'
 
 import { idProblem } from './id.ts'
@@ -64,11 +65,11 @@ export function installationKey (installation: string, key: string): string {
 /** {@link installationKey} of one installation, for callers that make many. */
 export function installationKeys (installation: string): (key: string) => string {
   const problem = installationProblem(installation)
-  if (problem !== undefined) throw new TypeError(`the name of an installation ${problem}`)
+  if (problem !== undefined) throw new InternalTypeError(`the name of an installation ${problem}`)
   const start = `${prefix}:`
   const head = `${prefix}:${installation}:`
   return key => {
-    if (!key.startsWith(start)) throw new TypeError("a key of Redis must be made by core's key.ts")
+    if (!key.startsWith(start)) throw new InternalTypeError("a key of Redis must be made by core's key.ts")
     return head + key.slice(start.length)
   }
 }
@@ -88,6 +89,9 @@ export const processesKey: string = `${prefix}:processes`
 
 /** The Redis channel on which changes of tenants are announced. */
 export const invalidationChannel: string = `${prefix}:invalidate`
+
+/** The Redis channel on which changes of tables are announced. */
+export const catalogChannel: string = `${prefix}:catalog`
 
 /** The Redis channel on which processes tell each other that copies of cached values are old. */
 export const cacheChannel: string = `${prefix}:cache`
@@ -136,11 +140,11 @@ function databaseHash (database: string): string {
 
 // A brace inside would end the hash tag early, and so send keys that belong together to different slots.
 function hashTag (value: string): string {
-  if (/[{}]/.test(value)) throw new TypeError('a look-up key must hold no braces')
+  if (/[{}]/.test(value)) throw new InternalTypeError('a look-up key must hold no braces')
   return value
 }
 
 function assertId (id: string): void {
   const problem = idProblem(id)
-  if (problem !== undefined) throw new TypeError(problem)
+  if (problem !== undefined) throw new InternalTypeError(problem)
 }

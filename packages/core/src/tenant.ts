@@ -1,4 +1,4 @@
-import { tenantConflict } from './errors.ts'
+import { tenantConflict, InternalTypeError } from './errors.ts'
 import { idProblem } from './id.ts'
 import { slugProblem } from './slug.ts'
 
@@ -95,5 +95,5 @@ for (const name of Object.getOwnPropertyNames(Date.prototype)) {
 }
 
 function refuseChange (): never {
-  throw new TypeError('a tenant is frozen: change it through its registry or the manager')
+  throw new InternalTypeError('a tenant is frozen: change it through its registry or the manager')
 }

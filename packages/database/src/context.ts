@@ -1,3 +1,4 @@
+import { InternalTypeError } from '@fastify-tenancy/core'
 import type { Tenant } from '@fastify-tenancy/core'
 import pg from 'pg'
 
@@ -83,7 +84,7 @@ const texts = {
  */
 export function rlsContext (tenant: Pick<Tenant, 'id' | 'status'>, settings: ContextSettings): MakeContext {
   // Refused here and not left to the policy: an empty setting reads like one that was never set.
-  if (tenant.id === '') throw new TypeError('a tenant id must not be empty')
+  if (tenant.id === '') throw new InternalTypeError('a tenant id must not be empty')
   const { fence, sign, catalogEpoch = none } = settings
   const { plain, signed } = texts[fence?.home ?? 'none']
   const values = [

@@ -1,3 +1,4 @@
+import { InternalTypeError } from '@fastify-tenancy/core'
 import type { FastifyReply } from 'fastify'
 import { ServerResponse, validateHeaderName, validateHeaderValue, type OutgoingHttpHeaders } from 'node:http'
 
@@ -31,7 +32,7 @@ export function rehearseHead (raw: FastifyReply['raw'], head: Head): void {
 function validate (name: string, value: OutgoingHttpHeaders[string]): void {
   validateHeaderName(name)
   if (Array.isArray(value) && single.has(name.toLowerCase()))
-    throw new TypeError(`the header ${name} takes one value, got ${value.length}`)
+    throw new InternalTypeError(`the header ${name} takes one value, got ${value.length}`)
   for (const each of [value].flat()) validateHeaderValue(name, String(each))
 }
 

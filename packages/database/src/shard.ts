@@ -1,4 +1,4 @@
-import { tenantRole, type Isolation, type Tenant } from '@fastify-tenancy/core'
+import { tenantRole, type Isolation, type Tenant, InternalError } from '@fastify-tenancy/core'
 import type { CompiledQuery, QueryCompiler } from 'kysely'
 
 import type { Borrower, Lease, Query } from './connection/lease.ts'
@@ -168,7 +168,7 @@ export class Shard {
       const { rows: [row] } = await client.query<{ name: string; login: string; pid: number }>(
         'select current_database() as name, session_user as login, pg_backend_pid() as pid'
       )
-      if (row === undefined) throw new Error('the database did not answer')
+      if (row === undefined) throw new InternalError('the database did not answer')
       this.#name = row.name
       // Behind a pooler the backend changes from one transaction to the next: a token must not be bound to its pid,
       // and a statement must not be named.
@@ -293,7 +293,7 @@ export class Shard {
 
   /** Where a tenant's statements go. */
   home (tenant: Tenant, isolation: Isolation, statementTimeout: number): Home {
-    if (this.#own === undefined) throw new Error('the database was not booted: await boot() first')
+    if (this.#own === undefined) throw new InternalError('the database was not booted: await boot() first')
     const schema = isolation === 'schema' ? schemaOf(tenant) : undefined
     const hasRole = schema !== undefined || (isolation === 'rls' && this.#options.rls.context === 'role')
     const { pool, context } = hasRole ? this.#roles ?? this.#own : this.#own

@@ -1,4 +1,4 @@
-import { deriveKey, idProblem } from '@fastify-tenancy/core'
+import { deriveKey, idProblem, InternalTypeError } from '@fastify-tenancy/core'
 import { LRUCache } from 'lru-cache'
 import { createHmac } from 'node:crypto'
 
@@ -44,7 +44,7 @@ export interface TokenInput {
  */
 export function signToken ({ key, tenant, pid, now = Date.now() }: TokenInput): string {
   const problem = idProblem(tenant)
-  if (problem !== undefined) throw new TypeError(problem)
+  if (problem !== undefined) throw new InternalTypeError(problem)
   const message = `${tenant}|${Math.trunc(now) + lifetime}|${pid ?? 0}`
   return `${message}|${createHmac('sha256', key.key).update(message).digest('hex')}`
 }

@@ -1,3 +1,4 @@
+import { InternalError } from '@fastify-tenancy/core'
 import type { TenantScope } from '@fastify-tenancy/core'
 import type { FastifyInstance } from 'fastify'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
@@ -54,7 +55,7 @@ export function closeInTime (app: FastifyInstance, { runs, prolonged }: OpenWork
       `tenancy: some connections were still in use ${timeout} ms after the close began, and are closed`
     )
     for (const connection of connections) connection.destroy()
-    for (const scope of prolonged) scope.abort(new Error('the application is closing'))
+    for (const scope of prolonged) scope.abort(new InternalError('the application is closing'))
   }
 
   app.addHook('preClose', async () => {
@@ -79,7 +80,10 @@ export function closeInTime (app: FastifyInstance, { runs, prolonged }: OpenWork
   async function finish (further?: Promise<unknown>): Promise<void> {
     await Promise.all([further, ended])
     while (prolonged.size > 0) {
-      if (isLate) { for (const scope of prolonged) scope.abort(new Error('the application is closing')) }
+      if (isLate) {
+        for (const scope of prolonged)
+          scope.abort(new InternalError('the application is closing'))
+      }
       await Promise.all([...prolonged].map(scope =>
         new Promise<void>(resolve => {
           scope.onClose(resolve)

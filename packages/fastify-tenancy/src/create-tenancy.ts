@@ -4,6 +4,7 @@ import { openResolver, resolveResolverOptions } from '@fastify-tenancy/resolver'
 
 import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
 import { Runs, type TenancyLogger } from './runs.ts'
+import { hearCatalog } from './hear-catalog.ts'
 import { openSharedRedis } from './shared-redis.ts'
 import { Tenancy } from './tenancy.ts'
 import { unsignedRedis } from './unsigned-redis.ts'
@@ -51,11 +52,13 @@ export async function createTenancy (
 
   const suite = new Tenancy({ resolver, registry, database, redis, runs })
   let unwatch: (() => void) | undefined
+  let stopHearing: (() => Promise<void>) | undefined
 
   // What was opened first is closed last: the others use it.
   const close = async (): Promise<void> => {
     suite.beginClose()
     unwatch?.()
+    await stopHearing?.()
     await runs.close(options.closeTimeout)
     await cache?.close()
     await closeResolver()
@@ -75,6 +78,7 @@ export async function createTenancy (
     for (const warning of [...warnings, ...(misfit === undefined ? [] : [misfit])])
       log.warn({}, `tenancy: ${warning}`)
     await resolver.start()
+    stopHearing = await hearCatalog(redis, database)
     await cache?.start()
   } catch (error) {
     await close()

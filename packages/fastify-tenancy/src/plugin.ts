@@ -10,6 +10,7 @@ import { closeInTime } from './close-in-time.ts'
 import { mapErrors } from './map-errors.ts'
 import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
 import { Runs } from './runs.ts'
+import { hearCatalog } from './hear-catalog.ts'
 import { openSharedRedis } from './shared-redis.ts'
 import { Tenancy } from './tenancy.ts'
 import { unsignedRedis } from './unsigned-redis.ts'
@@ -58,7 +59,9 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
   const suite = new Tenancy({ resolver, registry, database, redis, runs, limits })
   app.decorate('tenancy', suite)
   let unwatch: (() => void) | undefined
+  let stopHearing: (() => Promise<void>) | undefined
   app.addHook('onReady', async () => {
+    stopHearing = await hearCatalog(redis, database)
     unwatch = watchHealth({ database, resolver, redis, hasOwnRegistry: options.registry !== undefined })
   })
   app.addHook('preClose', async () => {
@@ -66,6 +69,7 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
   })
   app.addHook('onClose', async () => {
     unwatch?.()
+    await stopHearing?.()
   })
 }
 

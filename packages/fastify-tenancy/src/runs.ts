@@ -1,5 +1,5 @@
 import { runInScope, tenantWork, TenantScope, type HandleMaker, type ScopeLogger, type Tenant,
-  type TenantStatus, type TenantWork } from '@fastify-tenancy/core'
+  type TenantStatus, type TenantWork, InternalError } from '@fastify-tenancy/core'
 import type { TenancyDatabase } from '@fastify-tenancy/database'
 
 /** A logger that makes others with more on each line, as pino and Fastify's do. */
@@ -71,7 +71,7 @@ export class Runs {
     const timer = setTimeout(resolve, timeout)
     await Promise.race([Promise.all(this.#underWay.values()), late])
     clearTimeout(timer)
-    for (const scope of this.#underWay.keys()) scope.abort(new Error('the application is closing'))
+    for (const scope of this.#underWay.keys()) scope.abort(new InternalError('the application is closing'))
   }
 
   async #runIn<T> (

@@ -1,3 +1,4 @@
+import { InternalError } from '@fastify-tenancy/core'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 import { randomBytes } from 'node:crypto'
 
@@ -125,7 +126,7 @@ export class RedisLimiter {
   #again (asked: readonly Asked[], cost: number, asking: number, left: number): Promise<SharedVerdict> {
     if (left > 0) return this.#take(asked, cost, asking, left - 1)
     this.doubts.add(this.#sent, asked, undefined, false)
-    return Promise.reject(new Error('newer questions overtook this one again and again'))
+    return Promise.reject(new InternalError('newer questions overtook this one again and again'))
   }
 
   /** The number up to which the outcome of all sends to these counters is known. */

@@ -1,5 +1,5 @@
-import { addressKey, checkOptions, fn, nonEmptyString, OptionInvalidError, oneOf,
-  tenantKey } from '@fastify-tenancy/core'
+import { addressKey, checkOptions, fn, nonEmptyString, OptionInvalidError, oneOf, tenantKey,
+  InternalTypeError } from '@fastify-tenancy/core'
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 import { createHash } from 'node:crypto'
@@ -215,9 +215,9 @@ function routeStore (limiter: Limiter, onRefused: () => boolean): rateLimit.Fast
 /** A function may have given anything: NaN would be "no limit". */
 function checkNumbers (max: number, timeWindow: number): void {
   if (!Number.isSafeInteger(max) || max < 0)
-    throw new TypeError('max of config.rateLimit must give a whole number')
+    throw new InternalTypeError('max of config.rateLimit must give a whole number')
   if (!Number.isFinite(timeWindow) || timeWindow < 1)
-    throw new TypeError('timeWindow of config.rateLimit must give milliseconds')
+    throw new InternalTypeError('timeWindow of config.rateLimit must give milliseconds')
 }
 
 const longestName = 512

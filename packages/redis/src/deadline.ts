@@ -59,7 +59,7 @@ export class Deadlines {
     const missed = this.#pending.splice(0, late === -1 ? this.#pending.length : late)
     if (missed.length > 0)
       setImmediate(() => {
-        for (const deadline of missed) deadline.miss(new Error(`no answer within ${this.#within} ms`))
+        for (const deadline of missed) deadline.miss(new InternalError(`no answer within ${this.#within} ms`))
       })
     const [next] = this.#pending
     if (next !== undefined) this.#checkIn(next.due - now)
@@ -77,10 +77,11 @@ export function withDeadline<T> (promise: Promise<T>, within: number): Promise<T
     const deadline = new Deadline(within, reject)
     const timer = setTimeout(() =>
       setImmediate(() => {
-        deadline.miss(new Error(`no answer within ${within} ms`))
+        deadline.miss(new InternalError(`no answer within ${within} ms`))
       }), within)
     promise.finally(() => {
       clearTimeout(timer)
     }).then(resolve, reject)
   })
 }
+import { InternalError } from '@fastify-tenancy/core'

@@ -1,5 +1,6 @@
 import { statusRefusal, TenantMismatchError, TenantMissingError, TenantScope, TenantUnknownError,
-  type RequestTenancy, type ResolvedRouteTenancy, type TenantRecord } from '@fastify-tenancy/core'
+  type RequestTenancy, type ResolvedRouteTenancy, type TenantRecord,
+  InternalError } from '@fastify-tenancy/core'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
 import { Creation } from './creation.ts'
@@ -81,7 +82,7 @@ export class Admission {
       }
       this.#admit(request, reply, tenancy, tenant, question.source)
       // The client left during the look-up, when there was no scope yet for onRequestAbort to end.
-      if (reply.raw.destroyed) tenancy.scope?.abort(new Error('the client has gone'))
+      if (reply.raw.destroyed) tenancy.scope?.abort(new InternalError('the client has gone'))
     } catch (error) {
       refuse(tenancy, asError(error))
     }
@@ -179,5 +180,7 @@ function caught<T> (read: () => T): T | Error {
 function asError (thrown: unknown): Error {
   return thrown instanceof Error
     ? thrown
-    : new Error("a function among the resolver's options threw something that is no error", { cause: thrown })
+    : new InternalError("a function among the resolver's options threw something that is no error", {
+      cause: thrown
+    })
 }

@@ -1,5 +1,5 @@
-import { tenantWork, TenantScope, type HandleMaker, type RequestHandles, type ResolvedRouteTenancy,
-  type TenantWork } from '@fastify-tenancy/core'
+import { InternalError, tenantWork, TenantScope, type HandleMaker, type RequestHandles,
+  type ResolvedRouteTenancy, type TenantWork } from '@fastify-tenancy/core'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Socket } from 'node:net'
 
@@ -62,7 +62,7 @@ export class DetachedScopes {
    */
   end (): void {
     for (const scopes of this.#onConnection.values()) {
-      for (const scope of scopes) scope.retire(new Error('the application is closing'))
+      for (const scope of scopes) scope.retire(new InternalError('the application is closing'))
     }
   }
 
@@ -125,5 +125,5 @@ function endConnection (connection: Connection): void {
 }
 
 function gone (): Error {
-  return new Error('the client has gone')
+  return new InternalError('the client has gone')
 }

@@ -1,5 +1,5 @@
-import { currentScope, OptionInvalidError, RequestTenancy, runInScope,
-  TenantMismatchError } from '@fastify-tenancy/core'
+import { currentScope, OptionInvalidError, RequestTenancy, runInScope, TenantMismatchError,
+  InternalError } from '@fastify-tenancy/core'
 import { assertNamespaced } from '@fastify-tenancy/redis'
 import type { FastifyError, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -136,11 +136,11 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => 
     done()
   })
   app.addHook('onTimeout', (request: Tenanted, _reply, done) => {
-    request[key]?.scope?.abort(new Error('the connection timed out'))
+    request[key]?.scope?.abort(new InternalError('the connection timed out'))
     done()
   })
   app.addHook('onRequestAbort', (request: Tenanted, done) => {
-    request[key]?.scope?.abort(new Error('the client has gone'))
+    request[key]?.scope?.abort(new InternalError('the client has gone'))
     done()
   })
 }

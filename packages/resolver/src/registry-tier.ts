@@ -1,5 +1,5 @@
-import { createTenant, RegistryUnavailableError, type TenantRecord,
-  type TenantRegistry } from '@fastify-tenancy/core'
+import { createTenant, RegistryUnavailableError, type TenantRecord, type TenantRegistry,
+  InternalError } from '@fastify-tenancy/core'
 import pLimit, { type LimitFunction } from 'p-limit'
 
 import { Outage } from './outage.ts'
@@ -108,7 +108,7 @@ async function within<T> (milliseconds: number, work: (isOver: () => boolean) =>
   const { promise: late, reject } = Promise.withResolvers<never>()
   const timer = setTimeout(() => {
     isOver = true
-    reject(new Error(`the registry gave no answer within ${milliseconds} ms`))
+    reject(new InternalError(`the registry gave no answer within ${milliseconds} ms`))
   }, milliseconds)
   try {
     return await Promise.race([late, work(() => isOver)])

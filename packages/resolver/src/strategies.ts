@@ -1,5 +1,5 @@
 import { HostInvalidError, idProblem, parseHost, slugProblem, TenantMissingError, TenantUnknownError,
-  type HostPatterns, type TenancyError } from '@fastify-tenancy/core'
+  type HostPatterns, type TenancyError, InternalTypeError } from '@fastify-tenancy/core'
 import type { FastifyRequest } from 'fastify'
 
 import type { HostReader } from './forwarded.ts'
@@ -114,7 +114,7 @@ export class Strategies {
     if (answer === undefined || answer === null) return undefined
     // A promise would be nobody, for every request; a bare string, a TypeError about an operator.
     if (typeof answer !== 'object' || 'then' in answer)
-      throw new TypeError(
+      throw new InternalTypeError(
         'a strategy function must return { slug }, { id }, { domain } or undefined, and no promise'
       )
     if ('slug' in answer) return this.#named('function', answer.slug) ?? new TenantUnknownError()

@@ -1,3 +1,4 @@
+import { InternalError, InternalTypeError } from '@fastify-tenancy/core'
 import { IsolationBreachError } from '../errors.ts'
 import { encodeValue, isServerError, rowDecoder, type Field, type RowDecoder, type WireConnection,
   type WireValue } from './pg-internals.ts'
@@ -313,7 +314,7 @@ export class Batch {
 
   /** The connection ended. */
   lost (): void {
-    this.#error ??= new Error('Connection terminated unexpectedly')
+    this.#error ??= new InternalError('Connection terminated unexpectedly')
     this.#end(undefined)
   }
 
@@ -348,8 +349,9 @@ function isFarewell (error: unknown): boolean {
 
 function encode ({ text, values, isParsed }: WireStatement): WireValue[] {
   // A NUL would end the text early on the wire, and shift every message behind it.
-  if (!isParsed && text.includes('\0')) throw new TypeError('a statement must not contain a NUL character')
+  if (!isParsed && text.includes('\0'))
+    throw new InternalTypeError('a statement must not contain a NUL character')
   if (values.length > maxParameters)
-    throw new TypeError(`a statement takes at most ${maxParameters} parameters, got ${values.length}`)
+    throw new InternalTypeError(`a statement takes at most ${maxParameters} parameters, got ${values.length}`)
   return values.map(encodeValue)
 }

@@ -1,3 +1,4 @@
+import { InternalError } from '@fastify-tenancy/core'
 import type { Duplex } from 'node:stream'
 
 import pg from 'pg'
@@ -46,7 +47,7 @@ function guardStream (stream: Duplex): void {
         parse(chunk)
       } catch (cause) {
         stream.destroy(
-          new Error('The answer of the database cannot be read, its connection was closed', { cause })
+          new InternalError('The answer of the database cannot be read, its connection was closed', { cause })
         )
       }
     })

@@ -49,19 +49,22 @@ export class MessageCheck {
     const type = bytes[at] as number
     const length = bytes.readUInt32BE(at + 1)
     if (!known.has(type))
-      throw new Error(`the server sent a message of the unknown type 0x${type.toString(16)}`)
-    if (length < 4 || length > longestMessage) throw new Error(`the server sent a message of ${length} bytes`)
+      throw new InternalError(`the server sent a message of the unknown type 0x${type.toString(16)}`)
+    if (length < 4 || length > longestMessage)
+      throw new InternalError(`the server sent a message of ${length} bytes`)
     this.#type = type
     this.#left = length - 4
     this.#tail = 0
     if (this.#left === 0 && (type === error || type === notice))
-      throw new Error('the server sent an empty error')
+      throw new InternalError('the server sent an empty error')
   }
 
   // Fields end with NUL, and so does their list: two at the end, or one alone where there is no field.
   #readTail (chunk: Buffer, start: number, end: number): void {
     for (let at = Math.max(start, end - 2); at < end; at++)
       this.#tail = (this.#tail << 8 | (chunk[at] as number)) & 0xffff
-    if (this.#left === 0 && this.#tail !== 0) throw new Error('the server sent an error without its end')
+    if (this.#left === 0 && this.#tail !== 0)
+      throw new InternalError('the server sent an error without its end')
   }
 }
+import { InternalError } from '@fastify-tenancy/core'

@@ -1,7 +1,7 @@
 import type { PGlite } from '@electric-sql/pglite'
 import { createRequire } from 'node:module'
 
-import { OptionInvalidError } from '@fastify-tenancy/core'
+import { OptionInvalidError, InternalError } from '@fastify-tenancy/core'
 import pg from 'pg'
 
 import { GuardedClient } from './guarded-client.ts'
@@ -90,7 +90,7 @@ function loadPGlite (): { PGlite: typeof PGlite } {
   try {
     return createRequire(import.meta.url)('@electric-sql/pglite') as { PGlite: typeof PGlite }
   } catch (cause) {
-    throw new Error(
+    throw new InternalError(
       'pglite:// needs the package @electric-sql/pglite: install it, or give a postgres:// URL',
       { cause }
     )

@@ -1,3 +1,4 @@
+import { InternalError } from '@fastify-tenancy/core'
 import pg from 'pg'
 
 import { sqlState } from '../setup/sql-client.ts'
@@ -78,7 +79,7 @@ export class PoolPulse {
   async #askOn (client: pg.PoolClient): Promise<void> {
     const { promise: late, reject } = Promise.withResolvers<never>()
     const timer = setTimeout(() => {
-      reject(new Error(`the server gave no answer within ${within} ms`))
+      reject(new InternalError(`the server gave no answer within ${within} ms`))
     }, within)
     try {
       await Promise.race([client.query('select 1'), late])

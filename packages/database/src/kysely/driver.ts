@@ -1,4 +1,4 @@
-import { ScopeClosedError, type TenantScope } from '@fastify-tenancy/core'
+import { ScopeClosedError, type TenantScope, InternalError } from '@fastify-tenancy/core'
 import { CompiledQuery, validateTransactionSettings, type DatabaseConnection, type Driver, type Log,
   type QueryResult, type TransactionSettings } from 'kysely'
 import pg from 'pg'
@@ -122,7 +122,7 @@ export class TenantDriver implements Driver, TextDriver {
   }
 
   async destroy (): Promise<void> {
-    throw new Error(
+    throw new InternalError(
       'request.db belongs to its request and is never destroyed: close the app, which ends the pools'
     )
   }

@@ -1,9 +1,10 @@
+import { InternalError } from '@fastify-tenancy/core'
 import { Kysely } from 'kysely'
 
 /** A tenant's Kysely. It belongs to its scope, so that ending it is not its user's to do. */
 export class TenantHandle<Database> extends Kysely<Database> {
   override async destroy (): Promise<void> {
-    throw new Error(
+    throw new InternalError(
       'request.db belongs to its request and cannot be destroyed: close the app, which ends the pools'
     )
   }

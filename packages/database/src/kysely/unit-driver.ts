@@ -1,3 +1,4 @@
+import { InternalTypeError } from '@fastify-tenancy/core'
 import type { CompiledQuery, DatabaseConnection, Driver, QueryResult, TransactionSettings } from 'kysely'
 
 import type { Reply } from '../connection/batch.ts'
@@ -41,7 +42,7 @@ export class UnitDriver implements Driver, TextDriver {
 
   async begin (connection: UnitConnection, characteristics: string): Promise<void> {
     if (characteristics !== '') {
-      throw new TypeError(
+      throw new InternalTypeError(
         'this work is one transaction already, so that one inside it takes no isolation level or access mode'
       )
     }

@@ -1,5 +1,6 @@
 import { checkOptions, createTenant, fn, idProblem, nonEmptyString, slugProblem, type TenantFilter,
-  type TenantInput, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
+  type TenantInput, type TenantRecord, type TenantRegistry, InternalError,
+  InternalTypeError } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
 import { quoteName, type SqlClient } from '../setup/sql-client.ts'
@@ -172,7 +173,7 @@ export class TableRegistry implements TenantRegistry {
 
   async #query (text: string, values: unknown[]): Promise<Record<string, unknown>[]> {
     if (this.#client === undefined)
-      throw new TypeError(
+      throw new InternalTypeError(
         'this registry has no connection: give it to the suite as `registry`, or give it a `client`'
       )
     return (await this.#client.query<Record<string, unknown>>(text, values)).rows
@@ -230,5 +231,7 @@ function fits (tenant: TenantRecord, { status, plan, isolation, shard }: TenantF
 }
 
 function readOnly (): Error {
-  return new Error("this registry reads a table of the application's own: create and change tenants there")
+  return new InternalError(
+    "this registry reads a table of the application's own: create and change tenants there"
+  )
 }

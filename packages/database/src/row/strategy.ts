@@ -1,3 +1,4 @@
+import { InternalError } from '@fastify-tenancy/core'
 import type { Tenant } from '@fastify-tenancy/core'
 
 import type { Judge } from '../harmless/judge.ts'
@@ -37,7 +38,7 @@ export class RowStrategy {
     const isRewritten = tenant.isolation === 'row' ||
       (tenant.isolation === 'rls' && (filter || isolation === 'row'))
     if (!isRewritten) return undefined
-    if (this.#tables === undefined) throw new Error('the database was not booted: await boot() first')
+    if (this.#tables === undefined) throw new InternalError('the database was not booted: await boot() first')
     return new RowCompiler(
       rootScope({
         tenant: tenantValue(tenant.id),

@@ -1,3 +1,4 @@
+import { InternalTypeError } from '@fastify-tenancy/core'
 import { CastNode, DataTypeNode, type ValueNode } from 'kysely'
 import { valueNode } from './nodes.ts'
 import type { TenantColumnType } from '../setup/table-facts.ts'
@@ -13,7 +14,8 @@ export interface TenantValue {
 
 /** @throws TypeError for an empty id: it would reach the database as a value like any other. */
 export function tenantValue (id: string): TenantValue {
-  if (typeof id !== 'string' || id === '') throw new TypeError('a tenant id must be a non-empty string')
+  if (typeof id !== 'string' || id === '')
+    throw new InternalTypeError('a tenant id must be a non-empty string')
   // Frozen: every compiled query holds them, and whoever holds a query could name another tenant in all that follow.
   const parameter = (): ValueNode => Object.freeze(valueNode(id, false))
   const parameters = { text: parameter(), uuid: parameter(), int: parameter(), bigint: parameter() }

@@ -2,9 +2,11 @@ import type pg from 'pg'
 
 import type { Borrower, Lease } from '../connection/lease.ts'
 import { closedDatabaseError } from '../connection/fence-error.ts'
+import { isEmbeddedPool } from '../connection/open-pool.ts'
 import { ConnectionPool } from '../connection/pool.ts'
 import { readTenantColumns } from '../connection/tenant-columns.ts'
 import { Tripwire } from '../connection/tripwire.ts'
+import { Session } from '../connection/session.ts'
 import { DatabaseUnavailableError } from '../errors.ts'
 import { HarmlessCatalog } from '../harmless/catalog.ts'
 import type { Judge } from '../harmless/judge.ts'
@@ -78,7 +80,7 @@ export class TenantPool {
     this.#breaker.assertClosed()
     const leave = this.#connections.hold()
     try {
-      await this.#readCatalog()
+      await this.#learn()
       await this.#gate?.pass(borrower.tenant, '', this.#connections)
       const lease = await this.#connections.acquire(borrower)
       this.#breaker.succeeded()
@@ -92,15 +94,35 @@ export class TenantPool {
     }
   }
 
-  // Once for each pool, before its first statement: a URL that leads to another tenant's database shows in the very first row.
-  async #readCatalog (): Promise<void> {
-    if (!this.#hasTripwire) return
-    this.#known ??= this.#tripwire.refresh()
+  // Once for each pool, before its first statement.
+  async #learn (): Promise<void> {
+    this.#known ??= this.#look()
     try {
       await this.#known
     } catch (error) {
       this.#known = undefined
       throw this.#connections.explain(error)
+    }
+  }
+
+  async #look (): Promise<void> {
+    if (!isEmbeddedPool(this.pool)) await this.#probePooler()
+    // A URL that leads to another tenant's database shows in the very first row.
+    if (this.#hasTripwire) await this.#tripwire.refresh()
+  }
+
+  // Behind a pooler the backend changes from one transaction to the next: a statement goes unnamed there, and undoes what it leaves.
+  async #probePooler (): Promise<void> {
+    const client = await this.pool.connect()
+    let isClean = false
+    try {
+      const { rows: [row] } = await client.query<{ pid: number }>('select pg_catalog.pg_backend_pid() as pid')
+      const session = Session.of(client)
+      if (row?.pid !== session.client.processID) this.#connections.becomePooled()
+      session.claim()
+      isClean = true
+    } finally {
+      client.release(!isClean)
     }
   }
 

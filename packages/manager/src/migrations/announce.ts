@@ -1,3 +1,4 @@
+import { catalogChannel } from '@fastify-tenancy/core'
 import { catalogChange } from '@fastify-tenancy/database'
 
 import type { ManagerContext } from '../context.ts'
@@ -6,7 +7,7 @@ import type { ManagerContext } from '../context.ts'
 const interval = 1_000
 
 /**
- * Announces to the running processes that tables changed: `NOTIFY tenancy, 'catalog'`. They forget their prepared
+ * Announces to the running processes that tables changed: `NOTIFY tenancy, 'catalog'`, and through Redis where there is one. They forget their prepared
  * statements, whose parameters would keep the types that the columns had before.
  */
 export class CatalogAnnouncer {
@@ -32,5 +33,27 @@ export class CatalogAnnouncer {
     await this.#context.shards.get('default').query("select pg_catalog.pg_notify('tenancy', $1)", [
       catalogChange
     ])
+    await this.#publish()
+  }
+
+  // The tables are changed: a Redis that does not answer fails nothing.
+  async #publish (): Promise<void> {
+    const { redis, options } = this.#context
+    try {
+      const open = await redis.get()
+      if (open === undefined) return
+      if (!redis.isAway) await open.ready()
+      await open.publish(catalogChannel, catalogChange)
+      redis.isAway = false
+    } catch (error) {
+      redis.isAway = true
+      const why = error instanceof Error ? error.message : String(error)
+      options.progress?.({
+        operation: 'tell',
+        tenant: '',
+        step:
+          `Redis could not be told that tables changed (${why}): a process that does not listen to the database keeps its prepared statements for a minute`
+      })
+    }
   }
 }

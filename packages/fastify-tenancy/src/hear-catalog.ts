@@ -1,0 +1,29 @@
+import { catalogChannel, Throttle } from '@fastify-tenancy/core'
+import type { TenancyDatabase } from '@fastify-tenancy/database'
+import type { TenancyRedis } from '@fastify-tenancy/redis'
+
+/** How often the prepared statements are forgotten: any writer to Redis can publish a message. */
+const rate = { burst: 5, everyMs: 10_000 }
+
+/**
+ * Forgets prepared statements when `migrate` says through Redis that tables changed, also where no LISTEN is possible.
+ *
+ * @returns the function that ends it
+ */
+export async function hearCatalog (
+  redis: TenancyRedis | undefined,
+  database: Pick<TenancyDatabase, 'forgetNames'>
+): Promise<() => Promise<void>> {
+  if (redis === undefined) return async () => {}
+  const forgetting = new Throttle(() => {
+    database.forgetNames()
+  }, rate)
+  const forget = (): void => {
+    forgetting.call()
+  }
+  const stop = await redis.subscribe(catalogChannel, forget, forget)
+  return async () => {
+    forgetting.stop()
+    await stop()
+  }
+}

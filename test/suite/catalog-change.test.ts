@@ -1,0 +1,60 @@
+// `migrate` tells every process through Redis that tables changed, where the registry's login leads through a pooler that knows no LISTEN.
+import { createManager } from '@fastify-tenancy/manager'
+import { createTenancy } from 'fastify-tenancy'
+import { sql } from 'kysely'
+import t from 'tap'
+
+import { freshRedisOptions, noRedis } from '../support/fresh.ts'
+import { noPgBouncer, pgBouncer } from '../support/pgbouncer.ts'
+import { provision } from '../support/tenants.ts'
+import { until } from '../support/until.ts'
+
+t.test(
+  'CON-06 a process that cannot listen hears of migrate through Redis',
+  { skip: noRedis || noPgBouncer },
+  async t => {
+    const on = await provision(t)
+    const redis = freshRedisOptions()
+    const registryUrl = await pgBouncer(t, on.registryUrl)
+    const options = {
+      database: { url: on.url, registryUrl, pool: { max: 1 } },
+      rls: { secret: on.secret },
+      tables: on.tables,
+      redis
+    }
+    const tenancy = await createTenancy({ ...options, baseDomain: 'example.com' } as never)
+    t.teardown(() => tenancy.close())
+    await on.admin(
+      "insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) values ('acme', 'acmes', 'Acme', 'active', 'free', 'rls', 'default')"
+    )
+    const run = (): Promise<unknown> =>
+      tenancy.run(
+        { slug: 'acmes' },
+        async ({ db }) =>
+          sql`insert into notes (body, at) values ('x', ${'2026-02-03 04:05:06'})`.execute(db as never)
+      )
+    await on.admin('alter table notes add at date')
+    await run()
+    const manager = createManager({
+      ...options,
+      database: { url: on.superUrl },
+      migrations: {
+        shared: {
+          getMigrations: async () => ({
+            '001': {
+              up: async (db: never) => void await sql`alter table notes alter at type timestamp`.execute(db)
+            }
+          })
+        }
+      }
+    } as never)
+    t.teardown(() => manager.close())
+    await manager.migrate()
+    await until(async () => {
+      await run()
+      const rows = await on.admin("select from notes where at = '2026-02-03 04:05:06'")
+      return (rows as unknown as unknown[]).length > 0
+    })
+    t.pass('the type is the new one')
+  }
+)
