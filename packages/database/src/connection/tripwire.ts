@@ -1,6 +1,5 @@
 import type { Field } from './pg-internals.ts'
 import type { SqlClient } from '../setup/sql-client.ts'
-import type { ResolvedTables } from '../setup/table-lists.ts'
 
 /** Looks at the rows of one tenant on their way to the application. */
 export interface RowGuard {
