@@ -1,7 +1,7 @@
 // Values kept in the process: every reader's own, whatever they hold.
 import t from 'tap'
 
-import { KeptValue } from '../../packages/cache/src/kept-value.ts'
+import { ParsedJson } from '../../packages/cache/src/parsed-json.ts'
 
 const texts = {
   scalars: '["text",1.5,true,null,""]',
@@ -15,13 +15,13 @@ const texts = {
 
 for (const [what, text] of Object.entries(texts)) {
   t.test(`${what}: read as it was written, at every use`, async t => {
-    const kept = new KeptValue(text)
+    const kept = new ParsedJson(text)
     for (let use = 1; use <= 4; use++) t.equal(JSON.stringify(kept.read()), text, `use ${use}`)
   })
 }
 
 t.test('what one reader does to its value shows in no other', async t => {
-  const kept = new KeptValue('{"list":[1,[2]],"inner":{"n":1}}')
+  const kept = new ParsedJson('{"list":[1,[2]],"inner":{"n":1}}')
   for (let use = 1; use <= 4; use++) {
     const value = kept.read() as { list: unknown[]; inner: Record<string, unknown>; added?: number }
     t.same(value, { list: [1, [2]], inner: { n: 1 } }, `use ${use}`)
@@ -32,7 +32,7 @@ t.test('what one reader does to its value shows in no other', async t => {
 })
 
 t.test("a key __proto__ changes nobody's prototype", async t => {
-  const kept = new KeptValue('{"__proto__":{"isAdmin":true}}')
+  const kept = new ParsedJson('{"__proto__":{"isAdmin":true}}')
   for (let use = 1; use <= 3; use++) {
     const value = kept.read() as object
     t.equal(Object.getPrototypeOf(value), Object.prototype)
@@ -42,7 +42,7 @@ t.test("a key __proto__ changes nobody's prototype", async t => {
 
 t.test('a value nested too deep to be copied is parsed each time', async t => {
   const depth = 50_000
-  const kept = new KeptValue('['.repeat(depth) + ']'.repeat(depth))
+  const kept = new ParsedJson('['.repeat(depth) + ']'.repeat(depth))
   for (let use = 1; use <= 3; use++) {
     let levels = 0
     for (let value = kept.read(); Array.isArray(value); value = value[0]) levels++

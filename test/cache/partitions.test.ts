@@ -1,13 +1,13 @@
 // Memory in the process: bounded for all, fair to each.
 import t from 'tap'
 
-import { Partitions, type Kept } from '../../packages/cache/src/partitions.ts'
+import { Partitions, type CachedItem } from '../../packages/cache/src/partitions.ts'
 
 import { appWith, cacheOf } from './stub.ts'
 
 const mebibyte = 1_048_576
-const item = (size: number, expiresAt = Infinity): Kept => ({ size, expiresAt })
-const made = (maxBytes: number, now = () => 0): Partitions<Kept, object> =>
+const item = (size: number, expiresAt = Infinity): CachedItem => ({ size, expiresAt })
+const made = (maxBytes: number, now = () => 0): Partitions<CachedItem, object> =>
   new Partitions(maxBytes, () => ({}), now)
 
 t.test('one tenant has an eighth at most, its oldest unused items going first', async t => {

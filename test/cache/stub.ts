@@ -4,14 +4,14 @@ import Fastify from 'fastify'
 import fp from 'fastify-plugin'
 
 import tenantCache, { type CacheOptions, type TenantCacheHandle } from '@fastify-tenancy/cache'
-import { createTenant, RequestTenancy, resolveRouteTenancy, TenantScope,
+import { toTenant, RequestTenancy, resolveRouteTenancy, TenantScope,
   type ScopeLogger } from '@fastify-tenancy/core'
 
 export const silent: ScopeLogger = { info () {}, warn () {}, error () {} }
 
 /** An open scope of a tenant. */
 export function scopeOf (id: string, log: ScopeLogger = silent): TenantScope {
-  return new TenantScope(createTenant({ id, slug: slugOf(id) }), log)
+  return new TenantScope(toTenant({ id, slug: slugOf(id) }), log)
 }
 
 // Ids may hold upper case and underscores, slugs may not.

@@ -2,7 +2,7 @@ import { createManager } from '@fastify-tenancy/manager'
 import { join } from 'node:path'
 import t from 'tap'
 
-import { masker } from '../../packages/cli/src/mask.ts'
+import { masker } from '../../packages/cli/src/terminal/mask.ts'
 import { freshDatabase } from '../support/fresh.ts'
 import { connect } from '../support/sql.ts'
 import { folder, run, runBinary } from './command.ts'

@@ -1,6 +1,7 @@
+import { openDatabase } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import t from 'tap'
 
-import { openDatabase, resolveDatabaseOptions } from '@fastify-tenancy/database'
 import { freshDatabase } from '../support/fresh.ts'
 import { connect } from '../support/sql.ts'
 import { folder, run } from './command.ts'

@@ -1,5 +1,5 @@
 // What a tenant may be made of, and how it is shown.
-import { boundsProblem, checkOptions, createTenant, memoryRegistry, printable } from '@fastify-tenancy/core'
+import { boundsProblem, checkOptions, toTenant, memoryRegistry, printable } from '@fastify-tenancy/core'
 import { createManager } from '@fastify-tenancy/manager'
 import { tenantResolver } from '@fastify-tenancy/resolver'
 import Fastify from 'fastify'
@@ -189,7 +189,7 @@ t.test('EDG-14 what the user passes in is never frozen or changed', async t => {
     routes: options.routes
   }, before)
   const settings = { deep: { list: [1] } }
-  t.ok(Object.isFrozen(createTenant({ id: 'a', slug: 'b', settings }).settings))
+  t.ok(Object.isFrozen(toTenant({ id: 'a', slug: 'b', settings }).settings))
   t.notOk(Object.isFrozen(settings) || Object.isFrozen(settings.deep) || Object.isFrozen(settings.deep.list))
   const copies = checkOptions<string[][]>(v.array(v.array(v.string())), [['x']])
   t.ok(Object.isFrozen(copies[0]), 'control: our copies are frozen')

@@ -1,11 +1,11 @@
 import t from 'tap'
 
-import { createTenant, currentScope, currentTenant, RequestTenancy, resolveRouteTenancy, runInScope,
-  TenantScope, TenantUnknownError, type ScopeLogger } from '@fastify-tenancy/core'
+import { toTenant, currentScope, currentTenant, RequestTenancy, resolveRouteTenancy, runInScope, TenantScope,
+  TenantUnknownError, type ScopeLogger } from '@fastify-tenancy/core'
 
 const silent: ScopeLogger = { info () {}, warn () {}, error () {} }
 const scopeOf = (slug: string, log = silent): TenantScope =>
-  new TenantScope(createTenant({ id: `id-${slug}`, slug }), log)
+  new TenantScope(toTenant({ id: `id-${slug}`, slug }), log)
 
 t.test('POOL-12 an ended scope is closed: closers ran once, and use throws', async t => {
   const scope = scopeOf('acme')
@@ -179,7 +179,7 @@ t.test('what a request without a tenant is asked for throws its refusal, or says
 
 t.test('waitUntil() of a scope that has ended refuses, and the failure of its promise ends no process', async t => {
   const failures: unknown[] = []
-  const scope = new TenantScope(createTenant({ id: 'a', slug: 'acme' }), {
+  const scope = new TenantScope(toTenant({ id: 'a', slug: 'acme' }), {
     info () {},
     warn () {},
     error: (fields: object) => {

@@ -1,9 +1,9 @@
 import t from 'tap'
 
-import { createTenant, idProblem, slugProblem, tenantIdentifier, tenantKey } from '@fastify-tenancy/core'
+import { toTenant, idProblem, slugProblem, tenantIdentifier, tenantKey } from '@fastify-tenancy/core'
 
 t.test('a tenant is frozen to its last property, dates too', async t => {
-  const tenant = createTenant({ id: 'a', slug: 'acme', settings: { theme: { dark: true } } })
+  const tenant = toTenant({ id: 'a', slug: 'acme', settings: { theme: { dark: true } } })
   t.throws(() => Object.assign(tenant, { id: 'b' }), TypeError)
   t.throws(() => Object.assign(tenant.settings.theme as object, { dark: false }), TypeError)
   t.throws(() => (tenant.domains as string[]).push('evil.example'), TypeError)
@@ -12,7 +12,7 @@ t.test('a tenant is frozen to its last property, dates too', async t => {
 
 t.test('what the caller gave is not changed and not kept', async t => {
   const settings = { theme: 'dark' }
-  const tenant = createTenant({ id: 'a', slug: 'acme', settings })
+  const tenant = toTenant({ id: 'a', slug: 'acme', settings })
   settings.theme = 'light'
   t.equal(tenant.settings.theme, 'dark')
 })

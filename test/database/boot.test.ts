@@ -1,4 +1,5 @@
-import { openDatabase, resolveDatabaseOptions } from '@fastify-tenancy/database'
+import { openDatabase } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import t from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'

@@ -1,4 +1,4 @@
-import type { SqlClient } from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
 
 import { rolesAt } from '../support/sql.ts'
 

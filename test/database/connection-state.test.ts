@@ -1,4 +1,4 @@
-import { createTenant, TenantScope } from '@fastify-tenancy/core'
+import { toTenant, TenantScope } from '@fastify-tenancy/core'
 import { sql } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
@@ -425,7 +425,7 @@ for (const inflightQueryAbortStrategy of ['ignore query', 'cancel query', 'kill 
 t.test("the longest that a statement may run goes by the tenant's plan", async t => {
   const database = await open(t, on, { statementTimeout: { default: '20s', plans: { free: '100ms' } } })
   const timeout = async (plan: string): Promise<unknown> => {
-    const scope = new TenantScope(createTenant({ id: `on-${plan}`, slug: `slug-${plan}`, plan }), {
+    const scope = new TenantScope(toTenant({ id: `on-${plan}`, slug: `slug-${plan}`, plan }), {
       info () {},
       warn () {},
       error () {}

@@ -1,4 +1,5 @@
-import { openDatabase, resolveDatabaseOptions, type LevelReport } from '@fastify-tenancy/database'
+import { openDatabase, type LevelReport } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import t from 'tap'
 
 import { provision, testSecret, type Provisioned } from '../support/tenants.ts'

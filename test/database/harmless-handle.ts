@@ -1,13 +1,14 @@
 // Handles whose statements a test declares harmless, on one pool.
-import { createTenant, TenantScope } from '@fastify-tenancy/core'
-import { resolveDatabaseOptions, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
+import { toTenant, TenantScope } from '@fastify-tenancy/core'
+import type { DatabaseConnectionOptions } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import type { CompiledQuery, Kysely } from 'kysely'
 import type { Test } from 'tap'
 
 import { TenantDialect } from '../../packages/database/src/kysely/dialect.ts'
 import { TenantDriver } from '../../packages/database/src/kysely/driver.ts'
 import { TenantHandle } from '../../packages/database/src/kysely/handle.ts'
-import { Homes } from '../../packages/database/src/strategies/homes.ts'
+import { TenantRouter } from '../../packages/database/src/routing/tenant-router.ts'
 import type { Provisioned, Rows } from '../support/tenants.ts'
 
 const silent = { info () {}, warn () {}, error () {} }
@@ -19,7 +20,7 @@ export async function harmlessHandles (
   options: Partial<DatabaseConnectionOptions>,
   isHarmless: (query: CompiledQuery) => boolean
 ): Promise<(id: string) => Kysely<Rows>> {
-  const homes = new Homes(
+  const homes = new TenantRouter(
     resolveDatabaseOptions({
       database: { url: on.url, ...options },
       tables: on.tables,
@@ -30,10 +31,10 @@ export async function harmlessHandles (
   t.teardown(() => homes.close())
   await homes.boot()
   return id => {
-    const tenant = createTenant({ id, slug: `slug-of-${id}` })
+    const tenant = toTenant({ id, slug: `slug-of-${id}` })
     const scope = new TenantScope(tenant, silent)
     t.teardown(() => scope.abort())
-    const { acquire, compiler } = homes.home(tenant)
+    const { acquire, compiler } = homes.route(tenant)
     return new TenantHandle<Rows>({
       dialect: new TenantDialect(new TenantDriver({ scope, acquire, isHarmless }), compiler)
     })

@@ -1,4 +1,7 @@
-import { init, protect, reportLevel, rolesOf, type LevelFacts } from '@fastify-tenancy/database'
+import { reportLevel, type LevelFacts } from '@fastify-tenancy/postgres/doctor'
+import { init } from '@fastify-tenancy/postgres/install'
+import { protect } from '@fastify-tenancy/postgres/policies'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import t from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'

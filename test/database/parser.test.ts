@@ -1,11 +1,12 @@
 // CON-16: what pg's parser throws on fails its request, and leaves the process alive.
-import { openDatabase, resolveDatabaseOptions } from '@fastify-tenancy/database'
+import { openDatabase } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager } from '@fastify-tenancy/manager'
 import { sql } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 
-import { openListener } from '../../packages/database/src/registry/open-listener.ts'
+import { openListener } from '../../packages/postgres/src/registry/open-listener.ts'
 import { isLong } from '../support/long.ts'
 import { tcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
 import { handle, open, provision, testSecret, type Provisioned } from '../support/tenants.ts'

@@ -1,4 +1,8 @@
-import { init, protect, rolesOf, signingKey, signToken, type SqlClient } from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
+import { signingKey, signToken } from '@fastify-tenancy/postgres/context-token'
+import { init } from '@fastify-tenancy/postgres/install'
+import { protect } from '@fastify-tenancy/postgres/policies'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import t from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'

@@ -1,5 +1,8 @@
-import { init, protect, signingKey, signToken, type ResolvedTables,
-  type SqlClient } from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
+import { signingKey, signToken } from '@fastify-tenancy/postgres/context-token'
+import { init } from '@fastify-tenancy/postgres/install'
+import { protect } from '@fastify-tenancy/postgres/policies'
+import type { ResolvedTables } from '@fastify-tenancy/postgres/tables'
 import t, { type Test } from 'tap'
 
 import { asTenant, engines, rolesAt } from '../support/sql.ts'

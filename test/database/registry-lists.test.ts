@@ -1,6 +1,8 @@
 // Filtered lists of a registry with many tenants: each page is read from an index.
-import { init, postgresRegistry, tableRegistry, type SqlClient } from '@fastify-tenancy/database'
 import type { TenantFilter, TenantRegistry } from '@fastify-tenancy/core'
+import { postgresRegistry, tableRegistry } from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
+import { init } from '@fastify-tenancy/postgres/install'
 import t from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'

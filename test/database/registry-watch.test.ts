@@ -1,9 +1,10 @@
 import type { TenantChange } from '@fastify-tenancy/core'
-import { init, postgresRegistry } from '@fastify-tenancy/database'
+import { postgresRegistry } from '@fastify-tenancy/database'
+import { init } from '@fastify-tenancy/postgres/install'
 import pg from 'pg'
 import t from 'tap'
 
-import { watchTenants } from '../../packages/database/src/registry/watch-tenants.ts'
+import { watchTenants } from '../../packages/postgres/src/registry/watch-tenants.ts'
 import { freshDatabase } from '../support/fresh.ts'
 import { connect } from '../support/sql.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'

@@ -1,4 +1,6 @@
-import { init, postgresRegistry, type SqlClient } from '@fastify-tenancy/database'
+import { postgresRegistry } from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
+import { init } from '@fastify-tenancy/postgres/install'
 import { registryConformance } from '@fastify-tenancy/testing'
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'

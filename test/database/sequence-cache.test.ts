@@ -1,7 +1,7 @@
 // Ranges of numbers that a session took ahead from a sequence with a cache. The driver forgets them with each reset, and where another tenant's transaction begins.
 import { TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions,
-  type DatabaseConnectionOptions } from '@fastify-tenancy/database'
+import { openDatabase, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import type { Kysely } from 'kysely'
 import t from 'tap'
 

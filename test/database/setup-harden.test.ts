@@ -1,7 +1,9 @@
 // init with `harden`: what everybody may do by default is taken away, and the suite goes on working.
 import { TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, rolesOf } from '@fastify-tenancy/database'
+import { openDatabase } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager } from '@fastify-tenancy/manager'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import { sql, type Kysely } from 'kysely'
 import t from 'tap'
 

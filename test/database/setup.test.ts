@@ -1,10 +1,13 @@
-import { assertInitialised, init, protect, rolesOf, signingKey,
-  type ResolvedTables } from '@fastify-tenancy/database'
+import { signingKey } from '@fastify-tenancy/postgres/context-token'
+import { assertInitialised, init } from '@fastify-tenancy/postgres/install'
+import { protect } from '@fastify-tenancy/postgres/policies'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
+import type { ResolvedTables } from '@fastify-tenancy/postgres/tables'
 import { readFileSync, writeFileSync } from 'node:fs'
 import pg from 'pg'
 import t from 'tap'
 
-import { embedSql, target } from '../../packages/database/scripts/embed-sql.ts'
+import { embedSql, target } from '../../packages/postgres/scripts/embed-sql.ts'
 import { freshDatabase, serverUrl } from '../support/fresh.ts'
 import { connect, databaseOf, engines, loginOf, loginUrl } from '../support/sql.ts'
 import { dumpCatalog } from './catalog.ts'

@@ -1,6 +1,6 @@
 import t from 'tap'
 
-import { readStatement } from '../../packages/database/src/statement.ts'
+import { readStatement } from '../../packages/database/src/connection/statement.ts'
 
 t.test('CPY-01 INJ-22 only statements on rows are allowed, whatever stands before them', async t => {
   for (

@@ -1,4 +1,5 @@
-import { openDatabase, resolveDatabaseOptions, tableRegistry } from '@fastify-tenancy/database'
+import { openDatabase, tableRegistry } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager } from '@fastify-tenancy/manager'
 import t from 'tap'
 

@@ -1,7 +1,10 @@
-import { init, rolesOf, signingKey, signToken, type SqlClient } from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
+import { signingKey, signToken } from '@fastify-tenancy/postgres/context-token'
+import { init } from '@fastify-tenancy/postgres/install'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import t from 'tap'
 
-import { Signer } from '../../packages/database/src/token.ts'
+import { Signer } from '../../packages/postgres/src/context-token.ts'
 import { engines } from '../support/sql.ts'
 
 const secret = 'a secret of the tests that is long enough'

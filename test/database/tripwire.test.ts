@@ -1,6 +1,6 @@
-import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import type { SqlClient } from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import { sql } from 'kysely'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import t, { type Test } from 'tap'
 
 import { Tripwire } from '../../packages/database/src/connection/tripwire.ts'
@@ -164,7 +164,7 @@ t.test('the catalog is read again for what it does not know, once for each table
   await tripwire.refresh()
   t.same(guard.tenantColumns(fields.slice(0, 2)), [1])
   t.equal(guard.tenantColumns(fields), undefined)
-  await guard.learn(fields, nobody)
+  await guard.loadColumns(fields, nobody)
   t.same(guard.tenantColumns(fields), [1])
   t.same(asked.splice(0), [undefined, [7, 8]])
 

@@ -1,11 +1,12 @@
 // Views over tenant tables: which of them tenants may read, and that no row of another tenant passes through one.
-import { openDatabase, resolveDatabaseOptions, rolesOf,
-  type TenancyDatabase } from '@fastify-tenancy/database'
+import { openDatabase, type DatabaseRuntime } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import { sql, type Kysely } from 'kysely'
 import t, { type Test } from 'tap'
 
-import { bootRefusal } from '../../packages/database/src/doctor/boot.ts'
-import { protect } from '../../packages/database/src/setup/protect.ts'
+import { bootRefusal } from '../../packages/postgres/src/doctor/boot-checks.ts'
+import { protect } from '../../packages/postgres/src/policies/protect.ts'
 import { connect } from '../support/sql.ts'
 import { handle, open, provision, type Provisioned } from '../support/tenants.ts'
 
@@ -21,7 +22,7 @@ async function protectViews (t: Test, on: Provisioned): Promise<void> {
   await protect(await connect(t, on.superUrl), { tables: { ...tables, schema: 'public' }, signed: true })
 }
 
-async function opened (t: Test, on: Provisioned): Promise<TenancyDatabase> {
+async function opened (t: Test, on: Provisioned): Promise<DatabaseRuntime> {
   const database = openDatabase(resolveDatabaseOptions({
     database: { url: on.url },
     tables,

@@ -1,5 +1,5 @@
 // An application of its own process: the suite on the database of the environment, and routes that take their time.
-import { createTenant, memoryRegistry } from '@fastify-tenancy/core'
+import { toTenant, memoryRegistry } from '@fastify-tenancy/core'
 import Fastify from 'fastify'
 import tenancy from 'fastify-tenancy'
 import { sql, type Kysely } from 'kysely'
@@ -13,7 +13,7 @@ await app.register(tenancy, {
   database: { url: DATABASE_URL, pool: { max: 5 }, fairness: { maxWait: '20s' } },
   rls: { secret: SECRET },
   tables: { tenant: ['notes'] },
-  registry: memoryRegistry(['acme', 'globex'].map(slug => createTenant({ id: `id-${slug}`, slug }))),
+  registry: memoryRegistry(['acme', 'globex'].map(slug => toTenant({ id: `id-${slug}`, slug }))),
   closeTimeout: CLOSE_TIMEOUT
 })
 

@@ -2,7 +2,7 @@
 import type { Kysely } from 'kysely'
 import t, { type Test } from 'tap'
 
-import { init } from '../../packages/database/src/setup/init.ts'
+import { init } from '../../packages/postgres/src/install/init.ts'
 import { freshDatabase } from '../support/fresh.ts'
 import { connect } from '../support/sql.ts'
 import { handle, open, provision, type Provisioned, type Rows } from '../support/tenants.ts'

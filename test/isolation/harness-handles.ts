@@ -1,6 +1,6 @@
 // The harness' handles over `request.db`.
-import { createTenant, TenantScope } from '@fastify-tenancy/core'
-import type { TenancyDatabase } from '@fastify-tenancy/database'
+import { toTenant, TenantScope } from '@fastify-tenancy/core'
+import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import { sql, type Kysely } from 'kysely'
 
 import { tags, tenants, type IsolationHandle } from './harness.ts'
@@ -17,10 +17,10 @@ const names = async (rows: Promise<{ name: string }[]>): Promise<string[]> =>
   (await rows).map(({ name }) => name)
 
 /** A handle of a new scope, as each request has one. */
-export function makeHandle (database: TenancyDatabase): (tenant: string) => IsolationHandle {
+export function makeHandle (database: DatabaseRuntime): (tenant: string) => IsolationHandle {
   return tenant => {
     const db = database.forScope(
-      new TenantScope(createTenant({ id: tenant, slug: `slug-${tenant}` }), silent)
+      new TenantScope(toTenant({ id: tenant, slug: `slug-${tenant}` }), silent)
     ) as unknown as Kysely<Projects>
     return {
       list: () => names(db.selectFrom('projects').select('name').execute()),
@@ -34,9 +34,9 @@ export function makeHandle (database: TenancyDatabase): (tenant: string) => Isol
   }
 }
 
-export async function fill (database: TenancyDatabase): Promise<void> {
+export async function fill (database: DatabaseRuntime): Promise<void> {
   for (const tenant of tenants) {
-    const scope = new TenantScope(createTenant({ id: tenant, slug: `slug-${tenant}` }), silent)
+    const scope = new TenantScope(toTenant({ id: tenant, slug: `slug-${tenant}` }), silent)
     await (database.forScope(scope) as unknown as Kysely<Projects>).insertInto('projects').values(
       tags(tenant).map(name => ({ name }))
     ).execute()

@@ -3,8 +3,8 @@ import { assertIsolated } from '@fastify-tenancy/testing'
 import { sql, type RawBuilder } from 'kysely'
 import t from 'tap'
 
+import { signingKey, signToken } from '../../packages/postgres/src/context-token.ts'
 import { handle, open, provision, testSecret, type Handle } from '../support/tenants.ts'
-import { signingKey, signToken } from '../../packages/database/src/token.ts'
 
 /** Rows that an injected statement brought back, or the error that it ended with. */
 async function attack ({ db }: Handle, statement: RawBuilder<unknown>): Promise<string> {

@@ -1,5 +1,7 @@
 // The same harness under which naive pools leak, over `request.db`.
-import { openDatabase, openPool, resolveDatabaseOptions } from '@fastify-tenancy/database'
+import { openDatabase, openPool } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
+import { createManager } from '@fastify-tenancy/manager'
 import { assertIsolated } from '@fastify-tenancy/testing'
 import { sql, type Kysely } from 'kysely'
 import t from 'tap'
@@ -7,7 +9,6 @@ import t from 'tap'
 import { isLong } from '../support/long.ts'
 import { dbOf, suite, tenants as manyTenants } from '../support/suite.ts'
 import { open, provision, testSecret } from '../support/tenants.ts'
-import { createManager } from '@fastify-tenancy/manager'
 import { fill, makeHandle, runIsolationHarness } from './harness-handles.ts'
 
 const modes = [['signed', testSecret], ['plain', undefined]] as const

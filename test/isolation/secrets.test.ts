@@ -1,16 +1,17 @@
 // One secret takes the place of another while processes with either are at work.
-import { openDatabase, resolveDatabaseOptions, signingKey,
-  type TenancyDatabase } from '@fastify-tenancy/database'
+import { openDatabase, type DatabaseRuntime } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
+import { signingKey } from '@fastify-tenancy/postgres/context-token'
 import { assertIsolated } from '@fastify-tenancy/testing'
 import t, { type Test } from 'tap'
 
-import { init } from '../../packages/database/src/setup/init.ts'
+import { init } from '../../packages/postgres/src/install/init.ts'
 import { connect } from '../support/sql.ts'
 import { handle, provision, testSecret, type Provisioned } from '../support/tenants.ts'
 
 const newer = 'another secret of the tests, 32 characters and more'
 
-async function open (t: Test, on: Provisioned, secret: string | [string, string]): Promise<TenancyDatabase> {
+async function open (t: Test, on: Provisioned, secret: string | [string, string]): Promise<DatabaseRuntime> {
   const database = openDatabase(
     resolveDatabaseOptions({
       database: { url: on.url, pool: { max: 2 } },
@@ -32,7 +33,7 @@ t.test('INJ-24 while half of the processes have the new key, no request of eithe
   const processes = [before, after]
   await Promise.all(Array.from({ length: 100 }, async (_, n) => {
     const tenant = n % 4 < 2 ? 'acme' : 'globex'
-    const { db } = handle(t, processes[n % 2] as TenancyDatabase, tenant)
+    const { db } = handle(t, processes[n % 2] as DatabaseRuntime, tenant)
     await db.insertInto('notes').values({ body: `${tenant}:${n}` }).execute()
     t.ok(
       assertIsolated(await db.selectFrom('notes').selectAll().execute(), {
@@ -56,7 +57,7 @@ t.test('CON-18 init with a new secret breaks no process that has the old one, an
   const admin = await connect(t, on.superUrl)
   const before = await open(t, on, testSecret)
   await handle(t, before, 'acme').db.insertInto('notes').values({ body: 'acme:1' }).execute()
-  const read = (database: TenancyDatabase): Promise<unknown> =>
+  const read = (database: DatabaseRuntime): Promise<unknown> =>
     handle(t, database, 'acme').db.selectFrom('notes').select('body').execute()
   const own = [{ body: 'acme:1' }]
   t.match(await init(admin, { signingSecrets: [newer] }), [

@@ -1,7 +1,7 @@
 // What the server itself tells about other tenants: texts of statements, counts, sequences and lock keys. Each row of the
 // README's table of side channels is played here, hardened and not.
-import { rolesOf } from '@fastify-tenancy/database'
 import { createManager } from '@fastify-tenancy/manager'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import { sql, type Kysely } from 'kysely'
 import type pg from 'pg'
 import t, { type Test } from 'tap'

@@ -1,5 +1,5 @@
 // The suite in an application that is being taken over: which queries break, or will, by route and shape.
-import { createTenant, memoryRegistry } from '@fastify-tenancy/core'
+import { toTenant, memoryRegistry } from '@fastify-tenancy/core'
 import type { ObservedQuery } from '@fastify-tenancy/database'
 import { createManager } from '@fastify-tenancy/manager'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -61,7 +61,7 @@ async function adopted (t: Test): Promise<App> {
     baseDomain: 'example.com',
     database: { url: loginUrl(url, 'app'), observe: [pool] },
     tables,
-    registry: memoryRegistry([createTenant({ id: 'id-acme', slug: 'acme' })]),
+    registry: memoryRegistry([toTenant({ id: 'id-acme', slug: 'acme' })]),
     rateLimit: false
   })
   return { app, pool, lines }

@@ -1,6 +1,6 @@
 // --print and --format: what is printed, run by another tool, leaves the database as the real run leaves it.
 import { createManager, type Manager, type SetupReport } from '@fastify-tenancy/manager'
-import { signingKey } from '@fastify-tenancy/database'
+import { signingKey } from '@fastify-tenancy/postgres/context-token'
 import type pg from 'pg'
 import t, { type Test } from 'tap'
 

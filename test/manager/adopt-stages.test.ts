@@ -1,6 +1,6 @@
 // Taking over a database that had data before it had tenants: from the tenant columns to policies for everybody.
-import { rolesOf } from '@fastify-tenancy/database'
 import { createManager } from '@fastify-tenancy/manager'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import t from 'tap'
 
 import { dumpCatalog } from '../database/catalog.ts'

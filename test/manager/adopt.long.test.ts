@@ -133,7 +133,7 @@ t.test('prepare says what it cannot know, in words that mend it, before anything
   })
   await t.test('a lock that is never to be had ends it, and who holds it goes on', async t => {
     const { legacy, manager } = await old(t, {
-      adoption: { backfill, lockTimeout: '20ms', patience: '100ms' }
+      adoption: { backfill, lockTimeout: '20ms', lockRetry: '100ms' }
     })
     const holder = await connect(t, legacy)
     await holder.query('begin; select from settings')

@@ -1,11 +1,11 @@
 // What depends on a tenant's schema from outside: a drop that would take it along is refused by name.
 import { tenantRole } from '@fastify-tenancy/core'
-import { rolesOf } from '@fastify-tenancy/database'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import t from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'
-import { connect, databaseOf } from '../support/sql.ts'
 import { isLong } from '../support/long.ts'
+import { connect, databaseOf } from '../support/sql.ts'
 import { idFor, lifeWorld } from './life-world.ts'
 
 const conflict = (message: RegExp): { code: string; message: RegExp } => ({

@@ -1,7 +1,7 @@
 // A fix of the doctor, applied to a database with data: the finding is gone, and nothing else is lost or broken.
 import t, { type Test } from 'tap'
 
-import { onePerLine } from '../../packages/database/src/doctor/one-per-line.ts'
+import { onePerLine } from '../../packages/postgres/src/doctor/one-per-line.ts'
 import { doctorWorld, type DoctorWorld } from './doctor-world.ts'
 
 const [acme, globex] = ['00000000-0000-4000-8000-00000000000a', '00000000-0000-4000-8000-00000000000b']

@@ -1,6 +1,6 @@
 // A database as `init` and `protect` leave it, with a login for each use, for the doctor to find nothing in; and holes to plant.
-import { rolesOf, type Roles } from '@fastify-tenancy/database'
 import { createManager, type DoctorReport, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'
+import { rolesOf, type Roles } from '@fastify-tenancy/postgres/roles'
 import type pg from 'pg'
 import type { Test } from 'tap'
 

@@ -1,7 +1,7 @@
 // A database as the manager leaves it, with least-privilege logins and tables that point at each other, for any strategy.
 import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions,
-  type TenancyDatabase } from '@fastify-tenancy/database'
+import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'
 import type { Kysely } from 'kysely'
 import pg from 'pg'
@@ -31,9 +31,9 @@ export interface LifeWorld {
   asSuperuser(more?: Partial<ManagerOptions>): Manager
   readonly ownerUrl: string
   /** The application's database, booted. */
-  open(): Promise<TenancyDatabase>
+  open(): Promise<DatabaseRuntime>
   /** A process' handle on a tenant as it remembers it. */
-  handle(database: TenancyDatabase, tenant: TenantRecord): Kysely<Rows>
+  handle(database: DatabaseRuntime, tenant: TenantRecord): Kysely<Rows>
   /** Gives a tenant two projects, two tasks, and where tables are shared two comments and two members. */
   fill(tenant: TenantRecord): Promise<void>
 }

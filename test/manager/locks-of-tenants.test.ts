@@ -1,14 +1,14 @@
 // A tenant's SQL can take any advisory lock whose key it can name. The manager's own locks are none of those.
 import { createManager, type Manager } from '@fastify-tenancy/manager'
-import { rolesOf } from '@fastify-tenancy/database'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import type pg from 'pg'
+import pgDriver from 'pg'
 import t, { type Test } from 'tap'
 
-import { Locks } from '../../packages/manager/src/lifecycle/locks.ts'
+import { Locks } from '../../packages/manager/src/context/locks.ts'
 import { freshDatabase } from '../support/fresh.ts'
 import { connect, databaseOf, loginUrl } from '../support/sql.ts'
 import { until } from '../support/until.ts'
-import pgDriver from 'pg'
 
 const secret = 'a secret of the tests, 32 characters and more'
 

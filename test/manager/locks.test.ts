@@ -1,10 +1,10 @@
 // The connection that holds the locks of tenants: what its loss means for whoever comes next.
-import { init } from '@fastify-tenancy/database'
+import { init } from '@fastify-tenancy/postgres/install'
 import { Socket } from 'node:net'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 
-import { Locks } from '../../packages/manager/src/lifecycle/locks.ts'
+import { Locks } from '../../packages/manager/src/context/locks.ts'
 import { freshDatabase } from '../support/fresh.ts'
 import { noPgBouncer, pgBouncer } from '../support/pgbouncer.ts'
 import { connect } from '../support/sql.ts'

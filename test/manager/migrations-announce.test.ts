@@ -1,5 +1,6 @@
-import { TenantScope, createTenant } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions } from '@fastify-tenancy/database'
+import { TenantScope, toTenant } from '@fastify-tenancy/core'
+import { openDatabase } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import type { Kysely } from 'kysely'
 import t from 'tap'
 
@@ -59,7 +60,7 @@ t.test('CON-06 a process writes the right value with its next statement after mi
     heard++
   })
   t.teardown(() => stop?.())
-  const scope = new TenantScope(createTenant({ id: 'acme', slug: 'slug-of-acme' }), {
+  const scope = new TenantScope(toTenant({ id: 'acme', slug: 'slug-of-acme' }), {
     info () {},
     warn () {},
     error () {}

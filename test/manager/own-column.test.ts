@@ -1,6 +1,7 @@
 // One DDL for all strategies: a tenant's own tables with the tenant column.
 import { TenantScope, type Isolation } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions } from '@fastify-tenancy/database'
+import { openDatabase } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { sql, type Kysely } from 'kysely'
 import t from 'tap'
 

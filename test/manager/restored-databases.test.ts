@@ -1,6 +1,7 @@
 // Databases of tenants' own that were restored from a dump by a superuser: `init` makes them what they were, or says whose it cannot prove.
 import { TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions } from '@fastify-tenancy/database'
+import { openDatabase } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { sql, type Kysely } from 'kysely'
 import type { MigrationProvider } from 'kysely/migration'
 import t, { type Test } from 'tap'

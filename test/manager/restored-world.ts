@@ -1,13 +1,13 @@
 // Databases that were restored from a dump, copied or renamed, for the tests of what `init` repairs in them.
 import { TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions,
-  type DatabaseConnectionOptions } from '@fastify-tenancy/database'
+import { openDatabase, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager, type ManagerOptions } from '@fastify-tenancy/manager'
+import { sql } from 'kysely'
 import { execFile, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { sql } from 'kysely'
 import pg from 'pg'
 import type { Test } from 'tap'
 

@@ -1,5 +1,5 @@
 // Tables of every form: their rows go along as they are, or the move is refused by name before anything is copied.
-import { rolesOf } from '@fastify-tenancy/database'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import { sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
 import { readFileSync, readdirSync } from 'node:fs'
@@ -7,8 +7,8 @@ import t, { type Test } from 'tap'
 
 import { isLong } from '../support/long.ts'
 import { ask, connect, databaseOf } from '../support/sql.ts'
-import { until } from '../support/until.ts'
 import { elsewhere } from '../support/standstill.ts'
+import { until } from '../support/until.ts'
 import { folder, house, unique, type House } from './houses.ts'
 import { once } from './items.ts'
 

@@ -1,13 +1,13 @@
 // Where a tenant's own database is, and how the owner's login gets there.
-import { createTenant } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
 import t from 'tap'
 
-import { resolveManagerOptions } from '../../packages/manager/src/options.ts'
-import { ShardPools } from '../../packages/manager/src/shard-pools.ts'
-import { tenantServer } from '../../packages/manager/src/tenant-server.ts'
+import { resolveManagerOptions } from '../../packages/manager/src/context/options.ts'
+import { ShardPools } from '../../packages/manager/src/context/shard-pools.ts'
+import { tenantServer } from '../../packages/manager/src/placement/tenant-server.ts'
 
 t.test("the owner goes to the tenant's server, and to no other port of it", async t => {
-  const tenant = createTenant({
+  const tenant = toTenant({
     id: 'a',
     slug: 'acme',
     isolation: 'database',

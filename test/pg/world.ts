@@ -1,10 +1,10 @@
 // Two tenants with projects and tasks in tables that they share, and a database that holds the rows of one of them only.
-import { createTenant, TenantScope, type Isolation } from '@fastify-tenancy/core'
-import type { TenancyDatabase } from '@fastify-tenancy/database'
+import { toTenant, TenantScope, type Isolation } from '@fastify-tenancy/core'
+import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import pg from 'pg'
 import type { Test } from 'tap'
 
-import { protect } from '../../packages/database/src/setup/protect.ts'
+import { protect } from '../../packages/postgres/src/policies/protect.ts'
 import { freshDatabase } from '../support/fresh.ts'
 import { open, provision, type Provisioned } from '../support/tenants.ts'
 
@@ -12,7 +12,7 @@ const silent = { info () {}, warn () {}, error () {} }
 
 export interface World {
   readonly on: Provisioned
-  readonly database: TenancyDatabase
+  readonly database: DatabaseRuntime
 }
 
 /** Tables with a column of each type that clients decode in a way of their own. */
@@ -62,7 +62,7 @@ export function poolOf (
   id: string,
   isolation: Isolation = 'rls'
 ): { readonly scope: TenantScope; readonly pool: pg.Pool } {
-  const scope = new TenantScope(createTenant({ id, slug: id, isolation }), silent)
+  const scope = new TenantScope(toTenant({ id, slug: id, isolation }), silent)
   t.teardown(() => scope.abort())
   return { scope, pool: database.pg.forScope(scope) }
 }

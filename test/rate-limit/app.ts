@@ -4,12 +4,12 @@ import Fastify, { type FastifyInstance, type FastifyPluginAsync, type FastifyReq
 import fp from 'fastify-plugin'
 import type { Test } from 'tap'
 
-import { createTenant, RequestTenancy, resolveRouteTenancy, TenantScope, TenantSuspendedError,
-  TenantUnknownError, type Tenant } from '@fastify-tenancy/core'
+import { toTenant, RequestTenancy, resolveRouteTenancy, TenantScope, TenantSuspendedError, TenantUnknownError,
+  type Tenant } from '@fastify-tenancy/core'
 import rateLimit, { type RateLimitOptions } from '@fastify-tenancy/rate-limit'
 
 export function tenant (slug: string, plan = 'free', id = `id-of-${slug}`): Tenant {
-  return createTenant({ id, slug, plan })
+  return toTenant({ id, slug, plan })
 }
 
 /** Tenants by the name that x-tenant gives. */

@@ -1,13 +1,12 @@
+import type { TenancyRedis } from '@fastify-tenancy/redis'
 import t from 'tap'
 
-import type { TenancyRedis } from '@fastify-tenancy/redis'
-
-import { Census } from '../../packages/rate-limit/src/census.ts'
+import { ProcessRegistry } from '../../packages/rate-limit/src/process-registry.ts'
 
 t.test('RL-10 after a Redis that came back empty, a process does not take the share of those that have not been counted yet', async t => {
   let now = 0
   let answer = 2
-  const census = new Census({ run: async () => answer } as unknown as TenancyRedis, () => now)
+  const census = new ProcessRegistry({ run: async () => answer } as unknown as TenancyRedis, () => now)
   await census.take()
   t.equal(census.count, 2)
   now += 5_000

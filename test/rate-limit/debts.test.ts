@@ -102,7 +102,7 @@ async function world (t: Test, processes: number, precision: 'exact' | 'leased')
     await reader.close()
     await service.stop()
   })
-  return { service, proxies, limiters, counted: async quota => (await limiter.takePlain([quota], 0)).used }
+  return { service, proxies, limiters, counted: async quota => (await limiter.consumePlain([quota], 0)).used }
 }
 
 /** Sends this many requests, some at once, and returns how many were admitted. */

@@ -1,9 +1,9 @@
 import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
 import t, { type Test } from 'tap'
 
-import { Accounts } from '../../packages/rate-limit/src/accounts.ts'
+import { LeasedCounters } from '../../packages/rate-limit/src/leased-counters.ts'
 import { SharedLimiter, type LimiterSettings } from '../../packages/rate-limit/src/limiter.ts'
-import type { Quota, Verdict } from '../../packages/rate-limit/src/quota.ts'
+import type { Quota, Decision } from '../../packages/rate-limit/src/quota.ts'
 import { RedisLimiter } from '../../packages/rate-limit/src/redis-limiter.ts'
 import { minute, second } from '../../packages/rate-limit/src/window.ts'
 import { freshRedis, noRedis } from '../support/fresh.ts'
@@ -68,7 +68,7 @@ t.test('most requests cost Redis nothing, and are answered without a promise', {
   for (let i = 0; i < 1_000; i++) verdicts.push(limiter.take([rpm(100_000)], 1))
   t.notOk(verdicts.some(verdict => verdict instanceof Promise))
   t.equal(sent(), before)
-  t.match(verdicts.at(-1) as Verdict, { wait: 0, used: 1_001 })
+  t.match(verdicts.at(-1) as Decision, { wait: 0, used: 1_001 })
 })
 
 t.test('a thousand that come at once ask once: those that wait are served from what the first brought', {
@@ -161,12 +161,12 @@ t.test('FLD-01 a flood of addresses does not grow the heap, leased or owed', asy
     isAvailable: true,
     run: async () => `0 -1 1 60000 ${Date.now()} 15`
   } as unknown as TenancyRedis
-  const leased = new Accounts(new RedisLimiter(port, now), () => 2, now)
+  const leased = new LeasedCounters(new RedisLimiter(port, now), () => 2, now)
   for (const quotas of flood(12_000)) await leased.ask(quotas, 1)
   t.ok(leased.size <= 10_000, `${leased.size} kept`)
   await until(() => leased.size === 0, 10_000)
-  const owed = new Accounts(new RedisLimiter(port, now), () => 0, now)
-  for (const quotas of flood(12_000)) owed.owe(quotas, 1)
+  const owed = new LeasedCounters(new RedisLimiter(port, now), () => 0, now)
+  for (const quotas of flood(12_000)) owed.addPendingWrite(quotas, 1)
   t.equal(owed.size, 10_000)
   await until(() => owed.size === 0, 10_000)
 })

@@ -2,9 +2,9 @@
 import { openRedis } from '@fastify-tenancy/redis'
 import { setTimeout as wait } from 'node:timers/promises'
 
-import { Census } from '../../packages/rate-limit/src/census.ts'
 import { SharedLimiter } from '../../packages/rate-limit/src/limiter.ts'
 import { LocalLimiter } from '../../packages/rate-limit/src/local-limiter.ts'
+import { ProcessRegistry } from '../../packages/rate-limit/src/process-registry.ts'
 import { until } from '../support/until.ts'
 import { clock, type Admission, type Outcome, type Plan } from './process-plan.ts'
 
@@ -16,7 +16,7 @@ const { host, port, keyPrefix } = JSON.parse(process.argv[2] ?? '') as {
 // A busy machine must not turn this into a test of outages.
 const redis = openRedis({ host, port, keyPrefix, commandTimeout: 5_000 })
 await until(() => redis.isAvailable, 20_000)
-const census = new Census(redis)
+const census = new ProcessRegistry(redis)
 await census.start()
 const settings = {
   onStoreError: 'closed',

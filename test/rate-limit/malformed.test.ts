@@ -35,7 +35,7 @@ function quotaOf (name: string, limit = 10, shape: WindowShape = minute): Quota 
 
 /** Takes one request at a time until one is refused; returns how many were admitted. */
 async function fill (limiter: RedisLimiter, quota: Quota): Promise<number> {
-  for (let admitted = 0;; admitted++) if ((await limiter.takePlain([quota], 1)).wait > 0) return admitted
+  for (let admitted = 0;; admitted++) if ((await limiter.consumePlain([quota], 1)).wait > 0) return admitted
 }
 
 function doubles (...numbers: number[]): Buffer {
@@ -61,9 +61,9 @@ t.test('EDG-05 a value of another length or type counts as empty', { skip: noRed
     ring.length + 1, ring.length + 4, 4_096]
   for (const length of lengths) {
     await redis.set(quota.key, Buffer.concat([ring, Buffer.alloc(4_096)]).subarray(0, length))
-    const verdict = await limiterOn(redis, clock).takePlain([quota], 1)
+    const verdict = await limiterOn(redis, clock).consumePlain([quota], 1)
     t.match(verdict, { wait: 0, used: 1 }, `${length} of ${ring.length} bytes`)
-    t.equal((await limiterOn(redis, clock).takePlain([quota], 1)).used, 2)
+    t.equal((await limiterOn(redis, clock).consumePlain([quota], 1)).used, 2)
   }
   const others: Record<string, () => Promise<unknown>> = {
     list: () => redis.rpush(quota.key, 'x'),
@@ -76,7 +76,7 @@ t.test('EDG-05 a value of another length or type counts as empty', { skip: noRed
   for (const [name, write] of Object.entries(others)) {
     await redis.del(quota.key)
     await write()
-    t.match(await limiterOn(redis, clock).takePlain([quota], 1), { wait: 0, used: 1 }, name)
+    t.match(await limiterOn(redis, clock).consumePlain([quota], 1), { wait: 0, used: 1 }, name)
   }
 })
 
@@ -106,20 +106,24 @@ t.test('EDG-05 leading numbers that are none, or not of this ring, neither loop 
   for (const numbers of forged) {
     const value = Buffer.concat([doubles(...numbers), ring.subarray(40)])
     await redis.set(quota.key, value)
-    const verdict = await limiterOn(redis, clock).takePlain([quota], 1)
+    const verdict = await limiterOn(redis, clock).consumePlain([quota], 1)
     t.ok(
       verdict.wait >= 0 && verdict.wait <= window && verdict.reset <= window + 1_000,
       `${numbers.join()}: ${JSON.stringify(verdict)}`
     )
     clock.now += window
-    t.equal((await limiterOn(redis, clock).takePlain([quota], 1)).wait, 0, `${numbers.join()} a window later`)
+    t.equal(
+      (await limiterOn(redis, clock).consumePlain([quota], 1)).wait,
+      0,
+      `${numbers.join()} a window later`
+    )
     clock.now = start
   }
   // The counts say that the ring is empty, and the total that it is full.
   const empty = Buffer.concat([doubles(head, 1e9, 0, head - 60, shape),
     ring.subarray(40, ring.length - 4 * 61), Buffer.alloc(4 * 61)])
   await redis.set(quota.key, empty)
-  t.match(await limiterOn(redis, clock).takePlain([quota], 1), { wait: 0, used: 1 })
+  t.match(await limiterOn(redis, clock).consumePlain([quota], 1), { wait: 0, used: 1 })
 })
 
 t.test('EDG-05 mutations of a full ring: a verdict each, and none holds for longer than a window', {
@@ -138,9 +142,9 @@ t.test('EDG-05 mutations of a full ring: a verdict each, and none holds for long
       value[Math.floor(next() * (next() < 0.7 ? 80 : value.length))] = Math.floor(next() * 256)
     await redis.set(quota.key, value)
     try {
-      const { wait, used, reset } = await limiter.takePlain([quota], 1)
+      const { wait, used, reset } = await limiter.consumePlain([quota], 1)
       clock.now += window
-      const later = await limiter.takePlain([quota], 1)
+      const later = await limiter.consumePlain([quota], 1)
       if (!(wait >= 0 && wait <= window && used >= 0 && reset >= 0 && later.wait === 0))
         problems.push(JSON.stringify({ wait, used, reset, later, value: value.toString('hex', 0, 80) }))
     } catch (error) {
@@ -166,7 +170,7 @@ for (const back of [1, 999, 1_000, 30_000, 60_000, 61_000, 300_000, 86_400_000])
     }
     const log: number[] = []
     const ask = async (): Promise<number> => {
-      const { wait } = await limiter.takePlain([quota], 1)
+      const { wait } = await limiter.consumePlain([quota], 1)
       if (wait === 0) log.push(at)
       return wait
     }
@@ -218,7 +222,7 @@ for (const [name, [older, newer]] of Object.entries(shapes)) {
     for (let sent = 0; sent < (isLong ? 3_000 : 900); sent++) {
       clock.now += Math.floor(next() * length / 300)
       const which = Math.floor(next() * 2)
-      const { wait } = await limiters[which]!.takePlain([quotas[which]!], 1)
+      const { wait } = await limiters[which]!.consumePlain([quotas[which]!], 1)
       longest = Math.max(longest, wait)
       if (wait === 0) log.push(clock.now)
       else refused++

@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 
-import { createTenant } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
 import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
 import type { RateLimitOptions } from '@fastify-tenancy/rate-limit'
 
@@ -164,7 +164,7 @@ t.test('the outage is logged once, and its end', { skip: noRedis }, async t => {
   const service = await ownRedis(t)
   const lines: { msg: string }[] = []
   const app = await startApp(t, { limits, redis: service.url }, {
-    tenants: { acme: createTenant({ id: 'a', slug: 'acme' }) },
+    tenants: { acme: toTenant({ id: 'a', slug: 'acme' }) },
     logger: {
       level: 'warn',
       stream: {

@@ -2,7 +2,7 @@ import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
 import t from 'tap'
 
 import { LocalLimiter } from '../../packages/rate-limit/src/local-limiter.ts'
-import type { Quota, Verdict } from '../../packages/rate-limit/src/quota.ts'
+import type { Quota, Decision } from '../../packages/rate-limit/src/quota.ts'
 import { RedisLimiter } from '../../packages/rate-limit/src/redis-limiter.ts'
 import { minute, second } from '../../packages/rate-limit/src/window.ts'
 import { freshRedis, noRedis } from '../support/fresh.ts'
@@ -30,7 +30,7 @@ t.test('the limiter in Redis and the one in process agree on the same trace, ver
       const args = quotas.flatMap((
         { limit, shape, smoothing }
       ) => [shape.width, shape.slots, limit, smoothing ? 1 : 0, 0, 0])
-      const expected: Verdict[] = []
+      const expected: Decision[] = []
       const replies: Promise<string>[] = []
       for (const at of arrivals) {
         now = at
@@ -83,14 +83,14 @@ t.test(
         key: `{a}:${smoothing}:burst`
       }]
       const found = { whole: 0, part: 0, none: 0 }
-      const expected: Verdict[][] = []
-      const given: Verdict[][] = []
+      const expected: Decision[][] = []
+      const given: Decision[][] = []
       const before = questions
       for (let turn = 1; turn <= 200; turn++) {
         now += whole(4) === 0 ? whole(3_000) : whole(60)
         const [cost, asking] = [whole(4), 1 + whole(8)]
         const verdicts = await Promise.all(
-          Array.from({ length: asking }, () => shared.takePlain(quotas, cost))
+          Array.from({ length: asking }, () => shared.consumePlain(quotas, cost))
         )
         given.push(verdicts)
         expected.push(verdicts.map(() => local.take(quotas, cost)))
@@ -114,8 +114,8 @@ t.test('requests of another cost, or held against other limits, are questions of
   await redis.ready()
   const limiter = new RedisLimiter(redis, () => performance.now())
   const [one, other] = [[{ ...rpm, limit: 10 }], [{ ...rpm, limit: 10 }]]
-  const verdicts = await Promise.all([limiter.takePlain(one, 1), limiter.takePlain(one, 3),
-    limiter.takePlain(other, 3), limiter.takePlain(one, 1), limiter.takePlain(one, 3)])
+  const verdicts = await Promise.all([limiter.consumePlain(one, 1), limiter.consumePlain(one, 3),
+    limiter.consumePlain(other, 3), limiter.consumePlain(one, 1), limiter.consumePlain(one, 3)])
   t.same(verdicts.map(({ used, wait }) => wait === 0 ? used : 'refused'), [1, 4, 'refused', 5, 8])
 })
 
@@ -125,8 +125,8 @@ t.test('when a question fails, all who asked it together are told', async t => {
     () => performance.now()
   )
   const quotas = [rpm]
-  const told = await Promise.allSettled([limiter.takePlain(quotas, 1), limiter.takePlain(quotas, 1),
-    limiter.takePlain(quotas, 2)])
+  const told = await Promise.allSettled([limiter.consumePlain(quotas, 1), limiter.consumePlain(quotas, 1),
+    limiter.consumePlain(quotas, 2)])
   t.same(told.map(({ status }) => status), ['rejected', 'rejected', 'rejected'])
 })
 
@@ -137,14 +137,14 @@ t.test(
     const client = freshRedis(t)
     const limiter = new RedisLimiter(openRedis(client), () => performance.now())
     await openRedis(client).ready()
-    await limiter.takePlain([rpm, burst], 1)
+    await limiter.consumePlain([rpm, burst], 1)
     let sent = 0
     const send = client.sendCommand.bind(client)
     client.sendCommand = (...args) => {
       sent++
       return send(...args)
     }
-    for (let i = 0; i < 5; i++) await limiter.takePlain([rpm, burst], 1)
+    for (let i = 0; i < 5; i++) await limiter.consumePlain([rpm, burst], 1)
     t.equal(sent, 5)
   }
 )
@@ -156,26 +156,26 @@ t.test('every key has a TTL, and one that lost it, is of another type or holds r
   const redis = openRedis(client)
   await redis.ready()
   const limiter = new RedisLimiter(redis, () => performance.now())
-  t.equal((await limiter.takePlain([rpm, burst], 1)).used, 1)
+  t.equal((await limiter.consumePlain([rpm, burst], 1)).used, 1)
   const ttl = await client.pttl(rpm.key)
   t.ok(ttl > 60_000 && ttl <= 61_000, `${ttl} ms`)
   t.ok(await client.pttl(burst.key) > 0)
   await client.persist(rpm.key)
-  t.equal((await limiter.takePlain([rpm], 1)).used, 2, 'the count goes on')
+  t.equal((await limiter.consumePlain([rpm], 1)).used, 2, 'the count goes on')
   await until(async () => {
-    await limiter.takePlain([rpm], 0)
-    await limiter.takePlain([rpm], 1)
+    await limiter.consumePlain([rpm], 0)
+    await limiter.consumePlain([rpm], 1)
     return await client.pttl(rpm.key) > 0
   })
   for (const cut of [31, 32, 100]) {
     await client.set(rpm.key, (await client.getBuffer(rpm.key) ?? Buffer.alloc(0)).subarray(0, cut))
-    t.equal((await limiter.takePlain([rpm], 1)).wait, 0, `what is left of it, ${cut} bytes`)
+    t.equal((await limiter.consumePlain([rpm], 1)).wait, 0, `what is left of it, ${cut} bytes`)
   }
   await client.set(rpm.key, 'rubbish')
-  t.equal((await limiter.takePlain([rpm], 1)).used, 1)
+  t.equal((await limiter.consumePlain([rpm], 1)).used, 1)
   await client.del(rpm.key)
   await client.hset(rpm.key, 'a', 1)
-  t.equal((await limiter.takePlain([rpm], 1)).used, 1)
+  t.equal((await limiter.consumePlain([rpm], 1)).used, 1)
   t.ok(await client.pttl(rpm.key) > 0)
 })
 
@@ -192,8 +192,8 @@ t.test('a script that the server forgot is sent again, and counts once', { skip:
     forgets = false
     return evalsha(known, ...rest as [number, ...string[]])
   }) as typeof client.evalsha
-  t.equal((await limiter.takePlain([rpm], 1)).used, 1)
-  t.equal((await limiter.takePlain([rpm], 1)).used, 2)
+  t.equal((await limiter.consumePlain([rpm], 1)).used, 1)
+  t.equal((await limiter.consumePlain([rpm], 1)).used, 2)
 })
 
 t.test('a refused request writes nothing', { skip: noRedis }, async t => {
@@ -202,9 +202,9 @@ t.test('a refused request writes nothing', { skip: noRedis }, async t => {
   await redis.ready()
   const limiter = new RedisLimiter(redis, () => performance.now())
   const one = { ...rpm, limit: 1 }
-  await limiter.takePlain([one], 1)
+  await limiter.consumePlain([one], 1)
   const before = await client.getBuffer(one.key)
-  const verdict = await limiter.takePlain([one], 1)
+  const verdict = await limiter.consumePlain([one], 1)
   t.ok(verdict.wait > 59_000 && verdict.wait <= 61_000)
   t.same(await client.getBuffer(one.key), before)
 })

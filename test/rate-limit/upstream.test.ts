@@ -4,7 +4,7 @@ import Fastify, { type FastifyContextConfig, type FastifyInstance, type FastifyR
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 
-import { createTenant } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
 import rateLimit, { type RateLimitOptions } from '@fastify-tenancy/rate-limit'
 
 import { freshRedisOptions, noRedis } from '../support/fresh.ts'
@@ -270,7 +270,7 @@ t.test('what @fastify/rate-limit takes silently, or honours in its own stores al
 t.test('without a tenant its limits count for the address, of IPv6 the /64', async t => {
   const app = Fastify()
   t.teardown(() => app.close())
-  await app.register(stubResolver({ acme: createTenant({ id: 'a', slug: 'acme' }) }))
+  await app.register(stubResolver({ acme: toTenant({ id: 'a', slug: 'acme' }) }))
   await app.register(rateLimit, { limits: {} })
   app.get('/health', { config: { tenancy: 'off', rateLimit: { max: 1 } } }, async () => ({}))
   for (

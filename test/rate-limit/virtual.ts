@@ -5,7 +5,7 @@ import type { TenancyRedis } from '@fastify-tenancy/redis'
 
 import { SharedLimiter, type LimiterSettings } from '../../packages/rate-limit/src/limiter.ts'
 import type { Quota } from '../../packages/rate-limit/src/quota.ts'
-import { takeScript } from '../../packages/rate-limit/src/redis-limiter.ts'
+import { consumeScript } from '../../packages/rate-limit/src/redis-limiter.ts'
 
 /** The script with the server's clock replaced by one more argument, in milliseconds; real time, which is slower here, ends no key. */
 export const virtualScript: string = [
@@ -14,7 +14,7 @@ export const virtualScript: string = [
 ].reduce((lua, [real = '', virtual = '']) => {
   if (lua.split(real).length !== 2) throw new Error(`the script is to have '${real}' once`)
   return lua.replace(real, virtual)
-}, takeScript.lua)
+}, consumeScript.lua)
 
 export interface Request {
   readonly at: number

@@ -1,6 +1,6 @@
 import t from 'tap'
 
-import { atTurnsEnd } from '../../packages/redis/src/turn.ts'
+import { afterCurrentTick } from '../../packages/redis/src/current-tick.ts'
 
 function fail (): void {
   throw new Error('no')
@@ -19,7 +19,7 @@ t.test('what fails at the end of a turn keeps nothing else from being done, then
   for (
     const work of [() => {
       done.push('a')
-      atTurnsEnd(() => {
+      afterCurrentTick(() => {
         done.push('d')
       })
     }, fail, () => {
@@ -27,7 +27,7 @@ t.test('what fails at the end of a turn keeps nothing else from being done, then
     }, fail, () => {
       done.push('c')
     }]
-  ) atTurnsEnd(work)
+  ) afterCurrentTick(work)
   t.equal(turns.length, 1)
   for (let at = 0; at < turns.length; at++) {
     try {
@@ -37,7 +37,7 @@ t.test('what fails at the end of a turn keeps nothing else from being done, then
     }
   }
   t.same(done, ['a', 'b', 'c', 'd'])
-  atTurnsEnd(() => {
+  afterCurrentTick(() => {
     done.push('e')
   })
   turns.at(-1)?.()

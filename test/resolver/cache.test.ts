@@ -369,7 +369,7 @@ t.test('FLD-01 with an index of all names an unknown one costs no look-up, and a
   t.equal((await resolver.lookup.find({ kind: 'domain', value: 'new.shop' }))?.id, 't-new')
   t.equal(lists, 1)
   await registry.insert({ id: 't-2', slug: 'missed' })
-  resolver.lookup.distrust()
+  resolver.lookup.invalidateAll()
   t.equal(
     (await resolver.find({ slug: 'missed' }))?.id,
     't-2',

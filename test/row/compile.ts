@@ -2,12 +2,12 @@
 import { DummyDriver, Kysely, PostgresAdapter, PostgresIntrospector, type Compilable,
   type QueryCompiler } from 'kysely'
 
-import { RowCompiler } from '../../packages/database/src/row/compiler.ts'
-import { defaultFunctions } from '../../packages/database/src/row/functions.ts'
-import { grammar } from '../../packages/database/src/row/rewrite.ts'
-import { rootScope, type Scope } from '../../packages/database/src/row/scope.ts'
-import type { RowTables } from '../../packages/database/src/row/tables.ts'
-import { tenantValue } from '../../packages/database/src/row/tenant-value.ts'
+import { RowCompiler } from '../../packages/database/src/compilers/row-compiler.ts'
+import { defaultFunctions } from '../../packages/database/src/rewrite/functions.ts'
+import { grammar } from '../../packages/database/src/rewrite/rewrite.ts'
+import { rootScope, type Scope } from '../../packages/database/src/rewrite/scope.ts'
+import type { RowTables } from '../../packages/database/src/rewrite/tables.ts'
+import { tenantValue } from '../../packages/database/src/rewrite/tenant-value.ts'
 
 export interface Tables {
   notes: { tenant_id: string; id: number; title: string; n: number; parent: number | null; data: unknown }

@@ -1,14 +1,15 @@
 // Two layers, each tested with the other one taken away: the policies, and rls.filter on top of them.
-import { createTenant, TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, type TenancyDatabase } from '@fastify-tenancy/database'
+import { toTenant, TenantScope } from '@fastify-tenancy/core'
+import { openDatabase, type DatabaseRuntime } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { sql, type Kysely } from 'kysely'
 import t, { type Test } from 'tap'
 
-import { protect } from '../../packages/database/src/setup/protect.ts'
+import { protect } from '../../packages/postgres/src/policies/protect.ts'
 import { connect } from '../support/sql.ts'
 import { provision, type Provisioned, type Rows } from '../support/tenants.ts'
 
-async function open (t: Test, on: Provisioned, filter: boolean): Promise<TenancyDatabase> {
+async function open (t: Test, on: Provisioned, filter: boolean): Promise<DatabaseRuntime> {
   const database = openDatabase(resolveDatabaseOptions({
     // The tripwire is a third layer: here it would hide what the two do.
     database: { url: on.url, tripwire: false },
@@ -20,8 +21,8 @@ async function open (t: Test, on: Provisioned, filter: boolean): Promise<Tenancy
   return database
 }
 
-function dbOf (t: Test, database: TenancyDatabase, isolation: 'rls' | 'row' = 'rls'): Kysely<Rows> {
-  const scope = new TenantScope(createTenant({ id: 'acme', slug: 'acme', isolation }), {
+function dbOf (t: Test, database: DatabaseRuntime, isolation: 'rls' | 'row' = 'rls'): Kysely<Rows> {
+  const scope = new TenantScope(toTenant({ id: 'acme', slug: 'acme', isolation }), {
     info () {},
     warn () {},
     error () {}

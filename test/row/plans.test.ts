@@ -3,7 +3,7 @@ import type { Compilable, CompiledQuery, Kysely } from 'kysely'
 import type pg from 'pg'
 import t, { type Test } from 'tap'
 
-import { RowCompiler } from '../../packages/database/src/row/compiler.ts'
+import { RowCompiler } from '../../packages/database/src/compilers/row-compiler.ts'
 import { freshDatabase } from '../support/fresh.ts'
 import { connect } from '../support/sql.ts'
 import { kysely, scopeOf } from './compile.ts'

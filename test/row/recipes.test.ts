@@ -1,6 +1,7 @@
 // Kysely's documented examples, unchanged: a row handle gives what forced policies give, or the example is on the list below.
-import { createTenant, memoryRegistry, TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions } from '@fastify-tenancy/database'
+import { toTenant, memoryRegistry, TenantScope } from '@fastify-tenancy/core'
+import { openDatabase } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { Kysely, PostgresDialect, type KyselyPlugin } from 'kysely'
 import { randomBytes } from 'node:crypto'
 import pg from 'pg'
@@ -85,7 +86,7 @@ async function databases (
     })
   )
   await database.boot()
-  const scope = new TenantScope(createTenant({ id: 'acme', slug: 'acme' }), {
+  const scope = new TenantScope(toTenant({ id: 'acme', slug: 'acme' }), {
     info () {},
     warn () {},
     error () {}

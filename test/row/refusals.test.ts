@@ -3,7 +3,7 @@ import { CompiledQuery, OperatorNode, RawNode, sql, type Compilable, type Operat
   type RootOperationNode, type SelectQueryNode } from 'kysely'
 import t, { type Test } from 'tap'
 
-import { RowCompiler } from '../../packages/database/src/row/compiler.ts'
+import { RowCompiler } from '../../packages/database/src/compilers/row-compiler.ts'
 import { kysely, scopeOf, tenant, text } from './compile.ts'
 
 const db = kysely()

@@ -3,7 +3,7 @@ import { sql } from 'kysely'
 import { jsonArrayFrom, jsonBuildObject, jsonObjectFrom, mergeAction } from 'kysely/helpers/postgres'
 import t from 'tap'
 
-import { RowCompiler } from '../../packages/database/src/row/compiler.ts'
+import { RowCompiler } from '../../packages/database/src/compilers/row-compiler.ts'
 import { kysely, scopeOf, tenant, text } from './compile.ts'
 
 const db = kysely()

@@ -2,8 +2,8 @@
 import { TableNode } from 'kysely'
 import t from 'tap'
 
-import { postgresRules } from '../../packages/database/src/row/rules.ts'
-import { itemName, resolve, resolveTarget, withNames } from '../../packages/database/src/row/scope.ts'
+import { postgresRules } from '../../packages/database/src/rewrite/rules.ts'
+import { itemName, resolve, resolveTarget, withNames } from '../../packages/database/src/rewrite/scope.ts'
 import { scopeOf } from './compile.ts'
 
 const { place, namesInBody } = postgresRules

@@ -1,7 +1,8 @@
 // Two tables of tenants without any policy or role of ours, a shared one and an unlisted one; and rewritten handles on them.
-import { createTenant, memoryRegistry, TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions, type TenancyDatabase,
+import { toTenant, memoryRegistry, TenantScope } from '@fastify-tenancy/core'
+import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime,
   type TenantDatabaseOptions } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import type { Generated, Kysely } from 'kysely'
 import type pg from 'pg'
 import type { Test } from 'tap'
@@ -46,7 +47,7 @@ export async function openRow (
   { database, ...options }: Partial<Omit<TenantDatabaseOptions, 'database'>> & {
     database?: Partial<DatabaseConnectionOptions>
   } = {}
-): Promise<TenancyDatabase> {
+): Promise<DatabaseRuntime> {
   const opened = openDatabase(resolveDatabaseOptions({
     database: { url, ...database },
     isolation: 'row',
@@ -64,11 +65,11 @@ const silent = { info () {}, warn () {}, error () {} }
 /** The handle of a tenant. Its scope ends with the test. */
 export function dbOf (
   t: Test,
-  database: TenancyDatabase,
+  database: DatabaseRuntime,
   id: string,
   isolation: 'row' | 'rls' = 'rls'
 ): Kysely<Rows> {
-  const scope = new TenantScope(createTenant({ id, slug: `slug-of-${id}`, isolation }), silent)
+  const scope = new TenantScope(toTenant({ id, slug: `slug-of-${id}`, isolation }), silent)
   t.teardown(() => scope.abort())
   return database.forScope(scope) as unknown as Kysely<Rows>
 }

@@ -1,5 +1,5 @@
 // More tenants than a server takes connections, over HTTP.
-import { createTenant, memoryRegistry } from '@fastify-tenancy/core'
+import { toTenant, memoryRegistry } from '@fastify-tenancy/core'
 import type { FastifyInstance } from 'fastify'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
@@ -9,7 +9,7 @@ import { connect } from '../support/sql.ts'
 import { dbOf, suite } from '../support/suite.ts'
 import { until } from '../support/until.ts'
 
-const tenants = Array.from({ length: 150 }, (_, n) => createTenant({ id: `t${n}`, slug: `tenant-${n}` }))
+const tenants = Array.from({ length: 150 }, (_, n) => toTenant({ id: `t${n}`, slug: `tenant-${n}` }))
 const server = await startPostgres('-c', 'max_connections=100')
 t.teardown(() => server.stop())
 const admin = await connect(t, server.url)

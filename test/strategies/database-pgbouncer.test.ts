@@ -1,7 +1,7 @@
 // Databases of tenants' own behind PgBouncer: the pool notices, and its statements go unnamed and undo what they leave.
 import { TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions,
-  type DatabaseConnectionOptions } from '@fastify-tenancy/database'
+import { openDatabase, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { sql, type Kysely } from 'kysely'
 import pg from 'pg'
 import t from 'tap'

@@ -1,5 +1,5 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
-import type { TenancyDatabase, TenantsOptions } from '@fastify-tenancy/database'
+import type { DatabaseRuntime, TenantsOptions } from '@fastify-tenancy/database'
 import { sql } from 'kysely'
 import { connect as connectSocket, createServer, type AddressInfo } from 'node:net'
 import { once } from 'node:events'
@@ -35,7 +35,7 @@ const tenants: TenantRecord[] = []
 for (const id of ids) tenants.push(await manager.create({ id, slug: `slug-of-${id}` }))
 const [a, b] = tenants as [TenantRecord, TenantRecord]
 
-async function open (t: Test, options: TenantsOptions = {}, database = {}): Promise<TenancyDatabase> {
+async function open (t: Test, options: TenantsOptions = {}, database = {}): Promise<DatabaseRuntime> {
   const opened = await on.open({ tenants: { url, ...options }, ...database })
   t.teardown(() => opened.close())
   return opened
@@ -169,7 +169,7 @@ t.test('DBT-03 of two first requests at once one makes the pool', async t => {
   t.equal(made, 1)
 })
 
-async function everyone (database: TenancyDatabase): Promise<PromiseSettledResult<unknown>[]> {
+async function everyone (database: DatabaseRuntime): Promise<PromiseSettledResult<unknown>[]> {
   return Promise.allSettled(
     tenants.map(tenant => sql`select pg_sleep(0.02)`.execute(on.handle(database, tenant).db))
   )

@@ -1,7 +1,7 @@
 // Extensions in public and in a schema of their own: the same query has the same answer in every strategy.
 import { TenantScope, type Isolation } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions,
-  type DatabaseConnectionOptions } from '@fastify-tenancy/database'
+import { openDatabase, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { sql, type Kysely } from 'kysely'
 import t from 'tap'
 

@@ -1,6 +1,6 @@
 // request.db under the isolation harness, whatever the strategy of each tenant.
 import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
-import type { TenancyDatabase } from '@fastify-tenancy/database'
+import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import type { Kysely } from 'kysely'
 
 import { tags, type IsolationHandle } from '../isolation/harness.ts'
@@ -12,7 +12,7 @@ async function read (rows: Promise<{ name: string }[]>): Promise<string[]> {
 
 /** Handles of new scopes, as each request has one. */
 export function harnessHandles (
-  database: TenancyDatabase,
+  database: DatabaseRuntime,
   tenants: ReadonlyMap<string, TenantRecord>
 ): (name: string) => IsolationHandle {
   return name => {
@@ -34,7 +34,7 @@ export function harnessHandles (
 
 /** Gives each tenant the rows that the harness expects. */
 export async function fill (
-  database: TenancyDatabase,
+  database: DatabaseRuntime,
   tenants: ReadonlyMap<string, TenantRecord>
 ): Promise<void> {
   for (const [name, tenant] of tenants) {

@@ -1,6 +1,8 @@
 // The logins of the global tables and of the registry, and one login for everything.
-import { openDatabase, resolveDatabaseOptions, rolesOf } from '@fastify-tenancy/database'
+import { openDatabase } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager } from '@fastify-tenancy/manager'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import { sql, type Kysely } from 'kysely'
 import t, { type Test } from 'tap'
 

@@ -1,6 +1,7 @@
 // One database with a tenant of signed rls and one with a schema, set up for any choice of logins.
 import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, type TenancyDatabase } from '@fastify-tenancy/database'
+import { openDatabase, type DatabaseRuntime } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'
 import type { Kysely } from 'kysely'
 import type pg from 'pg'
@@ -21,7 +22,7 @@ export interface Built {
   login(name: Login | 'url' | 'systemUrl' | 'ownerUrl'): string
   /** The same database with other logins. */
   managerOf(without: readonly Login[]): Manager
-  open(without?: readonly Login[], more?: object): TenancyDatabase
+  open(without?: readonly Login[], more?: object): DatabaseRuntime
 }
 
 /** A database with acme (signed rls) and globex (a schema), set up for all logins but those of `without`. */
@@ -83,7 +84,7 @@ export async function build (t: Test, without: readonly Login[] = [], rls: objec
 
 export function dbOf (
   t: Test,
-  database: TenancyDatabase,
+  database: DatabaseRuntime,
   tenant: TenantRecord
 ): Kysely<{ notes: { body: string } }> {
   const scope = new TenantScope(tenant, { info () {}, warn () {}, error () {} })

@@ -1,6 +1,7 @@
 // What SQL that is injected into a statement of one tenant may become: roles of tenants are another login's.
 import { tenantRole } from '@fastify-tenancy/core'
-import { rolesOf, type LevelReport } from '@fastify-tenancy/database'
+import type { LevelReport } from '@fastify-tenancy/database'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import { sql, type Kysely } from 'kysely'
 import t from 'tap'
 

@@ -1,8 +1,7 @@
 // Every strategy, on two shards, in one application: under the harness under which naive pools leak.
-import { createTenant, tenantRole, TenantScope, type Isolation,
-  type TenantRecord } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions,
-  type TenancyDatabase } from '@fastify-tenancy/database'
+import { toTenant, tenantRole, TenantScope, type Isolation, type TenantRecord } from '@fastify-tenancy/core'
+import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager } from '@fastify-tenancy/manager'
 import type { Kysely } from 'kysely'
 import t from 'tap'
@@ -97,7 +96,7 @@ t.test('a tenant on an unknown shard is 503, and the log says which option is mi
   const at = (placement: { shard: string }, isolation: Isolation = 'rls'): unknown => {
     try {
       return database.forScope(
-        new TenantScope(createTenant({ id: 'x', slug: 'x-1', placement, isolation }), silent)
+        new TenantScope(toTenant({ id: 'x', slug: 'x-1', placement, isolation }), silent)
       )
     } catch (error) {
       return error
@@ -116,7 +115,7 @@ t.test('a tenant on an unknown shard is 503, and the log says which option is mi
   t.throws(
     () =>
       without.forScope(
-        new TenantScope(createTenant({ id: 'x', slug: 'x-1', isolation: 'database' }), silent)
+        new TenantScope(toTenant({ id: 'x', slug: 'x-1', isolation: 'database' }), silent)
       ),
     { code: 'FST_TENANCY_DATABASE_UNAVAILABLE', cause: { message: /options\.database\.tenants/ } }
   )
@@ -124,7 +123,7 @@ t.test('a tenant on an unknown shard is 503, and the log says which option is mi
 
 t.test('the boot checks every shard, and requireLevel holds for each', async t => {
   const empty = await freshDatabase(t)
-  const open = (database: object): TenancyDatabase => {
+  const open = (database: object): DatabaseRuntime => {
     const opened = openDatabase(
       resolveDatabaseOptions({ ...options, database: { ...connection, ...database } })
     )

@@ -1,5 +1,6 @@
-import { createTenant, memoryRegistry, TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, type TenancyDatabase } from '@fastify-tenancy/database'
+import { toTenant, memoryRegistry, TenantScope } from '@fastify-tenancy/core'
+import { openDatabase, type DatabaseRuntime } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager } from '@fastify-tenancy/manager'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
@@ -70,7 +71,7 @@ t.test("isolation is for tenants that name none: those of a registry of the user
   const on = await world(t, { isolation: 'schema' })
   const acme = await on.create('acme')
   const schemaOf = async (t: Test, registry?: object): Promise<unknown> => {
-    const database: TenancyDatabase = openDatabase(
+    const database: DatabaseRuntime = openDatabase(
       resolveDatabaseOptions({
         isolation: 'schema',
         database: on.url,
@@ -81,7 +82,7 @@ t.test("isolation is for tenants that name none: those of a registry of the user
     t.teardown(() => database.close())
     await database.boot()
     const db = database.forScope(
-      new TenantScope(createTenant({ id: 'acme', slug: 'slug-of-acme' }), silent)
+      new TenantScope(toTenant({ id: 'acme', slug: 'slug-of-acme' }), silent)
     ) as never
     return (await sql<{ path: string }>`select current_setting('search_path') as path`.execute(db)).rows[0]
       ?.path

@@ -1,5 +1,6 @@
 import { TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions } from '@fastify-tenancy/database'
+import { openDatabase } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager } from '@fastify-tenancy/manager'
 import type { Kysely } from 'kysely'
 import { rmSync } from 'node:fs'

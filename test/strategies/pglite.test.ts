@@ -1,5 +1,6 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
-import { openDatabase, openPool, resolveDatabaseOptions } from '@fastify-tenancy/database'
+import { openDatabase, openPool } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager } from '@fastify-tenancy/manager'
 import t from 'tap'
 

@@ -1,6 +1,7 @@
 // Statements that meet a row in the way of writing another: by the type of the tenant column, under plain and signed policies.
-import { createTenant, TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions } from '@fastify-tenancy/database'
+import { toTenant, TenantScope } from '@fastify-tenancy/core'
+import { openDatabase } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager } from '@fastify-tenancy/manager'
 import { sql, type Generated, type Kysely } from 'kysely'
 import type pg from 'pg'
@@ -50,7 +51,7 @@ async function prepare (
   const database = openDatabase(resolveDatabaseOptions(options))
   t.teardown(() => database.close())
   await database.boot()
-  const scope = new TenantScope(createTenant({ id: ids[type][0], slug: 'slug-of-a' }), silent)
+  const scope = new TenantScope(toTenant({ id: ids[type][0], slug: 'slug-of-a' }), silent)
   return {
     a: database.forScope(scope) as unknown as Kysely<Tables>,
     bodies: async table =>

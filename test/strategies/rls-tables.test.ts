@@ -1,8 +1,10 @@
 // What strategy rls does with tables as they come: every type of the tenant column, tables found by themselves, tables without the column.
-import { createTenant, TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, rolesOf, signingKey, signToken, type TablesOptions,
-  type TenancyDatabase } from '@fastify-tenancy/database'
+import { toTenant, TenantScope } from '@fastify-tenancy/core'
+import { openDatabase, type TablesOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager } from '@fastify-tenancy/manager'
+import { signingKey, signToken } from '@fastify-tenancy/postgres/context-token'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import { sql, type Generated, type Kysely } from 'kysely'
 import type pg from 'pg'
 import t, { type Test } from 'tap'
@@ -29,7 +31,7 @@ async function prepare (
     superUrl: string
     options: object
     protect: () => Promise<void>
-    open: () => Promise<TenancyDatabase>
+    open: () => Promise<DatabaseRuntime>
   }
 > {
   const superUrl = await freshDatabase(t)
@@ -60,8 +62,8 @@ async function prepare (
   }
 }
 
-function handle (t: Test, database: TenancyDatabase, id: string): Kysely<Tables> {
-  const scope = new TenantScope(createTenant({ id, slug: `slug-of-${id.toLowerCase()}` }), silent)
+function handle (t: Test, database: DatabaseRuntime, id: string): Kysely<Tables> {
+  const scope = new TenantScope(toTenant({ id, slug: `slug-of-${id.toLowerCase()}` }), silent)
   t.teardown(() => scope.abort())
   return database.forScope(scope) as unknown as Kysely<Tables>
 }

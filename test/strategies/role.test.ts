@@ -44,7 +44,7 @@ for (
           .execute(a.db),
         { code: 'TN401' }
       )
-      const { app } = await import('@fastify-tenancy/database').then(({ rolesOf }) =>
+      const { app } = await import('@fastify-tenancy/postgres/roles').then(({ rolesOf }) =>
         rolesOf(databaseOf(on.superUrl))
       )
       await t.rejects(
@@ -132,7 +132,8 @@ for (
 
 t.test('policies of another context are told at boot', async t => {
   const on = await world(t, { rls: { context: 'role' } })
-  const { openDatabase, resolveDatabaseOptions } = await import('@fastify-tenancy/database')
+  const { openDatabase } = await import('@fastify-tenancy/database')
+  const { resolveDatabaseOptions } = await import('@fastify-tenancy/database/options')
   const other = openDatabase(resolveDatabaseOptions({ database: on.url, tables }))
   t.teardown(() => other.close())
   await t.rejects(other.boot(), { code: 'FST_TENANCY_SETUP_INVALID', message: /options\.rls\.context/ })

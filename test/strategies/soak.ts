@@ -1,6 +1,7 @@
 // `npm run soak [statements]`: fifty tenants by turns with room for two pools, and what the server saw of it.
-import { createTenant, memoryRegistry, TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions } from '@fastify-tenancy/database'
+import { toTenant, memoryRegistry, TenantScope } from '@fastify-tenancy/core'
+import { openDatabase } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { sql } from 'kysely'
 import { randomBytes } from 'node:crypto'
 import pg from 'pg'
@@ -49,7 +50,7 @@ export async function soak (url: string, statements: number): Promise<Soak> {
   await database.boot()
   const tenants = Array.from(
     { length: tenantCount },
-    (_, n) => createTenant({ id: `t${n}`, slug: `tenant-${n}` })
+    (_, n) => toTenant({ id: `t${n}`, slug: `tenant-${n}` })
   )
   const connections = async (): Promise<number> =>
     (await admin.query('select from pg_stat_activity where usename = $1', [login])).rowCount ?? 0

@@ -1,7 +1,7 @@
 // A fresh server database as the manager leaves it, tenants in it, and their handles: for every strategy the same.
 import { TenantScope, type Isolation, type TenantRecord } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions,
-  type TenancyDatabase } from '@fastify-tenancy/database'
+import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager, type CreateInput, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'
 import type { Generated, Kysely } from 'kysely'
 import pg from 'pg'
@@ -30,8 +30,8 @@ export interface World {
   admin<R extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<R[]>
   create(id: string, input?: Partial<CreateInput>): Promise<TenantRecord>
   /** The application's database, booted. Closed when the test ends. */
-  open(options?: Partial<DatabaseConnectionOptions>): Promise<TenancyDatabase>
-  handle(database: TenancyDatabase, tenant: TenantRecord): Handle
+  open(options?: Partial<DatabaseConnectionOptions>): Promise<DatabaseRuntime>
+  handle(database: DatabaseRuntime, tenant: TenantRecord): Handle
 }
 
 export const secret = 'a secret of the tests, 32 characters and more'

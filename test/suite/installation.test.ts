@@ -1,5 +1,6 @@
 // Two applications on one Redis, with the same slugs and ids, never meet.
 import { memoryRegistry } from '@fastify-tenancy/core'
+import { postgresRegistry } from '@fastify-tenancy/database'
 import { createManager } from '@fastify-tenancy/manager'
 import { openRedis } from '@fastify-tenancy/redis'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -8,8 +9,7 @@ import { Redis } from 'ioredis'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 
-import { postgresRegistry } from '@fastify-tenancy/database'
-import { init } from '../../packages/database/src/setup/init.ts'
+import { init } from '../../packages/postgres/src/install/init.ts'
 import { freshDatabase, noRedis } from '../support/fresh.ts'
 import { startRedis, type RedisService } from '../support/services.ts'
 import { provision, type Provisioned } from '../support/tenants.ts'

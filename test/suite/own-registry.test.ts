@@ -1,5 +1,5 @@
 // The suite with nothing of the tests' in it: its own registry, and its own embedded database.
-import { createTenant } from '@fastify-tenancy/core'
+import { toTenant } from '@fastify-tenancy/core'
 import { postgresRegistry } from '@fastify-tenancy/database'
 import { createTenancy } from 'fastify-tenancy'
 import { sql, type Kysely } from 'kysely'
@@ -14,7 +14,7 @@ t.test('forEach over the registry on Postgres needs the registry’s login, and 
   const owner = new pg.Pool({ connectionString: on.ownerUrl, max: 1 })
   t.teardown(() => owner.end())
   for (const slug of ['acme', 'globex'])
-    await postgresRegistry(owner).insert(createTenant({ id: `id-${slug}`, slug }))
+    await postgresRegistry(owner).insert(toTenant({ id: `id-${slug}`, slug }))
   const options = { baseDomain: 'example.com', tables: on.tables, rls: { secret: on.secret ?? '' } }
   const tenancy = await createTenancy({ ...options, database: { url: on.url, registryUrl: on.registryUrl } })
   t.teardown(() => tenancy.close())

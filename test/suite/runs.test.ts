@@ -1,4 +1,4 @@
-import { createTenant, currentScope } from '@fastify-tenancy/core'
+import { toTenant, currentScope } from '@fastify-tenancy/core'
 import { mock } from 'node:test'
 import t from 'tap'
 
@@ -15,14 +15,14 @@ t.test('what does not end within the time for it is cut short', async t => {
     database: undefined as unknown as RunParts['database']
   })
   const settings = { transaction: false, allow: [] }
-  const run = runs.run(createTenant({ id: '1', slug: 'acme' }), ({ signal }) =>
+  const run = runs.run(toTenant({ id: '1', slug: 'acme' }), ({ signal }) =>
     new Promise((_, reject) => {
       signal.addEventListener('abort', () => {
         reject(new Error('cut'))
       })
     }), settings)
   run.catch(() => {})
-  const held = await runs.run(createTenant({ id: '2', slug: 'globex' }), () => {
+  const held = await runs.run(toTenant({ id: '2', slug: 'globex' }), () => {
     const scope = currentScope()
     scope?.waitUntil(new Promise(() => {}))
     return scope

@@ -1,10 +1,11 @@
-import { rolesOf, type AuditEvent, type SystemKysely } from '@fastify-tenancy/database'
+import type { AuditEvent, SystemKysely } from '@fastify-tenancy/database'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import type { FastifyInstance } from 'fastify'
 import { sql, type Kysely, type RawBuilder } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 
-import { systemContext } from '../../packages/database/src/system/context.ts'
+import { systemContext } from '../../packages/database/src/context/system-context.ts'
 import { noPgBouncer, pgBouncer } from '../support/pgbouncer.ts'
 import { dbOf, suite, type SuiteOptions } from '../support/suite.ts'
 import { provision } from '../support/tenants.ts'

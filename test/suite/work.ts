@@ -1,9 +1,10 @@
 // Work outside requests, with the tests' tables.
-import { createTenant, memoryRegistry, type TenantRegistry, type TenantWork } from '@fastify-tenancy/core'
-import { rolesOf, type SqlClient } from '@fastify-tenancy/database'
+import { toTenant, memoryRegistry, type TenantRegistry, type TenantWork } from '@fastify-tenancy/core'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import type { Generated, Kysely } from 'kysely'
 
-import { protectGlobal } from '../../packages/database/src/setup/protect.ts'
+import { protectGlobal } from '../../packages/postgres/src/policies/protect.ts'
 import type { Provisioned, Rows } from '../support/tenants.ts'
 
 /** The tables of {@link withUsers}. */
@@ -29,10 +30,10 @@ export interface Registered {
 export function registered (): Registered {
   const registry = memoryRegistry([
     ...['acme', 'globex', 'initech'].map(slug =>
-      createTenant({ id: `id-${slug}`, slug, plan: slug === 'globex' ? 'pro' : 'free' })
+      toTenant({ id: `id-${slug}`, slug, plan: slug === 'globex' ? 'pro' : 'free' })
     ),
-    createTenant({ id: 'id-hooli', slug: 'hooli', status: 'suspended' }),
-    createTenant({ id: 'id-gone', slug: 'gone', status: 'deleted' })
+    toTenant({ id: 'id-hooli', slug: 'hooli', status: 'suspended' }),
+    toTenant({ id: 'id-gone', slug: 'gone', status: 'deleted' })
   ])
   return {
     registry,

@@ -1,5 +1,5 @@
 // A registry whose reads are counted where all processes count: in the database.
-import { createTenant, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
+import { toTenant, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
 import type pg from 'pg'
 
 /** What it needs: tenants of all processes, and a row for each read. */
@@ -34,7 +34,7 @@ export class CountingPostgresRegistry implements TenantRegistry {
     const { rows } = await this.#pool.query<{ id: string; slug: string; plan: string }>(
       'select * from counted_tenants order by id'
     )
-    for (const row of rows) yield createTenant(row)
+    for (const row of rows) yield toTenant(row)
   }
 
   insert (): Promise<TenantRecord> {
@@ -51,7 +51,7 @@ export class CountingPostgresRegistry implements TenantRegistry {
       `select * from counted_tenants where ${by} = $1`,
       [value]
     )
-    return row && createTenant(row)
+    return row && toTenant(row)
   }
 
   async #count (name: string): Promise<void> {

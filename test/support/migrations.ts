@@ -1,8 +1,9 @@
 // A database with the four logins and a manager on it, two folders of migrations, and tenants with schemas.
 import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, rolesOf,
-  type DatabaseConnectionOptions } from '@fastify-tenancy/database'
+import { openDatabase, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import type { Kysely } from 'kysely'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,8 +11,8 @@ import type pg from 'pg'
 import type { Test } from 'tap'
 
 import { freshDatabase } from './fresh.ts'
-import { connect, databaseOf, loginUrl } from './sql.ts'
 import { temporaryFolder } from './services.ts'
+import { connect, databaseOf, loginUrl } from './sql.ts'
 
 export interface Migrations {
   readonly superUrl: string

@@ -1,6 +1,8 @@
 // Connections and the context of a tenant, written out by hand: what the driver does is not for these tests to use.
 import { PGlite } from '@electric-sql/pglite'
-import { rolesOf, signToken, type Roles, type SigningKey, type SqlClient } from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
+import { signToken, type SigningKey } from '@fastify-tenancy/postgres/context-token'
+import { rolesOf, type Roles } from '@fastify-tenancy/postgres/roles'
 import pg from 'pg'
 import type { Test } from 'tap'
 

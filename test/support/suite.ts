@@ -1,5 +1,5 @@
 // A whole application: the suite on a provisioned database, listening.
-import { createTenant, memoryRegistry } from '@fastify-tenancy/core'
+import { toTenant, memoryRegistry } from '@fastify-tenancy/core'
 import Fastify, { type FastifyInstance } from 'fastify'
 import tenancy, { type TenancyOptions } from 'fastify-tenancy'
 import { sql, type Kysely } from 'kysely'
@@ -13,7 +13,7 @@ export function dbOf (request: { db: unknown }): Kysely<Rows> {
 }
 
 export const tenants = ['acme', 'globex', 'initech', 'umbrella', 'hooli', 'stark', 'wayne'].map(slug =>
-  createTenant({ id: `id-${slug}`, slug })
+  toTenant({ id: `id-${slug}`, slug })
 )
 
 export interface SuiteOptions extends Partial<Omit<TenancyOptions, 'database'>> {

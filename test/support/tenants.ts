@@ -1,13 +1,13 @@
 // A fresh database as `tenancy init` and `tenancy protect` leave it, with four logins and two tables, and handles on it.
-import { createTenant, TenantScope } from '@fastify-tenancy/core'
-import { openDatabase, resolveDatabaseOptions, type DatabaseConnectionOptions,
-  type TenancyDatabase } from '@fastify-tenancy/database'
+import { toTenant, TenantScope } from '@fastify-tenancy/core'
+import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import type { Kysely, Generated } from 'kysely'
 import pg from 'pg'
 import type { Test } from 'tap'
 
-import { init } from '../../packages/database/src/setup/init.ts'
-import { protect } from '../../packages/database/src/setup/protect.ts'
+import { init } from '../../packages/postgres/src/install/init.ts'
+import { protect } from '../../packages/postgres/src/policies/protect.ts'
 import { freshDatabase } from './fresh.ts'
 
 export interface Rows {
@@ -87,7 +87,7 @@ export async function open (
   t: Test,
   on: Provisioned,
   options: Partial<DatabaseConnectionOptions> = {}
-): Promise<TenancyDatabase> {
+): Promise<DatabaseRuntime> {
   const database = openDatabase(resolveDatabaseOptions({
     database: { url: on.url, ...options },
     tables: on.tables,
@@ -106,8 +106,8 @@ export interface Handle {
 const silent = { info () {}, warn () {}, error () {} }
 
 /** A scope of a tenant, and its handle. Ended when the test ends. */
-export function handle (t: Test, database: TenancyDatabase, id: string): Handle {
-  const scope = new TenantScope(createTenant({ id, slug: `slug-of-${id.toLowerCase()}` }), silent)
+export function handle (t: Test, database: DatabaseRuntime, id: string): Handle {
+  const scope = new TenantScope(toTenant({ id, slug: `slug-of-${id.toLowerCase()}` }), silent)
   t.teardown(() => scope.abort())
   return { scope, db: database.forScope(scope) as unknown as Kysely<Rows> }
 }

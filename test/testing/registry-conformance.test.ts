@@ -1,6 +1,6 @@
 import t from 'tap'
 
-import { createTenant, memoryRegistry, TenantUnknownError, type TenantRecord,
+import { toTenant, memoryRegistry, TenantUnknownError, type TenantRecord,
   type TenantRegistry } from '@fastify-tenancy/core'
 import { registryConformance } from '@fastify-tenancy/testing'
 
@@ -38,9 +38,9 @@ const broken: Record<string, (registry: TenantRegistry) => Partial<TenantRegistr
     insert: async input => registry.insert({ ...input, domains: [] })
   }),
   'a slug or id that breaks its rule is a conflict': () => ({
-    insert: async input => ({ ...createTenant({ id: 'x', slug: 'x' }), ...input })
+    insert: async input => ({ ...toTenant({ id: 'x', slug: 'x' }), ...input })
   }),
-  'of two inserts of one slug at once, one wins': () => ({ insert: async input => createTenant(input) }),
+  'of two inserts of one slug at once, one wins': () => ({ insert: async input => toTenant(input) }),
   'an update changes what it names and counts the version up': registry => ({
     update: async (id, version, changes) => ({ ...await registry.update(id, version, changes), version })
   }),
@@ -49,7 +49,7 @@ const broken: Record<string, (registry: TenantRegistry) => Partial<TenantRegistr
       registry.update(id, (await registry.findById(id))?.version ?? 0, changes)
   }),
   'of two updates of one version at once, one wins': () => ({
-    update: async (id, _version, changes) => createTenant({ id, slug: 'x', ...changes })
+    update: async (id, _version, changes) => toTenant({ id, slug: 'x', ...changes })
   }),
   'an update to a taken slug or domain is a conflict and changes nothing': registry => ({
     update: (id, version, changes) => registry.update(id, version, { ...changes, domains: [] })
@@ -57,7 +57,7 @@ const broken: Record<string, (registry: TenantRegistry) => Partial<TenantRegistr
   'an update of nobody says that the tenant is unknown': registry => ({
     update: async (id, version, changes) =>
       registry.update(id, version, changes).catch((error: unknown) =>
-        error instanceof TenantUnknownError ? createTenant({ id, slug: 'x' }) : Promise.reject(error)
+        error instanceof TenantUnknownError ? toTenant({ id, slug: 'x' }) : Promise.reject(error)
       )
   }),
   'a record cannot be changed, through itself or through what it was made from': registry => ({

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'tstyche'
 
-import { createTenant, currentTenant, duration, memoryRegistry, resolveRouteTenancy, TenantScope,
+import { toTenant, currentTenant, duration, memoryRegistry, resolveRouteTenancy, TenantScope,
   TenantUnknownError, type ResolvedRouteTenancy, type RouteTenancy, type Tenant, type TenantRecord,
   type TenantRegistry } from '@fastify-tenancy/core'
 
 describe('Tenant', () => {
-  const tenant = createTenant({ id: 'a', slug: 'acme' })
+  const tenant = toTenant({ id: 'a', slug: 'acme' })
 
   test('is read-only to its last property', () => {
     expect(tenant).type.toBeAssignableTo<Tenant>()
@@ -18,9 +18,9 @@ describe('Tenant', () => {
   })
 
   test('is made of an id and a slug at least, and of a known status', () => {
-    expect(createTenant).type.not.toBeCallableWith({ slug: 'acme' })
-    expect(createTenant).type.not.toBeCallableWith({ id: 'a', slug: 'acme', status: 'gone' })
-    expect(createTenant).type.toBeCallableWith({
+    expect(toTenant).type.not.toBeCallableWith({ slug: 'acme' })
+    expect(toTenant).type.not.toBeCallableWith({ id: 'a', slug: 'acme', status: 'gone' })
+    expect(toTenant).type.toBeCallableWith({
       id: 'a',
       slug: 'acme',
       status: 'suspended',
@@ -73,7 +73,7 @@ test('errors carry a code, and seconds after which to try again', () => {
 })
 
 test("a handle has its maker's type", () => {
-  const scope = new TenantScope(createTenant({ id: 'a', slug: 'acme' }), {
+  const scope = new TenantScope(toTenant({ id: 'a', slug: 'acme' }), {
     info () {},
     warn () {},
     error () {}

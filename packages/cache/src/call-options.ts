@@ -45,11 +45,11 @@ const defaults: ResolvedCallOptions = { tags: [], lock: false }
 /** @throws FST_TENANCY_OPTION_INVALID */
 export function resolveCallOptions (
   method: 'increment' | 'set' | 'wrap',
-  given: unknown
+  input: unknown
 ): ResolvedCallOptions {
-  if (given === undefined) return defaults
+  if (input === undefined) return defaults
   return {
     ...defaults,
-    ...checkOptions<Partial<ResolvedCallOptions>>(schemas[method], given, `the options of cache.${method}()`)
+    ...checkOptions<Partial<ResolvedCallOptions>>(schemas[method], input, `the options of cache.${method}()`)
   }
 }

@@ -17,7 +17,7 @@ import type { CacheWrite } from './store.ts'
  */
 
 export const tokenLength = 16
-export const markLength = 24
+export const entryVersionLength = 24
 
 /** A random token of 96 bits: an epoch. */
 export function token (): string {
@@ -64,16 +64,16 @@ export function sealedHeader (
  */
 export function parseEntry (
   raw: string,
-  epoch: string,
+  generation: string,
   seal: Seal | undefined,
   key: string
 ): Entry | undefined {
-  if (!raw.startsWith(epoch)) return undefined
-  const end = raw.indexOf('\n', markLength)
+  if (!raw.startsWith(generation)) return undefined
+  const end = raw.indexOf('\n', entryVersionLength)
   if (end === -1) return undefined
   const payload = raw.slice(end + 1)
-  if (end === markLength) return seal === undefined ? plain(payload, false) : undefined
-  const head = raw.slice(markLength, end)
+  if (end === entryVersionLength) return seal === undefined ? plain(payload, false) : undefined
+  const head = raw.slice(entryVersionLength, end)
   if (head === 'n') return /^-?\d{1,16}$/.test(payload) ? plain(payload, true) : undefined
   const { tokens, sealed, header } = splitHead(head)
   if (seal !== undefined && !isGenuine(seal, sealed, key, header, payload)) return undefined
@@ -88,10 +88,10 @@ function plain (payload: string, isCounter: boolean): Entry {
 function splitHead (head: string): { tokens: string; sealed: string; header: string } {
   const bracket = head.indexOf('[')
   const front = bracket === -1 ? head : head.slice(0, bracket)
-  const mark = front.indexOf('~')
+  const entryVersion = front.indexOf('~')
   return {
-    tokens: mark === -1 ? front : front.slice(0, mark),
-    sealed: mark === -1 ? '' : front.slice(mark + 1),
+    tokens: entryVersion === -1 ? front : front.slice(0, entryVersion),
+    sealed: entryVersion === -1 ? '' : front.slice(entryVersion + 1),
     header: bracket === -1 ? '' : head.slice(bracket)
   }
 }

@@ -20,7 +20,7 @@ interface Reader {
 }
 
 /** What one turn asks of one tenant: who waits for each key. */
-interface Asked {
+interface PendingRead {
   readonly tenant: string
   readonly readers: Map<string, Reader[]>
 }
@@ -33,7 +33,7 @@ interface Asked {
 export class GatheredReads {
   readonly #readMany: ReadMany
   #isTogether: boolean
-  readonly #asked = new Map<string, Asked>()
+  readonly #asked = new Map<string, PendingRead>()
 
   /** @param isTogether whether several tenants may share a command. */
   constructor (readMany: ReadMany, isTogether: boolean) {
@@ -50,18 +50,18 @@ export class GatheredReads {
     })
   }
 
-  #askedOf (tenant: string): Asked {
+  #askedOf (tenant: string): PendingRead {
     const found = this.#asked.get(tenant)
     if (found !== undefined && found.readers.size < mostKeys) return found
     if (found !== undefined) void this.#send([found])
     else if (this.#asked.size === 0) process.nextTick(this.#sendAll)
-    const asked: Asked = { tenant, readers: new Map() }
+    const asked: PendingRead = { tenant, readers: new Map() }
     this.#asked.set(tenant, asked)
     return asked
   }
 
   readonly #sendAll = (): void => {
-    let together: Asked[] = []
+    let together: PendingRead[] = []
     let size = 0
     for (const asked of this.#asked.values()) {
       if (together.length > 0 && (!this.#isTogether || size + asked.readers.size > mostShared)) {
@@ -76,7 +76,7 @@ export class GatheredReads {
     this.#asked.clear()
   }
 
-  async #send (together: readonly Asked[]): Promise<void> {
+  async #send (together: readonly PendingRead[]): Promise<void> {
     try {
       const reads = await this.#readMany(
         together.map(({ tenant, readers }) => ({ tenant, keys: [...readers.keys()] }))

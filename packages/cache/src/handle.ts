@@ -1,9 +1,8 @@
-import { InternalTypeError } from '@fastify-tenancy/core'
-import type { TenantScope } from '@fastify-tenancy/core'
+import { InternalTypeError, type TenantScope } from '@fastify-tenancy/core'
 
+import type { CacheContext } from './cache-context.ts'
 import { resolveCallOptions, type IncrementOptions, type SetOptions,
   type WrapOptions } from './call-options.ts'
-import type { Engine } from './engine.ts'
 import { CacheValueError } from './errors.ts'
 import { toKeyv, type KeyvLike } from './keyv.ts'
 import type { Loader } from './loader.ts'
@@ -69,13 +68,13 @@ export interface TenantCacheHandle {
 /** {@link TenantCacheHandle} of one scope. All state is private: a handle leads to no client and to no other tenant. */
 export class ScopedCache implements TenantCacheHandle {
   readonly #scope: TenantScope
-  readonly #engine: Engine
+  readonly #engine: CacheContext
   readonly #loader: Loader
   readonly #pending: PendingChanges
 
-  constructor (scope: TenantScope, engine: Engine, loader: Loader) {
+  constructor (scope: TenantScope, context: CacheContext, loader: Loader) {
     this.#scope = scope
-    this.#engine = engine
+    this.#engine = context
     this.#loader = loader
     this.#pending = new PendingChanges(scope)
   }
@@ -88,7 +87,7 @@ export class ScopedCache implements TenantCacheHandle {
     try {
       return this.#value(await this.#engine.store.read(tenant, key)) as T | undefined
     } catch (error) {
-      return this.#engine.forgive(error)
+      return this.#engine.orMiss(error)
     }
   }
 
@@ -101,7 +100,8 @@ export class ScopedCache implements TenantCacheHandle {
     if (problem !== undefined) throw new CacheValueError(problem)
     await this.#pending.make(
       [key],
-      () => this.#engine.forgiving(this.#engine.store.write(tenant, key, this.#engine.entry(payload, call))),
+      () =>
+        this.#engine.withOutageLog(this.#engine.store.write(tenant, key, this.#engine.entry(payload, call))),
       undefined
     )
   }
@@ -118,7 +118,7 @@ export class ScopedCache implements TenantCacheHandle {
   async getMany<T = unknown> (keys: readonly string[]): Promise<(T | undefined)[]> {
     const tenant = this.#open(...keys)
     if (keys.length === 0) return []
-    const reads = await this.#engine.forgiving(this.#engine.store.readMany(tenant, keys))
+    const reads = await this.#engine.withOutageLog(this.#engine.store.readMany(tenant, keys))
     return keys.map((key, at) =>
       this.#pending.has(key) ? undefined : this.#value(reads?.[at]) as T | undefined
     )

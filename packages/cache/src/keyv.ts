@@ -62,9 +62,9 @@ class KeyvStore implements KeyvLike {
   readonly #given: string | undefined
   #ofKeyv: string | undefined
 
-  constructor (cache: KeyvSource, given: string | undefined) {
+  constructor (cache: KeyvSource, input: string | undefined) {
     this.#cache = cache
-    this.#given = given
+    this.#given = input
   }
 
   get namespace (): string | undefined {

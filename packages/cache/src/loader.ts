@@ -1,11 +1,11 @@
 import type { ScopeTransaction, TenantScope } from '@fastify-tenancy/core'
 import { setTimeout } from 'node:timers/promises'
 
+import type { CacheContext } from './cache-context.ts'
 import { resolveCallOptions, type ResolvedCallOptions, type WrapOptions } from './call-options.ts'
-import type { Engine } from './engine.ts'
-import { SameTurn } from './same-turn.ts'
+import { SameTick } from './same-tick.ts'
 import { SingleFlight } from './single-flight.ts'
-import type { CacheLock, CacheRead, Stamp } from './store.ts'
+import type { CacheLock, CacheRead, CasToken } from './store.ts'
 
 /** One call of `wrap`. */
 interface Call {
@@ -22,19 +22,19 @@ const lockPoll = 25
 
 /** `wrap`: reads, and on a miss loads once for all who ask at the same time. */
 export class Loader {
-  readonly #engine: Engine
+  readonly #engine: CacheContext
   readonly #flights = new SingleFlight<string | undefined>()
-  readonly #stamps = new SameTurn<Stamp | undefined>()
+  readonly #casTokens = new SameTick<CasToken | undefined>()
 
-  constructor (engine: Engine) {
-    this.#engine = engine
+  constructor (context: CacheContext) {
+    this.#engine = context
   }
 
   async wrap (
     scope: TenantScope,
     key: string,
     load: () => unknown,
-    given: WrapOptions | undefined,
+    input: WrapOptions | undefined,
     isChanged: boolean
   ): Promise<unknown> {
     const call: Call = {
@@ -42,7 +42,7 @@ export class Loader {
       tenant: scope.tenant.id,
       key,
       load,
-      options: resolveCallOptions('wrap', given)
+      options: resolveCallOptions('wrap', input)
     }
     const found = isChanged ? undefined : await this.#read(call)
     scope.assertOpen()
@@ -52,14 +52,14 @@ export class Loader {
       return isFresh
         ? value
         : this.#engine.codec.decode(
-          await this.#loadInTransaction(call, scope.transaction, await this.#stamp(call, found))
+          await this.#loadInTransaction(call, scope.transaction, await this.#casToken(call, found))
         )
     }
     if (found === undefined || value === undefined)
-      return this.#engine.codec.decode(await this.#fly(call, await this.#stamp(call, found), false))
+      return this.#engine.codec.decode(await this.#fly(call, await this.#casToken(call, found), false))
     // The load may use the handles of this request, which therefore outlive its reply.
     if (found.staleAt <= this.#engine.now())
-      scope.waitUntil(this.#stamp(call, found).then(stamp => this.#fly(call, stamp, true)))
+      scope.waitUntil(this.#casToken(call, found).then(casToken => this.#fly(call, casToken, true)))
     return value
   }
 
@@ -67,23 +67,25 @@ export class Loader {
    * Joins the load that began from the same state, or begins one. The state is part of the flight's name:
    * who reads after a flush must not be handed what was loaded before it.
    */
-  #fly (call: Call, stamp: Stamp | undefined, isRefresh: boolean): Promise<string | undefined> {
-    const state = stamp === undefined ? 'outage' : stamp.epoch + stamp.mark + stamp.tags.join('')
+  #fly (call: Call, casToken: CasToken | undefined, isRefresh: boolean): Promise<string | undefined> {
+    const state = casToken === undefined
+      ? 'outage'
+      : casToken.generation + casToken.entryVersion + casToken.tags.join('')
     return this.#flights.run(`${call.tenant}\n${state}\n${call.key}`, async () => {
       const release = call.scope.hold()
       try {
-        return call.options.lock && stamp !== undefined
-          ? await this.#loadLocked(call, stamp, isRefresh)
-          : await this.#load(call, stamp)
+        return call.options.lock && casToken !== undefined
+          ? await this.#loadLocked(call, casToken, isRefresh)
+          : await this.#load(call, casToken)
       } finally {
         release()
       }
     }, () => call.scope.isClosed)
   }
 
-  async #load (call: Call, stamp: Stamp | undefined): Promise<string | undefined> {
+  async #load (call: Call, casToken: CasToken | undefined): Promise<string | undefined> {
     const payload = this.#engine.codec.encode(await call.load())
-    await this.#keep(call, payload, stamp)
+    await this.#keep(call, payload, casToken)
     return payload
   }
 
@@ -91,36 +93,36 @@ export class Loader {
   async #loadInTransaction (
     call: Call,
     transaction: ScopeTransaction,
-    stamp: Stamp | undefined
+    casToken: CasToken | undefined
   ): Promise<string | undefined> {
     const payload = this.#engine.codec.encode(await call.load())
-    transaction.afterCommit(() => this.#keep(call, payload, stamp).catch(() => {}))
+    transaction.afterCommit(() => this.#keep(call, payload, casToken).catch(() => {}))
     return payload
   }
 
   async #keep (
     { tenant, key, options, scope }: Call,
     payload: string | undefined,
-    stamp: Stamp | undefined
+    casToken: CasToken | undefined
   ): Promise<void> {
-    if (payload === undefined || stamp === undefined) return
+    if (payload === undefined || casToken === undefined) return
     const problem = this.#engine.codec.problem(payload)
     if (problem === undefined)
-      await this.#engine.forgiving(
-        this.#engine.store.write(tenant, key, this.#engine.entry(payload, options), stamp)
+      await this.#engine.withOutageLog(
+        this.#engine.store.write(tenant, key, this.#engine.entry(payload, options), casToken)
       )
     else scope.log.warn({ cacheKey: key.slice(0, 200) }, problem)
   }
 
-  async #loadLocked (call: Call, first: Stamp, isRefresh: boolean): Promise<string | undefined> {
+  async #loadLocked (call: Call, first: CasToken, isRefresh: boolean): Promise<string | undefined> {
     const { store, now } = this.#engine
     const deadline = now() + lockWait
-    for (let stamp: Stamp | undefined = first;; stamp = undefined) {
-      const lock = await this.#engine.forgiving<CacheLock | undefined>(
+    for (let casToken: CasToken | undefined = first;; casToken = undefined) {
+      const lock = await this.#engine.withOutageLog<CacheLock | undefined>(
         store.lock(call.tenant, call.key, lockLife)
       )
       // Another process may have stored it while we waited.
-      const found: CacheRead | undefined = stamp === undefined || lock !== undefined
+      const found: CacheRead | undefined = casToken === undefined || lock !== undefined
         ? await this.#read(call)
         : undefined
       const isFresh = found?.payload !== undefined && found.staleAt > now() && !found.isCounter
@@ -128,7 +130,7 @@ export class Loader {
         if (isFresh) return found.payload
         if (lock === undefined && isRefresh) return undefined
         if (lock !== undefined || now() > deadline)
-          return await this.#load(call, await this.#stamp(call, found))
+          return await this.#load(call, await this.#casToken(call, found))
       } finally {
         await lock?.().catch(() => {}) // it ends by itself
       }
@@ -138,18 +140,18 @@ export class Loader {
 
   /** Undefined while the store cannot be reached. */
   #read ({ tenant, key }: Call): Promise<CacheRead | undefined> {
-    return this.#engine.forgiving(this.#engine.store.read(tenant, key))
+    return this.#engine.withOutageLog(this.#engine.store.read(tenant, key))
   }
 
-  async #stamp (
+  async #casToken (
     { tenant, key, options: { tags } }: Call,
     found: CacheRead | undefined
-  ): Promise<Stamp | undefined> {
+  ): Promise<CasToken | undefined> {
     if (found === undefined) return undefined
-    if (found.stamp !== undefined && tags.length === 0) return found.stamp
-    return this.#stamps.ask(
+    if (found.casToken !== undefined && tags.length === 0) return found.casToken
+    return this.#casTokens.ask(
       JSON.stringify([tenant, key, tags]),
-      () => this.#engine.forgiving(this.#engine.store.begin(tenant, key, tags))
+      () => this.#engine.withOutageLog(this.#engine.store.begin(tenant, key, tags))
     )
   }
 }

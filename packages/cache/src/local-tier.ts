@@ -2,11 +2,11 @@ import { cacheChannel } from '@fastify-tenancy/core'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 
 import { token } from './entry.ts'
-import { growth, KeptValue } from './kept-value.ts'
-import { Partitions, type Kept } from './partitions.ts'
-import type { CacheLock, CacheRead, CacheStore, CacheWrite, Stamp } from './store.ts'
+import { growth, ParsedJson } from './parsed-json.ts'
+import { Partitions, type CachedItem } from './partitions.ts'
+import type { CacheLock, CacheRead, CacheStore, CacheWrite, CasToken } from './store.ts'
 
-interface Copy extends Kept {
+interface Copy extends CachedItem {
   readonly read: CacheRead
 }
 
@@ -22,7 +22,7 @@ const longestKey = 512
  * Copies of what was read from Redis, for the length of `ttl`. A change drops them here at once, and in the other processes
  * by a message; all are dropped when messages may have been lost. A change in Redis is never older than `ttl` here.
  */
-export class LocalTier implements CacheStore {
+export class LocalCacheTier implements CacheStore {
   readonly #store: CacheStore
   readonly #redis: TenancyRedis
   readonly #ttl: number
@@ -87,14 +87,14 @@ export class LocalTier implements CacheStore {
     return keys.map(key => found.get(key) as CacheRead)
   }
 
-  begin (tenant: string, key: string, tags: readonly string[]): Promise<Stamp> {
+  begin (tenant: string, key: string, tags: readonly string[]): Promise<CasToken> {
     return this.#store.begin(tenant, key, tags)
   }
 
   /** A loaded value replaces none that anyone has a copy of, so that only what was set is told to the others. */
-  write (tenant: string, key: string, value: CacheWrite, stamp?: Stamp): Promise<boolean> {
-    const write = (): Promise<boolean> => this.#store.write(tenant, key, value, stamp)
-    return stamp === undefined ? this.#changing(tenant, [key], write) : write()
+  write (tenant: string, key: string, value: CacheWrite, casToken?: CasToken): Promise<boolean> {
+    const write = (): Promise<boolean> => this.#store.write(tenant, key, value, casToken)
+    return casToken === undefined ? this.#changing(tenant, [key], write) : write()
   }
 
   remove (tenant: string, keys: readonly string[]): Promise<number> {
@@ -139,9 +139,9 @@ export class LocalTier implements CacheStore {
   // A copy is kept without its stamp: whoever loads must ask Redis for the state he begins from.
   #keep (tenant: string, key: string, read: CacheRead): void {
     const text = read.payload ?? ''
-    const kept = read.isCounter ? undefined : new KeptValue(text)
+    const kept = read.isCounter ? undefined : new ParsedJson(text)
     this.#copies.set(tenant, key, {
-      read: { ...read, stamp: undefined, kept },
+      read: { ...read, casToken: undefined, kept },
       expiresAt: this.#now() + this.#ttl,
       size: Buffer.byteLength(text) * (1 + growth)
     })

@@ -1,10 +1,10 @@
 import { entryId, token } from './entry.ts'
 import { CacheValueError } from './errors.ts'
-import { Partitions, type Kept } from './partitions.ts'
+import { Partitions, type CachedItem } from './partitions.ts'
 import { miss, type CacheLock, type CacheRead, type CacheStore, type CacheWrite,
-  type Stamp } from './store.ts'
+  type CasToken } from './store.ts'
 
-interface Item extends Kept {
+interface Item extends CachedItem {
   /** Tells the writings of one key apart. */
   readonly id: string
   /** Undefined where the value was removed: see {@link CacheStore.remove}. */
@@ -15,9 +15,9 @@ interface Item extends Kept {
 }
 
 interface TenantState {
-  readonly epoch: string
+  readonly generation: string
   /** Replaced whenever any tag is invalidated: a load with tags that was under way is not stored. */
-  tagEpoch: string
+  tagGeneration: string
 }
 
 const removalLife = 60_000
@@ -29,13 +29,13 @@ export class MemoryStore implements CacheStore {
 
   constructor (maxBytes: number, now: () => number = Date.now) {
     this.#now = now
-    this.#partitions = new Partitions(maxBytes, () => ({ epoch: token(), tagEpoch: token() }), now)
+    this.#partitions = new Partitions(maxBytes, () => ({ generation: token(), tagGeneration: token() }), now)
   }
 
   peek (tenant: string, key: string): CacheRead | undefined {
     const item = this.#partitions.get(tenant, key)
     if (item?.payload === undefined || item.staleAt <= this.#now()) return undefined
-    return { payload: item.payload, staleAt: item.staleAt, isCounter: item.isCounter, stamp: undefined }
+    return { payload: item.payload, staleAt: item.staleAt, isCounter: item.isCounter, casToken: undefined }
   }
 
   async read (tenant: string, key: string): Promise<CacheRead> {
@@ -46,13 +46,17 @@ export class MemoryStore implements CacheStore {
     return keys.map(key => this.#read(tenant, key))
   }
 
-  async begin (tenant: string, key: string, tags: readonly string[]): Promise<Stamp> {
-    const { epoch, tagEpoch } = this.#partitions.state(tenant)
-    return { epoch, mark: this.#partitions.get(tenant, key)?.id ?? '', tags: tags.map(() => tagEpoch) }
+  async begin (tenant: string, key: string, tags: readonly string[]): Promise<CasToken> {
+    const { generation, tagGeneration } = this.#partitions.state(tenant)
+    return {
+      generation,
+      entryVersion: this.#partitions.get(tenant, key)?.id ?? '',
+      tags: tags.map(() => tagGeneration)
+    }
   }
 
-  async write (tenant: string, key: string, value: CacheWrite, stamp?: Stamp): Promise<boolean> {
-    if (stamp !== undefined && !this.#isCurrent(tenant, key, stamp)) return false
+  async write (tenant: string, key: string, value: CacheWrite, casToken?: CasToken): Promise<boolean> {
+    if (casToken !== undefined && !this.#isCurrent(tenant, key, casToken)) return false
     this.#put(tenant, key, { ...value, isCounter: false, expiresAt: this.#now() + value.ttl })
     return true
   }
@@ -91,7 +95,7 @@ export class MemoryStore implements CacheStore {
   }
 
   async invalidateTag (tenant: string, tag: string): Promise<void> {
-    this.#partitions.state(tenant).tagEpoch = token()
+    this.#partitions.state(tenant).tagGeneration = token()
     const tagged = [...this.#partitions.entries(tenant)].filter(([, item]) => item.tags.includes(tag))
     for (const [key] of tagged) this.#partitions.delete(tenant, key)
   }
@@ -106,17 +110,18 @@ export class MemoryStore implements CacheStore {
   }
 
   #read (tenant: string, key: string): CacheRead {
-    const { epoch } = this.#partitions.state(tenant)
+    const { generation } = this.#partitions.state(tenant)
     const item = this.#partitions.get(tenant, key)
-    const stamp = { epoch, mark: item?.id ?? '', tags: [] }
-    if (item?.payload === undefined) return miss(stamp)
-    return { payload: item.payload, staleAt: item.staleAt, isCounter: item.isCounter, stamp }
+    const casToken = { generation, entryVersion: item?.id ?? '', tags: [] }
+    if (item?.payload === undefined) return miss(casToken)
+    return { payload: item.payload, staleAt: item.staleAt, isCounter: item.isCounter, casToken }
   }
 
-  #isCurrent (tenant: string, key: string, stamp: Stamp): boolean {
-    const { epoch, tagEpoch } = this.#partitions.state(tenant)
-    const mark = this.#partitions.get(tenant, key)?.id ?? ''
-    return stamp.epoch === epoch && stamp.mark === mark && stamp.tags.every(tag => tag === tagEpoch)
+  #isCurrent (tenant: string, key: string, casToken: CasToken): boolean {
+    const { generation, tagGeneration } = this.#partitions.state(tenant)
+    const entryVersion = this.#partitions.get(tenant, key)?.id ?? ''
+    return casToken.generation === generation && casToken.entryVersion === entryVersion &&
+      casToken.tags.every(tag => tag === tagGeneration)
   }
 
   #put (tenant: string, key: string, item: Omit<Item, 'id' | 'size'>): void {

@@ -1,10 +1,10 @@
 import type { ScopeLogger, TenantScope } from '@fastify-tenancy/core'
 import { openRedis, type RedisHealth } from '@fastify-tenancy/redis'
 
-import { Engine } from './engine.ts'
+import { CacheContext } from './cache-context.ts'
 import { ScopedCache, type TenantCacheHandle } from './handle.ts'
 import { Loader } from './loader.ts'
-import { LocalTier } from './local-tier.ts'
+import { LocalCacheTier } from './local-tier.ts'
 import { MemoryStore } from './memory-store.ts'
 import type { ResolvedCacheOptions } from './options.ts'
 import { RedisStore } from './redis-store.ts'
@@ -40,7 +40,7 @@ export function openCache (options: ResolvedCacheOptions, log: ScopeLogger = sil
     : openRedis(options.redis, { name: 'fastify-tenancy:cache', namespace: options.namespace, log })
   const remote = redis && new RedisStore(redis, log, options.secrets)
   const local = redis !== undefined && remote !== undefined && options.local !== false
-    ? new LocalTier(remote, redis, options.local)
+    ? new LocalCacheTier(remote, redis, options.local)
     : undefined
   const store = local ?? remote ?? new MemoryStore(options.maxBytes)
   let stopListening: (() => Promise<void>) | undefined
@@ -66,8 +66,8 @@ function cachesOn (
   store: CacheStore,
   options: ResolvedCacheOptions
 ): (scope: TenantScope) => TenantCacheHandle {
-  const engine = new Engine(store, options)
-  const loader = new Loader(engine)
+  const context = new CacheContext(store, options)
+  const loader = new Loader(context)
   const handle = Symbol('cache')
-  return scope => scope.handle(handle, () => new ScopedCache(scope, engine, loader))
+  return scope => scope.handle(handle, () => new ScopedCache(scope, context, loader))
 }

@@ -78,8 +78,8 @@ export const json: CacheSerializer = Object.freeze<CacheSerializer>({
 // A copy, since options are frozen and the caller's object (or JSON itself) must not be.
 const serializer = v.pipe(
   instance<CacheSerializer>('an object with the methods stringify and parse', 'stringify', 'parse'),
-  v.transform((given): CacheSerializer =>
-    given === JSON ? json : ({ stringify: value => given.stringify(value), parse: text => given.parse(text) })
+  v.transform((input): CacheSerializer =>
+    input === JSON ? json : ({ stringify: value => input.stringify(value), parse: text => input.parse(text) })
   )
 )
 
@@ -108,7 +108,7 @@ const schema = v.strictObject({
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */
-export function resolveCacheOptions (given: unknown, name = 'options'): ResolvedCacheOptions {
-  const { secret: secrets = [], ...options } = checkOptions(schema, given ?? {}, name)
+export function resolveCacheOptions (input: unknown, name = 'options'): ResolvedCacheOptions {
+  const { secret: secrets = [], ...options } = checkOptions(schema, input ?? {}, name)
   return Object.freeze({ ...options, secrets })
 }

@@ -6,14 +6,14 @@ const itemOverhead = 256
 const tenantOverhead = 4_096
 
 /** Something kept in memory for one tenant, until a time. */
-export interface Kept {
+export interface CachedItem {
   /** Milliseconds of the Unix clock. */
   readonly expiresAt: number
   /** Bytes of its text. */
   readonly size: number
 }
 
-interface Partition<Item extends Kept, State> {
+interface Partition<Item extends CachedItem, State> {
   readonly items: LRUCache<string, Item>
   readonly state: State
 }
@@ -23,7 +23,7 @@ interface Partition<Item extends Kept, State> {
  * that holds more than its fair share (the bound over the number of tenants) gives way itself;
  * only one that holds less may push out others, those unused longest first. So no tenant evicts the rest.
  */
-export class Partitions<Item extends Kept, State> {
+export class Partitions<Item extends CachedItem, State> {
   readonly #maxBytes: number
   readonly #maxTenantBytes: number
   readonly #makeState: () => State

@@ -7,8 +7,8 @@ import type { TenantCacheHandle } from './handle.ts'
 import { openCache, type TenantCaches } from './open-cache.ts'
 import { resolveCacheOptions, type CacheOptions } from './options.ts'
 
-async function plugin (app: FastifyInstance, given: CacheOptions): Promise<void> {
-  const options = resolveCacheOptions(given)
+async function plugin (app: FastifyInstance, input: CacheOptions): Promise<void> {
+  const options = resolveCacheOptions(input)
   assertNamespaced(options)
   const caches = openCache(options, app.log)
 

@@ -1,18 +1,17 @@
-import { createHash } from 'node:crypto'
-
 import { Seal, tenantKey, type KeySpace, type ScopeLogger } from '@fastify-tenancy/core'
 import { takeLock, type TenancyRedis } from '@fastify-tenancy/redis'
+import { createHash } from 'node:crypto'
 
-import { entryId, markLength, noTags, parseEntry, sealedHeader, token, type Entry } from './entry.ts'
+import { entryId, entryVersionLength, noTags, parseEntry, sealedHeader, token, type Entry } from './entry.ts'
 import { CacheValueError } from './errors.ts'
 import { GatheredReads, type TenantKeys } from './gathered-reads.ts'
 import { begin } from './lua/begin.ts'
 import { increment } from './lua/increment.ts'
 import { remove } from './lua/remove.ts'
 import { write } from './lua/write.ts'
-import { Outage } from './outage.ts'
+import { OutageLog } from './outage-log.ts'
 import { miss, type CacheLock, type CacheRead, type CacheStore, type CacheWrite,
-  type Stamp } from './store.ts'
+  type CasToken } from './store.ts'
 
 /** Milliseconds that a token lives at least; writing an entry prolongs it to the entry's own life. */
 const tokenLife = 86_400_000
@@ -23,7 +22,7 @@ const longestKey = 512
 /** What one command has found of one tenant: the names that it asked for, and what each holds. */
 interface FoundEntries {
   readonly tenant: string
-  readonly epoch: string | undefined
+  readonly generation: string | undefined
   readonly names: readonly string[]
   readonly found: readonly (string | null)[]
 }
@@ -31,7 +30,7 @@ interface FoundEntries {
 /** Values in Redis. Every key of a tenant has its hash tag, so that each method is one command also on a Cluster. */
 export class RedisStore implements CacheStore {
   readonly #redis: TenancyRedis
-  readonly #outage: Outage
+  readonly #outage: OutageLog
   readonly #reads: GatheredReads
 
   readonly #seal: Seal | undefined
@@ -42,7 +41,7 @@ export class RedisStore implements CacheStore {
     this.#seal = secrets.length === 0 ? undefined : new Seal(secrets, 'cached value', redis.namespace)
     // On a Cluster their keys live on different nodes, and one that is down must not cost the others their reads.
     this.#reads = new GatheredReads(wanted => this.#read(wanted), !redis.isCluster)
-    this.#outage = new Outage(log)
+    this.#outage = new OutageLog(log)
   }
 
   peek (): undefined {}
@@ -57,17 +56,19 @@ export class RedisStore implements CacheStore {
     return Promise.all(await this.#read([{ tenant, keys }]))
   }
 
-  async begin (tenant: string, key: string, tags: readonly string[]): Promise<Stamp> {
-    const [epoch = '', mark = '', ...tokens] = await this.#outage.watch(
+  async begin (tenant: string, key: string, tags: readonly string[]): Promise<CasToken> {
+    const [generation = '', entryVersion = '', ...tokens] = await this.#outage.watch(
       this.#redis.run(begin, entryKeys(tenant, key, tags), [token(), tokenLife])
     ) as string[]
-    return { epoch, mark, tags: tokens }
+    return { generation, entryVersion, tags: tokens }
   }
 
-  async write (tenant: string, key: string, value: CacheWrite, stamp?: Stamp): Promise<boolean> {
+  async write (tenant: string, key: string, value: CacheWrite, casToken?: CasToken): Promise<boolean> {
     const { payload, ttl, tags } = value
     const header = sealedHeader(this.#seal, redisKey(tenant, 'cache', key), value)
-    const expected = stamp === undefined ? [] : [stamp.epoch, stamp.mark, ...stamp.tags]
+    const expected = casToken === undefined
+      ? []
+      : [casToken.generation, casToken.entryVersion, ...casToken.tags]
     const stored = await this.#outage.watch(
       this.#redis.run(write, entryKeys(tenant, key, tags), [token(), tokenLife, ttl, entryId(), header,
         payload, ...expected])
@@ -77,10 +78,10 @@ export class RedisStore implements CacheStore {
 
   async remove (tenant: string, keys: readonly string[]): Promise<number> {
     if (keys.length === 0) return 0
-    const removed = `!${token()}${entryId()}`.slice(0, markLength)
+    const removed = `!${token()}${entryId()}`.slice(0, entryVersionLength)
     return Number(
       await this.#outage.watch(
-        this.#redis.run(remove, [epochKey(tenant), ...keys.map(key => redisKey(tenant, 'cache', key))], [
+        this.#redis.run(remove, [generationKey(tenant), ...keys.map(key => redisKey(tenant, 'cache', key))], [
           removed,
           removalLife
         ])
@@ -102,7 +103,7 @@ export class RedisStore implements CacheStore {
   }
 
   async flush (tenant: string): Promise<void> {
-    await this.#outage.watch(this.#redis.set(epochKey(tenant), token(), tokenLife))
+    await this.#outage.watch(this.#redis.set(generationKey(tenant), token(), tokenLife))
   }
 
   lock (tenant: string, key: string, ttl: number): Promise<CacheLock | undefined> {
@@ -112,22 +113,22 @@ export class RedisStore implements CacheStore {
   async #read (wanted: readonly TenantKeys[]): Promise<(CacheRead | Promise<CacheRead>)[]> {
     const names: string[] = []
     for (const { tenant, keys } of wanted) {
-      names.push(epochKey(tenant))
+      names.push(generationKey(tenant))
       for (const key of keys) names.push(redisKey(tenant, 'cache', key))
     }
     const found = await this.#outage.watch(this.#redis.mget(names))
     const reads: (CacheRead | Promise<CacheRead>)[] = []
     let at = 0
     for (const { tenant, keys } of wanted) {
-      const epoch = found[at++] ?? undefined
-      this.#understand({ tenant, epoch, names, found }, at, at += keys.length, reads)
+      const generation = found[at++] ?? undefined
+      this.#understand({ tenant, generation, names, found }, at, at += keys.length, reads)
     }
     return reads
   }
 
   /** What a tenant's entries say, `from` to `to`. None is read under another epoch than its tenant's, so that one tenant's can never pass for another's. */
   #understand (
-    { tenant, epoch, names, found }: FoundEntries,
+    { tenant, generation, names, found }: FoundEntries,
     from: number,
     to: number,
     reads: (CacheRead | Promise<CacheRead>)[]
@@ -136,17 +137,17 @@ export class RedisStore implements CacheStore {
     // A plain loop: this runs for every read.
     for (let at = from; at < to; at++) {
       const raw = found[at]
-      if (epoch === undefined) {
+      if (generation === undefined) {
         reads.push(miss(undefined))
         continue
       }
-      const stamp = { epoch, mark: raw?.slice(0, markLength) ?? '', tags: noTags }
-      const entry = raw == null ? undefined : parseEntry(raw, epoch, this.#seal, names[at] as string)
+      const casToken = { generation, entryVersion: raw?.slice(0, entryVersionLength) ?? '', tags: noTags }
+      const entry = raw == null ? undefined : parseEntry(raw, generation, this.#seal, names[at] as string)
       if (entry !== undefined && entry.tags.length > 0) tagged.push([reads.length, entry])
       reads.push(
         entry === undefined
-          ? miss(stamp)
-          : { payload: entry.payload, staleAt: entry.staleAt, isCounter: entry.isCounter, stamp }
+          ? miss(casToken)
+          : { payload: entry.payload, staleAt: entry.staleAt, isCounter: entry.isCounter, casToken }
       )
     }
     if (tagged.length > 0) this.#checkTags(tenant, tagged, reads)
@@ -162,7 +163,7 @@ export class RedisStore implements CacheStore {
     for (const [at, { tags, tagTokens }] of tagged) {
       const read = reads[at] as CacheRead
       reads[at] = current.then(tokens =>
-        tags.some((tag, i) => tokens.get(tag) !== tagTokens[i]) ? miss(read.stamp) : read
+        tags.some((tag, i) => tokens.get(tag) !== tagTokens[i]) ? miss(read.casToken) : read
       )
     }
   }
@@ -178,12 +179,12 @@ export class RedisStore implements CacheStore {
   }
 }
 
-function epochKey (tenant: string): string {
+function generationKey (tenant: string): string {
   return tenantKey(tenant, 'cache-epoch')
 }
 
 function entryKeys (tenant: string, key: string, tags: readonly string[]): string[] {
-  return [epochKey(tenant), redisKey(tenant, 'cache', key),
+  return [generationKey(tenant), redisKey(tenant, 'cache', key),
     ...tags.map(tag => redisKey(tenant, 'cache-tag', tag))]
 }
 

@@ -1,4 +1,4 @@
-import type { KeptValue } from './kept-value.ts'
+import type { ParsedJson } from './parsed-json.ts'
 
 /**
  * Where a tenant's values are: Redis, or this process. Both pass one conformance suite.
@@ -14,13 +14,13 @@ export interface CacheStore {
   read(tenant: string, key: string): Promise<CacheRead>
   /** What is visible under each key, in the order of the keys. */
   readMany(tenant: string, keys: readonly string[]): Promise<CacheRead[]>
-  /** The state before a load begins, tokens made where there are none. See {@link Stamp}. */
-  begin(tenant: string, key: string, tags: readonly string[]): Promise<Stamp>
+  /** The state before a load begins, tokens made where there are none. See {@link CasToken}. */
+  begin(tenant: string, key: string, tags: readonly string[]): Promise<CasToken>
   /**
    * Stores a value. With a stamp only if nothing that the stamp names has changed since: false means that a flush,
    * a delete, a set or an invalidated tag overtook the load, whose value is then too old to be kept.
    */
-  write(tenant: string, key: string, value: CacheWrite, stamp?: Stamp): Promise<boolean>
+  write(tenant: string, key: string, value: CacheWrite, casToken?: CasToken): Promise<boolean>
   /** Removes values, and stops loads of them that are under way from storing theirs. Resolves to how many were visible. */
   remove(tenant: string, keys: readonly string[]): Promise<number>
   /** Adds to a whole number, 0 where there is none. The time to live counts from its making. */
@@ -37,7 +37,7 @@ export type CacheLock = () => Promise<void>
 /** One key's answer. */
 export interface CacheRead {
   /** The payload's JSON where this process keeps it; undefined where it was read for this caller alone. */
-  readonly kept?: KeptValue | undefined
+  readonly kept?: ParsedJson | undefined
   /** The serialized value; undefined for a miss. */
   readonly payload: string | undefined
   /** Milliseconds of the Unix clock from which on only `wrap` may serve the value, while it loads a new one. */
@@ -45,7 +45,7 @@ export interface CacheRead {
   /** Made by `increment`: the payload is a plain number, whatever the serializer. */
   readonly isCounter: boolean
   /** The state of the key at this read, unless the store must be asked with {@link CacheStore.begin}. */
-  readonly stamp: Stamp | undefined
+  readonly casToken: CasToken | undefined
 }
 
 /** A value to be stored. */
@@ -59,13 +59,13 @@ export interface CacheWrite {
 }
 
 /** What a key's value depended on when its load began: the tenant's epoch, the entry itself, and the tokens of its tags. */
-export interface Stamp {
-  readonly epoch: string
-  readonly mark: string
+export interface CasToken {
+  readonly generation: string
+  readonly entryVersion: string
   readonly tags: readonly string[]
 }
 
 /** The answer for a key that holds nothing. */
-export function miss (stamp: Stamp | undefined): CacheRead {
-  return { payload: undefined, staleAt: Infinity, isCounter: false, stamp }
+export function miss (casToken: CasToken | undefined): CacheRead {
+  return { payload: undefined, staleAt: Infinity, isCounter: false, casToken }
 }

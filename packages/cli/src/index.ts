@@ -1,3 +1,3 @@
-export type { CommandConfig } from './config.ts'
+export type { CommandConfig } from './run/config.ts'
 export { main } from './main.ts'
-export type { Streams } from './streams.ts'
+export type { Streams } from './terminal/streams.ts'

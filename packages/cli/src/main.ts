@@ -1,11 +1,11 @@
 import { OptionInvalidError, printable } from '@fastify-tenancy/core'
 import { CommanderError } from 'commander'
 
-import { UsageError } from './confirm.ts'
-import { masker } from './mask.ts'
 import { buildProgram } from './program.ts'
-import { exitCode, Runner } from './runner.ts'
-import type { Streams } from './streams.ts'
+import { exitCode, Runner } from './run/runner.ts'
+import { UsageError } from './terminal/confirm.ts'
+import { masker } from './terminal/mask.ts'
+import type { Streams } from './terminal/streams.ts'
 
 /**
  * Runs one command line.

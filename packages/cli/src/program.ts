@@ -11,8 +11,8 @@ import { addLimitsCommand } from './commands/limits.ts'
 import { addMigrateCommands } from './commands/migrate.ts'
 import { addSetupCommands } from './commands/setup.ts'
 import { addTenantCommands } from './commands/tenant.ts'
-import { masker } from './mask.ts'
-import type { Runner } from './runner.ts'
+import type { Runner } from './run/runner.ts'
+import { masker } from './terminal/mask.ts'
 
 const { version } = createRequire(import.meta.url)('@fastify-tenancy/cli/package.json') as { version: string }
 

@@ -135,8 +135,8 @@ function hostOf ({ text }: HostPattern, slug: string): string {
   return text.toLowerCase().replace('{tenant}', slug).replaceAll('{any}', 'z')
 }
 
-function compile (given: string, name: string): HostPattern {
-  const pattern = given.toLowerCase()
+function compile (input: string, name: string): HostPattern {
+  const pattern = input.toLowerCase()
   const labels = pattern.split('.')
   const last = labels.findLastIndex(label => placeholder.test(label))
   const base = labels.slice(last + 1).join('.')
@@ -147,18 +147,18 @@ function compile (given: string, name: string): HostPattern {
   ) {
     throw new OptionInvalidError(
       `${name} must be a host with one {tenant} before a base domain, such as '{tenant}.example.com', got '${
-        given.slice(0, 60)
+        input.slice(0, 60)
       }'`
     )
   }
   if (/\}\{/.test(pattern))
     throw new OptionInvalidError(
       `${name} must have something between two placeholders, such as '{tenant}--{any}', got '${
-        given.slice(0, 60)
+        input.slice(0, 60)
       }'`
     )
   return {
-    text: given,
+    text: input,
     literals: pattern.slice(0, pattern.length - base.length).replaceAll(/\{(?:tenant|any)\}|\./g, '').length,
     base,
     suffix: pattern === `{tenant}.${base}` ? `.${base}` : undefined,

@@ -22,8 +22,8 @@ export { ScopeTransaction } from './scope-transaction.ts'
 export { deriveKey, Seal, signatureLength, type Sealed } from './seal.ts'
 export { reservedSlugs, slugProblem } from './slug.ts'
 export { statusRefusal } from './status.ts'
-export { createTenant, isolations, tenantStatuses, type Isolation, type Placement, type Tenant,
-  type TenantInput, type TenantRecord, type TenantRef, type TenantStatus } from './tenant.ts'
+export { toTenant, isolations, tenantStatuses, type Isolation, type Placement, type Tenant, type TenantInput,
+  type TenantRecord, type TenantRef, type TenantStatus } from './tenant.ts'
 export { resolveTenantRef } from './tenant-ref.ts'
 export { Throttle, type ThrottleSettings } from './throttle.ts'
 export { tenantWork, type HandleMaker } from './work.ts'

@@ -3,7 +3,7 @@ import { normalDomain } from './domain.ts'
 import { TenantUnknownError, tenantConflict } from './errors.ts'
 import type { TenantChanges, TenantFilter, TenantRegistry } from './registry.ts'
 import { slugProblem } from './slug.ts'
-import { createTenant, type TenantInput, type TenantRecord } from './tenant.ts'
+import { toTenant, type TenantInput, type TenantRecord } from './tenant.ts'
 
 /** A registry that lives and dies with the process: for tests, trials and fixed sets of tenants. */
 export function memoryRegistry (tenants: Iterable<TenantInput> = []): TenantRegistry {
@@ -18,7 +18,7 @@ class MemoryRegistry implements TenantRegistry {
   #byDomain = new Map<string, TenantRecord>()
 
   add (input: TenantInput): TenantRecord {
-    const tenant = createTenant(normal(input))
+    const tenant = toTenant(normal(input))
     assertBounds(input)
     if (this.#byId.has(tenant.id)) throw tenantConflict('the id is taken')
     this.#put(tenant, undefined)
@@ -53,7 +53,7 @@ class MemoryRegistry implements TenantRegistry {
     if (old.version !== expectedVersion)
       throw tenantConflict('the tenant was changed by somebody else: read it again')
     assertBounds(changes)
-    const tenant = createTenant({
+    const tenant = toTenant({
       ...old,
       ...normal(changes),
       id,

@@ -133,7 +133,7 @@ export const secretSchema: v.GenericSchema<string | readonly [string, string], r
     [secret, v.strictTuple([secret, secret])],
     'must be a string of at least 32 characters, or a pair of them'
   ),
-  v.transform((given): readonly string[] => typeof given === 'string' ? [given] : given)
+  v.transform((input): readonly string[] => typeof input === 'string' ? [input] : input)
 )
 
 /** `true` or `false`. */

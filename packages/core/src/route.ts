@@ -63,13 +63,13 @@ const modes: Record<TenancyMode, ResolvedRouteTenancy> = {
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */
-export function resolveRouteTenancy (given: unknown, name = 'config.tenancy'): ResolvedRouteTenancy {
-  if (given === undefined) return defaults
-  if (typeof given === 'string') return modes[checkOptions(mode, given, name)]
-  return resolve(given, name)
+export function resolveRouteTenancy (input: unknown, name = 'config.tenancy'): ResolvedRouteTenancy {
+  if (input === undefined) return defaults
+  if (typeof input === 'string') return modes[checkOptions(mode, input, name)]
+  return resolve(input, name)
 }
 
-function resolve (given: unknown, name?: string): ResolvedRouteTenancy {
-  const { statementTimeout, ...rest } = checkOptions(schema, given, name)
+function resolve (input: unknown, name?: string): ResolvedRouteTenancy {
+  const { statementTimeout, ...rest } = checkOptions(schema, input, name)
   return Object.freeze({ ...rest, statementTimeout })
 }

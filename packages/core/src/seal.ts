@@ -47,10 +47,10 @@ export class Seal {
   isGenuine (signature: string, sealed: Sealed, now: number = Date.now()): boolean {
     if (!(now < sealed.expiresAt) || signature.length !== signatureLength) return false
     const message = messageOf(sealed)
-    const given = Buffer.from(signature)
+    const input = Buffer.from(signature)
     // Other characters than those of a signature may take more bytes.
-    if (given.length !== signatureLength) return false
-    return this.#keys.some(key => timingSafeEqual(given, Buffer.from(signatureOf(key, message))))
+    if (input.length !== signatureLength) return false
+    return this.#keys.some(key => timingSafeEqual(input, Buffer.from(signatureOf(key, message))))
   }
 
   /** A value with its signature and its end in front: `.<signature><end>\n<value>`. */

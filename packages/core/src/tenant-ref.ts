@@ -15,6 +15,6 @@ const schema = v.union([
  * @param name how the caller knows it, for the message.
  * @throws FST_TENANCY_OPTION_INVALID
  */
-export function resolveTenantRef (given: unknown, name = 'the tenant'): TenantRef {
-  return checkOptions(schema, given, name)
+export function resolveTenantRef (input: unknown, name = 'the tenant'): TenantRef {
+  return checkOptions(schema, input, name)
 }

@@ -61,7 +61,7 @@ export type TenantRef = { readonly id: string } | { readonly slug: string }
  *
  * @throws FST_TENANCY_TENANT_CONFLICT when the id or slug breaks its rule.
  */
-export function createTenant (input: TenantInput): TenantRecord {
+export function toTenant (input: TenantInput): TenantRecord {
   const problem = idProblem(input.id) ?? slugProblem(input.slug, [])
   if (problem !== undefined) throw tenantConflict(problem)
   const now = new Date()

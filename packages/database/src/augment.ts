@@ -1,8 +1,8 @@
 import type { RequestTenancy, RouteTenancy } from '@fastify-tenancy/core'
 import type pg from 'pg'
 
-import type { TenancyDatabase } from './database.ts'
-import type { TenantKysely } from './types.ts'
+import type { DatabaseRuntime } from './database.ts'
+import type { TenantKysely } from './options/types.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -16,7 +16,7 @@ declare module 'fastify' {
     tenancy?: RouteTenancy
   }
   interface FastifyInstance {
-    readonly tenantDatabase: TenancyDatabase
+    readonly tenantDatabase: DatabaseRuntime
   }
 }
 

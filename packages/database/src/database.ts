@@ -1,11 +1,15 @@
 import type { ResolvedRouteTenancy, ScopeLogger, Tenant, TenantRegistry,
   TenantScope } from '@fastify-tenancy/core'
+import { SetupInvalidError } from '@fastify-tenancy/postgres'
+import { defaultPoolSettings, isEmbedded, isEmbeddedPool, openPool,
+  type SqlClient } from '@fastify-tenancy/postgres/client'
+import { bootRefusal, type LevelReport } from '@fastify-tenancy/postgres/doctor'
+import { readInstallation } from '@fastify-tenancy/postgres/install'
+import { canListen, openListener, postgresRegistry, TableRegistry } from '@fastify-tenancy/postgres/registry'
+import { listTables, readViewsOver } from '@fastify-tenancy/postgres/tables'
 import { Log } from 'kysely'
 import type pg from 'pg'
 
-import { reportBreach } from './breach.ts'
-import { defaultPoolSettings, isEmbedded, isEmbeddedPool, openPool } from './connection/open-pool.ts'
-import { bootRefusal } from './doctor/boot.ts'
 import type { ServerStatus } from './health/pool-pulse.ts'
 import { Pulses } from './health/pulses.ts'
 import { TenantDialect } from './kysely/dialect.ts'
@@ -13,24 +17,16 @@ import { TenantDriver } from './kysely/driver.ts'
 import { TenantHandle } from './kysely/handle.ts'
 import { UnitDriver } from './kysely/unit-driver.ts'
 import { UnitOfWork } from './kysely/unit-of-work.ts'
-import type { LevelReport } from './level.ts'
-import type { ResolvedDatabaseOptions } from './options.ts'
-import { canListen, openListener } from './registry/open-listener.ts'
-import { ObservedQueries, type ObservedQuery } from './observe/observed-queries.ts'
+import { reportBreach } from './observe/breach.ts'
 import { observePool } from './observe/observe-pool.ts'
-import { postgresRegistry } from './registry/postgres-registry.ts'
-import { TableRegistry } from './registry/table-registry.ts'
-import { SetupInvalidError } from './setup/errors.ts'
-import { readInstallation } from './setup/installation.ts'
-import { listTables } from './setup/list-tables.ts'
-import { readViewsOver } from './setup/views.ts'
-import type { SqlClient } from './setup/sql-client.ts'
+import { ObservedQueries, type ObservedQuery } from './observe/observed-queries.ts'
+import type { ResolvedDatabaseOptions } from './options/options.ts'
+import type { GlobalKysely, RequestDatabase, TenantKysely } from './options/types.ts'
 import { TenantPgPool } from './pg/pool.ts'
-import type { HomeCompiler } from './shard.ts'
-import { Homes } from './strategies/homes.ts'
+import type { RouteCompiler } from './routing/shard.ts'
+import { TenantRouter } from './routing/tenant-router.ts'
 import type { SystemAccessOptions, SystemWork } from './system/access.ts'
 import { System } from './system/system.ts'
-import type { GlobalKysely, RequestDatabase, TenantKysely } from './types.ts'
 
 /** How the database does, from what was last seen. */
 export interface DatabaseHealth {
@@ -53,7 +49,7 @@ const pgKey = Symbol('fastify-tenancy.pg')
 /** What the handles of one scope send their statements through. */
 interface ScopeDriver {
   readonly driver: TenantDriver | UnitDriver
-  readonly compiler: HomeCompiler | undefined
+  readonly compiler: RouteCompiler | undefined
 }
 
 // Below level 2 the reasons name what is worse, and not this.
@@ -73,19 +69,19 @@ export interface PgMaker {
   ): pg.Pool
 }
 
-/** Opens the pools of checked options. Nothing connects before {@link TenancyDatabase.boot}. */
-export function openDatabase (options: ResolvedDatabaseOptions): TenancyDatabase {
-  return new TenancyDatabase(options)
+/** Opens the pools of checked options. Nothing connects before {@link DatabaseRuntime.boot}. */
+export function openDatabase (options: ResolvedDatabaseOptions): DatabaseRuntime {
+  return new DatabaseRuntime(options)
 }
 
 /** The connections of one application, and the handles that scopes get on them. */
-export class TenancyDatabase {
+export class DatabaseRuntime {
   /** Where tenants are looked up. */
   readonly registry: TenantRegistry
   /** Told when a tenant's database locked it out, though its process took it for served: what is remembered of it is old. Set by whoever remembers. */
-  onFenced: ((tenant: Tenant) => void) | undefined
+  onLockedOut: ((tenant: Tenant) => void) | undefined
   readonly #options: ResolvedDatabaseOptions
-  readonly #homes: Homes
+  readonly #router: TenantRouter
   // Of its own where it can be: a tenant that holds every connection must not keep others from being found.
   readonly #registryPool: pg.Pool | undefined
   /** On the pool above, or on the tenants' connections, which are reset first if a tenant touched them. */
@@ -107,7 +103,7 @@ export class TenancyDatabase {
     const { url, registryUrl } = options.database
     this.#options = options
     this.#log = options.database.log && new Log(options.database.log)
-    this.#homes = new Homes(options, {
+    this.#router = new TenantRouter(options, {
       check: report => this.#assertAllowed(report),
       onShard: (shard, problem) => this.#onShard?.(shard, problem)
     })
@@ -118,22 +114,22 @@ export class TenancyDatabase {
       : undefined
     this.#system = new System(
       options,
-      this.#homes.default.pool,
-      this.#homes.budget,
-      this.#homes.default.judge
+      this.#router.default.pool,
+      this.#router.budget,
+      this.#router.default.judge
     )
-    const registryPool = this.#registryPool ?? this.#homes.default.pool.pool
+    const registryPool = this.#registryPool ?? this.#router.default.pool.pool
     // On connections that tenants use as well, a look-up must not meet what they left.
-    const lookUps = this.#lookUps = this.#registryPool ?? this.#homes.default.pool.lookUps
+    const lookUps = this.#lookUps = this.#registryPool ?? this.#router.default.pool.lookUps
     if (options.registry instanceof TableRegistry) options.registry.connect(lookUps)
-    this.#shardPulses = new Pulses(this.#homes.pools)
+    this.#shardPulses = new Pulses(this.#router.pools)
     const isOurs = options.registry === undefined || options.registry instanceof TableRegistry
     this.#registryPulse = isOurs ? new Pulses([['registry', registryPool]]) : undefined
     this.#heard = options.registry === undefined && !isEmbeddedPool(registryPool) ? registryPool : undefined
     this.registry = options.registry ??
       postgresRegistry(
         lookUps,
-        this.#heard && { listen: () => openListener(registryPool), onCatalog: () => this.forgetNames() }
+        this.#heard && { listen: () => openListener(registryPool), onCatalog: () => this.dropPreparedNames() }
       )
   }
 
@@ -152,7 +148,7 @@ export class TenancyDatabase {
   }
 
   async #boot (): Promise<LevelReport> {
-    const report = await this.#withTenants(await this.#homes.boot())
+    const report = await this.#withTenants(await this.#router.boot())
     this.#assertAllowed(report)
     await this.#observe()
     const isHeard = this.#heard === undefined || await canListen(this.#heard)
@@ -243,9 +239,9 @@ export class TenancyDatabase {
    * Has every connection forget its prepared statements, because the catalog changed. Their parameters would keep the types
    * that the columns had before.
    */
-  forgetNames (): void {
-    this.#homes.forgetNames()
-    this.#system.forgetNames()
+  dropPreparedNames (): void {
+    this.#router.dropPreparedNames()
+    this.#system.dropPreparedNames()
   }
 
   /** Logs when a shard that was away at the boot is served, and why one that answers again is not. */
@@ -269,9 +265,9 @@ export class TenancyDatabase {
 
   /** From what was heard in the last seconds. */
   health (): DatabaseHealth {
-    const [homes, system] = [this.#homes, this.#system]
+    const [router, system] = [this.#router, this.#system]
     // A shard that answers and was not checked yet serves no tenant.
-    const unserved = Object.fromEntries(homes.unserved.map(name => [name, 'down' as const]))
+    const unserved = Object.fromEntries(router.unserved.map(name => [name, 'down' as const]))
     const shards = { ...this.#shardPulses.status(), ...unserved }
     const states = Object.values(shards)
     const status = this.#isEnded || states.every(state => state === 'down')
@@ -283,8 +279,8 @@ export class TenancyDatabase {
       status,
       shards,
       registry: this.#registryPulse?.status()['registry'] ?? 'ok',
-      connections: homes.connections + system.connections,
-      waiting: homes.waiting + system.waiting
+      connections: router.connections + system.connections,
+      waiting: router.waiting + system.waiting
     }
   }
 
@@ -295,7 +291,7 @@ export class TenancyDatabase {
     this.#shardPulses.stop()
     this.#registryPulse?.stop()
     for (const end of this.#observers) end()
-    await Promise.all([this.#system.close(), this.#homes.close(), this.#registryPool?.end()])
+    await Promise.all([this.#system.close(), this.#router.close(), this.#registryPool?.end()])
   }
 
   // The options name the strategy of tenants without one; only the registry knows which tenants there are.
@@ -313,7 +309,7 @@ export class TenancyDatabase {
   async #observe (): Promise<void> {
     const { queries } = this
     if (queries === undefined || this.#observers.length > 0) return
-    const { lookUps } = this.#homes.default.pool
+    const { lookUps } = this.#router.default.pool
     const { schema, tenant, shared, global } = await listTables(lookUps, this.#options.tables)
     const names = [...Object.keys(tenant), ...shared, ...global]
     queries.watchTables([...names, ...await readViewsOver(lookUps, schema, names)])
@@ -338,13 +334,13 @@ export class TenancyDatabase {
 
   #makeDriver (scope: TenantScope, statementTimeout: number | undefined): ScopeDriver {
     const { queries } = this
-    const { acquire, compiler } = this.#homes.home(scope.tenant, statementTimeout)
+    const { acquire, compiler } = this.#router.route(scope.tenant, statementTimeout)
     const settings = {
       scope,
       acquire,
       log: this.#log,
       onBreach: () => reportBreach(scope),
-      onFenced: () => this.onFenced?.(scope.tenant),
+      onLockedOut: () => this.onLockedOut?.(scope.tenant),
       ...(queries !== undefined &&
         { onFailure: (text: string, error: unknown) => queries.failed(text, error) }),
       ...(compiler?.statementOf !== undefined && { statementOf: compiler.statementOf }),

@@ -1,8 +1,9 @@
 import { defineError, toPublicError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
+import { DatabaseUnavailableError } from '@fastify-tenancy/postgres'
+import { isServerError } from '@fastify-tenancy/postgres/client'
 
-import { isServerError } from './connection/pg-internals.ts'
 import { askedForReadOnly } from './connection/read-only.ts'
-import { DatabaseBusyError, DatabaseUnavailableError } from './errors.ts'
+import { DatabaseBusyError } from './options/errors.ts'
 
 /** 409: a unique or exclusion constraint, whoever holds the value. */
 export const DatabaseConflictError: TenancyErrorConstructor = defineError(

@@ -1,68 +1,38 @@
 export type * from './augment.ts'
 export { default, tenantDatabase, type OpenDatabaseOptions } from './plugin.ts'
-export { connectError, isConnectError, isDatabaseMissing,
-  nameConnectErrors } from './connection/connect-error.ts'
-export { defaultPoolSettings, isEmbedded, isEmbeddedPool, openPool,
-  type PoolSettings } from './connection/open-pool.ts'
-export { GuardedClient } from './connection/guarded-client.ts'
-export { cancelStatement } from './connection/cancel.ts'
-export type { WireClient, WireConnection, WireValue } from './connection/pg-internals.ts'
-export { openDatabase, TenancyDatabase, type DatabaseHealth, type PgMaker } from './database.ts'
+
+export { openPool, type PoolSettings } from '@fastify-tenancy/postgres/client'
+
+export { openDatabase, DatabaseRuntime, type DatabaseHealth } from './database.ts'
 export type { ServerStatus } from './health/pool-pulse.ts'
-export { AuditFailedError, DatabaseBusyError, DatabaseUnavailableError, IsolationBreachError,
-  QueryRefusedError } from './errors.ts'
+export { AuditFailedError, DatabaseBusyError, IsolationBreachError,
+  QueryRefusedError } from './options/errors.ts'
 export { DatabaseConflictError, DatabaseConstraintError, DatabaseError, DatabaseRetryError,
   DatabaseValueError, toHttpError } from './http-error.ts'
-export { resolveDatabaseOptions, type DatabaseConnectionOptions, type FairnessOptions,
-  type ResolvedDatabaseOptions, type RlsOptions, type RowOptions, type StatementTimeouts,
-  type TenantDatabaseOptions } from './options.ts'
+export { type DatabaseConnectionOptions, type FairnessOptions, type RlsOptions, type RowOptions,
+  type StatementTimeouts, type TenantDatabaseOptions } from './options/options.ts'
 // Types of what `TenancyDatabase` gives, so that a user's own function may return it.
-export type { Reply } from './connection/batch.ts'
-export type { Lease, Query } from './connection/lease.ts'
-export type { Field } from './connection/pg-internals.ts'
-export type { TenantConnection } from './kysely/driver.ts'
+export type { Reply } from './connection/pipelined-batch.ts'
+export type { TenantConnection, Query } from './connection/tenant-connection.ts'
+export type { Field } from '@fastify-tenancy/postgres/client'
+export type { KyselyConnection } from './kysely/driver.ts'
 export type { UnitOfWork } from './kysely/unit-of-work.ts'
 export type { SystemAccessOptions, SystemWork } from './system/access.ts'
 export type { GlobalDatabase, GlobalKysely, ReadOnly, Registered, RequestDatabase, SharedTable, SystemKysely,
-  TenantDatabase, TenantKysely, TenantTable, UntypedDatabase } from './types.ts'
+  TenantDatabase, TenantKysely, TenantTable, UntypedDatabase } from './options/types.ts'
 export type { ObservedQueries, ObservedQuery } from './observe/observed-queries.ts'
-export { forgetTenant } from './queries/forget-tenant.ts'
-export { reportLevel, type Level, type LevelFacts, type LevelReport, type ShardUrls } from './level.ts'
-export { postgresRegistry, type PostgresRegistryOptions } from './registry/postgres-registry.ts'
-export { tableRegistry, type TableColumns, type TableRegistryOptions } from './registry/table-registry.ts'
-export { catalogChange, type OpenListener } from './registry/watch-tenants.ts'
-export { assertInitialised, type InitialisedOptions } from './setup/assert-initialised.ts'
-export { SetupInvalidError } from './setup/errors.ts'
-export { formatScript, type ScriptFormat, type ScriptInput } from './setup/format-script.ts'
-export { pathWithExtensions, readExtensionSchemas } from './setup/extension-schemas.ts'
-export { listTables } from './setup/list-tables.ts'
-export { assertNotNewer, init, type InitOptions } from './setup/init.ts'
-export { readInstallation } from './setup/installation.ts'
-export { ensureLogin, type Login, type Logins } from './setup/logins.ts'
-export { ensureTenantDatabase, grantTenantDatabase,
-  type TenantDatabaseInput } from './setup/tenant-database.ts'
-export { ensureTenantRole } from './setup/tenant-role.ts'
-export { assertFree, ensureTenantSchema, type TenantSchemaInput } from './setup/tenant-schema.ts'
-export { databaseNameOf, schemaOf } from './strategies/placement.ts'
-export { resolveTenantUrl, type TenantsOptions, type ResolvedTenantsOptions,
-  hasOwnLogins } from './strategies/tenant-url.ts'
-export type { BudgetOptions, ShardOptions, WhenFull } from './strategies/options.ts'
-export { inspectTable, parentKeys, tenantColumnTypes, type TableFacts } from './setup/inspect-table.ts'
-export { readBreaking, type BreakingObject } from './setup/breaking.ts'
-export { readUnlistedRoles, type UnlistedRoles } from './setup/observe.ts'
-export { ownerViewProblem, ownerViews, viewNames } from './setup/views.ts'
-export { readObservations, readOldCode, type Observation } from './setup/old-code.ts'
-export { ensureLedger, grantGate } from './setup/migration-ledger.ts'
-export { ensureMoveLog } from './setup/move-log.ts'
-export { stampTables } from './setup/own-column.ts'
-export { protect, protectTables, type ProtectOptions } from './setup/protect.ts'
-export { isRestored } from './setup/rebind.ts'
-export { rolesOf, type Roles } from './setup/roles.ts'
-export { Script, type ScriptPart } from './setup/script.ts'
-export { endOfComment } from './comment.ts'
-export { inTransaction, quoteName, quoteText, sqlState, type SqlClient } from './setup/sql-client.ts'
-export { signingKey, signToken, type SigningKey, type TokenInput } from './token.ts'
-export type { ResolvedTables, TablesOptions } from './setup/table-lists.ts'
-export type { TenantColumnType, ParentKey } from './setup/table-facts.ts'
-export type { AuditEvent, Audit } from './audit.ts'
-export { levelFacts } from './level-facts.ts'
+
+export { type Level, type LevelReport } from '@fastify-tenancy/postgres/doctor'
+export { postgresRegistry, type PostgresRegistryOptions } from '@fastify-tenancy/postgres/registry'
+export { tableRegistry, type TableColumns,
+  type TableRegistryOptions } from '@fastify-tenancy/postgres/registry'
+export { type OpenListener } from '@fastify-tenancy/postgres/registry'
+
+export { SetupInvalidError, DatabaseUnavailableError } from '@fastify-tenancy/postgres'
+
+export { type TenantsOptions } from '@fastify-tenancy/postgres/placement'
+export type { BudgetOptions, ShardOptions, WhenFull } from './options/placement-options.ts'
+
+export type { TablesOptions } from '@fastify-tenancy/postgres/tables'
+
+export type { AuditEvent, Audit } from './options/audit.ts'

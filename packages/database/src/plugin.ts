@@ -1,24 +1,24 @@
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 
-import { openDatabase, TenancyDatabase } from './database.ts'
+import { openDatabase, DatabaseRuntime } from './database.ts'
 import type { ObservedQueries } from './observe/observed-queries.ts'
-import { resolveDatabaseOptions, type TenantDatabaseOptions } from './options.ts'
-import type { TenantKysely } from './types.ts'
+import { resolveDatabaseOptions, type TenantDatabaseOptions } from './options/options.ts'
+import type { TenantKysely } from './options/types.ts'
 import { registerUnitsOfWork } from './units-of-work.ts'
 
 /** A database that is open already: whoever opened it closes it. */
 export interface OpenDatabaseOptions {
-  readonly database: TenancyDatabase
+  readonly database: DatabaseRuntime
   /** The name of `request.db`. @default 'db' */
   readonly decorator?: string
 }
 
 const plugin: FastifyPluginAsync<TenantDatabaseOptions | OpenDatabaseOptions> = async (
   app: FastifyInstance,
-  given: TenantDatabaseOptions | OpenDatabaseOptions
+  input: TenantDatabaseOptions | OpenDatabaseOptions
 ) => {
-  const { database, decorator } = isOpen(given) ? given : open(app, given)
+  const { database, decorator } = isOpen(input) ? input : open(app, input)
 
   database.logShards(app.log)
   const { level, reasons, warnings = [] } = await database.boot()
@@ -57,12 +57,12 @@ function reportQueries (app: FastifyInstance, queries: ObservedQueries): void {
   })
 }
 
-function isOpen (given: TenantDatabaseOptions | OpenDatabaseOptions): given is OpenDatabaseOptions {
-  return given.database instanceof TenancyDatabase
+function isOpen (input: TenantDatabaseOptions | OpenDatabaseOptions): input is OpenDatabaseOptions {
+  return input.database instanceof DatabaseRuntime
 }
 
-function open (app: FastifyInstance, given: TenantDatabaseOptions): OpenDatabaseOptions {
-  const options = resolveDatabaseOptions(given)
+function open (app: FastifyInstance, input: TenantDatabaseOptions): OpenDatabaseOptions {
+  const options = resolveDatabaseOptions(input)
   const database = openDatabase(options)
   // Ends the pools even where the boot fails.
   app.addHook('onClose', () => database.close())

@@ -1,16 +1,16 @@
 import { resolveRouteTenancy } from '@fastify-tenancy/core'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 
-import type { TenancyDatabase } from './database.ts'
+import type { DatabaseRuntime } from './database.ts'
 import type { UnitOfWork } from './kysely/unit-of-work.ts'
-import { ReplyGate } from './reply-gate.ts'
+import { ReplyGate } from './routing/reply-gate.ts'
 
 /**
  * Makes each request of a route with `config.tenancy.transaction` one transaction. It is committed when the
  * first byte of the reply is about to leave, and rolled back by an error, a status of 400 and above,
  * `rollbackOnly()`, a hijacked reply and an abort.
  */
-export function registerUnitsOfWork (app: FastifyInstance, database: TenancyDatabase): void {
+export function registerUnitsOfWork (app: FastifyInstance, database: DatabaseRuntime): void {
   const gates = new WeakMap<UnitOfWork, ReplyGate>()
 
   // The unit of a request that has begun one, and is not cut short.

@@ -53,11 +53,11 @@ const each = v.strictObject({
 }, 'must be an object')
 
 /** @throws FST_TENANCY_OPTION_INVALID */
-export function resolveRunOptions (given: unknown = {}): Required<RunOptions> {
-  return checkOptions(run, given, 'the options of run()')
+export function resolveRunOptions (input: unknown = {}): Required<RunOptions> {
+  return checkOptions(run, input, 'the options of run()')
 }
 
 /** @throws FST_TENANCY_OPTION_INVALID */
-export function resolveForEachOptions (given: unknown = {}): ResolvedForEachOptions {
-  return checkOptions(each, given, 'the options of forEach()')
+export function resolveForEachOptions (input: unknown = {}): ResolvedForEachOptions {
+  return checkOptions(each, input, 'the options of forEach()')
 }

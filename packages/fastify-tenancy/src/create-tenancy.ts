@@ -29,10 +29,10 @@ export interface StandaloneOptions {
  * @throws FST_TENANCY_OPTION_INVALID for a wrong option, and FST_TENANCY_SETUP_INVALID that says what to run.
  */
 export async function createTenancy (
-  given: TenancyOptions,
+  input: TenancyOptions,
   { log = silent }: StandaloneOptions = {}
 ): Promise<StandaloneTenancy> {
-  const options = resolveTenancyOptions(given)
+  const options = resolveTenancyOptions(input)
   const database = openDatabase(options.database)
   const redis = await openSharedRedis(options, database, log).catch(async (error: unknown) => {
     await database.close()
@@ -43,7 +43,7 @@ export async function createTenancy (
   const { resolver, checkSlugs, close: closeResolver } = openResolver(
     resolveResolverOptions({ ...options.resolver, ...shared, registry }, 'options.resolver')
   )
-  database.onFenced = tenant => {
+  database.onLockedOut = tenant => {
     resolver.doubt(tenant)
   }
   const cache = options.cache &&

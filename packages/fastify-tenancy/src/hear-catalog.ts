@@ -1,5 +1,5 @@
 import { catalogChannel, Throttle } from '@fastify-tenancy/core'
-import type { TenancyDatabase } from '@fastify-tenancy/database'
+import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 
 /** How often the prepared statements are forgotten: any writer to Redis can publish a message. */
@@ -12,11 +12,11 @@ const rate = { burst: 5, everyMs: 10_000 }
  */
 export async function hearCatalog (
   redis: TenancyRedis | undefined,
-  database: Pick<TenancyDatabase, 'forgetNames'>
+  database: Pick<DatabaseRuntime, 'forgetNames'>
 ): Promise<() => Promise<void>> {
   if (redis === undefined) return async () => {}
   const forgetting = new Throttle(() => {
-    database.forgetNames()
+    database.dropPreparedNames()
   }, rate)
   const forget = (): void => {
     forgetting.call()

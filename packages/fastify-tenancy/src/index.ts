@@ -20,7 +20,7 @@ export type { CacheHealth, IncrementOptions, KeyvEntry, KeyvLike, SetOptions, Te
   WrapOptions } from '@fastify-tenancy/cache'
 export type { Isolation, Placement, ResolvedRouteTenancy, ScopeLogger, ScopeTransaction, TenancyError,
   TenantChange, TenantRecord, TenantStatus } from '@fastify-tenancy/core'
-export type { DatabaseHealth, GlobalDatabase, ReadOnly, TenancyDatabase,
+export type { DatabaseHealth, GlobalDatabase, ReadOnly, DatabaseRuntime,
   UntypedDatabase } from '@fastify-tenancy/database'
 export type { LimitFields, LimitsDocument, LimitsFileHealth, RateLimitHealth, Rpm, TenantLimits,
   TenantRateLimit } from '@fastify-tenancy/rate-limit'

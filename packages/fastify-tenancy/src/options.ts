@@ -1,8 +1,8 @@
 import { resolveCacheOptions, type CacheOptions } from '@fastify-tenancy/cache'
 import { checkOptions, nonEmptyString, OptionInvalidError, timeout,
   type TenantRegistry } from '@fastify-tenancy/core'
-import { resolveDatabaseOptions, type ResolvedDatabaseOptions,
-  type TenantDatabaseOptions } from '@fastify-tenancy/database'
+import type { TenantDatabaseOptions } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions, type ResolvedDatabaseOptions } from '@fastify-tenancy/database/options'
 import { resolveRateLimitOptions, type RateLimitOptions } from '@fastify-tenancy/rate-limit'
 import { assertNamespaced, namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
 import { resolveResolverOptions, type TenantResolverOptions } from '@fastify-tenancy/resolver'
@@ -93,7 +93,7 @@ const schema = v.strictObject({
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */
-export function resolveTenancyOptions (given: unknown): ResolvedTenancyOptions {
+export function resolveTenancyOptions (input: unknown): ResolvedTenancyOptions {
   const {
     baseDomain,
     hosts,
@@ -112,7 +112,7 @@ export function resolveTenancyOptions (given: unknown): ResolvedTenancyOptions {
     cache,
     closeTimeout,
     decorators
-  } = checkOptions(schema, given)
+  } = checkOptions(schema, input)
 
   const resolvedDatabase = resolveDatabaseOptions(
     defined({ database, isolation, rls, row, tables, registry, audit, decorator: decorators.db })
@@ -182,9 +182,9 @@ function defined (options: Record<string, unknown>): Record<string, unknown> {
 }
 
 // What the suite gives to several of its parts, or under another name, has one place.
-function refuseMisplaced (part: string, given: unknown, places: Readonly<Record<string, string>>): void {
-  if (typeof given !== 'object' || given === null) return
-  const misplaced = Object.keys(places).find(name => name in given)
+function refuseMisplaced (part: string, input: unknown, places: Readonly<Record<string, string>>): void {
+  if (typeof input !== 'object' || input === null) return
+  const misplaced = Object.keys(places).find(name => name in input)
   if (misplaced !== undefined)
     throw new OptionInvalidError(
       `options.${part}.${misplaced} is not a known option: give options.${places[misplaced]}`

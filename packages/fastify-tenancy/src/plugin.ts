@@ -16,8 +16,8 @@ import { Tenancy } from './tenancy.ts'
 import { unsignedRedis } from './unsigned-redis.ts'
 import { watchHealth } from './watch-health.ts'
 
-const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, given: TenancyOptions) => {
-  const options = resolveTenancyOptions(given)
+const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, input: TenancyOptions) => {
+  const options = resolveTenancyOptions(input)
   const database = openDatabase(options.database)
   let redis: TenancyRedis | undefined
   // Hooks of one app run last to first: what is opened first is closed when everything else has stopped using it.
@@ -49,7 +49,7 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
 
   mapErrors(app)
   const resolver = app.tenantResolver
-  database.onFenced = tenant => {
+  database.onLockedOut = tenant => {
     resolver.doubt(tenant)
   }
   const cache = options.cache === undefined ? undefined : app.tenantCache

@@ -1,6 +1,6 @@
 import { runInScope, tenantWork, TenantScope, type HandleMaker, type ScopeLogger, type Tenant,
   type TenantStatus, type TenantWork, InternalError } from '@fastify-tenancy/core'
-import type { TenancyDatabase } from '@fastify-tenancy/database'
+import type { DatabaseRuntime } from '@fastify-tenancy/database'
 
 /** A logger that makes others with more on each line, as pino and Fastify's do. */
 export interface TenancyLogger extends ScopeLogger {
@@ -9,7 +9,7 @@ export interface TenancyLogger extends ScopeLogger {
 
 /** What runs are made with. */
 export interface RunParts {
-  readonly database: TenancyDatabase
+  readonly database: DatabaseRuntime
   /** Undefined where the cache is off. */
   readonly cache: HandleMaker | undefined
   readonly log: TenancyLogger

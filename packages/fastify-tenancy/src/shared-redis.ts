@@ -1,5 +1,5 @@
 import type { ScopeLogger } from '@fastify-tenancy/core'
-import type { TenancyDatabase } from '@fastify-tenancy/database'
+import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import { openRedis, type TenancyRedis } from '@fastify-tenancy/redis'
 
 import type { ResolvedTenancyOptions } from './options.ts'
@@ -12,7 +12,7 @@ import type { ResolvedTenancyOptions } from './options.ts'
  */
 export async function openSharedRedis (
   { redis, namespace, registry }: ResolvedTenancyOptions,
-  database: TenancyDatabase,
+  database: DatabaseRuntime,
   log: ScopeLogger
 ): Promise<TenancyRedis | undefined> {
   if (redis === undefined) return undefined

@@ -1,7 +1,7 @@
 import { fromEnvelope, resolveTenantRef, statusRefusal, TenantUnknownError, toEnvelope, type TenantRef,
   type TenantRegistry, type TenantWork } from '@fastify-tenancy/core'
 import type { ServerStatus, DatabaseHealth, GlobalKysely, SystemAccessOptions, SystemWork,
-  TenancyDatabase } from '@fastify-tenancy/database'
+  DatabaseRuntime } from '@fastify-tenancy/database'
 import type { LimitsFileHealth } from '@fastify-tenancy/rate-limit'
 import type { RedisHealth, TenancyRedis } from '@fastify-tenancy/redis'
 import type { ResolverHealth, TenantResolver } from '@fastify-tenancy/resolver'
@@ -31,7 +31,7 @@ export interface TenancyHealth {
 export interface TenancyParts {
   readonly resolver: TenantResolver
   readonly registry: TenantRegistry
-  readonly database: TenancyDatabase
+  readonly database: DatabaseRuntime
   readonly redis: TenancyRedis | undefined
   readonly runs: Runs
   /** Undefined where no limits are read from a file. */

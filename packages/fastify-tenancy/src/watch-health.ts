@@ -1,5 +1,5 @@
 import { pulseKey } from '@fastify-tenancy/core'
-import type { TenancyDatabase } from '@fastify-tenancy/database'
+import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 import type { TenantResolver } from '@fastify-tenancy/resolver'
 
@@ -10,7 +10,7 @@ const silence = 5_000
 
 /** The parts whose health is to be seen without traffic. */
 export interface WatchedParts {
-  readonly database: TenancyDatabase
+  readonly database: DatabaseRuntime
   readonly resolver: TenantResolver
   readonly redis: TenancyRedis | undefined
   /** Whether the registry is the user's own, and so no server that the database looks after. */

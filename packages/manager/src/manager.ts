@@ -1,16 +1,23 @@
 import { resolveTenantRef, type TenantFilter, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
-import { assertNotNewer, postgresRegistry, SetupInvalidError } from '@fastify-tenancy/database'
+import { SetupInvalidError } from '@fastify-tenancy/postgres'
+import { assertNotNewer } from '@fastify-tenancy/postgres/install'
+import { postgresRegistry } from '@fastify-tenancy/postgres/registry'
 
 import { createFrom, type CreatedFrom, type CreateFromInput } from './adopt/customers.ts'
 import { listObserved, protectShards, type ObservedTable, type ProtectInput } from './adopt/protect.ts'
-import { ApplicationRedis } from './application-redis.ts'
-import type { ManagerContext } from './context.ts'
+import { ApplicationRedis } from './context/application-redis.ts'
+import type { ManagerContext } from './context/context.ts'
+import { Locks } from './context/locks.ts'
+import type { MigrateInput } from './context/migrations-options.ts'
+import { resolveManagerOptions, type ManagerOptions, type ResolvedManagerOptions } from './context/options.ts'
+import { ApplicationDatabase } from './context/seed.ts'
+import { ShardPools, withClient } from './context/shard-pools.ts'
 import { doctor, type DoctorInput } from './doctor/doctor.ts'
 import type { DoctorReport } from './doctor/report.ts'
 import { Domains } from './domains/domains.ts'
 import { createTenant } from './lifecycle/create.ts'
 import { deleteTenant, type DeleteInput, type DeleteReport } from './lifecycle/delete.ts'
-import { Locks } from './lifecycle/locks.ts'
+import type { CreateInput, SuspendInput, UpdateInput } from './lifecycle/input.ts'
 import { pruneAudit, type PruneAuditInput } from './lifecycle/prune-audit.ts'
 import { purgeDue, purgeTenant, type PurgeDueReport, type PurgeReport } from './lifecycle/purge.ts'
 import { readAudit, type AuditEntry, type AuditInput } from './lifecycle/read-audit.ts'
@@ -18,24 +25,19 @@ import { renameTenant } from './lifecycle/rename.ts'
 import { resumeTenant, suspendTenant } from './lifecycle/suspend.ts'
 import { listUnfinished, type UnfinishedWork } from './lifecycle/unfinished.ts'
 import { updateTenant } from './lifecycle/update.ts'
-import { migrate } from './migrations/migrate.ts'
 import { migrateDown, type MigrateDownInput } from './migrations/migrate-down.ts'
-import type { MigrateInput } from './migrations/options.ts'
+import type { MigrateReport } from './migrations/migrate-report.ts'
+import { migrate } from './migrations/migrate.ts'
 import { migrationStatus, type MigrationStatus } from './migrations/status.ts'
 import { confirmMove } from './move/confirm.ts'
 import { moveTenant, type MovedTenant } from './move/move.ts'
 import type { MoveInput } from './move/target.ts'
 import { undoMove } from './move/undo.ts'
-import { resolveManagerOptions, type ManagerOptions, type ResolvedManagerOptions } from './options.ts'
-import { initShards, type InitInput, type SetupReport } from './setup.ts'
-import { ApplicationDatabase } from './seed.ts'
-import { ShardPools, withClient } from './shard-pools.ts'
 import { restoreTenant, type RestoreInput, type RestoreReport } from './restore/restore.ts'
+import { initShards, type InitInput, type SetupReport } from './setup/init.ts'
+import type { Manifest } from './tenant-rows/manifest.ts'
 import { exportTenant, type ExportInput } from './transfer/export.ts'
 import { importTenant, type ImportInput } from './transfer/import.ts'
-import type { Manifest } from './transfer/manifest.ts'
-import type { CreateInput, SuspendInput, UpdateInput } from './lifecycle/input.ts'
-import type { MigrateReport } from './migrations/migrate-report.ts'
 
 /**
  * Makes the manager of the tenants of one application. It works with the login of `database.ownerUrl`,
@@ -184,9 +186,9 @@ export class Manager {
   }
 
   /** The tenant of this id or slug, whatever its status; undefined for nobody. */
-  async get (given: TenantRef): Promise<TenantRecord | undefined> {
+  async get (input: TenantRef): Promise<TenantRecord | undefined> {
     const { registry } = await this.#ready()
-    const ref = resolveTenantRef(given)
+    const ref = resolveTenantRef(input)
     return 'id' in ref ? registry.findById(ref.id) : registry.findBySlug(ref.slug)
   }
 

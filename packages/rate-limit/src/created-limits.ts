@@ -12,12 +12,12 @@ type Options = rateLimit.RateLimitOptions
  */
 export function replaceDecorators (
   app: FastifyInstance,
-  prepare: (given: object, name: string) => Options
+  prepare: (input: object, name: string) => Options
 ): void {
   const { createRateLimit, rateLimit } = app
   let made = 0
-  const prepared = (given: object | undefined, name: string): Options => {
-    const options = prepare(given ?? {}, `the options of app.${name}()`)
+  const prepared = (input: object | undefined, name: string): Options => {
+    const options = prepare(input ?? {}, `the options of app.${name}()`)
     return { ...options, groupId: options.groupId ?? `created ${++made}` }
   }
   app.createRateLimit = options => createRateLimit(prepared(options, 'createRateLimit'))

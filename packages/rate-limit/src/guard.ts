@@ -5,8 +5,8 @@ import { sendHeaders } from './headers.ts'
 import { InFlight } from './in-flight.ts'
 import type { Limiter } from './limiter.ts'
 import type { ResolvedRateLimitOptions } from './options.ts'
-import type { Verdict } from './quota.ts'
-import type { Subject } from './subjects.ts'
+import type { Decision } from './quota.ts'
+import type { RateLimitTarget } from './rate-limit-targets.ts'
 
 /** How a hook goes on. */
 export type Done = (error?: Error) => void
@@ -23,29 +23,34 @@ export class Guard {
   }
 
   /** Ends with 429, else with the refusal that the resolver stored, else lets the request go on. */
-  readonly admit = (request: FastifyRequest, reply: FastifyReply, subject: Subject, done: Done): void => {
+  readonly admit = (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    target: RateLimitTarget,
+    done: Done
+  ): void => {
     const { route, refusal } = request.tenancy
-    const leave = this.#enter(subject, reply)
+    const leave = this.#enter(target, reply)
     if (leave === undefined && this.#isRefused('concurrency', 1_000, request, reply, done)) return
 
-    const settle = (verdict: Verdict | undefined): void => {
-      if (verdict !== undefined) {
-        if (!this.#isForStranger(request, verdict))
-          sendHeaders(reply, this.#options.headers, subject, verdict)
+    const settle = (decision: Decision | undefined): void => {
+      if (decision !== undefined) {
+        if (!this.#isForStranger(request, decision))
+          sendHeaders(reply, this.#options.headers, target, decision)
         if (
-          verdict.wait > 0 &&
-          this.#isRefused(subject.quotas[verdict.refusedBy]?.name, verdict.wait, request, reply, done)
+          decision.wait > 0 &&
+          this.#isRefused(target.quotas[decision.limitedBy]?.name, decision.wait, request, reply, done)
         ) return leave?.()
       }
       end(reply, refusal, done)
     }
-    const verdict = subject.quotas.length === 0 ? undefined : this.#limiter.take(subject.quotas, route.cost)
-    if (verdict instanceof Promise) verdict.then(settle, (error: Error) => end(reply, error, done))
-    else settle(verdict)
+    const decision = target.quotas.length === 0 ? undefined : this.#limiter.take(target.quotas, route.cost)
+    if (decision instanceof Promise) decision.then(settle, (error: Error) => end(reply, error, done))
+    else settle(decision)
   }
 
   // A refusal here comes before the check of the claim, and its numbers are of the host's tenant.
-  #isForStranger ({ tenancy }: FastifyRequest, { wait }: Verdict): boolean {
+  #isForStranger ({ tenancy }: FastifyRequest, { wait }: Decision): boolean {
     return wait > 0 && this.#options.mode === 'enforce' && tenancy.seemsToAgree?.() === false
   }
 
@@ -70,7 +75,7 @@ export class Guard {
    * Takes one of the subject's places until the response has closed, however it ends: sent, hijacked, aborted, timed out.
    * Undefined when all places are taken.
    */
-  #enter ({ key, limits }: Subject, reply: FastifyReply): (() => void) | undefined {
+  #enter ({ key, limits }: RateLimitTarget, reply: FastifyReply): (() => void) | undefined {
     if (limits.concurrency === undefined) return nothing
     const leave = this.#inFlight.enter(key, limits.concurrency)
     if (leave === undefined) return undefined

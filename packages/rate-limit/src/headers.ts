@@ -1,7 +1,7 @@
 import type { FastifyReply } from 'fastify'
 
-import type { Verdict } from './quota.ts'
-import type { Subject } from './subjects.ts'
+import type { Decision } from './quota.ts'
+import type { RateLimitTarget } from './rate-limit-targets.ts'
 
 /** Which headers tell of the limit: `x-ratelimit-*`, the IETF draft's `RateLimit` and `RateLimit-Policy`, both, or none. */
 export type HeaderStyle = 'both' | 'legacy' | 'draft' | 'none'
@@ -10,8 +10,8 @@ export type HeaderStyle = 'both' | 'legacy' | 'draft' | 'none'
 export function sendHeaders (
   reply: FastifyReply,
   style: HeaderStyle,
-  { limits: { rpm }, name, policy }: Subject,
-  { used, reset }: Verdict
+  { limits: { rpm }, name, policy }: RateLimitTarget,
+  { used, reset }: Decision
 ): void {
   if (style === 'none' || rpm === 'unlimited') return
   const remaining = Math.max(0, rpm - used)

@@ -1,4 +1,4 @@
-import { charge, type Quota, type Verdict } from './quota.ts'
+import { charge, type Quota, type Decision } from './quota.ts'
 import { SlidingWindow } from './window.ts'
 
 const { timeOrigin } = performance
@@ -31,22 +31,23 @@ export class LocalLimiter {
   }
 
   /** Admits a request and counts it against all quotas, or refuses it and counts nothing. */
-  take (quotas: readonly Quota[], cost: number, share = 1): Verdict {
+  take (quotas: readonly Quota[], cost: number, share = 1): Decision {
     const now = this.#now()
     const windows: SlidingWindow[] = []
     let wait = 0
-    let refusedBy = -1
+    let limitedBy = -1
     // Plain loops: this runs for every request of the service.
     for (let at = 0; at < quotas.length; at++) {
       const quota = quotas[at]!
       const window = this.#window(quota, now)
       windows.push(window)
       const allowed = shareOf(quota.limit, share)
-      const owed = charge(cost, allowed)
+      const pendingWrite = charge(cost, allowed)
       const instant = window.instant(now)
-      if (owed === 0 || window.used(instant, allowed, quota.smoothing) + owed <= allowed) continue
-      const needed = window.waitFor(owed, allowed, instant, quota.smoothing)
-      if (needed > wait) [wait, refusedBy] = [needed, at]
+      if (pendingWrite === 0 || window.used(instant, allowed, quota.smoothing) + pendingWrite <= allowed)
+        continue
+      const needed = window.waitFor(pendingWrite, allowed, instant, quota.smoothing)
+      if (needed > wait) [wait, limitedBy] = [needed, at]
     }
     if (wait === 0 && cost > 0) {
       for (let at = 0; at < windows.length; at++)
@@ -54,11 +55,11 @@ export class LocalLimiter {
     }
     const window = windows[0]
     const quota = quotas[0]
-    if (window === undefined || quota === undefined) return { wait, refusedBy, used: 0, reset: 0 }
+    if (window === undefined || quota === undefined) return { wait, limitedBy, used: 0, reset: 0 }
     const instant = window.instant(now)
     return {
       wait,
-      refusedBy,
+      limitedBy,
       used: Math.ceil(window.used(instant, quota.limit, quota.smoothing)),
       reset: window.resetAfter(instant)
     }

@@ -53,7 +53,7 @@ export interface ResolvedRateLimitOptions {
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */
-export function resolveRateLimitOptions (given: unknown, name: string = 'options'): ResolvedRateLimitOptions {
+export function resolveRateLimitOptions (input: unknown, name: string = 'options'): ResolvedRateLimitOptions {
   const schema = v.pipe(
     v.strictObject({
       file: v.optional(nonEmptyString),
@@ -75,7 +75,7 @@ export function resolveRateLimitOptions (given: unknown, name: string = 'options
   )
   const { file, limits, redis, namespace, ...rest } = checkOptions(
     schema,
-    typeof given === 'string' ? { file: given } : given,
+    typeof input === 'string' ? { file: input } : input,
     name
   )
   return Object.freeze({ ...rest, file, limits, redis, namespace })

@@ -3,15 +3,15 @@ import { assertNamespaced, openRedis } from '@fastify-tenancy/redis'
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 
-import { Census } from './census.ts'
 import { Guard, type Done } from './guard.ts'
 import { SharedLimiter, type Limiter } from './limiter.ts'
 import { LimitsFile, type LimitsFileHealth } from './limits-file.ts'
 import type { TenantLimits } from './limits.ts'
 import { LocalLimiter } from './local-limiter.ts'
 import { resolveRateLimitOptions, type RateLimitOptions, type ResolvedRateLimitOptions } from './options.ts'
+import { ProcessRegistry } from './process-registry.ts'
+import { RateLimitTargets } from './rate-limit-targets.ts'
 import { registerRouteLimits } from './route-limit.ts'
-import { Subjects } from './subjects.ts'
 
 /** `app.tenantRateLimit`. */
 export interface TenantRateLimit {
@@ -35,8 +35,8 @@ type Counted = FastifyRequest & { [counted]?: boolean }
  * Limits each tenant's requests, and those without a tenant by their client's address, in one hook that no route can leave.
  * Needs `@fastify-tenancy/resolver`, whose stored refusals are sent from here, after they were counted.
  */
-export const tenantRateLimit: FastifyPluginAsync<RateLimitOptions> = fp(async (app, given) => {
-  const options = resolveRateLimitOptions(given)
+export const tenantRateLimit: FastifyPluginAsync<RateLimitOptions> = fp(async (app, input) => {
+  const options = resolveRateLimitOptions(input)
   assertNamespaced(options)
   const { subjects, file } = await openLimits(app, options)
   const limiter = await openLimiter(app, options)
@@ -92,11 +92,14 @@ export default tenantRateLimit
 async function openLimits (
   app: FastifyInstance,
   options: ResolvedRateLimitOptions
-): Promise<{ subjects: Subjects; file: LimitsFile | undefined }> {
+): Promise<{ subjects: RateLimitTargets; file: LimitsFile | undefined }> {
   if (options.limits !== undefined)
-    return { subjects: new Subjects(options.limits, options.smoothing), file: undefined }
+    return { subjects: new RateLimitTargets(options.limits, options.smoothing), file: undefined }
   const file = new LimitsFile(options.file ?? '', app.log)
-  const subjects = new Subjects(await file.open(limits => subjects.replace(limits)), options.smoothing)
+  const subjects = new RateLimitTargets(
+    await file.open(limits => subjects.replace(limits)),
+    options.smoothing
+  )
   app.addHook('onClose', async () => file.close())
   return { subjects, file }
 }
@@ -106,7 +109,7 @@ async function openLimiter (app: FastifyInstance, options: ResolvedRateLimitOpti
   const redis = openRedis(options.redis, { namespace: options.namespace, log: app.log })
   const isOurs = redis !== options.redis
   await redis.ready()
-  const census = new Census(redis)
+  const census = new ProcessRegistry(redis)
   await census.start()
   const { onStoreError, precision } = options
   const limiter = new SharedLimiter(redis, {

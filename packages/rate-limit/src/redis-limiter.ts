@@ -2,36 +2,17 @@ import { InternalError } from '@fastify-tenancy/core'
 import type { TenancyRedis } from '@fastify-tenancy/redis'
 import { randomBytes } from 'node:crypto'
 
-import { Doubts, type Send } from './doubts.ts'
-import { GatheredTakes } from './gathered-takes.ts'
-import type { Quota, Verdict } from './quota.ts'
-import { takeScript } from './take-script.ts'
+import { BatchedConsumes } from './batched-consumes.ts'
+import { consumeScript } from './consume-script.ts'
+import type { Quota, Decision, SharedDecision, PendingConsume } from './quota.ts'
+import { UncertainSends, type Send } from './uncertain-sends.ts'
 
-export { takeScript } from './take-script.ts'
+export { consumeScript } from './consume-script.ts'
 
 const none: readonly number[] = []
 
 /** How often a send that came too late is sent again. It had no effect. */
 const retries = 3
-
-/** One counter of a request, and what else its process has to say of it. */
-export interface Asked {
-  readonly quota: Quota
-  /** 2 × processes to lease a batch of tokens, 0 for none. */
-  readonly lots: number
-  /** Bucket, count, bucket, count, …: what to add to the counter first. */
-  readonly corrections: readonly number[]
-}
-
-/** A verdict of all processes together. */
-export interface SharedVerdict extends Verdict {
-  /** How many of those who asked together are admitted; `used` counts them all, `wait` is the others'. */
-  readonly admitted: number
-  /** The server's clock, in milliseconds. */
-  readonly now: number
-  /** The tokens that were leased of each counter, beyond the request's own. */
-  readonly extras: readonly number[]
-}
 
 /**
  * Counts for all processes together, in Redis. Rejects when Redis does not answer; then the caller decides by itself,
@@ -39,7 +20,7 @@ export interface SharedVerdict extends Verdict {
  */
 export class RedisLimiter {
   /** Sends whose outcome is not known. */
-  readonly doubts: Doubts
+  readonly uncertainSends: UncertainSends
   /** What a process has to correct at a counter; it counts as sent when it is taken. Replaced by {@link Accounts}. */
   drain: (key: string) => readonly number[] = () => none
   /** About how many processes send, so that one read brings the list of their sends. */
@@ -49,8 +30,12 @@ export class RedisLimiter {
   readonly #sender = randomBytes(6).toString('base64url')
   readonly #inFlight = new Set<number>()
   #sent = 0
-  readonly #gathered = new GatheredTakes((quotas, cost, asking) =>
-    this.take(quotas.map(quota => ({ quota, lots: 0, corrections: this.drain(quota.key) })), cost, asking)
+  readonly #gathered = new BatchedConsumes((quotas, cost, asking) =>
+    this.take(
+      quotas.map(quota => ({ quota, leaseDivisor: 0, corrections: this.drain(quota.key) })),
+      cost,
+      asking
+    )
   )
   #ahead = performance.timeOrigin
 
@@ -58,7 +43,7 @@ export class RedisLimiter {
   constructor (redis: TenancyRedis, now: () => number) {
     this.#redis = redis
     this.#now = now
-    this.doubts = new Doubts(now)
+    this.uncertainSends = new UncertainSends(now)
   }
 
   /** The server's clock minus ours, never too small; as long as the server was not heard of, the wall clock minus ours. */
@@ -72,32 +57,37 @@ export class RedisLimiter {
   }
 
   /** Asks for a request, and for no lease. */
-  takePlain (quotas: readonly Quota[], cost: number): Promise<Verdict> {
+  consumePlain (quotas: readonly Quota[], cost: number): Promise<Decision> {
     return this.#gathered.take(quotas, cost)
   }
 
   /** Asks for so many requests of this cost. */
-  take (asked: readonly Asked[], cost: number, asking = 1): Promise<SharedVerdict> {
+  take (asked: readonly PendingConsume[], cost: number, asking = 1): Promise<SharedDecision> {
     return this.#take(asked, cost, asking, retries)
   }
 
-  #take (asked: readonly Asked[], cost: number, asking: number, left: number): Promise<SharedVerdict> {
+  #take (
+    asked: readonly PendingConsume[],
+    cost: number,
+    asking: number,
+    left: number
+  ): Promise<SharedDecision> {
     const number = ++this.#sent
     const keys: string[] = []
     const args: (string | number)[] = [cost, asking]
-    for (const { quota: { key, limit, shape, smoothing }, lots, corrections } of asked) {
+    for (const { quota: { key, limit, shape, smoothing }, leaseDivisor, corrections } of asked) {
       keys.push(key)
       args.push(
         shape.width,
         shape.slots,
         limit,
         smoothing ? 1 : 0,
-        lots,
+        leaseDivisor,
         corrections.length / 2,
         ...corrections
       )
     }
-    const carried = this.doubts.carriedBy(keys)
+    const carried = this.uncertainSends.carriedBy(keys)
     args.push(
       this.#sender,
       number,
@@ -105,27 +95,32 @@ export class RedisLimiter {
       this.senders(),
       carried === undefined ? 0 : 1
     )
-    if (carried !== undefined) { for (const sends of carried) writeDoubts(args, sends) }
+    if (carried !== undefined) { for (const sends of carried) writeUncertainSends(args, sends) }
     this.#inFlight.add(number)
     const sentAt = this.#now()
-    return this.#redis.run(takeScript, keys, args).then(reply => {
+    return this.#redis.run(consumeScript, keys, args).then(reply => {
       this.#inFlight.delete(number)
       if (reply === 'late') return this.#again(asked, cost, asking, left)
-      if (carried !== undefined) this.doubts.settled(keys, carried)
-      const verdict = parse(reply)
-      this.#ahead = verdict.now - sentAt
-      return verdict
+      if (carried !== undefined) this.uncertainSends.settled(keys, carried)
+      const decision = parse(reply)
+      this.#ahead = decision.now - sentAt
+      return decision
     }, (error: unknown) => {
       this.#inFlight.delete(number)
-      this.doubts.add(number, asked, carried, cost > 0)
+      this.uncertainSends.add(number, asked, carried, cost > 0)
       throw error
     })
   }
 
   // Scripts that the server forgot are sent again whole, and may be overtaken by newer ones.
-  #again (asked: readonly Asked[], cost: number, asking: number, left: number): Promise<SharedVerdict> {
+  #again (
+    asked: readonly PendingConsume[],
+    cost: number,
+    asking: number,
+    left: number
+  ): Promise<SharedDecision> {
     if (left > 0) return this.#take(asked, cost, asking, left - 1)
-    this.doubts.add(this.#sent, asked, undefined, false)
+    this.uncertainSends.add(this.#sent, asked, undefined, false)
     return Promise.reject(new InternalError('newer questions overtook this one again and again'))
   }
 
@@ -141,13 +136,13 @@ export class RedisLimiter {
   }
 }
 
-function writeDoubts (args: (string | number)[], sends: readonly Send[]): void {
+function writeUncertainSends (args: (string | number)[], sends: readonly Send[]): void {
   args.push(sends.length)
   for (const { number, corrections } of sends) args.push(number, corrections.length / 2, ...corrections)
 }
 
-function parse (reply: unknown): SharedVerdict {
-  const [admitted = 0, wait = 0, refusedBy = 0, used = 0, reset = 0, now = 0, ...extras] = String(reply)
+function parse (reply: unknown): SharedDecision {
+  const [admitted = 0, wait = 0, limitedBy = 0, used = 0, reset = 0, now = 0, ...extras] = String(reply)
     .split(' ').map(Number)
-  return { admitted, wait, refusedBy, used, reset, now, extras }
+  return { admitted, wait, limitedBy, used, reset, now, extras }
 }

@@ -78,8 +78,8 @@ export async function registerRouteLimits (
     addHeaders: shown,
     addHeadersOnExceeding: shown
   })
-  replaceDecorators(app, (given, name) => {
-    const checked = checkOptions(schema, given, name)
+  replaceDecorators(app, (input, name) => {
+    const checked = checkOptions(schema, input, name)
     return { ...checked, keyGenerator: scoped(checked.keyGenerator) } as rateLimit.RateLimitOptions
   })
   app.addHook('onReady', async () => {
@@ -97,14 +97,14 @@ const ours = new WeakSet<KeyGenerator>()
  */
 function checkRouteLimits (app: FastifyInstance): void {
   app.addHook('onRoute', route => {
-    const given = route.config?.rateLimit
-    if (given === undefined || given === false) return
-    if (given.keyGenerator !== undefined && ours.has(given.keyGenerator)) return // a HEAD route made from this GET
-    const checked = checkOptions(schema, given, `config.rateLimit of ${String(route.method)} ${route.url}`)
+    const input = route.config?.rateLimit
+    if (input === undefined || input === false) return
+    if (input.keyGenerator !== undefined && ours.has(input.keyGenerator)) return // a HEAD route made from this GET
+    const checked = checkOptions(schema, input, `config.rateLimit of ${String(route.method)} ${route.url}`)
     const keys: OwnKeys = new WeakMap()
     route.config = {
       ...route.config,
-      rateLimit: { ...given, ...withOwnKeys(given, keys), keyGenerator: scoped(checked.keyGenerator, keys) }
+      rateLimit: { ...input, ...withOwnKeys(input, keys), keyGenerator: scoped(checked.keyGenerator, keys) }
     }
   })
 }
@@ -116,8 +116,8 @@ type KeyedFunction = (request: FastifyRequest, key: string | number) => unknown
 const keyed: readonly string[] = ['max', 'timeWindow', 'allowList', 'onExceeding', 'onExceeded']
 
 /** Has the route's functions receive its own key, without the tenant that was put before it; the address where it has none. */
-function withOwnKeys (given: object, keys: OwnKeys): Partial<rateLimit.RateLimitOptions> {
-  const functions = Object.entries(given).filter(([name, value]) =>
+function withOwnKeys (input: object, keys: OwnKeys): Partial<rateLimit.RateLimitOptions> {
+  const functions = Object.entries(input).filter(([name, value]) =>
     keyed.includes(name) && typeof value === 'function'
   ) as [string, KeyedFunction][]
   return Object.fromEntries(
@@ -168,10 +168,10 @@ function routeStore (limiter: Limiter, onRefused: () => boolean): rateLimit.Fast
 
     async #look (key: string, timeWindow: number, max: number): Promise<{ current: number; ttl: number }> {
       checkNumbers(max, timeWindow)
-      const verdict = max === 0 ? undefined : await limiter.take([this.#quota(key, timeWindow, max)], 0)
-      return verdict === undefined
+      const decision = max === 0 ? undefined : await limiter.take([this.#quota(key, timeWindow, max)], 0)
+      return decision === undefined
         ? { current: 0, ttl: timeWindow }
-        : { current: verdict.used, ttl: verdict.reset }
+        : { current: decision.used, ttl: decision.reset }
     }
 
     incr (key: string, callback: Parameters<Store['incr']>[1], timeWindow: number, max: number): void {
@@ -180,15 +180,15 @@ function routeStore (limiter: Limiter, onRefused: () => boolean): rateLimit.Fast
 
     async #count (key: string, timeWindow: number, max: number): Promise<{ current: number; ttl: number }> {
       checkNumbers(max, timeWindow)
-      const verdict = max === 0
+      const decision = max === 0
         ? { wait: timeWindow, used: 0, reset: timeWindow }
         : await limiter.take([this.#quota(key, timeWindow, max)], 1)
-      if (verdict === undefined) return { current: 0, ttl: timeWindow }
-      if (verdict.wait > 0)
+      if (decision === undefined) return { current: 0, ttl: timeWindow }
+      if (decision.wait > 0)
         return onRefused()
-          ? { current: max + 1, ttl: verdict.wait }
-          : { current: max, ttl: verdict.reset }
-      return { current: verdict.used, ttl: verdict.reset }
+          ? { current: max + 1, ttl: decision.wait }
+          : { current: max, ttl: decision.reset }
+      return { current: decision.used, ttl: decision.reset }
     }
 
     #quota (key: string, timeWindow: number, max: number): Quota {

@@ -18,16 +18,16 @@ const bounds: RedisOptions = {
   maxRetriesPerRequest: 0,
   enableOfflineQueue: false,
   autoResendUnfulfilledCommands: false,
-  retryStrategy: backOff
+  retryStrategy: reconnectDelay
 }
 
 /** Opens a client within the suite's bounds. It keeps trying to connect until it is closed. */
 export function openClient (source: string | OwnRedisOptions, name: string): Redis {
-  const { url, namespace: _, ...given } = typeof source === 'string' ? { url: source } : source
+  const { url, namespace: _, ...input } = typeof source === 'string' ? { url: source } : source
   const own = {
     connectionName: name,
     ...defaults,
-    ...given,
+    ...input,
     ...bounds,
     reconnectOnError: onReadOnly(),
     replyMapping: 'legacy' as const
@@ -60,6 +60,6 @@ function onReadOnly (): (error: Error) => 1 | false {
 }
 
 /** Milliseconds before the next attempt to connect: doubling to one second, with jitter so that processes do not return in step. */
-export function backOff (attempt: number): number {
+export function reconnectDelay (attempt: number): number {
   return Math.round(Math.min(1_000, 50 * 2 ** Math.min(attempt, 10)) * (0.5 + Math.random() / 2))
 }

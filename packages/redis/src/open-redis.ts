@@ -3,6 +3,7 @@ import type { Cluster, Redis } from 'ioredis'
 
 import { Breaker } from './breaker.ts'
 import { openClient, withErrorListener } from './client.ts'
+import { afterCurrentTick } from './current-tick.ts'
 import { Deadlines, withDeadline, type Deadline } from './deadline.ts'
 import { RedisUnavailableError } from './errors.ts'
 import { NamespacedRedis } from './namespaced.ts'
@@ -12,7 +13,6 @@ import { isReply, judge, reasonOf } from './reply.ts'
 import type { RedisScript } from './script.ts'
 import { inOneSlot, slotGroups } from './slots.ts'
 import { Subscriber } from './subscriber.ts'
-import { atTurnsEnd } from './turn.ts'
 
 /** Milliseconds after which a command is given up, unless the options of an own client say otherwise. */
 const defaultTimeout = 100
@@ -43,13 +43,13 @@ export interface OpenRedisOptions {
  * @throws FST_TENANCY_OPTION_INVALID
  */
 export function openRedis (source: RedisSource, options: OpenRedisOptions = {}): TenancyRedis {
-  const given = resolveRedisSource(source)
-  const namespace = namespaceOf(given, options.namespace)
-  if (isTenancyRedis(given))
-    return namespace === given.namespace || namespace === undefined
-      ? given
-      : new NamespacedRedis(given, namespace, false)
-  const opened = openBounded(given, options)
+  const input = resolveRedisSource(source)
+  const namespace = namespaceOf(input, options.namespace)
+  if (isTenancyRedis(input))
+    return namespace === input.namespace || namespace === undefined
+      ? input
+      : new NamespacedRedis(input, namespace, false)
+  const opened = openBounded(input, options)
   return namespace === undefined ? opened : new NamespacedRedis(opened, namespace, true)
 }
 
@@ -82,12 +82,12 @@ function namespaceOf (source: RedisSource, beside: string | undefined): string |
   return namespace as string | undefined
 }
 
-function openBounded (given: Exclude<RedisSource, TenancyRedis>, options: OpenRedisOptions): TenancyRedis {
+function openBounded (input: Exclude<RedisSource, TenancyRedis>, options: OpenRedisOptions): TenancyRedis {
   const log = options.log ?? silent
-  if (isClient(given)) return new BoundedRedis(withErrorListener(given), false, log)
-  const { commandTimeout, socketTimeout = defaultSilence } = typeof given === 'string' ? {} : given
+  if (isClient(input)) return new BoundedRedis(withErrorListener(input), false, log)
+  const { commandTimeout, socketTimeout = defaultSilence } = typeof input === 'string' ? {} : input
   return new BoundedRedis(
-    openClient(given, options.name ?? 'fastify-tenancy'),
+    openClient(input, options.name ?? 'fastify-tenancy'),
     true,
     log,
     commandTimeout,
@@ -135,7 +135,7 @@ class BoundedRedis implements TenancyRedis {
     this.#subscriber = new Subscriber(
       client,
       this.#prefix,
-      () => client.status === 'ready' ? readyWithin : this.#patience,
+      () => client.status === 'ready' ? readyWithin : this.#timeoutMs,
       {
         refused: (channel, error) => {
           const text =
@@ -220,7 +220,7 @@ class BoundedRedis implements TenancyRedis {
     const client = this.#client
     if (client.status === 'ready') return Promise.resolve()
     return new Promise(resolve => {
-      const timer = setTimeout(settle, this.#patience)
+      const timer = setTimeout(settle, this.#timeoutMs)
       function settle (): void {
         clearTimeout(timer)
         client.off('ready', settle)
@@ -263,7 +263,7 @@ class BoundedRedis implements TenancyRedis {
   }
 
   // One wait for all: an application whose parts each waited their time would take a multiple of it to boot.
-  get #patience (): number {
+  get #timeoutMs (): number {
     this.#readyBy ??= performance.now() + readyWithin
     return Math.max(0, this.#readyBy - performance.now())
   }
@@ -342,7 +342,7 @@ class BoundedRedis implements TenancyRedis {
       stream.uncork()
     }
     if (this.#inFlight === 0) process.nextTick(send)
-    else atTurnsEnd(send)
+    else afterCurrentTick(send)
   }
 
   #answered<T> (reply: T, deadline: Deadline): T {

@@ -42,8 +42,8 @@ export const namespaceSchema: v.GenericSchema<string> = v.pipe(
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */
-export function resolveRedisSource (given: unknown, name = 'redis'): RedisSource {
-  return checkOptions(redisSchema, given, name)
+export function resolveRedisSource (input: unknown, name = 'redis'): RedisSource {
+  return checkOptions(redisSchema, input, name)
 }
 
 /** Whether this is an ioredis client. By shape, since an application may have another copy of ioredis than we. */
@@ -77,9 +77,9 @@ function hasPlace (source: RedisSource): boolean {
 }
 
 /** ioredis takes digits for a number, as a variable of the environment has them. */
-function isWhole (given: unknown, least: number, most: number): boolean {
-  if (given === undefined) return true
-  const value = typeof given === 'string' && /^\d+$/.test(given) ? Number(given) : given
+function isWhole (input: unknown, least: number, most: number): boolean {
+  if (input === undefined) return true
+  const value = typeof input === 'string' && /^\d+$/.test(input) ? Number(input) : input
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= least && value <= most
 }
 

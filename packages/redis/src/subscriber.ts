@@ -1,6 +1,6 @@
 import type { Cluster, Redis } from 'ioredis'
 
-import { backOff, withErrorListener } from './client.ts'
+import { reconnectDelay, withErrorListener } from './client.ts'
 import { withDeadline } from './deadline.ts'
 import type { RedisState } from './port.ts'
 import { isReply, reasonOf } from './reply.ts'
@@ -30,7 +30,7 @@ const heartbeatTimeout = 1_000
 export class Subscriber {
   readonly #source: Redis | Cluster
   readonly #prefix: string
-  readonly #patience: () => number
+  readonly #timeoutMs: () => number
   readonly #channels = new Map<string, Set<Listener>>()
   #connection: Redis | undefined
   #retry: NodeJS.Timeout | undefined
@@ -43,11 +43,11 @@ export class Subscriber {
   #lastError: unknown
   #isClosed = false
 
-  /** @param patience milliseconds that a subscriber is willing to wait at present. */
-  constructor (source: Redis | Cluster, prefix: string, patience: () => number, events: SubscriberEvents) {
+  /** @param timeoutMs milliseconds that a subscriber is willing to wait at present. */
+  constructor (source: Redis | Cluster, prefix: string, timeoutMs: () => number, events: SubscriberEvents) {
     this.#source = source
     this.#prefix = prefix
-    this.#patience = patience
+    this.#timeoutMs = timeoutMs
     this.#events = events
   }
 
@@ -80,7 +80,7 @@ export class Subscriber {
         listener.settle = undefined
         resolve()
       }
-      const timer = setTimeout(settle, this.#patience())
+      const timer = setTimeout(settle, this.#timeoutMs())
       listener.settle = settle
       if (this.#connection === undefined && this.#retry === undefined) this.#open()
       else if (this.#connection?.status !== 'ready') return
@@ -189,7 +189,7 @@ export class Subscriber {
     if (this.#isClosed) return
     this.#retry = setTimeout(() => {
       this.#open()
-    }, backOff(++this.#attempts))
+    }, reconnectDelay(++this.#attempts))
   }
 }
 

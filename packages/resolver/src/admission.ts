@@ -7,7 +7,7 @@ import { Creation } from './creation.ts'
 import type { TenantLookup } from './lookup.ts'
 import type { Claim, ResolvedResolverOptions } from './options.ts'
 import type { TenantResolver } from './resolver.ts'
-import type { SourcedQuestion, Strategies } from './strategies.ts'
+import type { SourcedLookupKey, Strategies } from './strategies.ts'
 
 /**
  * Decides on one request: it gets a scope, or a refusal that is kept for whoever sends it, or neither where the
@@ -37,13 +37,13 @@ export class Admission {
 
   /** In `onRequest`, before anything is known of the client. */
   byHost (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy): Promise<void> | undefined {
-    const question = caught(() => this.#strategies.ask(request))
-    if (question instanceof Error) {
-      refuse(tenancy, question)
-    } else if (question !== undefined) {
-      const known = this.#lookup.peek(question)
-      if (!known) return this.#resolve(request, reply, tenancy, question)
-      this.#admit(request, reply, tenancy, known, question.source)
+    const lookup = caught(() => this.#strategies.ask(request))
+    if (lookup instanceof Error) {
+      refuse(tenancy, lookup)
+    } else if (lookup !== undefined) {
+      const known = this.#lookup.peek(lookup)
+      if (!known) return this.#resolve(request, reply, tenancy, lookup)
+      this.#admit(request, reply, tenancy, known, lookup.source)
     }
     return undefined
   }
@@ -51,10 +51,10 @@ export class Admission {
   /** In `preHandler`, after authentication: the claim agrees with the host, or names the tenant itself. */
   byClaim (request: FastifyRequest, reply: FastifyReply, tenancy: RequestTenancy): Promise<void> | undefined {
     const { route, scope } = tenancy
-    const given: unknown = caught(() => this.#claim?.(request))
-    const claim = typeof given === 'string' && given !== '' ? given : undefined
-    if (given instanceof Error) {
-      tenancy.refusal = given
+    const input: unknown = caught(() => this.#claim?.(request))
+    const claim = typeof input === 'string' && input !== '' ? input : undefined
+    if (input instanceof Error) {
+      tenancy.refusal = input
     } else if (scope !== undefined) {
       if (route.agreement && !agrees(claim, scope.tenant, route)) tenancy.refusal = new TenantMismatchError()
     } else if (this.#strategies.usesClaim) {
@@ -71,16 +71,16 @@ export class Admission {
     request: FastifyRequest,
     reply: FastifyReply,
     tenancy: RequestTenancy,
-    question: SourcedQuestion
+    lookup: SourcedLookupKey
   ): Promise<void> {
     try {
-      const tenant = await this.#lookup.find(question, request.ip)
+      const tenant = await this.#lookup.find(lookup, request.ip)
       const { fallback } = this.#strategies
-      if (tenant === undefined && question.source === 'domain' && fallback !== undefined) {
+      if (tenant === undefined && lookup.source === 'domain' && fallback !== undefined) {
         await this.#resolve(request, reply, tenancy, fallback)
         return
       }
-      this.#admit(request, reply, tenancy, tenant, question.source)
+      this.#admit(request, reply, tenancy, tenant, lookup.source)
       // The client left during the look-up, when there was no scope yet for onRequestAbort to end.
       if (reply.raw.destroyed) tenancy.scope?.abort(new InternalError('the client has gone'))
     } catch (error) {

@@ -43,7 +43,7 @@ export class Announcer {
     this.#redis = redis
     this.#shared = shared
     this.#senseless = new Throttle(() => {
-      lookup.distrust()
+      lookup.invalidateAll()
     }, senselessRate)
   }
 
@@ -53,7 +53,7 @@ export class Announcer {
         await this.#redis.subscribe(invalidationChannel, text => {
           this.#hear(text)
         }, () => {
-          this.#lookup.distrust()
+          this.#lookup.invalidateAll()
         })
       )
     }
@@ -101,7 +101,7 @@ export class Announcer {
   /** A registry tells every process of writes that went past the suite. Whoever hears of one clears Redis too: doing it twice does no harm. */
   notice (change: TenantChange | 'all'): void {
     if (change === 'all') {
-      this.#lookup.distrust()
+      this.#lookup.invalidateAll()
       return
     }
     this.#lookup.forget(change)

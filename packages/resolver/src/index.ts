@@ -6,6 +6,6 @@ export type { Claim, CreateIfMissing, ResolvedResolverCache, ResolvedResolverOpt
 export { tenantResolver as default, tenantResolver } from './plugin.ts'
 export type { Known } from './local-tier.ts'
 export type { TenantLookup } from './lookup.ts'
-export type { LookupKind, Question } from './question.ts'
-export type { SourcedQuestion, Strategies } from './strategies.ts'
+export type { LookupKind, LookupKey } from './lookup-key.ts'
+export type { SourcedLookupKey, Strategies } from './strategies.ts'
 export type { ResolverHealth, TenantResolver } from './resolver.ts'

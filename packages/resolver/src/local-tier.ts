@@ -1,12 +1,12 @@
 import type { TenantChange, TenantRecord } from '@fastify-tenancy/core'
 import { LRUCache } from 'lru-cache'
 
+import { localKey, localKeys, type LookupKey } from './lookup-key.ts'
 import type { ResolvedResolverCache } from './options.ts'
-import { localKey, localKeys, type Question } from './question.ts'
 
 /** A tenant that the process remembers. Times are those of the tier's clock, in milliseconds. */
 interface Entry {
-  readonly question: Question
+  readonly lookup: LookupKey
   readonly tenant: TenantRecord
   /** From here on the next request renews it in the background: busy tenants never wait. */
   readonly renewAt: number
@@ -24,7 +24,7 @@ export type Known = TenantRecord | null | undefined
  * The memory of one process. Unknown names have one of their own, so that a flood of made-up names
  * pushes out other made-up names and no tenant.
  */
-export class LocalTier {
+export class LocalLookupTier {
   readonly #entries: LRUCache<string, Entry>
   readonly #unknown: LRUCache<string, number>
   /** Under which keys a tenant is remembered: a change is told by id, and must reach all of them. */
@@ -50,12 +50,12 @@ export class LocalTier {
   }
 
   /** The answer for a key. `renew` is called when it is time to ask again. */
-  get (key: string, renew: (question: Question) => void): Known {
+  get (key: string, renew: (lookup: LookupKey) => void): Known {
     const now = this.#now()
     const entry = this.#entries.get(key)
     if (entry !== undefined) {
       if (entry.age !== this.#age || now >= entry.freshUntil) return undefined
-      if (now >= entry.renewAt) renew(entry.question)
+      if (now >= entry.renewAt) renew(entry.lookup)
       return entry.tenant
     }
     const until = this.#unknown.get(key)
@@ -68,14 +68,14 @@ export class LocalTier {
     return entry !== undefined && this.#now() < entry.usableUntil ? entry.tenant : undefined
   }
 
-  set (question: Question, tenant: TenantRecord): void {
-    const key = localKey(question)
+  set (lookup: LookupKey, tenant: TenantRecord): void {
+    const key = localKey(lookup)
     const now = this.#now()
     const { localTtl, staleIfError, jitter } = this.#options
     const life = localTtl * (1 - jitter * Math.random())
     this.#unknown.delete(key)
     this.#entries.set(key, {
-      question,
+      lookup,
       tenant,
       renewAt: now + life * 0.8,
       freshUntil: now + life,
@@ -101,7 +101,7 @@ export class LocalTier {
   }
 
   /** Has everything asked for again, since messages may have been lost; what is known stays for an outage. */
-  distrust (): void {
+  invalidateAll (): void {
     this.#age++
     this.#unknown.clear()
   }

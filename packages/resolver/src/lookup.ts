@@ -1,21 +1,21 @@
 import type { TenantChange, TenantRecord } from '@fastify-tenancy/core'
 
-import type { Known, LocalTier } from './local-tier.ts'
+import type { Known, LocalLookupTier } from './local-tier.ts'
+import { isPlausible, localKey, type LookupKey } from './lookup-key.ts'
+import type { LookupLocks } from './lookup-locks.ts'
 import { MissBudget } from './miss-budget.ts'
 import type { NameIndex } from './name-index.ts'
-import { isPlausible, localKey, type Question } from './question.ts'
 import type { RedisAnswer, RedisTier } from './redis-tier.ts'
 import type { Lane, RegistryTier } from './registry-tier.ts'
-import type { RegistryTurns } from './registry-turns.ts'
 
 /** The tiers in the order in which they are asked. */
 export interface Tiers {
-  readonly local: LocalTier
+  readonly local: LocalLookupTier
   /** All names there are; undefined where none is kept. */
   readonly index: NameIndex | undefined
   readonly redis: RedisTier | undefined
   /** Whose turn it is to ask the registry; undefined where every process asks for itself. */
-  readonly turns: RegistryTurns | undefined
+  readonly lookupLocks: LookupLocks | undefined
   readonly registry: RegistryTier
   /** Of look-ups that find nobody; undefined where they are not counted. */
   readonly budget: MissBudget | undefined
@@ -54,10 +54,10 @@ export class TenantLookup {
   }
 
   /** What the process knows without asking anybody; `undefined` when it has to ask. */
-  peek (question: Question): Known {
+  peek (lookup: LookupKey): Known {
     const { local, index } = this.#tiers
-    const known = local.get(localKey(question), this.#renew)
-    return known === undefined && index?.lacks(question) ? null : known
+    const known = local.get(localKey(lookup), this.#renew)
+    return known === undefined && index?.lacks(lookup) ? null : known
   }
 
   /**
@@ -68,13 +68,13 @@ export class TenantLookup {
    * @throws FST_TENANCY_RATE_LIMITED when this address has had too many look-ups that found nobody, too many such wait already,
    * and Redis does not know the tenant.
    */
-  async find (question: Question, ip?: string): Promise<TenantRecord | undefined> {
-    if (!isPlausible(question)) return undefined
-    const known = this.peek(question)
+  async find (lookup: LookupKey, ip?: string): Promise<TenantRecord | undefined> {
+    if (!isPlausible(lookup)) return undefined
+    const known = this.peek(lookup)
     if (known !== undefined) return known ?? undefined
     const { budget } = this.#tiers
-    if (budget === undefined || ip === undefined) return this.#fly(localKey(question), question)
-    return this.#findOnBudget(question, clients, budget, ip)
+    if (budget === undefined || ip === undefined) return this.#fly(localKey(lookup), lookup)
+    return this.#findOnBudget(lookup, clients, budget, ip)
   }
 
   /**
@@ -83,29 +83,29 @@ export class TenantLookup {
    *
    * @throws FST_TENANCY_REGISTRY_UNAVAILABLE, and FST_TENANCY_RATE_LIMITED when too many hosts were nobody's.
    */
-  async findHost (question: Question): Promise<TenantRecord | undefined> {
-    if (!isPlausible(question)) return undefined
-    const known = this.peek(question)
+  async findHost (lookup: LookupKey): Promise<TenantRecord | undefined> {
+    if (!isPlausible(lookup)) return undefined
+    const known = this.peek(lookup)
     return known === undefined
-      ? this.#findOnBudget(question, hosts, this.#hostBudget, undefined)
+      ? this.#findOnBudget(lookup, hosts, this.#hostBudget, undefined)
       : known ?? undefined
   }
 
   async #findOnBudget (
-    question: Question,
+    lookup: LookupKey,
     { first, late }: Lines,
     budget: MissBudget,
     ip: string | undefined
   ): Promise<TenantRecord | undefined> {
-    const key = localKey(question)
+    const key = localKey(lookup)
     // Who joins a look-up that is under way, or asks for a tenant that was there, costs the registry nothing new.
     if (this.#flights.has(flightOf(key, first)) || this.#tiers.local.getStale(key) !== undefined)
-      return this.#fly(key, question, first)
+      return this.#fly(key, lookup, first)
     const giveBack = budget.spend(ip)
-    if (giveBack === undefined) return this.#findLate(key, question, late, () => budget.refusal(ip))
+    if (giveBack === undefined) return this.#findLate(key, lookup, late, () => budget.refusal(ip))
     let isMiss = false
     try {
-      const tenant = await this.#fly(key, question, first)
+      const tenant = await this.#fly(key, lookup, first)
       isMiss = tenant === undefined
       return tenant
     } finally {
@@ -123,16 +123,16 @@ export class TenantLookup {
   }
 
   /** Has every tenant asked for again: changes may have been missed. */
-  distrust (): void {
+  invalidateAll (): void {
     this.#overtake()
-    this.#tiers.local.distrust()
-    this.#tiers.redis?.distrust()
-    this.#tiers.index?.distrust()
+    this.#tiers.local.invalidateAll()
+    this.#tiers.redis?.invalidateAll()
+    this.#tiers.index?.invalidateAll()
     this.#onChange()
   }
 
-  readonly #renew = (question: Question): void => {
-    this.#fly(localKey(question), question).catch(() => {})
+  readonly #renew = (lookup: LookupKey): void => {
+    this.#fly(localKey(lookup), lookup).catch(() => {})
   }
 
   #overtake (): void {
@@ -143,46 +143,46 @@ export class TenantLookup {
   /** For clients who have spent their budget: one after another, so that a tenant is found yet, and as few wait as hurt nobody. */
   async #findLate (
     key: string,
-    question: Question,
-    lane: Lane,
+    lookup: LookupKey,
+    queue: Lane,
     refusal: () => Error
   ): Promise<TenantRecord | undefined> {
-    if (this.#late[lane] >= mostLate) return await this.#findShared(question) ?? Promise.reject(refusal())
-    this.#late[lane]++
+    if (this.#late[queue] >= mostLate) return await this.#findShared(lookup) ?? Promise.reject(refusal())
+    this.#late[queue]++
     try {
-      return await this.#fly(key, question, lane)
+      return await this.#fly(key, lookup, queue)
     } finally {
-      this.#late[lane]--
+      this.#late[queue]--
     }
   }
 
-  #fly (key: string, question: Question, lane: Lane = 'new'): Promise<TenantRecord | undefined> {
-    const name = flightOf(key, lane)
+  #fly (key: string, lookup: LookupKey, queue: Lane = 'new'): Promise<TenantRecord | undefined> {
+    const name = flightOf(key, queue)
     const underWay = this.#flights.get(name)
     if (underWay !== undefined) return underWay
-    const flight = this.#load(key, question, lane).finally(() => {
+    const flight = this.#load(key, lookup, queue).finally(() => {
       if (this.#flights.get(name) === flight) this.#flights.delete(name)
     })
     this.#flights.set(name, flight)
     return flight
   }
 
-  async #load (key: string, question: Question, lane: Lane): Promise<TenantRecord | undefined> {
-    const { redis, turns } = this.#tiers
+  async #load (key: string, lookup: LookupKey, queue: Lane): Promise<TenantRecord | undefined> {
+    const { redis, lookupLocks } = this.#tiers
     const isCurrent = this.#watch()
     // Without Redis a look-up costs more and does the same.
-    const shared = await redis?.get(question).catch(() => undefined)
-    if (shared === undefined || shared.isFresh || turns === undefined)
-      return this.#answer(key, question, shared, isCurrent, lane)
-    const turn = await turns.wait(question, shared)
-    return this.#answer(key, question, turn.shared, isCurrent, lane, turn.end)
+    const shared = await redis?.get(lookup).catch(() => undefined)
+    if (shared === undefined || shared.isFresh || lookupLocks === undefined)
+      return this.#answer(key, lookup, shared, isCurrent, queue)
+    const turn = await lookupLocks.wait(lookup, shared)
+    return this.#answer(key, lookup, turn.shared, isCurrent, queue, turn.end)
   }
 
   /** What Redis knows, for those who may not ask the registry. */
-  async #findShared (question: Question): Promise<TenantRecord | undefined> {
+  async #findShared (lookup: LookupKey): Promise<TenantRecord | undefined> {
     const isCurrent = this.#watch()
-    const shared = await this.#tiers.redis?.get(question).catch(() => undefined)
-    return shared?.isFresh ? this.#answer(localKey(question), question, shared, isCurrent, 'late') : undefined
+    const shared = await this.#tiers.redis?.get(lookup).catch(() => undefined)
+    return shared?.isFresh ? this.#answer(localKey(lookup), lookup, shared, isCurrent, 'late') : undefined
   }
 
   /** Tells later whether no change was heard of in between. */
@@ -194,16 +194,16 @@ export class TenantLookup {
   /** The answer of Redis where that is fresh, or else of the registry, remembered unless a change overtook it. */
   async #answer (
     key: string,
-    question: Question,
+    lookup: LookupKey,
     found: RedisAnswer | undefined,
     isCurrent: () => boolean,
-    lane: Lane,
-    endTurn?: () => Promise<void>
+    queue: Lane,
+    releaseLock?: () => Promise<void>
   ): Promise<TenantRecord | undefined> {
     const { local, redis, registry } = this.#tiers
     const shared = withoutOlder(found, local.peek(key))
     if (shared?.isFresh) {
-      if (isCurrent()) local.set(question, shared.tenant as TenantRecord)
+      if (isCurrent()) local.set(lookup, shared.tenant as TenantRecord)
       return shared.tenant
     }
     const stale = (): TenantRecord | undefined =>
@@ -213,13 +213,13 @@ export class TenantLookup {
     let stored: Promise<void> | undefined
     try {
       if (isKnown && registry.isDown) return stale()
-      const tenant = await registry.find(question, isKnown ? 'known' : lane)
+      const tenant = await registry.find(lookup, isKnown ? 'known' : queue)
       if (!isCurrent()) return tenant
       if (tenant === undefined) {
         local.setUnknown(key)
       } else {
-        local.set(question, tenant)
-        stored = shared && redis?.set(question, tenant, shared.seen, readAt).catch(() => {})
+        local.set(lookup, tenant)
+        stored = shared && redis?.set(lookup, tenant, shared.seen, readAt).catch(() => {})
       }
       return tenant
     } catch (error) {
@@ -228,14 +228,14 @@ export class TenantLookup {
       return usable
     } finally {
       // Those who wait take the answer from Redis: it has to be there when their turn comes.
-      if (endTurn !== undefined) void Promise.resolve(stored).then(endTurn).catch(() => {})
+      if (releaseLock !== undefined) void Promise.resolve(stored).then(releaseLock).catch(() => {})
     }
   }
 }
 
 /** The name of a look-up that others may join. Nobody else is to stand in the line of those who are late, or of a server's questions. */
-function flightOf (key: string, lane: Lane): string {
-  return lane === 'new' || lane === 'known' ? key : `${lane}~${key}`
+function flightOf (key: string, queue: Lane): string {
+  return queue === 'new' || queue === 'known' ? key : `${queue}~${key}`
 }
 
 /** Clocks of processes may differ by more than they should: of one tenant's records the version tells which is older. */

@@ -5,7 +5,7 @@ import { LRUCache } from 'lru-cache'
 /** Addresses that are remembered. Whoever sends from more of them is bounded by the registry's queue alone. */
 const mostAddresses = 10_000
 
-interface Account {
+interface MissAllowance {
   left: number
   /** Milliseconds of the clock at which `left` was true. */
   at: number
@@ -19,7 +19,7 @@ interface Account {
 export class MissBudget {
   readonly #perMinute: number
   readonly #now: () => number
-  readonly #accounts = new LRUCache<string, Account>({ max: mostAddresses })
+  readonly #accounts = new LRUCache<string, MissAllowance>({ max: mostAddresses })
 
   constructor (perMinute: number, now: () => number) {
     this.#perMinute = perMinute
@@ -42,7 +42,7 @@ export class MissBudget {
     return rateLimited(Math.max(1, Math.ceil((1 - left) * 60 / this.#perMinute)))
   }
 
-  #accountOf (network: string): Account {
+  #accountOf (network: string): MissAllowance {
     const now = this.#now()
     let account = this.#accounts.get(network)
     if (account === undefined) this.#accounts.set(network, account = { left: this.#perMinute, at: now })

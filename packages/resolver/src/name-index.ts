@@ -1,6 +1,6 @@
 import type { TenantChange, TenantRegistry } from '@fastify-tenancy/core'
 
-import type { Question } from './question.ts'
+import type { LookupKey } from './lookup-key.ts'
 
 /**
  * Every slug and domain that any tenant has: a name that is not among them costs no look-up. It is read from the
@@ -24,7 +24,7 @@ export class NameIndex {
   }
 
   /** Whether nobody has this name. Ids are not indexed. */
-  lacks ({ kind, value }: Question): boolean {
+  lacks ({ kind, value }: LookupKey): boolean {
     return this.#names !== undefined && kind !== 'id' && !this.#names.has(value)
   }
 
@@ -36,14 +36,14 @@ export class NameIndex {
   }
 
   /** Denies nothing until it has been read again. */
-  distrust (): void {
+  invalidateAll (): void {
     this.#names = undefined
     void this.read()
   }
 
   /**
    * @param isHearing whether the registry tells of each write at this moment, so that nothing has to be read again. After
-   * a gap it says that changes may have been missed: see {@link distrust}.
+   * a gap it says that changes may have been missed: see {@link invalidateAll}.
    */
   start (isHearing: () => boolean = () => false): void {
     void this.read()

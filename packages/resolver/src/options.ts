@@ -205,8 +205,8 @@ const schema = v.strictObject({
  *
  * @throws FST_TENANCY_OPTION_INVALID
  */
-export function resolveResolverOptions (given: unknown, name = 'options'): ResolvedResolverOptions {
-  const { baseDomain, hosts: patterns, secret: secrets = [], ...options } = checkOptions(schema, given, name)
+export function resolveResolverOptions (input: unknown, name = 'options'): ResolvedResolverOptions {
+  const { baseDomain, hosts: patterns, secret: secrets = [], ...options } = checkOptions(schema, input, name)
   const { strategies, fallback } = options
   if (baseDomain !== undefined && patterns !== undefined)
     throw new OptionInvalidError(

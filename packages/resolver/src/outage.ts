@@ -5,7 +5,7 @@ const restAfterFailure = 1_000
  * Tells an outage of the registry from a record that cannot be read. One such record, asked for often, would otherwise have all other
  * tenants served from old copies. So after a first failure something that could be read before is read again, once a second at most.
  */
-export class Outage {
+export class RegistryOutage {
   readonly #now: () => number
   readonly #isConfirmed: () => Promise<boolean>
   /** When the last failure was that counts as one of the registry. */

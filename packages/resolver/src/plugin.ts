@@ -19,12 +19,12 @@ const key: unique symbol = Symbol('tenancy.request')
 type Tenanted = FastifyRequest & { [key]?: RequestTenancy }
 type Done = (error?: FastifyError) => void
 
-const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, given) => {
+const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, input) => {
   if (app.hasDecorator('tenantResolver'))
     throw new OptionInvalidError(
       'the tenant resolver is registered twice: register it once, for the whole application'
     )
-  const options = resolveResolverOptions(given)
+  const options = resolveResolverOptions(input)
   refuseEarlierRoutes(app, options.routes)
   assertNamespaced(options)
   const { resolver, strategies, checkSlugs, close } = openResolver(

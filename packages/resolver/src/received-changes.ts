@@ -1,7 +1,7 @@
 import type { TenantChange } from '@fastify-tenancy/core'
 import { LRUCache } from 'lru-cache'
 
-import { localKey, localKeys, type Question } from './question.ts'
+import { localKey, localKeys, type LookupKey } from './lookup-key.ts'
 
 /** By how much the clocks of processes may differ, in milliseconds. */
 const skew = 2_000
@@ -35,7 +35,7 @@ export class ReceivedChanges {
   }
 
   /** Whether a change may have come after the registry was asked at `readAt`, by the clock of any process. */
-  isAfter (readAt: number, question: Question): boolean {
-    return readAt < Math.max(this.#droppedAt, this.#receivedAt.get(localKey(question)) ?? 0) + skew
+  isAfter (readAt: number, lookup: LookupKey): boolean {
+    return readAt < Math.max(this.#droppedAt, this.#receivedAt.get(localKey(lookup)) ?? 0) + skew
   }
 }

@@ -1,10 +1,10 @@
-import { createTenant, lookupKey, Seal, tenantStatuses, isolations, type TenantChange,
+import { toTenant, lookupKey, Seal, tenantStatuses, isolations, type TenantChange,
   type TenantRecord } from '@fastify-tenancy/core'
 import { defineScript, isMark, markChange, type TenancyRedis } from '@fastify-tenancy/redis'
 import * as v from 'valibot'
 
+import { answers, isPlausible, type LookupKey } from './lookup-key.ts'
 import type { ResolvedResolverCache } from './options.ts'
-import { answers, isPlausible, type Question } from './question.ts'
 import { ReceivedChanges } from './received-changes.ts'
 
 /** Counts up when the form of a record changes: a process of another version drops it and asks the registry. */
@@ -83,15 +83,15 @@ export class RedisTier {
   }
 
   /** `GET tenancy:<kind>:{<value>}`. */
-  async get (question: Question): Promise<RedisAnswer> {
-    const key = keyOf(question)
+  async get (lookup: LookupKey): Promise<RedisAnswer> {
+    const key = keyOf(lookup)
     const seen = await this.#redis.get(key) ?? ''
     if (seen === '' || isMark(seen)) return { tenant: undefined, isFresh: false, seen }
     const text = this.#seal === undefined ? seen : this.#seal.unwrap(key, seen)
-    const record = text === undefined ? undefined : read(text, question)
+    const record = text === undefined ? undefined : read(text, lookup)
     if (record === undefined) this.dropped++
     // Neither fresh, nor for an outage: this process has received a change since.
-    if (record === undefined || this.#received.isAfter(record.readAt, question))
+    if (record === undefined || this.#received.isAfter(record.readAt, lookup))
       return { tenant: undefined, isFresh: false, seen }
     return {
       tenant: record.tenant,
@@ -105,16 +105,16 @@ export class RedisTier {
    *
    * @param readAt when the registry was asked.
    */
-  async set (question: Question, tenant: TenantRecord, seen: string, readAt: number): Promise<void> {
+  async set (lookup: LookupKey, tenant: TenantRecord, seen: string, readAt: number): Promise<void> {
     const { ttl, jitter } = this.#options
     const now = Date.now()
     const freshUntil = now + ttl * (1 - jitter * Math.random())
     const life = Math.ceil(lifeOf(this.#options))
-    const key = keyOf(question)
+    const key = keyOf(lookup)
     const text = JSON.stringify({
       v: version,
-      kind: question.kind,
-      value: question.value,
+      kind: lookup.kind,
+      value: lookup.value,
       readAt,
       freshUntil,
       tenant
@@ -123,7 +123,7 @@ export class RedisTier {
   }
 
   /** Has every record asked for again: the registry may have changed without anybody's hearing of it. What is there stays for an outage. */
-  distrust (): void {
+  invalidateAll (): void {
     this.#trustedFrom = Date.now() + skew
   }
 
@@ -144,7 +144,7 @@ export class RedisTier {
   }
 }
 
-function isName (kind: Question['kind']): (value: string) => boolean {
+function isName (kind: LookupKey['kind']): (value: string) => boolean {
   return value => isPlausible({ kind, value })
 }
 
@@ -152,19 +152,19 @@ function lifeOf ({ ttl, staleIfError }: ResolvedResolverCache): number {
   return Math.max(ttl, staleIfError)
 }
 
-function keyOf ({ kind, value }: Question): string {
+function keyOf ({ kind, value }: LookupKey): string {
   return lookupKey(kind, value)
 }
 
 function read (
   text: string,
-  question: Question
+  lookup: LookupKey
 ): { tenant: TenantRecord; readAt: number; freshUntil: number } | undefined {
   try {
     const { output, success } = v.safeParse(recordSchema, JSON.parse(text))
-    if (!success || output.kind !== question.kind || output.value !== question.value) return undefined
-    const tenant = createTenant(output.tenant)
-    return answers(tenant, question)
+    if (!success || output.kind !== lookup.kind || output.value !== lookup.value) return undefined
+    const tenant = toTenant(output.tenant)
+    return answers(tenant, lookup)
       ? { tenant, readAt: output.readAt, freshUntil: output.freshUntil }
       : undefined
   } catch {

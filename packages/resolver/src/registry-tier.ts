@@ -1,9 +1,9 @@
-import { createTenant, RegistryUnavailableError, type TenantRecord, type TenantRegistry,
-  InternalError } from '@fastify-tenancy/core'
+import { toTenant, RegistryUnavailableError, InternalError, type TenantRecord,
+  type TenantRegistry } from '@fastify-tenancy/core'
 import pLimit, { type LimitFunction } from 'p-limit'
 
-import { Outage } from './outage.ts'
-import { answers, type Question } from './question.ts'
+import { answers, type LookupKey } from './lookup-key.ts'
+import { RegistryOutage } from './outage.ts'
 
 /**
  * Look-ups under way at once: of tenants that are known, of names that are not, and of those by clients who asked for too many such;
@@ -25,16 +25,16 @@ export class RegistryTier {
   readonly #registry: TenantRegistry
   readonly #now: () => number
   readonly #deadline: number
-  readonly #lanes: Readonly<Record<Lane, LimitFunction>> = {
+  readonly #queues: Readonly<Record<Lane, LimitFunction>> = {
     known: pLimit(atOnce.known),
     new: pLimit(atOnce.new),
     late: pLimit(atOnce.late),
     host: pLimit(atOnce.host),
     lateHost: pLimit(atOnce.lateHost)
   }
-  readonly #outage: Outage
+  readonly #outage: RegistryOutage
   /** A tenant that was found: whether it can be found again tells an outage from a record that cannot be read. */
-  #found: Question | undefined
+  #found: LookupKey | undefined
   reads = 0
   failures = 0
 
@@ -42,9 +42,9 @@ export class RegistryTier {
     this.#registry = registry
     this.#now = now
     this.#deadline = deadline
-    this.#outage = new Outage(now, async () => {
+    this.#outage = new RegistryOutage(now, async () => {
       const found = this.#found
-      return found === undefined || this.#readIn(this.#lanes.known, found).then(() => false, () => true)
+      return found === undefined || this.#readIn(this.#queues.known, found).then(() => false, () => true)
     })
   }
 
@@ -66,17 +66,17 @@ export class RegistryTier {
   }
 
   /** @throws FST_TENANCY_REGISTRY_UNAVAILABLE */
-  async find (question: Question, laneName: Lane): Promise<TenantRecord | undefined> {
-    const lane = this.#lanes[laneName]
-    if (lane.pendingCount >= longestQueue) throw new RegistryUnavailableError()
+  async find (lookup: LookupKey, queueName: Lane): Promise<TenantRecord | undefined> {
+    const queue = this.#queues[queueName]
+    if (queue.pendingCount >= longestQueue) throw new RegistryUnavailableError()
     try {
-      const found = await this.#readIn(lane, question)
+      const found = await this.#readIn(queue, lookup)
       this.#outage.end()
       if (found === undefined) return undefined
       // A registry with a case-blind or padded column answers for other names than it was asked for.
-      const tenant = createTenant(found)
-      if (!answers(tenant, question)) return undefined
-      this.#found = question
+      const tenant = toTenant(found)
+      if (!answers(tenant, lookup)) return undefined
+      this.#found = lookup
       return tenant
     } catch (error) {
       this.failures++
@@ -87,16 +87,16 @@ export class RegistryTier {
 
   // A caller does not wait for a place for ever. The place is kept for as long as the registry may be at work for it,
   // even if the caller has gone: else those who waited long would give it away, and more be under way than there are places.
-  #readIn (lane: LimitFunction, question: Question): Promise<TenantRecord | undefined> {
+  #readIn (queue: LimitFunction, lookup: LookupKey): Promise<TenantRecord | undefined> {
     return within(this.#deadline, isOver =>
-      lane(async () => {
+      queue(async () => {
         if (isOver()) return undefined
         this.reads++
-        return within(this.#deadline, () => this.#ask(question))
+        return within(this.#deadline, () => this.#ask(lookup))
       }))
   }
 
-  async #ask ({ kind, value }: Question): Promise<TenantRecord | undefined> {
+  async #ask ({ kind, value }: LookupKey): Promise<TenantRecord | undefined> {
     if (kind === 'slug') return this.#registry.findBySlug(value)
     return kind === 'domain' ? this.#registry.findByDomain(value) : this.#registry.findById(value)
   }

@@ -5,15 +5,15 @@ import { LRUCache } from 'lru-cache'
 
 import { Announcer } from './announcer.ts'
 import { LiveScopes } from './live-scopes.ts'
-import { LocalTier } from './local-tier.ts'
+import { LocalLookupTier } from './local-tier.ts'
+import type { LookupKey } from './lookup-key.ts'
+import { LookupLocks } from './lookup-locks.ts'
 import { TenantLookup } from './lookup.ts'
 import { MissBudget } from './miss-budget.ts'
 import { NameIndex } from './name-index.ts'
 import type { ResolvedResolverCache } from './options.ts'
-import type { Question } from './question.ts'
 import { RedisTier } from './redis-tier.ts'
 import { RegistryTier } from './registry-tier.ts'
-import { RegistryTurns } from './registry-turns.ts'
 
 /** What `health()` tells of the look-up. */
 export interface ResolverHealth {
@@ -36,15 +36,15 @@ export class TenantResolver {
   readonly prolonged: Set<TenantScope> = new Set()
   readonly #lookup: TenantLookup
   readonly #announcer: Announcer
-  readonly #local: LocalTier
+  readonly #local: LocalLookupTier
   readonly #registry: RegistryTier
   readonly #shared: RedisTier | undefined
   readonly #redis: TenancyRedis | undefined
   readonly #index: NameIndex | undefined
   readonly #live: LiveScopes
-  readonly #askHost: (host: string) => Question | undefined
+  readonly #askHost: (host: string) => LookupKey | undefined
   // Whoever is doubted with each request is looked up once a second.
-  readonly #doubted = new LRUCache<string, true>({ max: 1_000, ttl: 1_000 })
+  readonly #revalidated = new LRUCache<string, true>({ max: 1_000, ttl: 1_000 })
 
   /**
    * @param now milliseconds that never go back.
@@ -54,13 +54,13 @@ export class TenantResolver {
     registry: TenantRegistry,
     redis: TenancyRedis | undefined,
     options: ResolvedResolverCache,
-    askHost: (host: string) => Question | undefined,
+    askHost: (host: string) => LookupKey | undefined,
     now: () => number = () => performance.now(),
     secrets: readonly string[] = []
   ) {
     this.#redis = redis
     this.#askHost = askHost
-    this.#local = new LocalTier(options, now)
+    this.#local = new LocalLookupTier(options, now)
     this.#registry = new RegistryTier(registry, now)
     this.#shared = redis && new RedisTier(redis, options, secrets)
     this.#index = options.index ? new NameIndex(registry, options.ttl) : undefined
@@ -70,8 +70,8 @@ export class TenantResolver {
         local: this.#local,
         index: this.#index,
         redis: this.#shared,
-        turns: options.lock && redis !== undefined && this.#shared !== undefined
-          ? new RegistryTurns(redis, this.#shared)
+        lookupLocks: options.lock && redis !== undefined && this.#shared !== undefined
+          ? new LookupLocks(redis, this.#shared)
           : undefined,
         registry: this.#registry,
         budget: options.missesPerAddress === 'unlimited'
@@ -113,8 +113,8 @@ export class TenantResolver {
    */
   async findHost (host: string): Promise<TenantRecord | undefined> {
     if (typeof host !== 'string') throw new HostInvalidError('The host to look up must be a string')
-    const question = this.#askHost(host)
-    return question && this.#lookup.findHost(question)
+    const lookup = this.#askHost(host)
+    return lookup && this.#lookup.findHost(lookup)
   }
 
   /**
@@ -146,8 +146,8 @@ export class TenantResolver {
    * is old: its database locks it out. At most once a second for each.
    */
   doubt ({ id, slug, domains }: Tenant): void {
-    if (this.#doubted.has(id)) return
-    this.#doubted.set(id, true)
+    if (this.#revalidated.has(id)) return
+    this.#revalidated.set(id, true)
     this.#announcer.notice({ id, slugs: [slug], domains })
   }
 
@@ -199,7 +199,7 @@ export class TenantResolver {
   }
 }
 
-function questionOf (ref: TenantRef): Question {
+function questionOf (ref: TenantRef): LookupKey {
   return 'id' in ref ? { kind: 'id', value: ref.id } : { kind: 'slug', value: ref.slug }
 }
 

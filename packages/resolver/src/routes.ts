@@ -89,8 +89,8 @@ function earlierRoutes (app: FastifyInstance): EarlierRoute[] {
   return routes
 }
 
-function modesOf (given: unknown, name?: string): RouteModes {
-  const route = resolveRouteTenancy(given, name)
+function modesOf (input: unknown, name?: string): RouteModes {
+  const route = resolveRouteTenancy(input, name)
   return { route, off: route.mode === 'off' ? Object.freeze(new RequestTenancy(route)) : undefined }
 }
 

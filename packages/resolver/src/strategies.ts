@@ -1,17 +1,17 @@
 import { HostInvalidError, idProblem, parseHost, slugProblem, TenantMissingError, TenantUnknownError,
-  type HostPatterns, type TenancyError, InternalTypeError } from '@fastify-tenancy/core'
+  InternalTypeError, type HostPatterns, type TenancyError } from '@fastify-tenancy/core'
 import type { FastifyRequest } from 'fastify'
 
 import type { HostReader } from './forwarded.ts'
+import type { LookupKey } from './lookup-key.ts'
 import type { ResolvedResolverOptions, StrategyAnswer } from './options.ts'
-import type { Question } from './question.ts'
 
 /** Whom a request asks for, and which strategy says so. */
-export interface SourcedQuestion extends Question {
+export interface SourcedLookupKey extends LookupKey {
   readonly source: string
 }
 
-type Step = (request: FastifyRequest) => SourcedQuestion | TenancyError | undefined
+type StrategyStep = (request: FastifyRequest) => SourcedLookupKey | TenancyError | undefined
 
 const mostKnown = 10_000
 
@@ -20,14 +20,14 @@ const mostKnown = 10_000
  * none, or `undefined` where only the claim can tell.
  */
 export class Strategies {
-  readonly #steps: readonly Step[]
+  readonly #steps: readonly StrategyStep[]
   readonly #options: ResolvedResolverOptions
   readonly #patterns: HostPatterns
   readonly #reserved: ReadonlySet<string>
   readonly #readHost: HostReader
   readonly #usesHost: boolean
   /** What texts of hosts ask for: it depends on the options alone, and to know it saves half of a hit's time. */
-  readonly #known = new Map<string, SourcedQuestion>()
+  readonly #known = new Map<string, SourcedLookupKey>()
 
   constructor (options: ResolvedResolverOptions, patterns: HostPatterns, readHost: HostReader) {
     this.#options = options
@@ -35,7 +35,7 @@ export class Strategies {
     this.#reserved = new Set(options.reserved)
     this.#readHost = readHost
     this.#usesHost = options.strategies.some(strategy => strategy === 'subdomain' || strategy === 'domain')
-    const steps: Record<string, Step> = {
+    const steps: Record<string, StrategyStep> = {
       subdomain: request => this.#subdomain(request),
       domain: request => this.#domain(request),
       header: request => this.#named('header', request.headers[options.header]),
@@ -44,11 +44,11 @@ export class Strategies {
     this.#steps = options.strategies.flatMap(strategy => {
       if (typeof strategy === 'function')
         return [(request: FastifyRequest) => this.#custom(strategy(request))]
-      return strategy === 'claim' ? [] : [steps[strategy] as Step]
+      return strategy === 'claim' ? [] : [steps[strategy] as StrategyStep]
     })
   }
 
-  ask (request: FastifyRequest): SourcedQuestion | TenancyError | undefined {
+  ask (request: FastifyRequest): SourcedLookupKey | TenancyError | undefined {
     for (const step of this.#steps) {
       const answer = step(request)
       if (answer !== undefined) return answer
@@ -58,7 +58,7 @@ export class Strategies {
   }
 
   /** Whom a host names, apart from any request: `'acme.example.com:8080'`. */
-  askHost (text: string): Question | undefined {
+  askHost (text: string): LookupKey | undefined {
     const host = parseHost(text)
     if (host === undefined) return undefined
     const label = this.#patterns.labelOf(host)
@@ -72,12 +72,12 @@ export class Strategies {
   }
 
   /** Who serves requests that name nobody: only in development. */
-  get fallback (): SourcedQuestion | undefined {
+  get fallback (): SourcedLookupKey | undefined {
     const value = this.#options.fallback
     return value === undefined ? undefined : { kind: 'slug', value, source: 'fallback' }
   }
 
-  #subdomain (request: FastifyRequest): SourcedQuestion | TenancyError | undefined {
+  #subdomain (request: FastifyRequest): SourcedLookupKey | TenancyError | undefined {
     const text = this.#readHost(request)
     if (text === undefined) return new HostInvalidError()
     const known = this.#known.get(text)
@@ -93,7 +93,7 @@ export class Strategies {
     return this.#patterns.covers(host) && !this.#patterns.isBase(host) ? new TenantUnknownError() : undefined
   }
 
-  #domain (request: FastifyRequest): SourcedQuestion | TenancyError | undefined {
+  #domain (request: FastifyRequest): SourcedLookupKey | TenancyError | undefined {
     const host = this.#hostOf(request)
     if (host === undefined) return new HostInvalidError()
     return this.#patterns.covers(host) ? undefined : { kind: 'domain', value: host, source: 'domain' }
@@ -104,13 +104,13 @@ export class Strategies {
     return text === undefined ? undefined : parseHost(text)
   }
 
-  #remember (text: string, question: SourcedQuestion): SourcedQuestion {
+  #remember (text: string, lookup: SourcedLookupKey): SourcedLookupKey {
     if (this.#known.size >= mostKnown) this.#known.clear()
-    this.#known.set(text, Object.freeze(question))
-    return question
+    this.#known.set(text, Object.freeze(lookup))
+    return lookup
   }
 
-  #custom (answer: StrategyAnswer): SourcedQuestion | TenancyError | undefined {
+  #custom (answer: StrategyAnswer): SourcedLookupKey | TenancyError | undefined {
     if (answer === undefined || answer === null) return undefined
     // A promise would be nobody, for every request; a bare string, a TypeError about an operator.
     if (typeof answer !== 'object' || 'then' in answer)
@@ -131,7 +131,7 @@ export class Strategies {
   }
 
   // A header sent twice arrives joined with a comma, and so is nobody's slug. Nothing but a slug becomes a question.
-  #named (source: string, value: unknown): SourcedQuestion | TenancyError | undefined {
+  #named (source: string, value: unknown): SourcedLookupKey | TenancyError | undefined {
     if (value === undefined || value === '') return undefined
     if (typeof value !== 'string' || this.#reserved.has(value) || slugProblem(value, []) !== undefined)
       return new TenantUnknownError()

@@ -1,5 +1,5 @@
 // Three tenants whose rows look alike: ids and values overlap, so that a join or a filter that misses the tenant finds others' rows.
-import type { RowTables } from '../../../packages/database/src/row/tables.ts'
+import type { RowTables } from '../../../packages/database/src/rewrite/tables.ts'
 
 export type Type = 'int' | 'text'
 

@@ -1,6 +1,6 @@
 // A database full of hostile code, and a next tenant that looks at all that it can see.
 import { createManager } from '@fastify-tenancy/manager'
-import type { TenancyDatabase, DatabaseConnectionOptions } from '@fastify-tenancy/database'
+import type { DatabaseRuntime, DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { sql, type Kysely, type RawBuilder } from 'kysely'
@@ -83,7 +83,7 @@ export class Ground {
     )
     await on.admin('select setseed(0.5)')
     const [row] = await on.admin<{ value: number }>('select random() as value')
-    const database: TenancyDatabase = await open(t, on, {
+    const database: DatabaseRuntime = await open(t, on, {
       ...options,
       url: await reach(on.url),
       pool: { max: 1 },

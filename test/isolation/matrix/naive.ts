@@ -1,6 +1,6 @@
 // A pool as it is commonly written, over correct policies: what the matrix must find fault with.
-import { createTenant, TenantScope } from '@fastify-tenancy/core'
-import { rolesOf } from '@fastify-tenancy/database'
+import { toTenant, TenantScope } from '@fastify-tenancy/core'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import type { Test } from 'tap'
@@ -47,7 +47,7 @@ export async function naivePlace (t: Test, takenBack: TakenBack): Promise<Place>
     id: name,
     name,
     request: () => ({
-      scope: new TenantScope(createTenant({ id: name, slug: name }), silent),
+      scope: new TenantScope(toTenant({ id: name, slug: name }), silent),
       db: new Kysely<Rows>({
         dialect: new PostgresDialect({
           pool: {

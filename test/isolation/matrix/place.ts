@@ -1,7 +1,7 @@
 // One strategy, set up as the manager leaves it, with one connection that two tenants share.
 import { TenantScope, type Tenant } from '@fastify-tenancy/core'
-import { openDatabase, openPool, resolveDatabaseOptions,
-  type TenancyDatabase } from '@fastify-tenancy/database'
+import { openDatabase, openPool, type DatabaseRuntime } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { createManager } from '@fastify-tenancy/manager'
 import { tagged } from '@fastify-tenancy/testing'
 import type { Kysely } from 'kysely'
@@ -140,7 +140,7 @@ async function fillByHandle ({ name, request }: PlaceTenant): Promise<void> {
   await db.insertInto('projects').values({ name: tagged(name, project) }).execute()
 }
 
-function placeTenant (database: TenancyDatabase, name: string, tenant: Tenant): PlaceTenant {
+function placeTenant (database: DatabaseRuntime, name: string, tenant: Tenant): PlaceTenant {
   return {
     id: tenant.id,
     name,

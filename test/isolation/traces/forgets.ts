@@ -1,6 +1,6 @@
 // Each effect of one tenant against all observables of the next, on one connection or one backend that both use.
 import { createManager } from '@fastify-tenancy/manager'
-import type { TenancyDatabase } from '@fastify-tenancy/database'
+import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import { sql, type Kysely } from 'kysely'
 import pg from 'pg'
 import type { Test } from 'tap'
@@ -121,7 +121,7 @@ export async function assertForgets (
 }
 
 // Neither a lock nor an open transaction stays with the server.
-async function assertQuiet (t: Test, on: Provisioned, database: TenancyDatabase): Promise<void> {
+async function assertQuiet (t: Test, on: Provisioned, database: DatabaseRuntime): Promise<void> {
   await sql`select 1`.execute(handle(t, database, 'initech').db)
   t.same(
     await on.admin(

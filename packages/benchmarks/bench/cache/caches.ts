@@ -1,6 +1,6 @@
 // The same cache four times: ours, two peers, and ioredis by hand.
 import { openCache, resolveCacheOptions, type TenantCacheHandle } from '@fastify-tenancy/cache'
-import { createTenant, TenantScope } from '@fastify-tenancy/core'
+import { toTenant, TenantScope } from '@fastify-tenancy/core'
 import { openRedis } from '@fastify-tenancy/redis'
 import { createCache } from 'async-cache-dedupe'
 import { BentoCache, bentostore } from 'bentocache'
@@ -55,8 +55,7 @@ export async function openCaches (): Promise<Caches> {
       await cache.start()
       return Array.from(
         { length: tenants },
-        (_, at) =>
-          cache.forScope(new TenantScope(createTenant({ id: `tenant-${at}`, slug: `t${at}` }), silent))
+        (_, at) => cache.forScope(new TenantScope(toTenant({ id: `tenant-${at}`, slug: `t${at}` }), silent))
       )
     },
     bento (isLocal) {

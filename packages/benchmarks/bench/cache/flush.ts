@@ -1,6 +1,6 @@
 // Issue 5: forgetting one tenant of a thousand that have a thousand values each. `-- <tenants> <values>` for others.
 import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
-import { createTenant, tenantKey, TenantScope } from '@fastify-tenancy/core'
+import { toTenant, tenantKey, TenantScope } from '@fastify-tenancy/core'
 import { openRedis } from '@fastify-tenancy/redis'
 import { Redis } from 'ioredis'
 
@@ -23,7 +23,7 @@ await cache.start()
 
 const handles = Array.from(
   { length: tenants },
-  (_, at) => cache.forScope(new TenantScope(createTenant({ id: `tenant-${at}`, slug: `t${at}` }), silent))
+  (_, at) => cache.forScope(new TenantScope(toTenant({ id: `tenant-${at}`, slug: `t${at}` }), silent))
 )
 for (const handle of handles)
   await Promise.all(Array.from({ length: values }, (_, at) => handle.set(`key:${at}`, { at })))

@@ -1,10 +1,14 @@
 // One server with two databases: one whose contexts are plain, one whose are signed. Each holds protected tables and the same ones bare.
-import { createTenant, memoryRegistry, tenantIdentifier, type TenantRecord } from '@fastify-tenancy/core'
-import { ensureTenantRole, ensureTenantSchema, init, openDatabase, protect, resolveDatabaseOptions,
-  type DatabaseConnectionOptions, type TenancyDatabase } from '@fastify-tenancy/database'
+import { toTenant, memoryRegistry, tenantIdentifier, type TenantRecord } from '@fastify-tenancy/core'
+import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
+import { init } from '@fastify-tenancy/postgres/install'
+import { ensureTenantSchema } from '@fastify-tenancy/postgres/placement'
+import { protect } from '@fastify-tenancy/postgres/policies'
+import { ensureTenantRole } from '@fastify-tenancy/postgres/roles'
+import type { Generated } from 'kysely'
 import { readFileSync } from 'node:fs'
 import pg from 'pg'
-import type { Generated } from 'kysely'
 
 import { startPostgres } from '../../../../test/support/services.ts'
 
@@ -24,7 +28,7 @@ export interface Tables {
 export const rowsPerTenant = 500
 export const tenants: readonly TenantRecord[] = Array.from(
   { length: 100 },
-  (_, at) => createTenant({ id: `tenant-${at}`, slug: `slug-${at}` })
+  (_, at) => toTenant({ id: `tenant-${at}`, slug: `slug-${at}` })
 )
 const registry = memoryRegistry(tenants)
 export const secret = 'a secret of the benchmarks, 32 characters and more'
@@ -161,7 +165,7 @@ export async function openSuite (
   isSigned: boolean,
   database: Partial<DatabaseConnectionOptions> = {},
   more: object = {}
-): Promise<TenancyDatabase> {
+): Promise<DatabaseRuntime> {
   const suite = openDatabase(
     resolveDatabaseOptions({
       database: { url: pool, ...database },

@@ -1,6 +1,6 @@
 // The same five pieces of work, written by hand and through the suite.
 import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
-import type { TenancyDatabase } from '@fastify-tenancy/database'
+import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import { Kysely, PostgresDialect } from 'kysely'
 import type pg from 'pg'
 
@@ -73,7 +73,7 @@ export function byHandKysely (pool: pg.Pool): Work {
 }
 
 /** A request each: a scope of its own, its Kysely, the work, the end. */
-export function bySuite (database: TenancyDatabase, table: keyof Tables = 'items'): Work {
+export function bySuite (database: DatabaseRuntime, table: keyof Tables = 'items'): Work {
   const request = (work: (db: Kysely<Tables>) => Promise<unknown>) => async (): Promise<void> => {
     const scope = new TenantScope(someTenant(), silent)
     await work(database.forScope(scope) as unknown as Kysely<Tables>)

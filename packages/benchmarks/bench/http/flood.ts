@@ -1,5 +1,7 @@
 // FLD-01: what a flood of made-up names from four addresses costs a tenant at work; `BENCH_MS=6000` makes the first one 100,000 names in all.
-import { init, protect, resolveDatabaseOptions } from '@fastify-tenancy/database'
+import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
+import { init } from '@fastify-tenancy/postgres/install'
+import { protect } from '@fastify-tenancy/postgres/policies'
 import { Agent, get } from 'node:http'
 import pg from 'pg'
 

@@ -1,6 +1,6 @@
 // Issue 6: all checks of the doctor over 10,000 tables, in seconds: tables that tenants share, and as many in schemas of tenants. `-- 1000` for fewer.
-import { protect } from '@fastify-tenancy/database'
 import { createManager } from '@fastify-tenancy/manager'
+import { protect } from '@fastify-tenancy/postgres/policies'
 import pg from 'pg'
 
 import { startPostgres } from '../../../../test/support/services.ts'

@@ -1,6 +1,6 @@
 // Issue 5: what the process holds after 100,000 tenants, and after a flood of 100,000 made-up names: `node --expose-gc`.
 import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
-import { createTenant, TenantScope, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
+import { toTenant, TenantScope, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
 import { openResolver, resolveResolverOptions, type OpenResolver,
   type ResolverCacheOptions } from '@fastify-tenancy/resolver'
 import type { FastifyRequest } from 'fastify'
@@ -31,7 +31,7 @@ const registry: TenantRegistry = {
 
 function tenantOf (slug: string): TenantRecord | undefined {
   return slug.startsWith('t')
-    ? createTenant({
+    ? toTenant({
       id: `0b8a3e52-6a3c-4d0e-9f57-${slug.slice(1).padStart(12, '0')}`,
       slug,
       name: `Tenant ${slug}`
@@ -130,7 +130,7 @@ await measure(
     const cache = openCache(resolveCacheOptions({}))
     const value = 'x'.repeat(98)
     for (let at = 0; at < count; at++)
-      await cache.forScope(new TenantScope(createTenant({ id: `id-${at}`, slug: `t${at}` }), silent)).set(
+      await cache.forScope(new TenantScope(toTenant({ id: `id-${at}`, slug: `t${at}` }), silent)).set(
         'k',
         value
       )

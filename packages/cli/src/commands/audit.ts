@@ -2,9 +2,9 @@ import type { TenantRef } from '@fastify-tenancy/core'
 import type { AuditEntry } from '@fastify-tenancy/manager'
 import { Argument, type Command } from 'commander'
 
-import { table } from '../output.ts'
-import { parseRef } from '../ref.ts'
-import type { Runner } from '../runner.ts'
+import { parseRef } from '../run/ref.ts'
+import type { Runner } from '../run/runner.ts'
+import { table } from '../terminal/output.ts'
 
 export function addAuditCommand (program: Command, runner: Runner): void {
   program.command('audit').addArgument(new Argument('[tenant]', 'slug or id:…').argParser(parseRef))

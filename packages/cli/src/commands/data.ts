@@ -2,10 +2,10 @@ import { isolations, type Isolation, type TenantRef } from '@fastify-tenancy/cor
 import type { RestoreReport } from '@fastify-tenancy/manager'
 import { InvalidArgumentError, type Command } from 'commander'
 
-import { confirm, UsageError } from '../confirm.ts'
-import { table } from '../output.ts'
-import { nameOf, parseRef } from '../ref.ts'
-import { exitCode, type Runner } from '../runner.ts'
+import { nameOf, parseRef } from '../run/ref.ts'
+import { exitCode, type Runner } from '../run/runner.ts'
+import { confirm, UsageError } from '../terminal/confirm.ts'
+import { table } from '../terminal/output.ts'
 import { described } from './tenant.ts'
 
 interface MoveTarget {

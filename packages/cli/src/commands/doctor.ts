@@ -1,7 +1,7 @@
 import type { DoctorReport } from '@fastify-tenancy/manager'
 import type { Command } from 'commander'
 
-import { exitCode, type Runner } from '../runner.ts'
+import { exitCode, type Runner } from '../run/runner.ts'
 
 interface DoctorFlags {
   readonly probe?: boolean

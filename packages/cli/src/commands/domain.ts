@@ -1,9 +1,9 @@
 import type { TenantRef } from '@fastify-tenancy/core'
 import type { Command } from 'commander'
 
-import { fields, table } from '../output.ts'
-import { parseRef } from '../ref.ts'
-import type { Runner } from '../runner.ts'
+import { parseRef } from '../run/ref.ts'
+import type { Runner } from '../run/runner.ts'
+import { fields, table } from '../terminal/output.ts'
 
 export function addDomainCommands (program: Command, runner: Runner): void {
   const domain = program.command('domain').description('custom domains of a tenant')

@@ -2,7 +2,7 @@ import { OptionInvalidError, type TenancyError } from '@fastify-tenancy/core'
 import type { Command } from 'commander'
 import { readFile } from 'node:fs/promises'
 
-import { exitCode, type Runner } from '../runner.ts'
+import { exitCode, type Runner } from '../run/runner.ts'
 
 export function addLimitsCommand (program: Command, runner: Runner): void {
   program.command('limits').description('the limits file')

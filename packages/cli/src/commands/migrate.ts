@@ -1,12 +1,12 @@
 import type { TenantRef } from '@fastify-tenancy/core'
 import type { MigrateInput, MigrateReport, MigrationFailedError,
-  MigrationStanding } from '@fastify-tenancy/manager'
+  MigrationState } from '@fastify-tenancy/manager'
 import { InvalidArgumentError, type Command } from 'commander'
 
-import { confirm, UsageError } from '../confirm.ts'
-import { table, type Output } from '../output.ts'
-import { nameOf, parseRef } from '../ref.ts'
-import { exitCode, type Runner } from '../runner.ts'
+import { nameOf, parseRef } from '../run/ref.ts'
+import { exitCode, type Runner } from '../run/runner.ts'
+import { confirm, UsageError } from '../terminal/confirm.ts'
+import { table, type Output } from '../terminal/output.ts'
 
 interface MigrateFlags {
   readonly check?: boolean
@@ -117,7 +117,7 @@ export function addMigrateCommands (program: Command, runner: Runner): void {
 
 function row (
   place: string,
-  { version, pending, problem, failure }: MigrationStanding
+  { version, pending, problem, failure }: MigrationState
 ): readonly (string | number)[] {
   return [place, version ?? 'none', pending.length, problem ?? failure?.error ?? '']
 }

@@ -1,8 +1,8 @@
 import type { SetupReport } from '@fastify-tenancy/manager'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 
-import type { Output } from '../output.ts'
-import { exitCode, type Runner } from '../runner.ts'
+import { exitCode, type Runner } from '../run/runner.ts'
+import type { Output } from '../terminal/output.ts'
 
 /** Flags of the commands that can print what they would run. */
 export interface PrintFlags {

@@ -1,11 +1,11 @@
 import { isolations, type Isolation, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 
-import { UsageError } from '../confirm.ts'
-import { notesOf, noteTenants, readPlans, unknownPlan, type Noted } from '../notes.ts'
-import { fields, table } from '../output.ts'
-import { nameOf, parseRef } from '../ref.ts'
-import type { Runner, Session } from '../runner.ts'
+import { nameOf, parseRef } from '../run/ref.ts'
+import type { Runner, CommandContext } from '../run/runner.ts'
+import { UsageError } from '../terminal/confirm.ts'
+import { notesOf, noteTenants, readPlans, unknownPlan, type Noted } from '../terminal/notes.ts'
+import { fields, table } from '../terminal/output.ts'
 
 interface CreateFlags {
   readonly id?: string
@@ -143,7 +143,7 @@ export function addTenantCommands (program: Command, runner: Runner): void {
   function change (
     name: string,
     description: string,
-    work: (manager: Session['manager'], ref: TenantRef) => Promise<TenantRecord>
+    work: (manager: CommandContext['manager'], ref: TenantRef) => Promise<TenantRecord>
   ): void {
     program.command(name).argument('<tenant>', 'slug or id:…', parseRef).description(description)
       .action(runner.action<[TenantRef]>(async ({ manager, output }, [ref]) => {
@@ -153,7 +153,7 @@ export function addTenantCommands (program: Command, runner: Runner): void {
   }
 }
 
-async function find (manager: Session['manager'], ref: TenantRef): Promise<TenantRecord> {
+async function find (manager: CommandContext['manager'], ref: TenantRef): Promise<TenantRecord> {
   const tenant = await manager.get(ref)
   if (tenant === undefined) throw new Error(`there is no tenant ${nameOf(ref)}: tenancy list shows all`)
   return tenant
@@ -165,7 +165,7 @@ export function described ({ slug, id, status, isolation }: TenantRecord): strin
 }
 
 async function warnOfPlan (
-  output: Session['output'],
+  output: CommandContext['output'],
   limitsFile: string | undefined,
   plan: string | undefined
 ): Promise<void> {

@@ -1,10 +1,9 @@
+import type { WireClient } from '@fastify-tenancy/postgres/client'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-
 import type pg from 'pg'
 
-import type { WireClient } from './pg-internals.ts'
-import type { Session } from './session.ts'
+import type { Session } from './connection-state.ts'
 
 const cancelRequestCode = 80_877_102
 
@@ -28,30 +27,30 @@ export class BackendStopper {
   #isClosing = false
 
   /** Fails the batch that is on its way, and closes the connection as soon as its backend is idle. It counts as borrowed until then. */
-  end (client: pg.PoolClient, session: Session, patience: number, onReturn: () => void): void {
+  end (client: pg.PoolClient, state: Session, timeoutMs: number, onReturn: () => void): void {
     const close = (): void => {
       client.release(true)
-      session.client.connection.stream.destroy()
+      state.client.connection.stream.destroy()
       onReturn()
     }
-    if (!session.isBusy) {
+    if (!state.isBusy) {
       close()
       return
     }
-    this.#stop(session.client, patience, session.abandon()).then(close, close)
+    this.#stop(state.client, timeoutMs, state.abandon()).then(close, close)
   }
 
   /**
    * Resolves when the backend is idle, its connection has ended, or after `patience` milliseconds. Never rejects.
    *
-   * @param patience 0 for a connection that answers nothing any more: one request is sent, and not waited for.
+   * @param timeoutMs 0 for a connection that answers nothing any more: one request is sent, and not waited for.
    * @param idle settles when the server has answered all that was sent.
    */
-  async #stop (client: WireClient, patience: number, idle: Promise<void>): Promise<void> {
+  async #stop (client: WireClient, timeoutMs: number, idle: Promise<void>): Promise<void> {
     const request = cancelRequest(client)
     // PGlite has no backend to ask, and a connection that failed to start has no key.
     if (request === undefined) return
-    if (patience === 0) {
+    if (timeoutMs === 0) {
       void send(request)
       return
     }
@@ -61,7 +60,7 @@ export class BackendStopper {
       stopped.abort()
       settle()
     }
-    const timer = setTimeout(resolve, this.#isClosing ? Math.min(patience, farewellMs) : patience)
+    const timer = setTimeout(resolve, this.#isClosing ? Math.min(timeoutMs, farewellMs) : timeoutMs)
     this.#pending.add(resolve)
     idle.then(resolve, resolve)
     client.connection.once('end', resolve)

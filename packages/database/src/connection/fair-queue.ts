@@ -1,4 +1,6 @@
-import { DatabaseBusyError, DatabaseUnavailableError } from '../errors.ts'
+import { DatabaseUnavailableError } from '@fastify-tenancy/postgres'
+
+import { DatabaseBusyError } from '../options/errors.ts'
 import { Chain, type Link } from './chain.ts'
 
 /** Bounds of a {@link FairQueue}. */

@@ -1,10 +1,11 @@
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import type pg from 'pg'
 
-import type { SqlClient } from '../setup/sql-client.ts'
-import { Lease, type Borrower, type Context, type MakeContext } from './lease.ts'
-import type { LeaseSettings } from './lease-settings.ts'
-import { isUntouched } from './retry.ts'
+import type { ConnectionSettings } from './connection-settings.ts'
 import { catalogPath } from './reset.ts'
+import { neverExecuted } from './retry.ts'
+import { TenantConnection, type ConnectionOwner, type Context,
+  type MakeContext } from './tenant-connection.ts'
 
 /** A tenant's id has no colon. */
 const owner = 'look-up:'
@@ -20,16 +21,16 @@ const catalogContext: Context = { ...catalogPath, name: '' }
  */
 export class LookUps implements SqlClient {
   readonly #pool: pg.Pool
-  readonly #settings: LeaseSettings
-  readonly #borrower: Borrower
+  readonly #settings: ConnectionSettings
+  readonly #owner: ConnectionOwner
   readonly #isHarmless: boolean
 
   /** @param reads `'catalog'` for texts of ours that read nothing but pg_catalog, and so are harmless */
-  constructor (pool: pg.Pool, settings: LeaseSettings, reads: 'catalog' | 'anything') {
+  constructor (pool: pg.Pool, settings: ConnectionSettings, reads: 'catalog' | 'anything') {
     this.#pool = pool
     this.#settings = settings
     this.#isHarmless = reads === 'catalog'
-    this.#borrower = {
+    this.#owner = {
       tenant: owner,
       context: this.#isHarmless ? () => catalogContext : undefined,
       guard: undefined,
@@ -38,40 +39,43 @@ export class LookUps implements SqlClient {
   }
 
   query<R> (text: string, values: unknown[] = []): Promise<{ rows: R[]; rowCount: number | null }> {
-    return this.#borrow(this.#borrower, lease => this.#run(lease, text, values))
+    return this.#checkOut(this.#owner, connection => this.#run(connection, text, values))
   }
 
   /** Runs `work` in a transaction that writes nothing. `context` goes before each of its statements. */
   transaction<T> (context: MakeContext, work: (client: SqlClient) => Promise<T>): Promise<T> {
-    return this.#borrow({ ...this.#borrower, context }, async lease => {
+    return this.#checkOut({ ...this.#owner, context }, async connection => {
       // No isolation level: PostgreSQL refuses one behind a reset in the same batch.
-      lease.begin(' read only')
-      const result = await work({ query: (text, values = []) => this.#run(lease, text, values) })
-      await lease.commit()
+      connection.begin(' read only')
+      const result = await work({ query: (text, values = []) => this.#run(connection, text, values) })
+      await connection.commit()
       return result
     })
   }
 
   // Each attempt that fails this way closes a connection of the pool.
-  async #borrow<T> (borrower: Borrower, work: (lease: Lease) => Promise<T>): Promise<T> {
+  async #checkOut<T> (
+    borrower: ConnectionOwner,
+    work: (connection: TenantConnection) => Promise<T>
+  ): Promise<T> {
     for (let attempt = 0;; attempt++) {
-      const lease = new Lease(await this.#pool.connect(), borrower, this.#settings, () => {})
+      const connection = new TenantConnection(await this.#pool.connect(), borrower, this.#settings, () => {})
       try {
-        return await work(lease)
+        return await work(connection)
       } catch (error) {
-        if (!isUntouched(error) || attempt > (this.#pool.options.max ?? 10)) throw error
+        if (!neverExecuted(error) || attempt > (this.#pool.options.max ?? 10)) throw error
       } finally {
-        lease.release()
+        connection.release()
       }
     }
   }
 
   async #run<R> (
-    lease: Lease,
+    connection: TenantConnection,
     text: string,
     values: unknown[]
   ): Promise<{ rows: R[]; rowCount: number | null }> {
-    const { rows, rowCount } = await lease.run({ text, values, isHarmless: this.#isHarmless })
+    const { rows, rowCount } = await connection.run({ text, values, isHarmless: this.#isHarmless })
     return { rows: rows as R[], rowCount }
   }
 }

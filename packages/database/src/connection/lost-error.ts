@@ -1,5 +1,5 @@
-import { DatabaseUnavailableError } from '../errors.ts'
-import { isServerError } from './pg-internals.ts'
+import { DatabaseUnavailableError } from '@fastify-tenancy/postgres'
+import { isServerError } from '@fastify-tenancy/postgres/client'
 
 /**
  * Whether the server ended the connection because its transaction was idle (25P03), or open (25P04), for

@@ -36,7 +36,7 @@ export class Names {
   }
 
   /** Remembers that the server parsed `text` under `name`, and drops the oldest name above the limit. */
-  learn (key: string, { name, text }: Prepared): void {
+  markPrepared (key: string, { name, text }: Prepared): void {
     const old = this.#known.get(key)
     if (old !== undefined) this.#closing.push(old.name)
     this.#known.set(key, { name, text })
@@ -48,7 +48,7 @@ export class Names {
   }
 
   /** Forgets every name; the next batch closes them on the server. */
-  forget (): void {
+  dropPrepared (): void {
     for (const { name } of this.#known.values()) this.#closing.push(name)
     this.#known.clear()
   }
@@ -61,7 +61,7 @@ export class Names {
   }
 
   /** Returns the names to close, each once. */
-  takeClosing (): readonly string[] {
+  takeStatementsToClose (): readonly string[] {
     return this.#closing.length === 0 ? none : this.#closing.splice(0)
   }
 }

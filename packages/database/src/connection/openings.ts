@@ -1,12 +1,12 @@
+import { DatabaseUnavailableError } from '@fastify-tenancy/postgres'
 import { AbortedTransactionError } from 'kysely'
 
-import { DatabaseUnavailableError } from '../errors.ts'
-import type { BatchEnd, Tail, WireStatement } from './batch.ts'
-import type { LeaseSettings } from './lease-settings.ts'
+import type { ConnectionSettings } from './connection-settings.ts'
+import type { Session } from './connection-state.ts'
 import { lostError } from './lost-error.ts'
+import type { BatchEnd, Tail, WireStatement } from './pipelined-batch.ts'
 import { afterDiscard, control, deallocateAll, discardAll, discardSequences, undoText } from './reset.ts'
-import { markUntouched } from './retry.ts'
-import type { Session } from './session.ts'
+import { markNeverExecuted } from './retry.ts'
 
 /** The first statements of a batch, and what follows it in the same write. */
 export interface Opening {
@@ -51,8 +51,8 @@ export class Openings {
   hasRun = false
   /** The pooler's backend that runs the transaction. */
   backend: string | null = null
-  readonly #session: Session
-  readonly #settings: LeaseSettings
+  readonly #state: Session
+  readonly #settings: ConnectionSettings
   readonly #owner: string
   /** What began the transaction: `begin`, and the savepoints before its first statement. */
   #prelude: string[] = []
@@ -61,8 +61,8 @@ export class Openings {
   /** Whether the transaction may leave traces on a pooler's backend. */
   #leavesTraces = false
 
-  constructor (session: Session, settings: LeaseSettings, owner: string) {
-    this.#session = session
+  constructor (state: Session, settings: ConnectionSettings, owner: string) {
+    this.#state = state
     this.#settings = settings
     this.#owner = owner
   }
@@ -100,8 +100,8 @@ export class Openings {
     this.isTransaction = this.isBeginPending = false
     if (!wasSent) return undefined
     // The connection is lost, or its reset failed.
-    if (this.#session.isDead || status === 'I' || status === undefined) {
-      if (how === 'commit') throw lostError(this.#session.fatal)
+    if (this.#state.isDead || status === 'I' || status === undefined) {
+      if (how === 'commit') throw lostError(this.#state.fatal)
       return undefined
     }
     const tail = this.#leavesTraces ? this.#undoing(undefined) : undefined
@@ -110,7 +110,7 @@ export class Openings {
 
   #openDirect ({ isHarmless, usesSequences }: Coming, status: Status): Opening {
     const { reset, resetRules, roleSettings } = this.#settings
-    const { traces, isChecked } = this.#session
+    const { traces, isChecked } = this.#state
     // Before the transaction's own first number: later it may ask for that.
     const dropsSequences = this.isTransaction && usesSequences && !traces.areSequencesOf(this.#owner)
     // Within a transaction PostgreSQL refuses a reset. The two things that a clean connection shows are dropped instead.
@@ -123,7 +123,7 @@ export class Openings {
     const isOwn = traces.areOf(this.#owner)
     const isReset = status === 'I' && !isOwn && (reset === 'always' || traces.isTouched || !isHarmless)
     if (isReset && resetRules.isImpossible && traces.isTouched)
-      throw markUntouched(new DatabaseUnavailableError())
+      throw markNeverExecuted(new DatabaseUnavailableError())
     const isCheck = roleSettings !== undefined && status === 'I' && !isChecked
     const statements = isReset ? [discardAll] : []
     // Before any query: PostgreSQL takes no isolation level after one.

@@ -1,23 +1,22 @@
+import { DatabaseUnavailableError } from '@fastify-tenancy/postgres'
+import { isEmbeddedPool, isServerError, type SqlClient } from '@fastify-tenancy/postgres/client'
 import type pg from 'pg'
 
-import { DatabaseBusyError, DatabaseUnavailableError } from '../errors.ts'
+import { DatabaseBusyError } from '../options/errors.ts'
 import { BackendStopper } from './cancel.ts'
+import type { ConnectionSettings } from './connection-settings.ts'
+import { Session } from './connection-state.ts'
 import { FairQueue, type FairQueueSettings } from './fair-queue.ts'
-import { Lease, type Borrower } from './lease.ts'
-import type { LeaseSettings } from './lease-settings.ts'
 import { LookUps } from './look-ups.ts'
-import { isEmbeddedPool } from './open-pool.ts'
-import { isServerError } from './pg-internals.ts'
 import { plainReset, readResetRules, type ResetRules } from './reset.ts'
 import { RoleSettings } from './role-settings.ts'
-import { Session } from './session.ts'
-import type { SqlClient } from '../setup/sql-client.ts'
+import { TenantConnection, type ConnectionOwner } from './tenant-connection.ts'
 
 /** {@link FairQueueSettings} but for the slots, which are the pool's connections; `share` is a part of them. */
 export type Fairness = Omit<FairQueueSettings, 'slots'>
 
 /** What a pool is opened with. */
-export type PoolUse = Pick<LeaseSettings, 'types' | 'reset'>
+export type PoolUse = Pick<ConnectionSettings, 'types' | 'reset'>
 
 /** The connections of one login to one database. */
 export class ConnectionPool {
@@ -29,7 +28,7 @@ export class ConnectionPool {
   /** Called when a statement found that the catalog changed. The statement is repeated once it has settled. */
   onCatalogChanged: (() => void | Promise<void>) | undefined
   readonly #isOwned: boolean
-  readonly #settings: { -readonly [K in keyof LeaseSettings]: LeaseSettings[K] }
+  readonly #settings: { -readonly [K in keyof ConnectionSettings]: ConnectionSettings[K] }
   readonly #stopper = new BackendStopper()
   readonly #queue: FairQueue
   #isSettled = false
@@ -51,7 +50,7 @@ export class ConnectionPool {
       isPooled: false,
       catalogVersion: 0,
       onStale: () => {
-        this.forgetNames()
+        this.dropPreparedNames()
         return this.onCatalogChanged?.()
       }
     }
@@ -69,12 +68,12 @@ export class ConnectionPool {
    * @throws FST_TENANCY_DATABASE_BUSY when too many wait, or none came free in time
    * @throws FST_TENANCY_DATABASE_UNAVAILABLE when the server cannot be reached
    */
-  async acquire (borrower: Borrower): Promise<Lease> {
+  async acquire (owner: ConnectionOwner): Promise<TenantConnection> {
     const leave = this.hold()
     let giveBack = ignore
     try {
-      giveBack = await this.#queue.acquire(borrower.tenant)
-      return new Lease(await this.pool.connect(), borrower, this.#settings, () => {
+      giveBack = await this.#queue.acquire(owner.tenant)
+      return new TenantConnection(await this.pool.connect(), owner, this.#settings, () => {
         giveBack()
         leave()
       })
@@ -96,7 +95,7 @@ export class ConnectionPool {
   }
 
   /** Has every connection forget its prepared statements before its next statement. */
-  forgetNames (): void {
+  dropPreparedNames (): void {
     this.#settings.catalogVersion++
   }
 
@@ -119,11 +118,11 @@ export class ConnectionPool {
   async settle (client: pg.PoolClient): Promise<void> {
     this.#isSettled = true
     if (this.isPooled) return
-    const session = Session.of(client)
-    await session.resetNow(this.#settings.resetRules)
+    const state = Session.of(client)
+    await state.resetNow(this.#settings.resetRules)
     if (!this.#isOwned || isEmbeddedPool(this.pool)) return
     this.#settings.roleSettings = await RoleSettings.read(this.pool, client)
-    session.isChecked = true
+    state.isChecked = true
   }
 
   /** Closes the pool as soon as nobody waits for a connection or holds one; whoever has it may still borrow until then. */

@@ -1,7 +1,6 @@
-import { channel } from 'node:diagnostics_channel'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import { randomUUID } from 'node:crypto'
-
-import type { SqlClient } from '../setup/sql-client.ts'
+import { channel } from 'node:diagnostics_channel'
 
 /** Published when a pooler's backend may keep what a statement left in its session: `{ tenant, ran, undone }`, the last two pids. */
 const failures = channel('fastify-tenancy.undo-failed')

@@ -1,7 +1,7 @@
+import { quoteName, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { randomBytes } from 'node:crypto'
 
-import { quoteName, type SqlClient } from '../setup/sql-client.ts'
-import type { WireStatement } from './batch.ts'
+import type { WireStatement } from './pipelined-batch.ts'
 
 /** What a reset has to do in one database beyond `discard all`. */
 export interface ResetRules {
@@ -20,7 +20,7 @@ export const unresettable =
 
 /** A statement of the driver's own, without parameters and without a name. */
 export function control (text: string): WireStatement {
-  return { text, values: [], name: '', isParsed: false, portion: 0 }
+  return { text, values: [], name: '', isParsed: false, chunk: 0 }
 }
 
 /** Must be the first statement of its batch: PostgreSQL refuses it behind any other. */

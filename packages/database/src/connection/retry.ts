@@ -1,5 +1,6 @@
-import type { BatchEnd } from './batch.ts'
-import { isServerError } from './pg-internals.ts'
+import { isServerError } from '@fastify-tenancy/postgres/client'
+
+import type { BatchEnd } from './pipelined-batch.ts'
 
 /**
  * Why a statement that did not run may succeed if it is parsed anew:
@@ -36,12 +37,12 @@ export function stalenessOf (
 const untouched = new WeakSet<object>()
 
 /** Marks an error of a statement that did not run because its connection could not serve it. */
-export function markUntouched<E extends object> (error: E): E {
+export function markNeverExecuted<E extends object> (error: E): E {
   untouched.add(error)
   return error
 }
 
 /** Whether a statement did not run because its connection could not serve it, so that it may run on another. */
-export function isUntouched (error: unknown): boolean {
+export function neverExecuted (error: unknown): boolean {
   return typeof error === 'object' && error !== null && untouched.has(error)
 }

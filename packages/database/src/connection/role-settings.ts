@@ -1,10 +1,9 @@
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import { channel } from 'node:diagnostics_channel'
-
 import pg from 'pg'
 
-import type { SqlClient } from '../setup/sql-client.ts'
+import type { WireStatement } from './pipelined-batch.ts'
 import { control } from './reset.ts'
-import type { WireStatement } from './batch.ts'
 
 /** Published when the settings of a pool's login were changed while the process ran: `{ settings }`, their names. */
 const changes = channel('fastify-tenancy.login-settings-changed')

@@ -1,4 +1,4 @@
-import { isServerError, type WireConnection } from './pg-internals.ts'
+import { isServerError, type WireConnection } from '@fastify-tenancy/postgres/client'
 
 /**
  * A simple query that was written together with the batch before it. PostgreSQL answers each of them with a

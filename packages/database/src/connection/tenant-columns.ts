@@ -1,5 +1,6 @@
-import type { ResolvedTables } from '../setup/table-lists.ts'
-import type { SqlClient } from '../setup/sql-client.ts'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
+import type { ResolvedTables } from '@fastify-tenancy/postgres/tables'
+
 import type { TenantColumns } from './tripwire.ts'
 import { readOrigins, type Origin } from './view-origins.ts'
 

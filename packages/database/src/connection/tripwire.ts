@@ -1,5 +1,4 @@
-import type { Field } from './pg-internals.ts'
-import type { SqlClient } from '../setup/sql-client.ts'
+import type { Field, SqlClient } from '@fastify-tenancy/postgres/client'
 
 /** Looks at the rows of one tenant on their way to the application. */
 export interface RowGuard {
@@ -8,7 +7,7 @@ export interface RowGuard {
   /** The positions, among these columns, of tenant columns; undefined where one is of a table that is not known yet. */
   tenantColumns(fields: readonly Field[]): readonly number[] | undefined
   /** Reads of the catalog what is not known of the tables of these columns. */
-  learn(fields: readonly Field[], client: SqlClient): Promise<void>
+  loadColumns(fields: readonly Field[], client: SqlClient): Promise<void>
 }
 
 /** The numbers of the tenant columns of each relation, by its id; none for a relation that has no such column. */
@@ -56,7 +55,7 @@ export class Tripwire {
     return {
       tenant,
       tenantColumns: fields => this.#tenantColumns(fields),
-      learn: async (fields, client) => {
+      loadColumns: async (fields, client) => {
         const tables = fields.map(({ tableID }) => tableID).filter(table =>
           table !== 0 && !this.#columns.has(table)
         )

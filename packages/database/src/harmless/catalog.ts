@@ -1,12 +1,12 @@
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import { LRUCache } from 'lru-cache'
 
 import type { LookUps } from '../connection/look-ups.ts'
-import type { MakeContext } from '../connection/lease.ts'
-import type { SqlClient } from '../setup/sql-client.ts'
-import { readStatement } from '../statement.ts'
+import { readStatement } from '../connection/statement.ts'
+import type { MakeContext } from '../connection/tenant-connection.ts'
 import { Judge } from './judge.ts'
 import { FactsKeeper } from './keeper.ts'
-import { readBuiltInCalls, readFacts, type Answer, type Question } from './read-facts.ts'
+import { readBuiltInCalls, readFacts, type Answer, type FactsQuery } from './read-facts.ts'
 
 /** What one database is asked for. */
 export interface CatalogSettings {
@@ -14,7 +14,7 @@ export interface CatalogSettings {
   readonly schema: string
   /** The names of the tables in it that may be harmless; undefined for all. */
   readonly tables: () => readonly string[] | undefined
-  readonly ownPolicies: Question['ownPolicies']
+  readonly ownPolicies: FactsQuery['ownPolicies']
   readonly functions: readonly string[]
   /** The schemas on the path of statements behind the one of their tables. */
   readonly others: () => readonly string[]
@@ -25,7 +25,7 @@ export interface CatalogSettings {
 /** The connections of one database, as far as the catalog needs them. */
 export interface CatalogPool {
   readonly catalog: Pick<LookUps, 'query' | 'transaction'>
-  forgetNames(): void
+  dropPreparedNames(): void
 }
 
 /** How many schemas of tenants are remembered. */
@@ -38,10 +38,10 @@ export class HarmlessCatalog {
   readonly #pool: CatalogPool
   readonly #settings: CatalogSettings
   readonly #main: FactsKeeper
-  readonly #homes = new LRUCache<string, Judge>({ max: maxSchemas })
+  readonly #router = new LRUCache<string, Judge>({ max: maxSchemas })
   /** Counts the times at which all facts became old; the second those of tenants' schemas. */
   #generation = 0
-  #homeGeneration = 0
+  #routeGeneration = 0
   #builtInCalls: ReadonlySet<string> | undefined
   // One reading at a time: they are in the background, and must not take the connections of statements.
   #turn: Promise<unknown> = Promise.resolve()
@@ -56,7 +56,7 @@ export class HarmlessCatalog {
       // The epoch that is known from now on must not stand for facts of schemas that were read before it.
       onChange: () => this.#changed(),
       // Parameters of prepared statements may have types that their columns have no more.
-      onLapse: () => pool.forgetNames()
+      onLapse: () => pool.dropPreparedNames()
     })
     this.judge = new Judge({ own: this.#main, schema: settings.schema, others: settings.others })
   }
@@ -74,18 +74,18 @@ export class HarmlessCatalog {
   /** Takes all facts for old, because the catalog changed. They are read again in the background, those of tenants' schemas when they are needed. */
   expire (): void {
     this.#generation++
-    this.#homeGeneration++
+    this.#routeGeneration++
     if (this.#main.last !== undefined) this.#main.hurry()
   }
 
   /** Judges statements on a tenant's schema. Until its catalog was read, none is harmless. */
-  home (schema: string): Judge {
-    const known = this.#homes.get(schema)
+  route (schema: string): Judge {
+    const known = this.#router.get(schema)
     if (known !== undefined) return known
     const keeper = new FactsKeeper({
       read: () => this.#read(schema, undefined, noPolicies),
-      generation: () => this.#homeGeneration,
-      onChange: () => this.#pool.forgetNames()
+      generation: () => this.#routeGeneration,
+      onChange: () => this.#pool.dropPreparedNames()
     })
     const judge = new Judge({
       own: keeper,
@@ -94,19 +94,19 @@ export class HarmlessCatalog {
       sharedSchema: this.#settings.schema,
       others: this.#settings.others
     })
-    this.#homes.set(schema, judge)
+    this.#router.set(schema, judge)
     return judge
   }
 
   #changed (): void {
-    this.#homeGeneration++
-    this.#pool.forgetNames()
+    this.#routeGeneration++
+    this.#pool.dropPreparedNames()
   }
 
   async #read (
     schema: string,
     tables: readonly string[] | undefined,
-    ownPolicies: Question['ownPolicies']
+    ownPolicies: FactsQuery['ownPolicies']
   ): Promise<Answer> {
     const turn = this.#turn.catch(() => {}).then(() => this.#readNow(schema, tables, ownPolicies))
     this.#turn = turn
@@ -116,7 +116,7 @@ export class HarmlessCatalog {
   async #readNow (
     schema: string,
     tables: readonly string[] | undefined,
-    ownPolicies: Question['ownPolicies']
+    ownPolicies: FactsQuery['ownPolicies']
   ): Promise<Answer> {
     const { catalog } = this.#pool
     // Before the facts: an epoch must not stand for a change that they do not show.

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import type { CompiledQuery, RootOperationNode } from 'kysely'
 
 import type { Facts } from './facts.ts'
-import { JudgedQuery, type Verdict } from './judged-query.ts'
+import { JudgedQuery, type HarmlessVerdict } from './judged-query.ts'
 import type { FactsKeeper } from './keeper.ts'
 import { harmlessFunctions } from './names.ts'
 import { read } from './read-statement.ts'
@@ -32,7 +32,7 @@ export class Judge {
   readonly #shared: FactsKeeper
   readonly #columns: Columns
   readonly #others: () => readonly string[]
-  readonly #verdicts = new LRUCache<string, Verdict>({
+  readonly #verdicts = new LRUCache<string, HarmlessVerdict>({
     max,
     maxSize,
     sizeCalculation: (_, text) => text.length + 1
@@ -59,12 +59,12 @@ export class Judge {
   }
 
   /** Whether a verdict is still what {@link verdict} would say. */
-  isCurrent (verdict: Verdict): boolean {
+  isCurrent (verdict: HarmlessVerdict): boolean {
     return verdict.version === this.#version
   }
 
   /** What is known of a text that a compiler made from these nodes. */
-  verdict (sql: string, node: RootOperationNode): Verdict {
+  verdict (sql: string, node: RootOperationNode): HarmlessVerdict {
     const known = this.#verdicts.get(sql)
     if (known?.version === this.#version) return known
     const verdict = this.#judge(node)
@@ -92,7 +92,7 @@ export class Judge {
     return this.#own === this.#shared ? this.#own.version : this.#own.version + this.#shared.version
   }
 
-  #judge (node: RootOperationNode): Verdict {
+  #judge (node: RootOperationNode): HarmlessVerdict {
     const version = this.#version
     const facts = this.#own.last
     try {

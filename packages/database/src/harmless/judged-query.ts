@@ -3,7 +3,7 @@ import type { CompiledQuery, RootOperationNode } from 'kysely'
 import type { UnknownColumn } from './reading.ts'
 
 /** What is known of one text. */
-export interface Verdict {
+export interface HarmlessVerdict {
   readonly isHarmless: boolean
   /** False where a node is not known, so that nothing else is. */
   readonly isReadable: boolean
@@ -16,8 +16,8 @@ export interface Verdict {
 
 /** What judges a query: see the class `Judge`. */
 export interface QueryJudge {
-  verdict(sql: string, node: RootOperationNode): Verdict
-  isCurrent(verdict: Verdict): boolean
+  verdict(sql: string, node: RootOperationNode): HarmlessVerdict
+  isCurrent(verdict: HarmlessVerdict): boolean
 }
 
 /** A query that a compiler of ours made from nodes. Its text cannot be changed, so that a verdict on it holds. */
@@ -30,7 +30,7 @@ export class JudgedQuery implements CompiledQuery {
   readonly #sql: string
   readonly #node: RootOperationNode
   #judge: QueryJudge | undefined
-  #verdict: Verdict | undefined
+  #verdict: HarmlessVerdict | undefined
 
   constructor ({ query, queryId, sql, parameters }: CompiledQuery) {
     this.query = query
@@ -46,7 +46,7 @@ export class JudgedQuery implements CompiledQuery {
   }
 
   /** The verdict of a judge on it; kept, since most queries are compiled and run under one. */
-  verdict (judge: QueryJudge): Verdict {
+  verdict (judge: QueryJudge): HarmlessVerdict {
     if (this.#judge === judge && this.#verdict !== undefined && judge.isCurrent(this.#verdict))
       return this.#verdict
     this.#judge = judge

@@ -1,6 +1,6 @@
 import { PostgresQueryCompiler, type CompiledQuery, type RootOperationNode } from 'kysely'
 
-import { QueryRefusedError } from '../errors.ts'
+import { QueryRefusedError } from '../options/errors.ts'
 import type { Judge } from './judge.ts'
 import { JudgedQuery } from './judged-query.ts'
 

@@ -1,4 +1,4 @@
-import { defaultFunctions } from '../row/functions.ts'
+import { defaultFunctions } from '../rewrite/functions.ts'
 
 /*
  * Functions of row/functions.ts whose result depends on the session. The generator behind random() goes on from the state

@@ -3,12 +3,12 @@ import type { AggregateFunctionNode, AliasNode, AndNode, BinaryOperationNode, Ca
   OperationNode, OperatorNode, OrderByNode, OverNode, ParensNode, PartitionByNode, RawNode, ReferenceNode,
   SelectionNode, TableNode, TupleNode, UnaryOperationNode, ValueListNode, WhereNode } from 'kysely'
 
-import { nameOf, only, properties } from '../row/checks.ts'
-import { jsonPath } from '../row/json.ts'
-import { isPlainName } from '../row/names.ts'
-import { isDataType } from '../row/operators.ts'
-import { has, joined, jsonArray, jsonBuild, jsonObject, plain, rawText } from '../row/raw.ts'
-import { value } from '../row/value.ts'
+import { isPlainName } from '../options/plain-name.ts'
+import { nameOf, only, properties } from '../rewrite/checks.ts'
+import { jsonPath } from '../rewrite/json.ts'
+import { isDataType } from '../rewrite/operators.ts'
+import { has, joined, jsonArray, jsonBuild, jsonObject, plain, rawText } from '../rewrite/raw.ts'
+import { value } from '../rewrite/value.ts'
 import { operatorsOf } from './names.ts'
 import { refer, unreadable, type Scope } from './reading.ts'
 

@@ -1,4 +1,5 @@
-import type { SqlClient } from '../setup/sql-client.ts'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
+
 import { storedFunctions, storedLibraries } from './names.ts'
 import { readTree, type TreeContent } from './node-tree.ts'
 import * as question from './question.ts'

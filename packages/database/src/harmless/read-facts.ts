@@ -1,4 +1,5 @@
-import type { SqlClient } from '../setup/sql-client.ts'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
+
 import { Facts, nameKey, type Edges, type NameRow, type Relation, type RelationRow } from './facts.ts'
 import { lookedUpFunctions, lookedUpOperators } from './names.ts'
 import * as question from './question.ts'
@@ -6,7 +7,7 @@ import { readExpressions, type ExpressionRow } from './read-expressions.ts'
 import { Types, type TypeRow } from './types.ts'
 
 /** What the catalog is asked. */
-export interface Question {
+export interface FactsQuery {
   readonly schema: string
   /** The tables by name; undefined for all of the schema. */
   readonly tables: readonly string[] | undefined
@@ -32,7 +33,7 @@ export interface Answer {
  */
 export async function readFacts (
   client: SqlClient,
-  { schema, tables, ownPolicies, functions: listed, builtInCalls }: Question
+  { schema, tables, ownPolicies, functions: listed, builtInCalls }: FactsQuery
 ): Promise<Omit<Answer, 'epoch'>> {
   const graph = await readGraph(client, schema, tables)
   const ids = graph.relations.map(({ oid }) => oid)

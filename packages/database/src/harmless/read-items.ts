@@ -1,7 +1,7 @@
 import type { AliasNode, FunctionNode, JoinNode, OnNode, OperationNode, TableNode } from 'kysely'
 
-import { only, properties } from '../row/checks.ts'
-import { onTrue } from '../row/raw.ts'
+import { only, properties } from '../rewrite/checks.ts'
+import { onTrue } from '../rewrite/raw.ts'
 import type { Use } from './facts.ts'
 import { columnsOfFunction, harmlessFunctions } from './names.ts'
 import { identifier, readCall, readExpression } from './read-expression.ts'
@@ -24,9 +24,9 @@ export function readItems (
   nodes: readonly OperationNode[],
   joins: readonly JoinNode[] | undefined,
   scope: Scope,
-  given: readonly Item[]
+  input: readonly Item[]
 ): Item[] {
-  const items = [...given]
+  const items = [...input]
   for (const node of nodes) items.push(readItem(node, scope, items, false))
   for (const join of joins ?? []) {
     only(join, joinProperties)

@@ -1,8 +1,8 @@
 import type { FetchNode, OperationNode, ParensNode, SelectQueryNode, SelectionNode } from 'kysely'
 
-import { only, properties } from '../row/checks.ts'
-import { rawText } from '../row/raw.ts'
-import { value } from '../row/value.ts'
+import { only, properties } from '../rewrite/checks.ts'
+import { rawText } from '../rewrite/raw.ts'
+import { value } from '../rewrite/value.ts'
 import { readExpression, readOrderBy, readSelection, readWhere } from './read-expression.ts'
 import { readItems } from './read-items.ts'
 import { shapeOf } from './read-shape.ts'

@@ -2,8 +2,8 @@ import type { ColumnUpdateNode, DeleteQueryNode, InsertQueryNode, MatchedNode, M
   OperationNode, ParensNode, ReferenceNode, ReturningNode, SelectQueryNode, UpdateQueryNode, ValuesNode,
   WhenNode } from 'kysely'
 
-import { only, properties } from '../row/checks.ts'
-import { rawText } from '../row/raw.ts'
+import { only, properties } from '../rewrite/checks.ts'
+import { rawText } from '../rewrite/raw.ts'
 import { columnName, identifier, readExpression, readWhere } from './read-expression.ts'
 import { readItems, readTarget } from './read-items.ts'
 import { readSelect, readSelections, readSubquery } from './read-select.ts'

@@ -1,6 +1,6 @@
 import type { CommonTableExpressionNode, OperationNode, ParensNode, SelectQueryNode, WithNode } from 'kysely'
 
-import { only, properties } from '../row/checks.ts'
+import { only, properties } from '../rewrite/checks.ts'
 import { columnName, identifier } from './read-expression.ts'
 import { readItems } from './read-items.ts'
 import { shapeOf } from './read-shape.ts'

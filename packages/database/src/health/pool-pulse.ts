@@ -1,7 +1,6 @@
 import { InternalError } from '@fastify-tenancy/core'
+import { sqlState } from '@fastify-tenancy/postgres/client'
 import pg from 'pg'
-
-import { sqlState } from '../setup/sql-client.ts'
 
 /** Whether a server answers. `'degraded'`: it does, and takes no more connections. */
 export type ServerStatus = 'ok' | 'degraded' | 'down'

@@ -1,6 +1,6 @@
+import { isEmbeddedPool } from '@fastify-tenancy/postgres/client'
 import type pg from 'pg'
 
-import { isEmbeddedPool } from '../connection/open-pool.ts'
 import { PoolPulse, type ServerStatus } from './pool-pulse.ts'
 
 /** How often the servers are looked after, in milliseconds. */

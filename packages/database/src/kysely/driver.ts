@@ -1,14 +1,14 @@
-import { ScopeClosedError, type TenantScope, InternalError } from '@fastify-tenancy/core'
+import { ScopeClosedError, InternalError, type TenantScope } from '@fastify-tenancy/core'
 import { CompiledQuery, validateTransactionSettings, type DatabaseConnection, type Driver, type Log,
   type QueryResult, type TransactionSettings } from 'kysely'
 import pg from 'pg'
 
-import { isFenced } from '../connection/fence-error.ts'
-import type { Lease, Query } from '../connection/lease.ts'
-import { isUntouched } from '../connection/retry.ts'
-import type { Reply } from '../connection/batch.ts'
-import { IsolationBreachError, QueryRefusedError } from '../errors.ts'
-import type { TextConnection, TextDriver } from '../pg/text-connection.ts'
+import { isLockoutError } from '../connection/lockout-error.ts'
+import type { Reply } from '../connection/pipelined-batch.ts'
+import { neverExecuted } from '../connection/retry.ts'
+import type { TenantConnection, Query } from '../connection/tenant-connection.ts'
+import type { TextConnection, TextDriver } from '../connection/text-connection.ts'
+import { IsolationBreachError, QueryRefusedError } from '../options/errors.ts'
 
 /** What a driver asks of a scope: whether the work goes on. */
 export type WorkScope =
@@ -21,12 +21,12 @@ export interface TenantDriverSettings {
   /** Told when the tripwire has stopped a row. */
   readonly onBreach?: () => void
   /** Told when the database locked the tenant out, which its process took for served. */
-  readonly onFenced?: () => void
+  readonly onLockedOut?: () => void
   /** Told of each statement that failed. */
   readonly onFailure?: ((text: string, error: unknown) => void) | undefined
   /** Kysely's log, for what it does not see: transaction control. */
   readonly log?: Log | undefined
-  acquire(): Promise<Lease>
+  acquire(): Promise<TenantConnection>
   /** What is sent for a compiled query; throws where it may not run here. @default its own text and parameters */
   statementOf?(query: CompiledQuery): Query
   /** Whether a compiled query is proved to change and read nothing of its session. @default none is */
@@ -36,7 +36,7 @@ export interface TenantDriverSettings {
 /** Kysely's driver for one scope: every connection it borrows speaks for the scope's tenant, and none outlives the scope. */
 export class TenantDriver implements Driver, TextDriver {
   readonly #settings: TenantDriverSettings
-  readonly #leases = new Set<Lease>()
+  readonly #leases = new Set<TenantConnection>()
 
   constructor (settings: TenantDriverSettings) {
     this.#settings = settings
@@ -45,79 +45,79 @@ export class TenantDriver implements Driver, TextDriver {
 
   async init (): Promise<void> {}
 
-  async acquireConnection (): Promise<TenantConnection> {
-    const lease = await this.#borrow()
-    return new TenantConnection(lease, this.#settings, lost => this.#replace(lost))
+  async acquireConnection (): Promise<KyselyConnection> {
+    const connection = await this.#checkOut()
+    return new KyselyConnection(connection, this.#settings, lost => this.#replace(lost))
   }
 
-  async #replace (lost: Lease): Promise<Lease> {
+  async #replace (lost: TenantConnection): Promise<TenantConnection> {
     this.#forget(lost)
     lost.release()
-    const lease = await this.#borrow()
-    lease.takeOver(lost)
-    return lease
+    const connection = await this.#checkOut()
+    connection.changeOwner(lost)
+    return connection
   }
 
-  async #borrow (): Promise<Lease> {
+  async #checkOut (): Promise<TenantConnection> {
     const { scope } = this.#settings
     scope.assertOpen()
-    const lease = await this.#acquire()
+    const connection = await this.#acquire()
     // The scope may have ended while this waited in the queue.
     if (scope.isClosed) {
-      lease.release()
+      connection.release()
       throw new ScopeClosedError()
     }
-    this.#leases.add(lease)
+    this.#leases.add(connection)
     scope.enter?.()
-    return lease
+    return connection
   }
 
-  #forget (lease: Lease): void {
-    if (this.#leases.delete(lease)) this.#settings.scope.leave?.()
+  #forget (connection: TenantConnection): void {
+    if (this.#leases.delete(connection)) this.#settings.scope.leave?.()
   }
 
-  async #acquire (): Promise<Lease> {
+  async #acquire (): Promise<TenantConnection> {
     try {
       return await this.#settings.acquire()
     } catch (error) {
-      if (isFenced(error)) this.#settings.onFenced?.()
+      if (isLockoutError(error)) this.#settings.onLockedOut?.()
       throw error
     }
   }
 
-  async releaseConnection (connection: TenantConnection): Promise<void> {
+  async releaseConnection (connection: KyselyConnection): Promise<void> {
     connection.lease.release()
     this.#forget(connection.lease)
   }
 
-  async beginTransaction (connection: TenantConnection, settings: TransactionSettings): Promise<void> {
+  async beginTransaction (connection: KyselyConnection, settings: TransactionSettings): Promise<void> {
     validateTransactionSettings(settings)
     const level = settings.isolationLevel === undefined ? '' : ` isolation level ${settings.isolationLevel}`
     const access = settings.accessMode === undefined ? '' : ` ${settings.accessMode}`
     await connection.begin(level + access)
   }
 
-  async begin (connection: TenantConnection, characteristics: string): Promise<void> {
+  async begin (connection: KyselyConnection, characteristics: string): Promise<void> {
     await connection.begin(characteristics && ` ${characteristics}`)
   }
 
-  async commitTransaction (connection: TenantConnection): Promise<void> {
+  async commitTransaction (connection: KyselyConnection): Promise<void> {
     await connection.commit()
   }
 
-  async rollbackTransaction (connection: TenantConnection): Promise<void> {
+  async rollbackTransaction (connection: KyselyConnection): Promise<void> {
     await connection.rollback()
   }
 
-  async savepoint (connection: TenantConnection, name: string): Promise<void> {
+  async savepoint (connection: KyselyConnection, name: string): Promise<void> {
     await connection.control(`savepoint ${pg.escapeIdentifier(name)}`)
   }
 
-  async rollbackToSavepoint (connection: TenantConnection, name: string): Promise<void> {
+  async rollbackToSavepoint (connection: KyselyConnection, name: string): Promise<void> {
     await connection.control(`rollback to savepoint ${pg.escapeIdentifier(name)}`)
   }
 
-  async releaseSavepoint (connection: TenantConnection, name: string): Promise<void> {
+  async releaseSavepoint (connection: KyselyConnection, name: string): Promise<void> {
     await connection.control(`release savepoint ${pg.escapeIdentifier(name)}`)
   }
 
@@ -130,8 +130,9 @@ export class TenantDriver implements Driver, TextDriver {
   // What was not awaited must not go on for somebody who has had their answer. A lone statement finishes by itself,
   // complete or not at all; an open transaction, or a stream that nobody reads on, has nobody left to end it.
   #onScopeClose (): void {
-    for (const lease of this.#leases) {
-      if (lease.isTransaction || lease.isStreaming || this.#settings.scope.isAborted) lease.destroy()
+    for (const connection of this.#leases) {
+      if (connection.isTransaction || connection.isStreaming || this.#settings.scope.isAborted)
+        connection.destroy()
     }
   }
 }
@@ -143,15 +144,19 @@ const unproved =
 const maxMoves = 20
 
 /** One borrowed connection, as Kysely sees it. */
-export class TenantConnection implements DatabaseConnection, TextConnection {
-  lease: Lease
-  readonly #replace: (lost: Lease) => Promise<Lease>
+export class KyselyConnection implements DatabaseConnection, TextConnection {
+  lease: TenantConnection
+  readonly #replace: (lost: TenantConnection) => Promise<TenantConnection>
   readonly #scope: WorkScope
   readonly #settings: TenantDriverSettings
 
   /** @param replace borrows another connection for one that had ended in the pool. */
-  constructor (lease: Lease, settings: TenantDriverSettings, replace: (lost: Lease) => Promise<Lease>) {
-    this.lease = lease
+  constructor (
+    connection: TenantConnection,
+    settings: TenantDriverSettings,
+    replace: (lost: TenantConnection) => Promise<TenantConnection>
+  ) {
+    this.lease = connection
     this.#replace = replace
     this.#scope = settings.scope
     this.#settings = settings
@@ -185,7 +190,7 @@ export class TenantConnection implements DatabaseConnection, TextConnection {
     this.#scope.assertOpen()
     const statement = this.#statementOf(query)
     try {
-      for await (const rows of this.#portions(statement, chunkSize)) {
+      for await (const rows of this.#chunks(statement, chunkSize)) {
         this.#scope.assertOpen()
         yield { rows: rows as R[] }
       }
@@ -264,7 +269,7 @@ export class TenantConnection implements DatabaseConnection, TextConnection {
     return this.#onAnother(() => this.lease.run(statement))
   }
 
-  async *#portions (statement: Query, size: number): AsyncIterableIterator<unknown[]> {
+  async *#chunks (statement: Query, size: number): AsyncIterableIterator<unknown[]> {
     for (let moves = 0;; moves++) {
       try {
         yield* this.lease.stream(statement, size)
@@ -289,7 +294,7 @@ export class TenantConnection implements DatabaseConnection, TextConnection {
 
   // Each move closes a connection of the pool, so a few moves meet a new one.
   async #moveFrom (error: unknown, moves: number): Promise<void> {
-    if (!isUntouched(error) || moves === maxMoves) throw error
+    if (!neverExecuted(error) || moves === maxMoves) throw error
     this.lease = await this.#replace(this.lease)
   }
 
@@ -297,7 +302,7 @@ export class TenantConnection implements DatabaseConnection, TextConnection {
   #report (error: unknown, { text }: Query): never {
     this.#settings.onFailure?.(text, error)
     if (error instanceof IsolationBreachError) this.#settings.onBreach?.()
-    if (isFenced(error)) this.#settings.onFenced?.()
+    if (isLockoutError(error)) this.#settings.onLockedOut?.()
     throw withCaller(error)
   }
 }

@@ -1,10 +1,10 @@
 import { InternalTypeError } from '@fastify-tenancy/core'
 import type { CompiledQuery, DatabaseConnection, Driver, QueryResult, TransactionSettings } from 'kysely'
 
-import type { Reply } from '../connection/batch.ts'
-import type { Query } from '../connection/lease.ts'
-import type { TextConnection, TextDriver } from '../pg/text-connection.ts'
-import { TenantDriver, type TenantConnection, type TenantDriverSettings } from './driver.ts'
+import type { Reply } from '../connection/pipelined-batch.ts'
+import type { Query } from '../connection/tenant-connection.ts'
+import type { TextConnection, TextDriver } from '../connection/text-connection.ts'
+import { TenantDriver, type KyselyConnection, type TenantDriverSettings } from './driver.ts'
 import type { UnitOfWork } from './unit-of-work.ts'
 
 /**
@@ -80,10 +80,10 @@ export class UnitDriver implements Driver, TextDriver {
  */
 export class UnitConnection implements DatabaseConnection, TextConnection {
   /** The unit's one connection. */
-  readonly shared: TenantConnection
+  readonly shared: KyselyConnection
   readonly #unit: UnitOfWork
 
-  constructor (shared: TenantConnection, unit: UnitOfWork) {
+  constructor (shared: KyselyConnection, unit: UnitOfWork) {
     this.shared = shared
     this.#unit = unit
   }

@@ -1,10 +1,10 @@
 import { ScopeClosedError, ScopeTransaction, type TenantScope } from '@fastify-tenancy/core'
+import { isServerError } from '@fastify-tenancy/postgres/client'
 import { AbortedTransactionError } from 'kysely'
 
-import { QueryRefusedError } from '../errors.ts'
-import { isServerError } from '../connection/pg-internals.ts'
-import { readStatement } from '../statement.ts'
-import type { TenantConnection } from './driver.ts'
+import { readStatement } from '../connection/statement.ts'
+import { QueryRefusedError } from '../options/errors.ts'
+import type { KyselyConnection } from './driver.ts'
 
 /** A transaction inside a unit: a savepoint. */
 interface Inner {
@@ -25,8 +25,8 @@ interface Inner {
 export class UnitOfWork {
   readonly #scope: TenantScope
   readonly #state: ScopeTransaction
-  #connection: Promise<TenantConnection> | undefined
-  #finish: ((connection: TenantConnection) => Promise<void>) | undefined
+  #connection: Promise<KyselyConnection> | undefined
+  #finish: ((connection: KyselyConnection) => Promise<void>) | undefined
   #isEnding = false
   #inner: Inner | undefined
   #count = 0
@@ -45,7 +45,7 @@ export class UnitOfWork {
   }
 
   /** Whether nothing was sent, and nothing waits for the commit. */
-  get isUntouched (): boolean {
+  get neverExecuted (): boolean {
     return this.#connection === undefined && !this.#state.hasEffects
   }
 
@@ -96,9 +96,9 @@ export class UnitOfWork {
 
   /** The connection of the unit, borrowed at its first use. */
   connection (
-    acquire: () => Promise<TenantConnection>,
-    release: (connection: TenantConnection) => Promise<void>
-  ): Promise<TenantConnection> {
+    acquire: () => Promise<KyselyConnection>,
+    release: (connection: KyselyConnection) => Promise<void>
+  ): Promise<KyselyConnection> {
     if (!this.isOpen) throw ended()
     this.#finish = release
     this.#connection ??= acquire().then(async connection => {
@@ -127,7 +127,7 @@ export class UnitOfWork {
   }
 
   /** @throws FST_TENANCY_QUERY_REFUSED while another transaction inside the unit is open */
-  async beginInner (owner: object, connection: TenantConnection): Promise<void> {
+  async beginInner (owner: object, connection: KyselyConnection): Promise<void> {
     if (!this.isOpen) throw ended()
     if (this.#inner !== undefined) throw new QueryRefusedError(sideBySide)
     const inner = this.#inner = {
@@ -148,13 +148,13 @@ export class UnitOfWork {
    * @throws Kysely's AbortedTransactionError if a statement of it had failed, and its error was caught: it
    * is rolled back
    */
-  async commitInner (owner: object, connection: TenantConnection): Promise<void> {
+  async commitInner (owner: object, connection: KyselyConnection): Promise<void> {
     if (!this.isOpen) throw ended()
     await this.#endInner(owner, inner => this.#release(inner, connection))
   }
 
   /** Rolls back to its savepoint. Does nothing after the end of the unit, which has rolled back more. */
-  async rollbackInner (owner: object, connection: TenantConnection): Promise<void> {
+  async rollbackInner (owner: object, connection: KyselyConnection): Promise<void> {
     if (this.isOpen) await this.#endInner(owner, inner => this.#undo(inner, connection))
   }
 
@@ -167,7 +167,7 @@ export class UnitOfWork {
     await inner.ending
   }
 
-  async #release (inner: Inner, connection: TenantConnection): Promise<void> {
+  async #release (inner: Inner, connection: KyselyConnection): Promise<void> {
     try {
       await connection.control(`release savepoint ${inner.name}`)
     } catch (error) {
@@ -178,12 +178,12 @@ export class UnitOfWork {
     }
   }
 
-  async #undo (inner: Inner, connection: TenantConnection): Promise<void> {
+  async #undo (inner: Inner, connection: KyselyConnection): Promise<void> {
     await connection.control(`rollback to savepoint ${inner.name}`, `release savepoint ${inner.name}`)
     if (inner.hasOthers) this.#lost = new QueryRefusedError(lostWrites)
   }
 
-  async #commitOn (connection: TenantConnection): Promise<void> {
+  async #commitOn (connection: KyselyConnection): Promise<void> {
     const { lease } = connection
     if (lease.isStreaming) {
       lease.destroy()
@@ -199,7 +199,7 @@ export class UnitOfWork {
     await connection.commit()
   }
 
-  async #end (how: (connection: TenantConnection) => Promise<void>): Promise<void> {
+  async #end (how: (connection: KyselyConnection) => Promise<void>): Promise<void> {
     this.#isEnding = true
     const connection = await this.#connection
     if (connection === undefined) return

@@ -72,8 +72,8 @@ function restore (target: object, methods: Readonly<Record<string, unknown>>): v
 }
 
 // A text, an object with a text, or a query of pg-cursor's and the like. Whoever listens must not fail the statement.
-function tell (given: unknown, onQuery: (sql: string) => void): void {
-  const text: unknown = typeof given === 'object' && given !== null && 'text' in given ? given.text : given
+function tell (input: unknown, onQuery: (sql: string) => void): void {
+  const text: unknown = typeof input === 'object' && input !== null && 'text' in input ? input.text : input
   if (typeof text !== 'string') return
   try {
     onQuery(text)

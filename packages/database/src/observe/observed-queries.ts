@@ -1,9 +1,9 @@
+import { sqlState } from '@fastify-tenancy/postgres/client'
 import { LRUCache } from 'lru-cache'
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { channel } from 'node:diagnostics_channel'
 
-import { sqlState } from '../setup/sql-client.ts'
-import { readStatement } from '../statement.ts'
+import { readStatement } from '../connection/statement.ts'
 import { fingerprint, type Fingerprint } from './fingerprint.ts'
 
 /** A query that breaks, or will when old code loses its tables: see `database.observe`. */

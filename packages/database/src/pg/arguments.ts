@@ -1,6 +1,6 @@
 import type pg from 'pg'
 
-import { QueryRefusedError } from '../errors.ts'
+import { QueryRefusedError } from '../options/errors.ts'
 
 /** A statement as `pg`'s `query()` takes it. */
 export interface PgQuery {
@@ -31,38 +31,38 @@ const refused: Readonly<Record<string, string>> = {
 
 /** Sorts the arguments of `query(text | config, values?, callback?)` as `pg` does. */
 export function readCall (config: unknown, values: unknown, callback: unknown): Call {
-  const given = typeof config === 'object' && config !== null ? config as Record<string, unknown> : undefined
-  const found = [callback, values, given?.['callback']].find(value => typeof value === 'function')
+  const input = typeof config === 'object' && config !== null ? config as Record<string, unknown> : undefined
+  const found = [callback, values, input?.['callback']].find(value => typeof value === 'function')
   return {
     callback: found as Callback | undefined,
-    read: () => toQuery(config, given, typeof values === 'function' ? undefined : values)
+    read: () => toQuery(config, input, typeof values === 'function' ? undefined : values)
   }
 }
 
 function toQuery (
   config: unknown,
-  given: Record<string, unknown> | undefined,
+  input: Record<string, unknown> | undefined,
   values: unknown
 ): PgQuery {
-  if (typeof given?.['submit'] === 'function')
+  if (typeof input?.['submit'] === 'function')
     throw new QueryRefusedError(
       "A tenant's handle sends statements itself, got a Query, Cursor or QueryStream: pass its text and values, or read in chunks with the stream() of request.db"
     )
   for (const [option, instead] of Object.entries(refused)) {
-    if (given?.[option] !== undefined && given[option] !== false)
+    if (input?.[option] !== undefined && input[option] !== false)
       throw new QueryRefusedError(`A tenant's handle takes no query with '${option}': ${instead}`)
   }
-  const text = given === undefined ? config : given['text'] ?? ''
+  const text = input === undefined ? config : input['text'] ?? ''
   if (typeof text !== 'string')
     throw new TypeError('A query must have either text or a name. Supplying neither is unsupported.')
-  const bound = values ?? given?.['values'] ?? []
+  const bound = values ?? input?.['values'] ?? []
   if (!Array.isArray(bound)) throw new TypeError('Query values must be an array')
   return {
     text,
     values: bound,
-    name: given?.['name'] === undefined ? undefined : String(given['name']),
-    rowMode: given?.['rowMode'] === 'array' ? 'array' : undefined,
-    types: given?.['types'] as pg.CustomTypesConfig | undefined
+    name: input?.['name'] === undefined ? undefined : String(input['name']),
+    rowMode: input?.['rowMode'] === 'array' ? 'array' : undefined,
+    types: input?.['types'] as pg.CustomTypesConfig | undefined
   }
 }
 

@@ -1,12 +1,12 @@
+import { rowDecoder } from '@fastify-tenancy/postgres/client'
 import { AbortedTransactionError } from 'kysely'
 import { EventEmitter } from 'node:events'
 import pg from 'pg'
 
-import { rowDecoder } from '../connection/pg-internals.ts'
-import { readStatement } from '../statement.ts'
+import { readStatement } from '../connection/statement.ts'
+import type { TextConnection, TextDriver } from '../connection/text-connection.ts'
 import { answer, readCall, type PgQuery } from './arguments.ts'
 import { controlError, readControl, tagOf, type Control } from './control.ts'
-import type { TextConnection, TextDriver } from './text-connection.ts'
 
 /** What the clients of one pool have in common. */
 export interface ClientParts {

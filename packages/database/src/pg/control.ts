@@ -1,7 +1,7 @@
+import { endOfComment } from '@fastify-tenancy/postgres/client'
 import pg from 'pg'
 
-import { endOfComment } from '../comment.ts'
-import { readStatement } from '../statement.ts'
+import { readStatement } from '../connection/statement.ts'
 
 /** Transaction control that a `pg` client understands. */
 export type Control =

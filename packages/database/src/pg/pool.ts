@@ -1,9 +1,9 @@
-import type { WorkScope } from '../kysely/driver.ts'
 import pg from 'pg'
 
+import type { TextDriver } from '../connection/text-connection.ts'
+import type { WorkScope } from '../kysely/driver.ts'
 import { answer, readCall, type Callback } from './arguments.ts'
 import { TenantPgClient, type ClientParts } from './client.ts'
-import type { TextDriver } from './text-connection.ts'
 
 /**
  * A tenant's `pg.Pool`: what takes a pool of `pg` runs on it for that tenant. It has no connections of its own.

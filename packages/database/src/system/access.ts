@@ -1,11 +1,11 @@
 import { bool, checkOptions, nonEmptyString, OptionInvalidError } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
-import { AuditFailedError } from '../errors.ts'
-import type { SystemKysely } from '../types.ts'
+import type { Audit } from '../options/audit.ts'
+import { AuditFailedError } from '../options/errors.ts'
+import type { SystemKysely } from '../options/types.ts'
 import type { RoleHandles } from './role-handles.ts'
 import type { SystemScope } from './scope.ts'
-import type { Audit } from '../audit.ts'
 
 /** Why work across tenants is done, who does it, and whether it writes. */
 export interface SystemAccessOptions {
@@ -49,10 +49,10 @@ export interface AccessParts {
  */
 export async function accessSystem<T> (
   { shards, audit, scope }: AccessParts,
-  given: SystemAccessOptions,
+  input: SystemAccessOptions,
   fn: (work: SystemWork) => T | Promise<T>
 ): Promise<T> {
-  const { reason, actor, write, shard } = checkOptions(schema, given, 'the options of asSystem()')
+  const { reason, actor, write, shard } = checkOptions(schema, input, 'the options of asSystem()')
   const handles = shards.get(shard)
   if (handles === undefined)
     throw new OptionInvalidError(

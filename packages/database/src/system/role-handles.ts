@@ -1,21 +1,20 @@
+import { SetupInvalidError, DatabaseUnavailableError } from '@fastify-tenancy/postgres'
+import { isEmbeddedPool, isServerError } from '@fastify-tenancy/postgres/client'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import type { CompiledQuery } from 'kysely'
 
-import type { Lease, Query } from '../connection/lease.ts'
+import { Session } from '../connection/connection-state.ts'
 import type { ConnectionPool } from '../connection/pool.ts'
-import { isEmbeddedPool } from '../connection/open-pool.ts'
-import { isServerError } from '../connection/pg-internals.ts'
-import { Session } from '../connection/session.ts'
-import { DatabaseBusyError, DatabaseUnavailableError, QueryRefusedError } from '../errors.ts'
+import type { TenantConnection, Query } from '../connection/tenant-connection.ts'
+import { systemContext } from '../context/system-context.ts'
+import type { Judge } from '../harmless/judge.ts'
+import { JudgingCompiler } from '../harmless/judging-compiler.ts'
 import { TenantDialect } from '../kysely/dialect.ts'
 import { TenantDriver } from '../kysely/driver.ts'
 import { TenantHandle } from '../kysely/handle.ts'
-import type { Judge } from '../harmless/judge.ts'
-import { JudgingCompiler } from '../harmless/judging-compiler.ts'
-import type { ResolvedDatabaseOptions } from '../options.ts'
-import { SetupInvalidError } from '../setup/errors.ts'
-import { rolesOf } from '../setup/roles.ts'
-import { grace } from '../shard.ts'
-import { systemContext } from './context.ts'
+import { DatabaseBusyError, QueryRefusedError } from '../options/errors.ts'
+import type { ResolvedDatabaseOptions } from '../options/options.ts'
+import { replyMarginMs } from '../routing/shard.ts'
 import type { SystemScope } from './scope.ts'
 
 /** Which role, and where the login is from, for a message. */
@@ -60,7 +59,7 @@ export class RoleHandles {
     })
   }
 
-  async #acquire (turn: string, isReadOnly: boolean): Promise<Lease> {
+  async #acquire (turn: string, isReadOnly: boolean): Promise<TenantConnection> {
     const { database, tables } = this.#settings.options
     const context = systemContext({
       ...database,
@@ -73,7 +72,7 @@ export class RoleHandles {
       context,
       guard: undefined,
       isReadOnly,
-      deadline: database.statementTimeout + grace,
+      deadline: database.statementTimeout + replyMarginMs,
       statementTimeout: database.statementTimeout
     })
   }

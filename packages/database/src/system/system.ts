@@ -1,9 +1,10 @@
-import { defaultPoolSettings } from '../connection/open-pool.ts'
+import { defaultPoolSettings } from '@fastify-tenancy/postgres/client'
+
 import { ConnectionPool } from '../connection/pool.ts'
 import type { Judge } from '../harmless/judge.ts'
-import type { ResolvedDatabaseOptions } from '../options.ts'
-import type { ConnectionBudget } from '../strategies/budget.ts'
-import type { GlobalDatabase, GlobalKysely } from '../types.ts'
+import type { ResolvedDatabaseOptions } from '../options/options.ts'
+import type { GlobalDatabase, GlobalKysely } from '../options/types.ts'
+import type { ConnectionBudget } from '../pools/budget.ts'
 import { accessSystem, systemUrlOf, type SystemAccessOptions, type SystemWork } from './access.ts'
 import { RoleHandles } from './role-handles.ts'
 import { SystemScope } from './scope.ts'
@@ -79,8 +80,8 @@ export class System {
     return this.#pools.reduce((sum, { waiting }) => sum + waiting, 0)
   }
 
-  forgetNames (): void {
-    for (const pool of this.#pools) pool.forgetNames()
+  dropPreparedNames (): void {
+    for (const pool of this.#pools) pool.dropPreparedNames()
   }
 
   /** Ends what is under way, and the pools. */

@@ -1,7 +1,7 @@
-import { quoteText, type SqlClient } from '@fastify-tenancy/database'
+import { quoteText, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-import type { Patience } from './patience.ts'
+import type { LockRetry } from '../context/lock-retry.ts'
 import type { FillStep } from './steps.ts'
 
 /** Pages of 8 kB in one portion: some thousands of rows, and about 50 ms. Rows are locked for no longer. */
@@ -16,7 +16,7 @@ const pause = 200
  */
 export async function backfill (
   client: SqlClient,
-  patience: Patience,
+  lockRetry: LockRetry,
   step: FillStep,
   onPortion: (done: number, total: number) => void
 ): Promise<void> {
@@ -29,7 +29,7 @@ export async function backfill (
       if (round > 0) await sleep(pause)
       const size = await pagesOf(client, leaf)
       for (let page = 0; page < size; page += portion) {
-        await patience.run('backfill', step.update(leaf, `'(${page},0)'`, `'(${page + portion},0)'`), true)
+        await lockRetry.run('backfill', step.update(leaf, `'(${page},0)'`, `'(${page + portion},0)'`), true)
         if (round === 0) onPortion(Math.min(done + page + portion, total), total)
       }
       if (round === 0) done += size

@@ -1,12 +1,13 @@
 import { checkOptions, nonEmptyString, slugPatternProblem, slugProblem,
   TenantConflictError } from '@fastify-tenancy/core'
-import { inTransaction, SetupInvalidError } from '@fastify-tenancy/database'
+import { SetupInvalidError } from '@fastify-tenancy/postgres'
+import { inTransaction } from '@fastify-tenancy/postgres/client'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as v from 'valibot'
 
-import type { ManagerContext } from '../context.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { withClient } from '../context/shard-pools.ts'
 import { createTenant } from '../lifecycle/create.ts'
-import { withClient } from '../shard-pools.ts'
 
 /** What {@link Manager.createFrom} may be told. */
 export interface CreateFromInput {
@@ -37,8 +38,8 @@ const [patienceMs, pauseMs] = [10_000, 200]
 
 const schema = v.strictObject({ query: nonEmptyString }, 'must be an object')
 
-export async function createFrom (context: ManagerContext, given: CreateFromInput): Promise<CreatedFrom> {
-  const { query } = checkOptions(schema, given, 'createFrom')
+export async function createFrom (context: ManagerContext, input: CreateFromInput): Promise<CreatedFrom> {
+  const { query } = checkOptions(schema, input, 'createFrom')
   const { ready, slugs } = await readTenants(context)
   const customers = await readCustomers(context, query)
   const missing = customers.filter(({ id }) => !ready.has(id))

@@ -1,7 +1,10 @@
-import { ownerViewProblem, ownerViews, quoteName, readUnlistedRoles, SetupInvalidError, sqlState, viewNames,
-  type ResolvedTables, type SqlClient } from '@fastify-tenancy/database'
+import { SetupInvalidError } from '@fastify-tenancy/postgres'
+import { quoteName, sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
+import { readUnlistedRoles } from '@fastify-tenancy/postgres/policies'
+import { ownerViewProblem, ownerViews, viewNames,
+  type ResolvedTables } from '@fastify-tenancy/postgres/tables'
 
-import type { ResolvedAdoptionOptions } from './options.ts'
+import type { ResolvedAdoptionOptions } from '../context/adopt-options.ts'
 import type { TableToPrepare } from './steps.ts'
 import type { Visit } from './visit.ts'
 

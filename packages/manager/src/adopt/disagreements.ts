@@ -1,5 +1,5 @@
-import { inspectTable, parentKeys, quoteName, type ResolvedTables,
-  type SqlClient } from '@fastify-tenancy/database'
+import { quoteName, type SqlClient } from '@fastify-tenancy/postgres/client'
+import { inspectTable, parentKeys, type ResolvedTables } from '@fastify-tenancy/postgres/tables'
 
 import { assertion } from './steps.ts'
 

@@ -1,4 +1,4 @@
-import { quoteName, type SqlClient } from '@fastify-tenancy/database'
+import { quoteName, type SqlClient } from '@fastify-tenancy/postgres/client'
 
 /** What `prepare` finds of a table; all of it is read before anything is changed. */
 export interface PrepareFacts {

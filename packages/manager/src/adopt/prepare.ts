@@ -1,11 +1,11 @@
-import { listTables, quoteName, Script, viewNames, type ResolvedTables,
-  type SqlClient } from '@fastify-tenancy/database'
+import { quoteName, Script, type SqlClient } from '@fastify-tenancy/postgres/client'
+import { listTables, viewNames, type ResolvedTables } from '@fastify-tenancy/postgres/tables'
 
+import type { ResolvedAdoptionOptions } from '../context/adopt-options.ts'
+import { LockRetry } from '../context/lock-retry.ts'
 import { backfill, backfillScript } from './backfill.ts'
 import { decide } from './decisions.ts'
 import { disagreements } from './disagreements.ts'
-import type { ResolvedAdoptionOptions } from './options.ts'
-import { Patience } from './patience.ts'
 import { markStep, stepsOf } from './steps.ts'
 import { Visit } from './visit.ts'
 
@@ -39,7 +39,7 @@ export async function prepare (
   const tables = await listTables(client, listed)
   const names = (only ?? Object.keys(tables.tenant).filter(name => adoption.backfill[name] !== false))
     .filter(name => !viewNames(tables.views).includes(name))
-  const patience = new Patience(client, {
+  const lockRetry = new LockRetry(client, {
     ...adoption,
     onWait: what => onStep(`${what}: waiting for its lock`)
   })
@@ -50,21 +50,21 @@ export async function prepare (
     const { plans, sources } = await decide(client, visit, { tables, names, adoption })
     const marks = plans.filter(({ redo }) => redo !== undefined).map(plan => ({ plan, step: markStep(plan) }))
     for (const { plan, step } of marks)
-      if (step !== undefined) await patience.run(`${plan.table}: ${step.name}`, step.sql, step.isBlocking)
+      if (step !== undefined) await lockRetry.run(`${plan.table}: ${step.name}`, step.sql, step.isBlocking)
     for (const plan of plans) {
       for (const step of stepsOf(plan)) {
         const title = `${plan.table}: ${step.name}`
-        if ('sql' in step) await patience.run(title, step.sql, step.isBlocking)
+        if ('sql' in step) await lockRetry.run(title, step.sql, step.isBlocking)
         else if (client instanceof Script) await client.query(backfillScript(step))
-        else await backfill(client, patience, step, (done, total) => onStep(title, done, total))
+        else await backfill(client, lockRetry, step, (done, total) => onStep(title, done, total))
         if ('sql' in step) onStep(title)
       }
     }
     for (const sql of await disagreements(client, tables, visit.prepared))
-      await patience.run('the tables agree', sql, false)
+      await lockRetry.run('the tables agree', sql, false)
     return { tables: plans.map(({ table }) => table), sources }
   } finally {
-    await patience.end()
+    await lockRetry.end()
     await client.query('reset statement_timeout; reset search_path').catch(() => {})
   }
 }

@@ -1,14 +1,17 @@
 import { bool, checkOptions, nonEmptyString, oneOf } from '@fastify-tenancy/core'
-import { inTransaction, listTables, protect, protectTables, readBreaking, readObservations, readOldCode,
-  rolesOf, Script, SetupInvalidError, sqlState, viewNames, type ProtectOptions,
-  type SqlClient } from '@fastify-tenancy/database'
+import { SetupInvalidError } from '@fastify-tenancy/postgres'
+import { inTransaction, Script, sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
+import { protect, protectTables, readBreaking, readObservations, readOldCode,
+  type ProtectOptions } from '@fastify-tenancy/postgres/policies'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
+import { listTables, viewNames } from '@fastify-tenancy/postgres/tables'
 import * as v from 'valibot'
 
-import type { ManagerContext } from '../context.ts'
-import { onShards, setupEntries, type SetupInput, type SetupReport } from '../setup.ts'
+import type { ResolvedAdoptionOptions } from '../context/adopt-options.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { LockRetry } from '../context/lock-retry.ts'
+import { onShards, setupEntries, type SetupInput, type SetupReport } from '../setup/init.ts'
 import { disagreements } from './disagreements.ts'
-import type { ResolvedAdoptionOptions } from './options.ts'
-import { Patience } from './patience.ts'
 import { prepare } from './prepare.ts'
 import { enforced, observed, prepared, type Advanced } from './summary.ts'
 
@@ -76,11 +79,11 @@ export async function protectShards (context: ManagerContext, given: ProtectInpu
         const { sources, tables: names } = await prepare(client, { tables, only, adoption, onStep })
         return [...sources, ...(isPrinted ? [] : [prepared(names)])]
       }
-      const patience = new Patience(client, {
+      const lockRetry = new LockRetry(client, {
         ...adoption,
         onWait: what => onStep(`${what}: waiting for its lock`)
       })
-      const advanced = await advance(client, { ...options, stage }, adoption.backfill, patience, onStep)
+      const advanced = await advance(client, { ...options, stage }, adoption.backfill, lockRetry, onStep)
       return isPrinted
         ? advanced.broken
         : [...advanced.broken, (stage === 'observe' ? observed : enforced)(advanced)]
@@ -106,7 +109,7 @@ async function advance (
   client: SqlClient,
   options: ProtectOptions,
   backfill: ResolvedAdoptionOptions['backfill'],
-  patience: Patience,
+  lockRetry: LockRetry,
   onStep: (step: string) => void
 ): Promise<Advanced> {
   const tables = await listTables(client, options.tables)
@@ -123,13 +126,13 @@ async function advance (
       `table '${missing}' has no tenant column: run \`tenancy protect ${missing} --stage prepare\`, or give options.adoption.backfill.${missing} as false where its rows are whose its parents are`
     )
   for (const sql of await disagreements(client, tables, ready))
-    await patience.run('the tables agree', sql, false)
-  await patience.end()
+    await lockRetry.run('the tables agree', sql, false)
+  await lockRetry.end()
   for (const [index, table] of names.entries()) {
     const title = `${table}: ${options.stage ?? ''}`
-    await patience.attempt(title, () =>
+    await lockRetry.attempt(title, () =>
       inTransaction(client, async () => {
-        await client.query(`set local lock_timeout = '${patience.lockTimeout}ms'`)
+        await client.query(`set local lock_timeout = '${lockRetry.lockTimeout}ms'`)
         await protectTables(client, {
           ...options,
           only: [table],
@@ -139,9 +142,9 @@ async function advance (
     onStep(title)
   }
   if (views.length > 0) {
-    await patience.attempt('views', () =>
+    await lockRetry.attempt('views', () =>
       inTransaction(client, async () => {
-        await client.query(`set local lock_timeout = '${patience.lockTimeout}ms'`)
+        await client.query(`set local lock_timeout = '${lockRetry.lockTimeout}ms'`)
         await protectTables(client, {
           ...options,
           only: views,

@@ -1,10 +1,12 @@
-import { parentKeys, quoteName, quoteText, SetupInvalidError, sqlState, type ParentKey, type ResolvedTables,
-  type SqlClient, type TableFacts, type TenantColumnType } from '@fastify-tenancy/database'
+import { SetupInvalidError } from '@fastify-tenancy/postgres'
+import { quoteName, quoteText, sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
+import { parentKeys, type ParentKey, type ResolvedTables, type TableFacts,
+  type TenantColumnType } from '@fastify-tenancy/postgres/tables'
 
-import type { ResolvedAdoptionOptions } from './options.ts'
+import type { ResolvedAdoptionOptions } from '../context/adopt-options.ts'
 
 /** What fills the tenant column of one table. */
-export interface Source {
+export interface BackfillSource {
   /** SQL over the table's columns, for which the table goes by its own name. Not cast yet. */
   readonly expression: string
   /** The table that it comes from, which must have its column first. */
@@ -39,25 +41,25 @@ export async function findSource (
   { schema, tenant }: ResolvedTables,
   table: string,
   facts: TableFacts
-): Promise<Source | undefined> {
-  const given = backfill[table]
-  if (given === false) return undefined
-  if (given !== undefined && 'value' in given)
-    return { expression: quoteText(given.value), keyColumns: [], says: `tenant ${given.value}` }
-  if (given !== undefined && 'sql' in given)
-    return { expression: `(${given.sql})`, keyColumns: [], says: given.sql }
+): Promise<BackfillSource | undefined> {
+  const input = backfill[table]
+  if (input === false) return undefined
+  if (input !== undefined && 'value' in input)
+    return { expression: quoteText(input.value), keyColumns: [], says: `tenant ${input.value}` }
+  if (input !== undefined && 'sql' in input)
+    return { expression: `(${input.sql})`, keyColumns: [], says: input.sql }
   const keys = await parentKeys(
     client,
     facts,
     schema,
     Object.keys(tenant).filter(name => backfill[name] !== false)
   )
-  const key = given === undefined
+  const key = input === undefined
     ? keys.find(({ isRequired }) => isRequired)
-    : keys.find(({ parent }) => parent === `${quoteName(schema)}.${quoteName(given.parent)}`)
-  if (key === undefined && given !== undefined)
+    : keys.find(({ parent }) => parent === `${quoteName(schema)}.${quoteName(input.parent)}`)
+  if (key === undefined && input !== undefined)
     throw new SetupInvalidError(
-      `table '${table}' has no foreign key to '${given.parent}', which options.adoption.backfill.${table} names: give it { sql } instead`
+      `table '${table}' has no foreign key to '${input.parent}', which options.adoption.backfill.${table} names: give it { sql } instead`
     )
   if (key === undefined) return undefined
   const parent = Object.keys(tenant).find(name => key.parent === `${quoteName(schema)}.${quoteName(name)}`) ??

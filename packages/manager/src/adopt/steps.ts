@@ -1,10 +1,11 @@
-import { quoteName, quoteText, type TableFacts, type TenantColumnType } from '@fastify-tenancy/database'
+import { quoteName, quoteText } from '@fastify-tenancy/postgres/client'
+import type { TableFacts, TenantColumnType } from '@fastify-tenancy/postgres/tables'
 
 import { checkName, markOf, triggerNames, type PrepareFacts } from './inspect.ts'
-import type { Source } from './source.ts'
+import type { BackfillSource } from './source.ts'
 
 /** One change of a table, complete in itself: whoever is cut off between two of them goes on from what the catalog says. */
-export interface Step {
+export interface AdoptionStep {
   readonly name: string
   readonly sql: string
   /** Whether readers or writers wait while it waits for its lock, so that it may not wait for long. */
@@ -28,7 +29,7 @@ export interface TableToPrepare {
   readonly facts: TableFacts
   readonly found: PrepareFacts
   /** Undefined where the rows have their tenants already. */
-  readonly source: Source | undefined
+  readonly source: BackfillSource | undefined
   /** The expressions of earlier rules, where rows that they filled are to be filled anew: see `markStep`. */
   readonly redo: readonly string[] | undefined
 }
@@ -50,7 +51,7 @@ export function redoOf (
  */
 export function markStep (
   { table, column, facts: { name }, source, redo = [] }: TableToPrepare
-): Step | undefined {
+): AdoptionStep | undefined {
   if (source === undefined) return undefined
   return {
     name: 'fill new rows',
@@ -77,13 +78,13 @@ export function markStep (
  */
 export function stepsOf (
   { table, column, type, facts: { name }, found, source, redo }: TableToPrepare
-): (Step | FillStep)[] {
+): (AdoptionStep | FillStep)[] {
   const quoted = quoteName(column)
-  const steps: (Step | FillStep)[] = []
+  const steps: (AdoptionStep | FillStep)[] = []
   const blocking = (step: string, sql: string): void => {
     steps.push({ name: step, sql, isBlocking: true })
   }
-  const patient = (step: string, sql: string): void => {
+  const retried = (step: string, sql: string): void => {
     steps.push({ name: step, sql, isBlocking: false })
   }
   if (found.type === undefined) blocking('add column', `alter table ${name} add column ${quoted} ${type}`)
@@ -95,7 +96,7 @@ export function stepsOf (
   if (!found.isRequired) {
     if (source !== undefined) steps.push(fill(table, quoted, type, found.leaves, source))
     if (found.check === 'none') {
-      patient(
+      retried(
         'all rows have a tenant',
         assertion(
           `select from ${name} where ${quoted} is null`,
@@ -108,7 +109,7 @@ export function stepsOf (
       )
     }
     if (found.check !== 'validated')
-      patient('validate check', `alter table ${name} validate constraint ${checkName}`)
+      retried('validate check', `alter table ${name} validate constraint ${checkName}`)
     // Two statements in one transaction: dropped by the same statement, the check would be gone before it could prove anything.
     blocking(
       'set not null',
@@ -121,9 +122,9 @@ export function stepsOf (
   }
   if (!found.isIndexed) {
     for (const index of found.invalidIndexes)
-      patient('drop invalid index', `drop index concurrently ${index}`)
+      retried('drop invalid index', `drop index concurrently ${index}`)
     for (const leaf of found.leaves)
-      patient('create index', `create index concurrently on ${leaf} (${quoted})`)
+      retried('create index', `create index concurrently on ${leaf} (${quoted})`)
     // Takes the partitions' indexes over: nothing is read.
     if (found.isPartitioned) blocking('create index', `create index on ${name} (${quoted})`)
   }
@@ -138,11 +139,16 @@ export function assertion (query: string, message: string): string {
 }
 
 // How the catalog keeps a trigger's arguments.
-function argumentsOf (column: string, { expression }: Source, table: string): string {
+function argumentsOf (column: string, { expression }: BackfillSource, table: string): string {
   return Buffer.from([column, expression, table].map(argument => `${argument}\0`).join('')).toString('hex')
 }
 
-function triggers (name: string, column: string, { expression, keyColumns }: Source, table: string): string {
+function triggers (
+  name: string,
+  column: string,
+  { expression, keyColumns }: BackfillSource,
+  table: string
+): string {
   const quoted = quoteName(column)
   const call = `execute function tenancy.fill_tenant(${
     [column, expression, table].map(quoteText).join(', ')
@@ -168,7 +174,7 @@ function fill (
   column: string,
   type: TenantColumnType,
   leaves: readonly string[],
-  { expression }: Source
+  { expression }: BackfillSource
 ): FillStep {
   return fillWhere('backfill', {
     alias: quoteName(table),
@@ -185,7 +191,7 @@ function refill (
   column: string,
   type: TenantColumnType,
   leaves: readonly string[],
-  { expression, parent }: Source,
+  { expression, parent }: BackfillSource,
   redo: readonly string[]
 ): FillStep {
   const value = `${expression}::${type}`

@@ -1,9 +1,11 @@
-import { inspectTable, SetupInvalidError, tenantColumnTypes, type ResolvedTables, type SqlClient,
-  type TableFacts, type TenantColumnType } from '@fastify-tenancy/database'
+import { SetupInvalidError } from '@fastify-tenancy/postgres'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
+import { inspectTable, tenantColumnTypes, type ResolvedTables, type TableFacts,
+  type TenantColumnType } from '@fastify-tenancy/postgres/tables'
 
+import type { ResolvedAdoptionOptions } from '../context/adopt-options.ts'
 import { hasUnfilled, inspectForPrepare, type PrepareFacts } from './inspect.ts'
-import type { ResolvedAdoptionOptions } from './options.ts'
-import { columnType, expressionType, findSource, type Source } from './source.ts'
+import { columnType, expressionType, findSource, type BackfillSource } from './source.ts'
 import { redoOf, type TableToPrepare } from './steps.ts'
 
 /** Goes through the tables, parents first: the column of a child comes from its parent's. */
@@ -69,7 +71,7 @@ export class Visit {
     column: string,
     facts: TableFacts,
     found: PrepareFacts
-  ): Promise<Source | undefined> {
+  ): Promise<BackfillSource | undefined> {
     const isMissing = found.type === undefined ||
       (!found.isRequired && await hasUnfilled(this.#client, facts.name, column))
     // `observe` replaces the default of the column, which old code counts on: our trigger takes its place.
@@ -97,7 +99,7 @@ export class Visit {
     table: string,
     facts: TableFacts,
     found: PrepareFacts,
-    source: Source | undefined
+    source: BackfillSource | undefined
   ): Promise<TenantColumnType> {
     if (found.type !== undefined) {
       const type = columnType(found.type)
@@ -107,11 +109,11 @@ export class Visit {
         )
       return type
     }
-    const given = this.#adoption.backfill[table]
+    const input = this.#adoption.backfill[table]
     const wanted = this.#adoption.type ??
       (source?.parent === undefined ? undefined : this.#types.get(source.parent))
     if (wanted !== undefined) return wanted
-    if (given !== undefined && given !== false && 'sql' in given) {
+    if (input !== undefined && input !== false && 'sql' in input) {
       const type = await expressionType(
         this.#client,
         table,

@@ -1,8 +1,9 @@
-import { quoteName, quoteText, rolesOf, signingKey, signToken, sqlState, type Roles,
-  type SqlClient } from '@fastify-tenancy/database'
+import { quoteName, quoteText, sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
+import { signingKey, signToken } from '@fastify-tenancy/postgres/context-token'
+import { rolesOf, type Roles } from '@fastify-tenancy/postgres/roles'
 
 /** Whom an attempt speaks as, before the attack itself. */
-export interface Context {
+export interface AttackContext {
   /** @default the login's own */
   readonly role?: string
   /** @default none */
@@ -44,7 +45,7 @@ export class Attacker {
   }
 
   /** The rows that a statement gave; undefined where it was refused. */
-  async attempt<R> (context: Context, text: string, values?: unknown[]): Promise<R[] | undefined> {
+  async attempt<R> (context: AttackContext, text: string, values?: unknown[]): Promise<R[] | undefined> {
     try {
       return (await this.#rolledBack(context, () => this.#client.query<R>(text, values))).rows
     } catch (error) {
@@ -55,7 +56,7 @@ export class Attacker {
   }
 
   /** Whether a statement is allowed, though it may fail for another reason: a lock, or rows that refer to the ones that it takes away. */
-  async may (context: Context, text: string): Promise<boolean> {
+  async may (context: AttackContext, text: string): Promise<boolean> {
     try {
       await this.#rolledBack(context, () => this.#client.query(text))
       return true
@@ -90,12 +91,12 @@ export class Attacker {
   }
 
   /** Whether a statement shows a row of a relation. */
-  async reads (context: Context, relation: string): Promise<boolean> {
+  async reads (context: AttackContext, relation: string): Promise<boolean> {
     return ((await this.attempt(context, `select 1 from ${relation} limit 1`)) ?? []).length > 0
   }
 
   /** What a role may read by its privileges, but for the server's own. */
-  async readable (context: Context): Promise<string[]> {
+  async readable (context: AttackContext): Promise<string[]> {
     const rows = await this.attempt<{ name: string }>(
       context,
       `
@@ -109,7 +110,7 @@ export class Attacker {
     return (rows ?? []).map(({ name }) => name)
   }
 
-  async #rolledBack<T> (context: Context, attack: () => Promise<T>): Promise<T> {
+  async #rolledBack<T> (context: AttackContext, attack: () => Promise<T>): Promise<T> {
     const { role, tenant, rowSecurity = 'on' } = context
     const settings = {
       row_security: rowSecurity,

@@ -1,7 +1,7 @@
-import { quoteName, quoteText } from '@fastify-tenancy/database'
-import type { Check, FindingRow } from '@fastify-tenancy/database/doctor'
+import { quoteName, quoteText } from '@fastify-tenancy/postgres/client'
+import type { Check, FindingRow } from '@fastify-tenancy/postgres/doctor'
 
-import { plain, type Attacker, type Context } from './attacker.ts'
+import { plain, type Attacker, type AttackContext } from './attacker.ts'
 
 /** What the probe finds: attacks that went through. */
 export const probeChecks: Readonly<Record<string, Check>> = {
@@ -51,7 +51,7 @@ export async function tryReading (
   const rows: FindingRow[] = []
   const seen = new Set<string>()
   const stranger = new Map(tenantTables.map(table => [table.name, table.stranger]))
-  const contexts: [string, (relation: string) => Context][] = [
+  const contexts: [string, (relation: string) => AttackContext][] = [
     ['P01', () => ({})],
     ['P02', () => ({ role: attacker.roles.app })],
     ['P03', relation => ({

@@ -1,4 +1,4 @@
-import { SetupInvalidError } from '@fastify-tenancy/database'
+import { SetupInvalidError } from '@fastify-tenancy/postgres'
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import * as v from 'valibot'
 
@@ -44,7 +44,7 @@ export async function writeBaseline (file: string, findings: readonly ShardFindi
 }
 
 /** Findings that a baseline does not hold, and what it holds that is not found any more. */
-export function compare (
+export function byCode (
   findings: readonly ShardFinding[],
   accepted: readonly AcceptedFinding[]
 ): { findings: ShardFinding[]; accepted: number; stale: AcceptedFinding[] } {

@@ -1,19 +1,16 @@
 import { tenantRole } from '@fastify-tenancy/core'
-import { schemaOf, type ResolvedTables, type SqlClient } from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import { checkInput, checkSetup, checkVersion, inCatalog, loginChecks, privilegeChecks, rowChecks, runChecks,
-  serverChecks, setupChecks, tableChecks, toFinding, type DoctorLogins, type Family, type Finding,
-  viewChecks } from '@fastify-tenancy/database/doctor'
+  serverChecks, setupChecks, tableChecks, toFinding, viewChecks, codeChecks, keyChecks, moveChecks,
+  schemaChecks, databaseChecks, tenantChecks, type DoctorLogins, type Family,
+  type Finding } from '@fastify-tenancy/postgres/doctor'
+import { schemaOf } from '@fastify-tenancy/postgres/placement'
+import type { ResolvedTables } from '@fastify-tenancy/postgres/tables'
 
-import type { ManagerContext } from '../context.ts'
-import { codeChecks } from './code.ts'
-import { keyChecks } from './keys.ts'
-import { moveChecks } from './moves.ts'
+import type { ManagerContext } from '../context/context.ts'
 import { ownDatabaseChecks } from './own-databases.ts'
 import { reachChecks } from './reach.ts'
 import type { PlacedTenant, Registered } from './registered.ts'
-import { schemaChecks } from './schemas.ts'
-import { databaseChecks } from './server.ts'
-import { tenantChecks } from './tenants.ts'
 
 /** Checks of the catalog alone, on every database. */
 const always = [loginChecks, tableChecks, keyChecks, viewChecks, codeChecks, privilegeChecks, rowChecks,

@@ -1,15 +1,16 @@
 import { bool, checkOptions, nonEmptyString } from '@fastify-tenancy/core'
-import { levelFacts, listTables, reportLevel, type LevelFacts, type LevelReport,
-  isConnectError } from '@fastify-tenancy/database'
-import { toFinding } from '@fastify-tenancy/database/doctor'
+import { levelFacts } from '@fastify-tenancy/database/options'
+import { isConnectError } from '@fastify-tenancy/postgres/client'
+import { reportLevel, toFinding, type LevelFacts, type LevelReport } from '@fastify-tenancy/postgres/doctor'
+import { listTables } from '@fastify-tenancy/postgres/tables'
 import * as v from 'valibot'
 
-import type { ManagerContext } from '../context.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { withClient } from '../context/shard-pools.ts'
 import { readMigrations } from '../migrations/read-migrations.ts'
-import { withClient } from '../shard-pools.ts'
-import { compare, readBaseline, writeBaseline } from './baseline.ts'
-import { checkOwnDatabases, ownDatabaseChecks } from './own-databases.ts'
+import { byCode, readBaseline, writeBaseline } from './baseline.ts'
 import { checkCatalog } from './catalog.ts'
+import { checkOwnDatabases, ownDatabaseChecks } from './own-databases.ts'
 import { probe } from './probe.ts'
 import { reachChecks, unreachable } from './reach.ts'
 import { isolationsWithHome, readHomes, readPlaced, readRegistered, type Registered } from './registered.ts'
@@ -62,7 +63,7 @@ export async function doctor (context: ManagerContext, given: DoctorInput): Prom
   return {
     level: level?.level ?? 0,
     reasons: level?.reasons ?? [],
-    ...compare(withoutRepeats(sorted(findings)), accepted)
+    ...byCode(withoutRepeats(sorted(findings)), accepted)
   }
 }
 
@@ -101,7 +102,7 @@ async function examine (
     const placed = {
       shard,
       isolations: isolationsWithHome(rls.context),
-      homes: registered === undefined ? [] : await readHomes(client)
+      placements: registered === undefined ? [] : await readHomes(client)
     }
     const tenants = registered === undefined
       ? []

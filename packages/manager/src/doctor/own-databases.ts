@@ -1,11 +1,12 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
-import { databaseNameOf, isConnectError, quoteName } from '@fastify-tenancy/database'
-import type { Family, FindingRow } from '@fastify-tenancy/database/doctor'
+import { isConnectError, quoteName } from '@fastify-tenancy/postgres/client'
+import type { Family, FindingRow } from '@fastify-tenancy/postgres/doctor'
+import { databaseNameOf } from '@fastify-tenancy/postgres/placement'
 
-import type { ManagerContext } from '../context.ts'
-import { missingExtensions, type Installed } from '../extensions.ts'
-import { withClient } from '../shard-pools.ts'
-import { withTenantDatabase } from '../tenant-server.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { withClient } from '../context/shard-pools.ts'
+import { missingExtensions, type Installed } from '../placement/extensions.ts'
+import { withTenantDatabase } from '../placement/tenant-server.ts'
 
 /** What is looked at inside the databases of tenants' own. */
 export const ownDatabaseChecks: Family['checks'] = {

@@ -1,12 +1,13 @@
-import { randomUUID } from 'node:crypto'
-
 import { tenantRole } from '@fastify-tenancy/core'
-import { GuardedClient, quoteName, resolveTenantUrl, rolesOf, schemaOf, type ResolvedTables,
-  type SqlClient } from '@fastify-tenancy/database'
-import { toFinding, type Finding, type FindingRow } from '@fastify-tenancy/database/doctor'
+import { GuardedClient, quoteName, type SqlClient } from '@fastify-tenancy/postgres/client'
+import { toFinding, type Finding, type FindingRow } from '@fastify-tenancy/postgres/doctor'
+import { resolveTenantUrl, schemaOf } from '@fastify-tenancy/postgres/placement'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
+import type { ResolvedTables } from '@fastify-tenancy/postgres/tables'
+import { randomUUID } from 'node:crypto'
 import type pg from 'pg'
 
-import type { ManagerContext } from '../context.ts'
+import type { ManagerContext } from '../context/context.ts'
 import { Attacker, plain } from './attacker.ts'
 import { probeChecks, tryCreating, tryGuarded, tryNaming, tryReading, tryRoles, tryTables, type Targets,
   type TargetTable } from './attacks.ts'

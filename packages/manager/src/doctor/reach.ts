@@ -1,4 +1,4 @@
-import type { Family, FindingRow } from '@fastify-tenancy/database/doctor'
+import type { Family, FindingRow } from '@fastify-tenancy/postgres/doctor'
 
 /** Whether each shard of the options can be examined at all. */
 export const reachChecks: Family['checks'] = {

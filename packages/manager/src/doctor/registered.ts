@@ -1,6 +1,6 @@
 import type { Isolation } from '@fastify-tenancy/core'
-import type { SqlClient } from '@fastify-tenancy/database'
-import { checkSetup } from '@fastify-tenancy/database/doctor'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
+import { checkSetup } from '@fastify-tenancy/postgres/doctor'
 
 /** A tenant as the checks need it. */
 export interface PlacedTenant {
@@ -48,11 +48,11 @@ export async function readRegistered (client: SqlClient): Promise<Registered | u
  */
 export async function readPlaced (
   client: SqlClient,
-  { shard, isolations, homes }: {
+  { shard, isolations, placements }: {
     readonly shard: string
     readonly isolations: readonly Isolation[]
     /** Ids of tenants for which the shard has a schema. */
-    readonly homes: readonly string[]
+    readonly placements: readonly string[]
   }
 ): Promise<PlacedTenant[]> {
   const { rows } = await client.query<PlacedTenant>(
@@ -62,7 +62,7 @@ export async function readPlaced (
     union
     select id, slug, isolation, status, shard, schema_name from tenancy.tenants
     where status <> 'deleted' and shard = $1 and id = any($3)`,
-    [shard, isolations, homes]
+    [shard, isolations, placements]
   )
   return rows
 }

@@ -1,5 +1,4 @@
-import type { Finding } from '@fastify-tenancy/database/doctor'
-import type { Level } from '@fastify-tenancy/database'
+import type { Finding, Level } from '@fastify-tenancy/postgres/doctor'
 
 /** A finding, and the shard that it is of. */
 export interface ShardFinding extends Finding {
@@ -26,8 +25,8 @@ const rank = { error: 0, warning: 1, info: 2 } as const
 /** Errors first, then by check, shard and object. */
 export function sorted (findings: readonly ShardFinding[]): ShardFinding[] {
   return findings.toSorted((a, b) =>
-    rank[a.level] - rank[b.level] || compare(a.id, b.id) || compare(a.shard, b.shard) ||
-    compare(a.object, b.object)
+    rank[a.level] - rank[b.level] || byLevel(a.id, b.id) || byLevel(a.shard, b.shard) ||
+    byLevel(a.object, b.object)
   )
 }
 
@@ -50,7 +49,7 @@ export function withoutRepeats (findings: readonly ShardFinding[]): ShardFinding
   })
 }
 
-function compare (a: string, b: string): number {
+function byLevel (a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 

@@ -1,6 +1,6 @@
 import { Resolver } from 'node:dns/promises'
 
-import type { ResolvedDomainsOptions } from './options.ts'
+import type { ResolvedDomainsOptions } from '../context/domains-options.ts'
 
 /** What the DNS says of a token: it is there, it is not, or nobody answered. */
 export type Proof = 'shown' | 'missing' | 'unanswered'

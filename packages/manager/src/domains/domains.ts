@@ -1,14 +1,14 @@
 import { tenantConflict, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
-import { inTransaction, sqlState, type SqlClient } from '@fastify-tenancy/database'
+import { inTransaction, sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { randomBytes } from 'node:crypto'
 import { domainToASCII } from 'node:url'
 
-import type { ManagerContext } from '../context.ts'
-import { audit } from '../lifecycle/audit.ts'
-import { findTenant } from '../lifecycle/find.ts'
-import { assertStatus } from '../lifecycle/state.ts'
-import { tellDomain } from '../lifecycle/tell.ts'
-import { withClient } from '../shard-pools.ts'
+import { tellDomain } from '../context/announce-change.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { withClient } from '../context/shard-pools.ts'
+import { audit } from '../operations/audit.ts'
+import { findTenant } from '../operations/find.ts'
+import { assertStatus } from '../operations/state.ts'
 import { askProof, recordName } from './dns.ts'
 import { DomainUnverifiedError } from './errors.ts'
 import { customDomain } from './name.ts'
@@ -56,8 +56,8 @@ export class Domains {
    * what another tenant has proved, and the 101st domain of a tenant
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
-  async add (ref: TenantRef, given: string): Promise<TenantDomain & { readonly record: DomainRecord }> {
-    const domain = customDomain(given, this.#context.options.domains.bases)
+  async add (ref: TenantRef, input: string): Promise<TenantDomain & { readonly record: DomainRecord }> {
+    const domain = customDomain(input, this.#context.options.domains.bases)
     const { id } = await this.#tenant(ref)
     return this.#write(async client => {
       if (await isTaken(client, id, domain)) throw tenantConflict('the domain is taken')
@@ -75,9 +75,9 @@ export class Domains {
    * @throws FST_TENANCY_TENANT_CONFLICT when the tenant has not claimed it, or another has proved it first
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
-  async verify (ref: TenantRef, given: string): Promise<TenantDomain> {
+  async verify (ref: TenantRef, input: string): Promise<TenantDomain> {
     const { domains } = this.#context.options
-    const domain = customDomain(given, domains.bases)
+    const domain = customDomain(input, domains.bases)
     const { id } = await this.#tenant(ref)
     const { token } = await this.#write(client => this.#find(client, id, domain))
     if (token !== null) {
@@ -106,9 +106,9 @@ export class Domains {
    *
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
-  async remove (ref: TenantRef, given: string): Promise<void> {
+  async remove (ref: TenantRef, input: string): Promise<void> {
     // Whatever it is: what could not be added today may have been added before.
-    const bare = given.toLowerCase().replace(/\.$/, '')
+    const bare = input.toLowerCase().replace(/\.$/, '')
     const domain = domainToASCII(bare) || bare
     const { id } = await findTenant(this.#context, ref)
     await this.#write(async client => {

@@ -11,8 +11,8 @@ const name = /^(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](
  * @param bases the application's own domains
  * @throws FST_TENANCY_TENANT_CONFLICT that says why a tenant cannot have it
  */
-export function customDomain (given: string, bases: readonly string[]): string {
-  const bare = given.replace(/\.$/, '')
+export function customDomain (input: string, bases: readonly string[]): string {
+  const bare = input.replace(/\.$/, '')
   const domain = domainToASCII(bare)
   // The function takes many a thing for a host: '1.2' and '0x7f.1' become addresses.
   if (isIP(bare) !== 0 || isIP(domain) !== 0 || bare.startsWith('['))

@@ -1,10 +1,10 @@
 import { TenantConflictError } from '@fastify-tenancy/core'
-import { inTransaction } from '@fastify-tenancy/database'
+import { inTransaction } from '@fastify-tenancy/postgres/client'
 
-import type { ManagerContext } from '../context.ts'
-import { audit } from '../lifecycle/audit.ts'
-import { tellDomain } from '../lifecycle/tell.ts'
-import { withClient } from '../shard-pools.ts'
+import { tellDomain } from '../context/announce-change.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { withClient } from '../context/shard-pools.ts'
+import { audit } from '../operations/audit.ts'
 import { askProof, type Proof } from './dns.ts'
 import { markLapsed, markMissed, markSeen, markVerified, readDomains, type StoredDomain } from './store.ts'
 

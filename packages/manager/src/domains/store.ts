@@ -1,5 +1,5 @@
 import { tenantConflict } from '@fastify-tenancy/core'
-import { sqlState, type SqlClient } from '@fastify-tenancy/database'
+import { sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 
 /** A domain that a tenant claims or has proved, as `tenancy.domains` keeps it. */
 export interface StoredDomain {

@@ -1,22 +1,23 @@
 import { idProblem, TenantConflictError, tenantConflict, tenantIdentifier,
   type TenantRecord } from '@fastify-tenancy/core'
-import { forgetTenant, inTransaction, listTables, postgresRegistry,
-  tenantColumnTypes } from '@fastify-tenancy/database'
+import { inTransaction } from '@fastify-tenancy/postgres/client'
+import { forgetTenant, postgresRegistry } from '@fastify-tenancy/postgres/registry'
+import { listTables, tenantColumnTypes } from '@fastify-tenancy/postgres/tables'
 import { randomUUID } from 'node:crypto'
 
-import type { ManagerContext } from '../context.ts'
+import { tellChange } from '../context/announce-change.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { slugLock } from '../context/locks.ts'
+import { withClient } from '../context/shard-pools.ts'
 import { customDomain } from '../domains/name.ts'
 import { migrateTenant } from '../migrations/migrate-tenant.ts'
-import { needsProvisioning, provisionTenant } from '../provision.ts'
-import { withClient } from '../shard-pools.ts'
-import { audit, changeTenant } from './audit.ts'
+import { audit, changeTenant } from '../operations/audit.ts'
+import { abandonOperation, openOperation } from '../operations/journal.ts'
+import { runSteps, type OperationStep } from '../operations/run-steps.ts'
+import { userSteps } from '../operations/user-steps.ts'
+import { needsProvisioning, provisionTenant } from '../placement/provision.ts'
 import { resolveCreateInput, type CreateInput } from './input.ts'
-import { abandonOperation, openOperation } from './journal.ts'
-import { slugLock } from './locks.ts'
-import { runSteps, type Step } from './run-steps.ts'
 import { assertSlug } from './slug.ts'
-import { tellChange } from './tell.ts'
-import { userSteps } from './user-steps.ts'
 
 export type ResolvedCreateInput = CreateInput & Required<Pick<CreateInput, 'isolation' | 'shard'>>
 
@@ -38,8 +39,8 @@ export async function createTenant (context: ManagerContext, told: CreateInput):
     async () => {
       const old = await leftOver(context, input)
       // What takes no step is there all at once.
-      if (old === undefined && !takesSteps(context, input)) return insertTenant(context, input, 'active')
-      return runCreate(context, old ?? await insertTenant(context, input, 'provisioning'))
+      if (old === undefined && !takesSteps(context, input)) return insertTenantRow(context, input, 'active')
+      return runCreate(context, old ?? await insertTenantRow(context, input, 'provisioning'))
     }
   )
 }
@@ -71,7 +72,7 @@ async function assertTables (
 async function runCreate (context: ManagerContext, tenant: TenantRecord): Promise<TenantRecord> {
   const { options: { seed, steps }, registry, application } = context
   let isNameTaken = false
-  const provision: Step<object> = {
+  const provision: OperationStep<object> = {
     name: 'provision',
     run: () =>
       provisionTenant(context, tenant).catch((error: unknown) => {
@@ -79,12 +80,12 @@ async function runCreate (context: ManagerContext, tenant: TenantRecord): Promis
         throw error
       })
   }
-  const migrate: Step<object> = { name: 'migrate', run: () => migrateTenant(context, tenant) }
-  const fill: Step<object> = {
+  const migrate: OperationStep<object> = { name: 'migrate', run: () => migrateTenant(context, tenant) }
+  const fill: OperationStep<object> = {
     name: 'seed',
     run: () => application.asTenant(tenant, async db => seed?.({ tenant, db }))
   }
-  const activate: Step<object> = {
+  const activate: OperationStep<object> = {
     name: 'activate',
     async run () {
       const now = await registry.findById(tenant.id) ?? tenant
@@ -130,7 +131,7 @@ async function leftOver (
   return operation?.kind === 'create' ? old : undefined
 }
 
-export async function insertTenant (
+export async function insertTenantRow (
   context: ManagerContext,
   input: ResolvedCreateInput,
   status: 'active' | 'provisioning'

@@ -1,15 +1,15 @@
 import { checkOptions, bool, duration, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
-import type { ManagerContext } from '../context.ts'
-import { changeTenant } from './audit.ts'
-import { countTenant } from './count.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { lockOut } from '../lockouts/lockout.ts'
+import { changeTenant } from '../operations/audit.ts'
+import { findTenant } from '../operations/find.ts'
+import { runSteps, type OperationStep } from '../operations/run-steps.ts'
+import { assertTransition } from '../operations/state.ts'
+import { readOutside } from '../removal/outside.ts'
+import { countTenant } from '../tenant-rows/count.ts'
 import { readClock, readDeletion, writeDeletion, type Deletion } from './deletion.ts'
-import { fence } from './fence.ts'
-import { readOutside } from './outside.ts'
-import { findTenant } from './find.ts'
-import { runSteps, type Step } from './run-steps.ts'
-import { assertTransition } from './state.ts'
 
 /** How {@link Manager.delete} deletes. */
 export interface DeleteInput {
@@ -74,8 +74,8 @@ export async function deleteTenant (
       ...await readOutside(context, tenant)
     }
   const deletion: Deletion = { was, keepsData, due }
-  const lock: Step<object> = { name: 'fence', run: () => fence(context, tenant, 'deleting') }
-  const mark: Step<object> = { name: 'mark', run: () => markDeleting(context, tenant, deletion) }
+  const lock: OperationStep<object> = { name: 'fence', run: () => lockOut(context, tenant, 'deleting') }
+  const mark: OperationStep<object> = { name: 'mark', run: () => markDeleting(context, tenant, deletion) }
   // A create or an import that failed ends here.
   await runSteps(context, {
     tenant,

@@ -1,4 +1,4 @@
-import type { SqlClient } from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
 
 /** A deletion that was asked for and not carried out: `tenancy.deletions`. */
 export interface Deletion {

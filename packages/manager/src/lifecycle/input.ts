@@ -8,12 +8,12 @@ const settingsMessage = 'must be an object of plain JSON values'
 // A copy as the registry will keep it: the caller's own is not to be frozen.
 const settings = v.pipe(
   v.custom<Readonly<Record<string, unknown>>>(
-    given =>
-      typeof given === 'object' && given !== null && !Array.isArray(given) && jsonOf(given) !== undefined,
+    input =>
+      typeof input === 'object' && input !== null && !Array.isArray(input) && jsonOf(input) !== undefined,
     settingsMessage
   ),
-  v.transform(given => JSON.parse(jsonOf(given) ?? '{}') as Readonly<Record<string, unknown>>),
-  v.check(given => settingsProblem(given) === undefined, 'must be at most 64 KiB of JSON')
+  v.transform(input => JSON.parse(jsonOf(input) ?? '{}') as Readonly<Record<string, unknown>>),
+  v.check(input => settingsProblem(input) === undefined, 'must be at most 64 KiB of JSON')
 )
 
 // PostgreSQL has no text with it.
@@ -22,8 +22,8 @@ const text = v.pipe(
   v.check(value => !value.includes('\0'), 'must not hold the character NUL')
 )
 
-const name = v.pipe(text, v.check(given => nameProblem(given) === undefined, nameProblem('')))
-const plan = v.pipe(text, v.check(given => planProblem(given) === undefined, planProblem('')))
+const name = v.pipe(text, v.check(input => nameProblem(input) === undefined, nameProblem('')))
+const plan = v.pipe(text, v.check(input => planProblem(input) === undefined, planProblem('')))
 
 const described = { name: v.optional(name), plan: v.optional(plan), settings: v.optional(settings) }
 
@@ -51,18 +51,18 @@ const updateSchema = v.strictObject(
 const suspendSchema = v.strictObject({ reason: v.optional(text) }, 'must be an object')
 
 /** @throws FST_TENANCY_OPTION_INVALID */
-export function resolveCreateInput (given: CreateInput, what: 'create' | 'import'): CreateInput {
-  return defined(checkOptions(createSchema, given, what))
+export function resolveCreateInput (input: CreateInput, what: 'create' | 'import'): CreateInput {
+  return defined(checkOptions(createSchema, input, what))
 }
 
 /** @throws FST_TENANCY_OPTION_INVALID */
-export function resolveUpdateInput (given: UpdateInput): UpdateInput {
-  return defined(checkOptions(updateSchema, given, 'update'))
+export function resolveUpdateInput (input: UpdateInput): UpdateInput {
+  return defined(checkOptions(updateSchema, input, 'update'))
 }
 
 /** @throws FST_TENANCY_OPTION_INVALID */
-export function resolveSuspendInput (given: SuspendInput): SuspendInput {
-  return defined(checkOptions(suspendSchema, given, 'suspend'))
+export function resolveSuspendInput (input: SuspendInput): SuspendInput {
+  return defined(checkOptions(suspendSchema, input, 'suspend'))
 }
 
 function jsonOf (value: object): string | undefined {
@@ -73,8 +73,8 @@ function jsonOf (value: object): string | undefined {
   }
 }
 
-function defined<T extends object> (given: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as {
+function defined<T extends object> (input: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined)) as {
     [K in keyof T]: Exclude<T[K], undefined>
   }
 }

@@ -1,7 +1,7 @@
 import { checkOptions, duration } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
-import type { ManagerContext } from '../context.ts'
+import type { ManagerContext } from '../context/context.ts'
 
 /** What {@link Manager.pruneAudit} is told. */
 export interface PruneAuditInput {
@@ -12,8 +12,8 @@ export interface PruneAuditInput {
 const schema = v.strictObject({ olderThan: duration }, 'must be an object of olderThan')
 
 /** Removes old entries of `tenancy.audit`, which nothing else can, and writes that down there. */
-export async function pruneAudit ({ shards }: ManagerContext, given: PruneAuditInput): Promise<number> {
-  const { olderThan } = checkOptions(schema, given, 'pruneAudit')
+export async function pruneAudit ({ shards }: ManagerContext, input: PruneAuditInput): Promise<number> {
+  const { olderThan } = checkOptions(schema, input, 'pruneAudit')
   const { rows: [row] } = await shards.get('default').query<{ removed: string }>(
     "select tenancy.prune_audit(pg_catalog.now() - $1 * interval '1 millisecond')::text as removed",
     [olderThan]

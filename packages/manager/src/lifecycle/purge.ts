@@ -1,23 +1,24 @@
 import { tenantConflict, tenantIdentifier, tenantKey, tenantKeyPrefix, tenantRole, type TenantRecord,
   type TenantRef } from '@fastify-tenancy/core'
-import { schemaOf, type SqlClient } from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
+import { schemaOf } from '@fastify-tenancy/postgres/placement'
 
-import type { ManagerContext } from '../context.ts'
+import { tellChange } from '../context/announce-change.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { withClient } from '../context/shard-pools.ts'
+import { lockOut, waitForOlder } from '../lockouts/lockout.ts'
 import { forgetMigrations } from '../migrations/migrate-tenant.ts'
 import { removeOldCopy } from '../move/confirm.ts'
-import { withClient } from '../shard-pools.ts'
-import { changeTenant } from './audit.ts'
-import { countByColumn, countTenant } from './count.ts'
+import { changeTenant } from '../operations/audit.ts'
+import { findTenant } from '../operations/find.ts'
+import { openOperation } from '../operations/journal.ts'
+import { runSteps, type OperationStep } from '../operations/run-steps.ts'
+import { assertStatus } from '../operations/state.ts'
+import { userSteps } from '../operations/user-steps.ts'
+import { assertNothingOutside, assertRoleDroppable } from '../removal/outside.ts'
+import { removeData, removeGlobalRows, removeRole } from '../removal/remove-placement.ts'
+import { countByColumn, countTenant } from '../tenant-rows/count.ts'
 import { dueDeletions, forgetDeletion, readDeletion } from './deletion.ts'
-import { fence, waitForOlder } from './fence.ts'
-import { findTenant } from './find.ts'
-import { openOperation } from './journal.ts'
-import { assertNothingOutside, assertRoleDroppable } from './outside.ts'
-import { removeData, removeGlobalRows, removeRole } from './remove-home.ts'
-import { runSteps, type Step } from './run-steps.ts'
-import { assertStatus } from './state.ts'
-import { tellChange } from './tell.ts'
-import { userSteps } from './user-steps.ts'
 
 /** What a purge removed. */
 export interface PurgeReport {
@@ -75,9 +76,9 @@ export async function purgeDue (context: ManagerContext): Promise<PurgeDueReport
   return { purged, failed }
 }
 
-function removingSteps (context: ManagerContext, tenant: TenantRecord): Step<PurgeState>[] {
+function removingSteps (context: ManagerContext, tenant: TenantRecord): OperationStep<PurgeState>[] {
   return [
-    { name: 'fence', run: () => fence(context, tenant, 'deleting') },
+    { name: 'fence', run: () => lockOut(context, tenant, 'deleting') },
     { name: 'wait', run: () => wait(context, tenant) },
     { name: 'count', run: async () => ({ rows: await countTenant(context, tenant) }) },
     ...userSteps<PurgeState>(context.options.steps, 'purge', tenant),
@@ -92,9 +93,9 @@ function removingSteps (context: ManagerContext, tenant: TenantRecord): Step<Pur
   ]
 }
 
-function keepingSteps (context: ManagerContext, tenant: TenantRecord): Step<PurgeState>[] {
+function keepingSteps (context: ManagerContext, tenant: TenantRecord): OperationStep<PurgeState>[] {
   return [
-    { name: 'fence', run: () => fence(context, tenant, 'deleting') },
+    { name: 'fence', run: () => lockOut(context, tenant, 'deleting') },
     { name: 'wait', run: () => wait(context, tenant) },
     { name: 'role', run: () => removeRole(context, tenant) },
     { name: 'redis', run: () => removeKeys(context, tenant) },

@@ -2,7 +2,7 @@ import { checkOptions, duration, resolveTenantRef, TenantUnknownError,
   type TenantRef } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
-import type { ManagerContext } from '../context.ts'
+import type { ManagerContext } from '../context/context.ts'
 
 /** Which entries {@link Manager.audit} gives. */
 export interface AuditInput {
@@ -44,9 +44,9 @@ const pageSize = 500
  */
 export async function* readAudit (
   { shards, registry }: ManagerContext,
-  given: AuditInput
+  input: AuditInput
 ): AsyncGenerator<AuditEntry> {
-  const { tenant, since } = checkOptions(schema, given, 'audit')
+  const { tenant, since } = checkOptions(schema, input, 'audit')
   const id = tenant && await idOf(registry, resolveTenantRef(tenant))
   // One moment for all pages.
   const from = since === undefined ? null : new Date(Date.now() - since)

@@ -1,10 +1,10 @@
 import type { TenantRecord, TenantRef } from '@fastify-tenancy/core'
 
-import type { ManagerContext } from '../context.ts'
-import { changeTenant } from './audit.ts'
-import { withTenant } from './find.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { changeTenant } from '../operations/audit.ts'
+import { withTenant } from '../operations/find.ts'
+import { assertStatus } from '../operations/state.ts'
 import { assertSlug } from './slug.ts'
-import { assertStatus } from './state.ts'
 
 /** The old slug is quarantined for 30 days by the registry's own trigger; only this tenant may have it back before. */
 export async function renameTenant (

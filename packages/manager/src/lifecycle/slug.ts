@@ -1,6 +1,6 @@
 import { slugPatternProblem, slugProblem, tenantConflict } from '@fastify-tenancy/core'
 
-import type { ResolvedManagerOptions } from '../options.ts'
+import type { ResolvedManagerOptions } from '../context/options.ts'
 
 /** @throws FST_TENANCY_TENANT_CONFLICT for a slug that is reserved, breaks its rule, or is read as another one by a host pattern */
 export function assertSlug (

@@ -1,13 +1,13 @@
 import { tenantConflict, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
 
-import type { ManagerContext } from '../context.ts'
-import { changeTenant } from './audit.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { lockOut, liftLockout } from '../lockouts/lockout.ts'
+import { changeTenant } from '../operations/audit.ts'
+import { withTenant } from '../operations/find.ts'
+import { abandonOperation } from '../operations/journal.ts'
+import { assertStatus, assertTransition } from '../operations/state.ts'
 import { forgetDeletion, readDeletion } from './deletion.ts'
-import { fence, liftFence } from './fence.ts'
-import { withTenant } from './find.ts'
 import { resolveSuspendInput, type SuspendInput } from './input.ts'
-import { abandonOperation } from './journal.ts'
-import { assertStatus, assertTransition } from './state.ts'
 
 /** First the fence, in the database that holds the rows; then the status, which tells every process. */
 export async function suspendTenant (
@@ -18,7 +18,7 @@ export async function suspendTenant (
   const { reason } = resolveSuspendInput(input)
   return withTenant(context, ref, [], async tenant => {
     assertStatus(tenant.status, 'active', 'suspended')
-    await fence(context, tenant, 'suspended')
+    await lockOut(context, tenant, 'suspended')
     if (tenant.status === 'suspended') return tenant
     return changeTenant(context, tenant, { status: 'suspended' }, 'suspend', {
       ...(reason !== undefined && { reason })
@@ -48,8 +48,8 @@ export async function resumeTenant (context: ManagerContext, ref: TenantRef): Pr
         { status },
         client => forgetDeletion(client, tenant.id)
       )
-    if (status === 'suspended') await fence(context, tenant, 'suspended')
-    else await liftFence(context, tenant)
+    if (status === 'suspended') await lockOut(context, tenant, 'suspended')
+    else await liftLockout(context, tenant)
     return resumed
   })
 }

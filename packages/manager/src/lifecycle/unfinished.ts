@@ -1,6 +1,6 @@
 import type { Isolation } from '@fastify-tenancy/core'
 
-import type { ManagerContext } from '../context.ts'
+import type { ManagerContext } from '../context/context.ts'
 
 /** What is still to be done about a tenant: `tenancy.moves` and `tenancy.deletions`. */
 export interface UnfinishedWork {
@@ -38,7 +38,7 @@ export async function listUnfinished (
     keeps: boolean | null
   }>(`
     select tenant_id as tenant, keeps_data as keeps, extract(epoch from due_at)::float8 * 1000 as due,
-      switched_at is not null as switched, ${place('source')} as "from", ${place('target')} as "to"
+      switched_at is not null as switched, ${target('source')} as "from", ${target('target')} as "to"
     from tenancy.moves full join tenancy.deletions using (tenant_id) order by tenant_id`)
   return rows.map(({ tenant, from, to, switched, due, keeps }) => ({
     tenant,
@@ -47,7 +47,7 @@ export async function listUnfinished (
   }))
 }
 
-function place (column: 'source' | 'target'): string {
+function target (column: 'source' | 'target'): string {
   return `case when ${column} is not null then
     json_build_object('isolation', ${column} ->> 'isolation', 'shard', ${column} #>> '{placement,shard}') end`
 }

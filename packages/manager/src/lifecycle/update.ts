@@ -1,11 +1,11 @@
 import { tenantConflict, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
 import { isDeepStrictEqual } from 'node:util'
 
-import type { ManagerContext } from '../context.ts'
-import { changeTenant } from './audit.ts'
-import { findTenant } from './find.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { changeTenant } from '../operations/audit.ts'
+import { findTenant } from '../operations/find.ts'
+import { assertStatus } from '../operations/state.ts'
 import { resolveUpdateInput, type UpdateInput } from './input.ts'
-import { assertStatus } from './state.ts'
 
 export async function updateTenant (
   context: ManagerContext,

@@ -1,7 +1,7 @@
 import { catalogChannel } from '@fastify-tenancy/core'
-import { catalogChange } from '@fastify-tenancy/database'
+import { catalogChange } from '@fastify-tenancy/postgres/registry'
 
-import type { ManagerContext } from '../context.ts'
+import type { ManagerContext } from '../context/context.ts'
 
 /** Milliseconds between two announcements while many tenants are migrated. */
 const interval = 1_000

@@ -1,4 +1,4 @@
-import { quoteText, sqlState, type SqlClient } from '@fastify-tenancy/database'
+import { quoteText, sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 
 import { asideFor, assertBorder, borderCode, markBorder, shapeOf, withNames } from './border.ts'
 import type { StatementRunner } from './dialect.ts'

@@ -1,4 +1,4 @@
-import { quoteName, quoteText, type SqlClient } from '@fastify-tenancy/database'
+import { quoteName, quoteText, type SqlClient } from '@fastify-tenancy/postgres/client'
 
 /** The code of {@link assertBorder}'s error; its detail has the oids of relations that were dropped. */
 export const borderCode = 'TN410'

@@ -1,19 +1,19 @@
 import { TenantConflictError, tenantConflict } from '@fastify-tenancy/core'
-import { sqlState, type SqlClient } from '@fastify-tenancy/database'
+import { sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-import { compare } from './compare.ts'
+import { compareLedger } from './compare.ts'
 import type { Connection } from './connection.ts'
 import { MigrationInvalidError } from './errors.ts'
 import { foreignProblem, ranElsewhere } from './kysely-history.ts'
 import { readEntry, type LedgerEntry } from './ledger.ts'
-import type { Place } from './place.ts'
+import type { MigrationTarget } from './migration-target.ts'
 import type { LoadedMigration } from './read-migrations.ts'
-import { isClaim, StepFailure } from './run-in-place.ts'
+import { isClaim, StepFailure } from './run-in-transaction.ts'
 import { runPending } from './run-pending.ts'
 
 export interface BringUpInput {
-  readonly place: Place
+  readonly target: MigrationTarget
   readonly migrations: readonly LoadedMigration[]
   /** What the ledger was found to hold. @default read first */
   readonly known?: LedgerEntry | undefined
@@ -46,7 +46,7 @@ function refused (error: unknown): boolean {
 }
 
 /** The pause before attempt n + 1: about 100, 200, 400, … ms up to 5 s, half of it random. */
-export async function backOff (attempt: number): Promise<void> {
+export async function retryDelay (attempt: number): Promise<void> {
   await sleep(Math.min(100 * 2 ** (attempt - 1), 5_000) * (0.5 + Math.random() / 2))
 }
 
@@ -59,26 +59,26 @@ export async function backOff (attempt: number): Promise<void> {
  */
 export async function bringUp (
   connection: Connection,
-  { place, migrations, known, retries, isLocking = false, lockTimeout, finish, after }: BringUpInput
+  { target, migrations, known, retries, isLocking = false, lockTimeout, finish, after }: BringUpInput
 ): Promise<readonly string[] | undefined> {
   let entry = known
   const ran: string[] = []
   let wasLost = false
   for (let attempt = 1;; attempt++) {
     try {
-      return await connection.use(place.source, async client => {
-        await place.prepare?.(client)
-        const { applied } = entry ?? await readEntry(client, place.tenant)
-        const { pending, problem } = compare(applied, migrations)
+      return await connection.use(target.source, async client => {
+        await target.prepare?.(client)
+        const { applied } = entry ?? await readEntry(client, target.tenant)
+        const { pending, problem } = compareLedger(applied, migrations)
         if (problem !== undefined) throw new MigrationInvalidError(problem)
         // Of a schema, the plan has looked for all of them at once.
-        const foreign = pending.length > 0 && place.prepare !== undefined
-          ? await ranElsewhere(client, place.schema, pending)
+        const foreign = pending.length > 0 && target.prepare !== undefined
+          ? await ranElsewhere(client, target.schema, pending)
           : undefined
-        if (foreign !== undefined) throw new MigrationInvalidError(foreignProblem(foreign, place.tenant))
+        if (foreign !== undefined) throw new MigrationInvalidError(foreignProblem(foreign, target.tenant))
         if (pending.length > 0)
           await runPending(client, {
-            place,
+            target,
             migrations: pending,
             seen: applied,
             lockTimeout,
@@ -106,19 +106,19 @@ export async function bringUp (
         throw state === 'TN423'
           ? tenantConflict('another process is at work on these tables at this moment')
           : error
-      await backOff(attempt)
+      await retryDelay(attempt)
     }
   }
 }
 
 /** Tries again what another process's work on the tenant stood in the way of. */
-export async function patiently<T> (retries: number, work: () => Promise<T>): Promise<T> {
+export async function retryLocks<T> (retries: number, work: () => Promise<T>): Promise<T> {
   for (let attempt = 1;; attempt++) {
     try {
       return await work()
     } catch (error) {
       if (attempt > retries || !(error instanceof TenantConflictError)) throw error
-      await backOff(attempt)
+      await retryDelay(attempt)
     }
   }
 }

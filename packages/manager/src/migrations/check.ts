@@ -1,19 +1,20 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
-import { schemaOf, type SqlClient } from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
+import { schemaOf } from '@fastify-tenancy/postgres/placement'
 import { randomBytes } from 'node:crypto'
 
-import type { ManagerContext } from '../context.ts'
-import { compare } from './compare.ts'
-import type { Connection, Source } from './connection.ts'
+import type { ManagerContext } from '../context/context.ts'
+import type { ResolvedMigrateInput } from '../context/migrations-options.ts'
+import { compareLedger } from './compare.ts'
+import type { Connection, ConnectionSource } from './connection.ts'
 import { migrationFailed, MigrationInvalidError } from './errors.ts'
 import { readEntry } from './ledger.ts'
-import type { ResolvedMigrateInput } from './options.ts'
-import { shardSource, tenantPlace } from './place.ts'
-import type { Plan, Sets, TenantStanding } from './plan.ts'
+import type { SharedReport } from './migrate-report.ts'
+import { shardSource, tenantTarget } from './migration-target.ts'
+import type { Plan, Sets, TenantState } from './plan.ts'
 import { rehearse, TransactionEnded, type Part } from './rehearsal.ts'
 import { failureOf, sentence, tally } from './report.ts'
 import { inspectTables, protectListed } from './shared.ts'
-import type { SharedReport } from './migrate-report.ts'
 
 interface CheckInput extends Pick<ResolvedMigrateInput, 'lockTimeout' | 'retries'> {
   readonly plan: Plan
@@ -41,14 +42,14 @@ export async function check (
 ): Promise<Checked> {
   const { options: { tables, provision } } = context
   const unrehearsed = new Set<string>()
-  const furthest = (isolation: 'schema' | 'database', shard?: string): TenantStanding | undefined =>
+  const furthest = (isolation: 'schema' | 'database', shard?: string): TenantState | undefined =>
     plan.tenants
       .filter(({ tenant }) =>
         tenant.isolation === isolation && (shard === undefined || tenant.placement.shard === shard)
       )
       .toSorted((a, b) => b.pending.length - a.pending.length)[0]
   const run = async (
-    { shard, source }: { readonly shard: string; readonly source: Source },
+    { shard, source }: { readonly shard: string; readonly source: ConnectionSource },
     parts: (client: SqlClient) => Promise<readonly Part[]>,
     end: (client: SqlClient) => Promise<void> = async () => {}
   ): Promise<void> => {
@@ -62,17 +63,17 @@ export async function check (
   const shared: SharedReport[] = []
   const unreachable = new Set(plan.unreachable.map(({ shard }) => shard))
   for (const shard of context.shards.names.filter(name => !unreachable.has(name))) {
-    const standing = plan.shared.find(one => one.shard === shard)
+    const state = plan.shared.find(one => one.shard === shard)
     const own = furthest('schema', shard)
     // What makes a new tenant's first tables is the application's own, and not taken back.
     const isScratch = shard === 'default' && plan.tenants.length === 0 && provision === undefined
     const parts: Part[] = [
-      ...(standing === undefined
+      ...(state === undefined
         ? []
         : [{
           where: `the shared tables of shard '${shard}'`,
           schema: tables.schema,
-          migrations: standing.pending,
+          migrations: state.pending,
           after: (client: SqlClient) => protectListed(client, context)
         }]),
       ...(own === undefined ? [] : [ofTenant(own.tenant, schemaOf(own.tenant), own.pending)]),
@@ -90,7 +91,7 @@ export async function check (
     await run({ shard, source: shardSource(context, shard) }, async () => parts, async client => {
       shared.push({
         shard,
-        applied: (standing?.pending ?? []).map(({ name }) => name),
+        applied: (state?.pending ?? []).map(({ name }) => name),
         ...await inspectTables(client, context)
       })
     })
@@ -98,7 +99,7 @@ export async function check (
   const apart = furthest('database')
   if (apart !== undefined) {
     const { tenant } = apart
-    const { shard, source } = await tenantPlace(context, tenant)
+    const { shard, source } = await tenantTarget(context, tenant)
     // What the default shard remembers of it may be behind.
     await run(
       { shard, source },
@@ -120,7 +121,7 @@ async function pendingOf (
   const { rows: [row] } = await client.query<{ there: boolean }>(
     "select pg_catalog.to_regclass('tenancy.migration_ledger') is not null as there"
   )
-  const { pending, problem } = compare(
+  const { pending, problem } = compareLedger(
     row?.there === true ? (await readEntry(client, tenant.id)).applied : [],
     migrations
   )

@@ -2,7 +2,7 @@ import type { AppliedMigration } from './ledger.ts'
 import type { LoadedMigration } from './read-migrations.ts'
 
 /** How far one place has come. */
-export interface Standing {
+export interface LedgerState {
   /** In order. */
   readonly pending: readonly LoadedMigration[]
   /** What has run here and is newer than all that this process knows: a newer version of the application did it. */
@@ -15,10 +15,10 @@ export interface Standing {
  * Holds what has run against what there is, both in order of their names. What has run must be the beginning of what there is,
  * as it was then.
  */
-export function compare (
+export function compareLedger (
   applied: readonly AppliedMigration[],
   migrations: readonly LoadedMigration[]
-): Standing {
+): LedgerState {
   const problem = applied.slice(0, migrations.length).map((ran, index) =>
     problemOf(ran, migrations[index], migrations)
   ).find(text => text !== undefined)

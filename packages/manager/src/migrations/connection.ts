@@ -1,10 +1,10 @@
-import { GuardedClient, isEmbeddedPool, type SqlClient, connectError } from '@fastify-tenancy/database'
+import { GuardedClient, isEmbeddedPool, connectError, type SqlClient } from '@fastify-tenancy/postgres/client'
 import type pg from 'pg'
 
-import type { TenantPool } from '../tenant-server.ts'
+import type { TenantServerPool } from '../placement/tenant-server.ts'
 
 /** A URL to connect to, or a pool to borrow from. */
-export type Source = string | TenantPool
+export type ConnectionSource = string | TenantServerPool
 
 /**
  * One connection at a time, to one database after the other: what a worker has, so that as many are open as there are workers.
@@ -19,8 +19,12 @@ export class Connection {
    *
    * @param shard how the error of a connection that cannot be opened names the database
    */
-  async use<T> (source: Source, work: (client: SqlClient) => Promise<T>, shard?: string): Promise<T> {
-    if (typeof source !== 'string') return borrow(source, work)
+  async use<T> (
+    source: ConnectionSource,
+    work: (client: SqlClient) => Promise<T>,
+    shard?: string
+  ): Promise<T> {
+    if (typeof source !== 'string') return checkOut(source, work)
     const client = await this.#connect(source, shard)
     try {
       return await work(client)
@@ -58,7 +62,10 @@ export class Connection {
   }
 }
 
-async function borrow<T> ({ pool, isOwn }: TenantPool, work: (client: SqlClient) => Promise<T>): Promise<T> {
+async function checkOut<T> (
+  { pool, isOwn }: TenantServerPool,
+  work: (client: SqlClient) => Promise<T>
+): Promise<T> {
   try {
     const client = await pool.connect()
     let isClean = isEmbeddedPool(pool)

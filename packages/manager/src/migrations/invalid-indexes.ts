@@ -1,4 +1,4 @@
-import type { SqlClient } from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
 
 /** An index that no query uses, and that every write has to keep: what is left of a `create index concurrently` that was cut short. */
 export interface InvalidIndex {

@@ -1,4 +1,4 @@
-import { quoteName, quoteText, type SqlClient } from '@fastify-tenancy/database'
+import { quoteName, quoteText, type SqlClient } from '@fastify-tenancy/postgres/client'
 
 import { sharedSet } from './ledger.ts'
 import type { LoadedMigration } from './read-migrations.ts'
@@ -14,7 +14,7 @@ import type { LoadedMigration } from './read-migrations.ts'
  * @param client one connection of a login that may read that table; of one that may not, nothing is taken over
  * @returns whether there was anything that the ledger did not know
  */
-export async function takeOverHistory (
+export async function adoptKyselyHistory (
   client: SqlClient,
   schema: string,
   migrations: readonly LoadedMigration[]

@@ -1,6 +1,6 @@
-import { inTransaction, quoteText, type SqlClient } from '@fastify-tenancy/database'
+import { inTransaction, quoteText, type SqlClient } from '@fastify-tenancy/postgres/client'
 
-import { withoutPasswords } from '../lifecycle/journal.ts'
+import { withoutPasswords } from '../operations/journal.ts'
 import type { LoadedMigration } from './read-migrations.ts'
 
 /*

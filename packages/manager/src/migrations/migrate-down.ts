@@ -1,19 +1,19 @@
 import { checkOptions, positiveInteger, timeout, type TenantRef } from '@fastify-tenancy/core'
-import { inTransaction } from '@fastify-tenancy/database'
+import { inTransaction } from '@fastify-tenancy/postgres/client'
 import * as v from 'valibot'
 
-import type { ManagerContext } from '../context.ts'
-import { tenantLock } from '../lifecycle/locks.ts'
-import { withClient } from '../shard-pools.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { tenantLock } from '../context/locks.ts'
+import { withClient } from '../context/shard-pools.ts'
 import { CatalogAnnouncer } from './announce.ts'
-import { compare } from './compare.ts'
+import { compareLedger } from './compare.ts'
 import { Connection } from './connection.ts'
 import { MigrationInvalidError } from './errors.ts'
 import { becomeOwner, copyLedger, readEntry } from './ledger.ts'
-import { tenantPlace } from './place.ts'
+import { tenantTarget } from './migration-target.ts'
 import { findOne, readSets } from './plan.ts'
 import type { LoadedMigration } from './read-migrations.ts'
-import { runInPlace, StepFailure } from './run-in-place.ts'
+import { runInTransaction, StepFailure } from './run-in-transaction.ts'
 
 /** What {@link Manager.migrateDown} may be told. */
 export interface MigrateDownInput {
@@ -32,12 +32,12 @@ const schema = v.strictObject({
 export async function migrateDown (
   context: ManagerContext,
   ref: TenantRef,
-  given: MigrateDownInput
+  input: MigrateDownInput
 ): Promise<readonly string[]> {
-  const { steps, lockTimeout } = checkOptions(schema, given, 'migrateDown')
+  const { steps, lockTimeout } = checkOptions(schema, input, 'migrateDown')
   const tenant = await findOne(context, ref)
   const { tenant: migrations = [] } = await readSets(context, 'tenant')
-  const place = await tenantPlace(context, tenant)
+  const target = await tenantTarget(context, tenant)
   const connection = new Connection()
   const announcer = new CatalogAnnouncer(context)
   try {
@@ -45,17 +45,20 @@ export async function migrateDown (
       tenantLock(tenant.id),
       'another process is at work on this tenant at this moment',
       () =>
-        connection.use(place.source, async client => {
-          await place.prepare?.(client)
+        connection.use(target.source, async client => {
+          await target.prepare?.(client)
           const { applied } = await readEntry(client, tenant.id)
-          const newest = newestFirst(applied.length, migrations, compare(applied, migrations)).slice(0, steps)
+          const newest = newestFirst(applied.length, migrations, compareLedger(applied, migrations)).slice(
+            0,
+            steps
+          )
           for (const { name, migration } of newest) {
             if (migration.down === undefined)
               throw new MigrationInvalidError(`migration '${name}' has no down(): it cannot be taken back`)
           }
           if (newest.length > 0)
-            await runInPlace(client, {
-              place,
+            await runInTransaction(client, {
+              target,
               direction: 'down',
               migrations: newest,
               seen: applied,
@@ -84,7 +87,7 @@ export async function migrateDown (
 function newestFirst (
   count: number,
   migrations: readonly LoadedMigration[],
-  { problem, ahead }: ReturnType<typeof compare>
+  { problem, ahead }: ReturnType<typeof compareLedger>
 ): readonly LoadedMigration[] {
   if (problem !== undefined) throw new MigrationInvalidError(problem)
   const [unknown] = ahead

@@ -1,18 +1,18 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
-import { inTransaction, type SqlClient } from '@fastify-tenancy/database'
+import { inTransaction, type SqlClient } from '@fastify-tenancy/postgres/client'
 
-import type { ManagerContext } from '../context.ts'
-import { tenantLock } from '../lifecycle/locks.ts'
-import { withClient } from '../shard-pools.ts'
-import { bringUp, patiently } from './bring-up.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { tenantLock } from '../context/locks.ts'
+import { withClient } from '../context/shard-pools.ts'
+import { bringUp, retryLocks } from './bring-up.ts'
 import { Connection } from './connection.ts'
 import { becomeOwner, copyLedger, recordFailure, type LedgerEntry } from './ledger.ts'
-import { tenantPlace, type Place } from './place.ts'
+import { tenantTarget, type MigrationTarget } from './migration-target.ts'
 import { readMigrations, type LoadedMigration } from './read-migrations.ts'
-import { StepFailure } from './run-in-place.ts'
+import { StepFailure } from './run-in-transaction.ts'
 
 /** How patient a creation or a move is: nobody else uses the tables yet. */
-const patience = { lockTimeout: 5_000, retries: 3 }
+const lockRetry = { lockTimeout: 5_000, retries: 3 }
 
 /**
  * Brings the tables that a tenant has for itself to the newest migration: a step of its creation, or of its move to another
@@ -33,7 +33,7 @@ export async function migrateTenant (
     await migrateOne(context, connection, {
       tenant,
       migrations: await readMigrations(migrations.tenant),
-      ...patience,
+      ...lockRetry,
       isMoving
     })
   } catch (error) {
@@ -66,28 +66,28 @@ export async function migrateOne (
   connection: Connection,
   { tenant, isMoving = false, ...input }: MigrateOne
 ): Promise<readonly string[] | undefined> {
-  const place = await tenantPlace(context, tenant)
+  const target = await tenantTarget(context, tenant)
   const isApart = tenant.isolation === 'database'
   const work = (): Promise<readonly string[] | undefined> =>
     bringUp(connection, {
       ...input,
-      place,
+      target,
       ...(isApart && !isMoving && { after: client => rememberLedger(context, client, tenant.id) })
     })
   try {
-    return await (input.isLocking === true && !place.hasRegistry
+    return await (input.isLocking === true && !target.hasRegistry
       ? locked(context, tenant, input.retries, work)
       : work())
   } catch (error) {
-    if (!isMoving && error instanceof StepFailure && (isApart || !error.migration.isAlone))
-      await rememberFailure(context, connection, place, isApart, error)
+    if (!isMoving && error instanceof StepFailure && (isApart || !error.migration.isNonTransactional))
+      await rememberFailure(context, connection, target, isApart, error)
     throw error
   }
 }
 
 /** Makes the default shard's copy of the ledger of a tenant's own database anew. Nothing where no migration has run there. */
 export async function copyOwnLedger (context: ManagerContext, tenant: TenantRecord): Promise<void> {
-  const { source } = await tenantPlace(context, tenant)
+  const { source } = await tenantTarget(context, tenant)
   const connection = new Connection()
   try {
     await connection.use(source, async client => {
@@ -116,7 +116,7 @@ async function locked<T> (
   retries: number,
   work: () => Promise<T>
 ): Promise<T | undefined> {
-  return patiently(
+  return retryLocks(
     retries,
     () =>
       locks.hold(tenantLock(id), 'another process is at work on this tenant at this moment', async () => {
@@ -130,12 +130,12 @@ async function locked<T> (
 async function rememberFailure (
   { shards }: ManagerContext,
   connection: Connection,
-  place: Place,
+  target: MigrationTarget,
   isApart: boolean,
   { migration, cause }: StepFailure
 ): Promise<void> {
-  const source = isApart ? { pool: shards.get('default'), isOwn: false } : place.source
-  await connection.use(source, client => recordFailure(client, place.tenant, migration, cause)).catch(
+  const source = isApart ? { pool: shards.get('default'), isOwn: false } : target.source
+  await connection.use(source, client => recordFailure(client, target.tenant, migration, cause)).catch(
     () => {}
   )
 }

@@ -1,15 +1,15 @@
 import { TenantConflictError, type TenantRecord } from '@fastify-tenancy/core'
 
-import type { ManagerContext } from '../context.ts'
+import type { ManagerContext } from '../context/context.ts'
+import type { ResolvedMigrateInput } from '../context/migrations-options.ts'
 import type { CatalogAnnouncer } from './announce.ts'
 import { Connection } from './connection.ts'
 import { MigrationInvalidError } from './errors.ts'
+import type { TenantsReport, MigrationFailure } from './migrate-report.ts'
 import { migrateOne } from './migrate-tenant.ts'
-import type { ResolvedMigrateInput } from './options.ts'
-import { listMeant, makePlan, type Sets, type TenantStanding } from './plan.ts'
+import { listMeant, makePlan, type Sets, type TenantState } from './plan.ts'
 import { failureOf, tally } from './report.ts'
 import { inWaves } from './waves.ts'
-import type { TenantsReport, MigrationFailure } from './migrate-report.ts'
 
 // The registry's list and the default shard's copies of ledgers are on the manager's own two, the tenants' locks on a third.
 const ownConnections = 3
@@ -20,7 +20,7 @@ const ownConnections = 3
  */
 export async function migrateTenants (
   context: ManagerContext,
-  first: readonly TenantStanding[],
+  first: readonly TenantState[],
   sets: Sets,
   input: ResolvedMigrateInput & { readonly announcer: CatalogAnnouncer },
   failures: MigrationFailure[]
@@ -30,7 +30,7 @@ export async function migrateTenants (
   if (sets.tenant === undefined) return report
   const jobs = Math.max(1, Math.min(input.jobs, budget.connections - ownConnections))
   const connections = Array.from({ length: jobs }, () => new Connection())
-  const [seen, postponed] = [new Set<string>(), new Set<TenantStanding>()]
+  const [seen, postponed] = [new Set<string>(), new Set<TenantState>()]
   const isNamed = input.only !== undefined || input.schema !== undefined
   const { lockTimeout, retries } = input
   const migrations = sets.tenant
@@ -45,8 +45,8 @@ export async function migrateTenants (
       const waited = new Set(postponed)
       postponed.clear()
       let done = 0
-      report.left += await inWaves(behind, { ...input, jobs }, async (standing, worker) => {
-        const { tenant, entry } = standing
+      report.left += await inWaves(behind, { ...input, jobs }, async (state, worker) => {
+        const { tenant, entry } = state
         const one = {
           tenant,
           migrations,
@@ -57,8 +57,8 @@ export async function migrateTenants (
         }
         const { end, failure } = await tryOne(context, connections[worker] as Connection, one)
         if (end === 'migrated' || end === 'failed') await input.announcer.changed()
-        const isPostponed = failure?.error instanceof TenantConflictError && !waited.has(standing)
-        if (isPostponed) postponed.add(standing)
+        const isPostponed = failure?.error instanceof TenantConflictError && !waited.has(state)
+        if (isPostponed) postponed.add(state)
         else {
           report[end]++
           if (failure !== undefined) failures.push(failure)
@@ -119,7 +119,7 @@ async function newcomers (
   connection: Connection,
   sets: Sets,
   seen: ReadonlySet<string>
-): Promise<readonly TenantStanding[]> {
+): Promise<readonly TenantState[]> {
   const listed = await listMeant(context, { only: undefined, schema: undefined })
   const unseen = listed.filter(({ id }) => !seen.has(id))
   return unseen.length === 0

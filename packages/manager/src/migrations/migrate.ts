@@ -1,14 +1,15 @@
-import type { ManagerContext } from '../context.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { resolveMigrateInput, type MigrateInput,
+  type ResolvedMigrateInput } from '../context/migrations-options.ts'
 import { CatalogAnnouncer } from './announce.ts'
-import { Connection } from './connection.ts'
 import { check, type Checked } from './check.ts'
+import { Connection } from './connection.ts'
 import { migrationFailed } from './errors.ts'
+import type { MigrateReport, SharedReport, MigrationFailure } from './migrate-report.ts'
 import { migrateTenants } from './migrate-tenants.ts'
-import { resolveMigrateInput, type MigrateInput, type ResolvedMigrateInput } from './options.ts'
 import { assertSound, listMeant, makePlan, readSets, type Plan, type Sets } from './plan.ts'
 import { failureOf, sentence, tally } from './report.ts'
 import { migrateShared } from './shared.ts'
-import type { MigrateReport, SharedReport, MigrationFailure } from './migrate-report.ts'
 
 /** Looks first, refuses what does not fit, then runs: the shared set on each shard, then the tenants'. */
 export async function migrate (context: ManagerContext, given: MigrateInput): Promise<MigrateReport> {
@@ -43,11 +44,11 @@ async function migrateShards (
   { lockTimeout, retries, announcer }: ResolvedMigrateInput & { readonly announcer: CatalogAnnouncer }
 ): Promise<SharedReport[]> {
   const reports: SharedReport[] = []
-  for (const standing of shared) {
-    const { shard, pending } = standing
+  for (const state of shared) {
+    const { shard, pending } = state
     try {
       const report = await migrateShared(context, connection, {
-        standing,
+        state,
         migrations: sets.shared ?? [],
         lockTimeout,
         retries
@@ -58,7 +59,7 @@ async function migrateShards (
       // A migration that runs alone may have changed tables before it failed.
       await announcer.changed()
       const failure = failureOf(shard, undefined, error)
-      const what = pending.some(({ isAlone }) => isAlone)
+      const what = pending.some(({ isNonTransactional }) => isNonTransactional)
         ? 'what ran before it stays'
         : `nothing of shard '${shard}' was changed`
       throw migrationFailed(`${sentence(failure)}: ${what}`, {

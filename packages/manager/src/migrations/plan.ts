@@ -1,17 +1,20 @@
 import { OptionInvalidError, tenantConflict, TenantUnknownError, type TenantRecord,
   type TenantRef } from '@fastify-tenancy/core'
-import { assertNotNewer, schemaOf, SetupInvalidError, isConnectError } from '@fastify-tenancy/database'
+import { SetupInvalidError } from '@fastify-tenancy/postgres'
+import { isConnectError } from '@fastify-tenancy/postgres/client'
+import { assertNotNewer } from '@fastify-tenancy/postgres/install'
+import { schemaOf } from '@fastify-tenancy/postgres/placement'
 
-import type { ManagerContext } from '../context.ts'
-import { withoutPasswords } from '../lifecycle/journal.ts'
-import { compare, type Standing } from './compare.ts'
+import type { ManagerContext } from '../context/context.ts'
+import type { ResolvedMigrateInput } from '../context/migrations-options.ts'
+import { withoutPasswords } from '../operations/journal.ts'
+import { compareLedger, type LedgerState } from './compare.ts'
 import { Connection } from './connection.ts'
 import { MigrationInvalidError } from './errors.ts'
-import { readEntry, readLedger, sharedSet, type LedgerEntry } from './ledger.ts'
 import { foreignProblem, ranElsewhere } from './kysely-history.ts'
+import { readEntry, readLedger, sharedSet, type LedgerEntry } from './ledger.ts'
 import { hasOwnTables } from './migrate-tenant.ts'
-import type { ResolvedMigrateInput } from './options.ts'
-import { shardSource, tenantPlace } from './place.ts'
+import { shardSource, tenantTarget } from './migration-target.ts'
 import { readMigrations, type LoadedMigration } from './read-migrations.ts'
 
 /** Both sets as they are now; undefined where the options have none, or it is not asked for. */
@@ -21,21 +24,21 @@ export interface Sets {
 }
 
 /** How far the shared set of a shard has come. */
-export interface ShardStanding extends Standing {
+export interface ShardState extends LedgerState {
   readonly shard: string
   readonly entry: LedgerEntry
 }
 
 /** How far a tenant's own tables have come. For a tenant with a database of its own: as the default shard remembers it. */
-export interface TenantStanding extends Standing {
+export interface TenantState extends LedgerState {
   readonly tenant: TenantRecord
   readonly entry: LedgerEntry
 }
 
 export interface Plan {
-  readonly shared: readonly ShardStanding[]
+  readonly shared: readonly ShardState[]
   /** By shard, and there by id. */
-  readonly tenants: readonly TenantStanding[]
+  readonly tenants: readonly TenantState[]
   /** The shards that cannot be reached. `shared` and `tenants` have nothing of them. */
   readonly unreachable: readonly UnreachableShard[]
 }
@@ -96,20 +99,20 @@ export async function makePlan (
       errors.set(shard, error)
     }
   }
-  const standings: TenantStanding[] = []
+  const states: TenantState[] = []
   for (const tenant of own === undefined ? [] : tenants.filter(tenant => ledgers.has(ledgerShard(tenant)))) {
     const entry = ledgers.get(ledgerShard(tenant))?.get(tenant.id) ?? nothing
-    const standing = { tenant, entry, ...compare(entry.applied, own ?? []) }
-    const isForeign = tenant.isolation === 'schema' && standing.pending.length > 0 &&
+    const state = { tenant, entry, ...compareLedger(entry.applied, own ?? []) }
+    const isForeign = tenant.isolation === 'schema' && state.pending.length > 0 &&
       histories.get(tenant.placement.shard)?.has(schemaOf(tenant)) === true
-    standings.push(isForeign ? await withHistory(context, connection, standing) : standing)
+    states.push(isForeign ? await withHistory(context, connection, state) : state)
   }
   return {
     shared: shared === undefined ? [] : shards.filter(shard => ledgers.has(shard)).map(shard => {
       const entry = ledgers.get(shard)?.get(sharedSet) ?? nothing
-      return { shard, entry, ...compare(entry.applied, shared) }
+      return { shard, entry, ...compareLedger(entry.applied, shared) }
     }),
-    tenants: standings,
+    tenants: states,
     unreachable: Array.from(errors, ([shard, error]) => ({
       shard,
       error,
@@ -135,16 +138,16 @@ async function schemasWithHistory (
 async function withHistory (
   context: ManagerContext,
   connection: Connection,
-  standing: TenantStanding
-): Promise<TenantStanding> {
-  const { tenant, pending } = standing
+  state: TenantState
+): Promise<TenantState> {
+  const { tenant, pending } = state
   const found = await connection.use(
     shardSource(context, tenant.placement.shard),
     client => ranElsewhere(client, schemaOf(tenant), pending)
   )
   return found === undefined
-    ? standing
-    : { ...standing, problem: standing.problem ?? foreignProblem(found, tenant.id) }
+    ? state
+    : { ...state, problem: state.problem ?? foreignProblem(found, tenant.id) }
 }
 
 // What a tenant's own database holds, the default shard remembers.
@@ -183,14 +186,14 @@ export async function withOwnLedgers (
   jobs: number
 ): Promise<Plan> {
   const tenants = [...plan.tenants]
-  const apart = tenants.map((standing, index) => ({ standing, index })).filter(({ standing }) =>
-    standing.tenant.isolation === 'database'
+  const apart = tenants.map((state, index) => ({ state, index })).filter(({ state }) =>
+    state.tenant.isolation === 'database'
   )
   await Promise.all(Array.from({ length: Math.min(jobs, apart.length) }, async () => {
     const connection = new Connection()
     try {
       for (let next = apart.shift(); next !== undefined; next = apart.shift())
-        tenants[next.index] = await readOwn(context, connection, next.standing, migrations)
+        tenants[next.index] = await readOwn(context, connection, next.state, migrations)
     } finally {
       await connection.close()
     }
@@ -201,12 +204,12 @@ export async function withOwnLedgers (
 async function readOwn (
   context: ManagerContext,
   connection: Connection,
-  standing: TenantStanding,
+  state: TenantState,
   migrations: readonly LoadedMigration[]
-): Promise<TenantStanding> {
-  const { tenant } = standing
+): Promise<TenantState> {
+  const { tenant } = state
   try {
-    const { source } = await tenantPlace(context, tenant)
+    const { source } = await tenantTarget(context, tenant)
     const entry = await connection.use(source, async client => {
       const { rows: [row] } = await client.query<{ there: boolean }>(
         "select pg_catalog.to_regclass('tenancy.migration_ledger') is not null as there"
@@ -216,14 +219,14 @@ async function readOwn (
     // Why the last attempt failed, the default shard was told.
     return {
       tenant,
-      entry: { ...entry, failure: entry.failure ?? standing.entry.failure },
-      ...compare(entry.applied, migrations)
+      entry: { ...entry, failure: entry.failure ?? state.entry.failure },
+      ...compareLedger(entry.applied, migrations)
     }
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)
     return {
-      ...standing,
-      problem: standing.problem ??
+      ...state,
+      problem: state.problem ??
         withoutPasswords(`its database cannot be read (${why}): this is what the last run saw`)
     }
   }

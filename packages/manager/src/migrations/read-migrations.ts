@@ -14,7 +14,7 @@ export interface LoadedMigration {
   readonly checksum: string
   readonly migration: Migration
   /** Whether it runs outside a transaction, because it says `export const transaction = false`. */
-  readonly isAlone: boolean
+  readonly isNonTransactional: boolean
 }
 
 /**
@@ -35,7 +35,7 @@ async function readProvider (provider: MigrationProvider): Promise<LoadedMigrati
   return migrations.map(([name, migration]) => ({
     name,
     migration,
-    isAlone: isAlone(name, migration),
+    isNonTransactional: isNonTransactional(name, migration),
     checksum: sha256(`${migration.up.toString()}\n${migration.down?.toString() ?? ''}`)
   }))
 }
@@ -72,13 +72,16 @@ async function readFolder (folder: string): Promise<LoadedMigration[]> {
   return Object.entries(migrations).map(([name, migration]) => ({
     name,
     migration,
-    isAlone: isAlone(name, migration),
+    isNonTransactional: isNonTransactional(name, migration),
     checksum: checksums.get(name) ?? ''
   }))
 }
 
 // A word that is not understood would run the statement where it was not to.
-function isAlone (name: string, migration: Migration & { readonly transaction?: unknown }): boolean {
+function isNonTransactional (
+  name: string,
+  migration: Migration & { readonly transaction?: unknown }
+): boolean {
   const { transaction = true } = migration
   if (typeof transaction !== 'boolean')
     throw new MigrationInvalidError(

@@ -1,15 +1,16 @@
-import { pathWithExtensions, quoteName, sqlState, type SqlClient } from '@fastify-tenancy/database'
+import { quoteName, sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
+import { pathWithExtensions } from '@fastify-tenancy/postgres/tables'
 import { Kysely, type Transaction } from 'kysely'
 import { setImmediate } from 'node:timers/promises'
 
-import { Batch } from './batch.ts'
 import { asideFor, assertBorder, borderCode, markBorder, withNames } from './border.ts'
-import { backOff, passing } from './bring-up.ts'
-import type { Connection, Source } from './connection.ts'
+import { retryDelay, passing } from './bring-up.ts'
+import type { Connection, ConnectionSource } from './connection.ts'
+import { DdlBuffer } from './ddl-buffer.ts'
 import { MigrationDialect } from './dialect.ts'
 import { becomeOwner } from './ledger.ts'
 import type { LoadedMigration } from './read-migrations.ts'
-import { StepFailure } from './run-in-place.ts'
+import { StepFailure } from './run-in-transaction.ts'
 
 /** Migrations to try in one schema. */
 export interface Part {
@@ -27,7 +28,7 @@ export interface Part {
 }
 
 export interface RehearsalInput {
-  readonly source: Source
+  readonly source: ConnectionSource
   readonly parts: (client: SqlClient) => Promise<readonly Part[]>
   /** Runs at the end, as the login, before all is taken back. */
   readonly end: (client: SqlClient) => Promise<void>
@@ -89,7 +90,7 @@ export async function rehearse (
       const cause = error instanceof PartFailure ? error.cause : error
       if (attempt > retries || !passing.has(sqlState(cause instanceof StepFailure ? cause.cause : cause)))
         throw error
-      await backOff(attempt)
+      await retryDelay(attempt)
     }
   }
 }
@@ -100,19 +101,19 @@ async function takenBack (
     readonly parts: readonly Part[]
   }
 ): Promise<readonly string[]> {
-  const batch = new Batch(client, ['begin', `set local lock_timeout = ${lockTimeout}`, bounds,
+  const buffer = new DdlBuffer(client, ['begin', `set local lock_timeout = ${lockTimeout}`, bounds,
     "set local tenancy.migrating = 'check'"])
   const left = new Set<string>()
   try {
-    await new Kysely<unknown>({ dialect: new MigrationDialect(batch) }).transaction().execute(async trx => {
+    await new Kysely<unknown>({ dialect: new MigrationDialect(buffer) }).transaction().execute(async trx => {
       for (const part of parts) {
         try {
-          await runPart(client, { batch, trx, part, left })
+          await runPart(client, { buffer, trx, part, left })
         } catch (error) {
           throw new PartFailure(part, error)
         }
       }
-      await batch.flush()
+      await buffer.flush()
       await end(client)
       throw new TakenBack()
     })
@@ -132,7 +133,7 @@ async function withDropped (client: SqlClient, error: unknown): Promise<unknown>
 }
 
 interface PartInput {
-  readonly batch: Batch
+  readonly buffer: DdlBuffer
   readonly trx: Transaction<unknown>
   readonly part: Part
   readonly left: Set<string>
@@ -140,23 +141,23 @@ interface PartInput {
 
 async function runPart (
   client: SqlClient,
-  { batch, trx, part: { schema, isNew = false, isBordered = false, migrations, after }, left }: PartInput
+  { buffer, trx, part: { schema, isNew = false, isBordered = false, migrations, after }, left }: PartInput
 ): Promise<void> {
-  batch.add(becomeOwner)
-  if (isNew) batch.add(`create schema ${quoteName(schema)}`)
+  buffer.add(becomeOwner)
+  if (isNew) buffer.add(`create schema ${quoteName(schema)}`)
   const path = `select pg_catalog.set_config('search_path', ${pathWithExtensions(schema)}, true)`
   const mark = isBordered ? [...asideFor(markBorder(schema)), path] : [path]
-  for (const text of mark) batch.add(text)
-  const end = migrations.findIndex(({ isAlone }) => isAlone)
+  for (const text of mark) buffer.add(text)
+  const end = migrations.findIndex(({ isNonTransactional }) => isNonTransactional)
   const [tried, untried] = end < 0 ? [migrations, []] : [migrations.slice(0, end), migrations.slice(end)]
   for (const [index, migration] of tried.entries()) {
     // An earlier one may have left another path or role.
-    if (index > 0) { for (const text of [becomeOwner, ...mark]) batch.add(text) }
+    if (index > 0) { for (const text of [becomeOwner, ...mark]) buffer.add(text) }
     try {
       await migration.migration.up(trx)
       await setImmediate()
-      batch.assertIdle()
-      const { rows: [row] } = await batch.run(
+      buffer.assertIdle()
+      const { rows: [row] } = await buffer.run(
         "select pg_catalog.current_setting('tenancy.migrating', true) as state",
         []
       )
@@ -165,14 +166,14 @@ async function runPart (
           'the migration ended the transaction that it ran in, and what it did until then stays: take commit and rollback out of it'
         )
       if (!isBordered) continue
-      for (const text of asideFor(assertBorder(schema))) batch.add(text)
-      await batch.flush()
+      for (const text of asideFor(assertBorder(schema))) buffer.add(text)
+      await buffer.flush()
     } catch (error) {
       throw new StepFailure(migration, error)
     }
   }
   for (const { name } of untried) left.add(name)
-  batch.add('set local role none')
-  await batch.flush()
+  buffer.add('set local role none')
+  await buffer.flush()
   await after?.(client)
 }

@@ -1,5 +1,5 @@
-import { StepFailure } from './run-in-place.ts'
 import type { TenantsReport, MigrationFailure } from './migrate-report.ts'
+import { StepFailure } from './run-in-transaction.ts'
 
 /** Nobody yet. */
 export function tally (): { -readonly [K in keyof TenantsReport]: TenantsReport[K] } {

@@ -1,8 +1,8 @@
-import type { SqlClient } from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
 
 import type { LoadedMigration } from './read-migrations.ts'
-import { runAlone } from './run-alone.ts'
-import { runInPlace, type InPlace } from './run-in-place.ts'
+import { runInTransaction, type TransactionalRun } from './run-in-transaction.ts'
+import { runOutsideTransaction } from './run-outside-transaction.ts'
 
 /**
  * Runs what is pending in one place, in its order: what runs in transactions together, and each of the others by itself.
@@ -11,14 +11,15 @@ import { runInPlace, type InPlace } from './run-in-place.ts'
  */
 export async function runPending (
   client: SqlClient,
-  { migrations, seen, ...input }: Omit<InPlace, 'direction' | 'start'>,
+  { migrations, seen, ...input }: Omit<TransactionalRun, 'direction' | 'start'>,
   ran: (group: readonly LoadedMigration[]) => void
 ): Promise<void> {
   const applied = [...seen]
   for (const group of grouped(migrations)) {
     const [first] = group
-    if (first?.isAlone === true) await runAlone(client, { ...input, seen: applied, migration: first })
-    else await runInPlace(client, { ...input, seen: applied, direction: 'up', migrations: group })
+    if (first?.isNonTransactional === true)
+      await runOutsideTransaction(client, { ...input, seen: applied, migration: first })
+    else await runInTransaction(client, { ...input, seen: applied, direction: 'up', migrations: group })
     applied.push(...group)
     ran(group)
   }
@@ -27,7 +28,7 @@ export async function runPending (
 function grouped (migrations: readonly LoadedMigration[]): LoadedMigration[][] {
   const groups: LoadedMigration[][] = []
   for (const [index, migration] of migrations.entries()) {
-    const isNew = migration.isAlone || migrations[index - 1]?.isAlone !== false
+    const isNew = migration.isNonTransactional || migrations[index - 1]?.isNonTransactional !== false
     if (isNew) groups.push([migration])
     else groups.at(-1)?.push(migration)
   }

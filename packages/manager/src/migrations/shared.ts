@@ -1,18 +1,20 @@
-import { listTables, protectTables, type ResolvedTables, type SqlClient } from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
+import { protectTables } from '@fastify-tenancy/postgres/policies'
+import { listTables, type ResolvedTables } from '@fastify-tenancy/postgres/tables'
 
-import type { ManagerContext } from '../context.ts'
+import type { ManagerContext } from '../context/context.ts'
 import { bringUp } from './bring-up.ts'
 import type { Connection } from './connection.ts'
-import { takeOverHistory } from './kysely-history.ts'
+import { adoptKyselyHistory } from './kysely-history.ts'
 import { recordFailure } from './ledger.ts'
-import { sharedPlace } from './place.ts'
-import type { ShardStanding } from './plan.ts'
-import type { LoadedMigration } from './read-migrations.ts'
-import { StepFailure } from './run-in-place.ts'
 import type { SharedReport } from './migrate-report.ts'
+import { sharedTarget } from './migration-target.ts'
+import type { ShardState } from './plan.ts'
+import type { LoadedMigration } from './read-migrations.ts'
+import { StepFailure } from './run-in-transaction.ts'
 
 export interface SharedInput {
-  readonly standing: ShardStanding
+  readonly state: ShardState
   readonly migrations: readonly LoadedMigration[]
   readonly lockTimeout: number
   readonly retries: number
@@ -25,26 +27,26 @@ export interface SharedInput {
 export async function migrateShared (
   context: ManagerContext,
   connection: Connection,
-  { standing, migrations, lockTimeout, retries }: SharedInput
+  { state, migrations, lockTimeout, retries }: SharedInput
 ): Promise<SharedReport> {
-  const { shard, pending, entry } = standing
-  const place = sharedPlace(context, shard)
+  const { shard, pending, entry } = state
+  const target = sharedTarget(context, shard)
   if (pending.length === 0)
     return connection.use(
-      place.source,
+      target.source,
       async client => ({ shard, applied: [], ...await inspectTables(client, context) }),
       shard
     )
   // At first, and whenever `kysely-ctl` has run since: what that has run would fail, or run twice.
   const isNews = await connection.use(
-    place.source,
-    client => takeOverHistory(client, context.options.tables.schema, migrations),
+    target.source,
+    client => adoptKyselyHistory(client, context.options.tables.schema, migrations),
     shard
   )
   let report: SharedReport = { shard, applied: [], unlisted: [], unprotected: [] }
   try {
     const applied = await bringUp(connection, {
-      place,
+      target,
       migrations,
       lockTimeout,
       retries,
@@ -57,10 +59,10 @@ export async function migrateShared (
     // Somebody else may have run some of them meanwhile.
     return { ...report, applied }
   } catch (error) {
-    if (error instanceof StepFailure && !error.migration.isAlone)
+    if (error instanceof StepFailure && !error.migration.isNonTransactional)
       await connection.use(
-        place.source,
-        client => recordFailure(client, place.tenant, error.migration, error.cause)
+        target.source,
+        client => recordFailure(client, target.tenant, error.migration, error.cause)
       ).catch(() => {})
     throw error
   }
@@ -69,9 +71,9 @@ export async function migrateShared (
 /** Protects the tables that are there. One that is listed and not there yet is for a later migration to make: it is then protected in that one's transaction. */
 export async function protectListed (
   client: SqlClient,
-  { options: { tables: given, rls, adoption } }: ManagerContext
+  { options: { tables: input, rls, adoption } }: ManagerContext
 ): Promise<void> {
-  const tables = await listTables(client, given)
+  const tables = await listTables(client, input)
   const there = await tablesOf(client, tables.schema)
   const isThere = (name: string): boolean => there.has(name)
   await protectTables(client, {
@@ -104,11 +106,11 @@ async function tablesOf (client: SqlClient, schema: string): Promise<ReadonlySet
  */
 export async function inspectTables (
   client: SqlClient,
-  { options: { tables: given, isolation } }: ManagerContext
+  { options: { tables: input, isolation } }: ManagerContext
 ): Promise<Pick<SharedReport, 'unlisted' | 'unprotected'>> {
-  const tables: ResolvedTables = await listTables(client, given)
+  const tables: ResolvedTables = await listTables(client, input)
   const tenant = Object.keys(tables.tenant)
-  const columns = [...new Set([...Object.values(tables.tenant), given.auto ?? 'tenant_id'])]
+  const columns = [...new Set([...Object.values(tables.tenant), input.auto ?? 'tenant_id'])]
   const { rows } = await client.query<{ name: string; listed: boolean; holds: boolean; protected: boolean }>(
     `
     select c.relname::text as name, c.relname = any($2::text[] || $3::text[]) as listed,

@@ -1,11 +1,11 @@
-import type { ManagerContext } from '../context.ts'
-import type { Standing } from './compare.ts'
+import type { ManagerContext } from '../context/context.ts'
+import type { LedgerState } from './compare.ts'
 import { Connection } from './connection.ts'
 import type { LedgerEntry } from './ledger.ts'
 import { listMeant, makePlan, readSets, withOwnLedgers } from './plan.ts'
 
 /** How far one set of tables has come. */
-export interface MigrationStanding {
+export interface MigrationState {
   /** The newest migration that has run; undefined before the first. */
   readonly version: string | undefined
   readonly isBehind: boolean
@@ -19,11 +19,11 @@ export interface MigrationStanding {
   readonly failure: { readonly migration: string; readonly error: string; readonly at: Date } | undefined
 }
 
-export interface ShardMigrationStanding extends MigrationStanding {
+export interface ShardMigrationState extends MigrationState {
   readonly shard: string
 }
 
-export interface TenantMigrationStanding extends MigrationStanding {
+export interface TenantMigrationState extends MigrationState {
   readonly id: string
   readonly slug: string
 }
@@ -31,14 +31,14 @@ export interface TenantMigrationStanding extends MigrationStanding {
 /** How far the migrations have come everywhere. */
 export interface MigrationStatus {
   /** The shared set, for each shard. */
-  readonly shared: readonly ShardMigrationStanding[]
+  readonly shared: readonly ShardMigrationState[]
   /** Tenants of the strategies `schema` and `database` that are active or suspended. Own databases are asked; one that cannot be read has a `problem`. */
-  readonly tenants: readonly TenantMigrationStanding[]
+  readonly tenants: readonly TenantMigrationState[]
   /** The shards that cannot be reached; `shared` and `tenants` say nothing of them. */
-  readonly unreachable: readonly UnreachableStanding[]
+  readonly unreachable: readonly UnreachableState[]
 }
 
-export interface UnreachableStanding {
+export interface UnreachableState {
   readonly shard: string
   readonly error: string
   /** How many tenants of the strategies `schema` and `database` could not be looked at. */
@@ -57,8 +57,8 @@ export async function migrationStatus (context: ManagerContext): Promise<Migrati
     )
     const plan = await withOwnLedgers(context, remembered, sets.tenant ?? [], jobs)
     return {
-      shared: plan.shared.map(({ shard, ...standing }) => ({ shard, ...told(standing) })),
-      tenants: plan.tenants.map(({ tenant: { id, slug }, ...standing }) => ({ id, slug, ...told(standing) })),
+      shared: plan.shared.map(({ shard, ...state }) => ({ shard, ...told(state) })),
+      tenants: plan.tenants.map(({ tenant: { id, slug }, ...state }) => ({ id, slug, ...told(state) })),
       unreachable: plan.unreachable.map(({ shard, error, tenants }) => ({
         shard,
         error: error.message,
@@ -76,8 +76,8 @@ const jobs = 4
 const notEnded = 'was begun outside a transaction, and has not ended'
 
 function told (
-  { entry: { applied, failure }, pending, ahead, problem }: Standing & { readonly entry: LedgerEntry }
-): MigrationStanding {
+  { entry: { applied, failure }, pending, ahead, problem }: LedgerState & { readonly entry: LedgerEntry }
+): MigrationState {
   return {
     version: applied.at(-1)?.name,
     isBehind: pending.length > 0,

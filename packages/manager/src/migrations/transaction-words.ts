@@ -1,4 +1,4 @@
-import { endOfComment } from '@fastify-tenancy/database'
+import { endOfComment } from '@fastify-tenancy/postgres/client'
 
 // In this order: what is quoted, or a comment, has no statements in it.
 const tokens =

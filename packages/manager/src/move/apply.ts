@@ -1,12 +1,12 @@
-import { quoteName, quoteText, sqlState } from '@fastify-tenancy/database'
+import { quoteName, quoteText, sqlState } from '@fastify-tenancy/postgres/client'
 
-import { lineOf, linesOf } from '../transfer/lines.ts'
-import { insertFrom } from '../transfer/load.ts'
-import { fromOf, rowsOf } from '../transfer/tables.ts'
-import { changedRow, isKeyed, type Both } from './changed-row.ts'
-import { Unreplayable } from './errors.ts'
-import { handOver } from './hand-over.ts'
-import type { Side } from './sides.ts'
+import { lineOf, linesOf } from '../tenant-rows/lines.ts'
+import { insertFrom } from '../tenant-rows/load.ts'
+import { fromOf, rowsOf } from '../tenant-rows/tables.ts'
+import { changedRow, isKeyed, type TablePair } from './changed-row.ts'
+import type { CopyEndpoint } from './copy-endpoints.ts'
+import { NeedsFullCopyError } from './errors.ts'
+import { updateInOrder } from './update-in-order.ts'
 
 /**
  * Makes the target's rows what `pg_temp.changed` says they are, and compares. All in one statement: foreign keys are asked at its end, and what
@@ -19,8 +19,8 @@ import type { Side } from './sides.ts'
  * ```
  */
 export async function applyChanges (
-  from: Side,
-  to: Side,
+  from: CopyEndpoint,
+  to: CopyEndpoint,
   changes: ReadonlyMap<string, number>
 ): Promise<void> {
   const names = [...changes.keys()]
@@ -41,13 +41,14 @@ export async function applyChanges (
   await to.client.query(statement).catch(async (error: unknown) => {
     if (!handsOver(error)) throw error
     await to.client.query('rollback to changes')
-    for (const both of tables.filter(both => staysIn(both))) await to.client.query(handOver(to, both))
+    for (const both of tables.filter(both => mustUpdateInPlace(both)))
+      await to.client.query(updateInOrder(to, both))
     await to.client.query(statement)
   })
   if (restore !== '') await to.client.query(restore)
   for (const both of tables) {
     const { rows: [row] } = await to.client.query<{ count: number }>(differing(to, both))
-    if (row?.count !== 0) throw new Unreplayable(`table '${both.table.name}' came out with other rows`)
+    if (row?.count !== 0) throw new NeedsFullCopyError(`table '${both.table.name}' came out with other rows`)
   }
 }
 
@@ -60,27 +61,27 @@ function handsOver (error: unknown): boolean {
 }
 
 // Its deletion would take other rows along, or be refused for them.
-function staysIn (both: Both): boolean {
+function mustUpdateInPlace (both: TablePair): boolean {
   return isKeyed(both) && both.table.isActedOn
 }
 
 // A row that is there again leaves first, so that unique values can change hands. Not where its deletion would take other rows along.
-function deleteFrom ({ home, tables }: Side, both: Both): string {
+function deleteFrom ({ placement, tables }: CopyEndpoint, both: TablePair): string {
   const { table } = both
-  const mine = rowsOf(home, tables, table)
-  if (!isKeyed(both)) return `delete from ${fromOf(home, table)} t where ${mine}`
-  return `delete from ${fromOf(home, table)} t using pg_temp.changed c where c.tab = ${
+  const mine = rowsOf(placement, tables, table)
+  if (!isKeyed(both)) return `delete from ${fromOf(placement, table)} t where ${mine}`
+  return `delete from ${fromOf(placement, table)} t using pg_temp.changed c where c.tab = ${
     quoteText(table.name)
-  } and ${changedRow(both)} and ${mine}${staysIn(both) ? ' and c.line is null' : ''}`
+  } and ${changedRow(both)} and ${mine}${mustUpdateInPlace(both) ? ' and c.line is null' : ''}`
 }
 
-function insertInto ({ home, tables }: Side, both: Both, index: number): string {
+function insertInto ({ placement, tables }: CopyEndpoint, both: TablePair, index: number): string {
   const { table } = both
   // A key may be written in two ways: 1 and 1.0, or a citext.
   const lines = `(select ${isKeyed(both) ? 'distinct ' : ''}c.line from pg_temp.changed c where c.tab = ${
     quoteText(table.name)
   } and c.line is not null and (select pg_catalog.count(*) from d${index}) >= 0)`
-  if (!staysIn(both)) return insertFrom(home, table, lines)
+  if (!mustUpdateInPlace(both)) return insertFrom(placement, table, lines)
   const key = table.keys.find(({ isPrimary }) => isPrimary)?.columns ?? []
   const set = table.columns.filter(({ name, isFixed }) => !isFixed && !key.includes(name)).map(({ name }) =>
     `${quoteName(name)} = excluded.${quoteName(name)}`
@@ -88,23 +89,23 @@ function insertInto ({ home, tables }: Side, both: Both, index: number): string 
   // Somebody else's row of the same key stays as it is, and ours is then missed.
   const action = set.length === 0
     ? 'nothing'
-    : `update set ${set.join(', ')} where ${rowsOf(home, tables, table)}`
-  return insertFrom(home, table, lines, ` on conflict (${key.map(quoteName).join(', ')}) do ${action}`)
+    : `update set ${set.join(', ')} where ${rowsOf(placement, tables, table)}`
+  return insertFrom(placement, table, lines, ` on conflict (${key.map(quoteName).join(', ')}) do ${action}`)
 }
 
 // How many rows are not, to the character, what was read in the source.
-function differing ({ home, tables }: Side, both: Both): string {
+function differing ({ placement, tables }: CopyEndpoint, both: TablePair): string {
   const { table, like } = both
   const own = `c.tab = ${quoteText(table.name)}`
   if (isKeyed(both)) {
     return `
       select count(*)::int as count from pg_temp.changed c
-      left join lateral (select ${lineOf(table, like)} as line from ${fromOf(home, table)} t where ${
+      left join lateral (select ${lineOf(table, like)} as line from ${fromOf(placement, table)} t where ${
       changedRow(both)
-    } and ${rowsOf(home, tables, table)}) now on true
+    } and ${rowsOf(placement, tables, table)}) now on true
       where ${own} and c.line is distinct from now.line`
   }
-  const [there, told] = [`select line from (${linesOf(home, tables, table, like)}) lines`,
+  const [there, told] = [`select line from (${linesOf(placement, tables, table, like)}) lines`,
     `select c.line from pg_temp.changed c where ${own}`]
   return `select count(*)::int as count from ((${there} except all ${told}) union all (${told} except all ${there})) differing`
 }
@@ -115,24 +116,30 @@ function differing ({ home, tables }: Side, both: Both): string {
  *
  * @returns the statement that switches them on again
  */
-async function quietTriggers ({ client, home }: Side, changes: ReadonlyMap<string, number>): Promise<string> {
+async function quietTriggers (
+  { client, placement }: CopyEndpoint,
+  changes: ReadonlyMap<string, number>
+): Promise<string> {
   const { rows } = await client.query<{ table: string; name: string; enabled: string }>(
     `
     select c.relname::text as table, t.tgname::text as name, t.tgenabled::text as enabled
     from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = $1 and c.relname = any($2) and not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & 24 <> 0
       and t.tgfoid is distinct from pg_catalog.to_regprocedure('tenancy.record_change()')`,
-    [home.schema, [...changes.keys()]]
+    [placement.schema, [...changes.keys()]]
   )
   const each = (action: (enabled: string) => string): string =>
     rows.map(({ table, name, enabled }) =>
-      `alter table ${quoteName(home.schema)}.${quoteName(table)} ${action(enabled)} trigger ${
+      `alter table ${quoteName(placement.schema)}.${quoteName(table)} ${action(enabled)} trigger ${
         quoteName(name)
       }`
     ).join('; ')
   // In shared tables, others' writes queue behind this up to the commit.
-  if (rows.length > 0 && home.isShared && [...changes.values()].reduce((sum, count) => sum + count, 0) > most)
-    throw new Unreplayable('others would wait for too long')
+  if (
+    rows.length > 0 && placement.isShared &&
+    [...changes.values()].reduce((sum, count) => sum + count, 0) > most
+  )
+    throw new NeedsFullCopyError('others would wait for too long')
   if (rows.length > 0) await client.query(`set local lock_timeout = '500ms'; ${each(() => 'disable')}`)
   return each(enabled => enabled === 'A' ? 'enable always' : 'enable')
 }

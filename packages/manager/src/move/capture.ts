@@ -1,17 +1,19 @@
 import { tenantConflict, type Tenant } from '@fastify-tenancy/core'
-import { ensureMoveLog, inTransaction, quoteName, quoteText, SetupInvalidError, sqlState,
-  type SqlClient } from '@fastify-tenancy/database'
+import { SetupInvalidError } from '@fastify-tenancy/postgres'
+import { inTransaction, quoteName, quoteText, sqlState,
+  type SqlClient } from '@fastify-tenancy/postgres/client'
+import { ensureMoveLog } from '@fastify-tenancy/postgres/install'
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-import { Patience } from '../adopt/patience.ts'
-import type { ManagerContext } from '../context.ts'
-import { assertNonePrepared } from '../lifecycle/fence.ts'
-import { withClient } from '../shard-pools.ts'
-import { hasServer } from '../tenant-server.ts'
-import { withHome, type Home, type Housed } from '../transfer/home.ts'
-import { inSession } from '../transfer/session.ts'
-import { readTables, rowsOf, type TenantTable } from '../transfer/tables.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { LockRetry } from '../context/lock-retry.ts'
+import { withClient } from '../context/shard-pools.ts'
+import { assertNonePrepared } from '../lockouts/lockout.ts'
+import { withPlacement, type RowPlacement, type TenantPlacement } from '../placement/tenant-placement.ts'
+import { hasServer } from '../placement/tenant-server.ts'
+import { inTransactionOn } from '../tenant-rows/session.ts'
+import { readTables, rowsOf, type TransferTable } from '../tenant-rows/tables.ts'
 import { keyOf } from './stage.ts'
 
 /** How long one attempt may queue for the lock of a table, behind which writers queue. In milliseconds. */
@@ -24,7 +26,7 @@ const rest = { first: 250, longest: 5_000 }
 const events = ['insert', 'update', 'delete', 'truncate'] as const
 
 /** Whether a home can be written while it is copied. Where nobody can be locked out, a tenant moves only while it is suspended and not served. */
-export async function isServed (context: ManagerContext, source: Housed): Promise<boolean> {
+export async function isServed (context: ManagerContext, source: TenantPlacement): Promise<boolean> {
   return source.isolation !== 'database' || hasServer(source as Tenant, context)
 }
 
@@ -42,16 +44,16 @@ export async function isServed (context: ManagerContext, source: Housed): Promis
  *
  * @throws FST_TENANCY_TENANT_CONFLICT when a table's lock was not to be had
  */
-export async function capture (context: ManagerContext, source: Housed): Promise<void> {
+export async function addCaptureTriggers (context: ManagerContext, source: TenantPlacement): Promise<void> {
   if (!await isServed(context, source)) return
   const { tables: listed } = context.options
-  await withHome(context, source, async home => {
-    const tables = await inSession(
-      home,
+  await withPlacement(context, source, async placement => {
+    const tables = await inTransactionOn(
+      placement,
       { shared: listed.schema, isSnapshot: true },
-      client => readTables(client, home, listed)
+      client => readTables(client, placement, listed)
     )
-    await withClient(home.pool, async client => {
+    await withClient(placement.pool, async client => {
       if (source.isolation === 'database') {
         // It holds the locks that the triggers need, for as long as nobody decides it.
         const { rows: [database] } = await client.query<{ name: string }>(
@@ -62,26 +64,30 @@ export async function capture (context: ManagerContext, source: Housed): Promise
       }
       // Of a move that was cut short before it copied.
       await client.query('delete from tenancy.move_changes where tenant_id = $1', [source.id])
-      for (const table of tables) await locked(context, client, table.name, triggersOn(home, tables, table))
+      for (const table of tables)
+        await locked(context, client, table.name, triggersOn(placement, tables, table))
     })
   })
 }
 
-/** Takes away what {@link capture} made. Again does no harm. */
-export async function uncapture (context: ManagerContext, source: Housed): Promise<void> {
+/** Takes away what {@link addCaptureTriggers} made. Again does no harm. */
+export async function removeCaptureTriggers (
+  context: ManagerContext,
+  source: TenantPlacement
+): Promise<void> {
   if (!await isServed(context, source)) return
-  await withHome(context, source, home =>
-    withClient(home.pool, async client => {
+  await withPlacement(context, source, placement =>
+    withClient(placement.pool, async client => {
       const { rows } = await client.query<{ table: string; name: string }>(
         `
       select c.relname::text as table, t.tgname::text as name
       from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
       where n.nspname = $1 and t.tgname = any($2) and t.tgparentid = 0 order by 1`,
-        [home.schema, namesOf(home.tenant)]
+        [placement.schema, namesOf(placement.tenant)]
       )
       for (const table of new Set(rows.map(row => row.table))) {
         const drops = rows.filter(row => row.table === table).map(({ name }) =>
-          `drop trigger if exists ${quoteName(name)} on ${quoteName(home.schema)}.${quoteName(table)}`
+          `drop trigger if exists ${quoteName(name)} on ${quoteName(placement.schema)}.${quoteName(table)}`
         )
         await dropped(context, client, table, drops)
       }
@@ -89,7 +95,7 @@ export async function uncapture (context: ManagerContext, source: Housed): Promi
         "select pg_catalog.to_regclass('tenancy.move_changes') is not null as there"
       )
       if (log?.there === true)
-        await client.query('delete from tenancy.move_changes where tenant_id = $1', [home.tenant])
+        await client.query('delete from tenancy.move_changes where tenant_id = $1', [placement.tenant])
     }))
 }
 
@@ -99,8 +105,8 @@ export async function uncapture (context: ManagerContext, source: Housed): Promi
  */
 export async function isCaptured (
   client: SqlClient,
-  home: Home,
-  tables: readonly TenantTable[]
+  placement: RowPlacement,
+  tables: readonly TransferTable[]
 ): Promise<boolean> {
   const { rows: [row] } = await client.query<{ count: number }>(
     `
@@ -110,8 +116,9 @@ export async function isCaptured (
     where n.nspname = $1 and t.tgname = any($3) and t.tgenabled = 'A' and t.tgargs = (
       select string_agg(pg_catalog.convert_to(arg, pg_catalog.getdatabaseencoding()) || '\\x00'::bytea, ''::bytea order by place)
       from pg_catalog.json_array_elements_text(e.args) with ordinality u (arg, place))`,
-    [home.schema, JSON.stringify(tables.map(table => ({ name: table.name, args: argumentsOf(home, table) }))),
-      namesOf(home.tenant)]
+    [placement.schema,
+      JSON.stringify(tables.map(table => ({ name: table.name, args: argumentsOf(placement, table) }))),
+      namesOf(placement.tenant)]
   )
   return row?.count === tables.length * events.length
 }
@@ -124,8 +131,8 @@ async function locked (
   statements: readonly string[]
 ): Promise<void> {
   const { waitTimeout } = context.options
-  const patience = new Patience(client, { lockTimeout, patience: waitTimeout, onWait: () => {} })
-  await patience.attempt(table, () => attempt(client, lockTimeout, statements)).catch(
+  const lockRetry = new LockRetry(client, { lockTimeout, lockRetry: waitTimeout, onWait: () => {} })
+  await lockRetry.attempt(table, () => attempt(client, lockTimeout, statements)).catch(
     async (error: unknown) => {
       if (!(error instanceof SetupInvalidError)) throw error
       throw await notHad(client, table, waitTimeout)
@@ -176,16 +183,22 @@ async function notHad (client: SqlClient, table: string, wait: number): Promise<
   )
 }
 
-function triggersOn (home: Home, tables: readonly TenantTable[], table: TenantTable): string[] {
+function triggersOn (
+  placement: RowPlacement,
+  tables: readonly TransferTable[],
+  table: TransferTable
+): string[] {
   const { name, tenantColumn } = table
-  const mine = (row: 'old' | 'new'): string => rowsOf(home, tables, table, row)
+  const mine = (row: 'old' | 'new'): string => rowsOf(placement, tables, table, row)
   // Without the column, the row alone does not say whose it is: everybody's keys are written down, and the tenant's rows looked up by them.
-  const isTold = home.isShared && tenantColumn !== undefined
+  const isTold = placement.isShared && tenantColumn !== undefined
   const when = { insert: mine('new'), update: `${mine('old')} or ${mine('new')}`, delete: mine('old') }
-  const call = `execute function tenancy.record_change(${argumentsOf(home, table).map(quoteText).join(', ')})`
+  const call = `execute function tenancy.record_change(${
+    argumentsOf(placement, table).map(quoteText).join(', ')
+  })`
   return events.flatMap((event, index) => {
-    const trigger = quoteName(namesOf(home.tenant)[index] ?? '')
-    const on = `${quoteName(home.schema)}.${quoteName(name)}`
+    const trigger = quoteName(namesOf(placement.tenant)[index] ?? '')
+    const on = `${quoteName(placement.schema)}.${quoteName(name)}`
     const each = event === 'truncate'
       ? 'for each statement'
       : `for each row${isTold ? ` when (${when[event]})` : ''}`
@@ -195,7 +208,7 @@ function triggersOn (home: Home, tables: readonly TenantTable[], table: TenantTa
   })
 }
 
-function argumentsOf ({ tenant }: Home, table: TenantTable): string[] {
+function argumentsOf ({ tenant }: RowPlacement, table: TransferTable): string[] {
   return [tenant, table.name, ...keyOf(table).map(({ name }) => name)]
 }
 

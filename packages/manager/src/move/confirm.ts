@@ -1,18 +1,19 @@
 import { tenantConflict, tenantRole, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
-import { quoteName, rolesOf, type SqlClient } from '@fastify-tenancy/database'
+import { quoteName, type SqlClient } from '@fastify-tenancy/postgres/client'
+import { rolesOf } from '@fastify-tenancy/postgres/roles'
 
-import type { ManagerContext } from '../context.ts'
-import { audit } from '../lifecycle/audit.ts'
-import { waitForOlder } from '../lifecycle/fence.ts'
-import { findTenant } from '../lifecycle/find.ts'
-import { openOperation } from '../lifecycle/journal.ts'
-import { assertHomeFree } from '../lifecycle/outside.ts'
-import { runSteps, type Step } from '../lifecycle/run-steps.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { withClient } from '../context/shard-pools.ts'
+import { waitForOlder } from '../lockouts/lockout.ts'
 import { hasOwnTables } from '../migrations/migrate-tenant.ts'
-import { withClient } from '../shard-pools.ts'
-import type { Housed } from '../transfer/home.ts'
-import { uncapture } from './capture.ts'
-import { forgetMove, readMove, type Move } from './moves.ts'
+import { audit } from '../operations/audit.ts'
+import { findTenant } from '../operations/find.ts'
+import { openOperation } from '../operations/journal.ts'
+import { forgetMove, readMove, type Move } from '../operations/moves.ts'
+import { runSteps, type OperationStep } from '../operations/run-steps.ts'
+import type { TenantPlacement } from '../placement/tenant-placement.ts'
+import { assertPlacementFree } from '../removal/outside.ts'
+import { removeCaptureTriggers } from './capture.ts'
 import { keepsRole, removeCopy } from './undo.ts'
 
 /** Removes the old copy of a tenant that has moved. */
@@ -25,7 +26,7 @@ export async function confirmMove (context: ManagerContext, ref: TenantRef): Pro
   if (move?.isSwitched === false)
     throw tenantConflict('the move is not finished: call it again, or cancel it')
   if (move !== undefined)
-    await assertHomeFree(context, move.source, keepsRole(context, move.source, move.target))
+    await assertPlacementFree(context, move.source, keepsRole(context, move.source, move.target))
   await runSteps(context, {
     tenant,
     kind: 'confirm',
@@ -39,13 +40,13 @@ function confirmSteps (
   context: ManagerContext,
   tenant: TenantRecord,
   { source, target }: Move
-): Step<object>[] {
+): OperationStep<object>[] {
   return [
     { name: 'wait', run: () => wait(context, source) },
     // Left by a move that could not take them away: they would write down each row that is now removed.
     {
       name: 'release',
-      run: async () => source.isolation === 'database' ? undefined : uncapture(context, source)
+      run: async () => source.isolation === 'database' ? undefined : removeCaptureTriggers(context, source)
     },
     { name: 'data', run: () => removeCopy(context, tenant, source, target) },
     { name: 'role', run: () => narrowRole(context, source, target) },
@@ -66,13 +67,17 @@ export async function removeOldCopy (context: ManagerContext, tenant: TenantReco
 // Who still reads there has passed the lock before it was there.
 async function wait (
   { options: { waitTimeout: timeout }, shards }: ManagerContext,
-  { isolation, placement: { shard } }: Housed
+  { isolation, placement: { shard } }: TenantPlacement
 ): Promise<void> {
   if (isolation !== 'database') await waitForOlder(shards.get(shard), { timeout })
 }
 
 /** The one role that a tenant has in a database keeps no more than its new home needs. */
-async function narrowRole (context: ManagerContext, source: Housed, target: Housed): Promise<void> {
+async function narrowRole (
+  context: ManagerContext,
+  source: TenantPlacement,
+  target: TenantPlacement
+): Promise<void> {
   if (
     target.isolation !== 'schema' || source.isolation !== 'rls' || context.options.rls.context !== 'role' ||
     source.placement.shard !== target.placement.shard
@@ -91,7 +96,7 @@ async function narrowRole (context: ManagerContext, source: Housed, target: Hous
 // What the ledgers say of places that the tenant has no tables in any more.
 async function removeLedgers (
   { shards }: ManagerContext,
-  { id, isolation, placement }: Housed
+  { id, isolation, placement }: TenantPlacement
 ): Promise<void> {
   const kept = isolation === 'schema' ? placement.shard : 'default'
   for (const shard of shards.names) {

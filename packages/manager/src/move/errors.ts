@@ -8,4 +8,4 @@ export const MoveFailedError: TenancyErrorConstructor = defineError(
 )
 
 /** Why changes cannot be brought over one by one. Nobody else's business: all rows are copied again then. */
-export class Unreplayable extends Error {}
+export class NeedsFullCopyError extends Error {}

@@ -1,16 +1,16 @@
-import { quoteName, type SqlClient } from '@fastify-tenancy/database'
+import { quoteName, type SqlClient } from '@fastify-tenancy/postgres/client'
 
-import { formProblem } from '../transfer/fit.ts'
-import type { TenantTable } from '../transfer/tables.ts'
-import type { Side } from './sides.ts'
+import { schemaMismatch } from '../tenant-rows/fit.ts'
+import type { TransferTable } from '../tenant-rows/tables.ts'
+import type { CopyEndpoint } from './copy-endpoints.ts'
 import { keyOf } from './stage.ts'
 
-type Tables = Pick<Side, 'home' | 'tables'>
+type Tables = Pick<CopyEndpoint, 'home' | 'tables'>
 
 /** Why the rows of one home cannot go into the other by their form, in a sentence; undefined where they can. A type is the same by its name in its home. */
-export function moveProblem (from: Tables, to: Tables): string | undefined {
-  const schemas = [from, to].flatMap(({ home: { schema } }) => [`${schema}.`, `${quoteName(schema)}.`])
-  const bare = ({ tables }: Tables): TenantTable[] =>
+export function moveObstacle (from: Tables, to: Tables): string | undefined {
+  const schemas = [from, to].flatMap(({ placement: { schema } }) => [`${schema}.`, `${quoteName(schema)}.`])
+  const bare = ({ tables }: Tables): TransferTable[] =>
     tables.map(table => ({
       ...table,
       columns: table.columns.map(column => ({
@@ -18,20 +18,20 @@ export function moveProblem (from: Tables, to: Tables): string | undefined {
         type: column.type.slice(schemas.find(schema => column.type.startsWith(schema))?.length ?? 0)
       }))
     }))
-  return formProblem(bare(from), bare(to))
+  return schemaMismatch(bare(from), bare(to))
 }
 
 /** Why changes of a served tenant could not be brought over, in a sentence; undefined where they can. */
-export async function followProblem (
+export async function catchUpObstacle (
   client: SqlClient,
   { tables: from }: Pick<Tables, 'tables'>,
-  { home, tables: to }: Tables
+  { placement, tables: to }: Tables
 ): Promise<string | undefined> {
   const { rows: late } = await client.query<{ name: string }>(
     `
     select c.relname::text as name from pg_catalog.pg_constraint k join pg_catalog.pg_class c on c.oid = k.conrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = $1 and k.contype = 'p' and k.condeferrable`,
-    [home.schema]
+    [placement.schema]
   )
   for (const table of to.filter(({ isActedOn }) => isActedOn)) {
     const source = from.find(({ name }) => name === table.name)

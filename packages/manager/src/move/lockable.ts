@@ -1,7 +1,7 @@
 import { tenantConflict, type TenantRecord } from '@fastify-tenancy/core'
 
-import type { ManagerContext } from '../context.ts'
-import { hasServer } from '../tenant-server.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { hasServer } from '../placement/tenant-server.ts'
 
 /**
  * Refuses to copy what might be written meanwhile: an embedded database, and one that the options' function answered a pool for, know no

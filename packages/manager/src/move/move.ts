@@ -1,23 +1,23 @@
 import { tenantConflict, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
 
-import type { ManagerContext } from '../context.ts'
-import { changeTenant } from '../lifecycle/audit.ts'
-import { fence, waitForOlder } from '../lifecycle/fence.ts'
-import { findTenant, withTenant } from '../lifecycle/find.ts'
-import { openOperation, withoutPasswords } from '../lifecycle/journal.ts'
-import { runSteps, type Step } from '../lifecycle/run-steps.ts'
-import { assertStatus } from '../lifecycle/state.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { lockOut, waitForOlder } from '../lockouts/lockout.ts'
 import { copyOwnLedger, migrateTenant } from '../migrations/migrate-tenant.ts'
-import { provisionTenant } from '../provision.ts'
-import { isSameHome, type Housed } from '../transfer/home.ts'
-import { capture, uncapture } from './capture.ts'
-import { assertMovable, copyHome, type Copied } from './copy-home.ts'
+import { changeTenant } from '../operations/audit.ts'
+import { findTenant, withTenant } from '../operations/find.ts'
+import { openOperation, withoutPasswords } from '../operations/journal.ts'
+import { markSwitched, readMove, writeMove, type Move } from '../operations/moves.ts'
+import { runSteps, type OperationStep } from '../operations/run-steps.ts'
+import { assertStatus } from '../operations/state.ts'
+import { provisionTenant } from '../placement/provision.ts'
+import { isSamePlacement, type TenantPlacement } from '../placement/tenant-placement.ts'
+import { addCaptureTriggers, removeCaptureTriggers } from './capture.ts'
+import { assertMovable, copyPlacement, type Copied } from './copy-placement.ts'
 import { assertLockable } from './lockable.ts'
-import { markSwitched, readMove, writeMove, type Move } from './moves.ts'
 import { Pause } from './pause.ts'
-import { followChanges, replayChanges } from './replay.ts'
+import { catchUp, replayChanges } from './replay.ts'
 import { assertElsewhere, destination, type MoveInput } from './target.ts'
-import { clearLedgerCopy, letIn, undoMove } from './undo.ts'
+import { clearLedgerCopy, restoreAccess, undoMove } from './undo.ts'
 
 /** A tenant that has moved. */
 export interface MovedTenant extends TenantRecord {
@@ -54,14 +54,14 @@ export async function moveTenant (
       throw tenantConflict('the tenant was moved, and its old copy is still there: confirm that move first')
     assertElsewhere(tenant, target)
     await assertLockable(context, tenant)
-    if (isSameHome(tenant, target)) return { ...await switchRules(context, tenant, target), paused: 0 }
-  } else if (!isSameHome(old.target, target)) {
+    if (isSamePlacement(tenant, target)) return { ...await switchRules(context, tenant, target), paused: 0 }
+  } else if (!isSamePlacement(old.target, target)) {
     throw tenantConflict(
       'a move of this tenant to another place is not finished: call that again, or cancel it first'
     )
   }
   let isAtWork = false
-  const begun = (step: Step<MoveState>): Step<MoveState> => ({
+  const begun = (step: OperationStep<MoveState>): OperationStep<MoveState> => ({
     ...step,
     run (state) {
       isAtWork = true
@@ -73,7 +73,7 @@ export async function moveTenant (
       tenant,
       kind: 'move',
       input: { from: describe(old?.source ?? tenant), to: describe(target), pause: `${pause / 1000}s` },
-      state: { seen: '', form: '', pausedAt: '', paused: 0, missing: [] },
+      state: { seen: '', fingerprint: '', pausedAt: '', paused: 0, missing: [] },
       steps: moveSteps(context, tenant, target, new Pause(pause)).map(begun)
     })
     const notes = [...note === undefined ? [] : [note], ...missing.length === 0
@@ -99,12 +99,12 @@ export async function moveTenant (
 function moveSteps (
   context: ManagerContext,
   tenant: TenantRecord,
-  target: Housed,
+  target: TenantPlacement,
   pause: Pause
-): Step<MoveState>[] {
+): OperationStep<MoveState>[] {
   const { id } = tenant
   const client = context.shards.get('default')
-  const homes = async (): Promise<Move> => {
+  const placements = async (): Promise<Move> => {
     const move = await readMove(client, id)
     if (move === undefined) throw tenantConflict('the move was cancelled meanwhile')
     return move
@@ -115,25 +115,25 @@ function moveSteps (
     await writeMove(client, { source: { id, isolation, placement }, target, isSwitched: false })
   }
   const provision = async (): Promise<void> => {
-    const move = await homes()
+    const move = await placements()
     await clearLedgerCopy(context, move)
     await provisionTenant(context, { ...tenant, ...move.target })
   }
-  const follow = async (): Promise<void> => {
-    const { source } = await homes()
+  const catchUpWithChanges = async (): Promise<void> => {
+    const { source } = await placements()
     // A move that was taken back only in part may have left the lock: whoever begins again with the copy has the tenant served.
-    await letIn(context, tenant.status, source)
-    await capture(context, source)
+    await restoreAccess(context, tenant.status, source)
+    await addCaptureTriggers(context, source)
   }
   const lock = async (): Promise<Partial<MoveState>> => {
-    const { source } = await homes()
+    const { source } = await placements()
     pause.begin()
     const pausedAt = new Date().toISOString()
-    await fence(context, source, 'moving')
+    await lockOut(context, source, 'moving')
     return { pausedAt }
   }
   const wait = async (): Promise<void> => {
-    const { source } = await homes()
+    const { source } = await placements()
     // Sessions of a database of the tenant's own were ended by its fence.
     if (source.isolation !== 'database')
       await waitForOlder(context.shards.get(source.placement.shard), {
@@ -145,37 +145,37 @@ function moveSteps (
     { name: 'provision', run: provision },
     {
       name: 'migrate',
-      run: async () => migrateTenant(context, { ...tenant, ...(await homes()).target }, true)
+      run: async () => migrateTenant(context, { ...tenant, ...(await placements()).target }, true)
     },
-    { name: 'check', run: async () => assertMovable(context, await homes()) },
-    { name: 'capture', run: follow },
-    { name: 'snapshot', run: async () => copyHome(context, await homes()) },
-    { name: 'follow', run: async copied => followChanges(context, await homes(), copied, pause) },
+    { name: 'check', run: async () => assertMovable(context, await placements()) },
+    { name: 'capture', run: catchUpWithChanges },
+    { name: 'snapshot', run: async () => copyPlacement(context, await placements()) },
+    { name: 'follow', run: async copied => catchUp(context, await placements(), copied, pause) },
     { name: 'fence', run: lock },
     { name: 'wait', run: wait },
     {
       name: 'replay',
       run: async copied =>
-        replayChanges(context, await homes(), copied, pause.begin()).then(({ seen, form }) => ({
+        replayChanges(context, await placements(), copied, pause.begin()).then(({ seen, fingerprint }) => ({
           seen,
-          form
+          fingerprint
         }))
     },
-    { name: 'switch', run: async () => switchHome(context, await homes()) },
+    { name: 'switch', run: async () => switchPlacement(context, await placements()) },
     {
       name: 'open',
       run: async ({ pausedAt }) =>
-        open(context, await homes()).then(() => ({ paused: Date.now() - Date.parse(pausedAt) }))
+        open(context, await placements()).then(() => ({ paused: Date.now() - Date.parse(pausedAt) }))
     },
-    { name: 'release', run: async () => release(context, (await homes()).source) }
+    { name: 'release', run: async () => release(context, (await placements()).source) }
   ]
 }
 
 // From the change of the record on, the target is the tenant's home. The source stays locked for ever, or until it is moved back.
-async function switchHome (context: ManagerContext, { source, target }: Move): Promise<void> {
-  await fence(context, source, 'moved')
+async function switchPlacement (context: ManagerContext, { source, target }: Move): Promise<void> {
+  await lockOut(context, source, 'moved')
   const now = await findTenant(context, source)
-  if (now.isolation === target.isolation && isSameHome(now, target)) return
+  if (now.isolation === target.isolation && isSamePlacement(now, target)) return
   const { isolation, placement } = target
   await changeTenant(context, now, { isolation, placement }, 'move', {
     from: describe(source),
@@ -188,13 +188,16 @@ async function open (context: ManagerContext, { target }: Move): Promise<void> {
   // Not before the switch: a move that is taken back has changed nothing.
   if (target.isolation === 'database' && context.options.migrations.tenant !== undefined)
     await copyOwnLedger(context, now)
-  await letIn(context, now.status, target)
+  await restoreAccess(context, now.status, target)
 }
 
 // The tenant has moved, and its old tables belong to others, who read them: what is left there fails nothing.
-async function release (context: ManagerContext, source: Housed): Promise<Pick<MovedTenant, 'note'>> {
+async function release (
+  context: ManagerContext,
+  source: TenantPlacement
+): Promise<Pick<MovedTenant, 'note'>> {
   try {
-    await uncapture(context, source)
+    await removeCaptureTriggers(context, source)
     return {}
   } catch (error) {
     return {
@@ -211,7 +214,7 @@ async function release (context: ManagerContext, source: Housed): Promise<Pick<M
 async function switchRules (
   context: ManagerContext,
   { id }: TenantRecord,
-  { isolation, placement }: Housed
+  { isolation, placement }: TenantPlacement
 ): Promise<TenantRecord> {
   return withTenant(context, { id }, [], async tenant => {
     await provisionTenant(context, { ...tenant, isolation, placement })
@@ -223,6 +226,6 @@ async function switchRules (
 }
 
 // What `tenants.decrypt` reads may be a URL with a password: it is nobody's to write down.
-function describe ({ isolation, placement: { shard } }: Housed): string {
+function describe ({ isolation, placement: { shard } }: TenantPlacement): string {
   return isolation === 'database' ? isolation : `${isolation}:${shard}`
 }

@@ -1,21 +1,21 @@
-import { sqlState } from '@fastify-tenancy/database'
+import { sqlState } from '@fastify-tenancy/postgres/client'
 
-import type { ManagerContext } from '../context.ts'
-import { countRows } from '../transfer/fit.ts'
-import { carrySequences, sourceSequences } from '../transfer/carry.ts'
-import { withHome } from '../transfer/home.ts'
-import { readSequences } from '../transfer/sequences.ts'
+import type { ManagerContext } from '../context/context.ts'
+import type { Move } from '../operations/moves.ts'
+import { withPlacement } from '../placement/tenant-placement.ts'
+import { carrySequences, sourceSequences } from '../tenant-rows/carry.ts'
+import { countTableRows } from '../tenant-rows/fit.ts'
+import { retried } from '../tenant-rows/retried.ts'
+import { readSequences } from '../tenant-rows/sequences.ts'
 import { applyChanges } from './apply.ts'
 import { isCaptured, isServed } from './capture.ts'
-import { copyHome, type Copied } from './copy-home.ts'
-import { MoveFailedError, Unreplayable } from './errors.ts'
-import { moveProblem } from './fit.ts'
-import { formOf } from './form.ts'
-import type { Move } from './moves.ts'
+import { readSnapshot, withEndpoints, type CopyEndpoint } from './copy-endpoints.ts'
+import { copyPlacement, type Copied } from './copy-placement.ts'
+import { MoveFailedError, NeedsFullCopyError } from './errors.ts'
+import { moveObstacle } from './fit.ts'
 import type { Pause } from './pause.ts'
-import { readSnapshot, withSides, type Side } from './sides.ts'
+import { schemaFingerprint } from './schema-fingerprint.ts'
 import { stageChanges } from './stage.ts'
-import { retried } from '../transfer/retried.ts'
 
 /** How many changes the pause may begin with, while fewer can be had. */
 const few = 1_000
@@ -32,7 +32,7 @@ export interface Replayed extends Copied {
  *
  * @throws FST_TENANCY_MOVE_FAILED when the pause would be too short for what is left, or for the count of the rows
  */
-export async function followChanges (
+export async function catchUp (
   context: ManagerContext,
   move: Move,
   first: Copied,
@@ -42,7 +42,7 @@ export async function followChanges (
     const begun = performance.now()
     const round = await replayChanges(context, move, copied)
     const took = performance.now() - begun
-    copied = { seen: round.seen, form: round.form }
+    copied = { seen: round.seen, fingerprint: round.fingerprint }
     if (round.isCopy) {
       copies++
       // What came in while all was copied is brought over like everything else.
@@ -69,13 +69,13 @@ export async function followChanges (
 export async function replayChanges (
   context: ManagerContext,
   move: Move,
-  { seen, form }: Copied,
+  { seen, fingerprint }: Copied,
   signal?: AbortSignal
 ): Promise<Replayed> {
-  const isFollowed = await isServed(context, move.source)
+  const isCaughtUp = await isServed(context, move.source)
   const replayed = await replay().catch(async (error: unknown): Promise<Replayed> => {
-    if (!isUnreplayable(error)) throw error
-    return { ...await copyHome(context, move, signal), changes: 0, isCopy: true }
+    if (!needsFullCopy(error)) throw error
+    return { ...await copyPlacement(context, move, signal), changes: 0, isCopy: true }
   })
   context.options.progress?.({
     operation: 'move',
@@ -86,28 +86,32 @@ export async function replayChanges (
   return replayed
 
   async function replay (): Promise<Replayed> {
-    const replayed = await withSides(context, move, signal, async (from, to) => {
-      const problem = moveProblem(from, to)
+    const replayed = await withEndpoints(context, move, signal, async (from, to) => {
+      const problem = moveObstacle(from, to)
       if (problem !== undefined) throw new MoveFailedError(problem)
-      if (isFollowed && !await isCaptured(from.client, from.home, from.tables))
+      if (isCaughtUp && !await isCaptured(from.client, from.placement, from.tables))
         throw new MoveFailedError(
           "the triggers that follow the tenant's changes are not all there any more: move it again"
         )
-      if (await formOf(from, to) !== form) throw new Unreplayable('a table was changed as a whole')
+      if (await schemaFingerprint(from, to) !== fingerprint)
+        throw new NeedsFullCopyError('a table was changed as a whole')
       const snapshot = await readSnapshot(from)
-      const changes = isFollowed ? await stageChanges(from, to, seen) : new Map<string, number>()
+      const changes = isCaughtUp ? await stageChanges(from, to, seen) : new Map<string, number>()
       if (changes.size > 0) await applyChanges(from, to, changes)
       const count = [...changes.values()].reduce((sum, rows) => sum + rows, 0)
-      return { seen: snapshot, form, changes: count, isCopy: false }
+      return { seen: snapshot, fingerprint, changes: count, isCopy: false }
     })
     // When the locks of the above are gone: in shared tables, others write. Nobody reads the target yet.
     if (signal !== undefined) {
-      const carry = await withSides(context, move, signal, async (from, to) => {
+      const carry = await withEndpoints(context, move, signal, async (from, to) => {
         await assertCounts(from, to)
-        const source = sourceSequences(from.home, await readSequences(from.client, from.home, from.tables))
+        const source = sourceSequences(
+          from.placement,
+          await readSequences(from.client, from.placement, from.tables)
+        )
         return {
           source,
-          target: await readSequences(to.client, to.home, to.tables),
+          target: await readSequences(to.client, to.placement, to.tables),
           isHere: from.client === to.client
         }
       })
@@ -115,10 +119,10 @@ export async function replayChanges (
       await retried(
         signal,
         () =>
-          withHome(
+          withPlacement(
             context,
             move.target,
-            home => carrySequences(home, carry.source, carry.target, carry.isHere)
+            placement => carrySequences(placement, carry.source, carry.target, carry.isHere)
           )
       )
     }
@@ -128,23 +132,23 @@ export async function replayChanges (
 
 // unique_violation, exclusion_violation: values changed hands between rows that others refer to; foreign_key_violation; generated_always; no arbiter
 // that is asked at once
-function isUnreplayable (error: unknown): boolean {
-  return error instanceof Unreplayable ||
+function needsFullCopy (error: unknown): boolean {
+  return error instanceof NeedsFullCopyError ||
     ['23505', '23P01', '23503', '428C9', '55000'].includes(sqlState(error) ?? '')
 }
 
-async function assertCounts (from: Side, to: Side): Promise<void> {
+async function assertCounts (from: CopyEndpoint, to: CopyEndpoint): Promise<void> {
   const [before, after] = await bothCounts(from, to)
   for (const [name, rows] of before)
     if (after.get(name) !== rows)
-      throw new Unreplayable(
+      throw new NeedsFullCopyError(
         `table '${name}' has ${after.get(name)} of ${rows} rows`
       )
 }
 
 /** How long the count within the pause will take, in milliseconds. */
 async function timeCounts (context: ManagerContext, move: Move): Promise<number> {
-  return withSides(context, move, undefined, async (from, to) => {
+  return withEndpoints(context, move, undefined, async (from, to) => {
     const begun = performance.now()
     await bothCounts(from, to)
     return performance.now() - begun
@@ -153,8 +157,8 @@ async function timeCounts (context: ManagerContext, move: Move): Promise<number>
 
 // Of two databases at once. One connection has one statement at a time.
 async function bothCounts (
-  from: Side,
-  to: Side
+  from: CopyEndpoint,
+  to: CopyEndpoint
 ): Promise<[ReadonlyMap<string, number>, ReadonlyMap<string, number>]> {
   const names = from.tables.map(({ name }) => name)
   if (from.client === to.client) return [await counts(from, names), await counts(to, names)]
@@ -162,10 +166,10 @@ async function bothCounts (
 }
 
 async function counts (
-  { client, home, tables }: Side,
+  { client, placement, tables }: CopyEndpoint,
   names: readonly string[]
 ): Promise<ReadonlyMap<string, number>> {
   const found = new Map<string, number>()
-  for (const name of names) found.set(name, await countRows(client, home, tables, [name]))
+  for (const name of names) found.set(name, await countTableRows(client, placement, tables, [name]))
   return found
 }

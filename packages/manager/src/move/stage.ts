@@ -1,16 +1,16 @@
-import { quoteName, quoteText } from '@fastify-tenancy/database'
+import { quoteName, quoteText } from '@fastify-tenancy/postgres/client'
 
-import { batch, eachBatch } from '../transfer/load.ts'
-import { lineOf, linesOf } from '../transfer/lines.ts'
-import { fromOf, rowsOf, type TableColumn, type TenantTable } from '../transfer/tables.ts'
-import { Unreplayable } from './errors.ts'
-import { streamed, type Side } from './sides.ts'
+import { lineOf, linesOf } from '../tenant-rows/lines.ts'
+import { batch, eachBatch } from '../tenant-rows/load.ts'
+import { fromOf, rowsOf, type TableColumn, type TransferTable } from '../tenant-rows/tables.ts'
+import { streamed, type CopyEndpoint } from './copy-endpoints.ts'
+import { NeedsFullCopyError } from './errors.ts'
 
 /** Rows whose present state one look at the source brings: each may be large. */
 const page = 100
 
 /** The columns by which a row is found again; none where there is no primary key, or one that the row's other values make. */
-export function keyOf ({ order, columns }: Pick<TenantTable, 'order' | 'columns'>): readonly TableColumn[] {
+export function keyOf ({ order, columns }: Pick<TransferTable, 'order' | 'columns'>): readonly TableColumn[] {
   const key = order.map(name => columns.find(column => column.name === name)).filter(column =>
     column !== undefined
   )
@@ -23,9 +23,9 @@ export function keyOf ({ order, columns }: Pick<TenantTable, 'order' | 'columns'
  * @param like the source's table, where `table` is the target's: the primary keys of the two may have other columns, or these in another order
  */
 export function hasKey (
-  table: TenantTable,
+  table: TransferTable,
   part: (index: number) => string,
-  like: Pick<TenantTable, 'order' | 'columns'> = table
+  like: Pick<TransferTable, 'order' | 'columns'> = table
 ): string {
   return keyOf(like).map(({ name, type: own }, index) =>
     `t.${quoteName(name)} = (${part(index)})::${
@@ -41,13 +41,17 @@ export function hasKey (
  * @returns how many lines and keys, by table
  * @throws Unreplayable where a table was emptied as a whole
  */
-export async function stageChanges (from: Side, to: Side, seen: string): Promise<Map<string, number>> {
+export async function stageChanges (
+  from: CopyEndpoint,
+  to: CopyEndpoint,
+  seen: string
+): Promise<Map<string, number>> {
   await to.client.query(
     'create temporary table changed (n int generated always as identity primary key, tab text not null, key text[], line text) on commit drop'
   )
   const changes = `
     select distinct table_name as tab, key from tenancy.move_changes
-    where tenant_id = ${quoteText(from.home.tenant)} and xid >= pg_catalog.pg_snapshot_xmin(${
+    where tenant_id = ${quoteText(from.placement.tenant)} and xid >= pg_catalog.pg_snapshot_xmin(${
     quoteText(seen)
   }::pg_snapshot) and not pg_catalog.pg_visible_in_snapshot(xid, ${quoteText(seen)}::pg_snapshot)`
   if (from.client === to.client) await to.client.query(`insert into pg_temp.changed (tab, key) ${changes}`)
@@ -67,7 +71,7 @@ export async function stageChanges (from: Side, to: Side, seen: string): Promise
     'delete from pg_temp.changed where key is null returning tab'
   )
   for (const table of from.tables.filter(({ name }) => whole.some(({ tab }) => tab === name))) {
-    if (keyOf(table).length > 0) throw new Unreplayable(`table '${table.name}' was emptied`)
+    if (keyOf(table).length > 0) throw new NeedsFullCopyError(`table '${table.name}' was emptied`)
     await stageTable(from, to, table)
   }
   await stageRows(from, to)
@@ -80,8 +84,8 @@ export async function stageChanges (from: Side, to: Side, seen: string): Promise
   )])
 }
 
-async function stageTable (from: Side, to: Side, table: TenantTable): Promise<void> {
-  const lines = linesOf(from.home, from.tables, table)
+async function stageTable (from: CopyEndpoint, to: CopyEndpoint, table: TransferTable): Promise<void> {
+  const lines = linesOf(from.placement, from.tables, table)
   const insert = (source: string): string =>
     `insert into pg_temp.changed (tab, line) select ${
       quoteText(table.name)
@@ -90,7 +94,7 @@ async function stageTable (from: Side, to: Side, table: TenantTable): Promise<vo
   else await eachBatch(streamed(from.client, lines), () => {}, text => to.client.query(insert(batch), [text]))
 }
 
-async function stageRows (from: Side, to: Side): Promise<void> {
+async function stageRows (from: CopyEndpoint, to: CopyEndpoint): Promise<void> {
   for (let last = 0;;) {
     const { rows } = await to.client.query<{ n: number; tab: string; key: string }>(
       `
@@ -105,9 +109,9 @@ async function stageRows (from: Side, to: Side): Promise<void> {
         select k.n, ${
           lineOf(table)
         } as line from rows from (pg_catalog.unnest($1::int[]), pg_catalog.unnest($2::json[])) k (n, key) join ${
-          fromOf(from.home, table)
+          fromOf(from.placement, table)
         } t on ${hasKey(table, index => `k.key->>${index}`)}
-        where ${rowsOf(from.home, from.tables, table)}`,
+        where ${rowsOf(from.placement, from.tables, table)}`,
         [keys.map(({ n }) => n), keys.map(({ key }) => key)]
       )
       await to.client.query(

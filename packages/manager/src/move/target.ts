@@ -2,8 +2,8 @@ import { checkOptions, duration, isolations, nonEmptyString, oneOf, tenantConfli
   type Isolation, type TenantRecord } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
-import type { ManagerContext } from '../context.ts'
-import type { Housed } from '../transfer/home.ts'
+import type { ManagerContext } from '../context/context.ts'
+import type { TenantPlacement } from '../placement/tenant-placement.ts'
 
 /** Where {@link Manager.move} moves a tenant to; what is not said stays. */
 export interface MoveInput {
@@ -26,7 +26,7 @@ const schema = v.strictObject({
 }, 'must be an object of isolation, shard, database and pause')
 
 export interface Destination {
-  readonly target: Housed
+  readonly target: TenantPlacement
   /** In milliseconds. */
   readonly pause: number
 }
@@ -55,7 +55,7 @@ export function destination (
 }
 
 /** @throws FST_TENANCY_TENANT_CONFLICT */
-export function assertElsewhere (tenant: Housed, { isolation, placement }: Housed): void {
+export function assertElsewhere (tenant: TenantPlacement, { isolation, placement }: TenantPlacement): void {
   const isThere = tenant.isolation === isolation && (isolation === 'database'
     ? tenant.placement.database === placement.database
     : tenant.placement.shard === placement.shard)

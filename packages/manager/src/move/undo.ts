@@ -1,18 +1,18 @@
 import { tenantConflict, TenantConflictError, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
 
-import type { ManagerContext } from '../context.ts'
-import { audit } from '../lifecycle/audit.ts'
-import { fence, liftFence } from '../lifecycle/fence.ts'
-import { findTenant, withTenant } from '../lifecycle/find.ts'
-import { abandonOperation, forgetSteps, openOperation } from '../lifecycle/journal.ts'
-import { assertHomeFree } from '../lifecycle/outside.ts'
-import { removeData, removeRole } from '../lifecycle/remove-home.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { withClient } from '../context/shard-pools.ts'
+import { lockOut, liftLockout } from '../lockouts/lockout.ts'
 import { copyOwnLedger } from '../migrations/migrate-tenant.ts'
-import { withClient } from '../shard-pools.ts'
-import { hasServer } from '../tenant-server.ts'
-import type { Housed } from '../transfer/home.ts'
-import { uncapture } from './capture.ts'
-import { forgetMove, readMove, type Move } from './moves.ts'
+import { audit } from '../operations/audit.ts'
+import { findTenant, withTenant } from '../operations/find.ts'
+import { abandonOperation, forgetSteps, openOperation } from '../operations/journal.ts'
+import { forgetMove, readMove, type Move } from '../operations/moves.ts'
+import type { TenantPlacement } from '../placement/tenant-placement.ts'
+import { hasServer } from '../placement/tenant-server.ts'
+import { assertPlacementFree } from '../removal/outside.ts'
+import { removeData, removeRole } from '../removal/remove-placement.ts'
+import { removeCaptureTriggers } from './capture.ts'
 
 /** Takes a move back that has not come to its switch: the copy goes, and the tenant is served from where it was. */
 export async function undoMove (context: ManagerContext, ref: TenantRef): Promise<TenantRecord> {
@@ -31,12 +31,12 @@ export async function undoMove (context: ManagerContext, ref: TenantRef): Promis
     if (isChecked) {
       // First of all it is served again, from a home that is then written: what was copied is not enough to go on with.
       await forgetSteps(client, tenant.id, ['capture', 'snapshot', 'follow', 'fence', 'wait', 'replay'])
-      await letIn(context, tenant.status, move.source)
-      await uncapture(context, move.source)
+      await restoreAccess(context, tenant.status, move.source)
+      await removeCaptureTriggers(context, move.source)
     }
     const isOurs = isChecked || await isMarked(context, tenant, move.target)
     if (isOurs && move.target.isolation === 'schema')
-      await assertHomeFree(context, move.target, keepsRole(context, move.target, move.source))
+      await assertPlacementFree(context, move.target, keepsRole(context, move.target, move.source))
     if (isOurs) await removeCopy(context, tenant, move.target, move.source).catch(leaveOthers)
     // The schema's ledger was in the place of that of the database, which is the tenant's again.
     if (move.source.isolation === 'database' && context.options.migrations.tenant !== undefined)
@@ -51,16 +51,20 @@ export async function undoMove (context: ManagerContext, ref: TenantRef): Promis
 }
 
 /** Has a tenant served from a home, or only as far as one that is suspended is. Again does no harm. */
-export async function letIn (
+export async function restoreAccess (
   context: ManagerContext,
   status: TenantRecord['status'],
-  home: Housed
+  placement: TenantPlacement
 ): Promise<void> {
-  await (status === 'suspended' ? fence(context, home, 'suspended') : liftFence(context, home))
+  await (status === 'suspended' ? lockOut(context, placement, 'suspended') : liftLockout(context, placement))
 }
 
 // Before it was checked, what is in shared tables, or in a database that is marked as nobody's, may be somebody else's.
-async function isMarked (context: ManagerContext, tenant: TenantRecord, target: Housed): Promise<boolean> {
+async function isMarked (
+  context: ManagerContext,
+  tenant: TenantRecord,
+  target: TenantPlacement
+): Promise<boolean> {
   if (target.isolation === 'schema') return true
   return target.isolation === 'database' && hasServer({ ...tenant, ...target }, context)
 }
@@ -73,8 +77,8 @@ function leaveOthers (error: unknown): void {
 export async function removeCopy (
   context: ManagerContext,
   tenant: TenantRecord,
-  gone: Housed,
-  kept: Housed
+  gone: TenantPlacement,
+  kept: TenantPlacement
 ): Promise<void> {
   await removeData(context, gone)
   if (gone.isolation === 'database' || (hasRole(context, gone) && !keepsRole(context, gone, kept)))
@@ -82,11 +86,11 @@ export async function removeCopy (
 }
 
 /** Whether the role of a home that goes is that of the one that stays. */
-export function keepsRole (context: ManagerContext, gone: Housed, kept: Housed): boolean {
+export function keepsRole (context: ManagerContext, gone: TenantPlacement, kept: TenantPlacement): boolean {
   return hasRole(context, kept) && gone.placement.shard === kept.placement.shard
 }
 
-function hasRole ({ options: { rls } }: ManagerContext, { isolation }: Housed): boolean {
+function hasRole ({ options: { rls } }: ManagerContext, { isolation }: TenantPlacement): boolean {
   return isolation === 'schema' || (isolation === 'rls' && rls.context === 'role')
 }
 

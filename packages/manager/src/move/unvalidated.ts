@@ -1,7 +1,7 @@
-import { quoteName } from '@fastify-tenancy/database'
+import { quoteName } from '@fastify-tenancy/postgres/client'
 
-import { fromOf, rowsOf } from '../transfer/tables.ts'
-import type { Side } from './sides.ts'
+import { fromOf, rowsOf } from '../tenant-rows/tables.ts'
+import type { CopyEndpoint } from './copy-endpoints.ts'
 
 interface Unvalidated {
   readonly table: string
@@ -25,13 +25,17 @@ const constraints = `
   order by 1, 2`
 
 /** Which rows of the tenant break a constraint that was never validated, in a sentence: no other home would take them. Undefined where none do. */
-export async function unvalidatedProblem ({ client, home, tables }: Side): Promise<string | undefined> {
-  const { rows } = await client.query<Unvalidated>(constraints, [home.schema, tables.map(({ name }) => name)])
+export async function unvalidatedProblem (
+  { client, placement, tables }: CopyEndpoint
+): Promise<string | undefined> {
+  const { rows } = await client.query<Unvalidated>(constraints, [placement.schema, tables.map(({ name }) =>
+    name
+  )])
   for (const constraint of rows) {
     const table = tables.find(({ name }) => name === constraint.table)
     if (table === undefined) continue
     const { rows: [broken] } = await client.query(
-      `select from ${fromOf(home, table)} t where ${rowsOf(home, tables, table)} and ${
+      `select from ${fromOf(placement, table)} t where ${rowsOf(placement, tables, table)} and ${
         breaks(constraint)
       } limit 1`
     )

@@ -1,19 +1,19 @@
-import { sqlState } from '@fastify-tenancy/database'
+import { sqlState } from '@fastify-tenancy/postgres/client'
 import type pg from 'pg'
 
-import type { ManagerContext } from '../context.ts'
+import type { ManagerContext } from '../context/context.ts'
 import { applyChanges } from '../move/apply.ts'
-import { Unreplayable } from '../move/errors.ts'
-import { digestLines } from '../transfer/copy.ts'
-import { Digester } from '../transfer/digester.ts'
-import { formProblem } from '../transfer/fit.ts'
-import { withHome, type Home, type Housed } from '../transfer/home.ts'
-import { linesOf } from '../transfer/lines.ts'
-import { findForeignParent } from '../transfer/load.ts'
-import type { Manifest } from '../transfer/manifest.ts'
-import { linesOfFile, type Export } from '../transfer/read-export.ts'
-import { inSession } from '../transfer/session.ts'
-import { readTables, type TenantTable } from '../transfer/tables.ts'
+import { NeedsFullCopyError } from '../move/errors.ts'
+import { withPlacement, type RowPlacement, type TenantPlacement } from '../placement/tenant-placement.ts'
+import { digestLines } from '../tenant-rows/copy.ts'
+import { Digester } from '../tenant-rows/digester.ts'
+import { schemaMismatch } from '../tenant-rows/fit.ts'
+import { linesOf } from '../tenant-rows/lines.ts'
+import { findForeignParent } from '../tenant-rows/load.ts'
+import type { Manifest } from '../tenant-rows/manifest.ts'
+import { linesOfFile, type Export } from '../tenant-rows/read-export.ts'
+import { inTransactionOn } from '../tenant-rows/session.ts'
+import { readTables, type TransferTable } from '../tenant-rows/tables.ts'
 import { readVersion } from '../transfer/version.ts'
 import { RestoreRefusedError } from './errors.ts'
 import { rowsOutside } from './outside.ts'
@@ -30,43 +30,47 @@ export type RestoredRows = Readonly<Record<string, TableChanges>>
  */
 export async function applyExport (
   context: ManagerContext,
-  tenant: Housed,
+  tenant: TenantPlacement,
   source: Export
 ): Promise<RestoredRows> {
   const { tables: listed } = context.options
-  return withHome(context, tenant, home =>
-    inSession(home, { shared: listed.schema }, async client => {
-      const tables = await readTables(client, home, listed)
-      await assertSameForm(client, tenant, source.manifest, tables)
-      const restored = pairsOf(tables, source.manifest)
-      const changes = await stageRows(client, {
-        home,
-        tables,
-        restored,
-        linesOf: table => checkedLines(source, table.name),
-        onRows: (step, done) =>
-          context.options.progress?.({ operation: 'restore', tenant: tenant.id, step, done })
+  return withPlacement(
+    context,
+    tenant,
+    placement =>
+      inTransactionOn(placement, { shared: listed.schema }, async client => {
+        const tables = await readTables(client, placement, listed)
+        await assertSameForm(client, tenant, source.manifest, tables)
+        const restored = pairsOf(tables, source.manifest)
+        const changes = await stageRows(client, {
+          placement,
+          tables,
+          restored,
+          linesOf: table => checkedLines(source, table.name),
+          onRows: (step, done) =>
+            context.options.progress?.({ operation: 'restore', tenant: tenant.id, step, done })
+        })
+        const differing = restored.filter(({ table }) => changes.has(table.name))
+        const outside = await rowsOutside(client, placement, tables, differing, changes)
+        if (outside.length > 0) {
+          throw new RestoreRefusedError(
+            `rows outside the tenant's tables refer to rows that the restore removes: ${
+              outside.join(', ')
+            }; remove or change these references, then restore again`
+          )
+        }
+        await apply(client, placement, tables, differing, changes)
+        await verify(client, placement, tables, restored, source.manifest)
+        return Object.fromEntries(changes)
       })
-      const differing = restored.filter(({ table }) => changes.has(table.name))
-      const outside = await rowsOutside(client, home, tables, differing, changes)
-      if (outside.length > 0) {
-        throw new RestoreRefusedError(
-          `rows outside the tenant's tables refer to rows that the restore removes: ${
-            outside.join(', ')
-          }; remove or change these references, then restore again`
-        )
-      }
-      await apply(client, home, tables, differing, changes)
-      await verify(client, home, tables, restored, source.manifest)
-      return Object.fromEntries(changes)
-    })).catch(refused)
+  ).catch(refused)
 }
 
 async function assertSameForm (
   client: pg.PoolClient,
-  tenant: Housed,
+  tenant: TenantPlacement,
   { tables: exported, migration }: Manifest,
-  tables: readonly TenantTable[]
+  tables: readonly TransferTable[]
 ): Promise<void> {
   const current = await readVersion(client, tenant)
   if (current !== migration) {
@@ -76,7 +80,7 @@ async function assertSameForm (
       }: migrate one of the two to the other's level first`
     )
   }
-  const problem = formProblem(exported, tables, migration)
+  const problem = schemaMismatch(exported, tables, migration)
   if (problem !== undefined) throw new RestoreRefusedError(problem)
   const missing = tables.find(({ name }) => !exported.some(table => table.name === name))
   if (missing !== undefined) {
@@ -86,7 +90,10 @@ async function assertSameForm (
   }
 }
 
-function pairsOf (tables: readonly TenantTable[], { tables: exported }: Manifest): readonly RestoredTable[] {
+function pairsOf (
+  tables: readonly TransferTable[],
+  { tables: exported }: Manifest
+): readonly RestoredTable[] {
   return tables.map(table => {
     const { columns = [], order = [] } = exported.find(({ name }) => name === table.name) ?? {}
     const inOrder = columns.map(({ name }) => table.columns.find(column => column.name === name))
@@ -96,8 +103,8 @@ function pairsOf (tables: readonly TenantTable[], { tables: exported }: Manifest
 
 async function apply (
   client: pg.PoolClient,
-  home: Home,
-  tables: readonly TenantTable[],
+  placement: RowPlacement,
+  tables: readonly TransferTable[],
   differing: readonly RestoredTable[],
   changes: ReadonlyMap<string, TableChanges>
 ): Promise<void> {
@@ -106,26 +113,26 @@ async function apply (
     Array.from(changes, ([name, { added, changed, removed }]) => [name, added + changed + removed])
   )
   await applyChanges(
-    { home, client, tables: differing.map(({ like }) => like) },
-    { home, client, tables },
+    { placement, client, tables: differing.map(({ like }) => like) },
+    { placement, client, tables },
     counts
   )
 }
 
 async function verify (
   client: pg.PoolClient,
-  home: Home,
-  tables: readonly TenantTable[],
+  placement: RowPlacement,
+  tables: readonly TransferTable[],
   restored: readonly RestoredTable[],
   manifest: Manifest
 ): Promise<void> {
-  const stranger = await findForeignParent(client, home, tables)
+  const stranger = await findForeignParent(client, placement, tables)
   if (stranger !== undefined) {
     throw new RestoreRefusedError(`a row of table '${stranger}' refers to a row that is not in the source`)
   }
   for (const { table, like } of restored) {
     const expected = manifest.tables.find(({ name }) => name === table.name)
-    const { rows, sha256 } = await digestLines(client, linesOf(home, tables, table, like))
+    const { rows, sha256 } = await digestLines(client, linesOf(placement, tables, table, like))
     if (rows !== expected?.rows || sha256 !== expected.sha256) {
       throw new RestoreRefusedError(
         `table '${table.name}' came out with other rows than the source has: triggers of the table add or change rows`
@@ -148,7 +155,7 @@ async function* checkedLines ({ folder, manifest }: Export, name: string): Async
 }
 
 function refused (error: unknown): never {
-  if (error instanceof Unreplayable) {
+  if (error instanceof NeedsFullCopyError) {
     throw new RestoreRefusedError(
       `the rows cannot be changed in place, because ${error.message}: restore when fewer rows differ`,
       { cause: error }
@@ -157,10 +164,10 @@ function refused (error: unknown): never {
   const state = sqlState(error) ?? ''
   if (!state.startsWith('22') && !state.startsWith('23')) throw error
   const { table, constraint } = error as pg.DatabaseError
-  const place = [table && `table '${table}'`, constraint && `constraint '${constraint}'`].filter(Boolean)
+  const target = [table && `table '${table}'`, constraint && `constraint '${constraint}'`].filter(Boolean)
     .join(', ')
   throw new RestoreRefusedError(
-    `the rows do not fit the tables${place === '' ? '' : ` (${place})`}: look at the cause`,
+    `the rows do not fit the tables${target === '' ? '' : ` (${target})`}: look at the cause`,
     { cause: error }
   )
 }

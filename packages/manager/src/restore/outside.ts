@@ -1,8 +1,8 @@
-import { quoteName, quoteText, sqlState, type SqlClient } from '@fastify-tenancy/database'
+import { quoteName, quoteText, sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 
 import { changedRow, isKeyed } from '../move/changed-row.ts'
-import type { Home } from '../transfer/home.ts'
-import { fromOf, rowsOf, type TenantTable } from '../transfer/tables.ts'
+import type { RowPlacement } from '../placement/tenant-placement.ts'
+import { fromOf, rowsOf, type TransferTable } from '../tenant-rows/tables.ts'
 import { RestoreRefusedError } from './errors.ts'
 import { nameOf, type RestoredTable, type TableChanges } from './stage-rows.ts'
 
@@ -24,27 +24,27 @@ interface ReferringKey {
  */
 export async function rowsOutside (
   client: SqlClient,
-  home: Home,
-  tables: readonly TenantTable[],
+  placement: RowPlacement,
+  tables: readonly TransferTable[],
   restored: readonly RestoredTable[],
   changes: ReadonlyMap<string, TableChanges>
 ): Promise<readonly string[]> {
   const found: string[] = []
   const isRemoved = ({ table: { name } }: RestoredTable): boolean => (changes.get(name)?.removed ?? 0) > 0
   for (const both of restored.filter(isRemoved)) {
-    for (const key of await keysTo(client, home, both.table)) {
+    for (const key of await keysTo(client, placement, both.table)) {
       const own = tables.find(({ name }) => name === key.table)
       // All rows of a place of the tenant's own are the tenant's.
-      if (own !== undefined && !home.isShared) continue
+      if (own !== undefined && !placement.isShared) continue
       const pairs = key.columns.map((column, index) =>
         `t.${quoteName(key.parentColumns[index] ?? '')} = r.${quoteName(column)}`
       )
       const { rows: [row] } = await client.query<{ count: number }>(`
-        select count(*)::int as count from ${key.from} r join ${fromOf(home, both.table)} t on ${
+        select count(*)::int as count from ${key.from} r join ${fromOf(placement, both.table)} t on ${
         pairs.join(' and ')
       }
-        where ${rowsOf(home, tables, both.table)} and ${leaves(both)}
-          ${own === undefined ? '' : `and not ${rowsOf(home, tables, own, 'r')}`}`)
+        where ${rowsOf(placement, tables, both.table)} and ${leaves(both)}
+          ${own === undefined ? '' : `and not ${rowsOf(placement, tables, own, 'r')}`}`)
         .catch((error: unknown) => {
           throw sqlState(error) === '42501' ? unreadable(key) : error
         })
@@ -67,7 +67,11 @@ function unreadable ({ from, name }: ReferringKey): Error {
   )
 }
 
-async function keysTo (client: SqlClient, home: Home, table: TenantTable): Promise<readonly ReferringKey[]> {
+async function keysTo (
+  client: SqlClient,
+  placement: RowPlacement,
+  table: TransferTable
+): Promise<readonly ReferringKey[]> {
   const { rows } = await client.query<ReferringKey>(
     `
     select k.conname::text as name, k.conrelid::regclass::text as from,
@@ -79,7 +83,7 @@ async function keysTo (client: SqlClient, home: Home, table: TenantTable): Promi
     join pg_catalog.pg_class c on c.oid = k.conrelid join pg_catalog.pg_class p on p.oid = k.confrelid
     where k.contype = 'f' and k.conparentid = 0 and k.confrelid = pg_catalog.to_regclass($1)
     order by k.conname`,
-    [nameOf(home, table)]
+    [nameOf(placement, table)]
   )
   return rows
 }

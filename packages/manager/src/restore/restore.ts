@@ -3,17 +3,17 @@ import { checkOptions, nonEmptyString, tenantKey, type TenantRecord,
 import { createHash } from 'node:crypto'
 import * as v from 'valibot'
 
-import type { ManagerContext } from '../context.ts'
-import { changeTenant } from '../lifecycle/audit.ts'
-import { fence, waitForOlder } from '../lifecycle/fence.ts'
-import { findTenant } from '../lifecycle/find.ts'
-import { abandonOperation, openOperation } from '../lifecycle/journal.ts'
-import { runSteps, type Step } from '../lifecycle/run-steps.ts'
-import { assertStatus } from '../lifecycle/state.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { lockOut, waitForOlder } from '../lockouts/lockout.ts'
 import { assertLockable } from '../move/lockable.ts'
-import { letIn } from '../move/undo.ts'
-import type { Manifest } from '../transfer/manifest.ts'
-import type { Export } from '../transfer/read-export.ts'
+import { restoreAccess } from '../move/undo.ts'
+import { changeTenant } from '../operations/audit.ts'
+import { findTenant } from '../operations/find.ts'
+import { abandonOperation, openOperation } from '../operations/journal.ts'
+import { runSteps, type OperationStep } from '../operations/run-steps.ts'
+import { assertStatus } from '../operations/state.ts'
+import type { Manifest } from '../tenant-rows/manifest.ts'
+import type { Export } from '../tenant-rows/read-export.ts'
 import { applyExport, type RestoredRows } from './apply.ts'
 import { isDatabaseUrl, withSource } from './source.ts'
 
@@ -40,9 +40,9 @@ const schema = v.strictObject({ from: nonEmptyString }, 'must be an object')
 export async function restoreTenant (
   context: ManagerContext,
   ref: TenantRef,
-  given: RestoreInput
+  input: RestoreInput
 ): Promise<RestoreReport> {
-  const { from } = checkOptions(schema, given, 'restore')
+  const { from } = checkOptions(schema, input, 'restore')
   const tenant = await findTenant(context, ref)
   assertStatus(tenant.status, 'active', 'suspended')
   await assertLockable(context, tenant)
@@ -90,10 +90,10 @@ function stepsOf (
   tenant: TenantRecord,
   source: Export,
   onRestored: () => void
-): readonly Step<RestoreState>[] {
+): readonly OperationStep<RestoreState>[] {
   const { shards, options: { waitTimeout: timeout } } = context
   return [
-    { name: 'lock', run: () => fence(context, tenant, 'moving') },
+    { name: 'lock', run: () => lockOut(context, tenant, 'moving') },
     {
       name: 'wait',
       // The lock of a database of the tenant's own has ended its sessions.
@@ -114,7 +114,7 @@ function stepsOf (
     { name: 'record', run: ({ rows }) => record(context, tenant, source.manifest, rows) },
     {
       name: 'open',
-      run: async () => letIn(context, (await findTenant(context, { id: tenant.id })).status, tenant)
+      run: async () => restoreAccess(context, (await findTenant(context, { id: tenant.id })).status, tenant)
     }
   ]
 }
@@ -141,7 +141,7 @@ async function takeBack (context: ManagerContext, { id }: TenantRecord): Promise
   const client = context.shards.get('default')
   if ((await openOperation(client, id))?.kind !== 'restore') return
   const now = await findTenant(context, { id })
-  await letIn(context, now.status, now)
+  await restoreAccess(context, now.status, now)
   await abandonOperation(client, id)
 }
 

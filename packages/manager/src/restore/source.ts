@@ -1,16 +1,18 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
-import { postgresRegistry, schemaOf, type SqlClient } from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
+import { schemaOf } from '@fastify-tenancy/postgres/placement'
+import { postgresRegistry } from '@fastify-tenancy/postgres/registry'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type pg from 'pg'
 
-import type { ManagerContext } from '../context.ts'
-import { openManagerPool } from '../shard-pools.ts'
-import { ended } from '../tenant-server.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { openManagerPool } from '../context/shard-pools.ts'
+import { withPlacement, type RowPlacement, type TenantPlacement } from '../placement/tenant-placement.ts'
+import { ended } from '../placement/tenant-server.ts'
+import { readExport, type Export } from '../tenant-rows/read-export.ts'
 import { writeExport } from '../transfer/export.ts'
-import { withHome, type Home, type Housed } from '../transfer/home.ts'
-import { readExport, type Export } from '../transfer/read-export.ts'
 import { RestoreRefusedError } from './errors.ts'
 
 /** Whether `from` names a database, and not a folder. */
@@ -70,7 +72,7 @@ async function exportFrom (
   folder: string
 ): Promise<void> {
   const there = await readIdentity(pool)
-  const here = await withHome(context, tenant, ({ pool }) => readIdentity(pool))
+  const here = await withPlacement(context, tenant, ({ pool }) => readIdentity(pool))
   if (there === here)
     throw new RestoreRefusedError(
       'the URL leads to the database in which the tenant lives: name the restored copy'
@@ -84,7 +86,7 @@ async function exportFrom (
   const placed = record ?? tenant
   const { tables } = await writeExport(
     { context, tenant: placed, folder, signal: undefined },
-    homeOf(context, placed, pool)
+    placementOf(context, placed, pool)
   )
   // A copy of a shard, or of a tenant's own database, has no record that would prove that the tenant was there.
   if (record === undefined && tables.every(({ rows }) => rows === 0)) {
@@ -107,15 +109,19 @@ async function recordThere (pool: pg.Pool, tenant: TenantRecord): Promise<Tenant
   if (record === undefined) return undefined
   const { isolation, placement: { shard } } = record
   if (isolation === 'database' || shard !== 'default') {
-    const place = isolation === 'database' ? 'a database of its own' : `shard '${shard}'`
+    const target = isolation === 'database' ? 'a database of its own' : `shard '${shard}'`
     throw new RestoreRefusedError(
-      `when the copy was made, the rows of tenant '${tenant.slug}' were in ${place}: name the copy of that database`
+      `when the copy was made, the rows of tenant '${tenant.slug}' were in ${target}: name the copy of that database`
     )
   }
   return record
 }
 
-function homeOf ({ options: { tables } }: ManagerContext, tenant: Housed, pool: pg.Pool): Home {
+function placementOf (
+  { options: { tables } }: ManagerContext,
+  tenant: TenantPlacement,
+  pool: pg.Pool
+): RowPlacement {
   const isShared = tenant.isolation === 'rls' || tenant.isolation === 'row'
   return {
     tenant: tenant.id,

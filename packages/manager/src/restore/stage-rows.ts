@@ -1,15 +1,15 @@
-import { quoteName, quoteText, type SqlClient } from '@fastify-tenancy/database'
+import { quoteName, quoteText, type SqlClient } from '@fastify-tenancy/postgres/client'
 
 import { keyOf } from '../move/stage.ts'
-import type { Home } from '../transfer/home.ts'
-import { lineOf, linesOf } from '../transfer/lines.ts'
-import { batch, eachBatch } from '../transfer/load.ts'
-import { fromOf, rowsOf, type TenantTable } from '../transfer/tables.ts'
+import type { RowPlacement } from '../placement/tenant-placement.ts'
+import { lineOf, linesOf } from '../tenant-rows/lines.ts'
+import { batch, eachBatch } from '../tenant-rows/load.ts'
+import { fromOf, rowsOf, type TransferTable } from '../tenant-rows/tables.ts'
 
 /** A table of the tenant, and the same table with the columns and the order of the export. */
 export interface RestoredTable {
-  readonly table: TenantTable
-  readonly like: TenantTable
+  readonly table: TransferTable
+  readonly like: TransferTable
 }
 
 /** How many rows of one table are added, changed and removed. */
@@ -20,11 +20,11 @@ export interface TableChanges {
 }
 
 export interface StageInput {
-  readonly home: Home
-  readonly tables: readonly TenantTable[]
+  readonly placement: RowPlacement
+  readonly tables: readonly TransferTable[]
   readonly restored: readonly RestoredTable[]
   /** The lines of a table as the export has them. */
-  readonly linesOf: (table: TenantTable) => AsyncIterable<string>
+  readonly linesOf: (table: TransferTable) => AsyncIterable<string>
   readonly onRows: (table: string, rows: number) => void
 }
 
@@ -43,7 +43,7 @@ export interface StageInput {
  */
 export async function stageRows (
   client: SqlClient,
-  { home, tables, restored, linesOf: exported, onRows }: StageInput
+  { placement, tables, restored, linesOf: exported, onRows }: StageInput
 ): Promise<ReadonlyMap<string, TableChanges>> {
   await client.query(`
     create temporary table restored (line text not null) on commit drop;
@@ -60,8 +60,8 @@ export async function stageRows (
       ))
     await client.query('analyze pg_temp.restored')
     const found = keyOf(both.like).length > 0
-      ? await compareByKey(client, home, tables, both)
-      : await compareAll(client, home, tables, both)
+      ? await compareByKey(client, placement, tables, both)
+      : await compareAll(client, placement, tables, both)
     if (found !== undefined) changes.set(both.table.name, found)
   }
   return changes
@@ -69,13 +69,13 @@ export async function stageRows (
 
 async function compareByKey (
   client: SqlClient,
-  home: Home,
-  tables: readonly TenantTable[],
+  placement: RowPlacement,
+  tables: readonly TransferTable[],
   { table, like }: RestoredTable
 ): Promise<TableChanges | undefined> {
   const key = keyOf(like).map(({ name }) => `lines.line::json ->> ${quoteText(name)}`).join(', ')
-  const here = `select ${lineOf(table, like)} as line from ${fromOf(home, table)} t where ${
-    rowsOf(home, tables, table)
+  const here = `select ${lineOf(table, like)} as line from ${fromOf(placement, table)} t where ${
+    rowsOf(placement, tables, table)
   }`
   const keyed = (source: string): string => `(select array[${key}] as key, line from ${source} lines)`
   const { rows: [row] } = await client.query<TableChanges>(`
@@ -97,11 +97,11 @@ async function compareByKey (
 
 async function compareAll (
   client: SqlClient,
-  home: Home,
-  tables: readonly TenantTable[],
+  placement: RowPlacement,
+  tables: readonly TransferTable[],
   { table, like }: RestoredTable
 ): Promise<TableChanges | undefined> {
-  const here = `select line from (${linesOf(home, tables, table, like)}) lines`
+  const here = `select line from (${linesOf(placement, tables, table, like)}) lines`
   const was = 'select line from pg_temp.restored'
   const { rows: [row] } = await client.query<{ added: number; removed: number }>(`
     select (select count(*)::int from (${was} except all ${here}) more) as added,
@@ -114,6 +114,6 @@ async function compareAll (
 }
 
 /** The name of a table with its schema, quoted. */
-export function nameOf ({ schema }: Home, { name }: TenantTable): string {
+export function nameOf ({ schema }: RowPlacement, { name }: TransferTable): string {
   return `${quoteName(schema)}.${quoteName(name)}`
 }

@@ -1,25 +1,26 @@
 import { bool, checkOptions, nonEmptyString, TenantUnknownError, type TenantRecord,
   type TenantRef } from '@fastify-tenancy/core'
-import type pg from 'pg'
 import { mkdir, open, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type pg from 'pg'
 import * as v from 'valibot'
 
-import type { ManagerContext } from '../context.ts'
-import { findTenant } from '../lifecycle/find.ts'
-import { assertStatus } from '../lifecycle/state.ts'
-import { Lines } from './copy.ts'
-import type { Digest } from './digester.ts'
-import { ExportRefusedError } from './errors.ts'
-import { isSameHome, withHome, type Home } from './home.ts'
-import { linesOf } from './lines.ts'
-import { createManifest, fileName, tablePath, type Manifest, type ManifestTable } from './manifest.ts'
-import { exportedSequences, objectFile } from './object-file.ts'
-import { readSequences } from './sequences.ts'
-import { inSession } from './session.ts'
-import { readTables } from './tables.ts'
-import { readTriggers } from './triggers.ts'
-import { wholeProblem } from './whole.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { findTenant } from '../operations/find.ts'
+import { assertStatus } from '../operations/state.ts'
+import { isSamePlacement, withPlacement, type RowPlacement } from '../placement/tenant-placement.ts'
+import { Lines } from '../tenant-rows/copy.ts'
+import type { Digest } from '../tenant-rows/digester.ts'
+import { ExportRefusedError } from '../tenant-rows/errors.ts'
+import { linesOf } from '../tenant-rows/lines.ts'
+import { createManifest, fileName, tablePath, type Manifest,
+  type ManifestTable } from '../tenant-rows/manifest.ts'
+import { exportedSequences, objectFile } from '../tenant-rows/object-file.ts'
+import { readSequences } from '../tenant-rows/sequences.ts'
+import { inTransactionOn } from '../tenant-rows/session.ts'
+import { readTables } from '../tenant-rows/tables.ts'
+import { readTriggers } from '../tenant-rows/triggers.ts'
+import { wholeProblem } from '../tenant-rows/whole.ts'
 import { makeFolder } from './target-folder.ts'
 import { readVersion } from './version.ts'
 
@@ -49,7 +50,11 @@ export async function exportTenant (
   assertStatus(tenant.status, 'active', 'suspended', 'deleting')
   return makeFolder(to, { force }, async folder => {
     const work: Work = { context, tenant, folder, signal }
-    const { tables, migration } = await withHome(context, tenant, home => exportRows(work, home))
+    const { tables, migration } = await withPlacement(
+      context,
+      tenant,
+      placement => exportRows(work, placement)
+    )
     const steps = await exportSteps(work)
     await assertStillThere(context, tenant)
     const manifest = createManifest({ tenant, migration, steps, tables })
@@ -60,8 +65,8 @@ export async function exportTenant (
 }
 
 /** Writes the rows of a tenant in `home`, and the manifest of these, into an empty folder. */
-export async function writeExport (work: Work, home: Home): Promise<Manifest> {
-  const manifest = createManifest({ tenant: work.tenant, steps: [], ...await exportRows(work, home) })
+export async function writeExport (work: Work, placement: RowPlacement): Promise<Manifest> {
+  const manifest = createManifest({ tenant: work.tenant, steps: [], ...await exportRows(work, placement) })
   await writeManifest(work.folder, manifest)
   return manifest
 }
@@ -82,16 +87,16 @@ export interface Work {
 
 async function exportRows (
   { context, tenant, folder, signal }: Work,
-  home: Home
+  placement: RowPlacement
 ): Promise<Pick<Manifest, 'tables' | 'migration'>> {
   const { options } = context
   await mkdir(join(folder, 'tables'))
-  return inSession(
-    home,
+  return inTransactionOn(
+    placement,
     { shared: options.tables.schema, isSnapshot: true, ...(signal && { signal }) },
     async client => {
-      const tables = await readTables(client, home, options.tables)
-      const problem = await wholeProblem(client, home, tables, false)
+      const tables = await readTables(client, placement, options.tables)
+      const problem = await wholeProblem(client, placement, tables, false)
       if (problem !== undefined) throw new ExportRefusedError(problem)
       const done: ManifestTable[] = []
       for (const table of tables) {
@@ -106,7 +111,7 @@ async function exportRows (
           })
         const digest = await writeLines(
           client,
-          linesOf(home, tables, table),
+          linesOf(placement, tables, table),
           join(folder, tablePath(name)),
           report
         )
@@ -114,11 +119,11 @@ async function exportRows (
       }
       const sequences = await exportedSequences(
         client,
-        home,
+        placement,
         tables,
-        await readSequences(client, home, tables)
+        await readSequences(client, placement, tables)
       )
-      const triggers = (await readTriggers(client, home, tables, 'insert')).map(({ table, name }) => ({
+      const triggers = (await readTriggers(client, placement, tables, 'insert')).map(({ table, name }) => ({
         table,
         name
       }))
@@ -169,6 +174,6 @@ async function exportSteps ({ context, tenant, folder, signal }: Work): Promise<
 async function assertStillThere ({ registry }: ManagerContext, tenant: TenantRecord): Promise<void> {
   const now = await registry.findById(tenant.id)
   if (now === undefined || now.status === 'deleted') throw new TenantUnknownError()
-  if (!isSameHome(now, tenant))
+  if (!isSamePlacement(now, tenant))
     throw new ExportRefusedError('the tenant was moved while it was exported: call again')
 }

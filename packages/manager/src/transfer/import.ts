@@ -1,26 +1,26 @@
 import { tenantConflict, type TenantRecord } from '@fastify-tenancy/core'
-import { forgetTenant } from '@fastify-tenancy/database'
+import { forgetTenant } from '@fastify-tenancy/postgres/registry'
 import { createHash, randomUUID } from 'node:crypto'
 
-import type { ManagerContext } from '../context.ts'
-import { changeTenant } from '../lifecycle/audit.ts'
-import { insertTenant, type ResolvedCreateInput } from '../lifecycle/create.ts'
-import { findTenant } from '../lifecycle/find.ts'
+import type { ManagerContext } from '../context/context.ts'
+import { slugLock } from '../context/locks.ts'
+import { withClient } from '../context/shard-pools.ts'
+import { insertTenantRow, type ResolvedCreateInput } from '../lifecycle/create.ts'
 import { resolveCreateInput, type CreateInput } from '../lifecycle/input.ts'
-import { abandonOperation, openOperation } from '../lifecycle/journal.ts'
-import { slugLock } from '../lifecycle/locks.ts'
-import { removeData, removeRole } from '../lifecycle/remove-home.ts'
-import { runSteps } from '../lifecycle/run-steps.ts'
 import { assertSlug } from '../lifecycle/slug.ts'
-import { userSteps } from '../lifecycle/user-steps.ts'
 import { migrateTenant } from '../migrations/migrate-tenant.ts'
-import { needsProvisioning, provisionTenant } from '../provision.ts'
-import { withClient } from '../shard-pools.ts'
-import { ImportRefusedError } from './errors.ts'
-import { withHome } from './home.ts'
-import { assertFits, importRows } from './import-rows.ts'
-import type { Manifest } from './manifest.ts'
-import { readExport, type Export } from './read-export.ts'
+import { changeTenant } from '../operations/audit.ts'
+import { findTenant } from '../operations/find.ts'
+import { abandonOperation, openOperation } from '../operations/journal.ts'
+import { runSteps } from '../operations/run-steps.ts'
+import { userSteps } from '../operations/user-steps.ts'
+import { needsProvisioning, provisionTenant } from '../placement/provision.ts'
+import { withPlacement } from '../placement/tenant-placement.ts'
+import { removeData, removeRole } from '../removal/remove-placement.ts'
+import { ImportRefusedError } from '../tenant-rows/errors.ts'
+import { assertFits, importRows } from '../tenant-rows/import-rows.ts'
+import type { Manifest } from '../tenant-rows/manifest.ts'
+import { readExport, type Export } from '../tenant-rows/read-export.ts'
 
 /**
  * What {@link Manager.import} makes a tenant from; `name`, `plan` and `settings` are the export's unless given. `id` is the export's
@@ -34,9 +34,9 @@ export async function importTenant (
   told: ImportInput
 ): Promise<TenantRecord> {
   const { options, shards, locks } = context
-  const given = resolveCreateInput(told, 'import')
-  assertSlug(given.slug, options)
-  shards.logins(given.shard ?? 'default')
+  const input = resolveCreateInput(told, 'import')
+  assertSlug(input.slug, options)
+  shards.logins(input.shard ?? 'default')
   const source = await readExport(
     folder,
     ({ name, rows: total }, done) =>
@@ -44,13 +44,13 @@ export async function importTenant (
   )
   // Only one at a time: whoever finds a tenant here that is not ready knows that nobody is at work on it.
   return locks.hold(
-    slugLock(given.slug),
+    slugLock(input.slug),
     'a tenant of this slug is being created at this moment',
     async () => {
-      const old = await leftOver(context, given, source)
+      const old = await leftOver(context, input, source)
       return runImport(
         context,
-        old?.isBegun ? old.tenant : await begin(context, given, source, old?.tenant),
+        old?.isBegun ? old.tenant : await begin(context, input, source, old?.tenant),
         source
       )
     }
@@ -68,16 +68,16 @@ async function begin (
     throw tenantConflict('the slug is taken')
   const input = await resolve(context, given, source.manifest)
   const { id = '', isolation, shard, ...rest } = input
-  const home = old ?? { id, isolation, placement: { shard } }
+  const placement = old ?? { id, isolation, placement: { shard } }
   // Tables of the tenant's own are not there yet.
   if (isolation === 'rls' || isolation === 'row')
-    await withHome(context, home, home => assertFits(context, home, source))
-  return old ?? insertTenant(context, { ...rest, id, isolation, shard }, 'provisioning')
+    await withPlacement(context, placement, placement => assertFits(context, placement, source))
+  return old ?? insertTenantRow(context, { ...rest, id, isolation, shard }, 'provisioning')
 }
 
 async function resolve (
   { options, shards }: ManagerContext,
-  given: ImportInput,
+  input: ImportInput,
   { tenant: { id, name, plan, settings } }: Manifest
 ): Promise<ResolvedCreateInput> {
   const isFree =
@@ -86,10 +86,10 @@ async function resolve (
     name,
     plan,
     settings,
-    ...given,
-    id: given.id ?? (isFree ? id : randomUUID()),
-    isolation: given.isolation ?? options.isolation,
-    shard: given.shard ?? 'default'
+    ...input,
+    id: input.id ?? (isFree ? id : randomUUID()),
+    isolation: input.isolation ?? options.isolation,
+    shard: input.shard ?? 'default'
   }
 }
 
@@ -144,7 +144,10 @@ async function runImport (
       steps: [
         { name: 'provision', run: () => provisionTenant(context, tenant) },
         { name: 'migrate', run: () => migrateTenant(context, tenant) },
-        { name: 'rows', run: () => withHome(context, tenant, home => importRows(context, home, source)) },
+        {
+          name: 'rows',
+          run: () => withPlacement(context, tenant, placement => importRows(context, placement, source))
+        },
         ...userSteps(context.options.steps, 'create', tenant),
         { name: 'activate', run: () => activate(context, id) }
       ]

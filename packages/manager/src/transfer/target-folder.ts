@@ -1,7 +1,7 @@
 import { lstat, mkdtemp, readFile, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 
-import { ExportRefusedError } from './errors.ts'
+import { ExportRefusedError } from '../tenant-rows/errors.ts'
 import { removeLeftovers, temporaryPrefix } from './leftovers.ts'
 
 /**

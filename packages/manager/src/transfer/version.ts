@@ -1,8 +1,8 @@
 import type { TenantRecord } from '@fastify-tenancy/core'
-import type { SqlClient } from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
 
-import { hasOwnTables } from '../migrations/migrate-tenant.ts'
 import { readEntry, sharedSet } from '../migrations/ledger.ts'
+import { hasOwnTables } from '../migrations/migrate-tenant.ts'
 
 /** The newest migration that a tenant's tables have, as the ledger beside them knows; null where none has run. */
 export async function readVersion (

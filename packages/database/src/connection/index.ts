@@ -1,0 +1,1 @@
+export { cancelStatement } from './cancel.ts'

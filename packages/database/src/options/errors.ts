@@ -1,0 +1,29 @@
+import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
+
+/** 503: the tenant's share of connections or the queue is full, or the server takes no more. */
+export const DatabaseBusyError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_DATABASE_BUSY',
+  503,
+  'The database is busy',
+  1
+)
+/** 500: a row of another tenant was on its way to the application. It was stopped, and its connection destroyed. */
+export const IsolationBreachError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_ISOLATION_BREACH',
+  500,
+  'The request was stopped'
+)
+/** 500: a query cannot be proved to stay within the tenant. It was not sent, or its connection was destroyed. */
+export const QueryRefusedError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_QUERY_REFUSED',
+  500,
+  'The query was refused'
+)
+/** 500: the audit did not take the event of work across tenants, and so nothing was done. */
+export const AuditFailedError: TenancyErrorConstructor = defineError(
+  'FST_TENANCY_AUDIT_FAILED',
+  500,
+  'The work across tenants was not begun: the audit did not take its event',
+  undefined,
+  'Internal Server Error'
+)

@@ -1,0 +1,401 @@
+import { bool, checkOptions, fn, instance, isolations, nonEmptyString, oneOf, OptionInvalidError,
+  positiveInteger, secretSchema, timeout, type Isolation, type TenantRegistry } from '@fastify-tenancy/core'
+import { isEmbedded, isEmbeddedPool, pool, serverUrl, source } from '@fastify-tenancy/postgres/client'
+import type { TenantsOptions, ResolvedTenantsOptions } from '@fastify-tenancy/postgres/placement'
+import type { ResolvedTables, TablesOptions } from '@fastify-tenancy/postgres/tables'
+import type { KyselyPlugin, LogConfig } from 'kysely'
+import type pg from 'pg'
+import * as v from 'valibot'
+
+import type { Audit } from './audit.ts'
+import { budgetSchema, shardsSchema, tenantsSchema, type BudgetOptions,
+  type ShardOptions } from './placement-options.ts'
+import { isPlainName } from './plain-name.ts'
+
+/** Where the data is, and how connections to it behave. */
+export interface DatabaseConnectionOptions {
+  /**
+   * The application's login: may become the role of tenants' statements, and should be able to become nothing else. Undefined, as a
+   * variable of the environment may be, stops the boot.
+   */
+  readonly url: string | pg.Pool | undefined
+  /**
+   * The login that may become the roles of tenants: those of strategy `schema`, and all tenants where `rls.context` is `'role'`.
+   * SQL injected into another tenant's statement then cannot take such a role. @default the one of `url`
+   */
+  readonly tenantRolesUrl?: string | undefined
+  /**
+   * The login of the global tables (`app.tenancy.global`), which may become `tenancy_global` and nothing else.
+   * @default the one of `systemUrl`, or of `url` where there is none
+   */
+  readonly globalUrl?: string | undefined
+  /** The login that looks tenants up. @default the one of `url` */
+  readonly registryUrl?: string | undefined
+  /** The login of work across tenants. @default none: asSystem() is refused */
+  readonly systemUrl?: string | undefined
+  /** The login of migrations and of the manager; the plugin never connects with it. */
+  readonly ownerUrl?: string | undefined
+  /** More databases for tenants of the strategies `rls`, `row` and `schema`, by the name in `placement.shard`. `'default'` is `url`. @default none */
+  readonly shards?: Readonly<Record<string, string | pg.Pool | ShardOptions>>
+  /** The databases of tenants of strategy `database`. @default none */
+  readonly tenants?: TenantsOptions
+  /** The most connections that this process may open, over all pools but that of look-ups (4). @default { connections: 100, whenFull: 'evict' } */
+  readonly budget?: number | BudgetOptions
+  /** `max`: connections per process and shard. @default { max: 10 } */
+  readonly pool?: { readonly max?: number }
+  /** Kysely plugins for `request.db`. @default none */
+  readonly plugins?: readonly KyselyPlugin[]
+  /** Kysely's `log`. @default off */
+  readonly log?: LogConfig
+  /** Type parsers, as `pg` takes them. @default pg's own */
+  readonly types?: pg.CustomTypesConfig
+  /** The longest that one statement may run. @default '30s' */
+  readonly statementTimeout?: string | StatementTimeouts
+  /** The longest that one statement may wait for a lock. @default '5s' */
+  readonly lockTimeout?: string
+  /** The longest that a transaction may sit idle. @default '10s' */
+  readonly idleInTransaction?: string
+  /** `'custom'`: each statement is planned for its own tenant; `'shared'`: plans are kept, and shared by all tenants of a connection. @default 'custom' */
+  readonly plans?: 'custom' | 'shared'
+  /**
+   * When a connection is reset between tenants. `'auto'`: unless everything that ran on it is proved harmless; `'always'`: at every
+   * change of tenant. @default 'auto'
+   */
+  readonly reset?: 'auto' | 'always'
+  /** How tenants share the connections of a pool. */
+  readonly fairness?: FairnessOptions
+  /** Stops a row whose tenant column is another tenant's, whatever policies say. @default true */
+  readonly tripwire?: boolean
+  /** Refuses to start below this level of separation of logins. @default 0 */
+  readonly requireLevel?: 0 | 1 | 2 | 3 | 4
+  /**
+   * The migration, by name, that the tables of a tenant of strategy `schema` or `database` must have seen; until then it gets
+   * FST_TENANCY_TENANT_NOT_READY. Asked once for each tenant and process. @default none
+   */
+  readonly requireMigration?: string
+  /**
+   * What becomes of what lets tenants see or touch each other, such as a table without its policy, when it is found at the boot: `'warn'` logs
+   * it, `'refuse'` besides refuses to start under NODE_ENV=production, `false` does not look. @default 'warn'
+   */
+  readonly doctor?: 'refuse' | 'warn' | false
+  /**
+   * For an application that is being taken over: the pools of its old login. Their queries on listed tables are reported by route and
+   * shape, since they will break, and so are those of `request.db` that were refused. @default nothing is reported
+   */
+  readonly observe?: readonly pg.Pool[]
+  /** Lets PGlite run under NODE_ENV=production. @default false */
+  readonly allowEmbedded?: boolean
+}
+
+/** The longest that one statement may run, by the tenant's plan. */
+export interface StatementTimeouts {
+  /** Of tenants whose plan is not named. @default '30s' */
+  readonly default?: string
+  readonly plans: Readonly<Record<string, string>>
+}
+
+/** How tenants share the connections of a pool. */
+export interface FairnessOptions {
+  /** The part of a pool that one tenant may hold while others wait: above 0, at most 1. @default 0.5 */
+  readonly share?: number
+  /** How many of one tenant's callers may wait; the next gets FST_TENANCY_DATABASE_BUSY. @default 100 */
+  readonly maxWaiting?: number
+  /** The longest wait; then FST_TENANCY_DATABASE_BUSY. @default '5s' */
+  readonly maxWait?: string
+}
+
+/** Options of strategy `rls`. */
+export interface RlsOptions {
+  /**
+   * Signs each context, so that injected SQL cannot speak for another tenant. At least 32 characters; two while one replaces the other,
+   * the new one first. `tenancy init` installs what verifies it. @default none: the context stops mistakes, not attackers
+   */
+  readonly secret?: string | readonly [string, string] | undefined
+  /** Rewrites queries as strategy `row` does, on top of the policies. @default false */
+  readonly filter?: boolean
+  /**
+   * What tells the policies whose rows these are: `'setting'`, a setting of the transaction; `'role'`, a database role per tenant besides.
+   * `'role'` serves about 500 tenants per login. @default 'setting'
+   */
+  readonly context?: 'setting' | 'role'
+}
+
+/** Options of strategy `row`, and of `rls.filter`. */
+export interface RowOptions {
+  /** Names of functions that queries may call besides the usual ones. None of them may read a tenant's table. @default none */
+  readonly functions?: readonly string[]
+}
+
+/** Options of the plugin `tenantDatabase`. */
+export interface TenantDatabaseOptions {
+  /** A URL (`postgres://…`, `pglite://memory`, `pglite://./folder`), a `pg.Pool`, or an object of these and more. Undefined stops the boot. */
+  readonly database: string | pg.Pool | DatabaseConnectionOptions | undefined
+  /** The strategy for tenants. @default 'rls' */
+  readonly isolation?: Isolation
+  readonly rls?: RlsOptions
+  readonly row?: RowOptions
+  readonly tables?: TablesOptions
+  /** Where tenants are looked up. @default the registry on `database` */
+  readonly registry?: TenantRegistry
+  /** Keeps a record of work across tenants, before its first statement; what it throws refuses the work. @default none: asSystem() is refused */
+  readonly audit?: Audit
+  /** The name of `request.db`. @default 'db' */
+  readonly decorator?: string
+}
+
+/** {@link TenantDatabaseOptions}, checked, with defaults; durations in milliseconds. */
+export interface ResolvedDatabaseOptions {
+  readonly database: {
+    readonly url: string | pg.Pool
+    readonly tenantRolesUrl: string | undefined
+    readonly globalUrl: string | undefined
+    readonly registryUrl: string | undefined
+    readonly systemUrl: string | undefined
+    readonly ownerUrl: string | undefined
+    readonly shards: Readonly<Record<string, ShardOptions>>
+    /** Undefined where no tenant may have a database of its own. */
+    readonly tenants: ResolvedTenantsOptions | undefined
+    readonly budget: { readonly connections: number; readonly whenFull: 'wait' | 'evict' | 'reject' }
+    readonly pool: { readonly max: number }
+    readonly plugins: readonly KyselyPlugin[]
+    readonly log: LogConfig | undefined
+    readonly types: pg.CustomTypesConfig | undefined
+    readonly statementTimeout: number
+    /** By plan, where it is not the default. */
+    readonly planTimeouts: Readonly<Record<string, number>>
+    readonly lockTimeout: number
+    readonly idleInTransaction: number
+    readonly plans: 'custom' | 'shared'
+    readonly reset: 'auto' | 'always'
+    /** Times in milliseconds. */
+    readonly fairness: { readonly share: number; readonly maxWaiting: number; readonly maxWait: number }
+    readonly tripwire: boolean
+    readonly requireLevel: number
+    readonly requireMigration: string | undefined
+    readonly doctor: 'refuse' | 'warn' | false
+    readonly observe: readonly pg.Pool[] | undefined
+    readonly allowEmbedded: boolean
+  }
+  readonly isolation: Isolation
+  readonly rls: {
+    /** The newest first; none where contexts are not signed. */
+    readonly secrets: readonly string[]
+    readonly filter: boolean
+    readonly context: 'setting' | 'role'
+  }
+  readonly row: { readonly functions: readonly string[] }
+  readonly tables: ResolvedTables
+  readonly registry: TenantRegistry | undefined
+  readonly audit: Audit | undefined
+  readonly decorator: string
+}
+
+const names = v.array(nonEmptyString, 'must be a list of table names')
+
+const shareMessage = 'must be a number above 0 and at most 1'
+
+const functionMessage =
+  "must be a list of names of functions in lower case, such as 'slugify' or 'app.slugify'"
+const functionName = v.pipe(v.string(functionMessage), v.check(isPlainName, functionMessage))
+
+// By what was given, and not by union: so that a wrong plan is named in the message.
+const timeoutsByPlan = v.strictObject({
+  default: v.exactOptional(timeout, '30s'),
+  plans: v.record(v.string(), timeout, 'must be a map of plans to durations')
+})
+const statementTimeout = v.lazy(input =>
+  typeof input === 'object' && input !== null
+    ? timeoutsByPlan
+    : v.pipe(timeout, v.transform(time => ({ default: time, plans: {} as Record<string, number> })))
+)
+
+const connection = v.strictObject({
+  url: source,
+  tenantRolesUrl: v.optional(serverUrl),
+  globalUrl: v.optional(serverUrl),
+  registryUrl: v.optional(serverUrl),
+  systemUrl: v.optional(serverUrl),
+  ownerUrl: v.optional(serverUrl),
+  shards: v.optional(shardsSchema, {}),
+  tenants: v.optional(tenantsSchema),
+  budget: v.optional(budgetSchema, 100),
+  pool: v.optional(v.strictObject({ max: v.optional(positiveInteger, 10) }), {}),
+  plugins: v.optional(
+    v.array(
+      instance<KyselyPlugin>('a Kysely plugin', 'transformQuery', 'transformResult'),
+      'must be a list of Kysely plugins'
+    ),
+    []
+  ),
+  log: v.optional(
+    v.custom<LogConfig>(
+      value => typeof value === 'function' || Array.isArray(value),
+      'must be a function or a list of levels'
+    )
+  ),
+  types: v.optional(instance<pg.CustomTypesConfig>('an object with getTypeParser()', 'getTypeParser')),
+  statementTimeout: v.optional(statementTimeout, '30s'),
+  lockTimeout: v.optional(timeout, '5s'),
+  idleInTransaction: v.optional(timeout, '10s'),
+  plans: v.optional(oneOf('custom', 'shared'), 'custom'),
+  reset: v.optional(oneOf('auto', 'always'), 'auto'),
+  fairness: v.optional(
+    v.strictObject({
+      share: v.optional(
+        v.pipe(v.number(shareMessage), v.gtValue(0, shareMessage), v.maxValue(1, shareMessage)),
+        0.5
+      ),
+      maxWaiting: v.optional(positiveInteger, 100),
+      maxWait: v.optional(timeout, '5s')
+    }, 'must be an object'),
+    {}
+  ),
+  tripwire: v.optional(bool, true),
+  requireLevel: v.optional(v.picklist([0, 1, 2, 3, 4], 'must be a level from 0 to 4'), 0),
+  doctor: v.optional(
+    v.union([v.picklist(['refuse', 'warn']), v.literal(false)], "must be one of 'refuse', 'warn', false"),
+    'warn'
+  ),
+  requireMigration: v.optional(nonEmptyString),
+  observe: v.optional(v.array(pool, 'must be a list of pg.Pools')),
+  allowEmbedded: v.optional(bool, false)
+}, 'must be a URL, a pg.Pool or an object with a url')
+
+const schema = v.strictObject({
+  database: connection,
+  isolation: v.optional(oneOf(...isolations), 'rls'),
+  rls: v.optional(
+    v.strictObject({
+      secret: v.optional(secretSchema),
+      filter: v.optional(bool, false),
+      context: v.optional(oneOf('setting', 'role'), 'setting')
+    }),
+    {}
+  ),
+  row: v.optional(v.strictObject({ functions: v.optional(v.array(functionName, functionMessage), []) }), {}),
+  tables: v.optional(
+    v.strictObject({
+      tenant: v.optional(
+        v.union(
+          [v.literal('auto'), names, v.record(v.string(), nonEmptyString)],
+          "must be a list of table names, a map of names to their tenant columns, or 'auto'"
+        ),
+        []
+      ),
+      shared: v.optional(names, []),
+      global: v.optional(names, []),
+      column: v.optional(nonEmptyString, 'tenant_id'),
+      schema: v.optional(nonEmptyString, 'public'),
+      extensionSchemas: v.exactOptional(v.array(nonEmptyString, 'must be a list of schema names'))
+    }),
+    {}
+  ),
+  registry: v.optional(
+    instance<TenantRegistry>('a TenantRegistry', 'findBySlug', 'findByDomain', 'findById')
+  ),
+  audit: v.optional(fn<Audit>()),
+  decorator: v.optional(nonEmptyString, 'db')
+})
+
+/**
+ * Checks the options and fills in defaults.
+ *
+ * @param name how the caller knows the object, for messages.
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
+export function resolveDatabaseOptions (input: unknown, name = 'options'): ResolvedDatabaseOptions {
+  const { database, isolation, rls, row, tables, registry, audit, decorator } = checkOptions(
+    schema,
+    withDatabaseObject(input),
+    name
+  )
+  const {
+    url,
+    tenantRolesUrl,
+    globalUrl,
+    registryUrl,
+    systemUrl,
+    ownerUrl,
+    tenants,
+    log,
+    types,
+    requireMigration,
+    observe,
+    statementTimeout: timeouts,
+    ...rest
+  } = database
+  const isEmbeddedHere = typeof url === 'string' ? isEmbedded(url) : isEmbeddedPool(url)
+  if (isEmbeddedHere && process.env.NODE_ENV === 'production' && !rest.allowEmbedded) {
+    throw new OptionInvalidError(
+      `${name}.database must be a postgres:// URL under NODE_ENV=production, got an embedded PGlite: set ${name}.database.allowEmbedded where that is meant`
+    )
+  }
+  if (isolation === 'database' && tenants === undefined) {
+    throw new OptionInvalidError(
+      `${name}.database.tenants is required with isolation 'database': give the URL of tenants' databases, such as { url: 'postgres://{database}:password@host/{database}' }`
+    )
+  }
+  if ('default' in rest.shards)
+    throw new OptionInvalidError(
+      `${name}.database.shards must not name 'default': that is ${name}.database.url`
+    )
+  return Object.freeze({
+    database: {
+      url,
+      ...rest,
+      statementTimeout: timeouts.default,
+      planTimeouts: timeouts.plans,
+      tenantRolesUrl,
+      globalUrl,
+      registryUrl,
+      systemUrl,
+      ownerUrl,
+      tenants,
+      log,
+      types,
+      requireMigration,
+      observe
+    },
+    isolation,
+    rls: { secrets: rls.secret ?? [], filter: rls.filter, context: rls.context },
+    row,
+    tables: resolveTables(tables, name),
+    registry,
+    audit,
+    decorator
+  })
+}
+
+// A bare URL or pool stands for an object with just that.
+function withDatabaseObject (input: unknown): unknown {
+  if (typeof input !== 'object' || input === null || !('database' in input)) return input
+  const { database } = input
+  return v.is(pool, database) || typeof database === 'string'
+    ? { ...input, database: { url: database } }
+    : input
+}
+
+function resolveTables (input: v.InferOutput<typeof schema>['tables'], name: string): ResolvedTables {
+  const { shared, global, schema, extensionSchemas } = input
+  const extensions = extensionSchemas === undefined
+    ? {}
+    : { extensionSchemas: Object.freeze([...extensionSchemas]) }
+  if (input.tenant === 'auto') {
+    assertOnce([...shared, ...global], name)
+    return { tenant: {}, shared, global, schema, auto: input.column, ...extensions }
+  }
+  const tenant = Array.isArray(input.tenant)
+    ? Object.fromEntries(input.tenant.map(table => [table, input.column]))
+    : input.tenant as Record<string, string>
+  assertOnce(
+    [...(Array.isArray(input.tenant) ? input.tenant : Object.keys(tenant)), ...shared, ...global],
+    name
+  )
+  return { tenant, shared, global, schema, ...extensions }
+}
+
+function assertOnce (listed: readonly string[], name: string): void {
+  const twice = listed.find((table, index) => listed.indexOf(table) !== index)
+  if (twice !== undefined)
+    throw new OptionInvalidError(`${name}.tables must name each table once, got '${twice}' twice`)
+}

@@ -1,0 +1,22 @@
+import { QueryRefusedError } from '../options/errors.ts'
+
+/**
+ * Refuses a query of a rewritten handle.
+ *
+ * @param construct what was met, as its writer knows it.
+ * @param why what cannot be proved.
+ * @param instead what to write.
+ * @throws FST_TENANCY_QUERY_REFUSED
+ */
+export function refuse (construct: string, why: string, instead: string): never {
+  throw new QueryRefusedError(`This tenant's handle refuses ${construct}: ${why}; ${instead}`)
+}
+
+/** Refuses what stands where the grammar has no place for it: by default nothing is let through. */
+export function refuseKind (kind: string, position: string): never {
+  return refuse(
+    `a ${kind} as ${position}`,
+    'nothing is known of it that keeps it to the tenant',
+    'write it with another method of Kysely, or run it through a tenant of strategy rls'
+  )
+}

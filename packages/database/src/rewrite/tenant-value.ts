@@ -1,0 +1,51 @@
+import { InternalTypeError } from '@fastify-tenancy/core'
+import type { TenantColumnType } from '@fastify-tenancy/postgres/tables'
+import { CastNode, DataTypeNode, type ValueNode } from 'kysely'
+
+import { valueNode } from './nodes.ts'
+
+/** A tenant's id, ready to meet columns of each type. */
+export interface TenantValue {
+  readonly id: string
+  /** The parameter that holds the id. The compiler knows these nodes, and sends each type's parameter once a statement. */
+  readonly parameters: Readonly<Record<TenantColumnType, ValueNode>>
+  /** The parameter with its type, for places where no column lends it one. */
+  readonly casts: Readonly<Record<TenantColumnType, CastNode>>
+}
+
+/** @throws TypeError for an empty id: it would reach the database as a value like any other. */
+export function tenantValue (id: string): TenantValue {
+  if (typeof id !== 'string' || id === '')
+    throw new InternalTypeError('a tenant id must be a non-empty string')
+  // Frozen: every compiled query holds them, and whoever holds a query could name another tenant in all that follow.
+  const parameter = (): ValueNode => Object.freeze(valueNode(id, false))
+  const parameters = { text: parameter(), uuid: parameter(), int: parameter(), bigint: parameter() }
+  return {
+    id,
+    parameters,
+    casts: {
+      text: CastNode.create(parameters.text, DataTypeNode.create('text')),
+      uuid: CastNode.create(parameters.uuid, DataTypeNode.create('uuid')),
+      int: CastNode.create(parameters.int, DataTypeNode.create('int4')),
+      bigint: CastNode.create(parameters.bigint, DataTypeNode.create('int8'))
+    }
+  }
+}
+
+/**
+ * Whether an id is what a column of this type prints: `007` and `7` are one bigint, and an upper-case uuid equals
+ * its lower-case form, so that two tenants could be one.
+ */
+export function fitsColumn (id: string, type: TenantColumnType): boolean {
+  if (type === 'text') return true
+  if (type === 'uuid') return /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(id)
+  if (!/^(?:0|-?[1-9]\d{0,18})$/.test(id)) return false
+  const bits = type === 'int' ? 32 : 64
+  return BigInt.asIntN(bits, BigInt(id)) === BigInt(id)
+}
+
+/** Whether a value that a query carries is the tenant's own id, as text or as a number. */
+export function isOwnId (value: unknown, { id }: TenantValue): boolean {
+  return (typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint') &&
+    String(value) === id
+}

@@ -1,0 +1,222 @@
+import { ScopeClosedError } from '@fastify-tenancy/core'
+import type { FastifyReply } from 'fastify'
+import { finished } from 'node:stream'
+
+import type { UnitOfWork } from '../kysely/unit-of-work.ts'
+import { rehearseHead, type Head } from './rehearse-head.ts'
+
+type Raw = FastifyReply['raw']
+type ReplySource = NodeJS.ReadableStream & { destroy?(error: Error): void }
+/** A call that would send something, kept until the transaction has ended. */
+type Call = readonly ['write' | 'end' | 'flushHeaders', readonly unknown[]]
+type Replaced = 'writeHead' | 'write' | 'end' | 'flushHeaders' | 'destroy'
+
+/**
+ * Stands between Fastify and the response of a request that is one transaction. The first byte that is to
+ * leave ends the transaction: everything that can still change the reply has run by then. It waits here,
+ * with all that follows it. If the commit fails, nothing has left, and Fastify answers with that error.
+ *
+ * The methods are replaced on the response itself: a hook, in whichever order, comes before Fastify's own
+ * checks of status, headers and payload. See DECISIONS.md.
+ */
+export class ReplyGate {
+  readonly #reply: FastifyReply
+  readonly #raw: Raw
+  readonly #unit: UnitOfWork
+  readonly #own: Readonly<Record<Replaced, (...args: readonly never[]) => unknown>>
+  /**
+   * `waiting` for the first byte; `held` until this turn's code has run; `settling` while the transaction
+   * ends.
+   */
+  #state: 'waiting' | 'held' | 'settling' | 'open' = 'waiting'
+  #head: Head | undefined
+  #calls: Call[] = []
+  #isEnded = false
+  /** What `destroy` was called with, while the transaction was ending. */
+  #destroyed: readonly unknown[] | undefined
+  #source: ReplySource | undefined
+  #isSourceOver = false
+
+  constructor (reply: FastifyReply, unit: UnitOfWork) {
+    const raw = reply.raw
+    this.#reply = reply
+    this.#raw = raw
+    this.#unit = unit
+    const { writeHead, write, end, flushHeaders, destroy, setHeader } = raw
+    this.#own = { writeHead, write, end, flushHeaders, destroy }
+    const sent = getterOf(raw, 'headersSent')
+    const ended = getterOf(raw, 'writableEnded')
+    Object.defineProperties(raw, {
+      headersSent: { configurable: true, get: () => this.#isPromised || sent() },
+      writableEnded: { configurable: true, get: () => (this.#isEnded && this.#state !== 'open') || ended() },
+      writeHead: method((...args: Head) => this.#writeHead(args)),
+      write: method((...args: readonly unknown[]) => this.#send(['write', args])),
+      end: method((...args: readonly unknown[]) => this.#send(['end', args])),
+      flushHeaders: method((...args: readonly unknown[]) => this.#send(['flushHeaders', args])),
+      destroy: method((...args: readonly unknown[]) => this.#destroy(args)),
+      setHeader: method((name: string, value: string) => {
+        setHeader.call(raw, name, value)
+        if (isEventStream(name, value)) queueMicrotask(() => this.#beginEvents())
+        return raw
+      })
+    })
+    raw.on('pipe', (source: ReplySource) => {
+      this.#source = source
+      this.#isSourceOver = false
+      finished(source, { writable: false }, () => {
+        this.#isSourceOver ||= this.#source === source
+      })
+    })
+  }
+
+  /** Called when the reply becomes an error: what is held of the one before is dropped. */
+  onError (): void {
+    if (this.#state !== 'held' && this.#state !== 'waiting') return
+    this.#state = 'waiting'
+    this.#head = undefined
+    this.#calls = []
+    this.#isEnded = false
+  }
+
+  /** Whether Fastify is to take the head as sent. */
+  get #isPromised (): boolean {
+    return this.#state !== 'open' && (this.#state !== 'waiting' || this.#head !== undefined)
+  }
+
+  #writeHead (head: Head): unknown {
+    if (this.#isPassing()) return this.#call('writeHead', head)
+    if (this.#isPromised) throw headersSent()
+    rehearseHead(this.#raw, head)
+    this.#head = head
+    return this.#raw
+  }
+
+  #send (call: Call): unknown {
+    if (this.#isPassing()) return this.#call(...call)
+    this.#calls.push(call)
+    this.#isEnded ||= call[0] === 'end'
+    if (this.#state === 'waiting') {
+      this.#state = 'held'
+      // Behind the code that is running: what throws after the first write, as a trailer can, is an error
+      // in time.
+      queueMicrotask(() => {
+        if (this.#state === 'held') void this.#settle()
+      })
+    }
+    return call[0] === 'end' ? this.#raw : false
+  }
+
+  #destroy (args: readonly unknown[]): unknown {
+    if (this.#state !== 'settling') return this.#call('destroy', args)
+    this.#destroyed = args
+    return this.#raw
+  }
+
+  // No event may come for long, and the client waits for the head. Fastify copies the headers of a stream
+  // to the response one by one, and then begins to read it.
+  #beginEvents (): void {
+    if (this.#state !== 'waiting' || this.#raw.destroyed) return
+    if (Object.keys(this.#reply.getHeaders()).every(name => this.#raw.hasHeader(name)))
+      this.#send(['flushHeaders', []])
+  }
+
+  /**
+   * Whether nothing is in the way of a call: the transaction has ended, was never begun, or is not this
+   * reply's.
+   */
+  #isPassing (): boolean {
+    if (this.#state !== 'waiting') return this.#state === 'open'
+    // A hijacked reply is not Fastify's, and its transaction is rolled back with the scope.
+    if (!this.#reply.sent && this.#unit.isOpen && !this.#unit.neverExecuted) return false
+    if (this.#unit.isOpen && this.#unit.neverExecuted) this.#unit.leave()
+    this.#state = 'open'
+    return true
+  }
+
+  async #settle (): Promise<void> {
+    this.#state = 'settling'
+    try {
+      if (this.#head === undefined) rehearseHead(this.#raw, [this.#raw.statusCode])
+      await this.#endUnit(this.#head?.[0] ?? this.#raw.statusCode)
+    } catch (error) {
+      if (this.#unit.isOpen) await this.#unit.rollback().catch(() => {})
+      this.#fail(error)
+      return
+    }
+    this.#pass()
+  }
+
+  async #endUnit (status: number): Promise<void> {
+    // The work was cut short while the reply was made: it is rolled back with its scope.
+    if (!this.#unit.isOpen) throw new ScopeClosedError()
+    // Where the rollback fails, nothing was committed either: the reply stands.
+    if (status >= 400 || this.#unit.isRollbackOnly) await this.#unit.rollback().catch(() => {})
+    else await this.#unit.commit()
+  }
+
+  #pass (): void {
+    this.#state = 'open'
+    try {
+      if (this.#head !== undefined) this.#call('writeHead', this.#head)
+      let isFree = true
+      for (const [name, args] of this.#calls.splice(0)) isFree = this.#call(name, args) !== false
+      // The socket writes what it was given at the end of this turn: a client is to see the head of a reply
+      // that is cut.
+      const destroyed = this.#destroyed
+      if (destroyed !== undefined) setImmediate(() => this.#call('destroy', destroyed))
+      else if (isFree && !this.#isEnded) this.#raw.emit('drain')
+    } catch (error) {
+      // The head was tried before. Nothing can be answered any more.
+      this.#call('destroy', [error])
+    }
+  }
+
+  #fail (error: unknown): void {
+    this.#state = 'open'
+    this.#calls = []
+    if (this.#raw.destroyed) return
+    this.#forgetPayload()
+    const source = this.#source
+    if (source === undefined || this.#isSourceOver || source.destroy === undefined) {
+      void this.#reply.send(error)
+      return
+    }
+    // Fastify listens to the stream and answers with its error.
+    source.unpipe(this.#raw)
+    source.destroy(error as Error)
+  }
+
+  // Fastify copies the headers of a stream to the response, and forgets their copies only on the reply. It
+  // gives the reply to an error a content-length, which must not meet trailers.
+  #forgetPayload (): void {
+    const reply = this.#reply
+    for (const name of ['content-type', 'content-length']) this.#raw.removeHeader(name)
+    const names = reply.getHeader('trailer')
+    if (typeof names !== 'string') return
+    for (const name of names.split(/[ ,]+/)) reply.removeTrailer(name)
+    reply.removeHeader('trailer').removeHeader('transfer-encoding')
+  }
+
+  #call (name: Replaced, args: readonly unknown[]): unknown {
+    return Reflect.apply(this.#own[name], this.#raw, args)
+  }
+}
+
+// As Node's own, which Fastify knows by its code.
+function headersSent (): Error {
+  return Object.assign(new Error('Cannot write headers after they are sent to the client'), {
+    code: 'ERR_HTTP_HEADERS_SENT'
+  })
+}
+
+function method (value: (...args: never[]) => unknown): PropertyDescriptor {
+  return { configurable: true, writable: true, value }
+}
+
+function getterOf (raw: Raw, name: 'headersSent' | 'writableEnded'): () => boolean {
+  return () => Reflect.get(Object.getPrototypeOf(raw) as object, name, raw) as boolean
+}
+
+function isEventStream (name: string, value: unknown): boolean {
+  return name.toLowerCase() === 'content-type' && /^text\/event-stream\b/i.test(String(value))
+}

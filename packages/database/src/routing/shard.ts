@@ -1,0 +1,355 @@
+import { tenantRole, InternalError, type Isolation, type Tenant } from '@fastify-tenancy/core'
+import { defaultPoolSettings, isEmbeddedPool, type SqlClient } from '@fastify-tenancy/postgres/client'
+import { Signer, signingKey } from '@fastify-tenancy/postgres/context-token'
+import { bootWarnings, checkBoot, reportLevel, type CatalogFacts,
+  type LevelReport } from '@fastify-tenancy/postgres/doctor'
+import { assertInitialised, assertMayTakeRoles, init, SigningUses } from '@fastify-tenancy/postgres/install'
+import { schemaOf } from '@fastify-tenancy/postgres/placement'
+import { rowRole, rolesOf } from '@fastify-tenancy/postgres/roles'
+import { readExtensionSchemas, listTables, type ResolvedTables } from '@fastify-tenancy/postgres/tables'
+import type { CompiledQuery, QueryCompiler } from 'kysely'
+
+import { SchemaQualifier } from '../compilers/qualifier.ts'
+import { RowStrategy } from '../compilers/row-strategy.ts'
+import { SchemaCompiler } from '../compilers/schema-compiler.ts'
+import { Session } from '../connection/connection-state.ts'
+import { ConnectionPool } from '../connection/pool.ts'
+import { resetsBackends, unresetPooler } from '../connection/pooler.ts'
+import { unresettable, type ResetRules } from '../connection/reset.ts'
+import { readTenantColumns } from '../connection/tenant-columns.ts'
+import type { ConnectionOwner, TenantConnection, Query } from '../connection/tenant-connection.ts'
+import { Tripwire } from '../connection/tripwire.ts'
+import { LockoutVersions, hasLockouts } from '../context/lockout-versions.ts'
+import { rlsContext, type ContextSettings } from '../context/tenant-context.ts'
+import { HarmlessCatalog } from '../harmless/catalog.ts'
+import type { Judge } from '../harmless/judge.ts'
+import { JudgingCompiler } from '../harmless/judging-compiler.ts'
+import { readOwnPolicies } from '../harmless/own-policies.ts'
+import { levelFacts } from '../options/level-facts.ts'
+import type { ResolvedDatabaseOptions } from '../options/options.ts'
+import type { ShardOptions } from '../options/placement-options.ts'
+import type { ConnectionBudget } from '../pools/budget.ts'
+import { MigrationGate } from '../pools/migration-gate.ts'
+
+/** How long past the server's own timeout an answer may take, in milliseconds, before the connection is given up. */
+export const replyMarginMs = 5_000
+
+const earlier =
+  'the database does not know the first secret of options.rls.secret yet, so this process signs with the second: run `tenancy init`, then start it again'
+
+/** Where one tenant's statements go, by its isolation. */
+export interface TenantRoute {
+  /** Borrows a connection on which each statement speaks for the tenant. */
+  acquire(): Promise<TenantConnection>
+  /** A compiler of the tenant's own, where its queries are rewritten. */
+  readonly compiler: RouteCompiler | undefined
+}
+
+export interface RouteCompiler extends QueryCompiler {
+  /** What is sent for a compiled query; throws where it may not run here. @default its own text and parameters */
+  readonly statementOf?: (query: CompiledQuery) => Query
+  /** Whether a compiled query is proved to change and read nothing of its session. @default none is */
+  readonly isHarmless?: (query: CompiledQuery) => boolean
+}
+
+/** The connections of one login, and the context that statements of tenants get there. */
+interface Side {
+  readonly pool: ConnectionPool
+  readonly context: ContextSettings
+}
+
+/** One database with shared tables and schemas of tenants, and the application's connections to it. */
+export class Shard {
+  readonly pool: ConnectionPool
+  /** The connections of `tenantRolesUrl`; undefined where the login of `url` takes the roles of tenants. */
+  readonly #rolesPool: ConnectionPool | undefined
+  readonly #options: ResolvedDatabaseOptions
+  readonly #logins: ShardOptions
+  readonly #isDefault: boolean
+  readonly #tripwire: Tripwire
+  readonly #rows: RowStrategy
+  readonly #qualifier: SchemaQualifier
+  readonly #gate: MigrationGate | undefined
+  readonly #harmless: HarmlessCatalog
+  readonly #compiler: JudgingCompiler
+  #doctorInput: CatalogFacts | undefined
+  #tables: ResolvedTables
+  #name = ''
+  #own: Side | undefined
+  #roles: Side | undefined
+  #uses: SigningUses | undefined
+  #extensions: readonly string[] = []
+
+  constructor (
+    logins: ShardOptions,
+    options: ResolvedDatabaseOptions,
+    budget: ConnectionBudget,
+    isDefault: boolean
+  ) {
+    const { url, tenantRolesUrl } = logins
+    const { pool: { max }, types, reset, fairness } = options.database
+    const use = { types, reset }
+    this.#options = options
+    this.#logins = logins
+    this.#isDefault = isDefault
+    this.#tables = options.tables
+    this.#qualifier = new SchemaQualifier({
+      names: new Set(options.tables.shared),
+      schema: options.tables.schema
+    })
+    this.#gate = options.database.requireMigration === undefined
+      ? undefined
+      : new MigrationGate(options.database.requireMigration)
+    const pool = typeof url === 'string' ? budget.openPool(url, { ...defaultPoolSettings, max }) : url
+    this.pool = new ConnectionPool(pool, typeof url === 'string', use, fairness)
+    if (tenantRolesUrl !== undefined) {
+      const rolesPool = budget.openPool(tenantRolesUrl, { ...defaultPoolSettings, max })
+      this.#rolesPool = new ConnectionPool(rolesPool, true, use, fairness)
+    }
+    this.#harmless = new HarmlessCatalog({
+      catalog: this.pool.catalog,
+      dropPreparedNames: () => this.#forgetPrepared()
+    }, {
+      schema: options.tables.schema,
+      tables: () => namesOf(this.#tables),
+      ownPolicies: async client =>
+        this.#doctorInput === undefined ? new Set() : readOwnPolicies(client, this.#doctorInput),
+      functions: options.row.functions,
+      others: () => this.#extensions,
+      hasEpoch: () => this.#own?.context.lockout !== undefined
+    })
+    this.pool.onCatalogChanged = () => this.#harmless.expire()
+    if (this.#rolesPool !== undefined) this.#rolesPool.onCatalogChanged = this.pool.onCatalogChanged
+    this.#compiler = new JudgingCompiler(() => this.#harmless.judge)
+    this.#rows = new RowStrategy(options, this.#harmless.judge)
+    this.#tripwire = new Tripwire(this.pool.catalog, async (client, only) => {
+      // Once a minute, because an extension may come after the boot.
+      if (only === undefined) await this.#readResetRules(client)
+      return readTenantColumns(client, this.#tables, only)
+    })
+  }
+
+  /**
+   * Connects once, and learns what every statement needs: the role, whether the database is set up, and whether
+   * a backend can be told by its pid.
+   *
+   * @throws FST_TENANCY_SETUP_INVALID that says what to run, where the database is not initialised
+   */
+  async boot (): Promise<LevelReport> {
+    const { database, isolation, rls, registry } = this.#options
+    // Where all queries are rewritten, no policy is needed; and where tenants are looked up elsewhere, nothing of ours.
+    const needsPolicies = isolation === 'rls'
+    const needsInit = needsPolicies || isolation === 'schema' || registry === undefined
+    const keys = rls.secrets.map(signingKey)
+    const client = await this.pool.pool.connect()
+    try {
+      // An embedded database is this process's own: there is nobody else to initialise it.
+      if (isEmbeddedPool(this.pool.pool))
+        await init(client, { signingSecrets: rls.secrets, dropOldSecrets: 'now' })
+      const tables = this.#tables = await listTables(client, this.#options.tables)
+      const listed = needsPolicies ? tables : { ...tables, tenant: {} }
+      const known = needsInit
+        ? await assertInitialised(client, {
+          tables: listed,
+          signed: keys.length > 0,
+          context: rls.context,
+          key: keys
+        })
+        : undefined
+      const key = known ?? keys[0]
+      await this.#rows.boot(client, tables)
+      const { rows: [row] } = await client.query<{ name: string; login: string; pid: number }>(
+        'select current_database() as name, session_user as login, pg_backend_pid() as pid'
+      )
+      if (row === undefined) throw new InternalError('the database did not answer')
+      this.#name = row.name
+      // Behind a pooler the backend changes from one transaction to the next: a token must not be bound to its pid,
+      // and a statement must not be named.
+      const isDirect = row.pid === Session.of(client).client.processID
+      const isPooled = !isDirect && !isEmbeddedPool(this.pool.pool)
+      if (isPooled) this.pool.becomePooled()
+      const { isImpossible } = await this.#readResetRules(client)
+      const sign = (isDirect: boolean): ContextSettings['sign'] =>
+        signer && ((tenant, pid) => signer.sign(tenant, isDirect ? pid : null))
+      const { statementTimeout, lockTimeout, idleInTransaction, plans } = database
+      const signer = key && new Signer(key)
+      const context: ContextSettings = {
+        role: needsInit ? rolesOf(row.name).app : await rowRole(client, row.name),
+        schema: tables.schema,
+        extensions: (this.#extensions = await readExtensionSchemas(client, tables.extensionSchemas)).filter(
+          schema => schema !== tables.schema
+        ),
+        statementTimeout,
+        lockTimeout,
+        idleInTransaction,
+        plans,
+        sign: sign(isDirect),
+        lockout: await hasLockouts(client)
+          ? { route: 'shared', lockoutVersions: new LockoutVersions() }
+          : undefined,
+        catalogEpoch: () => this.#harmless.epoch
+      }
+      this.#own = { pool: this.pool, context }
+      const roles = this.#rolesPool && await bootRoles(this.#rolesPool, row.name)
+      this.#roles = roles && { pool: roles.pool, context: { ...context, sign: sign(roles.isDirect) } }
+      const facts = levelFacts(
+        this.#options,
+        {
+          ...this.#logins,
+          registryUrl: database.registryUrl,
+          ...(this.#isDefault && { globalUrl: database.globalUrl })
+        },
+        row.login,
+        this.#isDefault ? tables.global : []
+      )
+      const report = await reportLevel(client, facts)
+      // Where nothing of ours is set up, there is nothing to hold it against.
+      const doctorInput: CatalogFacts = {
+        database: row.name,
+        login: row.login,
+        logins: facts.logins,
+        tables,
+        signed: key !== undefined,
+        context: rls.context,
+        rewritten: isolation === 'row',
+        hasRls: isolation === 'rls',
+        functions: isolation === 'row' ? this.#options.row.functions : []
+      }
+      this.#doctorInput = doctorInput
+      const findings = database.doctor === false || !needsInit ? [] : await checkBoot(client, doctorInput)
+      this.#uses?.end()
+      if (known !== undefined) this.#uses = new SigningUses(this.pool.lookUps, known)
+      await this.#uses?.note(client)
+      const warnings = [...bootWarnings(findings), ...(key === keys[0] ? [] : [earlier]),
+        ...await poolWarnings(client, isPooled, isImpossible)]
+      await this.pool.settle(client)
+      return { ...report, findings, warnings }
+    } finally {
+      // These queries are the suite's own and left nothing: no reset is due before the first tenant.
+      Session.of(client).claim()
+      client.release()
+      if (this.#own !== undefined) {
+        await this.#tripwire.refresh()
+        await this.#harmless.refresh()
+      }
+    }
+  }
+
+  /** Takes what is known of the catalog for old: the prepared statements of every connection, and which statements are harmless. */
+  dropPreparedNames (): void {
+    this.#forgetPrepared()
+    this.#harmless.expire()
+  }
+
+  #forgetPrepared (): void {
+    this.pool.dropPreparedNames()
+    this.#rolesPool?.dropPreparedNames()
+  }
+
+  /** Judges statements on the schema of the tables that tenants share. */
+  get judge (): Judge {
+    return this.#harmless.judge
+  }
+
+  // Both logins reach the same database.
+  async #readResetRules (client: SqlClient): Promise<ResetRules> {
+    const rules = await this.pool.readResetRules(client)
+    this.#rolesPool?.setResetRules(rules)
+    return rules
+  }
+
+  /** The URL of the application's login; undefined for a pool that was made from other settings. */
+  get url (): string | undefined {
+    const { url } = this.#logins
+    const source = typeof url === 'string' ? url : url.options.connectionString
+    return source !== undefined && URL.canParse(source) ? source : undefined
+  }
+
+  get connections (): number {
+    return this.pool.pool.totalCount + (this.#rolesPool?.pool.totalCount ?? 0)
+  }
+
+  get waiting (): number {
+    return this.pool.waiting + (this.#rolesPool?.waiting ?? 0)
+  }
+
+  async close (): Promise<void> {
+    this.#uses?.end()
+    await Promise.all([this.pool.close(), this.#rolesPool?.close()])
+  }
+
+  /**
+   * The schemas of extensions that are on the path behind a schema of a tenant's own. One that holds readable tables is, too: what a name then means is
+   * for the tenant's role to allow, which reads the shared tables and nothing else there.
+   */
+  extensions (schema: string): readonly string[] {
+    return this.#extensions.filter(name => name !== schema)
+  }
+
+  /** Where a tenant's statements go. */
+  route (tenant: Tenant, isolation: Isolation, statementTimeout: number): TenantRoute {
+    if (this.#own === undefined) throw new InternalError('the database was not booted: await boot() first')
+    const schema = isolation === 'schema' ? schemaOf(tenant) : undefined
+    const hasRole = schema !== undefined || (isolation === 'rls' && this.#options.rls.context === 'role')
+    const { pool, context } = hasRole ? this.#roles ?? this.#own : this.#own
+    const owner: ConnectionOwner = {
+      tenant: tenant.id,
+      context: rlsContext(tenant, {
+        ...context,
+        statementTimeout,
+        ...(hasRole && { role: tenantRole(tenant.id, this.#name) }),
+        // Policies ask for a signature; the privileges of a schema's role do not.
+        ...(schema !== undefined && {
+          extensions: this.extensions(schema),
+          schema,
+          sign: undefined,
+          lockout: context.lockout && { ...context.lockout, route: 'schema' }
+        })
+      }),
+      guard: this.#options.database.tripwire ? this.#tripwire.guard(tenant.id) : undefined,
+      deadline: statementTimeout + replyMarginMs,
+      statementTimeout,
+      ...(schema !== undefined && { schema })
+    }
+    const compiler = schema === undefined
+      ? this.#rows.compiler(tenant) ?? this.#compiler
+      : new SchemaCompiler(schema, this.#qualifier, this.#harmless.route(schema))
+    const gate = this.#gate
+    if (gate === undefined || schema === undefined) return { acquire: () => pool.acquire(owner), compiler }
+    return {
+      acquire: async () => {
+        await gate.pass(tenant.id, schema, pool)
+        return pool.acquire(owner)
+      },
+      compiler
+    }
+  }
+}
+
+// Another login may lead through a pooler where the first does not.
+async function bootRoles (
+  pool: ConnectionPool,
+  database: string
+): Promise<{ readonly pool: ConnectionPool; readonly isDirect: boolean }> {
+  const client = await pool.pool.connect()
+  try {
+    await assertMayTakeRoles(client, database)
+    const { rows: [row] } = await client.query<{ pid: number }>('select pg_catalog.pg_backend_pid() as pid')
+    const isDirect = row?.pid === Session.of(client).client.processID
+    if (!isDirect) pool.becomePooled()
+    await pool.settle(client)
+    return { pool, isDirect }
+  } finally {
+    client.release()
+  }
+}
+
+function namesOf ({ tenant, shared, global }: ResolvedTables): readonly string[] {
+  return [...Object.keys(tenant), ...shared, ...global]
+}
+
+// Facts of the server that the operator can change, and that cost connections or leave a gap.
+async function poolWarnings (client: SqlClient, isPooled: boolean, isImpossible: boolean): Promise<string[]> {
+  const isUnreset = isPooled && await resetsBackends(client) === false
+  return [...(isUnreset ? [unresetPooler] : []), ...(isImpossible ? [unresettable] : [])]
+}

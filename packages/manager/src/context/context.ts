@@ -1,0 +1,18 @@
+import type { TenantRegistry } from '@fastify-tenancy/core'
+
+import type { ApplicationRedis } from './application-redis.ts'
+import type { Locks } from './locks.ts'
+import type { ResolvedManagerOptions } from './options.ts'
+import type { ApplicationDatabase } from './seed.ts'
+import type { ShardPools } from './shard-pools.ts'
+
+/** What every part of the manager works with. */
+export interface ManagerContext {
+  readonly options: ResolvedManagerOptions
+  readonly shards: ShardPools
+  /** The registry, through the default shard's pool. */
+  readonly registry: TenantRegistry
+  readonly locks: Locks
+  readonly application: ApplicationDatabase
+  readonly redis: ApplicationRedis
+}

@@ -1,0 +1,124 @@
+import { sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
+import { Kysely } from 'kysely'
+import { setImmediate } from 'node:timers/promises'
+
+import { borderCode, withNames } from './border.ts'
+import { DdlBuffer } from './ddl-buffer.ts'
+import { MigrationDialect } from './dialect.ts'
+import { becomeOwner, recordApplied, recordUndone, type AppliedMigration } from './ledger.ts'
+import type { MigrationTarget } from './migration-target.ts'
+import type { LoadedMigration } from './read-migrations.ts'
+
+/** A migration that failed, and why; its transaction, if it had one, was rolled back. */
+export class StepFailure extends Error {
+  readonly migration: LoadedMigration
+  override readonly cause: Error
+  /** Whether some of it has run, and stays: it ran outside a transaction. */
+  readonly isPartial: boolean
+
+  constructor (migration: LoadedMigration, cause: unknown, isPartial = false) {
+    const error = explained(cause instanceof Error ? cause : new Error(String(cause)))
+    super(error.message)
+    this.migration = migration
+    this.cause = error
+    this.isPartial = isPartial
+  }
+}
+
+// The server refuses to change the type of a column that a policy uses, and names the policy in the detail.
+function explained (error: Error): Error {
+  const detail = 'detail' in error && typeof error.detail === 'string' ? error.detail : ''
+  const [, policy] = /\b(tenancy_(?:tenant|system|legacy))\b/.exec(detail) ?? []
+  if (sqlState(error) !== '0A000' || policy === undefined) return error
+  const how =
+    `drop that policy first, in the same migration (drop policy ${policy} on …): \`tenancy migrate\` makes it anew before the migration commits, and until then no row is to be seen`
+  return Object.assign(new Error(`${error.message} (${detail}): ${how}`, { cause: error }), { code: '0A000' })
+}
+
+export interface TransactionalRun {
+  readonly target: MigrationTarget
+  readonly direction: 'up' | 'down'
+  /** In the order in which they run. */
+  readonly migrations: readonly LoadedMigration[]
+  /** What had run here when the caller looked; raises TN409 where that is not so any more. */
+  readonly seen: readonly AppliedMigration[]
+  /** In milliseconds. */
+  readonly lockTimeout: number
+  /** Whether to take the tenant's lock, where it can be had in the same transaction. */
+  readonly isLocking: boolean
+  /** A statement before the first migration, as the owner. */
+  readonly start?: string
+  /** Runs after the last migration, in the same transaction, as the login. */
+  readonly finish?: ((client: SqlClient) => Promise<void>) | undefined
+}
+
+/**
+ * Runs migrations in one place, as the owner, in one transaction: all or none, and the ledger with them. Where they change the
+ * schema only, and it is one migration, the whole of it is one message.
+ *
+ * ```sql
+ * begin;
+ * set local search_path = "tenant_7f3c", pg_temp;
+ * set local lock_timeout = 1000;
+ * select tenancy.claim_migrations('7f3c', 'tenant_7f3c', true, 4, '004_tags', true);
+ * alter table notes add column color text;
+ * select tenancy.record_migration('7f3c', '005_color', '…');
+ * commit
+ * ```
+ *
+ * @throws StepFailure, and the database's own error where it failed before the first migration
+ */
+export async function runInTransaction (
+  client: SqlClient,
+  { target, direction, migrations, seen, lockTimeout, isLocking, start, finish }: TransactionalRun
+): Promise<void> {
+  const buffer = new DdlBuffer(client, target.openingStatements({ seen, lockTimeout, isLocking }))
+  const db = new Kysely<unknown>({ dialect: new MigrationDialect(buffer) })
+  let current: LoadedMigration | undefined
+  try {
+    await db.transaction().execute(async trx => {
+      if (start !== undefined) buffer.add(start)
+      for (const [index, migration] of migrations.entries()) {
+        // Sent before the next one begins: the answer then tells which of them failed.
+        if (index > 0) {
+          await buffer.flush()
+          // An earlier one may have left another path, role or setting.
+          for (const text of target.again({ lockTimeout })) buffer.add(text)
+        }
+        current = migration
+        await (direction === 'up' ? migration.migration.up(trx) : migration.migration.down?.(trx))
+        // What nobody awaited is on its way by then: a schema change is kept back, and goes with the rest.
+        await setImmediate()
+        buffer.assertIdle()
+        for (const text of target.border) buffer.add(text)
+        // Whatever role it left: the ledger is the owner's.
+        buffer.add(becomeOwner)
+        buffer.add(
+          direction === 'up'
+            ? recordApplied(target.tenant, migration)
+            : recordUndone(target.tenant, migration.name)
+        )
+      }
+      if (target.stamp !== undefined && direction === 'up') buffer.add(target.stamp)
+      if (finish === undefined) return
+      await buffer.flush()
+      for (const text of target.again({ lockTimeout })) buffer.add(text)
+      buffer.add('set local role none')
+      await buffer.flush()
+      await finish(client)
+    })
+  } catch (error) {
+    if (current === undefined || isClaim(error)) throw error
+    if (error instanceof Error && sqlState(error) === borderCode)
+      throw new StepFailure(current, await withNames(client, error))
+    throw new StepFailure(current, error)
+  }
+}
+
+/** Why a place was not claimed, as `tenancy.claim_migrations()` says it. */
+export type ClaimRefusal = 'TN404' | 'TN409' | 'TN423'
+
+/** Whether the place was not to be had: nothing of a migration has run then. */
+export function isClaim (error: unknown): error is Error & { readonly code: ClaimRefusal } {
+  return error instanceof Error && 'code' in error && ['TN404', 'TN409', 'TN423'].includes(String(error.code))
+}

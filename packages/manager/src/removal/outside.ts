@@ -1,0 +1,181 @@
+import { tenantConflict, tenantRole, type TenantRecord } from '@fastify-tenancy/core'
+import { quoteName, type SqlClient } from '@fastify-tenancy/postgres/client'
+import { schemaOf, readDependents, refuseDependents } from '@fastify-tenancy/postgres/placement'
+
+import type { ManagerContext } from '../context/context.ts'
+import { openManagerPool, withClient } from '../context/shard-pools.ts'
+import { readMove } from '../operations/moves.ts'
+import type { TenantPlacement } from '../placement/tenant-placement.ts'
+import { ended } from '../placement/tenant-server.ts'
+
+/** What a purge of a tenant meets outside the tenant's own schema. */
+export interface Outside {
+  /** Objects that a drop would take along: `view public.report`. */
+  readonly dependents: readonly string[]
+  /** Privileges of the tenant's role on other objects: `table public.report`. They end with the role. */
+  readonly grants: readonly string[]
+  /** The same in other databases, where they keep the role from being dropped: `table public.report in database warehouse`. */
+  readonly grantsElsewhere: readonly string[]
+}
+
+/** What a purge of a tenant, or of one of its homes, meets. Changes nothing. */
+export async function readOutside (context: ManagerContext, tenant: TenantRecord): Promise<Outside> {
+  const move = await readMove(context.shards.get('default'), tenant.id)
+  const placements: readonly TenantPlacement[] = move === undefined ? [tenant] : [move.source, move.target]
+  const all: Outside[] = []
+  for (const placement of placements) all.push(await outsidePlacement(context, placement))
+  const join = (key: keyof Outside): string[] => [...new Set(all.flatMap(outside => outside[key]))]
+  return { dependents: join('dependents'), grants: join('grants'), grantsElsewhere: join('grantsElsewhere') }
+}
+
+/** @throws FST_TENANCY_TENANT_CONFLICT that names what a purge of the tenant would take along, or what would keep its role */
+export async function assertNothingOutside (context: ManagerContext, tenant: TenantRecord): Promise<void> {
+  const move = await readMove(context.shards.get('default'), tenant.id)
+  for (const placement of move === undefined ? [tenant] : [move.source, move.target])
+    await assertPlacementFree(context, placement)
+}
+
+/** {@link assertNothingOutside} of one home of a tenant. */
+export async function assertPlacementFree (
+  context: ManagerContext,
+  placement: TenantPlacement,
+  isRoleKept = false
+): Promise<void> {
+  const { dependents } = await outsidePlacement(context, placement)
+  refuseDependents(placement.isolation === 'schema' ? schemaOf(placement) : '', dependents)
+  if (placement.isolation !== 'database' && !isRoleKept) await assertRoleDroppable(context, placement)
+}
+
+/** @throws FST_TENANCY_TENANT_CONFLICT that names what keeps the role of a tenant from being dropped. Changes nothing. */
+export async function assertRoleDroppable (
+  { shards }: ManagerContext,
+  { id, placement: { shard } }: TenantPlacement
+): Promise<void> {
+  await withClient(shards.get(shard), async client => {
+    const role = await roleOf(client, id)
+    refuseGrants(await tryDrop(client, role), await readElsewhere(client, shards.ownerUrl(shard), role))
+  })
+}
+
+export function refuseGrants (...grants: readonly (readonly string[])[]): void {
+  const all = grants.flat()
+  if (all.length > 0)
+    throw tenantConflict(
+      `privileges keep the role of the tenant from being dropped: ${
+        all.join(', ')
+      }; revoke them, then call again`
+    )
+}
+
+/** The tenant's role in the database of this connection. */
+export async function roleOf (client: SqlClient, id: string): Promise<string> {
+  const { rows: [row] } = await client.query<{ name: string }>(
+    'select pg_catalog.current_database()::text as name'
+  )
+  return tenantRole(id, row?.name ?? '')
+}
+
+// A login can take back what its own roles granted, and nothing else: only the server knows what is left then.
+async function tryDrop (client: SqlClient, role: string): Promise<string[]> {
+  const { rows: [found] } = await client.query('select from pg_catalog.pg_roles where rolname = $1', [role])
+  if (found === undefined) return []
+  await client.query('begin')
+  try {
+    await dropOwned(client, role)
+    return (await readShared(client, role, '')).map(({ what }) => what)
+  } finally {
+    await client.query('rollback')
+  }
+}
+
+/**
+ * Takes from a role what it was granted in this database, and drops what it owns: to be called in a transaction, after a look at the latter.
+ *
+ * ```sql
+ * grant "tenant_7f3c_1f3a0c22" to session_user; drop owned by "tenant_7f3c_1f3a0c22"
+ * ```
+ */
+export async function dropOwned (client: SqlClient, role: string): Promise<void> {
+  const { rows: [row] } = await client.query<{ member: boolean; options: boolean }>(
+    `
+    select pg_catalog.pg_has_role(session_user, oid, 'usage') as member, pg_catalog.current_setting('server_version_num')::int >= 160000 as options
+    from pg_catalog.pg_roles where rolname = $1`,
+    [role]
+  )
+  if (row?.member === false)
+    await client.query(
+      `grant ${quoteName(role)} to session_user${row.options ? ' with inherit true, set false' : ''}`
+    )
+  await client.query(`drop owned by ${quoteName(role)}`)
+}
+
+async function outsidePlacement ({ shards }: ManagerContext, placement: TenantPlacement): Promise<Outside> {
+  const { id, isolation, placement: { shard } } = placement
+  if (isolation === 'database') return { dependents: [], grants: [], grantsElsewhere: [] }
+  return withClient(shards.get(shard), async client => {
+    const role = await roleOf(client, id)
+    const schema = isolation === 'schema' ? schemaOf(placement) : ''
+    const owned = await readShared(client, role, schema)
+    return {
+      dependents: [...isolation === 'schema' ? await readDependents(client, schema) : [],
+        ...owned.filter(({ isOwner }) => isOwner).map(({ what }) => `${what} of role ${role}`)],
+      grants: owned.filter(({ isOwner }) => !isOwner).map(({ what }) => what),
+      grantsElsewhere: await readElsewhere(client, shards.ownerUrl(shard), role)
+    }
+  })
+}
+
+interface Shared {
+  readonly what: string
+  readonly isOwner: boolean
+}
+
+// What the role owns or may use in this database: `drop owned by` drops the former, whatever schema it is in.
+async function readShared (client: SqlClient, role: string, schema: string): Promise<Shared[]> {
+  const { rows } = await client.query<Shared>(
+    `
+    select named.type || ' ' || named.identity as what, d.deptype = 'o' as "isOwner"
+    from pg_catalog.pg_shdepend d join pg_catalog.pg_roles r on r.oid = d.refobjid join pg_catalog.pg_database db on db.oid = d.dbid
+    cross join lateral pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) named
+    where d.refclassid = 'pg_catalog.pg_authid'::regclass and r.rolname = $1 and db.datname = pg_catalog.current_database() and d.deptype in ('o', 'a')
+      and named.identity is not null and coalesce(named.schema, named.name, '') <> $2 and d.classid <> 'pg_catalog.pg_default_acl'::regclass
+    order by 1`,
+    [role, schema]
+  )
+  return rows
+}
+
+// Another database's objects have names only there.
+async function readElsewhere (client: SqlClient, url: string | undefined, role: string): Promise<string[]> {
+  const { rows } = await client.query<{ database: string; count: number }>(
+    `
+    select db.datname::text as database, count(*)::int as count from pg_catalog.pg_shdepend d
+    join pg_catalog.pg_roles r on r.oid = d.refobjid join pg_catalog.pg_database db on db.oid = d.dbid
+    where d.refclassid = 'pg_catalog.pg_authid'::regclass and r.rolname = $1 and db.datname <> pg_catalog.current_database() group by 1 order by 1`,
+    [role]
+  )
+  const found: string[] = []
+  for (const { database, count } of rows) {
+    const named = url === undefined ? [] : await namesThere(url, database, role)
+    found.push(
+      ...named.length > 0
+        ? named.map(what => `${what} in database ${database}`)
+        : [`${count} objects in database ${database}`]
+    )
+  }
+  return found
+}
+
+async function namesThere (url: string, database: string, role: string): Promise<string[]> {
+  const there = new URL(url)
+  there.pathname = `/${encodeURIComponent(database)}`
+  try {
+    return await ended(
+      openManagerPool(there.href),
+      pool => withClient(pool, async client => (await readShared(client, role, '')).map(({ what }) => what))
+    )
+  } catch {
+    // Not a database that this login may connect to: the count is all that can be said.
+    return []
+  }
+}

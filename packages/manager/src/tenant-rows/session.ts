@@ -1,0 +1,71 @@
+import { cancelStatement } from '@fastify-tenancy/database/connection'
+import { quoteName, type WireClient } from '@fastify-tenancy/postgres/client'
+import type pg from 'pg'
+
+import type { RowPlacement } from '../placement/tenant-placement.ts'
+
+/** How values are written and read, whatever the server's own settings are. */
+const forms = `
+  set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; set local timezone = 'UTC'; set local extra_float_digits = 1;
+  set local bytea_output = 'hex'; set local lc_monetary = 'C'; set local xmloption = 'content';
+  set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0; set local lock_timeout = '10s'`
+
+export interface TransactionOptions {
+  /** The schema of the shared tables, where types may be that tenants' schemas use. */
+  readonly shared: string
+  /** One snapshot for all statements, and nothing but reading. @default false */
+  readonly isSnapshot?: boolean
+  /** One snapshot for all statements, beside what the session itself writes. @default false */
+  readonly isRepeatable?: boolean
+  /** Ends it, up to its commit. */
+  readonly signal?: AbortSignal
+}
+
+/** Runs `work` in a transaction of a home's owner. When it fails, its connection is closed: a stream may still be on it. */
+export async function inTransactionOn<T> (
+  placement: RowPlacement,
+  { shared, isSnapshot = false, isRepeatable = isSnapshot, signal }: TransactionOptions,
+  work: (client: pg.PoolClient) => Promise<T>
+): Promise<T> {
+  signal?.throwIfAborted()
+  const client = await placement.pool.connect()
+  // Not its polite end: a server that is in the middle of sending would not hear it.
+  const drop = (): void => {
+    socketOf(client).destroy()
+  }
+  const cancel = (): void => {
+    // Before the first row of a sort there is nothing to send, so that the server would not notice a closed socket either.
+    cancelStatement(client as unknown as WireClient)
+    drop()
+  }
+  signal?.addEventListener('abort', cancel)
+  // A lost connection fails the work that uses it; unheard, the event would end the process.
+  client.on('error', ignore)
+  try {
+    await client.query(
+      `begin${isRepeatable ? ' isolation level repeatable read' : ''}${
+        isSnapshot ? ' read only' : ''
+      }; ${forms};
+      set local search_path = ${quoteName(placement.schema)}, ${quoteName(shared)}, pg_temp`
+    )
+    const result = await work(client)
+    signal?.throwIfAborted()
+    signal?.removeEventListener('abort', cancel)
+    await client.query('commit')
+    client.off('error', ignore)
+    client.release()
+    return result
+  } catch (error) {
+    drop()
+    client.release(true)
+    throw signal?.aborted ? signal.reason : error
+  } finally {
+    signal?.removeEventListener('abort', cancel)
+  }
+}
+
+function ignore (): void {}
+
+function socketOf (client: pg.PoolClient): { destroy(): void } {
+  return (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream
+}

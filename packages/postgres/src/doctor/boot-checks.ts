@@ -1,0 +1,49 @@
+import type { SqlClient } from '../client/sql-client.ts'
+import { inCatalog, runChecks, toFinding, type Finding } from './finding.ts'
+import { checkInput, type CatalogFacts } from './input.ts'
+import { loginChecks } from './login.ts'
+import { privilegeChecks } from './privileges.ts'
+import { rowChecks } from './row.ts'
+import { checkVersion, serverChecks } from './server.ts'
+import { tableChecks } from './tables.ts'
+import { viewChecks } from './views.ts'
+
+/** The cheap part of the doctor: what the application's own login can see in the catalog, without a look at keys and functions. */
+export async function checkBoot (client: SqlClient, input: CatalogFacts): Promise<Finding[]> {
+  const { rows: [row] } = await inCatalog(
+    client,
+    () => client.query<{ version: number }>("select current_setting('server_version_num')::int as version")
+  )
+  const old = checkVersion(row?.version ?? 0)
+  return [
+    ...(old === undefined ? [] : [toFinding(old, serverChecks)]),
+    ...await runChecks(
+      client,
+      [loginChecks, tableChecks, privilegeChecks, rowChecks, viewChecks],
+      checkInput(input)
+    )
+  ]
+}
+
+/** What a boot says of findings; the level's own reasons say the rest. */
+export function bootWarnings (findings: readonly Finding[]): string[] {
+  return findings
+    .filter(({ id, level }) => level !== 'info' && !levelReasons.includes(id))
+    .map(finding => `${sentence(finding)}; \`tenancy doctor\` says how to mend it`)
+}
+
+/** What a boot is refused with; undefined where no finding is an error. */
+export function bootRefusal (findings: readonly Finding[]): string | undefined {
+  const errors = findings.filter(({ level }) => level === 'error').map(sentence)
+  if (errors.length === 0) return undefined
+  return `the database lets tenants see or touch each other, and options.database.doctor is 'refuse' (\`tenancy doctor\` says how to mend it): ${
+    errors.slice(0, 10).join('; ')
+  }${errors.length > 10 ? `; and ${errors.length - 10} more` : ''}`
+}
+
+const levelReasons: readonly string[] = ['D301', 'D302', 'D303', 'D304', 'D305', 'D306', 'D307', 'D308',
+  'D309']
+
+function sentence ({ id, object, meaning }: Finding): string {
+  return `${id} ${object}: ${meaning}`
+}

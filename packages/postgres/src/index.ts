@@ -1,0 +1,1 @@
+export { DatabaseUnavailableError, SetupInvalidError } from './errors.ts'

@@ -1,0 +1,8 @@
+export { type InitialisedOptions, assertInitialised, assertMayTakeRoles } from './assert-initialised.ts'
+export { type ScriptFormat, type ScriptInput, formatScript } from './format-script.ts'
+export { type InitOptions, assertNotNewer, init } from './init.ts'
+export { readInstallation } from './installation.ts'
+export { ensureLedger, grantGate } from './migration-ledger.ts'
+export { ensureMoveLog } from './move-log.ts'
+export { isRestored } from './rebind.ts'
+export { SigningUses } from './signing-uses.ts'

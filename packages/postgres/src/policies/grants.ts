@@ -1,0 +1,53 @@
+import { quoteName, type SqlClient } from '../client/sql-client.ts'
+import { SetupInvalidError } from '../errors.ts'
+import type { Roles } from '../roles/roles.ts'
+import type { TableFacts } from '../tables/inspect-table.ts'
+
+/** Makes a table the owner role's, and takes it from everybody of ours: who owned it could turn its policies off, and what was granted on it before would still hold. */
+export async function takeOwnership (
+  client: SqlClient,
+  { family, sequences, looseSequences, name, extension }: TableFacts,
+  roles: Roles
+): Promise<void> {
+  if (extension !== null)
+    throw new SetupInvalidError(
+      `table ${name} is a part of extension '${extension}', which alone may change it: list it in options.tables.shared, if tenants are to read it`
+    )
+  const { owner, app, shared, global, system, registry } = quotedRoles(roles)
+  const everybody = `public, ${app}, ${shared}, ${global}, ${system}, ${registry}`
+  for (const member of family)
+    await client.query(`alter table ${member} owner to ${owner}; revoke all on ${member} from ${everybody}`)
+  // One that no table owns has an owner of its own, and may fill tables of several lists: what it was granted for another stays.
+  for (const sequence of looseSequences)
+    await client.query(
+      `alter sequence ${sequence} owner to ${owner}; revoke all on sequence ${sequence} from public`
+    )
+  for (const sequence of sequences) {
+    if (!looseSequences.includes(sequence))
+      await client.query(`revoke all on sequence ${sequence} from ${everybody}`)
+    await client.query(`grant usage on sequence ${sequence} to ${system}`)
+  }
+  await client.query(`grant select, insert, update, delete on ${name} to ${system}`)
+}
+
+/** Row statements for a role. Never TRUNCATE, which asks no policy; nor REFERENCES and TRIGGER, which act with the table owner's rights. */
+export async function grantRows (
+  client: SqlClient,
+  { name, sequences }: TableFacts,
+  role: string
+): Promise<void> {
+  await client.query(`grant select, insert, update, delete on ${name} to ${role}`)
+  for (const sequence of sequences) await client.query(`grant usage on sequence ${sequence} to ${role}`)
+}
+
+/** The roles' names, quoted. */
+export function quotedRoles (roles: Roles): Roles {
+  return {
+    owner: quoteName(roles.owner),
+    app: quoteName(roles.app),
+    shared: quoteName(roles.shared),
+    global: quoteName(roles.global),
+    system: quoteName(roles.system),
+    registry: quoteName(roles.registry)
+  }
+}

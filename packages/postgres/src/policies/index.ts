@@ -1,0 +1,5 @@
+export { type BreakingObject, readBreaking } from './breaking-objects.ts'
+export { type Observation, readObservations, readOldCode } from './legacy-code.ts'
+export { type UnlistedRoles, readUnlistedRoles } from './observe-table.ts'
+export { addTenantColumns } from './own-column.ts'
+export { type ProtectOptions, protect, protectTables } from './protect.ts'

@@ -1,0 +1,86 @@
+import { idProblem, type TenantChange } from '@fastify-tenancy/core'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+import type { SqlClient } from '../client/sql-client.ts'
+import type { ChangeLog } from './change-log.ts'
+
+/** Milliseconds between two looks at the log of changes, in which ids are gathered. */
+const gatherMs = 50
+
+/** Ids that are looked up in one query. Beyond it the query asks for every change of the last hour. */
+const mostIds = 500
+
+/** The channel's messages since the last look: ids of tenants, or more than are worth naming. */
+export class PendingIds {
+  #ids = new Set<string>()
+  #isOverfull = false
+
+  /** Notes what a message says. Any session may send one, so nothing but the id of a tenant is taken from it. */
+  add (id: string): void {
+    if (idProblem(id) !== undefined || this.#isOverfull) return
+    this.#ids.add(id)
+    if (this.#ids.size <= mostIds) return
+    this.#ids.clear()
+    this.#isOverfull = true
+  }
+
+  get isEmpty (): boolean {
+    return this.#ids.size === 0 && !this.#isOverfull
+  }
+
+  /** The ids, once; null stands for all tenants. */
+  take (): readonly string[] | null {
+    const ids = this.#isOverfull ? null : [...this.#ids]
+    this.#ids = new Set()
+    this.#isOverfull = false
+    return ids
+  }
+}
+
+/** What a {@link ChangeFeed} calls, and what ends it. */
+export interface FeedSettings {
+  readonly onChange: (change: TenantChange) => void
+  /** Called where changes may have been missed. */
+  readonly onAll: () => void
+  readonly signal: AbortSignal
+}
+
+/** Makes changes of the messages of one listening connection. */
+export class ChangeFeed {
+  readonly #client: SqlClient
+  readonly #log: ChangeLog
+  readonly #settings: FeedSettings
+  readonly #pending = new PendingIds()
+  #isReading = false
+
+  constructor (client: SqlClient, log: ChangeLog, settings: FeedSettings) {
+    this.#client = client
+    this.#log = log
+    this.#settings = settings
+  }
+
+  /** Takes one message: the id of a tenant that may have changed, or `'all'`. */
+  receive (payload: string): void {
+    if (payload === 'all') this.#settings.onAll()
+    else this.#pending.add(payload)
+    if (!this.#isReading && !this.#pending.isEmpty) void this.#read()
+  }
+
+  async #read (): Promise<void> {
+    const { onChange, onAll, signal } = this.#settings
+    this.#isReading = true
+    try {
+      while (!this.#pending.isEmpty) {
+        const changes = await this.#log.read(this.#client, this.#pending.take())
+        if (changes === 'all') onAll()
+        else for (const change of changes) onChange(change)
+        await sleep(gatherMs, undefined, { ref: false, signal })
+      }
+    } catch {
+      // The log cannot be read. A lost connection is noticed by its end, and its successor begins with 'all' as well.
+      if (!signal.aborted) onAll()
+    } finally {
+      this.#isReading = false
+    }
+  }
+}

@@ -1,0 +1,52 @@
+import { tenantRole } from '@fastify-tenancy/core'
+
+import { quoteName, sqlState, type SqlClient } from '../client/sql-client.ts'
+import { SetupInvalidError } from '../errors.ts'
+import { grantRole, readSessionInfo, rolesOf } from './roles.ts'
+
+/**
+ * Makes a tenant's own role where there is none: a member of one group, from which it has its privileges, and one that a
+ * login of the application may become. Two grants, whatever the number of tables.
+ *
+ * ```sql
+ * create role "tenant_7f3c_1f3a0c22" nologin inherit;
+ * grant "tenancy_app_1f3a0c22" to "tenant_7f3c_1f3a0c22";
+ * grant "tenant_7f3c_1f3a0c22" to "app" with inherit false, set true;
+ * ```
+ *
+ * @param group `'app'` for rows of tenant tables through their policies, `'shared'` for shared tables alone.
+ * @param login that of `tenantRolesUrl`, or the one of `url`; undefined where that is a superuser's, which may become every role.
+ * @returns its name
+ * @throws FST_TENANCY_SETUP_INVALID when the login of the client may not create roles
+ */
+export async function ensureTenantRole (
+  client: SqlClient,
+  id: string,
+  group: 'app' | 'shared',
+  login: string | undefined
+): Promise<string> {
+  const session = await readSessionInfo(client)
+  const role = tenantRole(id, session.database)
+  try {
+    const { rows: [existing] } = await client.query('select from pg_catalog.pg_roles where rolname = $1', [
+      role
+    ])
+    if (existing === undefined) await client.query(`create role ${quoteName(role)} nologin inherit`)
+    const name = rolesOf(session.database)[group]
+    // Inherited and not to be become: a role of a tenant is what statements run as, and nothing behind it.
+    await client.query(
+      `grant ${quoteName(name)} to ${quoteName(role)}${
+        session.grantsOptions ? ' with inherit true, set false' : ''
+      }`
+    )
+    const isSuperuser = login === session.user && session.superuser
+    if (login !== undefined && !isSuperuser) await grantRole(client, session, role, login, false)
+  } catch (error) {
+    if (sqlState(error) !== '42501') throw error
+    throw new SetupInvalidError(
+      `the login of options.database.ownerUrl may not create roles for tenants: run \`tenancy init\` again with these options`,
+      { cause: error }
+    )
+  }
+  return role
+}

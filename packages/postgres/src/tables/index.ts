@@ -1,0 +1,6 @@
+export { pathWithExtensions, readExtensionSchemas } from './extension-schemas.ts'
+export { type TableFacts, inspectTable, parentKeys, tenantColumnTypes } from './inspect-table.ts'
+export { listTables } from './list-tables.ts'
+export type { ParentKey, TenantColumnType } from './table-facts.ts'
+export type { ResolvedTables, TablesOptions } from './table-lists.ts'
+export { ownerViewProblem, ownerViews, readViewsOver, viewNames } from './views.ts'
