@@ -100,7 +100,7 @@ for (
       asked.push(wanted.flatMap(({ tenant, keys }) => [tenant, ...keys]))
       if (isDown) throw new Error('down')
       return wanted.flatMap(({ keys }) =>
-        keys.map(payload => ({ payload, staleAt: Infinity, isCounter: false, stamp: undefined }))
+        keys.map(payload => ({ payload, staleAt: Infinity, isCounter: false, casToken: undefined }))
       )
     }, isTogether)
     const results = await Promise.allSettled([reads.read('a', 'x'), reads.read('a', 'y'),
@@ -152,7 +152,7 @@ t.test('tenants that may not share a command are asked for one by one from then 
     if (wanted.length > 1) throw new Error("CROSSSLOT Keys in request don't hash to the same slot")
     if (wanted[0]?.tenant === 'b') throw new Error('CROSSSLOT again')
     return wanted.flatMap(({ keys }) =>
-      keys.map(payload => ({ payload, staleAt: Infinity, isCounter: false, stamp: undefined }))
+      keys.map(payload => ({ payload, staleAt: Infinity, isCounter: false, casToken: undefined }))
     )
   }, true)
   for (const commands of [[['a', 'b', 'c'], ['a'], ['b'], ['c']], [['a'], ['b'], ['c']]]) {
@@ -167,7 +167,7 @@ t.test('who reads much has a command of his own, so that nobody else waits for h
   const reads = new GatheredReads(async wanted => {
     asked.push(wanted.map(({ tenant, keys }) => `${tenant} ${keys.length}`))
     return wanted.flatMap(({ keys }) =>
-      keys.map(payload => ({ payload, staleAt: Infinity, isCounter: false, stamp: undefined }))
+      keys.map(payload => ({ payload, staleAt: Infinity, isCounter: false, casToken: undefined }))
     )
   }, true)
   await Promise.all([reads.read('slim', 'k'), ...keysOf(60).map(key => reads.read('fat', key)),

@@ -169,7 +169,10 @@ t.test('the epoch changes with what a statement could run, and with nothing else
     await change('grant select on notes to public', "comment on table notes is 'x'", 'analyze notes'),
     'grants and comments'
   )
-  t.notOk(await change('delete from tenancy.fences', "update tenancy.fence_epoch set epoch = 'x'"), 'fences')
+  t.notOk(
+    await change('delete from tenancy.lockouts', "update tenancy.lockout_version set version = 'x'"),
+    'fences'
+  )
 })
 
 t.test('changes of the catalog at the same time neither fail nor wait for each other', async t => {
@@ -223,7 +226,7 @@ t.test('the context compares both epochs as one constant', async t => {
   const { url } = await epochs(t)
   const client = await connect(t, url)
   const { rows } = await client.query<{ 'QUERY PLAN': string }>(
-    'explain (verbose) select tenancy.current_epoch()'
+    'explain (verbose) select tenancy.current_versions()'
   )
   t.match(rows.map(row => row['QUERY PLAN']).join('\n'), /Output: '[0-9a-f-]{72}'::text/)
 })

@@ -89,8 +89,8 @@ t.test('CLI-06 RLS-03 privileges that the application should not have are found,
     },
     {
       name: 'the fences can be written',
-      finds: ['D411 table tenancy.fences'],
-      plant: 'grant delete on tenancy.fences to {app}'
+      finds: ['D411 table tenancy.lockouts'],
+      plant: 'grant delete on tenancy.lockouts to {app}'
     },
     {
       name: 'CREATE on a schema',

@@ -167,19 +167,25 @@ t.test('FNC-01 who passed a fence, in whatever way, does not take others past it
   })
   await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_SUSPENDED' }, 'what passed by an old snapshot')
 
-  await admin('delete from tenancy.fences')
+  await admin('delete from tenancy.lockouts')
   await read(old)
-  await admin("insert into tenancy.fences (tenant, home, reason) values (sha256($1), 'shared', 'moving')", [
-    Buffer.from(acme.id)
-  ])
+  await admin(
+    "insert into tenancy.lockouts (tenant, placement, reason) values (sha256($1), 'shared', 'moving')",
+    [
+      Buffer.from(acme.id)
+    ]
+  )
   await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_NOT_READY' }, 'a fence that somebody wrote by hand')
-  await admin('truncate tenancy.fences')
+  await admin('truncate tenancy.lockouts')
   await read(old)
   // As logical replication brings it, and tools that switch triggers off.
   await admin('set session_replication_role = replica')
-  await admin("insert into tenancy.fences (tenant, home, reason) values (sha256($1), 'shared', 'moving')", [
-    Buffer.from(acme.id)
-  ])
+  await admin(
+    "insert into tenancy.lockouts (tenant, placement, reason) values (sha256($1), 'shared', 'moving')",
+    [
+      Buffer.from(acme.id)
+    ]
+  )
   await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_NOT_READY' }, 'under another replication role')
 })
 
@@ -196,7 +202,7 @@ t.test('while no fence changes, each tenant is looked up once, and no more', asy
   }
   const looked = async (): Promise<unknown> =>
     (await admin<{ calls: number }>(
-      "select calls::int from pg_stat_user_functions where funcname = 'pass_fence'"
+      "select calls::int from pg_stat_user_functions where funcname = 'check_lockout'"
     ))[0]?.calls
   for (let time = 0; time < 5; time++) await Promise.all([read(acme), read(globex)])
   // A connection tells what it counted when it ends.
@@ -215,7 +221,7 @@ t.test('control: without its fence, the same process writes for a suspended tena
   const { write } = await startSleeper(t, world)
   await write('acme')
   await world.manager.suspend({ id })
-  await world.admin('delete from tenancy.fences')
+  await world.admin('delete from tenancy.lockouts')
   t.match(await write('acme'), { code: 'written', asked: false })
 })
 
@@ -229,20 +235,21 @@ t.test("two tenants' fences at once are both set, and both lifted, where transac
   const other = await connect(t, superUrl)
   for (
     const [change, call, status] of [
-      ["insert into tenancy.fences values (sha256('globex'), 'shared', 'suspended')", 'suspend', 'suspended'],
-      ["delete from tenancy.fences where tenant = sha256('globex')", 'resume', 'active']
+      ["insert into tenancy.lockouts values (sha256('globex'), 'shared', 'suspended')", 'suspend',
+        'suspended'],
+      ["delete from tenancy.lockouts where tenant = sha256('globex')", 'resume', 'active']
     ] as const
   ) {
     await other.query(`begin; ${change}`)
     const changed = late[call]({ id })
     await until(async () =>
       (await admin(
-        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%tenancy.fences%'"
+        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%tenancy.lockouts%'"
       )).length === 1
     )
     await other.query('commit')
     t.match(await changed, { status })
-    t.same(await admin('select from tenancy.fences'), status === 'active' ? [] : [{}, {}])
+    t.same(await admin('select from tenancy.lockouts'), status === 'active' ? [] : [{}, {}])
   }
 })
 
@@ -250,7 +257,7 @@ t.test('whoever may read the fences learns no id from them', async t => {
   const { manager, admin } = await lifeWorld(t, 'rls')
   const { id } = await manager.create({ slug: 'acme' })
   await manager.suspend({ id })
-  const [row] = await admin<{ text: string }>('select fences::text as text from tenancy.fences')
+  const [row] = await admin<{ text: string }>('select lockouts::text as text from tenancy.lockouts')
   t.notMatch(row?.text ?? '', new RegExp(id.slice(0, 8)))
   t.match(row?.text ?? '', /shared,suspended/)
 })

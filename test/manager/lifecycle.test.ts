@@ -47,7 +47,7 @@ t.test('suspend and resume run twice as well as once; forbidden ways say which a
   const { manager, admin } = await lifeWorld(t)
   const { id } = await manager.create({ slug: 'acme' })
   const fences = async (): Promise<string[]> =>
-    (await admin<{ reason: string }>('select reason from tenancy.fences')).map(({ reason }) => reason)
+    (await admin<{ reason: string }>('select reason from tenancy.lockouts')).map(({ reason }) => reason)
   const suspended = await manager.suspend({ id }, { reason: 'unpaid' })
   t.equal(suspended.status, 'suspended')
   t.equal((await manager.suspend({ id })).version, suspended.version)
@@ -129,7 +129,7 @@ t.test('LIF-10 a deletion says what it removes and when; the last tenant, an unk
   t.match(dry, { isDryRun: true, keepsData: false, rows: { projects: 2, tasks: 2, comments: 2, members: 2 } })
   t.ok(Math.abs(dry.due.getTime() - Date.now() - 2 * 86_400_000) < 60_000)
   t.equal((await manager.get({ slug: 'acme' }))?.status, 'active', 'a dry run changes nothing')
-  t.same(await admin('select 1 from tenancy.fences'), [])
+  t.same(await admin('select 1 from tenancy.lockouts'), [])
 
   const report = await manager.delete({ slug: 'acme' })
   t.match(report, { isDryRun: false, tenant: { status: 'deleting' } })

@@ -27,11 +27,11 @@ t.test('LIF-02 a purge that has read a tenant just before it is resumed touches 
   )
   // All that a resumption writes, between the purge's last look and its lock.
   await other.query(
-    `update tenancy.tenants set status = 'active'; delete from tenancy.deletions; delete from tenancy.fences; commit`
+    `update tenancy.tenants set status = 'active'; delete from tenancy.deletions; delete from tenancy.lockouts; commit`
   )
   t.match(await ended, conflict(/somebody else has just changed the tenant/))
   t.same(await admin('select count(*)::int as count from projects'), [{ count: 2 }])
-  t.same(await admin('select from tenancy.fences'), [])
+  t.same(await admin('select from tenancy.lockouts'), [])
   t.equal((await manager.suspend({ id: acme.id })).status, 'suspended', 'and nothing is left unfinished')
   t.match(await manager.delete({ id: acme.id }, { grace: '0s' }), { tenant: { status: 'deleting' } })
   t.match(

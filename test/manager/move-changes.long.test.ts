@@ -23,7 +23,7 @@ t.test(
     await move(
       { isolation: 'schema' },
       source,
-      step => step === 'follow' ? `${update}; delete from tenancy.move_changes` : undefined
+      step => step === 'catch-up' ? `${update}; delete from tenancy.move_changes` : undefined
     )
     const [was, now] = [await rows(source), await rows(place('schema'))]
     t.equal(
@@ -33,7 +33,7 @@ t.test(
     t.equal(now.filter(({ row }) => String(row).includes('changed')).length, 0, 'the test can fail')
     await on.manager.confirmMove({ id })
     await move({ isolation: 'rls' }, place('schema'), step =>
-      step === 'follow'
+      step === 'catch-up'
         ? `delete from "tenant_${id}".posts where title = 'post 3'; delete from tenancy.move_changes`
         : undefined)
     t.same(
@@ -44,7 +44,7 @@ t.test(
     await on.manager.confirmMove({ id })
     await t.rejects(
       move({ isolation: 'schema' }, source, step =>
-        step === 'follow'
+        step === 'catch-up'
           ? "alter table posts disable trigger user; update posts set slot = 999 where title = 'post 4'"
           : undefined),
       { code: 'FST_TENANCY_MOVE_FAILED', message: /triggers .* are not all there/ }
@@ -65,7 +65,7 @@ t.test(
     const swap = `
     update authors set email = '-' where email = '3@example.com'; update authors set email = '3@example.com' where email = '4@example.com'; update authors set email = '4@example.com' where email = '-';
     update posts set slot = -1 where slot = 5; update posts set slot = 5 where slot = 6; update posts set slot = 6 where slot = -1`
-    await move({ isolation: 'schema' }, source, step => step === 'follow' ? swap : undefined)
+    await move({ isolation: 'schema' }, source, step => step === 'catch-up' ? swap : undefined)
     t.same(await rows(place('schema')), await rows(source))
     await on.manager.confirmMove({ id })
     await move({ isolation: 'rls' }, place('schema'), step =>
@@ -186,7 +186,7 @@ t.test(
         `the prepared '${id}' may hold it: commit prepared or rollback prepared, then call again`
       )
     })
-    t.same(await on.admin(`select 'a fence' from tenancy.fences union all ${traces}`), [])
+    t.same(await on.admin(`select 'a fence' from tenancy.lockouts union all ${traces}`), [])
     await on.admin(`commit prepared '${id}'`)
     await on.manager.move({ id }, { isolation: 'schema' })
     t.same(await rows(place('schema')), await rows(source))

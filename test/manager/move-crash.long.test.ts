@@ -8,8 +8,8 @@ import { inLifeOf } from '../support/process-death.ts'
 import { until } from '../support/until.ts'
 import { contents, fill, folder, house, unique, type House } from './houses.ts'
 
-const moveSteps = ['plan', 'provision', 'migrate', 'check', 'capture', 'snapshot', 'follow', 'fence', 'wait',
-  'replay', 'switch', 'open', 'release']
+const moveSteps = ['plan', 'provision', 'migrate', 'check', 'capture', 'snapshot', 'catch-up', 'lockout',
+  'wait', 'replay', 'switch', 'open', 'release']
 
 async function inProcess (
   t: Test,
@@ -69,10 +69,10 @@ for (
           await done(on, id),
           moveSteps.slice(
             0,
-            moveSteps.indexOf(step) + 1 || moveSteps.indexOf(step === 'changes' ? 'follow' : 'snapshot')
+            moveSteps.indexOf(step) + 1 || moveSteps.indexOf(step === 'changes' ? 'catch-up' : 'snapshot')
           )
         )
-        if ((await on.admin('select from tenancy.fences')).length === 0 && to === 'schema') {
+        if ((await on.admin('select from tenancy.lockouts')).length === 0 && to === 'schema') {
           // It is served, and somebody writes, while nobody goes on with it.
           await on.admin(
             `update tasks set title = title || $1 where tenant_id = $2 and id = (select min(id) from tasks where tenant_id = $2)`,
@@ -120,11 +120,12 @@ t.test(
     await fill(on, id)
     const before = await exported(t, on, id)
     for (
-      const [isolation, other, step] of [['schema', 'database', 'replay'], ['database', 'schema', 'fence'], [
-        'schema',
-        'database',
-        'capture'
-      ], ['database', 'schema', 'follow']] as const
+      const [isolation, other, step] of [['schema', 'database', 'replay'], ['database', 'schema', 'lockout'],
+        [
+          'schema',
+          'database',
+          'capture'
+        ], ['database', 'schema', 'catch-up']] as const
     ) {
       t.equal(await inProcess(t, on, id, { move: { isolation } }, [step]), 'SIGKILL', `${isolation}: ${step}`)
       await t.rejects(on.manager.move({ id }, { isolation: other }), {
@@ -132,7 +133,7 @@ t.test(
         message: /to another place/
       })
       t.match(await on.manager.cancelMove({ id }), { isolation: 'rls', status: 'active' })
-      t.same(await on.admin(`select 'a fence' from tenancy.fences union all ${traces}`), [])
+      t.same(await on.admin(`select 'a fence' from tenancy.lockouts union all ${traces}`), [])
       t.same(
         await on.admin(
           "select from pg_namespace where nspname like 'tenant_%' union all select from pg_database where datname = $1 union all select from pg_roles where rolname like $1 || '%'",
@@ -195,7 +196,7 @@ t.test(
     const [shared, own] = [() => rows('public', ` where tenant_id = '${id}'`), () => rows(`"tenant_${id}"`)]
     const served = async (): Promise<boolean> =>
       (await on.manager.get({ id }))?.isolation === 'rls' &&
-      (await on.admin("select from tenancy.fences where home = 'shared'")).length === 0
+      (await on.admin("select from tenancy.lockouts where placement = 'shared'")).length === 0
     let lives = 0
     for (let statements = 3;; statements += 7) {
       const isDead = await inLifeOf(statements, async () => {
@@ -219,7 +220,9 @@ t.test(
       if (operation !== undefined && lives % 3 === 0 && !isSwitched) {
         await patiently(() => on.manager.cancelMove({ id }))
         t.same(
-          await on.admin(`select 'a fence' from tenancy.fences where home = 'shared' union all ${traces}`),
+          await on.admin(
+            `select 'a fence' from tenancy.lockouts where placement = 'shared' union all ${traces}`
+          ),
           [],
           `${statements}: taken back`
         )

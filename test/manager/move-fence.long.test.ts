@@ -85,7 +85,7 @@ t.test('control: without the fence, the process writes into the old copy', { buf
   await sleeper.write()
   sleeper.stop()
   await on.manager.move({ id }, { isolation: 'schema' })
-  await on.admin('delete from tenancy.fences')
+  await on.admin('delete from tenancy.lockouts')
   t.match(await sleeper.write(), { code: 'written', asked: false })
   t.same(await on.admin('select count(*)::int from projects'), [{ count: 2 }])
 })

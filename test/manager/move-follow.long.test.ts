@@ -22,9 +22,9 @@ t.test(
       }),
       { code: 'FST_TENANCY_MOVE_FAILED', message: /without service for more than 0.001 s/ }
     )
-    t.notOk(steps.includes('fence'), 'it was served all the while')
+    t.notOk(steps.includes('lockout'), 'it was served all the while')
     t.equal(steps.filter(step => step === 'changes').length, 2, 'tried twice')
-    t.same(await on.admin('select from tenancy.fences union all select from tenancy.moves'), [])
+    t.same(await on.admin('select from tenancy.lockouts union all select from tenancy.moves'), [])
   }
 )
 
@@ -43,7 +43,7 @@ t.test('others write into the shared tables that a tenant moves into while its r
   let holding: Promise<unknown> = Promise.resolve()
   const moving = move({ isolation: 'rls' }, step => {
     if (step === 'wait') holding = slow.query('begin; lock table other in access exclusive mode')
-    return step === 'follow' ? `update "tenant_${id}".items set body = 'late' where id = 1` : undefined
+    return step === 'catch-up' ? `update "tenant_${id}".items set body = 'late' where id = 1` : undefined
   })
   await until(async () =>
     (await on.admin("select from pg_locks where not granted and relation = 'other'::regclass")).length > 0
@@ -81,8 +81,8 @@ t.test(
         run(`insert into "tenant_${id}".items select g from generate_series(11, 30010) g`)
       return undefined
     })
-    t.same(steps.filter(step => ['snapshot', 'changes', 'follow'].includes(step)), ['snapshot', 'changes',
-      'changes', 'follow', 'changes'])
+    t.same(steps.filter(step => ['snapshot', 'changes', 'catch-up'].includes(step)), ['snapshot', 'changes',
+      'changes', 'catch-up', 'changes'])
     t.same(await on.admin('select count(*)::int as count from items where tenant_id = $1', [id]), [{
       count: 30003
     }])

@@ -27,7 +27,7 @@ t.test(
       message: /primary key of table 'items' is deferrable/
     })
     t.match(await on.manager.get({ id }), { isolation: 'rls', status: 'active' })
-    t.same(await on.admin('select from tenancy.moves union all select from tenancy.fences'), [])
+    t.same(await on.admin('select from tenancy.moves union all select from tenancy.lockouts'), [])
   }
 )
 

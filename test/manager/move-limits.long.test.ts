@@ -25,7 +25,7 @@ t.test(
       return seen
     })
     let failed: { code?: string; message?: string } = {}
-    move({ isolation: 'schema', pause: '2s' }, once('fence', "update items set body = 'slow' where id = 1"))
+    move({ isolation: 'schema', pause: '2s' }, once('lockout', "update items set body = 'slow' where id = 1"))
       .catch((error: Error) => {
         failed = error
       })
@@ -60,8 +60,8 @@ t.test('a migration of both homes, and a table that is written anew, are noticed
     other.run(shard, add)
     return add
   })
-  t.same(steps.filter(step => ['snapshot', 'changes', 'follow'].includes(step)), ['snapshot', 'changes',
-    'changes', 'follow', 'changes'])
+  t.same(steps.filter(step => ['snapshot', 'changes', 'catch-up'].includes(step)), ['snapshot', 'changes',
+    'changes', 'catch-up', 'changes'])
   const tokens = 'select id, token from items order by 1'
   t.same(await ask(shard, tokens), await on.admin(tokens))
   await on.manager.confirmMove({ id })
@@ -103,8 +103,8 @@ t.test(
       return step === 'snapshot' ? `truncate "tenant_${id}".items_1` : undefined
     })
     await both()
-    t.same(steps.filter(step => ['snapshot', 'changes', 'follow'].includes(step)), ['snapshot', 'changes',
-      'changes', 'follow', 'changes'], 'while it is served')
+    t.same(steps.filter(step => ['snapshot', 'changes', 'catch-up'].includes(step)), ['snapshot', 'changes',
+      'changes', 'catch-up', 'changes'], 'while it is served')
   }
 )
 
@@ -145,7 +145,7 @@ t.test('what is written under session_replication_role = replica goes along', { 
   await on.admin('insert into items select $1, g from generate_series(1, 3) g', [id])
   await move(
     { isolation: 'schema' },
-    once('follow', "set session_replication_role = replica; update items set body = 'replica' where id = 2")
+    once('catch-up', "set session_replication_role = replica; update items set body = 'replica' where id = 2")
   )
   t.same(await on.admin(`select id from "tenant_${id}".items where body = 'replica'`), [{ id: '2' }])
 })
@@ -205,8 +205,8 @@ t.test('a row whose key is written in two ways is brought over once', { buffered
     await on.admin(`select id::text from "tenant_${id}".items order by 1`),
     ['1.0', '2', '3'].map(id => ({ id }))
   )
-  t.same(steps.filter(step => ['snapshot', 'changes', 'follow'].includes(step)), ['snapshot', 'changes',
-    'follow', 'changes'], 'without another copy')
+  t.same(steps.filter(step => ['snapshot', 'changes', 'catch-up'].includes(step)), ['snapshot', 'changes',
+    'catch-up', 'changes'], 'without another copy')
 })
 
 t.test('unique values that a long row of rows hands on are brought over, where the rows may not leave', {

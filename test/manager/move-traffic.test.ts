@@ -8,7 +8,7 @@ import { items, once } from './items.ts'
 import { mover, rows, traces } from './mover.ts'
 import { change, fill } from './traffic.ts'
 
-const served = ['capture', 'rows of posts', 'snapshot', 'follow']
+const served = ['capture', 'rows of posts', 'snapshot', 'catch-up']
 
 const ways: readonly [MoveInput, string, string?][] = [
   [{ isolation: 'schema' }, 'schema'],
@@ -113,13 +113,13 @@ t.test("the pause does not begin while a whole copy's time of changes is still t
     if (step === 'changes' && copies++ === 0) return "update items set body = 'late'"
     return undefined
   })
-  const rounds = steps.filter(step => ['snapshot', 'changes', 'follow', 'fence'].includes(step))
+  const rounds = steps.filter(step => ['snapshot', 'changes', 'catch-up', 'lockout'].includes(step))
   t.same(
     rounds.slice(0, 4),
     ['snapshot', 'changes', 'changes', 'changes'],
     'the copy, what came in meanwhile, and the rest'
   )
-  t.same(rounds.slice(-3), ['follow', 'fence', 'changes'])
+  t.same(rounds.slice(-3), ['catch-up', 'lockout', 'changes'])
   t.same(await on.admin(`select count(*)::int as count from "tenant_${id}".items where body = 'late'`), [{
     count: 3000
   }])
@@ -136,26 +136,26 @@ t.test(
       const fail = `
       do $$ declare n text; begin for n in select tgname from pg_trigger where tgname like 'tenancy_move_%' loop execute format('drop trigger %I on items', n); end loop; end $$;
       create function no () returns trigger language plpgsql as $f$ begin raise 'the shard is away'; end $f$;
-      create trigger no before delete or update on tenancy.fences for each row execute function no()`
+      create trigger no before delete or update on tenancy.lockouts for each row execute function no()`
       await t.rejects(move({ isolation: 'schema' }, once('wait', fail)), {
         code: 'FST_TENANCY_MOVE_FAILED',
         message: /triggers .* are not all there/
       })
       t.same(
-        await on.admin('select reason from tenancy.fences'),
+        await on.admin('select reason from tenancy.lockouts'),
         [{ reason: 'moving' }],
         'control: it is locked out'
       )
-      await on.admin('drop trigger no on tenancy.fences')
+      await on.admin('drop trigger no on tenancy.lockouts')
       const asked: string[] = []
       await move({ isolation: 'schema' }, step => {
-        if (!['capture', 'snapshot', 'follow'].includes(step)) return undefined
+        if (!['capture', 'snapshot', 'catch-up'].includes(step)) return undefined
         asked.push(step)
-        return `do $$ begin if exists (select from tenancy.fences where reason = 'moving') then raise 'locked out at ${step}'; end if; end $$`
+        return `do $$ begin if exists (select from tenancy.lockouts where reason = 'moving') then raise 'locked out at ${step}'; end if; end $$`
       })
-      t.same(asked, ['capture', 'snapshot', 'follow'])
+      t.same(asked, ['capture', 'snapshot', 'catch-up'])
       t.match(await on.manager.get({ id }), { isolation: 'schema', status })
-      t.same(await on.admin('select home, reason from tenancy.fences order by 1'), [
+      t.same(await on.admin('select placement, reason from tenancy.lockouts order by 1'), [
         ...status === 'suspended' ? [{ home: 'schema', reason: 'suspended' }] : [],
         { home: 'shared', reason: 'moved' }
       ])

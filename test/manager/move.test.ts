@@ -102,7 +102,7 @@ t.test(
     const before = await exported(t, on, id)
     const isAsItWas = async (): Promise<void> => {
       t.match(await on.manager.get({ id }), { isolation: 'rls', status: 'active' })
-      t.same(await on.admin('select from tenancy.fences'), [])
+      t.same(await on.admin('select from tenancy.lockouts'), [])
       t.same(await on.admin("select from pg_namespace where nspname like 'tenant_%'"), [])
       t.same(
         await on.admin(
@@ -178,7 +178,7 @@ t.test('what comes out differently, or cannot go there, is not moved: nothing is
     )
     t.same(
       await on.admin(
-        "select from pg_namespace where nspname like 'tenant_%' union all select from tenancy.fences union all select from tenancy.moves"
+        "select from pg_namespace where nspname like 'tenant_%' union all select from tenancy.lockouts union all select from tenancy.moves"
       ),
       [],
       name
@@ -220,10 +220,10 @@ t.test(
       isolation: 'schema',
       status: 'suspended'
     })
-    t.same(await on.admin('select home, reason from tenancy.fences order by 1'), [{
-      home: 'schema',
+    t.same(await on.admin('select placement, reason from tenancy.lockouts order by 1'), [{
+      placement: 'schema',
       reason: 'suspended'
-    }, { home: 'shared', reason: 'moved' }])
+    }, { placement: 'shared', reason: 'moved' }])
     t.equal((await on.manager.resume({ id })).status, 'active')
     const [next] = await on.admin<{ id: string }>(
       `insert into "tenant_${id}".tasks (project_id, title) select min(id), 'new' from "tenant_${id}".projects returning id`

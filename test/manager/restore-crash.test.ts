@@ -39,7 +39,7 @@ for (const [index, strategy] of (['rls', 'schema', 'database'] as const).entries
         )
         t.same((await rowsOf(t, world, acme)).rows, before.rows)
         t.match(await next.get(acme), { status: 'active' })
-        const locks = await world.admin('select reason from tenancy.fences')
+        const locks = await world.admin('select reason from tenancy.lockouts')
         t.same(locks, [], 'the lock is gone')
         if (!isDead) return
       }

@@ -73,7 +73,7 @@ t.test("DAT-18 a source that is not the tenant's, not whole or of another level 
   const refuses = async (from: string, code: string, message: RegExp): Promise<void> => {
     await t.rejects(manager.restore(acme, { from }), { code, message })
     t.same(await rowsOf(t, world, acme), changed)
-    t.same(await world.admin('select reason from tenancy.fences'), [], 'the tenant is served')
+    t.same(await world.admin('select reason from tenancy.lockouts'), [], 'the tenant is served')
   }
   const other = exportFolder(t)
   await manager.export(globex, { to: other })
@@ -191,7 +191,7 @@ t.test('DAT-18 a suspended tenant is restored and stays suspended', async t => {
   await change(t, world, acme)
   await manager.suspend(acme)
   t.match(await manager.restore(acme, { from: folder }), { tenant: { status: 'suspended' } })
-  t.match(await world.admin('select reason from tenancy.fences'), [{ reason: 'suspended' }])
+  t.match(await world.admin('select reason from tenancy.lockouts'), [{ reason: 'suspended' }])
   await t.rejects(createManager(world.options).restore({ slug: 'nobody' }, { from: folder }), {
     code: 'FST_TENANCY_TENANT_UNKNOWN'
   })

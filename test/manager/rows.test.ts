@@ -132,7 +132,7 @@ t.test(
     // Changes that are brought over one by one, with values that change hands.
     const other = elsewhere(t)
     const change = once(
-      'follow',
+      'catch-up',
       `
     update "lines" set "c" = 3 - "c" + 10 where tenant_id = '${id}'; update "lines" set "c" = "c" - 10 where tenant_id = '${id}';
     update "r" set "r" = 'changed', "next" = 'changed' where tenant_id = '${id}' and id = 2; delete from "changed" where "t" = 3; insert into "t" values ('${id}', 'more', 'row')`

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { builtinModules } from 'node:module'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import t from 'tap'
 
 import { packageFolders, root, sources } from '../../.ci/sources.ts'
@@ -33,10 +33,63 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   resolver: ['core', 'redis'],
   'rate-limit': ['core', 'redis'],
   cache: ['core', 'redis'],
-  database: ['core'],
-  manager: ['core', 'redis', 'database'],
+  postgres: ['core'],
+  database: ['core', 'postgres'],
+  manager: ['core', 'redis', 'postgres', 'database'],
   cli: ['core', 'manager', 'rate-limit'],
   'fastify-tenancy': ['core', 'redis', 'resolver', 'database', 'rate-limit', 'cache']
+}
+
+// Which folder of a package may import which of its other folders. '.' is the package's own files and errors.
+const folderArrows: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
+  postgres: {
+    'client': ['.'],
+    'doctor': ['client', 'install', 'placement', 'policies', 'roles', 'tables'],
+    'install': ['.', 'client', 'policies', 'roles', 'tables'],
+    'placement': ['.', 'client', 'roles', 'tables'],
+    'policies': ['.', 'client', 'roles', 'tables'],
+    'registry': ['.', 'client', 'tables'],
+    'roles': ['.', 'client'],
+    'tables': ['.', 'client']
+  },
+  database: {
+    '.': ['connection', 'health', 'kysely', 'observe', 'options', 'pg', 'routing', 'system'],
+    'compilers': ['connection', 'harmless', 'options', 'rewrite'],
+    'connection': ['options'],
+    'context': ['connection'],
+    'harmless': ['connection', 'options', 'rewrite'],
+    'kysely': ['connection', 'options'],
+    'observe': ['connection'],
+    'pg': ['connection', 'kysely', 'options'],
+    'pools': ['connection', 'harmless', 'options'],
+    'rewrite': ['options'],
+    'routing': ['compilers', 'connection', 'context', 'harmless', 'kysely', 'options', 'pools'],
+    'system': ['connection', 'context', 'harmless', 'kysely', 'options', 'pools', 'routing']
+  },
+  manager: {
+    '.': ['adopt', 'context', 'doctor', 'domains', 'lifecycle', 'migrations', 'move', 'restore', 'setup',
+      'tenant-rows', 'transfer'],
+    'adopt': ['context', 'lifecycle', 'setup'],
+    'doctor': ['context', 'migrations', 'placement'],
+    'domains': ['context', 'operations'],
+    'lifecycle': ['context', 'domains', 'lockouts', 'migrations', 'move', 'operations', 'placement',
+      'removal', 'tenant-rows'],
+    'lockouts': ['context', 'placement'],
+    'migrations': ['context', 'operations', 'placement'],
+    'move': ['context', 'lockouts', 'migrations', 'operations', 'placement', 'removal', 'tenant-rows'],
+    'operations': ['context', 'placement'],
+    'placement': ['context'],
+    'removal': ['context', 'lockouts', 'operations', 'placement', 'tenant-rows'],
+    'restore': ['context', 'lockouts', 'move', 'operations', 'placement', 'tenant-rows', 'transfer'],
+    'setup': ['context', 'migrations', 'placement'],
+    'tenant-rows': ['context', 'placement'],
+    'transfer': ['context', 'lifecycle', 'migrations', 'operations', 'placement', 'removal', 'tenant-rows']
+  },
+  cli: {
+    '.': ['commands', 'run', 'terminal'],
+    'commands': ['run', 'terminal'],
+    'run': ['terminal']
+  }
 }
 
 /** Packages that a source imports, without files and Node's own. */
@@ -58,7 +111,8 @@ t.test('every package has the files that a reader looks for', async t => {
     t.ok(existsSync(join(root, 'test', folder)) || folder === 'fastify-tenancy', `test/${folder}`)
   }
   for (const folder of [...plugins, 'fastify-tenancy']) {
-    for (const file of ['plugin.ts', 'options.ts', 'augment.ts'])
+    const options = folder === 'database' ? 'options/options.ts' : 'options.ts'
+    for (const file of ['plugin.ts', options, 'augment.ts'])
       t.ok(existsSync(join(root, 'packages', folder, 'src', file)), `packages/${folder}/src/${file}`)
   }
 })
@@ -88,6 +142,31 @@ t.test('packages import only along the arrows of the design', async t => {
       const target = name.replace('@fastify-tenancy/', '')
       t.ok(arrows[folder]?.includes(target), `${path} imports ${name}`)
     }
+  }
+})
+
+const folderOf = (path: string): string => path.includes('/') ? dirname(path) : '.'
+
+t.test('folders import only along the arrows of the design', async t => {
+  for (const { folder, path, text } of code) {
+    const allowed = folderArrows[folder]
+    if (allowed === undefined || path.endsWith('/index.ts')) continue
+    const file = path.slice(`packages/${folder}/src/`.length)
+    const from = folderOf(file)
+    for (const [, imported = ''] of text.matchAll(/ from '(\.[^']+)'/g)) {
+      const to = folderOf(join(dirname(file), imported))
+      t.ok(to === from || allowed[from]?.includes(to), `${path} imports ${imported}`)
+    }
+  }
+})
+
+t.test('no folder imports itself through others', async t => {
+  for (const [name, graph] of Object.entries(folderArrows)) {
+    const reaches = (from: string, to: string, seen = new Set<string>()): boolean =>
+      (graph[from] ?? []).some(next =>
+        next === to || (next !== '.' && !seen.has(next) && reaches(next, to, seen.add(next)))
+      )
+    t.same(Object.keys(graph).filter(folder => folder !== '.' && reaches(folder, folder)), [], name)
   }
 })
 

@@ -4,7 +4,7 @@ import { openResolver, resolveResolverOptions } from '@fastify-tenancy/resolver'
 
 import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
 import { Runs, type TenancyLogger } from './runs.ts'
-import { hearCatalog } from './hear-catalog.ts'
+import { watchCatalog } from './watch-catalog.ts'
 import { openSharedRedis } from './shared-redis.ts'
 import { Tenancy } from './tenancy.ts'
 import { unsignedRedis } from './unsigned-redis.ts'
@@ -78,7 +78,7 @@ export async function createTenancy (
     for (const warning of [...warnings, ...(misfit === undefined ? [] : [misfit])])
       log.warn({}, `tenancy: ${warning}`)
     await resolver.start()
-    stopHearing = await hearCatalog(redis, database)
+    stopHearing = await watchCatalog(redis, database)
     await cache?.start()
   } catch (error) {
     await close()

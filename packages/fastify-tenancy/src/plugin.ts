@@ -10,7 +10,7 @@ import { closeInTime } from './close-in-time.ts'
 import { mapErrors } from './map-errors.ts'
 import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
 import { Runs } from './runs.ts'
-import { hearCatalog } from './hear-catalog.ts'
+import { watchCatalog } from './watch-catalog.ts'
 import { openSharedRedis } from './shared-redis.ts'
 import { Tenancy } from './tenancy.ts'
 import { unsignedRedis } from './unsigned-redis.ts'
@@ -61,7 +61,7 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
   let unwatch: (() => void) | undefined
   let stopHearing: (() => Promise<void>) | undefined
   app.addHook('onReady', async () => {
-    stopHearing = await hearCatalog(redis, database)
+    stopHearing = await watchCatalog(redis, database)
     unwatch = watchHealth({ database, resolver, redis, hasOwnRegistry: options.registry !== undefined })
   })
   app.addHook('preClose', async () => {

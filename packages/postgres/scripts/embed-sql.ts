@@ -2,8 +2,8 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
-const folder = new URL('../sql', import.meta.url)
-export const target: URL = new URL('../../postgres/src/install/sql.generated.ts', import.meta.url)
+const folder = new URL('../sql/', import.meta.url)
+export const target: URL = new URL('../src/install/sql.generated.ts', import.meta.url)
 
 /** The text of the generated module. */
 export function embedSql (): string {

@@ -113,7 +113,7 @@ async function provision (serverUrl: string, name: string): Promise<BenchDatabas
   }
   await client.query(
     `create role ${hand.user} login password '${hand.password}'; alter table bare_items owner to ${hand.user};
-    grant usage on schema tenancy to ${hand.user}; grant execute on function tenancy.current_fence_epoch(), tenancy.current_catalog_epoch(), tenancy.current_epoch(), tenancy.pass_fence(text, text, text) to ${hand.user}`
+    grant usage on schema tenancy to ${hand.user}; grant execute on function tenancy.current_lockout_version(), tenancy.current_catalog_epoch(), tenancy.current_versions(), tenancy.check_lockout(text, text, text) to ${hand.user}`
   )
   await client.query('vacuum analyze')
   await client.end()

@@ -2,7 +2,7 @@ import { TenantNotReadyError, TenantSuspendedError, TenantUnknownError, type Ten
   type TenancyErrorConstructor } from '@fastify-tenancy/core'
 import { isServerError } from '@fastify-tenancy/postgres/client'
 
-// What tenancy.pass_fence() raises.
+// What tenancy.check_lockout() raises.
 const constructors: Readonly<Record<string, TenancyErrorConstructor>> = {
   TN403: TenantSuspendedError,
   TN404: TenantUnknownError,

@@ -1,7 +1,8 @@
+import { DatabaseUnavailableError } from '@fastify-tenancy/postgres'
 import { isServerError } from '@fastify-tenancy/postgres/client'
 import type pg from 'pg'
 
-import { DatabaseUnavailableError, IsolationBreachError, QueryRefusedError } from '../options/errors.ts'
+import { IsolationBreachError, QueryRefusedError } from '../options/errors.ts'
 import { cancelStatement } from './cancel.ts'
 import type { ConnectionOwner, Context, Query } from './connection-owner.ts'
 import type { ConnectionSettings } from './connection-settings.ts'

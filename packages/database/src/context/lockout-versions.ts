@@ -28,7 +28,7 @@ export class LockoutVersions {
 export async function hasLockouts (client: SqlClient): Promise<boolean> {
   const { rows: [row] } = await client.query<{ exists: boolean; may: boolean }>(`
     select count(*) = 4 as exists, pg_catalog.bool_and(pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_function_privilege(p.oid, 'execute')) as may
-    from pg_catalog.pg_namespace n join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname in ('pass_fence', 'current_fence_epoch', 'current_catalog_epoch', 'current_epoch')
+    from pg_catalog.pg_namespace n join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname in ('check_lockout', 'current_lockout_version', 'current_catalog_epoch', 'current_versions')
     where n.nspname = 'tenancy'`)
   if (row?.exists !== true) return false
   if (!row.may)

@@ -5,7 +5,7 @@ import type { MakeContext } from '../connection/tenant-connection.ts'
 import type { ContextSettings } from './tenant-context.ts'
 
 /** {@link ContextSettings} of work that is nobody's in particular. */
-export interface SystemContextSettings extends Omit<ContextSettings, 'sign' | 'fence'> {
+export interface SystemContextSettings extends Omit<ContextSettings, 'sign' | 'lockout'> {
   readonly isReadOnly: boolean
 }
 

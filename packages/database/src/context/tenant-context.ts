@@ -42,7 +42,7 @@ export type LockoutScope = 'shared' | 'schema'
  * num_nonnulls: settings that come back as text are a third of what the answer would weigh.
  */
 const pass = (route: LockoutScope): string =>
-  `case when tenancy.current_epoch() operator(pg_catalog.=) $8 then $8 else tenancy.pass_fence($2, '${route}', $9) end
+  `case when tenancy.current_versions() operator(pg_catalog.=) $8 then $8 else tenancy.check_lockout($2, '${route}', $9) end
 , `
 const settings = `pg_catalog.set_config('tenancy.tenant', $2, true)
 , pg_catalog.set_config('role', $1, true)
@@ -76,7 +76,7 @@ const texts = {
  * The context of strategy `rls`: role and tenant for the policies, and every setting that a statement depends on.
  *
  * ```sql
- * select case when tenancy.current_epoch() = '6fb0…' then '6fb0…' else tenancy.pass_fence('7f3c…', 'shared', '') end,
+ * select case when tenancy.current_versions() = '6fb0…' then '6fb0…' else tenancy.check_lockout('7f3c…', 'shared', '') end,
  *        num_nonnulls(set_config('tenancy.tenant', '7f3c…', true), set_config('role', 'tenancy_app_1f3a0c22', true),
  *        set_config('search_path', '"public", pg_temp', true), set_config('row_security', 'on', true), …)
  * ```

@@ -74,7 +74,7 @@ export async function deleteTenant (
       ...await readOutside(context, tenant)
     }
   const deletion: Deletion = { was, keepsData, due }
-  const lock: OperationStep<object> = { name: 'fence', run: () => lockOut(context, tenant, 'deleting') }
+  const lock: OperationStep<object> = { name: 'lockout', run: () => lockOut(context, tenant, 'deleting') }
   const mark: OperationStep<object> = { name: 'mark', run: () => markDeleting(context, tenant, deletion) }
   // A create or an import that failed ends here.
   await runSteps(context, {

@@ -78,7 +78,7 @@ export async function purgeDue (context: ManagerContext): Promise<PurgeDueReport
 
 function removingSteps (context: ManagerContext, tenant: TenantRecord): OperationStep<PurgeState>[] {
   return [
-    { name: 'fence', run: () => lockOut(context, tenant, 'deleting') },
+    { name: 'lockout', run: () => lockOut(context, tenant, 'deleting') },
     { name: 'wait', run: () => wait(context, tenant) },
     { name: 'count', run: async () => ({ rows: await countTenant(context, tenant) }) },
     ...userSteps<PurgeState>(context.options.steps, 'purge', tenant),
@@ -95,7 +95,7 @@ function removingSteps (context: ManagerContext, tenant: TenantRecord): Operatio
 
 function keepingSteps (context: ManagerContext, tenant: TenantRecord): OperationStep<PurgeState>[] {
   return [
-    { name: 'fence', run: () => lockOut(context, tenant, 'deleting') },
+    { name: 'lockout', run: () => lockOut(context, tenant, 'deleting') },
     { name: 'wait', run: () => wait(context, tenant) },
     { name: 'role', run: () => removeRole(context, tenant) },
     { name: 'redis', run: () => removeKeys(context, tenant) },

@@ -17,7 +17,7 @@ export type LockoutTarget = Pick<Tenant, 'id' | 'isolation' | 'placement'>
  * gets an error, whatever its process remembers; those that began before may still be running: see {@link waitForOlder}.
  *
  * ```sql
- * insert into tenancy.fences (tenant, home, reason) values (sha256('7f3c…'), 'shared', 'suspended')
+ * insert into tenancy.lockouts (tenant, placement, reason) values (sha256('7f3c…'), 'shared', 'suspended')
  * -- and for a database of the tenant's own
  * revoke connect on database "tenant_7f3c" from public, "tenant_7f3c"; select pg_terminate_backend(…)
  * ```
@@ -36,8 +36,8 @@ export async function lockOut (
     context,
     tenant,
     `
-    insert into tenancy.fences (tenant, home, reason) values (${hash}, $2, $3)
-    on conflict (tenant, home) do update set reason = excluded.reason, created_at = now()`,
+    insert into tenancy.lockouts (tenant, placement, reason) values (${hash}, $2, $3)
+    on conflict (tenant, placement) do update set reason = excluded.reason, created_at = now()`,
     [tenant.id, placementOf(tenant), reason]
   )
 }
@@ -45,8 +45,10 @@ export async function lockOut (
 /** Takes a tenant's fence away. */
 export async function liftLockout (context: ManagerContext, tenant: LockoutTarget): Promise<void> {
   if (tenant.isolation === 'database') return onServer(context, tenant, unlockDatabase)
-  await change(context, tenant, `delete from tenancy.fences where tenant = ${hash} and home = $2`, [tenant.id,
-    placementOf(tenant)])
+  await change(context, tenant, `delete from tenancy.lockouts where tenant = ${hash} and placement = $2`, [
+    tenant.id,
+    placementOf(tenant)
+  ])
 }
 
 // All fences share one epoch: of two that change at once one waits for the other, and where transactions are repeatable read or

@@ -5,7 +5,7 @@ import type { TransferTable } from '../tenant-rows/tables.ts'
 import type { CopyEndpoint } from './copy-endpoints.ts'
 import { keyOf } from './stage.ts'
 
-type Tables = Pick<CopyEndpoint, 'home' | 'tables'>
+type Tables = Pick<CopyEndpoint, 'placement' | 'tables'>
 
 /** Why the rows of one home cannot go into the other by their form, in a sentence; undefined where they can. A type is the same by its name in its home. */
 export function moveObstacle (from: Tables, to: Tables): string | undefined {

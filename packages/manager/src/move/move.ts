@@ -150,8 +150,8 @@ function moveSteps (
     { name: 'check', run: async () => assertMovable(context, await placements()) },
     { name: 'capture', run: catchUpWithChanges },
     { name: 'snapshot', run: async () => copyPlacement(context, await placements()) },
-    { name: 'follow', run: async copied => catchUp(context, await placements(), copied, pause) },
-    { name: 'fence', run: lock },
+    { name: 'catch-up', run: async copied => catchUp(context, await placements(), copied, pause) },
+    { name: 'lockout', run: lock },
     { name: 'wait', run: wait },
     {
       name: 'replay',

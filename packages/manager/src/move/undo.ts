@@ -30,7 +30,7 @@ export async function undoMove (context: ManagerContext, ref: TenantRef): Promis
     const isChecked = operation?.done.includes('check') === true
     if (isChecked) {
       // First of all it is served again, from a home that is then written: what was copied is not enough to go on with.
-      await forgetSteps(client, tenant.id, ['capture', 'snapshot', 'follow', 'fence', 'wait', 'replay'])
+      await forgetSteps(client, tenant.id, ['capture', 'snapshot', 'catch-up', 'lockout', 'wait', 'replay'])
       await restoreAccess(context, tenant.status, move.source)
       await removeCaptureTriggers(context, move.source)
     }

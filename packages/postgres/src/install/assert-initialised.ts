@@ -74,7 +74,7 @@ export async function assertMayTakeRoles (client: SqlClient, database: string): 
     `
     select (select pg_catalog.has_schema_privilege(session_user, n.oid, 'USAGE') and pg_catalog.has_function_privilege(session_user, p.oid, 'EXECUTE')
         from pg_catalog.pg_namespace n join pg_catalog.pg_proc p on p.pronamespace = n.oid
-        where n.nspname = 'tenancy' and p.proname = 'pass_fence') as context,
+        where n.nspname = 'tenancy' and p.proname = 'check_lockout') as context,
       count(r.oid)::int as roles,
       (count(r.oid) filter (where pg_catalog.pg_has_role(session_user, r.oid,
         case when pg_catalog.current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)))::int as taken

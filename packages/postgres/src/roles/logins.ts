@@ -209,7 +209,7 @@ async function closeLookups (client: SqlClient, roles: Roles, registry: string):
 async function grantContext (client: SqlClient, user: string): Promise<void> {
   await client.query(`
     grant usage on schema tenancy to ${quoteName(user)};
-    grant execute on function tenancy.current_fence_epoch(), tenancy.current_catalog_epoch(), tenancy.current_epoch(),
-      tenancy.pass_fence(text, text, text), tenancy.has_migration(text, text), tenancy.note_signing(text),
+    grant execute on function tenancy.current_lockout_version(), tenancy.current_catalog_epoch(), tenancy.current_versions(),
+      tenancy.check_lockout(text, text, text), tenancy.has_migration(text, text), tenancy.note_signing(text),
       tenancy.installation() to ${quoteName(user)}`)
 }

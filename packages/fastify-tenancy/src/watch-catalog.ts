@@ -10,9 +10,9 @@ const rate = { burst: 5, everyMs: 10_000 }
  *
  * @returns the function that ends it
  */
-export async function hearCatalog (
+export async function watchCatalog (
   redis: TenancyRedis | undefined,
-  database: Pick<DatabaseRuntime, 'forgetNames'>
+  database: Pick<DatabaseRuntime, 'dropPreparedNames'>
 ): Promise<() => Promise<void>> {
   if (redis === undefined) return async () => {}
   const forgetting = new Throttle(() => {
