@@ -4,7 +4,7 @@ import tenancy, { type TenancyOptions } from 'fastify-tenancy'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 
-import { dumpCatalog } from '../database/catalog.ts'
+import { dumpCatalog } from '../postgres/catalog.ts'
 import { backfill, none, old, prepared, shape, tables, work, wrong,
   type Old } from '../manager/adopt-world.ts'
 import { migrate } from '../support/migrate.ts'

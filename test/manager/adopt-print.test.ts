@@ -4,7 +4,7 @@ import { signingKey } from '@fastify-tenancy/postgres/context-token'
 import type pg from 'pg'
 import t, { type Test } from 'tap'
 
-import { dumpCatalog } from '../database/catalog.ts'
+import { dumpCatalog } from '../postgres/catalog.ts'
 import { freshDatabase } from '../support/fresh.ts'
 import { migrate } from '../support/migrate.ts'
 import { runScript } from '../support/script.ts'

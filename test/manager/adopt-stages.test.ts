@@ -3,7 +3,7 @@ import { createManager } from '@fastify-tenancy/manager'
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import t from 'tap'
 
-import { dumpCatalog } from '../database/catalog.ts'
+import { dumpCatalog } from '../postgres/catalog.ts'
 import { migrate } from '../support/migrate.ts'
 import { runScript } from '../support/script.ts'
 import { asTenant, connect, loginOf, loginUrl } from '../support/sql.ts'

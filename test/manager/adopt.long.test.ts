@@ -2,7 +2,7 @@
 import { createManager, type ManagerOptions, type Progress } from '@fastify-tenancy/manager'
 import t from 'tap'
 
-import { dumpCatalog } from '../database/catalog.ts'
+import { dumpCatalog } from '../postgres/catalog.ts'
 import { connect } from '../support/sql.ts'
 import { until } from '../support/until.ts'
 import { acme, backfill, globex, none, old, prepared, shape, tables, work, wrong } from './adopt-world.ts'
