@@ -1,7 +1,7 @@
 import { InternalTypeError, type Tenant } from '@fastify-tenancy/core'
 import pg from 'pg'
 
-import { readStatement } from '../connection/statement.ts'
+import { readStatementText } from '../connection/statement.ts'
 import type { MakeContext } from '../connection/tenant-connection.ts'
 import type { LockoutVersions } from './lockout-versions.ts'
 
@@ -58,7 +58,7 @@ interface Text {
   readonly name: string
 }
 
-const named = (text: string): Text => ({ text, name: readStatement(text).name })
+const named = (text: string): Text => ({ text, name: readStatementText(text).name })
 const textsOf = (pass: string, token: string): Readonly<Record<'plain' | 'signed', Text>> => ({
   plain: named(`select ${pass}pg_catalog.num_nonnulls(${settings})`),
   signed: named(
