@@ -43,8 +43,8 @@ t.test('the limiter in Redis and the one in process agree on the same trace, ver
         )
       }
       const verdicts = (await Promise.all(replies)).map(reply => reply.split(' ').map(Number)).map((
-        [, wait, refusedBy, used, reset]
-      ) => ({ wait, refusedBy, used, reset }))
+        [, wait, limitedBy, used, reset]
+      ) => ({ wait, limitedBy, used, reset }))
       const first = verdicts.findIndex((verdict, at) =>
         JSON.stringify(verdict) !== JSON.stringify(expected[at])
       )

@@ -114,7 +114,7 @@ t.test('a refused request is counted against none of its quotas', async t => {
   const limiter = new LocalLimiter(() => start)
   t.equal(limiter.take([rpm(10), burst(1)], 1).used, 1)
   const refused = limiter.take([rpm(10), burst(1)], 1)
-  t.match(refused, { used: 1, refusedBy: 1 })
+  t.match(refused, { used: 1, limitedBy: 1 })
 })
 
 t.test('a changed limit keeps the running count', async t => {

@@ -12,7 +12,7 @@ t.test('what does not end within the time for it is cut short', async t => {
     log,
     watch () {},
     cache: undefined,
-    database: undefined as unknown as RunParts['database']
+    database: { pg: undefined } as unknown as RunParts['database']
   })
   const settings = { transaction: false, allow: [] }
   const run = runs.run(toTenant({ id: '1', slug: 'acme' }), ({ signal }) =>

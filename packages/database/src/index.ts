@@ -36,3 +36,5 @@ export type { BudgetOptions, ShardOptions, WhenFull } from './options/placement-
 export type { TablesOptions } from '@fastify-tenancy/postgres/tables'
 
 export type { AuditEvent, Audit } from './options/audit.ts'
+// The migrations that `tenancy init --print --format kysely` prints call it.
+export { rolesOf, type Roles } from '@fastify-tenancy/postgres/roles'
