@@ -138,7 +138,7 @@ t.test('an unprotected database with rows, and old code at work on it, becomes o
 
   t.match(await command('protect', '--stage', 'enforce'), {
     code: 1,
-    stderr: /is still worked on by 'login_legacy_\w+' until 2999-12-31: wait, or say --yes/
+    stderr: /is still worked on by 'login_legacy_\w+' until 2999-12-31: wait, or run the command with --yes/
   })
   await done('protect', '--stage', 'enforce', '--yes')
   await t.rejects(pool.query('select from projects'), { code: '42501' }, 'the old login is out')

@@ -48,7 +48,7 @@ t.test('RLS-03 a hole is a warning of the boot, refuses it in production where t
   for (
     const [plant, mend, sign] of [
       [`create table fresh (x int); grant select on fresh to "${app}"`, 'drop table fresh',
-        /^D405 table public\.fresh: .*; `tenancy doctor` says how to mend it$/],
+        /^D405 table public\.fresh: .*; `tenancy doctor` prints the fix$/],
       [`grant truncate on notes to "${app}"`, `revoke truncate on notes from "${app}"`,
         /^D402 table public\.notes: /],
       [`alter policy tenancy_tenant on notes to "${app}", "${new URL(on.url).username}"`,

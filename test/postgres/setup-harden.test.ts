@@ -72,7 +72,7 @@ t.test('a login that is no superuser hardens what it owns, and is told the rest'
   t.teardown(() => manager.close())
   const { remarks } = await manager.init({ harden: true })
   t.match(remarks, [
-    /everybody may call set_config, query_to_xml, .* only a superuser can run `grant execute on function .*; revoke execute on function .*pg_catalog\.set_config\(text, text, boolean\).* from public`/
+    /PUBLIC may call set_config, query_to_xml, .* only a superuser can run `grant execute on function .*; revoke execute on function .*pg_catalog\.set_config\(text, text, boolean\).* from public`/
   ])
   t.equal(remarks.length, 1)
   await admin.query(/`(.*)`/.exec(remarks[0] ?? '')?.[1] ?? '')

@@ -1,4 +1,5 @@
-// Writes sql/NNNNNN_*.sql into src/install/sql.generated.ts, so that the built package reads no file at run time.
+// Writes sql/NNNNNN_*.sql into src/install/sql.generated.ts, so that the built package reads no
+// file at run time.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
