@@ -151,7 +151,7 @@ t.test('CLI-04 what cannot be undone needs --yes where there is no terminal', as
     const argv of [['delete', 'doomed'], ['purge', 'doomed'], ['purge', '--due'], ['move', 'doomed',
       '--confirm'], ['migrate', '--down', '1', '--only', 'doomed']]
   ) {
-    t.match(await run(cwd, ...argv), { code: 2, stdout: '', stderr: /give --yes/ }, argv.join(' '))
+    t.match(await run(cwd, ...argv), { code: 2, stdout: '', stderr: /add --yes/ }, argv.join(' '))
     t.equal((await manager.get({ slug: 'doomed' }))?.status, 'active', argv.join(' '))
   }
   t.match(await run(cwd, 'migrate', '--down', '1', '--only', 'doomed', '--dry-run', '--yes'), {

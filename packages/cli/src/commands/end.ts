@@ -34,7 +34,8 @@ export function addEndCommands (program: Command, runner: Runner): void {
           output.result(report, () =>
             dryRun
               ? [table(['table', 'rows'], Object.entries(report.rows ?? {})), ...obstacles(report)].join('\n')
-              : `${name} is refused from now on, and may be purged from ${report.due.toISOString()}; until then tenancy resume takes it back`)
+              : `${name} is refused from now on, and may be purged from ${report.due.toISOString()}; ` +
+                'until then tenancy resume takes it back')
         }
       )
     )
@@ -45,7 +46,7 @@ export function addEndCommands (program: Command, runner: Runner): void {
     .action(
       runner.action<[TenantRef | undefined], { due?: boolean }>(
         async ({ manager, output, streams }, [ref], { due = false, yes }) => {
-          if ((ref === undefined) !== due) throw new UsageError('name a tenant, or give --due, and not both')
+          if ((ref === undefined) !== due) throw new UsageError('name a tenant or use --due, and not both')
           const what = ref === undefined ? 'all that are due' : nameOf(ref)
           if (
             !await confirm(streams, {
