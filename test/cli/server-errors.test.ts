@@ -1,4 +1,4 @@
-// What a person reads when the server refuses something.
+// What the user reads when the server refuses a statement.
 import t from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'
@@ -16,7 +16,7 @@ const cwd = config({ url: app, ownerUrl: url })
 await run(cwd, 'init')
 await run(cwd, 'create', 'acme')
 
-t.test('no error of the server stands alone: shard, login, command and the next step are with it', async t => {
+t.test('a server error is printed with shard, login, command and the next step', async t => {
   const lesser = await run(config({ url: app }), 'suspend', 'acme')
   t.match(lesser, { code: 1, stdout: '' })
   t.match(
@@ -26,9 +26,10 @@ t.test('no error of the server stands alone: shard, login, command and the next 
   t.notMatch(lesser.stderr, /secret of app/)
 })
 
-t.test('an error of a trigger names the tenant and the command that goes on', async t => {
+t.test("a trigger's error names the tenant and the command to repeat", async t => {
   await admin.query(`
-    create function refuse() returns trigger language plpgsql as $$ begin raise exception 'not on Sundays'; end $$;
+    create function refuse() returns trigger language plpgsql
+    as $$ begin raise exception 'not on Sundays'; end $$;
     create trigger refuse before update on tenancy.tenants for each row execute function refuse()`)
   for (const command of ['suspend', 'rename']) {
     const argv = command === 'rename' ? [command, 'acme', 'acme-2'] : [command, 'acme']
@@ -40,7 +41,7 @@ t.test('an error of a trigger names the tenant and the command that goes on', as
   await admin.query('drop trigger refuse on tenancy.tenants')
 })
 
-t.test('a lock that is not had is told as other work that is in the way', async t => {
+t.test('a lock timeout is reported as other work in the way', async t => {
   await admin.query('begin; lock table tenancy.audit in access exclusive mode')
   const login = new URL(url)
   login.searchParams.set('options', '-c lock_timeout=200')
