@@ -1,6 +1,6 @@
-// Packs the packages as they would be published and checks them as a user gets them: contents and
-// manifest of each tarball, publint, attw, and an empty project that installs all tarballs with
-// their dependencies from the registry, imports each and compiles against it.
+// Packs the packages as they would be published and checks them as a user gets them.
+// Checks contents and manifest of each tarball, publint, attw, and an empty project. The project
+// installs all tarballs with their dependencies, imports each and compiles against it.
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -1,5 +1,6 @@
-// Starts PostgreSQL and Redis once, unless TEST_DATABASE_URL and TEST_REDIS_URL name running ones,
-// runs tap with their addresses in the environment, and closes with one plain count line.
+// Starts PostgreSQL and Redis once, unless TEST_DATABASE_URL and TEST_REDIS_URL name running
+// servers. Runs tap with their addresses in the environment, and ends with one plain line of
+// counts.
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
 import { rmSync } from 'node:fs'

@@ -21,7 +21,10 @@ t.test('a server error is printed with shard, login, command and the next step',
   t.match(lesser, { code: 1, stdout: '' })
   t.match(
     lesser.stderr,
-    /^error: tenancy suspend acme failed: shard 'default', database '\w+' on \S+ as login 'login_app_\w+': permission denied .*\(SQLSTATE 42501\): run `tenancy init`/
+    new RegExp(
+      /^error: tenancy suspend acme failed: shard 'default', database '\w+' on \S+ /.source +
+        /as login 'login_app_\w+': permission denied .*\(SQLSTATE 42501\): run `tenancy init`/.source
+    )
   )
   t.notMatch(lesser.stderr, /secret of app/)
 })
@@ -50,6 +53,9 @@ t.test('a lock timeout is reported as other work in the way', async t => {
   t.equal(code, 1)
   t.match(
     stderr,
-    /^error: tenancy audit failed: shard 'default', .*SQLSTATE 55P03\): other work was in the way: run `tenancy audit` again/
+    new RegExp(
+      /^error: tenancy audit failed: shard 'default', .*SQLSTATE 55P03\): /.source +
+        /other work was in the way: run `tenancy audit` again/.source
+    )
   )
 })

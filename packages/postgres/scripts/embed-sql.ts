@@ -17,7 +17,11 @@ export function embedSql (): string {
   return `// Made by scripts/embed-sql.ts from sql/*.sql: edit those, then run \`npm run embed-sql\`.
 
 /** The SQL files in the order in which they are applied. \`:"role"\` stands for a role of this database. */
-export const sqlFiles: readonly { readonly version: number, readonly name: string, readonly sql: string }[] = [
+export const sqlFiles: readonly {
+  readonly version: number
+  readonly name: string
+  readonly sql: string
+}[] = [
 ${entries.join(',\n')}
 ]
 `

@@ -59,7 +59,7 @@ export function signToken ({ key, tenant, pid, now = Date.now() }: TokenInput): 
 
 /**
  * Signs the contexts of one pool. Reuses a token for its tenant and backend for half of its
- * lifetime, because a signature costs this process as much as the rest of a statement.
+ * lifetime. A signature costs this process as much as the rest of a statement.
  */
 export class Signer {
   readonly #key: SigningKey

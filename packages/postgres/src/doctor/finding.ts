@@ -96,10 +96,9 @@ export async function runFamily (client: SqlClient, { text }: Family, input: obj
 export async function inCatalog<T> (client: SqlClient, work: () => Promise<T>): Promise<T> {
   return inTransaction(client, async () => {
     // Without pg_temp at the end, PostgreSQL would search it first. A temporary table of an earlier
-    // user of the connection could then pose as a catalog.
-    // The queries are few large joins of unknown size. JIT compilation takes longer than running
-    // them, nested loops can be far too slow, and without merge joins planning takes a third less
-    // time.
+    // user of the connection could then pose as a catalog. The planner cannot estimate the checks'
+    // large joins: JIT compilation takes longer than running them, and nested loops can be far too
+    // slow. Without merge joins planning takes a third less time.
     await client.query(
       `set transaction isolation level repeatable read read only;
       set local search_path = pg_catalog, pg_temp; set local jit = off;

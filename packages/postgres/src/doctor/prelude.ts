@@ -2,9 +2,9 @@
  * The common beginning of all checks. The search path is pg_catalog, so all names are the server's.
  * `o` is the input without its lists, because joining the lists to each table would be quadratic.
  *
- * reach      the roles that SQL of the application can have: PUBLIC, its logins, and their roles
- * by design relations  tables, views and sequences, and the list that each is in grants     the
- * privileges of roles in `reach` on them
+ * reach      roles that SQL of the application can have: PUBLIC, its logins, their roles by design
+ * relations  tables, views and sequences, and the list that each is in
+ * grants     the privileges of roles in `reach` on them
  */
 
 /** SQL for the whole input. */

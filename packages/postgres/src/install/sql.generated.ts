@@ -1,7 +1,11 @@
 // Made by scripts/embed-sql.ts from sql/*.sql: edit those, then run `npm run embed-sql`.
 
 /** The SQL files in the order in which they are applied. `:"role"` stands for a role of this database. */
-export const sqlFiles: readonly { readonly version: number, readonly name: string, readonly sql: string }[] = [
+export const sqlFiles: readonly {
+  readonly version: number
+  readonly name: string
+  readonly sql: string
+}[] = [
   {
     version: 1,
     name: 'registry',
@@ -1174,8 +1178,7 @@ as $$ select tenancy.current_lockout_version() operator(pg_catalog.||) tenancy.c
 -- Raises an error if the tenant is locked out of this placement for a reason that the caller does
 -- not name in \`known\`. Raises TN410 if \`known\` ends with a catalog epoch that is over: 'suspended
 -- 6fb0…'. Otherwise returns the lockout version, read by the same snapshot, and the caller's
--- catalog epoch. The function has a plan mode of its own, because the context asks for custom
--- plans, and the statements in here would be planned anew at every call.
+-- catalog epoch. See verified_tenant() for the plan mode.
 create function tenancy.check_lockout(id text, of_placement text, known text) returns text
 language plpgsql stable parallel restricted security definer
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan

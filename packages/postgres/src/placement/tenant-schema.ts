@@ -23,8 +23,9 @@ export interface TenantSchemaInput {
  * ```sql
  * create schema "tenant_7f3c" authorization "tenancy_owner_1f3a0c22";
  * grant usage on schema "tenant_7f3c" to "tenant_7f3c_1f3a0c22";
- * grant select, insert, update, delete on all tables in schema "tenant_7f3c" to
- * "tenant_7f3c_1f3a0c22"; ```
+ * grant select, insert, update, delete on all tables in schema "tenant_7f3c"
+ *   to "tenant_7f3c_1f3a0c22";
+ * ```
  *
  * @param client one connection of a login that may set the owner role and create roles
  * @throws FST_TENANCY_TENANT_CONFLICT if the schema exists and is not this tenant's

@@ -16,8 +16,9 @@ import { conditionOf, createPolicies, legacyPolicy, type ProtectTableOptions,
  * ```sql
  * alter table tasks enable row level security;
  * create policy tenancy_legacy on tasks to old_app, reports using (true) with check (true);
- * comment on policy tenancy_legacy on tasks is '{"old_app": "2027-03-31", "reports":
- * "2027-06-30"}'; ```
+ * comment on policy tenancy_legacy on tasks
+ *   is '{"old_app": "2027-03-31", "reports": "2027-06-30"}';
+ * ```
  *
  * @throws FST_TENANCY_SETUP_INVALID if an unlisted role would lose the table, or it is not prepared
  */

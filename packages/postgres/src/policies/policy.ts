@@ -57,8 +57,10 @@ export function tenantPredicate (
  * of generations.
  *
  * ```sql
- * using      exists (select from "public"."projects" parent where parent."id" =
- * "tasks"."project_id") with check … and the same for every other key to a tenant table ```
+ * using (exists (
+ *   select from "public"."projects" parent where parent."id" = "tasks"."project_id"))
+ * with check … and the same for every other key to a tenant table
+ * ```
  *
  * Reading checks the first required key. Writing checks all keys, because PostgreSQL's own check
  * of a foreign key ignores policies.

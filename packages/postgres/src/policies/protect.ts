@@ -134,14 +134,16 @@ export async function protectTables (
 }
 
 /**
- * Protects one tenant table: forced row-level security with exactly two permissive policies, a
- * column default from the context, an index led by the column, and row statements for the
+ * Protects one tenant table by forced row-level security with exactly two permissive policies.
+ * Adds a column default from the context, an index led by the column, and row statements for the
  * application's role.
  *
  * ```sql
- * create policy tenancy_tenant on projects to tenancy_app using (<predicate>) with check
- * (<predicate>); create policy tenancy_system on projects to tenancy_owner, tenancy_system using
- * (true) with check (true); ```
+ * create policy tenancy_tenant on projects to tenancy_app
+ *   using (<predicate>) with check (<predicate>);
+ * create policy tenancy_system on projects to tenancy_owner, tenancy_system
+ *   using (true) with check (true);
+ * ```
  *
  * Protects a table without the column through its foreign keys to other tenant tables:
  * `childPredicate`.

@@ -49,7 +49,7 @@ const backOff = (attempt: number): number =>
  * Changes may have been missed meanwhile, so each new connection begins with `'all'`.
  *
  * Any session of the database may notify the channel, so a message is only a hint that a tenant may
- * have changed. The change log tells whether it has, and its names; one read serves all messages of
+ * have changed. One read of the change log finds the real changes and serves all messages of
  * an interval. `'all'` is passed on at a bounded rate. Every other message is dropped.
  *
  * @returns the function that ends it. Rejects if the first connection cannot be opened.

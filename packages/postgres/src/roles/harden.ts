@@ -126,8 +126,9 @@ export async function harden (
  * server's monitors. Does nothing in a database that was not hardened.
  *
  * ```sql
- * grant execute on function pg_catalog.set_config(text,text,boolean) to "tenancy_app_1f3a0c22",
- * "app", … ```
+ * grant execute on function pg_catalog.set_config(text,text,boolean)
+ *   to "tenancy_app_1f3a0c22", "app", …
+ * ```
  *
  * @param isHardening whether this run revokes the functions from PUBLIC
  */

@@ -141,8 +141,9 @@ export async function ensureLogin (
  *
  * ```sql
  * alter role "owner" createrole;
- * grant "tenancy_app_1f3a0c22", "tenancy_shared_1f3a0c22" to "owner" with admin true, inherit
- * false, set false; ```
+ * grant "tenancy_app_1f3a0c22", "tenancy_shared_1f3a0c22" to "owner"
+ *   with admin true, inherit false, set false;
+ * ```
  */
 export async function allowTenantRoles (
   client: SqlClient,

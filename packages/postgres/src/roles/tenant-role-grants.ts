@@ -21,8 +21,8 @@ interface Stray {
 const chunk = 100
 
 /**
- * Lets the login of `tenantRolesUrl` (or without it, the application's) set the role of every
- * tenant of this database, and revokes those roles from the other logins. Idempotent.
+ * Lets one login set the role of every tenant of this database, and revokes those roles from the
+ * other logins. It is the login of `tenantRolesUrl`, or without it the application's. Idempotent.
  *
  * ```sql
  * grant "tenant_7f3c_1f3a0c22", … to "app_roles" with inherit false, set true;
