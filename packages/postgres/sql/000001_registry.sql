@@ -86,8 +86,8 @@ begin
         and (held.free_at <= now() or (held.free_at is not null and held.tenant_id = excluded.tenant_id));
       if not found then
         raise exception using errcode = 'unique_violation',
-          constraint = case claim when new.id then 'names_id'
-            else 'names_slug' end, message = 'the name is taken';
+          constraint = case claim when new.id then 'names_id' else 'names_slug' end,
+          message = 'the name is taken';
       end if;
     end loop;
   end if;

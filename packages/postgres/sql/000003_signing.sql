@@ -34,10 +34,12 @@ begin
   select split_part(token, '|', 1), to_timestamp(split_part(token, '|', 2)::bigint / 1000.0),
     split_part(token, '|', 3) into tenant, expires, pid
   from tenancy.signing_keys
-  where encode(sha256(outer_pad || sha256(inner_pad || convert_to(left(token, -65), 'UTF8'))),
-    'hex') = right(token, 64);
-  if found and pid in ('0', pg_backend_pid()::text) and expires between now() - interval '30 seconds'
-    and clock_timestamp() + interval '90 seconds' then
+  where
+    encode(sha256(outer_pad || sha256(inner_pad || convert_to(left(token, -65), 'UTF8'))), 'hex')
+    = right(token, 64);
+  if found and pid in ('0', pg_backend_pid()::text)
+    and expires between now() - interval '30 seconds' and clock_timestamp() + interval '90 seconds'
+  then
     return tenant;
   end if;
   raise exception using errcode = 'TN401', message = 'tenant context refused: ' || case

@@ -116,8 +116,8 @@ begin
   select reason into barred from tenancy.fences
     where tenant = sha256(convert_to(id, 'UTF8')) and home = at_home and reason <> known;
   if found then
-    raise exception using errcode = case barred when 'suspended' then 'TN403'
-      when 'deleting' then 'TN404' else 'TN503' end,
+    raise exception using
+      errcode = case barred when 'suspended' then 'TN403' when 'deleting' then 'TN404' else 'TN503' end,
       message = 'tenant refused: ' || barred;
   end if;
   select epoch into strict seen from tenancy.fence_epoch;

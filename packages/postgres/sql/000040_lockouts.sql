@@ -65,8 +65,8 @@ begin
   where tenant = sha256(convert_to(id, 'UTF8')) and placement = of_placement
     and reason <> split_part(known, ' ', 1);
   if found then
-    raise exception using errcode = case barred when 'suspended' then 'TN403'
-      when 'deleting' then 'TN404' else 'TN503' end,
+    raise exception using
+      errcode = case barred when 'suspended' then 'TN403' when 'deleting' then 'TN404' else 'TN503' end,
       message = 'tenant refused: ' || barred;
   end if;
   if catalog <> '' and catalog <> tenancy.current_catalog_epoch() then

@@ -125,8 +125,8 @@ async function assertProtected (
     [tables.schema, Object.keys(tables.tenant), policyNames.tenant, Object.values(tables.tenant),
       legacyPolicy]
   )
-  // Ignores the additional policy for legacy code: `tenancy observe` has explained it to the
-  // operator.
+  // Ignores the additional policy for legacy code: `tenancy protect --stage observe` reports it to
+  // the operator.
   const expected = Object.values(policyNames).toSorted().join()
   for (const { table, child, forced, policies, predicate } of rows) {
     if (!forced || policies.join() !== expected)

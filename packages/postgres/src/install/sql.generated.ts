@@ -97,8 +97,8 @@ begin
         and (held.free_at <= now() or (held.free_at is not null and held.tenant_id = excluded.tenant_id));
       if not found then
         raise exception using errcode = 'unique_violation',
-          constraint = case claim when new.id then 'names_id'
-            else 'names_slug' end, message = 'the name is taken';
+          constraint = case claim when new.id then 'names_id' else 'names_slug' end,
+          message = 'the name is taken';
       end if;
     end loop;
   end if;
@@ -172,10 +172,10 @@ language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select json_build_object(
     'id', tenant.id, 'slug', tenant.slug, 'name', tenant.name, 'status', tenant.status, 'plan', tenant.plan,
-    'isolation', tenant.isolation, 'shard', tenant.shard, 'schema', tenant.schema_name, 'database',
-      tenant.database_name,
-    'settings', tenant.settings, 'version', tenant.version, 'createdAt', tenant.created_at, 'updatedAt',
-      tenant.updated_at,
+    'isolation', tenant.isolation, 'shard', tenant.shard,
+    'schema', tenant.schema_name, 'database', tenant.database_name,
+    'settings', tenant.settings, 'version', tenant.version,
+    'createdAt', tenant.created_at, 'updatedAt', tenant.updated_at,
     'domains', (
       select coalesce(json_agg(domain order by domain), '[]')
       from tenancy.domains where tenant_id = tenant.id and verified_at is not null
@@ -248,10 +248,12 @@ begin
   select split_part(token, '|', 1), to_timestamp(split_part(token, '|', 2)::bigint / 1000.0),
     split_part(token, '|', 3) into tenant, expires, pid
   from tenancy.signing_keys
-  where encode(sha256(outer_pad || sha256(inner_pad || convert_to(left(token, -65), 'UTF8'))),
-    'hex') = right(token, 64);
-  if found and pid in ('0', pg_backend_pid()::text) and expires between now() - interval '30 seconds'
-    and clock_timestamp() + interval '90 seconds' then
+  where
+    encode(sha256(outer_pad || sha256(inner_pad || convert_to(left(token, -65), 'UTF8'))), 'hex')
+    = right(token, 64);
+  if found and pid in ('0', pg_backend_pid()::text)
+    and expires between now() - interval '30 seconds' and clock_timestamp() + interval '90 seconds'
+  then
     return tenant;
   end if;
   raise exception using errcode = 'TN401', message = 'tenant context refused: ' || case
@@ -448,8 +450,8 @@ begin
   select reason into barred from tenancy.fences
     where tenant = sha256(convert_to(id, 'UTF8')) and home = at_home and reason <> known;
   if found then
-    raise exception using errcode = case barred when 'suspended' then 'TN403'
-      when 'deleting' then 'TN404' else 'TN503' end,
+    raise exception using
+      errcode = case barred when 'suspended' then 'TN403' when 'deleting' then 'TN404' else 'TN503' end,
       message = 'tenant refused: ' || barred;
   end if;
   select epoch into strict seen from tenancy.fence_epoch;
@@ -731,8 +733,8 @@ begin
   select reason into barred from tenancy.fences
   where tenant = sha256(convert_to(id, 'UTF8')) and home = at_home and reason <> split_part(known, ' ', 1);
   if found then
-    raise exception using errcode = case barred when 'suspended' then 'TN403'
-      when 'deleting' then 'TN404' else 'TN503' end,
+    raise exception using
+      errcode = case barred when 'suspended' then 'TN403' when 'deleting' then 'TN404' else 'TN503' end,
       message = 'tenant refused: ' || barred;
   end if;
   if catalog <> '' and catalog <> tenancy.current_catalog_epoch() then
@@ -1192,8 +1194,8 @@ begin
   where tenant = sha256(convert_to(id, 'UTF8')) and placement = of_placement
     and reason <> split_part(known, ' ', 1);
   if found then
-    raise exception using errcode = case barred when 'suspended' then 'TN403'
-      when 'deleting' then 'TN404' else 'TN503' end,
+    raise exception using
+      errcode = case barred when 'suspended' then 'TN403' when 'deleting' then 'TN404' else 'TN503' end,
       message = 'tenant refused: ' || barred;
   end if;
   if catalog <> '' and catalog <> tenancy.current_catalog_epoch() then
