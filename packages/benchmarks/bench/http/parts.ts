@@ -1,7 +1,7 @@
 // Measures the parts of a request's cost: a bare application with one feature of the suite each,
 // and the whole suite.
 import { race } from '../../src/race.ts'
-import { report, table } from '../../src/report.ts'
+import { report, markdownTable } from '../../src/report.ts'
 import { openField } from './field.ts'
 import { pieces } from './pieces.ts'
 
@@ -18,7 +18,7 @@ await field.stop()
 report(
   'parts',
   `**CPU, 16 requests in a row on each of 2 connections**\n\n${
-    table(result, [{ figure: 'cpu', title: 'CPU µs/request', digits: 1 }])
+    markdownTable(result, [{ figure: 'cpu', title: 'CPU µs/request', digits: 1 }])
   }`
 )
 process.exit()

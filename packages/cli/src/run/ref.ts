@@ -13,6 +13,6 @@ export function parseRef (text: string): TenantRef {
 }
 
 /** Returns how messages name a tenant. */
-export function nameOf (ref: TenantRef): string {
+export function slugOrId (ref: TenantRef): string {
   return 'id' in ref ? `id:${ref.id}` : ref.slug
 }

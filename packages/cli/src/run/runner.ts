@@ -29,7 +29,7 @@ export interface CommonFlags extends ConfigFlags {
  * A command. Gets its arguments in order and flags by name. Resolves to the exit code, 0 by
  * default.
  */
-export type Work<A extends readonly unknown[], F> = (
+export type CommandWork<A extends readonly unknown[], F> = (
   session: CommandContext,
   args: A,
   flags: F & CommonFlags
@@ -46,7 +46,7 @@ export class Runner {
 
   /** Returns commander's action for a command that needs the manager. */
   action<A extends readonly unknown[] = [], F = object> (
-    work: Work<A, F>
+    work: CommandWork<A, F>
   ): (...input: unknown[]) => Promise<void> {
     return async (...input) => {
       const command = input.at(-1) as Command

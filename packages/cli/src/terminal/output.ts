@@ -54,7 +54,7 @@ export class Output {
 }
 
 /** Formats a table for people; the word `none` without rows. */
-export function table (head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
+export function textTable (head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   if (rows.length === 0) return 'none'
   const shown = new Table({
     head: [...head],

@@ -2,7 +2,7 @@ import type { ScriptPart } from '../client/script.ts'
 import { quoteName, quoteText } from '../client/sql-client.ts'
 import { rolesOf, type Roles } from '../roles/roles.ts'
 
-const rolesImport = "import { rolesOf } from '@fastify-tenancy/database'"
+const rolesImport = "import { rolesOf } from '@fastify-tenancy/postgres/roles'"
 
 /** Output format of a script: SQL, or a migration file for Kysely. */
 export type ScriptFormat = 'sql' | 'kysely'

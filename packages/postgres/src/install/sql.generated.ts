@@ -1,6 +1,6 @@
 // Made by scripts/embed-sql.ts from sql/*.sql: edit those, then run `npm run embed-sql`.
 
-/** The SQL files in the order in which they are applied. `:"role"` stands for a role of this database. */
+/** The SQL files in order of application. `:"role"` stands for a role of this database. */
 export const sqlFiles: readonly {
   readonly version: number
   readonly name: string
