@@ -5,7 +5,7 @@ import { join } from 'node:path'
 
 import type { FloodAppOptions, FloodState } from './flood-app.ts'
 
-/** What the flooder sends next. */
+/** The next task of the flooder. */
 export interface Order {
   readonly count: number
   /** @default the number of answers */

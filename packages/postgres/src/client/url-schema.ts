@@ -32,7 +32,7 @@ export const pool: v.GenericSchema<pg.Pool> = instance<pg.Pool>(
   'end'
 )
 
-/** What a pool is opened from: a URL, or an existing pool. */
+/** The source of a pool: a URL, or an existing pool. */
 export const source: v.GenericSchema<string | pg.Pool> = v.union(
   [anyUrl, pool],
   "must be a URL such as 'postgres://user@host/database', or a pg.Pool"

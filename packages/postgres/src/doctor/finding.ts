@@ -49,7 +49,7 @@ export interface FindingRow {
   readonly id: string
   readonly object: string
   readonly fix: string
-  /** What is particular about this finding, as the beginning of its sentence. */
+  /** The particulars of this finding, as the beginning of its sentence. */
   readonly says?: string | null
   /** The level, if it differs from the check's. */
   readonly level?: FindingLevel | null

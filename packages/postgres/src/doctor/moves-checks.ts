@@ -1,7 +1,7 @@
 import type { Family } from './finding.ts'
 import { given } from './prelude.ts'
 
-/** What moves leave behind in the databases that tenants have left. */
+/** Objects that moves leave behind in the databases that tenants have left. */
 export const moveChecks: Family = {
   checks: {
     D516: {

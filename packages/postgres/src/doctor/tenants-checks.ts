@@ -49,7 +49,7 @@ union all
 select 'D514',
   format('migration %s of %s', ledger.name,
     case ledger.tenant_id when '' then 'the shared tables' else 'tenant ' || ledger.tenant_id end),
-  '-- mend it, then run tenancy migrate',
+  '-- correct the migration, then run tenancy migrate',
   coalesce(ledger.error, 'begun outside a transaction, and not ended')
 from tenancy.migration_ledger ledger
 where applied_at is null and (error is not null or tried_at < now() - interval '1 hour')

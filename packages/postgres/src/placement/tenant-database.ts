@@ -60,7 +60,7 @@ export async function ensureTenantDatabase (
     if (sqlState(error) !== '42501') throw error
     throw new SetupInvalidError(
       'the login of options.database.ownerUrl may not create databases and their logins: ' +
-        'give it CREATEDB and CREATEROLE',
+        'run `alter role <its user> createdb createrole` as a superuser',
       { cause: error }
     )
   }

@@ -6,7 +6,7 @@ export interface BreakingObject {
   /** `view public.open_tasks`, as PostgreSQL names it. */
   readonly object: string
   readonly owner: string
-  /** What to do before the table changes its owner. */
+  /** The necessary step before the table changes its owner. */
   readonly advice: string
 }
 

@@ -18,9 +18,9 @@ export async function takeOwnership (
         'list it in options.tables.shared, if tenants are to read it'
     )
   const { owner, app, shared, global, system, registry } = quotedRoles(roles)
-  const everybody = `public, ${app}, ${shared}, ${global}, ${system}, ${registry}`
+  const grantees = `public, ${app}, ${shared}, ${global}, ${system}, ${registry}`
   for (const member of family)
-    await client.query(`alter table ${member} owner to ${owner}; revoke all on ${member} from ${everybody}`)
+    await client.query(`alter table ${member} owner to ${owner}; revoke all on ${member} from ${grantees}`)
   // A sequence that no table owns has its own owner and may serve tables of several lists. So
   // grants for another list stay.
   for (const sequence of looseSequences)
@@ -29,7 +29,7 @@ export async function takeOwnership (
     )
   for (const sequence of sequences) {
     if (!looseSequences.includes(sequence))
-      await client.query(`revoke all on sequence ${sequence} from ${everybody}`)
+      await client.query(`revoke all on sequence ${sequence} from ${grantees}`)
     await client.query(`grant usage on sequence ${sequence} to ${system}`)
   }
   await client.query(`grant select, insert, update, delete on ${name} to ${system}`)

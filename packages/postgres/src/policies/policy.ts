@@ -9,7 +9,7 @@ export function tenantSetting (type: TenantColumnType): string {
   return `nullif(pg_catalog.current_setting('tenancy.tenant', true), '')::pg_catalog.${catalogName[type]}`
 }
 
-/** What a policy requires in addition to the setting. */
+/** The requirements of a policy in addition to the setting. */
 export interface PolicyMode {
   /** Requires a signed context. */
   readonly signed: boolean

@@ -186,7 +186,7 @@ export async function inspectTenantColumn (
   if (!row.deterministic)
     throw new SetupInvalidError(
       `the tenant column '${column}' of ${name} has a collation that takes different ids for equal: ` +
-        'give it collate "C"'
+        'change its collation to "C"'
     )
   return { type, isIdentity: row.identity, isIndexed: row.indexed }
 }
