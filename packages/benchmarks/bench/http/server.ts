@@ -1,6 +1,7 @@
 // A separate process: one application that answers `{ hello: 'world' }`. `node server.ts <kind>`.
 // Reports its port by IPC, and its CPU time on request.
 import { memoryRegistry } from '@fastify-tenancy/core'
+import { prometheus } from '@fastify-tenancy/telemetry'
 import rateLimit from '@fastify/rate-limit'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import tenancy, { type TenancyOptions } from 'fastify-tenancy'
@@ -33,6 +34,10 @@ async function prepare (app: FastifyInstance): Promise<void> {
       return
     case 'suite, no limits':
       return suite(app, {})
+    case 'suite, Prometheus':
+      await suite(app, {})
+      prometheus(app)
+      return
     case 'suite, local limiter':
       return suite(app, { rateLimit: { limits: { default: { rpm } } } })
     case 'suite, Redis limiter':
