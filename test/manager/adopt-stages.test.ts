@@ -40,7 +40,7 @@ t.test('observe holds new code to its tenant and leaves old code alone; enforce 
   )
   await t.rejects(manager.protect({ stage: 'observe' }), {
     code: 'FST_TENANCY_SETUP_INVALID',
-    message: /everybody has privileges on table "public"\."users"/
+    message: /PUBLIC has privileges on table "public"\."users"/
   })
   await admin.query(
     `revoke all on users from public; alter role "${
@@ -92,7 +92,7 @@ t.test('observe holds new code to its tenant and leaves old code alone; enforce 
 
   await t.rejects(manager.protect({ stage: 'enforce' }), {
     code: 'FST_TENANCY_SETUP_INVALID',
-    message: /is still worked on by 'login_legacy_\w+' until 2999-12-31: wait, or say --yes/
+    message: /is still worked on by 'login_legacy_\w+' until 2999-12-31: wait, or run the command with --yes/
   })
   await manager.protect({ stage: 'enforce', only: ['tasks'], force: true })
   const client = await connect(t, legacy)

@@ -83,7 +83,7 @@ t.test('CON-09 control: on one login the same reads the schema, and neither the 
   t.match(doctor, { level: 2, reasons: [/tenantRolesUrl/] })
   t.match(doctor.findings.filter(({ id }) => id === 'D313'), [{
     level: 'warning',
-    fix: '-- give options.database.tenantRolesUrl, then run tenancy init'
+    fix: '-- set options.database.tenantRolesUrl, then run tenancy init'
   }])
   t.ok((report.warnings ?? []).some(text => text.startsWith('D313 ')), 'the boot says it too')
   const role = tenantRole('globex', databaseOf(on.superUrl))

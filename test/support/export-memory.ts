@@ -1,4 +1,4 @@
-// An export in a process of its own, which tells its parent how much more was alive in the middle of it than before.
+// An export in a separate process, which reports how much its live memory grew in the middle.
 import { createManager } from '@fastify-tenancy/manager'
 
 import { houseOptions } from '../manager/houses.ts'
@@ -15,7 +15,7 @@ let seen = 0
 const manager = createManager({
   ...houseOptions(superUrl),
   progress ({ done = 0 }) {
-    // The first portions warm everything up.
+    // The first chunks warm up.
     if (done < seen + 5_000) return
     seen = done
     if (before === 0) before = alive()

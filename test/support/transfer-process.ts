@@ -1,4 +1,5 @@
-// A manager in a process of its own, which kills itself at one of the given steps. Started by fork() with what to do as JSON.
+// A manager in a separate process, which kills itself at one of the given steps. Started by fork()
+// with a task as JSON.
 import { createManager, type ImportInput, type MoveInput } from '@fastify-tenancy/manager'
 
 import { houseOptions } from '../manager/houses.ts'
