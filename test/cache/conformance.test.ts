@@ -190,7 +190,7 @@ for (const { name, skip, options } of stores) {
   ) {
     for (const prior of ['an empty tenant', 'a tenant in use', 'the key just deleted']) {
       t.test(
-        `${name}: a load overtaken by ${what} is not stored, and who asks afterwards gets a load of his own (${prior})`,
+        `${name}: a load overtaken by ${what} is not stored, and later readers load anew (${prior})`,
         { skip },
         async t => {
           const app = await fresh(t)
@@ -256,7 +256,7 @@ for (const { name, skip, options } of stores) {
   )
 
   t.test(
-    `${name}: a load that fails is everyone's failure and is not kept; one whose request was aborted is run again by another`,
+    `${name}: a failed load fails all its readers and is not kept`,
     { skip },
     async t => {
       const app = await fresh(t)

@@ -56,7 +56,7 @@ t.test(
 )
 
 t.test(
-  'RED-07 flush is one command whatever the number of keys, and touches no tenant whose name looks alike',
+  'RED-07 flush is one command and touches no tenant with a similar name',
   { skip: noRedis },
   async t => {
     const { url, raw } = await server(t)
@@ -161,7 +161,7 @@ t.test('RED-11 FLUSHALL under load: one load a key, nobody gets an older value o
 
 for (const onStoreError of ['miss', 'throw'] as const) {
   t.test(
-    `RED-02 in an outage, onStoreError '${onStoreError}': reads and set as told, what must not pretend rejects, all at once`,
+    `RED-02 onStoreError '${onStoreError}': in an outage each call behaves as configured, at once`,
     { skip: noRedis },
     async t => {
       const { url, process } = await server(t)

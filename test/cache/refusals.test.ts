@@ -33,7 +33,7 @@ const refusesWrites = ['OOM', 'READONLY', 'NOREPLICAS']
 
 for (const { reason, status, start } of refusals) {
   t.test(
-    `EDG-06 ${reason}: each call that rejects is a retryable 503 without Redis' text; one log line; health names it`,
+    `EDG-06 ${reason}: each rejected call is a retryable 503 without Redis' text`,
     { skip: noRedis },
     async t => {
       const lines: string[] = []

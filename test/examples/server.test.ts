@@ -40,7 +40,7 @@ async function takenPort (t: Test): Promise<string> {
 }
 
 t.test(
-  'CFG-08 what keeps the quickstart from starting is one sentence without a stack or a password, and exit code 1',
+  'CFG-08 a failed start of the quickstart is one sentence without password, exit code 1',
   { timeout: 120_000 },
   async t => {
     const DATABASE_URL = await freshDatabase(t)
@@ -64,7 +64,7 @@ t.test(
 )
 
 t.test(
-  'SHU-02 on SIGTERM the quickstart ends with 0, though a client holds a connection on which it sends nothing',
+  'SHU-02 on SIGTERM the quickstart exits with 0 despite an idle client connection',
   { timeout: 120_000 },
   async t => {
     const server = run(t, { DATABASE_URL: await freshDatabase(t) })

@@ -88,7 +88,7 @@ for (const version of isLong ? [15, 18] as const : [18] as const) {
     }
   })
 
-  t.test(`CON-08 PostgreSQL ${version}: a transaction that asked for read only keeps its connection, and its mistake is a 500`, async t => {
+  t.test(`CON-08 PostgreSQL ${version}: a write in a read-only transaction is a plain 500`, async t => {
     const { send } = await failover(t, server)
     const { body } = await send('GET', '/pid')
     const { statusCode, headers, body: reply } = await send('POST', '/read-only')

@@ -81,7 +81,8 @@ export async function serve (t: Test, on: Provisioned, env: Record<string, strin
 export async function withNotes (t: Test): Promise<Provisioned> {
   const on = await provision(t)
   await on.admin(
-    "insert into notes (tenant_id, body) select 'id-' || tenant, tenant || ':' || n from unnest(array['acme', 'globex']) tenant, generate_series(1, 3) n"
+    "insert into notes (tenant_id, body) select 'id-' || tenant, tenant || ':' || n " +
+      "from unnest(array['acme', 'globex']) tenant, generate_series(1, 3) n"
   )
   return on
 }

@@ -11,8 +11,9 @@ import { runScript } from '../support/script.ts'
 import { connect, loginUrl } from '../support/sql.ts'
 
 const secret = 'a secret of the tests that is long enough'
-const ddl =
-  'create table projects (id serial primary key, tenant_id text not null, name text); create table countries (code text primary key); create table other (v text); grant select on other to public'
+const ddl = 'create table projects (id serial primary key, tenant_id text not null, name text); ' +
+  'create table countries (code text primary key); create table other (v text); ' +
+  'grant select on other to public'
 
 interface Place {
   readonly url: string
@@ -40,9 +41,12 @@ async function dump ({ url, admin }: Place): Promise<string> {
   const { rows } = await admin.query<{ line: string }>(
     `
     select coalesce(datacl::text, '') as line from pg_database where datname = current_database()
-    union all select p.oid::regprocedure || ' ' || proacl::text from pg_proc p where pronamespace = 'pg_catalog'::regnamespace and proacl is not null
-    union all select format('%s in %s %s', m.member::regrole, m.roleid::regrole, to_jsonb(m) - 'oid' - 'roleid' - 'member' - 'grantor') from pg_auth_members m where m.member::regrole::text like '%' || $1
-    union all select format('%s %s %s', rolname, rolcanlogin, rolinherit) from pg_roles where rolname like '%' || $1`,
+    union all select p.oid::regprocedure || ' ' || proacl::text from pg_proc p
+      where pronamespace = 'pg_catalog'::regnamespace and proacl is not null
+    union all select format('%s in %s %s', m.member::regrole, m.roleid::regrole, to_jsonb(m) - 'oid' -
+      'roleid' - 'member' - 'grantor') from pg_auth_members m where m.member::regrole::text like '%' || $1
+    union all select format('%s %s %s', rolname, rolcanlogin, rolinherit) from pg_roles
+      where rolname like '%' || $1`,
     [hash]
   )
   return `${await dumpCatalog(admin)}\n${rows.map(({ line }) => line).toSorted().join('\n')}`.replaceAll(
@@ -59,7 +63,7 @@ function only ({ scripts }: SetupReport): string {
   return scripts.map(({ text }) => text).join('')
 }
 
-t.test("what init and protect print, run by another tool, is what they do; as SQL, and as Kysely's migrations", async t => {
+t.test('what init and protect print has the effect of the real run', async t => {
   const real = await place(t)
   await real.manager.init({ url: real.url, harden: true })
   await real.manager.protect({ url: real.url })
@@ -75,7 +79,7 @@ t.test("what init and protect print, run by another tool, is what they do; as SQ
   await runScript(twin.url, protect)
   t.equal(await dump(twin), golden)
 
-  await t.test("the keys and passwords follow from the real commands, as the owner's login, which may create nothing", async t => {
+  await t.test("keys and passwords are set later by the owner's login, which may create nothing", async t => {
     const [app, owner] = ['app', 'owner'].map(use => new URL(loginUrl(twin.url, use)))
     for (const { username, password } of [app, owner] as URL[])
       await twin.admin.query(`alter role "${username}" password '${decodeURIComponent(password)}'`)

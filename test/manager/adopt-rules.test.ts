@@ -42,10 +42,11 @@ t.test('prepare fills rows anew whose rule changed, and leaves those that new co
   t.match(await settings(world), [{}, { key: 'later', tenant_id: globex }, {}])
 })
 
-t.test('a changed rule changes the rows of child tables, also when the call was cut short between them', async t => {
+t.test('a changed rule changes the rows of child tables, also after an interrupted call', async t => {
   const world = await old(t)
   await (await connect(t, world.legacy)).query(
-    'create table boards (id int primary key); create table cards (board_id int not null references boards); insert into boards values (1), (2); insert into cards values (1), (2)'
+    'create table boards (id int primary key); create table cards (board_id int not null ' +
+      'references boards); insert into boards values (1), (2); insert into cards values (1), (2)'
   )
   const ruled = (value: string, progress: ManagerOptions['progress'] = () => {}): Manager =>
     managerOf(t, world, {
@@ -69,7 +70,7 @@ t.test('a changed rule changes the rows of child tables, also when the call was 
   t.same(await tenantsOf('cards'), [{ id: acme }])
 })
 
-t.test('prepare asks for every decision at once, and counts the rows that a rule gives no tenant', async t => {
+t.test('prepare asks for every decision at once and counts the rows without a tenant', async t => {
   const world = await old(t)
   await world.admin.query("insert into events (user_id, at) values (777, '2025-02-02'), (778, '2025-02-02')")
   await t.rejects(
@@ -84,7 +85,8 @@ t.test('prepare asks for every decision at once, and counts the rows that a rule
   })
   t.same(
     (await world.admin.query(
-      "select from pg_attribute where attname = 'tenant_id' and attrelid in ('tasks'::regclass, 'projects'::regclass)"
+      "select from pg_attribute where attname = 'tenant_id' and attrelid in ('tasks'::regclass, " +
+        "'projects'::regclass)"
     )).rows,
     []
   )
@@ -93,7 +95,7 @@ t.test('prepare asks for every decision at once, and counts the rows that a rule
   t.same((await world.admin.query(wrong)).rows, [none])
 })
 
-t.test('tenants are made of the customers that a query finds: all are checked first, and again makes none', async t => {
+t.test('customers of a query become tenants after a check of all, and a repeat makes none', async t => {
   const world = await old(t)
   const manager = managerOf(t, world)
   const from = (query: string): ReturnType<Manager['createFrom']> => manager.createFrom({ query })

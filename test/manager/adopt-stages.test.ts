@@ -13,7 +13,7 @@ function nameless (dump: string, { legacy }: Pick<Old, 'legacy'>): string {
   return dump.replaceAll(loginOf(legacy).user, 'LEGACY').replaceAll(/login_(\w+)_[0-9a-f]{8}/g, 'login_$1')
 }
 
-t.test('observe holds new code to its tenant and leaves old code alone; enforce ends that on the last day', async t => {
+t.test('observe binds new code to its tenant but not old code, which enforce ends', async t => {
   const { admin, url, legacy, manager, progress } = await old(t)
   const { user } = loginOf(legacy)
   await t.rejects(manager.protect({ stage: 'observe' }), {
@@ -83,7 +83,8 @@ t.test('observe holds new code to its tenant and leaves old code alone; enforce 
   })
   t.same(
     (await admin.query(
-      "select count(distinct tenant_id)::int as n, (select relowner::regrole::text from pg_class where relname = 'tasks') as owner from tasks"
+      'select count(distinct tenant_id)::int as n, (select relowner::regrole::text from pg_class ' +
+        "where relname = 'tasks') as owner from tasks"
     )).rows,
     [{ n: 2, owner: user }]
   )
@@ -99,7 +100,8 @@ t.test('observe holds new code to its tenant and leaves old code alone; enforce 
   await t.rejects(client.query('select from tasks'), { code: '42501' })
   // The others are still its own, and so are those of no tenant.
   await client.query(
-    "insert into projects (user_id, name) values (1, 'old'); insert into accounts (name) values ('old'); insert into countries values ('NL')"
+    "insert into projects (user_id, name) values (1, 'old'); insert into accounts (name) " +
+      "values ('old'); insert into countries values ('NL')"
   )
   t.equal((await manager.observed()).length, 5)
 
@@ -126,7 +128,8 @@ t.test('observe holds new code to its tenant and leaves old code alone; enforce 
   await t.rejects(client.query("select nextval('tasks_id_seq')"), { code: '42501' })
   t.same(
     (await admin.query(
-      "select tgname from pg_trigger where tgname like 'tenancy%' and tgrelid::regclass::text not like 'tenancy.%'"
+      "select tgname from pg_trigger where tgname like 'tenancy%' and tgrelid::regclass::text not like " +
+        "'tenancy.%'"
     )).rows,
     []
   )
@@ -157,7 +160,9 @@ t.test('observe holds new code to its tenant and leaves old code alone; enforce 
     const twin = await old(t)
     await twin.manager.protect({ stage: 'prepare' })
     await twin.admin.query(
-      'drop trigger tenancy_fill on projects; drop trigger tenancy_fill on tasks; drop trigger tenancy_fill on events; drop trigger tenancy_fill on settings; drop trigger tenancy_refill on projects; drop trigger tenancy_refill on tasks'
+      'drop trigger tenancy_fill on projects; drop trigger tenancy_fill on tasks; ' +
+        'drop trigger tenancy_fill on events; drop trigger tenancy_fill on settings; ' +
+        'drop trigger tenancy_refill on projects; drop trigger tenancy_refill on tasks'
     )
     const plain = createManager({
       database: { url: loginUrl(twin.url, 'app'), ownerUrl: twin.url },
@@ -171,7 +176,7 @@ t.test('observe holds new code to its tenant and leaves old code alone; enforce 
   })
 })
 
-t.test("no superuser is needed: a login that made the roles, and is a member of the tables' owner, takes them over", async t => {
+t.test("a login that made the roles and is a member of the tables' owner needs no superuser", async t => {
   const { admin, url, legacy } = await old(t)
   const { user } = loginOf(legacy)
   const dba = loginUrl(url, 'dba')

@@ -7,7 +7,7 @@ import { connect } from '../support/sql.ts'
 import { until } from '../support/until.ts'
 import { acme, backfill, globex, none, old, prepared, shape, tables, work, wrong } from './adopt-world.ts'
 
-t.test('MIG-06 prepare fills, requires and indexes the tenant columns while old code writes, and nobody waits for long', async t => {
+t.test('MIG-06 prepare fills and indexes tenant columns without long waits for old code', async t => {
   const progress: Progress[] = []
   let pauseAt = 'tasks: fill new rows'
   const { admin, legacy, manager } = await old(t, {
@@ -109,7 +109,7 @@ t.test('prepare says what it cannot know, in words that mend it, before anything
     message: /must be a day/
   })
 
-  await t.test('rows for which the expression gives nothing stop it where nobody is kept from them', async t => {
+  await t.test('rows without a result of the expression stop prepare and block no reader', async t => {
     const { admin, legacy, manager } = await old(t)
     await admin.query("insert into events (user_id, at) values (777, '2025-02-02')")
     await t.rejects(manager.protect({ stage: 'prepare', only: ['events'] }), {

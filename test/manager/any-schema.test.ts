@@ -90,7 +90,8 @@ function build (tables: readonly Table[]): (isShared: boolean) => string {
     const own = isShared ? ['tenant_id text not null'] : []
     const lead = isShared ? 'tenant_id, ' : ''
     const statements = [
-      "create type mood as enum ('sad', 'happy'); create domain small as int check (value < 10); create sequence loose cache 5; create sequence falling increment -1"
+      "create type mood as enum ('sad', 'happy'); create domain small as int check (value < 10); " +
+      'create sequence loose cache 5; create sequence falling increment -1'
     ]
     for (const [index, { columns, key, form }] of tables.entries()) {
       const name = q(tableNames[index] ?? '')
@@ -203,7 +204,7 @@ async function refusalOf (work: Promise<unknown>): Promise<string | undefined> {
 }
 
 t.test(
-  'DAT-06 DAT-09 DAT-10 over random schemas, what an import and a move bring is equal, or was refused before the first row',
+  'DAT-06 DAT-09 DAT-10 random schemas: import and move bring equal rows or refuse before the first',
   { buffered: true },
   async t => {
     let moved = 0

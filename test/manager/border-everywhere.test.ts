@@ -31,8 +31,10 @@ const wrongs: readonly [string, RegExp][] = [
   ["insert into public.countries values ('DE')", /wrote public\.countries, outside/],
   ['alter table tenant_t0002.own add other int', /wrote tenant_t0002\.own, outside/]
 ]
-const state =
-  "select (select json_agg(n) from notes n) as notes, (select json_agg(c) from countries c) as countries, (select md5(string_agg(a::text, ',' order by attrelid, attnum)) from (select attrelid, attnum, attname from pg_attribute where attnum > 0 and attrelid >= 16384) a) as columns"
+const state = 'select (select json_agg(n) from notes n) as notes, (select json_agg(c) ' +
+  "from countries c) as countries, (select md5(string_agg(a::text, ',' order by attrelid, attnum)) " +
+  'from (select attrelid, attnum, attname from pg_attribute where attnum > 0 and attrelid >= 16384) a) ' +
+  'as columns'
 
 const inOne: Migration['up'] = async db => {
   await db.transaction().execute(trx => sql`update public.notes set id = 2`.execute(trx))
@@ -45,7 +47,9 @@ t.test(
     const { admin, schemas, another, owner } = await migrations(t)
     await schemas(2)
     await admin(
-      `create table notes (id int); create table countries (code text primary key); alter table notes owner to "${owner}"; alter table countries owner to "${owner}"; grant create on schema public to "${owner}"`
+      'create table notes (id int); create table countries (code text primary key); ' +
+        `alter table notes owner to "${owner}"; alter table countries owner to "${owner}"; ` +
+        `grant create on schema public to "${owner}"`
     )
     const shared = provider({
       '001': "insert into countries values ('NL')",
@@ -94,7 +98,9 @@ t.test('DAT-03 without a transaction: nothing outside stays, and what can run in
   const { admin, schemas, another, owner } = await migrations(t)
   await schemas(2)
   await admin(
-    `create table notes (id int); create table countries (code text primary key); alter table notes owner to "${owner}"; alter table countries owner to "${owner}"; grant create on schema public to "${owner}"`
+    'create table notes (id int); create table countries (code text primary key); ' +
+      `alter table notes owner to "${owner}"; alter table countries owner to "${owner}"; ` +
+      `grant create on schema public to "${owner}"`
   )
   const first = {
     '001': [
@@ -105,7 +111,8 @@ t.test('DAT-03 without a transaction: nothing outside stays, and what can run in
       'create index concurrently on own (country)',
       'set search_path = pg_catalog',
       'vacuum tenant_t0001.own',
-      'do $$ begin for n in 1..3 loop insert into tenant_t0001.own (id) values (n) on conflict do nothing; commit; end loop; end $$'
+      'do $$ begin for n in 1..3 loop insert into tenant_t0001.own (id) values (n) ' +
+      'on conflict do nothing; commit; end loop; end $$'
     ]
   }
   const migrate = (files: Record<string, Up>): Promise<unknown> =>
@@ -158,7 +165,8 @@ t.test("DAT-03 in a tenant's own database", { buffered: true }, async t => {
     "select pg_get_userbyid(nspowner) as owner from pg_namespace where nspname = 'tenancy'"
   )).rows[0]?.owner
   await own.query(
-    `create schema other authorization "${name}"; create table other.kept (id int); alter table other.kept owner to "${name}"; delete from tenancy.migration_ledger; drop table more`
+    `create schema other authorization "${name}"; create table other.kept (id int); ` +
+      `alter table other.kept owner to "${name}"; delete from tenancy.migration_ledger; drop table more`
   )
   for (const isAlone of [false, true]) {
     for (

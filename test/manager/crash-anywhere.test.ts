@@ -45,8 +45,10 @@ async function patiently<T> (work: () => Promise<T>): Promise<T> {
 async function traces ({ admin }: LifeWorld, id: string): Promise<string[]> {
   const found = await admin<{ name: string }>(
     `
-    select rolname as name from pg_roles where position($1 in rolname) > 0 union all select nspname from pg_namespace where position($1 in nspname) > 0
-    union all select datname from pg_database where position($1 in datname) > 0 or datname = $2 union all select id from (select tenant_id as id from projects) p where id = $1`,
+    select rolname as name from pg_roles where position($1 in rolname) > 0 union all select nspname
+      from pg_namespace where position($1 in nspname) > 0
+    union all select datname from pg_database where position($1 in datname) > 0 or datname = $2 union all
+      select id from (select tenant_id as id from projects) p where id = $1`,
     [id, unreadyDatabase(`tenant_${id}`)]
   )
   return found.map(({ name }) => name)
@@ -55,7 +57,7 @@ async function traces ({ admin }: LifeWorld, id: string): Promise<string[]> {
 t.jobs = 3
 for (const [index, strategy] of (['rls', 'schema', 'database'] as const).entries()) {
   t.test(
-    `LIF-01 LIF-07 ${strategy}: a process that dies before any of its statements leaves what the next one takes up, and never half a tenant`,
+    `LIF-01 LIF-07 ${strategy}: a process that dies before any statement leaves resumable work`,
     { buffered: true },
     async t => {
       const world = await lifeWorld(t, strategy)

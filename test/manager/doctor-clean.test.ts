@@ -24,7 +24,8 @@ for (const [name, options] of Object.entries(worlds)) {
       t.ok(slug)
     }
     await on.admin(
-      "set row_security = off; insert into notes (tenant_id, title) select ('0190f2a4-0000-7000-8000-00000000000' || n)::uuid, 't' from generate_series(1, 2) n"
+      'set row_security = off; insert into notes (tenant_id, title) ' +
+        "select ('0190f2a4-0000-7000-8000-00000000000' || n)::uuid, 't' from generate_series(1, 2) n"
     )
     const report = await on.manager.doctor({ probe: true })
     t.same(names(report, ['error', 'warning']), [])

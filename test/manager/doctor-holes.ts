@@ -36,7 +36,8 @@ export async function runHoles (
 
 /** Rows of two tenants, and a table without a tenant whose rows go and are changed with those that they refer to. */
 const rowsOfTenants = `
-  create table favourites (country text references countries on delete cascade, person int references people on delete set null);
+  create table favourites (country text references countries on delete cascade, person int
+    references people on delete set null);
   alter table favourites owner to {owner};
   insert into countries values ('de'), ('fr');
   insert into people (email) values ('a@example.com'), ('b@example.com');
@@ -52,7 +53,8 @@ async function contents (
   const application =
     "n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'tenancy', 'tenancy_ddl')"
   const { rows: tables } = await admin(
-    `select format('%I.%I', n.nspname, c.relname) as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    `select format('%I.%I', n.nspname, c.relname) as name from pg_class c
+      join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p') and ${application} order by 1`
   ) as { rows: { name: string }[] }
   const rows: Record<string, string> = {}
@@ -63,12 +65,17 @@ async function contents (
     rows[name] = row?.rows ?? ''
   }
   const { rows: parts } = await admin(`
-    select k.conname || ' of ' || k.conrelid::regclass as name, pg_get_constraintdef(k.oid) || k.convalidated as definition
-    from pg_constraint k join pg_namespace n on n.oid = k.connamespace where k.conrelid <> 0 and ${application}
+    select k.conname || ' of ' || k.conrelid::regclass as name, pg_get_constraintdef(k.oid) || k.convalidated
+    as definition
+    from pg_constraint k join pg_namespace n on n.oid = k.connamespace
+      where k.conrelid <> 0 and ${application}
     union all select c.relname || ' of ' || i.indrelid::regclass, pg_get_indexdef(c.oid)
-    from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n on n.oid = c.relnamespace where ${application}
-    union all select a.attname || ' of ' || c.oid::regclass, format_type(a.atttypid, a.atttypmod) || a.attnotnull
-      || coalesce((select pg_get_expr(adbin, adrelid) from pg_attrdef where adrelid = c.oid and adnum = a.attnum), '')
+    from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n on n.oid = c.relnamespace
+      where ${application}
+    union all select a.attname || ' of ' || c.oid::regclass, format_type(a.atttypid, a.atttypmod) ||
+      a.attnotnull
+      || coalesce((select pg_get_expr(adbin, adrelid) from pg_attrdef
+        where adrelid = c.oid and adnum = a.attnum), '')
     from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
     where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p') and ${application}`) as {
     rows: { name: string; definition: string }[]

@@ -2,7 +2,7 @@ import t from 'tap'
 
 import { runHoles } from './doctor-holes.ts'
 
-t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found, and mended by its fix', async t => {
+t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found and fixed', async t => {
   await runHoles(t, [
     { name: 'BYPASSRLS', finds: ['D302 role {login}'], plant: 'alter role {login} bypassrls' },
     { name: 'CREATEROLE', finds: ['D303 role {login}'], plant: 'alter role {login} createrole' },
@@ -68,8 +68,8 @@ t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found,
     {
       name: "a tenant's role is none",
       finds: [],
-      plant:
-        'create role tenant_a{suffix}; grant {app} to tenant_a{suffix}; grant tenant_a{suffix} to {login} with inherit false',
+      plant: 'create role tenant_a{suffix}; grant {app} to tenant_a{suffix}; ' +
+        'grant tenant_a{suffix} to {login} with inherit false',
       mend: 'drop role tenant_a{suffix}'
     },
     {
@@ -90,8 +90,10 @@ t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found,
     {
       name: 'CON-25 a setting that a function of the application left on its login',
       finds: ['D314 setting work_mem of role {login}'],
-      plant:
-        "create function leave() returns void language plpgsql as $$ begin execute format('alter role %I set work_mem = 64', session_user); end $$; set session authorization {login}; select leave(); reset session authorization; drop function leave()"
+      plant: 'create function leave() returns void language plpgsql as $$ begin ' +
+        "execute format('alter role %I set work_mem = 64', session_user); end $$; " +
+        'set session authorization {login}; select leave(); reset session authorization; ' +
+        'drop function leave()'
     },
     {
       name: 'CON-25 one that only holds in this database',
@@ -133,10 +135,11 @@ t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found,
     {
       name: 'more than 500 roles of tenants',
       finds: ['D310 role {login}'],
-      plant:
-        "do $$ begin for n in 1..501 loop execute format('create role %I nologin; grant %I to %I; grant %I to %I with inherit false', 'tenant_n' || n || '{suffix}', '{app}', 'tenant_n' || n || '{suffix}', 'tenant_n' || n || '{suffix}', '{login}'); end loop; end $$",
-      mend:
-        "do $$ begin for n in 1..501 loop execute format('drop role %I', 'tenant_n' || n || '{suffix}'); end loop; end $$"
+      plant: "do $$ begin for n in 1..501 loop execute format('create role %I nologin; grant %I to %I; " +
+        "grant %I to %I with inherit false', 'tenant_n' || n || '{suffix}', '{app}', " +
+        "'tenant_n' || n || '{suffix}', 'tenant_n' || n || '{suffix}', '{login}'); end loop; end $$",
+      mend: "do $$ begin for n in 1..501 loop execute format('drop role %I', 'tenant_n' || n || " +
+        "'{suffix}'); end loop; end $$"
     }
   ])
 })

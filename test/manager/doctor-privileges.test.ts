@@ -3,7 +3,7 @@ import t from 'tap'
 import { runHoles } from './doctor-holes.ts'
 import { doctorWorld, names } from './doctor-world.ts'
 
-t.test('CLI-06 RLS-03 privileges that the application should not have are found, and mended by their fix', async t => {
+t.test('CLI-06 RLS-03 excess privileges of the application are found and fixed', async t => {
   await runHoles(t, [
     {
       name: 'everybody may read a tenant table',
@@ -37,8 +37,8 @@ t.test('CLI-06 RLS-03 privileges that the application should not have are found,
     {
       name: 'a table of another schema',
       finds: ['D405 table elsewhere.fresh'],
-      plant:
-        'create schema elsewhere; create table elsewhere.fresh (x int); grant select on elsewhere.fresh to {login}',
+      plant: 'create schema elsewhere; create table elsewhere.fresh (x int); ' +
+        'grant select on elsewhere.fresh to {login}',
       after: 'drop schema elsewhere cascade'
     },
     { name: 'a global table', finds: ['D405 table public.people'], plant: 'grant select on people to {app}' },

@@ -12,11 +12,12 @@ const probed = async (manager: Manager): Promise<string[]> =>
     id.startsWith('P') && level !== 'info'
   ).map(({ id, object }) => `${id} ${object}`)
 
-t.test('INJ-17 INJ-20 INJ-11 INJ-12 RLS-01 RLS-06 each attack that goes through is found, by trying it', async t => {
+t.test('INJ-17 INJ-20 INJ-11 INJ-12 RLS-01 RLS-06 the probe finds each attack that succeeds', async t => {
   const on = await doctorWorld(t)
   await on.admin(`
     insert into notes (tenant_id, title) values ('${one}', 'a'), ('${other}', 'b');
-    insert into tasks (tenant_id) values ('${one}'); insert into events values ('${one}', 1, 'x'); insert into steps values ('${one}', 1, 1); insert into people (email) values ('a@example.com')`)
+    insert into tasks (tenant_id) values ('${one}'); insert into events values ('${one}', 1, 'x');
+    insert into steps values ('${one}', 1, 1); insert into people (email) values ('a@example.com')`)
   t.same(await probed(on.manager), [], 'nothing before')
   // Several holes at once, none of which hides another.
   const rounds: [string[], string[], string[]][] = [
@@ -34,8 +35,8 @@ t.test('INJ-17 INJ-20 INJ-11 INJ-12 RLS-01 RLS-06 each attack that goes through 
     [
       ['grant select on people to {app}',
         'create materialized view kept as select * from notes; grant select on kept to public',
-        "create policy open on notes for select to {app} using (current_setting('tenancy.tenant', true) <> '')",
-        'grant pg_read_all_data to {login} with inherit false',
+        "create policy open on notes for select to {app} using (current_setting('tenancy.tenant', true) " +
+        "<> '')", 'grant pg_read_all_data to {login} with inherit false',
         'grant select on tenancy.signing_keys to {login}'],
       ['revoke select on people from {app}', 'drop materialized view kept', 'drop policy open on notes',
         'revoke pg_read_all_data from {login}', 'revoke select on tenancy.signing_keys from {login}'],
@@ -44,8 +45,8 @@ t.test('INJ-17 INJ-20 INJ-11 INJ-12 RLS-01 RLS-06 each attack that goes through 
         'P10 relation public.notes']
     ],
     [
-      ['alter table events disable row level security',
-        "alter policy tenancy_tenant on notes using (tenant_id = nullif(current_setting('tenancy.tenant', true), '')::uuid)"],
+      ['alter table events disable row level security', 'alter policy tenancy_tenant on notes ' +
+        "using (tenant_id = nullif(current_setting('tenancy.tenant', true), '')::uuid)"],
       ['alter table events enable row level security', 'drop policy tenancy_tenant on notes'],
       ['P02 relation public.events', 'P06 relation public.events', 'P10 relation public.events',
         'P10 relation public.notes']
@@ -68,8 +69,10 @@ t.test('the fix of what the probe found keeps the attack from going through', as
   await on.admin(
     fill(
       `insert into people (email) values ('a@example.com'); insert into notes (tenant_id) values ('${one}');
-    grant select on people to {login}; create view all_notes as select * from notes; grant select on all_notes to {app}; grant {system} to {login};
-    grant select on tenancy.signing_keys to {login}; grant truncate on notes to public; grant create on schema public to {app}`,
+    grant select on people to {login}; create view all_notes as select * from notes;
+    grant select on all_notes to {app}; grant {system} to {login};
+    grant select on tenancy.signing_keys to {login}; grant truncate on notes to public;
+    grant create on schema public to {app}`,
       on
     )
   )
@@ -122,7 +125,8 @@ t.test('SCH-04 a role that reads the schema of another tenant is found', async t
   t.same(await probed(on.manager), [])
   await on.admin(
     fill(
-      'grant usage on schema tenant_other to "tenant_one{suffix}"; grant select on tenant_other.own to "tenant_one{suffix}"',
+      'grant usage on schema tenant_other to "tenant_one{suffix}"; ' +
+        'grant select on tenant_other.own to "tenant_one{suffix}"',
       on
     )
   )

@@ -31,14 +31,18 @@ export const tables: NonNullable<ManagerOptions['tables']> = {
 export const makeTables = `
   create table countries (code text primary key);
   create table people (id int generated always as identity primary key, email text unique);
-  create table notes (tenant_id uuid not null, id int generated always as identity, title text, primary key (tenant_id, id), unique (tenant_id, title));
-  create table tasks (tenant_id uuid not null, id serial, note_id int, country text references countries, primary key (tenant_id, id),
+  create table notes (tenant_id uuid not null, id int generated always as identity, title text,
+    primary key (tenant_id, id), unique (tenant_id, title));
+  create table tasks (tenant_id uuid not null, id serial, note_id int, country text
+    references countries, primary key (tenant_id, id),
     foreign key (tenant_id, note_id) references notes (tenant_id, id) on delete cascade);
   create table events (tenant_id uuid not null, day int not null, what text) partition by list (day);
   create table events_1 partition of events for values in (1);
   create table events_2 partition of events for values in (2) partition by list (day);
   create table events_2_2 partition of events_2 for values in (2);
-  create table steps (task_tenant uuid not null, task_id int not null, n int not null, primary key (task_tenant, task_id, n), foreign key (task_tenant, task_id) references tasks (tenant_id, id))`
+  create table steps (task_tenant uuid not null, task_id int not null, n int not null,
+    primary key (task_tenant, task_id, n), foreign key (task_tenant, task_id)
+      references tasks (tenant_id, id))`
 
 export async function doctorWorld (t: Test, more: Partial<ManagerOptions> = {}): Promise<DoctorWorld> {
   const superUrl = await freshDatabase(t)

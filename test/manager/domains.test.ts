@@ -23,7 +23,7 @@ async function domainWorld (t: Test): Promise<LifeWorld & { dns: DnsServer }> {
   return { ...world, dns }
 }
 
-t.test('DOM-01 a domain at or under a base domain, an address, a public suffix and what is no host name are refused', async t => {
+t.test('DOM-01 base domains, addresses, public suffixes and invalid host names are refused', async t => {
   const { manager } = await domainWorld(t)
   await manager.create({ slug: 'acme' })
   for (
@@ -64,7 +64,7 @@ t.test('DOM-01 a domain at or under a base domain, an address, a public suffix a
   await t.rejects(manager.domains.add({ slug: 'nobody' }, 'acme.com'), { code: 'FST_TENANCY_TENANT_UNKNOWN' })
 })
 
-t.test("DOM-01 only the record makes a domain its tenant's; of two who claim it, the one who shows it", async t => {
+t.test('DOM-01 only the DNS record gives a domain to one of two claimants', async t => {
   const { manager, dns, admin } = await domainWorld(t)
   const [acme, globex] = [await manager.create({ slug: 'acme' }), await manager.create({ slug: 'globex' })]
   const { record } = await manager.domains.add({ slug: 'acme' }, 'shop.com')
@@ -117,7 +117,7 @@ t.test("DOM-01 only the record makes a domain its tenant's; of two who claim it,
   )
 })
 
-t.test('DOM-01 a proof that is gone lapses after the misses that were asked for, everywhere at once; an outage of the DNS changes nothing', async t => {
+t.test('DOM-01 a missing proof lapses after the configured misses, but not in a DNS outage', async t => {
   const { manager, dns, options, admin } = await domainWorld(t)
   await manager.create({ slug: 'acme' })
   const { id } = await manager.create({ slug: 'globex', domains: ['given.com'] })

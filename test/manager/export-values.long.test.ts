@@ -119,7 +119,9 @@ const build = (isShared: boolean): string =>
   `
   ${
     isShared
-      ? "create type public.mood as enum ('calm', 'it''s \"odd\", \\ and\nlong'); create type public.pair as (n int, word text); create domain public.short as varchar(5); create domain public.document as jsonb not null;"
+      ? "create type public.mood as enum ('calm', 'it''s \"odd\", \\ and\nlong'); " +
+        'create type public.pair as (n int, word text); create domain public.short as varchar(5); ' +
+        'create domain public.document as jsonb not null;'
       : ''
   }
   create table values (${isShared ? 'tenant_id text not null, ' : ''}id serial, ${
@@ -133,7 +135,7 @@ const build = (isShared: boolean): string =>
     .replaceAll(' values (', ' "values" (')
 const given = { build, tables: { tenant: ['values'], shared: ['countries'] } }
 
-t.test('every value of every type comes out of an export and into another place as it was, whatever the settings of the two', async t => {
+t.test("every value of every type survives export and import, whatever the servers' settings", async t => {
   const on = await house(t, given)
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
@@ -201,7 +203,8 @@ t.test('memory does not grow with the rows of an export', async t => {
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await on.admin(
-    'insert into labels (tenant_id, word) select $1, repeat(md5(g::text), 20) from generate_series(1, 50000) g',
+    'insert into labels (tenant_id, word) select $1, repeat(md5(g::text), 20) ' +
+      'from generate_series(1, 50000) g',
     [id]
   )
   const to = join(folder(t), 'export')

@@ -28,7 +28,7 @@ const withEvil = (isShared: boolean): string =>
 t.jobs = 2
 
 t.test(
-  'LIF-11 while others write, an export is of one moment: no child without its parent, only its own rows',
+  "LIF-11 an export is of one moment while others write, and holds only its tenant's rows",
   { buffered: true },
   async t => {
     const on = await house(t)
@@ -43,7 +43,8 @@ t.test(
       for (; !stopping.signal.aborted; rounds++) {
         // A project always comes and goes with its task, and each of both kinds of rows is there in pairs.
         await client.query(
-          'with p as (insert into projects (tenant_id, name) values ($1, $1 || $2) returning id) insert into labels (tenant_id, word) select $1, $1 || $2 from p',
+          'with p as (insert into projects (tenant_id, name) values ($1, $1 || $2) returning id) ' +
+            'insert into labels (tenant_id, word) select $1, $1 || $2 from p',
           [tenant, ` pair ${rounds}`]
         )
         await client.query('begin; savepoint s')
@@ -83,7 +84,7 @@ t.test(
 )
 
 t.test(
-  'LIF-14 nothing of another tenant is in any file: not from rows, nor from sequences, defaults, comments, types and policies',
+  "LIF-14 no file holds another tenant's data, not even in sequences, defaults or comments",
   { buffered: true },
   async t => {
     const on = await house(t)
@@ -127,7 +128,7 @@ t.test(
 )
 
 t.test(
-  'CLI-02 an export overwrites nothing that is not an earlier one, which it replaces only if it is told to; names lead nowhere else',
+  'CLI-02 an export replaces only an earlier export, only with `force`, and follows no names',
   { buffered: true },
   async t => {
     const on = await house(t, {
@@ -185,7 +186,7 @@ t.test(
 )
 
 t.test(
-  'CLI-02 an export that is ended, or that finds no space, leaves nothing, and the connection is as good as before',
+  'CLI-02 an export that is aborted or runs out of space leaves nothing behind',
   { buffered: true },
   async t => {
     const on = await house(t)
@@ -229,7 +230,8 @@ t.test(
     t.notOk(existsSync(join(at, 'killed')))
     await until(async () =>
       (await on.admin(
-        "select from pg_stat_activity where datname = current_database() and query like 'copy%' and pid <> pg_backend_pid()"
+        "select from pg_stat_activity where datname = current_database() and query like 'copy%' " +
+          'and pid <> pg_backend_pid()'
       )).length === 0
     )
     const [left = '', ...more] = readdirSync(at)

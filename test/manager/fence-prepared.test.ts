@@ -27,7 +27,7 @@ async function world (
   }
 }
 
-t.test('LIF-02 a purge waits for prepared transactions that are older than its fence, and names those that nobody decides', async t => {
+t.test('LIF-02 a purge waits for prepared transactions older than its lockout, and names them', async t => {
   const { manager, another, admin, id, begin, options } = await world(t, { wait: '1ms' })
   await (await begin())("prepare transaction 'an older order'")
   await manager.delete({ id }, { grace: '0s' })
@@ -42,7 +42,7 @@ t.test('LIF-02 a purge waits for prepared transactions that are older than its f
   t.equal((await purge).rows['projects'], 3, 'what it wrote goes with the rest')
 })
 
-t.test("one that is prepared while the purge waits for it is not lost from sight; one that began later is nobody's concern", async t => {
+t.test('a purge waits for a transaction prepared meanwhile, but not for one that began later', async t => {
   const { another, admin, id, begin, options } = await world(t, { wait: '1m' })
   const manager = another({ lifecycle: { ...options.lifecycle, wait: '1m' } })
   const older = await begin()
@@ -57,7 +57,8 @@ t.test("one that is prepared while the purge waits for it is not lost from sight
   // The purge has looked once when its own connection says so.
   await until(async () =>
     (await admin(
-      "select from pg_stat_activity where datname = current_database() and query like '%virtualxid = any%' and pid <> pg_backend_pid()"
+      'select from pg_stat_activity where datname = current_database() and query like ' +
+        "'%virtualxid = any%' and pid <> pg_backend_pid()"
     )).length > 0
   )
   await older("prepare transaction 'meanwhile'")
@@ -65,7 +66,9 @@ t.test("one that is prepared while the purge waits for it is not lost from sight
   const looks = new Set<string>()
   await until(async () => {
     const seen = await admin<{ at: string }>(
-      "select state_change::text as at from pg_stat_activity where datname = current_database() and query like 'select gid%' and state_change > (select prepared from pg_prepared_xacts where database = current_database()) and pid <> pg_backend_pid()"
+      'select state_change::text as at from pg_stat_activity where datname = current_database() ' +
+        "and query like 'select gid%' and state_change > (select prepared from pg_prepared_xacts " +
+        'where database = current_database()) and pid <> pg_backend_pid()'
     )
     for (const { at } of seen) looks.add(at)
     return looks.size > 2

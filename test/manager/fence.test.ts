@@ -59,7 +59,7 @@ async function rowsOf ({ admin, superUrl }: LifeWorld, strategy: LifeStrategy, i
 t.jobs = 3
 for (const strategy of ['rls', 'row', 'role', 'schema', 'database'] as const) {
   t.test(
-    `FNC-01 ${strategy}: a process that slept through a suspension and a deletion, and still believes in its tenant, gets errors and writes nothing`,
+    `FNC-01 ${strategy}: a process with a stale tenant gets errors and writes nothing`,
     { buffered: true },
     async t => {
       const world = await lifeWorld(t, strategy)
@@ -106,7 +106,7 @@ for (const strategy of ['rls', 'row', 'role', 'schema', 'database'] as const) {
   )
 }
 
-t.test('a statement that believes in a suspension passes its fence, and no other; inside a transaction, too', async t => {
+t.test('a statement for suspended tenants passes the suspension lockout and no other', async t => {
   const world = await lifeWorld(t, 'rls')
   const { manager } = world
   const acme = await manager.create({ slug: 'acme' })
@@ -225,11 +225,12 @@ t.test('control: without its fence, the same process writes for a suspended tena
   t.match(await write('acme'), { code: 'written', asked: false })
 })
 
-t.test("two tenants' fences at once are both set, and both lifted, where transactions are serializable unless they say otherwise", async t => {
+t.test('two lockouts at once are both set and lifted under serializable as the default', async t => {
   const { manager, another, admin, superUrl } = await lifeWorld(t, 'rls')
   const { id } = await manager.create({ slug: 'acme' })
   await admin(
-    `do $$ begin execute format('alter database %I set default_transaction_isolation = serializable', current_database()); end $$`
+    `do $$ begin execute format('alter database %I set default_transaction_isolation = serializable', ` +
+      'current_database()); end $$'
   )
   const late = another()
   const other = await connect(t, superUrl)
@@ -244,7 +245,8 @@ t.test("two tenants' fences at once are both set, and both lifted, where transac
     const changed = late[call]({ id })
     await until(async () =>
       (await admin(
-        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%tenancy.lockouts%'"
+        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' " +
+          "and query like '%tenancy.lockouts%'"
       )).length === 1
     )
     await other.query('commit')

@@ -17,9 +17,12 @@ export const tables = { tenant: ['projects', 'tasks', 'labels'], shared: ['count
 export function ddl (isShared: boolean): string {
   const [column, key] = isShared ? ['tenant_id text not null, ', 'tenant_id, '] : ['', '']
   return `
-    create table projects (${column}id serial, name text not null, budget numeric, lead_task int, primary key (${key}id));
-    create table tasks (${column}id bigint generated always as identity, project_id int not null, parent_id bigint, title text not null, done boolean not null default false, primary key (${key}id),
-      foreign key (${key}project_id) references projects (${key}id), foreign key (${key}parent_id) references tasks (${key}id));
+    create table projects (${column}id serial, name text not null, budget numeric, lead_task int,
+      primary key (${key}id));
+    create table tasks (${column}id bigint generated always as identity, project_id int not null,
+      parent_id bigint, title text not null, done boolean not null default false, primary key (${key}id),
+      foreign key (${key}project_id) references projects (${key}id), foreign key (${key}parent_id)
+        references tasks (${key}id));
     alter table projects add foreign key (${key}lead_task) references tasks (${key}id);
     create table labels (${column}word text not null, country text references public.countries)`
 }
@@ -147,17 +150,21 @@ function dropDatabases (t: Test, superUrl: string): void {
 export async function fill (on: House, id: string, count = 3): Promise<void> {
   await on.admin(
     `
-    with p as (insert into projects (tenant_id, name, budget) select $1, $1 || ' project ' || g, g + 0.10 from generate_series(1, $2) g returning id),
-    a as (insert into tasks (tenant_id, project_id, title) select $1, id, $1 || ' first of ' || id from p returning id, project_id)
+    with p as (insert into projects (tenant_id, name, budget) select $1, $1 || ' project ' || g, g + 0.10
+      from generate_series(1, $2) g returning id),
+    a as (insert into tasks (tenant_id, project_id, title) select $1, id, $1 || ' first of ' || id from p
+      returning id, project_id)
     insert into labels (tenant_id, word, country) select $1, $1 || ' label ' || id, 'NL' from p`,
     [id, count]
   )
   await on.admin(
-    "insert into tasks (tenant_id, project_id, parent_id, title) select tenant_id, project_id, id, $1 || ' below ' || id from tasks where tenant_id = $1",
+    'insert into tasks (tenant_id, project_id, parent_id, title) select tenant_id, project_id, id, ' +
+      "$1 || ' below ' || id from tasks where tenant_id = $1",
     [id]
   )
   await on.admin(
-    'update projects set lead_task = task from (select project_id, max(id) as task from tasks where tenant_id = $1 group by 1) last where tenant_id = $1 and id = project_id',
+    'update projects set lead_task = task from (select project_id, max(id) as task from tasks ' +
+      'where tenant_id = $1 group by 1) last where tenant_id = $1 and id = project_id',
     [id]
   )
 }

@@ -77,7 +77,9 @@ class Copy {
 
 const withoutKeys = (isShared: boolean): string => {
   const column = isShared ? 'tenant_id text not null, ' : ''
-  return `create table projects (${column}id serial primary key, name text not null); create table tasks (id serial primary key, project_id int not null references projects, title text not null);
+  return `create table projects (${column}id serial primary key, name text not null);
+    create table tasks (id serial primary key, project_id int not null
+      references projects, title text not null);
     create table labels (${column}word text not null, project_id int references projects)`
 }
 
@@ -85,7 +87,7 @@ const strategies: readonly Isolation[] = ['rls', 'row', 'schema', 'database']
 t.jobs = 2
 
 t.test(
-  'export, import and export again are the same, on an empty server and beside others, in every strategy',
+  'export, import and export again are equal in every strategy, alone and beside others',
   { buffered: true },
   async t => {
     const home = await house(t)
@@ -134,7 +136,7 @@ t.test(
 )
 
 t.test(
-  "IMP-01 what was altered, is another tenant's, or meets what is there is refused before the first row, and nothing is left of the tenant",
+  'IMP-01 altered or conflicting rows are refused before the first row, and nothing is left',
   { buffered: true },
   async t => {
     const on = await house(t)
@@ -149,9 +151,14 @@ t.test(
     await manager.export({ id }, { to: good })
     const everything = async (): Promise<unknown> =>
       on.admin(`
-    select 'projects' as name, tenant_id, id::text, name as text from projects union all select 'tasks', tenant_id, id::text, title from tasks union all select 'labels', tenant_id, '', word from labels
-    union all select 'tenant', id, slug, status from tenancy.tenants union all select 'name', tenant_id, name, '' from tenancy.names union all select 'schema', '', nspname, '' from pg_namespace where nspname like 'tenant_%'
-    union all select 'role', '', rolname, '' from pg_roles where rolname like 'tenant_' || current_database() || '%' union all select 'operation', tenant_id, kind, '' from tenancy.operations where finished_at is null order by 1, 2, 3, 4`)
+    select 'projects' as name, tenant_id, id::text, name as text from projects union all select 'tasks',
+      tenant_id, id::text, title from tasks union all select 'labels', tenant_id, '', word from labels
+    union all select 'tenant', id, slug, status from tenancy.tenants union all select 'name', tenant_id, name,
+      '' from tenancy.names union all select 'schema', '', nspname, '' from pg_namespace
+        where nspname like 'tenant_%'
+    union all select 'role', '', rolname, '' from pg_roles where rolname like 'tenant_' || current_database()
+      || '%' union all select 'operation', tenant_id, kind, '' from tenancy.operations
+        where finished_at is null order by 1, 2, 3, 4`)
     const before = await everything()
     const attempts: readonly [string, (copy: Copy) => void, RegExp][] = [
       ["another tenant's id in a row", copy => {
@@ -272,7 +279,7 @@ t.test(
 )
 
 t.test(
-  "IMP-01 keys without the tenant column let nobody in beside others; a row cannot be hung on another tenant's",
+  "IMP-01 a key without the tenant column gives no access to another tenant's rows",
   { buffered: true },
   async t => {
     const [on, away] = [await house(t, { build: withoutKeys }), await house(t, { build: withoutKeys })]
@@ -354,7 +361,8 @@ t.test('a process that is killed in the middle of an import leaves what the same
       )
       await until(async () =>
         (await on.admin(
-          "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+          "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database " +
+            'where datname = current_database())'
         )).length === 0
       )
     }
@@ -371,7 +379,7 @@ t.test('a process that is killed in the middle of an import leaves what the same
 })
 
 t.test(
-  'an import that was cut short after its rows goes on with its own export alone; when it cannot any more, its rows go with the tenant',
+  'an import cut short after its rows resumes only with its own export',
   { buffered: true },
   async t => {
     const on = await house(t)

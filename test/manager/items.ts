@@ -28,7 +28,8 @@ export const plain = (isShared: boolean): string =>
 export const touched = (isShared: boolean): string =>
   `${plain(isShared)};
   alter table items add column touched_at timestamptz;
-  create function touch_items () returns trigger language plpgsql as $f$ begin new.touched_at := clock_timestamp(); return new; end $f$;
+  create function touch_items () returns trigger language plpgsql as $f$
+    begin new.touched_at := clock_timestamp(); return new; end $f$;
   create trigger touch before update on items for each row execute function touch_items()`
 
 export async function items (

@@ -14,9 +14,12 @@ import { lifeOptions, ownerUrl, tables, tenantUrl, type LifeStrategy, type Rows 
 export { lifeSteps, tables, type LifeStrategy, type Rows } from './life-options.ts'
 
 const sharedTables = `
-  create table projects (tenant_id text not null, id int not null, parent int, primary key (tenant_id, id), foreign key (tenant_id, parent) references projects);
-  create table tasks (tenant_id text not null, id int not null, project_id int not null, primary key (tenant_id, id), foreign key (tenant_id, project_id) references projects);
-  create table comments (id int not null, project_tenant text not null, project_id int not null, primary key (project_tenant, id), foreign key (project_tenant, project_id) references projects);
+  create table projects (tenant_id text not null, id int not null, parent int, primary key (tenant_id, id),
+    foreign key (tenant_id, parent) references projects);
+  create table tasks (tenant_id text not null, id int not null, project_id int not null,
+    primary key (tenant_id, id), foreign key (tenant_id, project_id) references projects);
+  create table comments (id int not null, project_tenant text not null, project_id int not null,
+    primary key (project_tenant, id), foreign key (project_tenant, project_id) references projects);
   create table members (user_id int not null, tenant_id text not null, primary key (user_id, tenant_id));
   create table countries (code text primary key)`
 
@@ -102,7 +105,8 @@ export function idFor (world: Pick<LifeWorld, 'superUrl'>, name: string): string
 }
 
 function ownRows (schema: string): string {
-  return `insert into "${schema}".projects values (1, null), (2, 1); insert into "${schema}".tasks values (1, 1), (2, 2)`
+  return `insert into "${schema}".projects values (1, null), (2, 1); insert into "${schema}".tasks ` +
+    'values (1, 1), (2, 2)'
 }
 
 async function onUrl (url: string, work: (client: pg.Client) => Promise<unknown>): Promise<void> {

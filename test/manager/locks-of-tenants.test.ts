@@ -58,12 +58,13 @@ const names = ['tenancy init', 'tenancy protect', 'tenancy migrate ', ...['acme'
 
 async function holdAll (tenant: pg.Client): Promise<void> {
   await tenant.query(
-    'select pg_advisory_lock(hashtext(name)), pg_advisory_lock(hashtextextended(name, 0)), pg_advisory_lock(hashtext(name), 0) from unnest($1::text[]) name',
+    'select pg_advisory_lock(hashtext(name)), pg_advisory_lock(hashtextextended(name, 0)), ' +
+      'pg_advisory_lock(hashtext(name), 0) from unnest($1::text[]) name',
     [names]
   )
 }
 
-t.test('CON-14 a tenant holds every lock that it can name: the manager goes on with all of its work', async t => {
+t.test('CON-14 a tenant that holds every lock it can name does not block the manager', async t => {
   const on = await world(t)
   await holdAll(on.tenant)
   const { rows } = await on.admin(
@@ -105,7 +106,7 @@ t.test('CON-14 tables of locks are closed to tenants, in every mode that would b
   await on.tenant.query('rollback')
 })
 
-t.test("CON-14 LIF-02 a lock is one manager's alone, and gone with its session, whoever holds its key meanwhile", async t => {
+t.test('CON-14 LIF-02 a lock belongs to one manager and ends with its session', async t => {
   const on = await world(t)
   const pool = new pgDriver.Pool({ connectionString: on.superUrl })
   pool.on('error', () => {})
@@ -130,7 +131,9 @@ t.test("CON-14 LIF-02 a lock is one manager's alone, and gone with its session, 
 
   // The key can be read, and be waited for: the tenant has it from the moment when the manager is gone.
   const { rows: [row] } = await on.tenant.query<{ key: string }>(
-    "select (classid::bigint << 32 | objid::bigint)::text as key from pg_locks where locktype = 'advisory' and objsubid = 1 and database = (select oid from pg_database where datname = current_database())"
+    'select (classid::bigint << 32 | objid::bigint)::text as key from pg_locks ' +
+      "where locktype = 'advisory' and objsubid = 1 and database = (select oid from pg_database " +
+      'where datname = current_database())'
   )
   const waiting = on.tenant.query('select pg_advisory_lock($1)', [row?.key])
   await on.admin("select pg_terminate_backend(pid) from tenancy.locks where name = 'tenancy tenant acme'")

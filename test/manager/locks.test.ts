@@ -38,7 +38,8 @@ t.test('LIF-02 the late end of a lost connection takes no lock from the next one
   lost?.destroy()
   t.equal(await next, 'done', 'its work may go on')
   const { rows } = await pool.query(
-    "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+    "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database " +
+      'where datname = current_database())'
   )
   t.equal(rows.length, 0, 'and its lock is given back')
 })

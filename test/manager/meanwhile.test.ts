@@ -22,12 +22,14 @@ t.test('LIF-02 a purge that has read a tenant just before it is resumed touches 
   const ended = purge.then(() => 'purged', (error: unknown) => error)
   await until(async () =>
     (await admin(
-      'select from pg_locks where not granted and database = (select oid from pg_database where datname = current_database())'
+      'select from pg_locks where not granted and database = (select oid from pg_database ' +
+        'where datname = current_database())'
     )).length > 0
   )
   // All that a resumption writes, between the purge's last look and its lock.
   await other.query(
-    `update tenancy.tenants set status = 'active'; delete from tenancy.deletions; delete from tenancy.lockouts; commit`
+    `update tenancy.tenants set status = 'active'; delete from tenancy.deletions; ` +
+      'delete from tenancy.lockouts; commit'
   )
   t.match(await ended, conflict(/somebody else has just changed the tenant/))
   t.same(await admin('select count(*)::int as count from projects'), [{ count: 2 }])
@@ -53,7 +55,9 @@ t.test('a creation that was cut short, and then its deletion, is not made active
   const [tenant] = await admin<{ id: string }>('select id from tenancy.tenants')
   // As a deletion leaves it that died between its fence and its mark.
   await admin(
-    `update tenancy.operations set finished_at = now(); insert into tenancy.operations (tenant_id, kind, done) select id, 'delete', '{fence}' from tenancy.tenants`
+    'update tenancy.operations set finished_at = now(); ' +
+      `insert into tenancy.operations (tenant_id, kind, done) select id, 'delete', '{fence}' ` +
+      'from tenancy.tenants'
   )
   await t.rejects(
     manager.resume({ slug: 'acme' }),

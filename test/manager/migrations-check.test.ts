@@ -9,24 +9,31 @@ import { failure, migrations, type Migrations } from '../support/migrations.ts'
 import { connect } from '../support/sql.ts'
 import { house, unique } from './houses.ts'
 
-const notes =
-  "await db.schema.createTable('notes').addColumn('id', 'serial', c => c.primaryKey()).addColumn('body', 'text').execute()"
+const notes = "await db.schema.createTable('notes').addColumn('id', 'serial', " +
+  "c => c.primaryKey()).addColumn('body', 'text').execute()"
 
 /** All that a migration could change in the catalog, the roles, and what the suite itself writes down. */
 const everything = `
   select md5(string_agg(line, e'\\n' order by line)) as digest, count(*)::int as lines from (
-    select 'class ' || c::text as line from (select oid, relname, relnamespace, relowner, relkind, relacl, relrowsecurity, relforcerowsecurity from pg_class) c
-    union all select 'attribute ' || a::text from (select attrelid, attname, atttypid, attnotnull, attisdropped from pg_attribute) a
-    union all select 'constraint ' || c::text from pg_constraint c union all select 'policy ' || p::text from pg_policy p
-    union all select 'namespace ' || n::text from pg_namespace n union all select 'proc ' || p.oid::text from pg_proc p
-    union all select 'trigger ' || g::text from pg_trigger g union all select 'type ' || y.oid::text from pg_type y
-    union all select 'default ' || d::text from pg_default_acl d union all select 'depend ' || d::text from pg_shdepend d where dbid = (select oid from pg_database where datname = current_database())
-    union all select 'ledger ' || l::text from tenancy.migration_ledger l union all select 'audit ' || a::text from tenancy.audit a
+    select 'class ' || c::text as line from (select oid, relname, relnamespace, relowner, relkind, relacl,
+    relrowsecurity, relforcerowsecurity from pg_class) c
+    union all select 'attribute ' || a::text from (select attrelid, attname, atttypid, attnotnull,
+      attisdropped from pg_attribute) a
+    union all select 'constraint ' || c::text from pg_constraint c union all select 'policy ' || p::text
+      from pg_policy p
+    union all select 'namespace ' || n::text from pg_namespace n union all select 'proc ' || p.oid::text
+      from pg_proc p
+    union all select 'trigger ' || g::text from pg_trigger g union all select 'type ' || y.oid::text
+      from pg_type y
+    union all select 'default ' || d::text from pg_default_acl d union all select 'depend ' || d::text
+      from pg_shdepend d where dbid = (select oid from pg_database where datname = current_database())
+    union all select 'ledger ' || l::text from tenancy.migration_ledger l union all select 'audit ' || a::text
+      from tenancy.audit a
     union all select 'tenant ' || t::text from tenancy.tenants t) lines`
 
 const digest = async (admin: Migrations['admin']): Promise<unknown> => (await admin(everything))[0]
 
-t.test("MIG-13 a check tries the tenants' set on the one that is furthest behind, on the tables that the shared set would make, and leaves nothing", async t => {
+t.test("MIG-13 a check tries the tenants' set on the tenant furthest behind and leaves nothing", async t => {
   const { manager, write, schemas, admin, another } = await migrations(t, {
     tables: { shared: ['countries'] }
   })
@@ -79,7 +86,7 @@ t.test("MIG-13 a check tries the tenants' set on the one that is furthest behind
   })
 })
 
-t.test("MIG-08 a check refuses a migration that was changed after it had run, also where only the tenant's own database knows of it", async t => {
+t.test("MIG-08 a check refuses a changed migration that only a tenant's own database has run", async t => {
   const on = await house(t, { more: { isolation: 'database' } })
   const managed = (up: Migration['up']): Manager =>
     on.another({
@@ -109,7 +116,8 @@ t.test("MIG-08 a check refuses a migration that was changed after it had run, al
   const own = await connect(t, on.superUrl.replace(/\/[^/]*$/, `/tenant_${id}`))
   const tables = async (): Promise<unknown> =>
     (await own.query(
-      "select relname from pg_class where relnamespace = 'public'::regnamespace union all select name from tenancy.migration_ledger order by 1"
+      "select relname from pg_class where relnamespace = 'public'::regnamespace union all select name " +
+        'from tenancy.migration_ledger order by 1'
     )).rows
   const before = await tables()
   await own.query('delete from tenancy.migration_ledger')
@@ -119,7 +127,8 @@ t.test("MIG-08 a check refuses a migration that was changed after it had run, al
   await own.query('drop table more')
   t.match(await manager.migrate({ check: true }), { failures: [] })
   await own.query(
-    "insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) values ($1, '001_more', 'x', now())",
+    'insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) ' +
+      "values ($1, '001_more', 'x', now())",
     [id]
   )
   await own.query('create table more (id int)')
@@ -127,7 +136,7 @@ t.test("MIG-08 a check refuses a migration that was changed after it had run, al
   await own.end()
 })
 
-t.test("where there is no tenant yet, the whole of the tenants' set is tried in a schema that is gone afterwards", async t => {
+t.test("without tenants, a check tries the tenants' set in a temporary schema", async t => {
   const { manager, write, admin } = await migrations(t, { tables: { shared: ['countries'] } })
   write('shared', '001_countries', 'await sql`create table countries (code text primary key)`.execute(db)')
   write('tenant', '001_notes', notes)
@@ -155,7 +164,7 @@ t.test("where there is no tenant yet, the whole of the tenants' set is tried in 
   t.same(await digest(admin), before)
 })
 
-t.test('MIG-13 a migration that says commit or rollback is refused before that is sent: a check of it leaves nothing', async t => {
+t.test('MIG-13 a migration with commit or rollback is refused before that statement is sent', async t => {
   const { manager, write, schemas, admin } = await migrations(t)
   await schemas(1)
   write(
@@ -195,7 +204,7 @@ t.test('MIG-13 a migration that says commit or rollback is refused before that i
   t.not(JSON.stringify(await digest(admin)), JSON.stringify(before), 'control: it shows')
 })
 
-t.test('MIG-06 what a check holds it cannot hold for ever: of a process that hangs or is gone, and of a statement that does not end', async t => {
+t.test("MIG-06 a check's locks end in bounded time when its process hangs or dies", async t => {
   const { another, url, ownerUrl } = await migrations(t)
   const heard: unknown[] = []
   const up: Migration['up'] = async db => {
@@ -231,7 +240,8 @@ t.test('a statement that ends a transaction is found wherever it is one, and now
       ["select e'\\''; commit", 'commit'],
       ['select a$b$ from c; commit; select d$b$', 'commit'],
       [
-        'create function f () returns int begin atomic select case when true then 1 end; select 2; end; commit',
+        'create function f () returns int begin atomic select case when true then 1 end; select 2; end; ' +
+        'commit',
         'commit'
       ]
     ] as const

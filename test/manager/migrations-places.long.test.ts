@@ -12,7 +12,7 @@ import { databaseTemplate, dropDatabases } from '../strategies/world.ts'
 
 const notes = 'await sql`create table notes (id serial primary key, body text)`.execute(db)'
 
-t.test('tenants with databases of their own are migrated in them; what each database says is true, and the default shard remembers', async t => {
+t.test("tenants' own databases are migrated, and the default shard records what each one says", async t => {
   const { write, another, admin, url, superUrl } = await migrations(t)
   const mark = databaseOf(superUrl).slice(2)
   const ids = ['x', 'y', 'z'].map(name => `${name}-${mark}`)
@@ -86,7 +86,7 @@ t.test('tenants with databases of their own are migrated in them; what each data
   )
 })
 
-t.test('requireMigration keeps a tenant of strategy schema waiting with 503 until its tables are there, whatever the process believed', async t => {
+t.test('requireMigration answers 503 for a schema tenant until its tables are there', async t => {
   const { manager, write, url, options } = await migrations(t)
   write('tenant', '001_notes', notes)
   await manager.create({ slug: 'acme', id: 'acme-1' })

@@ -21,7 +21,8 @@ const run = (text: string) => async (db: Kysely<unknown>): Promise<unknown> => s
 
 const look = (name: string): (db: Kysely<unknown>) => Promise<unknown> =>
   run(`create table "${name}" as select current_user::text as role, current_setting('search_path') as path,
-  current_setting('lock_timeout') as wait, current_setting('row_security') as secure, '${name}'::text as name`)
+  current_setting('lock_timeout') as wait, current_setting('row_security') as secure,
+    '${name}'::text as name`)
 
 const leaves = {
   'a path': 'set search_path = public',
@@ -68,7 +69,7 @@ for (const isolation of ['schema', 'database', 'shared'] as const) {
   )
 }
 
-t.test('a backend that is ended under a migration is tried again on another connection, once by what the ledger says', async t => {
+t.test('a migration whose backend is ended is retried on a new connection, as the ledger says', async t => {
   const world = await migrations(t)
   const { admin, schemas, another } = world
   await schemas(2)
@@ -93,7 +94,7 @@ t.test('a backend that is ended under a migration is tried again on another conn
 })
 
 t.test(
-  "status shows a changed ledger of a tenant's own database as migrate does, and one that is not to be read by its name",
+  "status shows a tenant's own database whose ledger was changed or cannot be read",
   { buffered: true },
   async t => {
     const on = await house(t)
@@ -198,7 +199,7 @@ t.test('a schema tenancy of a newer version refuses every call and the boot of n
 })
 
 t.test(
-  "what kysely-ctl ran meanwhile is taken for run in the shared tables, and refused by name in a tenant's own",
+  "runs of kysely-ctl count in shared tables and are refused by name in a tenant's own",
   { buffered: true },
   async t => {
     const on = await house(t)
@@ -215,7 +216,8 @@ t.test(
     await on.another({ migrations: { shared: provider({ '001': shared['001'] }) } }).migrate()
     const client = await connect(t, owner)
     await client.query(
-      `${history}; insert into kysely_migration values ('001', '2026-01-01T00:00:00Z'), ('002', '2026-11-01T00:00:00Z'); create table two (n int)`
+      `${history}; insert into kysely_migration values ('001', '2026-01-01T00:00:00Z'), ` +
+        `('002', '2026-11-01T00:00:00Z'); create table two (n int)`
     )
     t.match((await on.another({ migrations: { shared: provider(shared) } }).migrate()).shared, [{
       applied: ['003']

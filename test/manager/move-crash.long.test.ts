@@ -26,7 +26,8 @@ async function inProcess (
   // The server notices a little later: its locks are then free.
   await until(async () =>
     (await admin(
-      "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+      "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database " +
+        'where datname = current_database())'
     )).length === 0
   )
   return signal ?? code ?? -1
@@ -39,7 +40,8 @@ async function exported (t: Test, { manager }: House, id: string): Promise<Recor
 }
 
 const traces =
-  "select tgname::text from pg_trigger where tgname like 'tenancy_move_%' union all select table_name from tenancy.move_changes"
+  "select tgname::text from pg_trigger where tgname like 'tenancy_move_%' union all select table_name " +
+  'from tenancy.move_changes'
 
 const done = async ({ admin }: House, id: string): Promise<string[]> =>
   (await admin<{ done: string[] }>(
@@ -54,7 +56,7 @@ for (
     'changes', 'switch']]] as const
 ) {
   t.test(
-    `killed at each step that it writes down, a move from rls to ${to} and its confirmation go on with the same call`,
+    `a move from rls to ${to} and its confirmation resume after a kill at each step`,
     { buffered: true },
     async t => {
       const on = await house(t)
@@ -75,7 +77,8 @@ for (
         if ((await on.admin('select from tenancy.lockouts')).length === 0 && to === 'schema') {
           // It is served, and somebody writes, while nobody goes on with it.
           await on.admin(
-            `update tasks set title = title || $1 where tenant_id = $2 and id = (select min(id) from tasks where tenant_id = $2)`,
+            'update tasks set title = title || $1 where tenant_id = $2 and id = (select min(id) ' +
+              'from tasks where tenant_id = $2)',
             [step, id]
           )
           await on.admin('insert into labels (tenant_id, word) values ($1, $2)', [id, step])
@@ -111,7 +114,7 @@ for (
 }
 
 t.test(
-  'an abandoned move is taken back: the tenant is served from where it was, and nothing is left of the copy',
+  'an abandoned move is rolled back, and its copy is removed',
   { buffered: true },
   async t => {
     const on = await house(t)
@@ -136,7 +139,8 @@ t.test(
       t.same(await on.admin(`select 'a fence' from tenancy.lockouts union all ${traces}`), [])
       t.same(
         await on.admin(
-          "select from pg_namespace where nspname like 'tenant_%' union all select from pg_database where datname = $1 union all select from pg_roles where rolname like $1 || '%'",
+          "select from pg_namespace where nspname like 'tenant_%' union all select from pg_database " +
+            "where datname = $1 union all select from pg_roles where rolname like $1 || '%'",
           [`tenant_${id}`]
         ),
         []
@@ -148,7 +152,7 @@ t.test(
 )
 
 t.test(
-  "a move that died before it wrote down where to is none: it cannot go on into the tenant's own home, and can be taken back",
+  'a move that died before it recorded its target can be rolled back',
   { buffered: true },
   async t => {
     const on = await house(t)
@@ -182,7 +186,7 @@ const patiently = async (work: () => Promise<unknown>): Promise<void> => {
 }
 
 t.test(
-  'LIF-01 a process that dies before any one of the statements of a move leaves what the next call takes up, or takes back',
+  'LIF-01 a move that dies before any statement can be resumed or rolled back',
   { buffered: true },
   async t => {
     const on = await house(t)
@@ -191,7 +195,8 @@ t.test(
     await fill(on, id)
     const rows = (schema: string, mine = ''): Promise<object[]> =>
       on.admin(
-        `select title as text from ${schema}.tasks${mine} union all select word from ${schema}.labels${mine} order by 1`
+        `select title as text from ${schema}.tasks${mine} union all select word ` +
+          `from ${schema}.labels${mine} order by 1`
       )
     const [shared, own] = [() => rows('public', ` where tenant_id = '${id}'`), () => rows(`"tenant_${id}"`)]
     const served = async (): Promise<boolean> =>
@@ -207,7 +212,8 @@ t.test(
       lives++
       if (await served()) {
         await on.admin(
-          'update tasks set title = $2 || title where tenant_id = $1 and id = (select min(id) from tasks where tenant_id = $1)',
+          'update tasks set title = $2 || title where tenant_id = $1 and id = (select min(id) ' +
+            'from tasks where tenant_id = $1)',
           [id, `${statements} `]
         )
         await on.admin('insert into labels (tenant_id, word) values ($1, $2)', [id, `life ${lives}`])

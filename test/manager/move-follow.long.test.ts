@@ -8,7 +8,7 @@ import { items, plain, touched } from './items.ts'
 t.jobs = 2
 
 t.test(
-  'a move whose changes do not go one by one is refused before its tenant is locked out, where a copy takes longer than the pause',
+  'a move without change capture is refused before the lockout if a copy exceeds the pause',
   { buffered: true },
   async t => {
     const { on, id, move } = await items(t)
@@ -67,7 +67,7 @@ t.test('others write into the shared tables that a tenant moves into while its r
 })
 
 t.test(
-  'more changes than others should wait for are brought into shared tables by a copy, for which nobody waits',
+  'a large backlog of changes is copied into tenant tables without blocking other tenants',
   { buffered: true },
   async t => {
     const { on, id, run, move } = await items(t, touched)

@@ -7,7 +7,7 @@ import { items, touched } from './items.ts'
 t.jobs = 2
 
 t.test(
-  'a move whose triggers cannot be taken away has moved the tenant all the same, and says so; its confirmation takes them away',
+  'a move whose triggers cannot be dropped succeeds, and its confirmation drops them',
   { buffered: true },
   async t => {
     const { on, id, move } = await items(t, touched)

@@ -6,7 +6,7 @@ import { items, once } from './items.ts'
 t.jobs = 2
 
 t.test(
-  'a move is refused before it copies where rows cannot leave the new home for a moment, and its key is another, or may be asked late',
+  'a move is refused before its copy if target keys differ where rows cannot be re-inserted',
   { buffered: true },
   async t => {
     let own = '(id)'
@@ -32,7 +32,7 @@ t.test(
 )
 
 t.test(
-  'triggers that were left behind by another move are made anew, and a primary key that changes meanwhile ends the move',
+  'leftover triggers are recreated, and a primary key that changes meanwhile ends the move',
   { buffered: true },
   async t => {
     const { on, id, move } = await items(t)
@@ -43,7 +43,8 @@ t.test(
         { isolation: 'schema' },
         once(
           'snapshot',
-          `update items set body = id; alter table items drop constraint items_pkey; alter table items add primary key (tenant_id, body)`
+          'update items set body = id; alter table items drop constraint items_pkey; ' +
+            'alter table items add primary key (tenant_id, body)'
         )
       ),
       { code: 'FST_TENANCY_MOVE_FAILED' }

@@ -18,7 +18,7 @@ const ways: readonly [MoveInput, string, string?][] = [
 ]
 
 t.test(
-  'a tenant that is written in every way while it moves loses nothing and has nothing twice, in any strategy and between shards',
+  'a tenant written in every way loses and duplicates nothing in any move',
   { buffered: true },
   async t => {
     const { on, id, place, move } = await mover(t, isLong ? ['eu'] : [])
@@ -57,27 +57,32 @@ t.test(
 )
 
 t.test(
-  "a row is found again by the old home's primary key where the new home has another, or the same in another order",
+  "rows are matched by the source's primary key where the target has another",
   { buffered: true },
   async t => {
     const { on, id, move } = await items(
       t,
       isShared =>
         isShared
-          ? 'create table items (tenant_id text not null, id bigint not null, n bigint not null, body text, primary key (tenant_id, n)); create table pairs (tenant_id text not null, a int, b int, body text, primary key (tenant_id, a, b))'
-          : 'create table items (id bigint primary key, n bigint not null unique, body text); create table pairs (a int, b int, body text, primary key (b, a))',
+          ? 'create table items (tenant_id text not null, id bigint not null, n bigint not null, ' +
+            'body text, primary key (tenant_id, n)); create table pairs (tenant_id text not null, a int, ' +
+            'b int, body text, primary key (tenant_id, a, b))'
+          : 'create table items (id bigint primary key, n bigint not null unique, body text); ' +
+            'create table pairs (a int, b int, body text, primary key (b, a))',
       ['items', 'pairs']
     )
     await on.admin("insert into items select $1, g, 11 - g, 'row ' || g from generate_series(1, 10) g", [id])
     await on.admin('insert into pairs select $1, g, 11 - g from generate_series(1, 10) g', [id])
     const shared = (): Promise<object[]> =>
       on.admin(
-        'select id, n, body from items where tenant_id = $1 union all select a, b, body from pairs where tenant_id = $1 order by 1, 2, 3',
+        'select id, n, body from items where tenant_id = $1 union all select a, b, body from pairs ' +
+          'where tenant_id = $1 order by 1, 2, 3',
         [id]
       )
     const own = (): Promise<object[]> =>
       on.admin(
-        `select id, n, body from "tenant_${id}".items union all select a, b, body from "tenant_${id}".pairs order by 1, 2, 3`
+        `select id, n, body from "tenant_${id}".items union all select a, b, body ` +
+          `from "tenant_${id}".pairs order by 1, 2, 3`
       )
     await move(
       { isolation: 'schema' },
@@ -90,7 +95,8 @@ t.test(
       { isolation: 'rls' },
       once(
         'snapshot',
-        `delete from "tenant_${id}".items where id = 1; update "tenant_${id}".items set body = 'again' where id = 2; update "tenant_${id}".pairs set b = 99 where a = 2`
+        `delete from "tenant_${id}".items where id = 1; update "tenant_${id}".items set body = 'again' ` +
+          `where id = 2; update "tenant_${id}".pairs set b = 99 where a = 2`
       )
     )
     t.same(await shared(), await own())
@@ -126,7 +132,7 @@ t.test("the pause does not begin while a whole copy's time of changes is still t
 })
 
 t.test(
-  'a tenant whose lock could not be lifted when its move was taken back is served while the next call copies',
+  'a tenant whose lockout outlived a rollback is served while the next call copies',
   { buffered: true },
   async t => {
     for (const status of isLong ? ['active', 'suspended'] as const : ['active'] as const) {
@@ -134,7 +140,9 @@ t.test(
       await on.admin('insert into items select $1, g from generate_series(1, 3) g', [id])
       if (status === 'suspended') await on.manager.suspend({ id })
       const fail = `
-      do $$ declare n text; begin for n in select tgname from pg_trigger where tgname like 'tenancy_move_%' loop execute format('drop trigger %I on items', n); end loop; end $$;
+      do $$ declare n text; begin for n in select tgname from pg_trigger
+        where tgname like 'tenancy_move_%' loop execute format('drop trigger %I on items', n); end loop;
+        end $$;
       create function no () returns trigger language plpgsql as $f$ begin raise 'the shard is away'; end $f$;
       create trigger no before delete or update on tenancy.lockouts for each row execute function no()`
       await t.rejects(move({ isolation: 'schema' }, once('wait', fail)), {
@@ -151,7 +159,8 @@ t.test(
       await move({ isolation: 'schema' }, step => {
         if (!['capture', 'snapshot', 'catch-up'].includes(step)) return undefined
         asked.push(step)
-        return `do $$ begin if exists (select from tenancy.lockouts where reason = 'moving') then raise 'locked out at ${step}'; end if; end $$`
+        return `do $$ begin if exists (select from tenancy.lockouts where reason = 'moving') ` +
+          `then raise 'locked out at ${step}'; end if; end $$`
       })
       t.same(asked, ['capture', 'snapshot', 'catch-up'])
       t.match(await on.manager.get({ id }), { isolation: 'schema', status })

@@ -50,4 +50,5 @@ export const rows = (place: Place): Promise<Record<string, unknown>[]> => ask(pl
 
 /** What a move leaves in the old home's database until it is done. */
 export const traces = `
-  select tgname::text as name from pg_trigger where tgname like 'tenancy_move_%' union all select table_name from tenancy.move_changes`
+  select tgname::text as name from pg_trigger where tgname like 'tenancy_move_%' union all select table_name
+  from tenancy.move_changes`

@@ -8,7 +8,7 @@ const conflict = (message: RegExp): { code: string; message: RegExp } => ({
   message
 })
 
-t.test('a creation that fails stays provisioning, says why, and goes on with the same call where it stopped', async t => {
+t.test('a failed creation stays provisioning and resumes with the same call', async t => {
   const world = await lifeWorld(t, 'schema')
   const { admin } = world
   const calls: string[] = []
@@ -60,7 +60,7 @@ t.test('a creation that fails stays provisioning, says why, and goes on with the
   }])
 })
 
-t.test('a creation that failed for good is deleted without a time of grace, and cannot be resumed', async t => {
+t.test('a creation that failed for good is deleted without a grace period', async t => {
   const world = await lifeWorld(t, 'schema')
   const manager = world.another({
     seed: async () => {
@@ -93,7 +93,7 @@ t.test('a password in the URL of an error is not written down', async t => {
   }])
 })
 
-t.test('LIF-02 nobody works on a tenant beside another manager; who lost its lock stops at the next step', async t => {
+t.test('LIF-02 one manager works on a tenant, and a lost lock stops it at the next step', async t => {
   const world = await lifeWorld(t, 'schema')
   const { admin } = world
   const { promise: entered, resolve: enter } = Promise.withResolvers<void>()
@@ -123,7 +123,8 @@ t.test('LIF-02 nobody works on a tenant beside another manager; who lost its loc
     'nor the same manager beside itself'
   )
   await admin(
-    "select pg_terminate_backend(pid, 5000) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+    "select pg_terminate_backend(pid, 5000) from pg_locks where locktype = 'advisory' and database = " +
+      '(select oid from pg_database where datname = current_database())'
   )
   t.equal((await two.create({ slug: 'acme' })).status, 'active')
   go()

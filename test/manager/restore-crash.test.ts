@@ -12,7 +12,7 @@ const stride = isLong ? 1 : 19
 t.jobs = 3
 for (const [index, strategy] of (['rls', 'schema', 'database'] as const).entries()) {
   t.test(
-    `DAT-18 ${strategy}: a process that dies before any statement of a restore leaves what the same call takes up`,
+    `DAT-18 ${strategy}: a restore that dies before any statement is resumed by the same call`,
     { buffered: true },
     async t => {
       const { world, acme, folder } = await twoTenants(t, strategy)

@@ -86,7 +86,8 @@ for (const flags of [['--no-owner', '--no-privileges'], ...isLong ? [[]] : []]) 
       await onUrl(root, async client => {
         for (const url of urls) await client.query(`drop database "${databaseOf(url)}" with (force)`)
         const { rows } = await client.query<{ rolname: string }>(
-          "select rolname from pg_roles where rolname like '%\\_' || substr(md5($1), 1, 8) or rolname like '%' || $1 || '%'",
+          "select rolname from pg_roles where rolname like '%\\_' || substr(md5($1), 1, 8) " +
+            "or rolname like '%' || $1 || '%'",
           [main]
         )
         for (const { rolname } of rows) await client.query(`drop role "${rolname}"`)
@@ -119,7 +120,9 @@ for (const flags of [['--no-owner', '--no-privileges'], ...isLong ? [[]] : []]) 
 
       const rights = await onUrl(urls[1]!, client =>
         client.query(
-          "select (select count(*)::int from pg_class where relnamespace in ('public'::regnamespace, 'tenancy'::regnamespace) and relkind = 'r' and pg_get_userbyid(relowner) not like '%owner%') as strange, has_database_privilege('public', current_database(), 'connect') as open"
+          "select (select count(*)::int from pg_class where relnamespace in ('public'::regnamespace, " +
+            "'tenancy'::regnamespace) and relkind = 'r' and pg_get_userbyid(relowner) not like '%owner%') " +
+            "as strange, has_database_privilege('public', current_database(), 'connect') as open"
         ))
       t.same(rights.rows, [{ strange: 0, open: false }])
       const later: MigrationProvider = {

@@ -37,9 +37,10 @@ export function optionsOf (superUrl: string, names: string, context: 'setting' |
   }
 }
 
-const ddl =
-  `create table notes (tenant_id text not null, id serial, body text, primary key (tenant_id, id)); create table countries (code text primary key); insert into countries values ('NL');
-  create table parts (tenant_id text not null, note int not null, foreign key (tenant_id, note) references notes)`
+const ddl = `create table notes (tenant_id text not null, id serial, body text, primary key (tenant_id, id));
+    create table countries (code text primary key); insert into countries values ('NL');
+  create table parts (tenant_id text not null, note int not null, foreign key (tenant_id, note)
+    references notes)`
 
 /** An application with a tenant of each strategy, each with a row. */
 export async function world (
@@ -68,7 +69,8 @@ export async function world (
     superUrl,
     client =>
       client.query(
-        "insert into notes (tenant_id, body) values ('acme-1', 'acme:1'), ('other', 'other:1'); insert into \"tenant_globex-1\".notes (body) values ('globex:1')"
+        "insert into notes (tenant_id, body) values ('acme-1', 'acme:1'), ('other', 'other:1'); " +
+          'insert into "tenant_globex-1".notes (body) values (\'globex:1\')'
       )
   )
   await manager.close()
@@ -202,7 +204,8 @@ export async function copiedAndRenamed (t: Test, context: 'setting' | 'role'): P
     named(superUrl, renamed),
     client =>
       client.query(
-        "delete from notes where body like '% new'; delete from \"tenant_globex-1\".notes where body like '% new'"
+        'delete from notes where body like \'% new\'; delete from "tenant_globex-1".notes ' +
+          "where body like '% new'"
       )
   )
   await repaired(

@@ -127,15 +127,18 @@ t.test(
       aliases.map(name => `'${name} ' || g`).join(', ')
     } from generate_series(1, 3) g;
     insert into "changed" select '${id}', 'line ' || g, g, 'parent', 'r' from generate_series(1, 3) g;
-    insert into "lines" values ('${id}', 'a', null, 1, 1), ('${id}', 'b', 'a', 2, 2); insert into "t" values ('${id}', 't', 'row'), ('${id}', 't', 'row')`)
+    insert into "lines" values ('${id}', 'a', null, 1, 1), ('${id}', 'b', 'a', 2, 2);
+    insert into "t" values ('${id}', 't', 'row'), ('${id}', 't', 'row')`)
     await travels(t, on, id)
     // Changes that are brought over one by one, with values that change hands.
     const other = elsewhere(t)
     const change = once(
       'catch-up',
       `
-    update "lines" set "c" = 3 - "c" + 10 where tenant_id = '${id}'; update "lines" set "c" = "c" - 10 where tenant_id = '${id}';
-    update "r" set "r" = 'changed', "next" = 'changed' where tenant_id = '${id}' and id = 2; delete from "changed" where "t" = 3; insert into "t" values ('${id}', 'more', 'row')`
+    update "lines" set "c" = 3 - "c" + 10 where tenant_id = '${id}'; update "lines" set "c" = "c" - 10
+      where tenant_id = '${id}';
+    update "r" set "r" = 'changed', "next" = 'changed' where tenant_id = '${id}' and id = 2;
+    delete from "changed" where "t" = 3; insert into "t" values ('${id}', 'more', 'row')`
     )
     const steps: string[] = []
     await on.another({
@@ -157,11 +160,12 @@ t.test(
 
 const likeAdopted = (): string => `
   create table organizations (id text primary key, ${columns});
-  create table "parent" ("r" int primary key, org text not null references organizations, "t" text, "parent" text, "changed" text, "child" text, "new" text);
+  create table "parent" ("r" int primary key, org text not null references organizations, "t" text,
+    "parent" text, "changed" text, "child" text, "new" text);
   create table "child" ("parent" int not null references "parent", "t" int primary key, "changed" text)`
 
 t.test(
-  'DAT-09 protect, and a backfill through a key, of tables and columns that are named like anything in our own SQL',
+  'DAT-09 protect and backfill work on tables and columns named like words of our SQL',
   { buffered: true },
   async t => {
     const on = await house(t, {
@@ -169,7 +173,9 @@ t.test(
       tables: { tenant: { organizations: 'id' }, shared: ['countries'] }
     })
     await on.admin(
-      `insert into organizations (id) values ('acme'), ('globex'); insert into "parent" values (1, 'acme'), (2, 'globex'); insert into "child" values (1, 10), (2, 20)`
+      `insert into organizations (id) values ('acme'), ('globex'); ` +
+        `insert into "parent" values (1, 'acme'), (2, 'globex'); insert into "child" values (1, 10), ` +
+        '(2, 20)'
     )
     const manager = on.another({
       database: { url: on.superUrl },
@@ -206,7 +212,9 @@ t.test(
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await on.admin(
-      `insert into words values ('${id}', 'one'), ('${id}', 'two'); insert into loose values ('${id}', 'x'), ('${id}', 'x'), ('${id}', null); insert into members values ('${id}')`
+      `insert into words values ('${id}', 'one'), ('${id}', 'two'); ` +
+        `insert into loose values ('${id}', 'x'), ('${id}', 'x'), ('${id}', null); ` +
+        `insert into members values ('${id}')`
     )
     await travels(
       t,
@@ -222,7 +230,7 @@ const inherited = (isShared: boolean): string => `
   create table capitals (state text, primary key (${key(isShared)}id)) inherits (places)`
 
 t.test(
-  "DAT-10 children by INHERITS go along where they are the tenant's tables, and are named before anything is copied where they are not",
+  'DAT-10 INHERITS children that are tenant tables move, others are named before any copy',
   { buffered: true },
   async t => {
     const on = await house(t, {
@@ -232,7 +240,8 @@ t.test(
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await on.admin(
-      `insert into places values ('${id}', 1, 'Nijmegen'); insert into capitals values ('${id}', 2, 'Amsterdam', 'NL')`
+      `insert into places values ('${id}', 1, 'Nijmegen'); insert into capitals values ('${id}', 2, ` +
+        `'Amsterdam', 'NL')`
     )
     await travels(t, on, id)
     const unlisted = on.another({ tables: { tenant: ['places'], shared: ['countries'] } })
@@ -253,14 +262,16 @@ const plainNotes = (isShared: boolean): string =>
   `create table notes (${own(isShared)}id int not null, primary key (${key(isShared)}id))`
 
 t.test(
-  'DAT-10 partitions of a table elsewhere, and tables of another role, are named before anything is copied',
+  'DAT-10 partitions elsewhere and tables of another role are named before any copy',
   { buffered: true },
   async t => {
     const on = await house(t, { build: plainNotes, tables: { tenant: ['notes'], shared: ['countries'] } })
     const id = unique(on, 'a')
     const { placement: { schema } } = await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
     await on.admin(
-      `create table events (tenant text, n int) partition by list (tenant); create table "${schema}".events partition of events for values in ('acme'); insert into events values ('acme', 1)`
+      'create table events (tenant text, n int) partition by list (tenant); ' +
+        `create table "${schema}".events partition of events for values in ('acme'); ` +
+        `insert into events values ('acme', 1)`
     )
     await t.rejects(on.manager.move({ id }, { isolation: 'database' }), {
       code: 'FST_TENANCY_MOVE_FAILED',
@@ -287,7 +298,7 @@ const partial = (isShared: boolean): string =>
   `create table notes (${own(isShared)}id int not null, parent int, n int, primary key (${key(isShared)}id))`
 
 t.test(
-  'DAT-10 rows that break a constraint which is NOT VALID are named before anything is copied; one that none breaks is no hindrance',
+  'DAT-10 rows that break a NOT VALID constraint are named before any copy',
   { buffered: true },
   async t => {
     const on = await house(t, { build: partial, tables: { tenant: ['notes'], shared: ['countries'] } })
@@ -336,12 +347,13 @@ const audited = (isShared: boolean): string => `
     execute format('insert into %I.audit (${isShared ? 'tenant_id, ' : ''}id, what) values (${
   isShared ? '$1.tenant_id, ' : ''
 }$1.id, $2)', tg_table_schema) using new, tg_op; return new; end $f$;
-  create function count_notes () returns trigger language plpgsql as $f$ begin new.seen := new.seen + 1; return new; end $f$;
+  create function count_notes () returns trigger language plpgsql as $f$ begin new.seen := new.seen + 1;
+  return new; end $f$;
   create trigger log after insert or update on notes for each row execute function log_notes();
   create trigger count before insert on notes for each row execute function count_notes()`
 
 t.test(
-  'DAT-10 triggers that audit or change inserts do not run for rows that are copied, and are at work again afterwards',
+  'DAT-10 triggers on inserts do not fire for copied rows and work again afterwards',
   { buffered: true },
   async t => {
     const on = await house(t, {
@@ -351,13 +363,15 @@ t.test(
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await on.admin(
-      `insert into notes values ('${id}', 1, 'one'), ('${id}', 2, 'two'); update notes set body = 'three' where tenant_id = '${id}' and id = 2`
+      `insert into notes values ('${id}', 1, 'one'), ('${id}', 2, 'two'); ` +
+        `update notes set body = 'three' where tenant_id = '${id}' and id = 2`
     )
     await travels(t, on, id)
     await on.admin(`insert into notes values ('${id}', 3, 'three')`)
     t.match(
       await on.admin(
-        'select seen, (select count(*)::int from audit where id = 3 and tenant_id = $1) as audited from notes where id = 3 and tenant_id = $1',
+        'select seen, (select count(*)::int from audit where id = 3 and tenant_id = $1) as audited ' +
+          'from notes where id = 3 and tenant_id = $1',
         [id]
       ),
       [{ seen: 1, audited: 1 }]
@@ -370,7 +384,8 @@ const softly = (isShared: boolean): string =>
     key(isShared)
   }id));
   create function keep () returns trigger language plpgsql as $f$ begin
-    execute format('update %I.notes set gone = true where id = $1', tg_table_schema) using old.id; return null; end $f$;
+    execute format('update %I.notes set gone = true where id = $1', tg_table_schema) using old.id;
+    return null; end $f$;
   create trigger soft before delete on notes for each row execute function keep()`
 
 t.test('DAT-10 a trigger that keeps deleted rows stops a purge and a confirmed move by its name', {
@@ -413,16 +428,20 @@ t.test('an export that is aborted before its first row cancels its statement in 
   // Sorting has the server busy without a byte to send.
   await on.admin(
     `alter table "${schema}".notes drop constraint notes_pkey; alter table "${schema}".notes add busy int;
-    create function "${schema}".wait () returns int language plpgsql as $f$ begin perform pg_sleep(60); return 1; end $f$;
+    create function "${schema}".wait () returns int language plpgsql as $f$ begin perform pg_sleep(60);
+    return 1; end $f$;
     drop table "${schema}".notes; create view "${schema}".none as select 1 as n;
-    create table "${schema}".notes (id int generated always as identity, body text); alter table "${schema}".notes owner to "${owner}"; insert into "${schema}".notes (body) select repeat('x', 100) from generate_series(1, 100)`
+    create table "${schema}".notes (id int generated always as identity, body text);
+    alter table "${schema}".notes owner to "${owner}"; insert into "${schema}".notes (body)
+      select repeat('x', 100) from generate_series(1, 100)`
   )
   const blocker = await connect(t, on.superUrl)
   await blocker.query(`begin; lock table "${schema}".notes in access exclusive mode`)
   const abort = new AbortController()
   const backends = (): Promise<unknown[]> =>
     on.admin(
-      "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like 'copy%'"
+      "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' " +
+        "and query like 'copy%'"
     )
   const ended = t.rejects(on.manager.export({ id }, { to: `${folder(t)}/export`, signal: abort.signal }), {
     name: 'AbortError'
@@ -435,7 +454,8 @@ t.test('an export that is aborted before its first row cancels its statement in 
 })
 
 const childPolicies = (): string =>
-  'create table projects (tenant_id text not null, id int primary key); create table tasks (project_id int not null references projects, n int)'
+  'create table projects (tenant_id text not null, id int primary key); ' +
+  'create table tasks (project_id int not null references projects, n int)'
 
 const provider = (statements: string): { getMigrations(): Promise<Record<string, Migration>> } => ({
   getMigrations: async () => ({
@@ -448,7 +468,7 @@ const provider = (statements: string): { getMigrations(): Promise<Record<string,
 })
 
 t.test(
-  'a type change of a column that the policies of child tables use says how it is done, and works that way',
+  "a type change of a column used in child tables' policies says how to do it",
   { buffered: true },
   async t => {
     const on = await house(t, {
@@ -468,7 +488,8 @@ t.test(
     )
     t.same(
       await on.admin(
-        "select format_type(atttypid, null) as type from pg_attribute where attrelid = 'projects'::regclass and attname = 'id'"
+        'select format_type(atttypid, null) as type from pg_attribute ' +
+          "where attrelid = 'projects'::regclass and attname = 'id'"
       ),
       [{ type: 'bigint' }]
     )
@@ -481,12 +502,15 @@ t.test("DAT-07 members of extensions are left alone by protect, and reported as 
   const on = await house(t, { build: plainNotes, tables: { tenant: ['notes'], shared: ['countries'] } })
   // A view and a sequence of an extension, as PostGIS has them in public, with what they are granted.
   await on.admin(`create extension pg_stat_statements; create extension citext;
-    create table spatial_ref_sys (srid int primary key); grant select on spatial_ref_sys to public; create sequence spatial_seq; grant usage on sequence spatial_seq to public;
+    create table spatial_ref_sys (srid int primary key); grant select on spatial_ref_sys to public;
+    create sequence spatial_seq; grant usage on sequence spatial_seq to public;
     alter extension citext add table spatial_ref_sys; alter extension citext add sequence spatial_seq`)
   const acls = (): Promise<unknown[]> =>
     on.admin(`
-    select c.relname::text as name, c.relacl::text as acl, pg_get_userbyid(c.relowner)::text as owner, c.relrowsecurity as secured
-    from pg_class c join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e' where c.relkind in ('r', 'v', 'S') order by 1`)
+    select c.relname::text as name, c.relacl::text as acl, pg_get_userbyid(c.relowner)::text as owner,
+      c.relrowsecurity as secured
+    from pg_class c join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = c.oid
+      and d.deptype = 'e' where c.relkind in ('r', 'v', 'S') order by 1`)
   const before = await acls()
   t.match(before, [{ name: 'pg_stat_statements' }, { name: 'pg_stat_statements_info' }, {
     name: 'spatial_ref_sys'
@@ -517,7 +541,8 @@ t.test("DAT-07 members of extensions are left alone by protect, and reported as 
   await listing('shared').protect()
   t.match(
     await on.admin(
-      "select pg_get_userbyid(relowner)::text as owner, relacl::text as acl from pg_class where relname = 'spatial_ref_sys'"
+      'select pg_get_userbyid(relowner)::text as owner, relacl::text as acl from pg_class ' +
+        "where relname = 'spatial_ref_sys'"
     ),
     [{ owner: 'postgres', acl: /=r\/postgres.*tenancy_app/ }]
   )

@@ -7,7 +7,7 @@ import { until } from '../support/until.ts'
 import { get, startApp, tenant, type Answer } from './app.ts'
 
 t.test(
-  'on a Cluster of three, processes share each limit of a tenant, exact and leased, and scripts that nodes forget are sent again',
+  'on a Cluster of three, processes share each limit of a tenant, exact and leased',
   { skip: noRedis },
   async t => {
     const cluster = await startCluster(t)

@@ -54,7 +54,7 @@ async function send (app: Held['app'], path: string, slug = 'acme'): Promise<Soc
   return socket
 }
 
-t.test('concurrency bounds the requests in flight, per tenant; the next gets 429 at once and is not counted', async t => {
+t.test("concurrency bounds a tenant's requests in flight with an uncounted 429", async t => {
   const { app, waiting, release } = await startHeld(t, { default: { rpm: 50, concurrency: 2 } })
   await send(app, '/held')
   await send(app, '/held')

@@ -176,7 +176,7 @@ for (const precision of isLong ? ['exact', 'leased'] as const : ['exact'] as con
 }
 
 t.test(
-  'EDG-04 three processes, of which one loses answers: all of them together stay at what Redis and the shares allow',
+  'EDG-04 three processes, one losing replies, together stay within Redis and the shares',
   { skip: noRedis, buffered: true },
   async t => {
     const { proxies, limiters, counted } = await world(t, 3, 'exact')

@@ -87,7 +87,7 @@ for (const precision of ['exact', 'leased'] as const) {
 }
 
 t.test(
-  'leased: a token that is spent late counts when it is spent; control: counted when it was taken, it passes the limit',
+  'leased: a token counts when it is spent (control: counted when leased, it passes the limit)',
   { skip: noRedis },
   async t => {
     const redis = freshRedis(t)
@@ -125,7 +125,7 @@ t.test(
 )
 
 t.test(
-  'leased: what one process does not spend is back for the others in a second, and a process that ends keeps nothing',
+  'leased: unspent tokens return within a second, and a process that ends keeps none',
   { skip: noRedis },
   async t => {
     const redis = freshRedis(t)

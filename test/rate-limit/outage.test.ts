@@ -19,7 +19,7 @@ async function ownRedis (t: Test): Promise<RedisService> {
 }
 
 t.test(
-  'RL-10 Redis dies in mid-window: a process goes on with its own count, and no more than its share passes',
+  'RL-10 when Redis dies in mid-window, a process admits no more than its share',
   { skip: noRedis },
   async t => {
     const service = await ownRedis(t)

@@ -59,7 +59,7 @@ t.test('the limiter in Redis and the one in process agree on the same trace, ver
 })
 
 t.test(
-  'those who ask in one turn get the verdicts that they would get one after another, and are one question',
+  'requests of one tick are one command with the verdicts of sequential calls',
   { skip: noRedis },
   async t => {
     const redis = freshRedis(t)

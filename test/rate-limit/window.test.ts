@@ -125,7 +125,7 @@ t.test('a changed limit keeps the running count', async t => {
   t.not(limiter.take([rpm(7)], 1).wait, 0)
 })
 
-t.test('FLD-01 counters of past minutes go, and a flood of addresses neither grows the heap nor evicts one that counts', async t => {
+t.test('FLD-01 a flood of addresses neither grows the heap nor evicts an active counter', async t => {
   let now = start
   const limiter = new LocalLimiter(() => now, 1_000)
   const address = (name: string): Quota => ({ ...rpm(2, false, name), overflow: 'others' })

@@ -83,7 +83,7 @@ for (const [name, source] of Object.entries(sources)) {
   })
 
   t.test(
-    `RED-02 ${name}: a frozen Redis costs a command its timeout, then the breaker opens, and closes when it thaws`,
+    `RED-02 ${name}: a frozen Redis costs one timeout a command until the breaker opens`,
     { skip: noRedis },
     async t => {
       const { process, url } = await server(t)
@@ -145,7 +145,7 @@ for (const [name, source] of Object.entries(sources)) {
 }
 
 t.test(
-  'RED-03 a connection that breaks between command and answer: one error, and the command took effect once',
+  'RED-03 a connection lost between command and reply is one error and one effect',
   { skip: noRedis },
   async t => {
     const { url } = await server(t)

@@ -45,7 +45,7 @@ async function world (t: Test, ...rights: string[]): Promise<World> {
 }
 
 t.test(
-  'EDG-03 a login without channels: the boot does not wait, one line names the channel, no connection is opened again',
+  'EDG-03 a login without channels: boot does not wait, and one warning names the channel',
   { skip: noRedis, buffered: true },
   async t => {
     const { admin, proxy, redis, lines } = await world(t, 'resetchannels')

@@ -46,7 +46,7 @@ sentinel failover-timeout primary 2000
 }
 
 t.test(
-  'behind Sentinel: when the master dies, commands fail at once, then reach the promoted replica, as do messages',
+  'behind Sentinel: after failover commands and messages reach the promoted replica',
   { skip: noRedis, timeout: 50_000 },
   async t => {
     const master = await startRedis()

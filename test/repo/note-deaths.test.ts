@@ -40,7 +40,8 @@ t.test('a file that handles everything passes, and so does its child', async t =
 
 const failures: Record<string, [string, string?]> = {
   'a rejection that a listener swallows': [
-    "process.on('unhandledRejection', () => {}); process.on('uncaughtException', () => {}); Promise.reject(new Error('lost'))"
+    "process.on('unhandledRejection', () => {}); process.on('uncaughtException', () => {}); " +
+    "Promise.reject(new Error('lost'))"
   ],
   'an exception that a listener swallows': [
     "process.on('uncaughtException', () => {}); setTimeout(() => { throw new Error('lost') })"

@@ -87,7 +87,7 @@ function record (raw: Redis): Promise<string> {
 }
 
 t.test(
-  'CHG-02 Redis stands still while a change is heard by the other way: the older record there is not believed',
+  'CHG-02 a stalled Redis: its older record does not replace a change received otherwise',
   { skip: noRedis },
   async t => {
     const { service, raw } = await own(t)
@@ -179,7 +179,7 @@ t.test('CHG-02 more changes than are remembered one by one', { skip: noRedis }, 
 })
 
 t.test(
-  'CHG-02 a mark that could not be written is written when Redis is back: a new process does not believe the older record',
+  'CHG-02 a mark that failed in an outage is written when Redis is back',
   { skip: noRedis },
   async t => {
     const { service, raw } = await own(t)

@@ -68,7 +68,7 @@ t.test('EDG-07 strategy header: every reply names the header in Vary', async t =
   t.equal((await named.app.inject({ url: '/', headers: { 'x-org': 'acme' } })).headers.vary, 'x-org')
 })
 
-t.test('EDG-10 1,500 made-up hosts at once: real tenants are served meanwhile, and a wrong argument is 400', async t => {
+t.test('EDG-10 1,500 made-up hosts at once do not delay real tenants', async t => {
   const registry = new CountingRegistry()
   const { app, who } = await start(t, { registry })
   const gate = Promise.withResolvers<void>()
@@ -296,7 +296,7 @@ t.test('an encapsulated registration is told at boot', async t => {
   }
 })
 
-t.test("RL-18 AGR-01 a client whose claim does not agree with the host sees no numbers of the host's tenant", async t => {
+t.test('RL-18 AGR-01 a claim that disagrees with the host shows no numbers of that tenant', async t => {
   const app = Fastify()
   t.teardown(() => app.close())
   const registry: TenantRegistry = memoryRegistry([{ id: 'a', slug: 'acme' }, { id: 'b', slug: 'globex' }])

@@ -39,7 +39,8 @@ async function world (t: Test): Promise<World> {
   const admin = await connect(t, url)
   await init(admin)
   await admin.query(
-    "insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) select 'id-' || n, 'tenant-' || n, 'T', 'active', 'free', 'rls', 'default' from generate_series(0, 249) n"
+    "insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) select 'id-' || n, " +
+      "'tenant-' || n, 'T', 'active', 'free', 'rls', 'default' from generate_series(0, 249) n"
   )
   // As if they had been made long ago.
   await admin.query("update tenancy.changes set changed_at = now() - interval '2 hours'")
@@ -123,7 +124,7 @@ const floods: Record<string, (n: number) => string> = {
 }
 
 t.test(
-  `CON-12 floods of ${count} messages: bounded memory, no writes, no look-up of another tenant is repeated`,
+  `CON-12 floods of ${count} messages: bounded memory, no writes, no repeated look-up`,
   { skip: noRedis },
   async t => {
     const on = await world(t)
@@ -210,7 +211,8 @@ t.test('CON-12 many changes at once: one by one, or all', { skip: noRedis }, asy
   t.equal(new Set(heard.map(change => change === 'all' ? 'all' : change.id)).size, 250)
   heard.splice(0)
   await admin.query(
-    "insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) select 'more-' || n, 'more-slug-' || n, 'T', 'active', 'free', 'rls', 'default' from generate_series(1, 2000) n"
+    "insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) select 'more-' || n, " +
+      "'more-slug-' || n, 'T', 'active', 'free', 'rls', 'default' from generate_series(1, 2000) n"
   )
   await until(() => heard.includes('all'))
 })

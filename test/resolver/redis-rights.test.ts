@@ -85,7 +85,7 @@ async function world (t: Test, ...rights: string[]): Promise<World> {
 }
 
 t.test(
-  'EDG-03 a login without channels: one clear line each channel, degraded, and changes arrive by the registry',
+  'EDG-03 a login without channels: one warning each, and changes arrive by the registry',
   { skip: noRedis },
   async t => {
     const { app, redis, lines, suspend } = await world(t, 'resetchannels')
@@ -105,7 +105,7 @@ t.test(
 )
 
 t.test(
-  'EDG-06 a login that may read but not write: requests are served, one line for each part that goes on without',
+  'EDG-06 a read-only login: requests are served, with one warning for each feature',
   { skip: noRedis },
   async t => {
     const { app, redis, lines } = await world(t, 'allchannels', '-@write', '-@scripting')

@@ -105,7 +105,7 @@ t.test('RES-16 X-Forwarded-Host is ignored unless it is asked for', async t => {
   )
 })
 
-t.test("RES-17 X-Forwarded-Host counts from a trusted peer only, and its last value is the peer's own", async t => {
+t.test('RES-17 X-Forwarded-Host counts only from a trusted peer, by its last value', async t => {
   const { app, who } = await start(t, { trustForwardedHost: true }, undefined, { trustProxy: '10.0.0.0/8' })
   t.equal(
     await who('acme.example.com', { 'x-forwarded-host': 'globex.example.com' }),

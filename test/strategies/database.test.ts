@@ -61,25 +61,28 @@ t.test('a tenant has a database and a login of its own', async t => {
   t.same(row, { role: `tenant_${a.id}`, db: `tenant_${a.id}`, path: '"public", pg_temp' })
 })
 
-t.test('INJ-03 INJ-04 INJ-06 INJ-20 no statement reaches another tenant, whatever role or setting it takes', async t => {
+t.test('INJ-03 INJ-04 INJ-06 INJ-20 no role or setting leads a statement to another tenant', async t => {
   const database = await open(t)
   const { db } = on.handle(database, a)
   for (
     const { rolname } of await on.admin(
-      "select rolname from pg_roles where rolname like '%\\_' || substr(md5(current_database()), 1, 8) or rolname like 'tenant\\_%' || $1 or rolname like 'pg\\_%' or rolname = session_user",
+      "select rolname from pg_roles where rolname like '%\\_' || substr(md5(current_database()), 1, 8) " +
+        "or rolname like 'tenant\\_%' || $1 or rolname like 'pg\\_%' or rolname = session_user",
       [mark]
     )
   ) {
     if (rolname === `tenant_${a.id}`) continue
     await t.rejects(
-      sql`select set_config('role', ${rolname}, true), query_to_xml('select body from notes', true, true, '')::text`
+      sql`select set_config('role', ${rolname}, true), query_to_xml('select body from notes', true, true,
+        '')::text`
         .execute(db),
       { code: '42501' },
       String(rolname)
     )
   }
   t.match(
-    (await sql`select set_config('role', 'none', true), set_config('tenancy.tenant', ${b.id}, true), query_to_xml('select body from notes', true, true, '')::text as xml`
+    (await sql`select set_config('role', 'none', true), set_config('tenancy.tenant', ${b.id}, true),
+      query_to_xml('select body from notes', true, true, '')::text as xml`
       .execute(db)).rows,
     [{ xml: new RegExp(a.id) }]
   )
@@ -175,7 +178,7 @@ async function everyone (database: DatabaseRuntime): Promise<PromiseSettledResul
   )
 }
 
-t.test('DBT-05 above the budget: evict serves everybody in turn, wait and reject are 503 with retry-after', async t => {
+t.test('DBT-05 above the budget evict serves all in turn, wait and reject answer 503', async t => {
   const evicting = await open(t, {}, { budget: 2 })
   t.equal((await everyone(evicting)).filter(({ status }) => status === 'fulfilled').length, 6, 'evict')
   await evicting.close()
@@ -194,7 +197,7 @@ t.test('DBT-05 above the budget: evict serves everybody in turn, wait and reject
   }
 })
 
-t.test('DBT-06 a dead tenant database fails its own tenant, at once after three attempts, and comes back', async t => {
+t.test('DBT-06 a dead tenant database fails only its own tenant, and recovers', async t => {
   const proxy = await tcpProxy(t, on.superUrl)
   const database = await open(t, {
     connectTimeout: '200ms',
@@ -251,7 +254,7 @@ t.test('a URL in the registry may be encrypted; only the hook reads it', async t
   t.same(await bodies(on.handle(database, tenant)), [`${a.id}:1`])
 })
 
-t.test("TRP-01 a URL that leads to another tenant's database: rows that say whose they are are stopped", async t => {
+t.test("TRP-01 a URL that leads to another tenant's database: its marked rows are stopped", async t => {
   await on.admin('select 1')
   const { default: pg } = await import('pg')
   const direct = new URL(on.superUrl)
@@ -259,7 +262,8 @@ t.test("TRP-01 a URL that leads to another tenant's database: rows that say whos
   const client = new pg.Client({ connectionString: direct.href })
   await client.connect()
   await client.query(
-    `create table projects (tenant_id text, name text); grant select on projects to "tenant_${b.id}"; insert into projects values ('${b.id}', '${b.id}:1')`
+    `create table projects (tenant_id text, name text); grant select on projects to "tenant_${b.id}"; ` +
+      `insert into projects values ('${b.id}', '${b.id}:1')`
   )
   await client.end()
   const database = await open(t, { url: () => url.replaceAll('{database}', `tenant_${b.id}`) })

@@ -20,8 +20,9 @@ for (const place of ['public', 'extensions'] as const) {
     buffered: true
   }, async t => {
     const on = await house(t, { build, tables })
-    const install =
-      `create schema if not exists ${place}; create extension citext schema ${place}; create extension pg_trgm schema ${place}; create extension ltree schema ${place}; grant usage on schema ${place} to public`
+    const install = `create schema if not exists ${place}; create extension citext schema ${place}; ` +
+      `create extension pg_trgm schema ${place}; create extension ltree schema ${place}; ` +
+      `grant usage on schema ${place} to public`
     await on.admin(install)
     const given = {
       build,
@@ -36,7 +37,9 @@ for (const place of ['public', 'extensions'] as const) {
           // In a database of its own, an extension is the application's to install.
           await client.query(`${
             tenant.isolation === 'database' ?
-              `create schema if not exists ${place}; create extension if not exists citext schema ${place}; create extension if not exists pg_trgm schema ${place}; create extension if not exists ltree schema ${place};
+              `create schema if not exists ${place}; create extension if not exists citext schema ${place};
+                create extension if not exists pg_trgm schema ${place};
+                create extension if not exists ltree schema ${place};
         grant usage on schema ${place} to public; create table countries (code text primary key);` :
               ''
           } ${build(false)}; alter table notes add mail citext`)
@@ -62,7 +65,8 @@ for (const place of ['public', 'extensions'] as const) {
       const scope = new TenantScope(tenant, { info () {}, warn () {}, error () {} })
       const db = opened.forScope(scope) as never as Kysely<unknown>
       const { rows } =
-        await sql`select 'A'::citext = 'a'::citext as same, round(similarity('word', 'words')::numeric, 2)::text as close, 'a.b'::ltree <@ 'a'::ltree as below, 'Word' % 'Words' as like`
+        await sql`select 'A'::citext = 'a'::citext as same, round(similarity('word', 'words')::numeric,
+          2)::text as close, 'a.b'::ltree <@ 'a'::ltree as below, 'Word' % 'Words' as like`
           .execute(db)
       answers.push(rows)
       await t.rejects(sql`select * from plans`.execute(db), { code: '42P01' }, `${isolation}: SCH-01`)
@@ -92,7 +96,8 @@ t.test("DAT-03 a database of a tenant's own that lacks an extension is not made,
 }, async t => {
   const on = await house(t, { build, tables })
   await on.admin(
-    'create schema extensions; create extension citext schema extensions; grant usage on schema extensions to public'
+    'create schema extensions; create extension citext schema extensions; ' +
+      'grant usage on schema extensions to public'
   )
   const manager = on.another({
     provision: async ({ client }) => {

@@ -15,11 +15,17 @@ interface Acting {
 
 const functions = `
   create function public.act () returns void language plpgsql as $$ begin
-    perform set_config('app.mark', 'left', false), set_config('TimeZone', 'Asia/Tokyo', false), set_config('work_mem', '64kB', false), pg_advisory_lock(5);
-    execute 'listen left_behind'; execute 'prepare left_behind as select 1'; execute 'create temporary table if not exists left_behind (a int)'; end $$;
-  create function public.look () returns text language sql as $$ select json_build_array(coalesce(current_setting('app.mark', true), ''), current_setting('TimeZone'), current_setting('work_mem'),
-    (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()), (select json_agg(c) from pg_listening_channels() c),
-    (select count(*) from pg_prepared_statements where name = 'left_behind'), (select count(*) from pg_class where relnamespace = pg_my_temp_schema()))::text $$;
+    perform set_config('app.mark', 'left', false), set_config('TimeZone', 'Asia/Tokyo', false),
+      set_config('work_mem', '64kB', false), pg_advisory_lock(5);
+    execute 'listen left_behind'; execute 'prepare left_behind as select 1';
+    execute 'create temporary table if not exists left_behind (a int)'; end $$;
+  create function public.look () returns text language sql as $$
+    select json_build_array(coalesce(current_setting('app.mark', true), ''), current_setting('TimeZone'),
+    current_setting('work_mem'),
+    (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()),
+      (select json_agg(c) from pg_listening_channels() c),
+    (select count(*) from pg_prepared_statements where name = 'left_behind'), (select count(*) from pg_class
+      where relnamespace = pg_my_temp_schema()))::text $$;
   create function public.on_project () returns trigger language plpgsql as $$ begin
     if new.name like 'act%' then perform public.act(); end if;
     if new.name = 'act and fail' then raise exception 'after' using errcode = 'P0042'; end if;

@@ -40,7 +40,7 @@ async function readHidden (t: Test, without: readonly Login[]): Promise<{ level:
   return { level, read }
 }
 
-t.test('CON-11 the login of the global tables cannot become what reads all tenants, at level 2 and above', async t => {
+t.test('CON-11 from level 2 the global login cannot become the role that reads all tenants', async t => {
   t.match(await readHidden(t, []), { level: 3, read: '42501' })
   const control = await readHidden(t, ['globalUrl'])
   t.not(control.read, '42501', 'control: the login of systemUrl becomes tenancy_system')

@@ -30,7 +30,8 @@ export async function build (t: Test, without: readonly Login[] = [], rls: objec
   const superUrl = await freshDatabase(t)
   const admin = await connect(t, superUrl)
   await admin.query(
-    'create table notes (tenant_id text not null, body text); create table people (id int primary key, name text)'
+    'create table notes (tenant_id text not null, body text); ' +
+      'create table people (id int primary key, name text)'
   )
   // A password that PgBouncer's list of users takes as it is.
   const login: Built['login'] = name =>
@@ -63,7 +64,8 @@ export async function build (t: Test, without: readonly Login[] = [], rls: objec
   await manager.create({ id: 'acme', slug: 'the-acme', isolation: 'rls' })
   await manager.create({ id: 'globex', slug: 'the-globex', isolation: 'schema' })
   await admin.query(
-    "insert into tenant_globex.notes values ('globex:1'); insert into people values (1, 'person:1'); insert into notes values ('acme', 'acme:1'), ('hooli', 'hooli:1')"
+    "insert into tenant_globex.notes values ('globex:1'); insert into people values (1, 'person:1'); " +
+      "insert into notes values ('acme', 'acme:1'), ('hooli', 'hooli:1')"
   )
   return {
     superUrl,

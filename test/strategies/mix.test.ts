@@ -17,8 +17,8 @@ const superUrl = await freshDatabase(t)
 const euUrl = await freshDatabase(t)
 const mark = databaseOf(superUrl).slice(2)
 const [url, eu] = [loginUrl(superUrl, 'app'), loginUrl(euUrl, 'app')]
-const shared =
-  'create table projects (tenant_id text not null, name text not null); create table countries (code text primary key)'
+const shared = 'create table projects (tenant_id text not null, name text not null); ' +
+  'create table countries (code text primary key)'
 const connection: DatabaseConnectionOptions = {
   url,
   ownerUrl: superUrl,

@@ -67,7 +67,7 @@ t.test('a wrong option stops the boot, and its message holds no password', async
   }
 })
 
-t.test("isolation is for tenants that name none: those of a registry of the user's own that read 'rls'", async t => {
+t.test("isolation applies to tenants that name none, but not to a registry's own 'rls'", async t => {
   const on = await world(t, { isolation: 'schema' })
   const acme = await on.create('acme')
   const schemaOf = async (t: Test, registry?: object): Promise<unknown> => {

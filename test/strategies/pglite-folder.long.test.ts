@@ -11,7 +11,7 @@ import { temporaryFolder } from '../support/services.ts'
 import { until } from '../support/until.ts'
 import { silent, tables, type Rows } from './world.ts'
 
-t.test('PGlite: a folder per tenant, made by the manager, closed when it is idle and opened again', async t => {
+t.test("PGlite: a tenant's folder is made by the manager and reopened after it was idle", async t => {
   const folder = temporaryFolder()
   t.teardown(() => {
     rmSync(folder, { recursive: true, force: true })

@@ -79,7 +79,8 @@ for (const [type, [one, two]] of Object.entries(types)) {
   t.test(`a tenant column of type ${type}, through request.db`, async t => {
     const { admin, open } = await prepare(
       t,
-      `create table items (tenant_id ${type} not null, id serial, body text not null, primary key (tenant_id, id))`,
+      `create table items (tenant_id ${type} not null, id serial, body text not null, ` +
+        'primary key (tenant_id, id))',
       { tenant: ['items'] }
     )
     const database = await open()
@@ -114,10 +115,14 @@ for (const [type, [one, two]] of Object.entries(types)) {
 }
 
 const family = `
-  create table projects (tenant_id text not null, id int generated always as identity primary key, name text not null);
-  create table people (tenant_id text not null, id int generated always as identity primary key, name text not null);
-  create table tasks (id int generated always as identity primary key, project_id int not null references projects on delete cascade, title text not null, assignee_id int references people);
-  create table labels (task_id int not null references tasks on delete cascade, label text not null, primary key (task_id, label));
+  create table projects (tenant_id text not null, id int generated always as identity primary key,
+    name text not null);
+  create table people (tenant_id text not null, id int generated always as identity primary key,
+    name text not null);
+  create table tasks (id int generated always as identity primary key, project_id int not null
+    references projects on delete cascade, title text not null, assignee_id int references people);
+  create table labels (task_id int not null references tasks on delete cascade, label text not null,
+    primary key (task_id, label));
   create index on tasks (project_id)`
 
 async function fill (
@@ -180,7 +185,8 @@ t.test('tables without the tenant column belong to whom their parents belong', a
 
   await t.test('injected SQL gets no further than on the parent', async t => {
     const rows =
-      await sql`select set_config('tenancy.tenant', 'globex', true), query_to_xml('select * from tasks', true, true, '')::text as xml`
+      await sql`select set_config('tenancy.tenant', 'globex', true), query_to_xml('select * from tasks', true,
+        true, '')::text as xml`
         .execute(a)
     t.notMatch(JSON.stringify(rows.rows), /globex:t/)
   })
@@ -188,13 +194,15 @@ t.test('tables without the tenant column belong to whom their parents belong', a
   await t.test("the plans use the keys' indexes: nobody pays for the rows of others", async t => {
     await admin.query(`
       insert into projects (tenant_id, name) select 'big' || n % 50, 'p' from generate_series(1, 2000) n;
-      insert into tasks (project_id, title) select id, 't' from projects, generate_series(1, 20) where name = 'p';
+      insert into tasks (project_id, title) select id, 't' from projects, generate_series(1, 20)
+        where name = 'p';
       analyze projects, tasks`)
     const { app } = rolesOf(databaseOf(superUrl))
     const plan = async (text: string, values: unknown[]): Promise<string> => {
       await admin.query('begin')
       await admin.query(
-        "select set_config('role', $1, true), set_config('tenancy.tenant', 'acme', true), set_config('tenancy.token', $2, true)",
+        "select set_config('role', $1, true), set_config('tenancy.tenant', 'acme', true), " +
+          "set_config('tenancy.token', $2, true)",
         [app, signToken({ key: signingKey(secret), tenant: 'acme' })]
       )
       const { rows } = await admin.query<{ 'QUERY PLAN': string }>(
@@ -233,7 +241,8 @@ t.test('a listed table with neither the column nor a required key to a tenant ta
   await t.rejects(
     prepare(
       t,
-      'create table projects (tenant_id text not null, id int primary key); create table items (id serial primary key, project_id int references projects)',
+      'create table projects (tenant_id text not null, id int primary key); ' +
+        'create table items (id serial primary key, project_id int references projects)',
       { tenant: ['projects', 'items'] }
     ),
     { code: 'FST_TENANCY_SETUP_INVALID' },
@@ -246,11 +255,13 @@ t.test("tables.tenant 'auto': every table of the schema with the column, at prot
     t,
     `
     create table items (tenant_id text not null, id serial, body text not null, primary key (tenant_id, id));
-    create table projects (tenant_id text not null, id serial primary key, name text not null) partition by hash (id);
+    create table projects (tenant_id text not null, id serial primary key, name text not null)
+      partition by hash (id);
     create table countries (code text primary key, tenant_id text);
     create table unlisted (secret text)`.replace(
       'serial primary key, name text not null) partition by hash (id)',
-      'serial, name text not null) partition by hash (tenant_id); create table projects_0 partition of projects for values with (modulus 1, remainder 0)'
+      'serial, name text not null) partition by hash (tenant_id); ' +
+        'create table projects_0 partition of projects for values with (modulus 1, remainder 0)'
     ),
     { tenant: 'auto', shared: ['countries'] }
   )

@@ -40,9 +40,11 @@ export const silent = { info () {}, warn () {}, error () {} }
 
 /** The tables of one tenant that has a place of its own: nothing in them says whose they are. */
 export const ownTables =
-  'create table notes (id serial primary key, body text not null, n int not null default 0); create table projects (name text not null)'
+  'create table notes (id serial primary key, body text not null, n int not null default 0); ' +
+  'create table projects (name text not null)'
 export const sharedTables = `
-  create table notes (tenant_id text not null, id serial, body text not null, n int not null default 0, primary key (tenant_id, id));
+  create table notes (tenant_id text not null, id serial, body text not null, n int not null default 0,
+    primary key (tenant_id, id));
   create table projects (tenant_id text not null, name text not null);
   create table countries (code text primary key);
   insert into countries values ('NL'), ('DE')`

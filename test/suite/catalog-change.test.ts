@@ -25,7 +25,8 @@ t.test(
     const tenancy = await createTenancy({ ...options, baseDomain: 'example.com' } as never)
     t.teardown(() => tenancy.close())
     await on.admin(
-      "insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) values ('acme', 'acmes', 'Acme', 'active', 'free', 'rls', 'default')"
+      'insert into tenancy.tenants (id, slug, name, status, plan, isolation, shard) ' +
+        "values ('acme', 'acmes', 'Acme', 'active', 'free', 'rls', 'default')"
     )
     const run = (): Promise<unknown> =>
       tenancy.run(

@@ -46,7 +46,8 @@ async function listen (t: Test): Promise<Listening> {
       `${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`
     ).digest('base64')
     request.raw.socket.write(
-      `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`
+      `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: ` +
+        `Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`
     )
     request.raw.socket.write(Buffer.from([0x81, 2, 0x68, 0x69]))
   })
@@ -125,7 +126,7 @@ async function websocket (port: number): Promise<Socket> {
 }
 
 for (const status of ['suspended', 'deleting'] as const) {
-  t.test(`WSK-01 a stream of events has its own tenant until that is ${status}: then its handles close and it ends`, async t => {
+  t.test(`WSK-01 an event stream keeps its tenant until that is ${status}, and then ends`, async t => {
     const { port, works, rows, setStatus } = await listen(t)
     const { response, text } = await events(port)
     t.same(await rows(), ['acme:1'])
@@ -140,7 +141,7 @@ for (const status of ['suspended', 'deleting'] as const) {
     await t.rejects(rows(), { code: 'FST_TENANCY_SCOPE_CLOSED' })
   })
 
-  t.test(`WSK-01 a websocket has its own tenant until that is ${status}: then its handles close and it ends`, async t => {
+  t.test(`WSK-01 a websocket keeps its tenant until that is ${status}, and then ends`, async t => {
     const { port, rows, setStatus } = await listen(t)
     const socket = await websocket(port)
     t.same(await rows(), ['acme:1'])
@@ -164,7 +165,7 @@ t.test('WSK-01 what goes on behind a reply ends with the connection, and not bef
   await t.rejects(rows(), { code: 'FST_TENANCY_SCOPE_CLOSED' })
 })
 
-t.test('WSK-01 a websocket whose handler does not detach ends with its tenant and its connection all the same', async t => {
+t.test('WSK-01 a websocket whose handler does not detach ends with its tenant all the same', async t => {
   const { port, setStatus } = await listen(t)
   const naive = async (): Promise<IncomingMessage> => {
     const [response] = await once(get({ port, path: '/naive', headers, agent: false }), 'response') as [

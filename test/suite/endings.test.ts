@@ -50,7 +50,7 @@ const playOn = async ({ app, calls }: Played, path: string): Promise<Ending> =>
 const isError = (call: string): boolean => /^(?:onError|child)/.test(call)
 
 for (const place of places) {
-  t.test(`END-01 END-02 END-06 each kind of ending in ${place}: as without the suite, and the database holds what the status promises`, async t => {
+  t.test(`END-01 END-02 END-06 every ending in ${place}: the same reply as without the suite`, async t => {
     const promised: string[] = []
     for (const [name, kind] of Object.entries(kinds)) {
       if (kind.isForHooks === false && place !== 'handler' && place !== 'child') continue

@@ -76,7 +76,7 @@ for (const when of ['before', 'after'] as const) {
   })
 }
 
-t.test('END-01 handlers of routes and of child plugins come first, and toHttpError() is theirs to call', async t => {
+t.test('END-01 handlers of routes and child plugins run first and may call toHttpError()', async t => {
   const calls: string[] = []
   const get = await start(t, {
     after: async app => {

@@ -19,7 +19,7 @@ t.test('forEach runs for every active tenant, each in a scope of its own', async
   t.same(await bodies(on), ['acme:1', 'globex:1', 'initech:1'])
 })
 
-t.test('where chooses by plan and status; a suspended tenant has its turn only where it is named', async t => {
+t.test('where chooses by plan and status, and includes suspended tenants only by name', async t => {
   const slugs: string[] = []
   await app.tenancy.forEach({ where: { plan: 'pro' } }, ({ tenant }) => {
     slugs.push(tenant.slug)

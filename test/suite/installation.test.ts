@@ -247,9 +247,11 @@ t.test('EDG-01 an old setup, and a login that may not read the id', { skip: noRe
     message: /no installation id.*run `tenancy init`/
   })
   await on.admin(
-    'revoke execute on function tenancy.installation() from public; revoke execute on function tenancy.installation() from ' +
+    'revoke execute on function tenancy.installation() from public; ' +
+      'revoke execute on function tenancy.installation() from ' +
       (await on.admin<{ role: string }>(
-        "select quote_ident(rolname) as role from pg_roles where rolname like 'tenancy\\_registry\\_' || substr(md5(current_database()), 1, 8)"
+        "select quote_ident(rolname) as role from pg_roles where rolname like 'tenancy\\_registry\\_' " +
+          '|| substr(md5(current_database()), 1, 8)'
       ))[0]?.role
   )
   await t.rejects(boot(t, options), {

@@ -157,7 +157,8 @@ for (const kind of ['a statement', 'its signal', 'a transaction', 'a stream'] as
     await until(async () =>
       hasBegun ||
       (await on.admin(
-          "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()"
+          "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' " +
+            "and state = 'active' and pid <> pg_backend_pid()"
         )).length === 1
     )
     socket.destroy()
@@ -191,7 +192,8 @@ t.test('handlerTimeout aborts request.tenancy.signal, and what the request does 
   t.equal((await app.inject({ url: '/transaction', headers: { host: 'acme.example.com' } })).statusCode, 503)
   await until(async () =>
     (await on.admin(
-      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()"
+      "select from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' " +
+        "and state = 'active' and pid <> pg_backend_pid()"
     )).length === 0
   )
   t.same(await on.admin("select from notes where body = 'timed out'"), [])

@@ -36,7 +36,7 @@ t.test('forEach over the registry on Postgres needs the registry’s login, and 
   )
 })
 
-t.test('on PGlite: runs and the global tables share its one connection, and work across tenants is refused', async t => {
+t.test('on PGlite runs and global tables share its one connection', async t => {
   const tenancy = await createTenancy({
     baseDomain: 'example.com',
     database: 'pglite://memory',

@@ -20,7 +20,7 @@ const constructors = Object.entries({ ...core, ...database, ...cacheErrors, ...m
     core.TenancyErrorConstructor
   ][]
 
-t.test('every error of the suite has a general text for the reply, and keeps its own as the cause', async t => {
+t.test('every error of the suite has a general text for the reply, with itself as cause', async t => {
   t.ok(constructors.length > 18)
   for (const [name, Constructor] of constructors) {
     const thrown = new Constructor('column x of secret_table: call pg_secret(), or give options.database.url')
@@ -139,7 +139,7 @@ t.test('other mistakes of a handler show no name either', async t => {
   }
 })
 
-t.test("an error without a code that the suite throws is as general; the application's own stays as it is", async t => {
+t.test('an error without a code gets a general text only if the suite throws it', async t => {
   const on = await provision(t)
   const lines: string[] = []
   const app = await suite(t, on, {

@@ -43,7 +43,7 @@ t.beforeEach(async () => {
   )
 })
 
-t.test('SYS-01 the handle across tenants sees all, reads only, and the audit knew before its first statement', async t => {
+t.test('SYS-01 the handle across tenants only reads, and its audit precedes its first statement', async t => {
   const app = await start(t)
   const rows = await app.tenancy.asSystem(who, async ({ db }) => {
     t.match(audited, [{
@@ -61,7 +61,7 @@ t.test('SYS-01 the handle across tenants sees all, reads only, and the audit kne
   t.equal(audited.length, 1)
 })
 
-t.test('SYS-01 a write without `write` is refused by the server, in a transaction that asks for it too', async t => {
+t.test('SYS-01 the server refuses a write without `write`, also in a requested transaction', async t => {
   const app = await start(t)
   const readOnly = { code: '25006' }
   await app.tenancy.asSystem(who, async ({ db }) => {
@@ -105,12 +105,13 @@ t.test('SYS-01 no statement of its own turns read-only off, or becomes another r
   const attempts: [string, RawBuilder<unknown>][] = [
     ['a function', sql`select set_config('transaction_read_only', 'off', true)`],
     ['for the session', sql`select set_config('default_transaction_read_only', 'off', false)`],
-    ['in a CTE before a write',
-      sql`with off as (select set_config('transaction_read_only', 'off', true)) insert into notes (tenant_id, body) select 'id-acme', 'x' from off`],
+    ['in a CTE before a write', sql`with off as (select set_config('transaction_read_only', 'off', true))
+        insert into notes (tenant_id, body) select 'id-acme', 'x' from off`],
     ['behind an escape', sql.raw("select U&\"set\\005fconfig\"('transaction_read_only', 'off', true)")],
     ['a view', sql`update pg_catalog.pg_settings set setting = 'off' where name = 'transaction_read_only'`],
     ['through a function that runs a text',
-      sql`select query_to_xml('select set_config(''transaction_read_only'', ''off'', true)', true, true, '')`],
+      sql`select query_to_xml('select set_config(''transaction_read_only'', ''off'', true)', true, true,
+        '')`],
     ['another role', sql`select set_config('role', ${owner}, true)`]
   ]
   await app.tenancy.asSystem(who, async ({ db }) => {
@@ -127,7 +128,7 @@ t.test('SYS-01 no statement of its own turns read-only off, or becomes another r
   t.same(await bodies(on), ['acme:1', 'globex:1'])
 })
 
-t.test('SYS-01 were such a statement let through, the server would hold to read-only all the same', async t => {
+t.test('SYS-01 the server keeps the transaction read-only whatever statement gets through', async t => {
   // Not through the handle: the context as the driver sends it, and then what an attacker would send in the same transaction.
   const client = new pg.Client({ connectionString: on.systemUrl })
   await client.connect()
@@ -288,7 +289,8 @@ t.test('what a statement did to its session does not meet the next: one connecti
   const app = await start(t)
   const settings = sql<
     { role: string; tenant: string; mode: string }
-  >`select current_user as role, current_setting('tenancy.tenant') as tenant, current_setting('transaction_read_only') as mode`
+  >`select current_user as role, current_setting('tenancy.tenant') as tenant,
+    current_setting('transaction_read_only') as mode`
   for (const write of [true, false, true]) {
     const { rows: [row] } = await app.tenancy.asSystem(
       { ...who, write },
@@ -317,7 +319,7 @@ t.test('global is the tables that no tenant sees, and no others', async t => {
   await t.rejects(users.selectFrom('users').selectAll().execute(), { code: 'FST_TENANCY_SCOPE_CLOSED' })
 })
 
-t.test('the application’s login may not become the role of the global tables: without globalUrl it is refused', async t => {
+t.test('without globalUrl an application login that lacks the global role is refused', async t => {
   const app = await start(t, { database: {} })
   const users = app.tenancy.global as unknown as Kysely<AllRows>
   await t.rejects(users.selectFrom('users').selectAll().execute(), {

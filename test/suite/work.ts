@@ -56,7 +56,8 @@ export async function withUsers (
   on: Provisioned
 ): Promise<Provisioned & { readonly tables: { global: string[] } }> {
   await on.admin(
-    "create table users (id serial primary key, email text not null unique); insert into users (email) values ('ann@acme'), ('bob@globex')"
+    'create table users (id serial primary key, email text not null unique); insert into users (email) ' +
+      "values ('ann@acme'), ('bob@globex')"
   )
   const client: SqlClient = {
     query: async <R>(text: string, values?: unknown[]) => ({
