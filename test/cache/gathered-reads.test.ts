@@ -1,4 +1,4 @@
-// What one turn of the event loop reads is one command.
+// All reads of one tick of the event loop are one command.
 import { Redis } from 'ioredis'
 import t from 'tap'
 
@@ -162,7 +162,7 @@ t.test('tenants that cannot share a command are read one by one from then on', a
   }
 })
 
-t.test('who reads much has a command of his own, so that nobody else waits for his values', async t => {
+t.test('a large read has a command of its own, so that it delays no other', async t => {
   const asked: string[][] = []
   const reads = new GatheredReads(async wanted => {
     asked.push(wanted.map(({ tenant, keys }) => `${tenant} ${keys.length}`))

@@ -1,4 +1,5 @@
-// What a Redis that answers, and refuses, makes of each call: 503 with generic text, one log line, a truthful health.
+// A Redis that replies with refusals: each call is a 503 with a generic text, one log line, and
+// health() reports it.
 import Fastify from 'fastify'
 import t from 'tap'
 
@@ -28,7 +29,7 @@ const calls: Record<string, (cache: TenantCacheHandle) => Promise<unknown>> = {
 }
 const writes = ['set', 'set with tags', 'delete', 'increment', 'invalidateTag', 'flush',
   'clear of a Keyv store']
-/** What Redis refuses to writes alone. */
+/** Refusals that affect writes only. */
 const refusesWrites = ['OOM', 'READONLY', 'NOREPLICAS']
 
 for (const { reason, status, start } of refusals) {

@@ -1,4 +1,5 @@
-// Changes made inside a request that is one transaction: for everyone after the commit, for nobody after a rollback.
+// Changes inside a request that is one transaction: visible to all after the commit, and discarded
+// after a rollback.
 import { Redis } from 'ioredis'
 import t from 'tap'
 

@@ -8,7 +8,7 @@ import { addressKey, cacheChannel, installationKey, installationProblem, invalid
 const spaces: readonly KeySpace[] = ['cache', 'cache-epoch', 'cache-tag', 'limit', 'limit-client',
   'limit-route', 'lock']
 
-// A small generator with a seed, so that a failure can be run again.
+// A small seeded generator, so that a failure can be repeated.
 function random (seed: number): (below: number) => number {
   let state = seed
   return below => {

@@ -1,4 +1,4 @@
-// The quickstart's process: what it says when it cannot start, and how it ends.
+// The quickstart's process: its output when it cannot start, and how it ends.
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo } from 'node:net'
@@ -31,7 +31,7 @@ function run (t: Test, env: Record<string, string>): Server {
   return server
 }
 
-/** A port that somebody else listens on. */
+/** A port that another server listens on. */
 async function takenPort (t: Test): Promise<string> {
   const other = createServer().listen(0, '127.0.0.1')
   t.teardown(() => other.close())

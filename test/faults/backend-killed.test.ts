@@ -86,7 +86,7 @@ t.test("PGF-07 a client sees nothing of the database's text", async t => {
   for (const [url, [, work]] of Object.entries(failures))
     app.get(url, { config: { tenancy: { statementTimeout: '100ms' } } }, work)
   app.setNotFoundHandler(async request => sql`select * from unlisted`.execute(dbOf(request)))
-  // It fails again with the reply for its own failure.
+  // This hook runs again, and fails again, for the reply to its own error.
   app.get('/on-send', {
     onSend: async request => {
       await sql`select * from unlisted`.execute(dbOf(request))
@@ -108,7 +108,7 @@ t.test("PGF-07 a client sees nothing of the database's text", async t => {
   t.match(lines.join(''), /came past the error handler/)
 })
 
-t.test('an application with its own error handler gets errors as they were thrown', async t => {
+t.test("an application's own error handler gets the original errors", async t => {
   const on = await provision(t)
   const app = await suite(t, on)
   const { toHttpError } = await import('fastify-tenancy')

@@ -1,4 +1,4 @@
-// CON-08: the server stops taking writes, and takes them again.
+// CON-08: the server becomes read-only, as after a failover, and writable again.
 import type { FastifyInstance } from 'fastify'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
@@ -19,7 +19,7 @@ interface Failover {
   ): Promise<{ statusCode: number; body: string; headers: Record<string, unknown> }>
 }
 
-/** An application on a server of this file's own. */
+/** An application on a PostgreSQL server of this file's own. */
 async function failover (t: Test, server: PostgresService): Promise<Failover> {
   process.env.TEST_DATABASE_URL = server.url
   const on = await provision(t)

@@ -1,4 +1,4 @@
-// A hundred thousand made-up names from four addresses, while tenants are at work.
+// A hundred thousand made-up names from four addresses, while tenants send requests.
 import { Redis } from 'ioredis'
 import { Agent, get } from 'node:http'
 import t, { type Test } from 'tap'
@@ -12,9 +12,12 @@ import { until } from '../support/until.ts'
 const floodedFrom = ['127.0.0.2', '127.0.0.3', '127.0.0.4', '127.0.0.5']
 const slugs = ['acme', 'globex', 'initech']
 const count = 100_000
-/** Milliseconds of a look-up. */
+/** Duration of a look-up in milliseconds. */
 const latency = 10
-/** What the resolver promises: 300 look-ups that find nobody an address and minute, the rest of them one after another; ten at once of new names. */
+/**
+ * The resolver's bounds: 300 look-ups without a tenant per address and minute, the excess one at a
+ * time, and ten concurrent look-ups of new names.
+ */
 const perMinute = 300
 const atOnce = 10 + 1
 
@@ -73,7 +76,7 @@ function ask (port: number, slug: string, agent: Agent): Promise<string> {
 
 const right = (slug: string): string => `200 {"slug":"${slug}","notes":["${slug}:note"]}`
 
-/** Requests of one tenant, one after another, from one of its own addresses and from one that floods. */
+/** Sends one tenant's requests in sequence, from an address of its own and from one that floods. */
 function traffic (t: Test, port: number, slug: string): { times: number[]; stop(): Promise<string[]> } {
   const wrong: string[] = []
   const times: number[] = []
@@ -115,7 +118,7 @@ t.test(
     const alone = busy.times.splice(0)
     const stranger = new Agent({ localAddress: '127.0.0.9' })
 
-    // The first few pay for code and shapes.
+    // Warms up the JIT before the memory is measured.
     await flooder.send({ count: 5_000 })
     const before = await state()
     const began = performance.now()

@@ -1,4 +1,4 @@
-// One tenant's load and the others, over HTTP.
+// One tenant's load and its effect on others, over HTTP.
 import type { LightMyRequestResponse } from 'fastify'
 import { sql } from 'kysely'
 import t from 'tap'

@@ -31,7 +31,7 @@ t.test(
     await later(100)
     const down = answers.length
     await postgres.start()
-    // Whoever waited for a connection when it was down may still be told.
+    // Requests that were waiting for a connection during the outage may still get their 503.
     await until(() => answers.slice(-100).every(({ status }) => status === 200), 20_000)
     const up = answers.length
     await later(500)

@@ -1,4 +1,4 @@
-// A process that is told to end while it is at work.
+// A process that gets SIGTERM while it serves requests.
 import { assertIsolated } from '@fastify-tenancy/testing'
 import { Agent } from 'node:http'
 import t from 'tap'
@@ -39,7 +39,7 @@ for (
     ? ['/query-without-end', '/transaction-without-end', '/without-end']
     : ['/transaction-without-end']
 ) {
-  t.test(`SHU-04 ${path}: at the deadline what does not end is cut short, and the process ends with 0`, {
+  t.test(`SHU-04 ${path}: at the deadline open requests are cut off, and the process exits with 0`, {
     timeout: 60_000
   }, async t => {
     const on = await withNotes(t)

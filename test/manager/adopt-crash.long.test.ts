@@ -1,4 +1,4 @@
-// Making the tenant columns of a database in use: cut off anywhere, it is completed by the same call.
+// `prepare` on a database in use. A run that is killed at any point is completed by the same call.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
@@ -8,7 +8,7 @@ import { connect, loginOf } from '../support/sql.ts'
 import { until } from '../support/until.ts'
 import { backfill, none, old, prepared, shape, tables, work, wrong } from './adopt-world.ts'
 
-t.test('a prepare that is cut off at every step in turn is completed by the same call', async t => {
+t.test('a prepare that is killed at every step in turn is completed by the same call', async t => {
   const done: string[] = []
   const { admin, legacy, manager } = await old(t, {
     progress: ({ step }) => {

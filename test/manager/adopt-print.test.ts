@@ -1,4 +1,5 @@
-// --print and --format: what is printed, run by another tool, leaves the database as the real run leaves it.
+// --print and --format: another tool runs the printed script, and the database is as after the real
+// run.
 import { createManager, type Manager, type SetupReport } from '@fastify-tenancy/manager'
 import { signingKey } from '@fastify-tenancy/postgres/context-token'
 import type pg from 'pg'
@@ -35,7 +36,8 @@ async function place (t: Test): Promise<Place> {
   return { url, admin, manager }
 }
 
-// Also what set-up changes outside the schemas of the golden dump: privileges of the database and of the server's own functions, logins and what they may become.
+// Adds what the golden dump leaves out: privileges of the database and of built-in functions,
+// logins and their memberships.
 async function dump ({ url, admin }: Place): Promise<string> {
   const hash = /_([0-9a-f]{8})@/.exec(loginUrl(url, 'app').replace(/:[^:@]*@/, '@'))?.[1] ?? ''
   const { rows } = await admin.query<{ line: string }>(
@@ -96,7 +98,7 @@ t.test('what init and protect print has the effect of the real run', async t => 
     /made for another database/,
     'names of roles carry a hash of the database: a script is for one'
   )
-  // Made from one database, and run on another.
+  // A script that was made for one database, run on another.
   const elsewhere = await place(t)
   const rename = (text: string): string =>
     ['app', 'owner'].reduce(
@@ -110,7 +112,7 @@ t.test('what init and protect print has the effect of the real run', async t => 
   t.equal(await dump(third), golden)
 })
 
-t.test('CLI-03 no password and no secret is printed, nor what would do in their place', async t => {
+t.test('CLI-03 no password, secret or equivalent of one is printed', async t => {
   const { url, manager } = await place(t)
   const { id, key, inner, outer } = signingKey(secret)
   for (const print of ['sql', 'kysely'] as const) {

@@ -1,11 +1,12 @@
-// What an operator decides for an adoption: the rules that give rows their tenants, and the customers that become tenants.
+// What an operator decides for an adoption: the rules that assign rows to tenants, and the
+// customers that become tenants.
 import { createManager, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'
 import t, { type Test } from 'tap'
 
 import { connect, loginOf, loginUrl } from '../support/sql.ts'
 import { acme, backfill, globex, none, old, tables, wrong, type Old } from './adopt-world.ts'
 
-/** A manager of another configuration. */
+/** A manager with other options on the same database. */
 function managerOf (t: Test, { url, legacy }: Old, options: Partial<ManagerOptions> = {}): Manager {
   const manager = createManager({
     database: { url: loginUrl(url, 'app'), ownerUrl: url },
@@ -65,7 +66,7 @@ t.test('a changed rule changes the rows of child tables, also after an interrupt
   t.same(await tenantsOf('cards'), [{ id: acme }], 'control: the child is not done yet')
   await ruled(globex).protect({ stage: 'prepare' })
   t.same(await tenantsOf('cards'), [{ id: globex }])
-  // A child that the call does not name is filled anew with its parent.
+  // A child table that the call does not name is refilled together with its parent.
   await ruled(acme).protect({ stage: 'prepare', only: ['boards'] })
   t.same(await tenantsOf('cards'), [{ id: acme }])
 })

@@ -1,4 +1,5 @@
-// Taking over a database that had data before it had tenants: from the tenant columns to policies for everybody.
+// Adoption of a database that has data from before it had tenants: from the tenant columns to
+// policies for all logins.
 import { createManager } from '@fastify-tenancy/manager'
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import t from 'tap'
@@ -57,7 +58,7 @@ t.test('observe binds new code to its tenant but not old code, which enforce end
   const rounds = progress.length
   await manager.protect({ stage: 'observe' })
   await manager.protect({ stage: 'observe' })
-  await manager.protect() // as after any migration: what is under observation stays so
+  await manager.protect() // as after any migration: tables under observation stay under observation
   t.ok(progress.length > rounds)
   t.same(
     await manager.observed(),
@@ -98,14 +99,14 @@ t.test('observe binds new code to its tenant but not old code, which enforce end
   await manager.protect({ stage: 'enforce', only: ['tasks'], force: true })
   const client = await connect(t, legacy)
   await t.rejects(client.query('select from tasks'), { code: '42501' })
-  // The others are still its own, and so are those of no tenant.
+  // The old login still reaches the other tables and the rows without a tenant.
   await client.query(
     "insert into projects (user_id, name) values (1, 'old'); insert into accounts (name) " +
       "values ('old'); insert into countries values ('NL')"
   )
   t.equal((await manager.observed()).length, 5)
 
-  // The last day has passed.
+  // In this manager's options the last day of the observation has passed.
   const late = createManager({
     database: { url: loginUrl(url, 'app'), ownerUrl: url },
     tables: { ...tables, shared: ['countries'], global: ['accounts'] },
@@ -156,7 +157,7 @@ t.test('observe binds new code to its tenant but not old code, which enforce end
       t.same((await admin.query('select distinct tenant_id from tasks')).rows, [{ tenant_id: globex }])
   )
 
-  await t.test("the tables are then as if they had never been anybody else's", async t => {
+  await t.test('the tables are as if they had never had another owner', async t => {
     const twin = await old(t)
     await twin.manager.protect({ stage: 'prepare' })
     await twin.admin.query(
@@ -213,7 +214,7 @@ t.test("a login that made the roles and is a member of the tables' owner needs n
   await t.rejects((await connect(t, legacy)).query('select from tasks'), { code: '42501' })
 })
 
-t.test('each stage can be printed, and what is printed, run by another tool, leaves the same', async t => {
+t.test('each stage can be printed and has the same effect in another tool', async t => {
   const [real, twin, third] = [await old(t), await old(t), await old(t)]
   const files: Record<string, string> = {}
   for (const stage of ['prepare', 'observe', 'enforce'] as const) {

@@ -1,4 +1,4 @@
-// A database whose old code knows no tenants, and that code at work.
+// A database whose old code does not know about tenants, and that code at work.
 import { createManager, type Manager, type ManagerOptions, type Progress } from '@fastify-tenancy/manager'
 import pg from 'pg'
 import type { Test } from 'tap'
@@ -36,7 +36,7 @@ const rows = `
 export interface Old {
   readonly url: string
   readonly admin: pg.Client
-  /** The login of the old code, which owns its tables. */
+  /** The login of the old code, which owns the tables. */
   readonly legacy: string
   readonly manager: Manager
   readonly progress: Progress[]
@@ -107,12 +107,12 @@ export const wrong = `select
 export const none = { projects: 0, tasks: 0, events: 0, settings: 0 }
 
 export interface OldCode {
-  /** How often it has done its work. */
+  /** Number of rounds that the old code has completed. */
   readonly count: number
   stop(): Promise<{ readonly count: number; readonly errors: unknown[] }>
 }
 
-/** Old code: reads, inserts and updates without a word of tenants. */
+/** Runs the old code: it reads, inserts and updates without naming a tenant. */
 export async function work (url: string): Promise<OldCode> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
@@ -133,7 +133,7 @@ export async function work (url: string): Promise<OldCode> {
         errors.push(error)
       }
       count++
-      // An application has more to do than this.
+      // A pause between rounds, because a real application also does other work.
       await client.query('select pg_sleep(0.005)')
     }
   })()

@@ -1,4 +1,5 @@
-// An application of ten tables that knows no tenants, at work while its database is taken over stage by stage.
+// An application of ten tables that does not know about tenants. It runs while its database is
+// adopted stage by stage.
 import { createManager, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'
 import pg from 'pg'
 import type { Test } from 'tap'
@@ -76,7 +77,7 @@ function rowsOf (count: number): string {
   insert into countries values ('NL')`
 }
 
-/** Rows whose tenant is not that of the organization that they belong to, by table. */
+/** Rows by table whose tenant differs from the organization that they belong to. */
 const wrong = `
   with owned as (select t.id, u.org_id from tasks t join projects p on p.id = t.project_id
     join users u on u.id = p.owner_id)
@@ -93,7 +94,7 @@ const wrong = `
   union all select 'settings', count(*)::int from settings s join organizations o on o.slug = s.org_slug
     where s.tenant_id is distinct from o.id`
 
-/** Old code: everything that it does with the ten tables, again and again. */
+/** Runs the old code: all its statements on the ten tables, in a loop. */
 function oldCode (url: string): { stop(): Promise<{ rounds: number; errors: unknown[] }> } {
   const errors: unknown[] = []
   const running = { is: true }
@@ -129,7 +130,7 @@ function oldCode (url: string): { stop(): Promise<{ rounds: number; errors: unkn
   }
 }
 
-/** Takes the application over, from unknown to enforced. */
+/** Adopts the application, from no tenants to `enforce`. */
 export async function adopt (t: Test, count: number): Promise<void> {
   const url = await freshDatabase(t)
   const admin = await connect(t, url)
@@ -165,7 +166,7 @@ export async function adopt (t: Test, count: number): Promise<void> {
   ) t.match(question, part, 'asked for at once')
   t.equal((await columns(admin)).length, 0, 'and nothing was changed')
 
-  // The answers to that one question are all that the stages need.
+  // The answers to the questions of the first call are all the input that the stages need.
   const manager = managerOf({
     backfill,
     legacy: { [user]: '2999-12-31', [loginOf(reports).user]: '2999-12-31' },
@@ -246,7 +247,8 @@ async function columns (admin: pg.Client): Promise<unknown[]> {
   )).rows
 }
 
-// The hook of the README: the database announces each customer, and one process makes tenants of them.
+// The hook of the README: the database notifies of each new customer, and one process creates their
+// tenants.
 async function followCustomers (
   t: Test,
   url: string,

@@ -1,4 +1,5 @@
-// The adoption of an application of ten tables, at work all the while; adoption.long.test.ts does it with 50,000 rows.
+// The adoption of an application of ten tables while it runs. adoption.long.test.ts does the same
+// with 50,000 rows.
 import t from 'tap'
 
 import { adopt } from './adoption-world.ts'

@@ -1,4 +1,5 @@
-// A tenant's migration stays within the tenant's schema wherever it runs: in `migrate --check`, in a database of its own, outside a transaction.
+// A tenant's migration stays within the tenant's schema wherever it runs: in `migrate --check`, in
+// the tenant's own database, and outside a transaction.
 import { sql, type Kysely } from 'kysely'
 import type { Migration, MigrationProvider } from 'kysely/migration'
 import t from 'tap'
@@ -41,7 +42,7 @@ const inOne: Migration['up'] = async db => {
 }
 
 t.test(
-  'DAT-03 a check, too, names what a migration would do outside the schema',
+  'DAT-03 a check also names changes outside the schema',
   { buffered: true },
   async t => {
     const { admin, schemas, another, owner } = await migrations(t)
@@ -92,7 +93,7 @@ t.test(
   }
 )
 
-t.test('DAT-03 without a transaction: nothing outside stays, and what can run in none is named', {
+t.test('DAT-03 outside a transaction no change outside the schema stays', {
   buffered: true
 }, async t => {
   const { admin, schemas, another, owner } = await migrations(t)

@@ -1,4 +1,5 @@
-// A tenant's migration stays within the tenant's schema, though the schemas of extensions are on its path.
+// A tenant's migration stays within the tenant's schema, although the schemas of extensions are on
+// its search_path.
 import { sql, type Kysely } from 'kysely'
 import type { Migration, MigrationProvider } from 'kysely/migration'
 import t from 'tap'

@@ -1,5 +1,5 @@
-// The process dies before any one of the statements that a create, a deletion and a purge send: within a step, between a step's
-// work and its record, with the lock held. The next one takes it up.
+// The process dies before each statement that a create, a deletion and a purge send: within a step,
+// between a step and its record, and with the lock held. The next process resumes.
 import { unreadyDatabase } from '@fastify-tenancy/core'
 import type { Manager } from '@fastify-tenancy/manager'
 import t from 'tap'
@@ -9,10 +9,16 @@ import { inLifeOf } from '../support/process-death.ts'
 import { until } from '../support/until.ts'
 import { idFor, lifeSteps, lifeWorld, type LifeWorld } from './life-world.ts'
 
-/** Each statement is a life; every day takes one in 24, each strategy others. `npm run test:long` takes them all. */
+/**
+ * Step width over the statements: the daily run tries one in 24, at another offset for each
+ * strategy. `npm run test:long` tries all.
+ */
 const stride = isLong ? 1 : 24
 
-/** Calls `work` with managers that die after 0, 1, 2 … statements, until one lives to its end. @returns how many that takes */
+/**
+ * Calls `work` with managers that die after 0, 1, 2 … statements, until one completes.
+ * @returns the number of statements
+ */
 async function inShortLives (
   world: LifeWorld,
   first: number,
@@ -30,7 +36,7 @@ async function inShortLives (
   }
 }
 
-/** Calls again while the server has not noticed that who held the lock is dead. */
+/** Retries while PostgreSQL has not yet noticed that the process that held the lock is dead. */
 async function patiently<T> (work: () => Promise<T>): Promise<T> {
   const { value } = await until(() =>
     work().then(value => ({ value }), (error: Error) => {
@@ -41,7 +47,7 @@ async function patiently<T> (work: () => Promise<T>): Promise<T> {
   return value
 }
 
-/** What is on the server of a tenant. */
+/** Everything on the server that names the tenant. */
 async function traces ({ admin }: LifeWorld, id: string): Promise<string[]> {
   const found = await admin<{ name: string }>(
     `
@@ -78,7 +84,7 @@ for (const [index, strategy] of (['rls', 'schema', 'database'] as const).entries
       const created = await inShortLives(world, index, mortal => mortal.create(next()), async () => {
         t.match(await status(one.id), /^(?:none|provisioning|active)$/)
         if (count % 2 === 0) {
-          // Nobody goes on with it: it is cleaned up.
+          // No process resumes the create, so a deletion and a purge clean up.
           if (await status(one.id) === 'none') return
           await patiently(() => manager.delete({ id: one.id }, { grace: '0s' }))
           t.match(await manager.purgeDue(), {

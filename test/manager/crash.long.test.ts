@@ -1,4 +1,5 @@
-// A process that dies anywhere in a create, a delete or a purge leaves what the same call takes up.
+// A process that dies at any step of a create, a delete or a purge leaves a state that the same
+// call resumes from.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -33,7 +34,8 @@ async function inProcess (
   return signal ?? code ?? -1
 }
 
-// Half of what a process costs is reading its modules; who is killed does not keep what it has read.
+// Loading modules is half of a process' cost, and a killed process does not write its compile
+// cache. So one process writes it first.
 t.equal(await inProcess({ superUrl: serverUrl() }, 'rls', 'nothing', '', []), 0)
 
 t.jobs = 3
@@ -57,7 +59,7 @@ for (const strategy of ['rls', 'schema', 'database'] as const) {
           "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database " +
             'where datname = current_database())'
         )).length === 0
-      // Each process takes up what the one before it has left, and dies one step later.
+      // Each process resumes where the previous one died, and dies one step later.
       const dieAtEach = async (
         verb: 'create' | 'delete' | 'purge',
         steps: readonly string[],

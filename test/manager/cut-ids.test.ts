@@ -1,4 +1,5 @@
-// A tenant column with a length: who casts an id to its type cuts the id, and has another tenant's.
+// A tenant column with a length limit: casting a longer id to its type cuts the id, so that it
+// equals another tenant's id.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

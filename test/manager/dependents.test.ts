@@ -1,4 +1,5 @@
-// What depends on a tenant's schema from outside: a drop that would take it along is refused by name.
+// Objects outside a tenant's schema that depend on it: a drop that would remove them is refused by
+// their names.
 import { tenantRole } from '@fastify-tenancy/core'
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import t from 'tap'

@@ -17,7 +17,7 @@ const worlds = {
 } as const
 
 for (const [name, options] of Object.entries(worlds)) {
-  t.test(`CLI-06 nothing is found in what init and protect have made, nor by the probe: ${name}`, async t => {
+  t.test(`CLI-06 doctor and probe find nothing after init and protect: ${name}`, async t => {
     const on = await doctorWorld(t, options)
     for (const id of ['0190f2a4-0000-7000-8000-000000000001', '0190f2a4-0000-7000-8000-000000000002']) {
       const { slug } = await on.manager.create({ slug: `tenant-${id.slice(-1)}`, id })

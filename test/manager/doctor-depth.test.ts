@@ -1,4 +1,4 @@
-// Holes that do not stand in the text of the object itself, each beside a twin that is none.
+// Holes that are not visible in the object's own definition, each beside a harmless twin.
 import t from 'tap'
 
 import { connect } from '../support/sql.ts'

@@ -1,4 +1,5 @@
-// A fix of the doctor, applied to a database with data: the finding is gone, and nothing else is lost or broken.
+// Applies a fix of the doctor to a database with data: the finding is gone, and nothing else is
+// lost or broken.
 import t, { type Test } from 'tap'
 
 import { onePerLine } from '../../packages/postgres/src/doctor/one-per-line.ts'
@@ -14,7 +15,7 @@ const fill = `
   insert into tasks (tenant_id, note_id, country) select tenant_id, id, 'de' from notes;
   insert into events values ('${acme}', 1, 'x'), ('${globex}', 2, 'y')`
 
-/** Every row and every constraint, index and action of the tables, as texts. */
+/** Every row, constraint and index of the tables, with the actions of foreign keys, as text. */
 async function everything (on: DoctorWorld): Promise<{ rows: unknown; constraints: Map<string, string> }> {
   const tables = ['countries', 'people', 'notes', 'tasks', 'events', 'steps']
   const rows = []
@@ -39,9 +40,12 @@ async function everything (on: DoctorWorld): Promise<{ rows: unknown; constraint
 interface Case {
   readonly name: string
   readonly plant: string
-  /** The checks that must be found; their fixes are applied line by line, in this order. */
+  /** The checks that must be found. Their fixes are applied line by line, in this order. */
   readonly finds: readonly string[]
-  /** What the fix changes, by the name of a constraint or index. Everything else stays. */
+  /**
+   * Names of the constraints and indexes that the fix changes, with the result. All others must
+   * stay.
+   */
   readonly changes: Readonly<Record<string, RegExp>>
 }
 

@@ -1,4 +1,4 @@
-// What the doctor looks at inside the databases of tenants' own: the extensions that the shared database has.
+// What the doctor checks in tenants' own databases: the extensions that the shared database has.
 import t from 'tap'
 
 import { connect } from '../support/sql.ts'

@@ -105,7 +105,7 @@ t.test('CLI-06 RLS-03 excess privileges of the application are found and fixed',
   ])
 })
 
-t.test('CLI-06 what only --harden takes away is of level info, and its fix takes it away', async t => {
+t.test('CLI-06 findings that only --harden fixes are of level info, with that fix', async t => {
   const on = await doctorWorld(t, { rls: {} })
   const report = await on.manager.doctor({ probe: true })
   t.same(report.findings.map(({ id, level }) => `${level} ${id}`), ['info D415', 'info D416', 'info D417',
@@ -122,7 +122,7 @@ t.test('CLI-06 what only --harden takes away is of level info, and its fix takes
   )
 })
 
-/** What no privilege hides. */
+/** Findings that no lack of privileges hides. */
 function rest ({ superUrl }: { readonly superUrl: string }): string {
   return `D424 statistics of database ${new URL(superUrl).pathname.slice(1)}`
 }

@@ -19,7 +19,7 @@ t.test('INJ-17 INJ-20 INJ-11 INJ-12 RLS-01 RLS-06 the probe finds each attack th
     insert into tasks (tenant_id) values ('${one}'); insert into events values ('${one}', 1, 'x');
     insert into steps values ('${one}', 1, 1); insert into people (email) values ('a@example.com')`)
   t.same(await probed(on.manager), [], 'nothing before')
-  // Several holes at once, none of which hides another.
+  // Several holes at once. None of them may hide another.
   const rounds: [string[], string[], string[]][] = [
     [
       ['grant select on people to {login}',
@@ -64,7 +64,7 @@ t.test('INJ-17 INJ-20 INJ-11 INJ-12 RLS-01 RLS-06 the probe finds each attack th
   t.same(rows, [{ n: 2 }], 'and everything was rolled back')
 })
 
-t.test('the fix of what the probe found keeps the attack from going through', async t => {
+t.test("the fix of a probe's finding stops the attack", async t => {
   const on = await doctorWorld(t)
   await on.admin(
     fill(
@@ -83,7 +83,7 @@ t.test('the fix of what the probe found keeps the attack from going through', as
   t.same(await probed(on.manager), [])
 })
 
-t.test('one login for everything is what the probe finds first', async t => {
+t.test('the probe reports one login for everything first', async t => {
   const on = await doctorWorld(t)
   await on.admin(fill('alter role {login} superuser', on))
   await on.admin(`insert into notes (tenant_id) values ('${one}')`)

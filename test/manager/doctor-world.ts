@@ -1,4 +1,5 @@
-// A database as `init` and `protect` leave it, with a login for each use, for the doctor to find nothing in; and holes to plant.
+// A database as `init` and `protect` leave it, with a login for each use. The doctor finds nothing
+// in it until a test plants a hole.
 import { createManager, type DoctorReport, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'
 import { rolesOf, type Roles } from '@fastify-tenancy/postgres/roles'
 import type pg from 'pg'
@@ -18,7 +19,10 @@ export interface DoctorWorld {
   readonly options: ManagerOptions
   /** Runs SQL as the superuser. */
   admin(text: string, values?: unknown[]): Promise<pg.QueryResult>
-  /** Ids and objects of what is found, `D101 table public.notes`; of warnings and errors unless told otherwise. */
+  /**
+   * Ids and objects of the findings, as `D101 table public.notes`. Without `levels` only warnings
+   * and errors.
+   */
   found(...levels: readonly string[]): Promise<string[]>
 }
 
@@ -67,7 +71,7 @@ export async function doctorWorld (t: Test, more: Partial<ManagerOptions> = {}):
   t.teardown(() => manager.close())
   await admin.query(makeTables)
   await manager.init({ url: superUrl })
-  // Tables of a superuser's are taken over by one.
+  // Only a superuser may take over tables that a superuser owns.
   const setup = createManager({
     ...options,
     database: { ...options.database as object, ownerUrl: superUrl } as never

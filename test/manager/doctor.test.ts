@@ -225,7 +225,7 @@ t.test('each shard is examined, and its findings say which it is', async t => {
   )
 })
 
-t.test('a database that nobody has initialised is examined too', async t => {
+t.test('a database without init is examined too', async t => {
   const url = await freshDatabase(t)
   const bare = createManager({ database: url, tables: { tenant: ['notes'] } })
   t.teardown(() => bare.close())

@@ -1,4 +1,5 @@
-// Custom domains: who may claim what, what proves it, and what a proof that is gone leads to.
+// Custom domains: who may claim which, what proves a claim, and what follows when the proof is
+// gone.
 import Fastify from 'fastify'
 import tenancy from 'fastify-tenancy'
 import t, { type Test } from 'tap'
@@ -161,7 +162,7 @@ t.test('DOM-01 a missing proof lapses after the configured misses, but not in a 
   t.same(await check(), ['shop.com restored'])
   await until(async () => await served('shop.com') === 'acme')
   t.equal(await served('given.com'), 'globex')
-  // A writer who has read the tenant before must not write its old domains back.
+  // A writer that read the tenant before the lapse must not write the old domains back.
   const old = await manager.get({ id })
   await manager.domains.remove({ id }, 'given.com')
   await t.rejects(

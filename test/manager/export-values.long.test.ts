@@ -8,7 +8,7 @@ import { once } from 'node:events'
 import { connect } from '../support/sql.ts'
 import { contents, folder, house, unique } from './houses.ts'
 
-/** Values as PostgreSQL reads them, by type: any that it takes may be in a table. */
+/** Values as PostgreSQL reads them, by type. Any value that it accepts may be in a table. */
 const text = fc.string({
   unit: fc.oneof(
     fc.constantFrom(
@@ -154,7 +154,7 @@ t.test("every value of every type survives export and import, whatever the serve
       [id, ...columns.map(type => values[type])]
     )
   }
-  // A server whose settings are none that anybody would choose.
+  // A server with unusual settings for the formats of values.
   await client.query(
     `alter database "${new URL(on.superUrl).pathname.slice(1)}" set datestyle = 'SQL, DMY'; alter database "${
       new URL(on.superUrl).pathname.slice(1)

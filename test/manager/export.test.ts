@@ -41,7 +41,8 @@ t.test(
     const writers = ['globex-1', id].map(async tenant => {
       const client = await connect(t, on.superUrl)
       for (; !stopping.signal.aborted; rounds++) {
-        // A project always comes and goes with its task, and each of both kinds of rows is there in pairs.
+        // A project is inserted and deleted together with its task, so an export of one moment
+        // holds both or neither.
         await client.query(
           'with p as (insert into projects (tenant_id, name) values ($1, $1 || $2) returning id) ' +
             'insert into labels (tenant_id, word) select $1, $1 || $2 from p',
@@ -115,7 +116,8 @@ t.test(
     for (const file of files) {
       const text = readFileSync(file, 'utf8')
       t.notMatch(text, /globex|987654321/, file)
-      // The tenant column says whose they are: whoever imports them decides that anew.
+      // The manifest names the tenant column but no tenant: the import decides again which tenant
+      // the rows belong to.
       t.notMatch(text, /tenant_id/, file)
     }
     t.match(
@@ -208,9 +210,10 @@ t.test(
       t.equal((await manager.export({ id }, { to: join(at, 'whole') })).tables.length, 3, 'the next one')
       rmSync(join(at, 'whole'), { recursive: true })
     }
-    // The kernel refuses the bytes above 64 KB of a file, as it does those above the disk's.
+    // `ulimit -f` makes the kernel refuse bytes above 64 KB of a file (EFBIG), as a full disk would
+    // (ENOSPC).
     const order = JSON.stringify({ superUrl: on.superUrl, id, verb: { export: join(at, 'full') }, dieAt: [] })
-    // Without the runner's environment, whose coverage would write more than that.
+    // Without the runner's environment: its coverage files would exceed the limit.
     const child = spawn('/bin/sh', ['-c', 'ulimit -f 128; exec env -i "$0" "$@"', process.execPath,
       '--conditions=@fastify-tenancy/source', join(import.meta.dirname, '../support/transfer-process.ts'),
       order], { stdio: ['ignore', 'ignore', 'pipe'] })
@@ -218,11 +221,12 @@ t.test(
     child.stderr.on('data', chunk => {
       text += String(chunk)
     })
-    const [code] = await once(child, 'close') as [number] // at its exit, what it wrote need not be read yet
+    // 'close' and not 'exit': at 'exit' the last output may not have been read yet.
+    const [code] = await once(child, 'close') as [number]
     t.not(code, 0)
     t.match(text, /EFBIG/)
     t.same(readdirSync(at), [])
-    // Killed for good, it leaves a folder that has not its name.
+    // An export that is killed leaves its temporary folder, never a folder with the final name.
     const killed = fork(join(import.meta.dirname, '../support/transfer-process.ts'), [
       JSON.stringify({ superUrl: on.superUrl, id, verb: { export: join(at, 'killed') }, dieAt: ['projects'] })
     ], { execArgv: ['--conditions=@fastify-tenancy/source'], silent: true })
@@ -237,7 +241,8 @@ t.test(
     const [left = '', ...more] = readdirSync(at)
     t.match(left, new RegExp(`^\\.killed-[0-9a-f]{12}-${killed.pid}-`), 'control')
     t.same(more, [])
-    // A process that lives, another machine's, an earlier export that was being replaced, and another name's.
+    // Folders that must stay: of a living process, of another machine, of an export being replaced,
+    // and of another name.
     const others = [left.replace(`-${killed.pid}-`, `-${process.ppid}-`),
       left.replace(/-[0-9a-f]{12}-/, '-0123456789ab-'), `${left}.old`, left.replace('.killed', '.other')]
     for (const name of others) mkdirSync(join(at, name))

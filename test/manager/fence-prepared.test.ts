@@ -1,4 +1,5 @@
-// Two-phase commit: a transaction that belongs to no session any more, and still holds what it will write.
+// Two-phase commit: a prepared transaction belongs to no session any more, and still holds its
+// writes.
 import t, { type Test } from 'tap'
 
 import { connect } from '../support/sql.ts'
@@ -7,7 +8,7 @@ import { idFor, lifeWorld, type LifeWorld } from './life-world.ts'
 
 const insert = 'insert into projects (tenant_id, id) values ($1, 77)'
 
-/** Deletes a tenant that has two projects; `work` of another session begins before. */
+/** Deletes a tenant that has two projects. `work` begins in another session before that. */
 async function world (
   t: Test,
   lifecycle: { readonly wait: string }
@@ -54,7 +55,7 @@ t.test('a purge waits for a transaction prepared meanwhile, but not for one that
   await until(async () =>
     (await admin("select from tenancy.operations where done @> '{fence}' and kind = 'purge'")).length === 1
   )
-  // The purge has looked once when its own connection says so.
+  // The purge has looked at the running transactions once when its connection shows this query.
   await until(async () =>
     (await admin(
       'select from pg_stat_activity where datname = current_database() and query like ' +
@@ -62,7 +63,7 @@ t.test('a purge waits for a transaction prepared meanwhile, but not for one that
     )).length > 0
   )
   await older("prepare transaction 'meanwhile'")
-  // From its second look on it asks for what it knows of, and for nothing else.
+  // From its second look on, the purge asks only for the transactions that it saw in the first.
   const looks = new Set<string>()
   await until(async () => {
     const seen = await admin<{ at: string }>(

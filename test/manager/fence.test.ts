@@ -8,9 +8,9 @@ import { until } from '../support/until.ts'
 import { idFor, lifeWorld, tables, type LifeStrategy, type LifeWorld } from './life-world.ts'
 
 interface Answer {
-  /** 'written', or the error's code. */
+  /** 'written', or the code of the error. */
   readonly code: string
-  /** Whether the registry was asked for the tenant. */
+  /** Whether the process asked the registry for the tenant. */
   readonly asked: boolean
 }
 
@@ -142,7 +142,7 @@ t.test('a statement for suspended tenants passes the suspension lockout and no o
   t.same(await world.admin('select id from projects'), [{ id: 1 }])
 })
 
-t.test('FNC-01 who passed a fence, in whatever way, does not take others past it', async t => {
+t.test('FNC-01 a statement that passes a lockout does not take others past it', async t => {
   const world = await lifeWorld(t, 'rls')
   const { manager, admin } = world
   const acme = await manager.create({ slug: 'acme' })
@@ -178,7 +178,8 @@ t.test('FNC-01 who passed a fence, in whatever way, does not take others past it
   await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_NOT_READY' }, 'a fence that somebody wrote by hand')
   await admin('truncate tenancy.lockouts')
   await read(old)
-  // As logical replication brings it, and tools that switch triggers off.
+  // Logical replication and some tools insert under this role, which does not fire ordinary
+  // triggers.
   await admin('set session_replication_role = replica')
   await admin(
     "insert into tenancy.lockouts (tenant, placement, reason) values (sha256($1), 'shared', 'moving')",
@@ -189,7 +190,7 @@ t.test('FNC-01 who passed a fence, in whatever way, does not take others past it
   await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_NOT_READY' }, 'under another replication role')
 })
 
-t.test('while no fence changes, each tenant is looked up once, and no more', async t => {
+t.test('while no lockout changes, each tenant is looked up once', async t => {
   const world = await lifeWorld(t, 'rls')
   const { manager, admin } = world
   await admin(
@@ -205,7 +206,7 @@ t.test('while no fence changes, each tenant is looked up once, and no more', asy
       "select calls::int from pg_stat_user_functions where funcname = 'check_lockout'"
     ))[0]?.calls
   for (let time = 0; time < 5; time++) await Promise.all([read(acme), read(globex)])
-  // A connection tells what it counted when it ends.
+  // A backend reports its function statistics when it ends.
   await database.close()
   const { username } = new URL((world.options.database as { url: string }).url)
   await until(async () =>
@@ -215,7 +216,7 @@ t.test('while no fence changes, each tenant is looked up once, and no more', asy
   t.equal(await looked(), 2)
 })
 
-t.test('control: without its fence, the same process writes for a suspended tenant', async t => {
+t.test('control: without its lockout, the same process writes for a suspended tenant', async t => {
   const world = await lifeWorld(t, 'rls')
   const { id } = await world.manager.create({ slug: 'acme' })
   const { write } = await startSleeper(t, world)
@@ -255,7 +256,7 @@ t.test('two lockouts at once are both set and lifted under serializable as the d
   }
 })
 
-t.test('whoever may read the fences learns no id from them', async t => {
+t.test('a reader of the lockouts learns no id from them', async t => {
   const { manager, admin } = await lifeWorld(t, 'rls')
   const { id } = await manager.create({ slug: 'acme' })
   await manager.suspend({ id })

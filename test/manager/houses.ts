@@ -1,4 +1,5 @@
-// A fresh database with tables that refer to each other, to themselves and to shared ones, and its manager, for every strategy the same.
+// A fresh database and its manager, the same for every strategy. Its tables refer to each other, to
+// themselves and to reference tables.
 import type { DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import { createManager, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
@@ -13,7 +14,10 @@ import { connect, databaseOf, loginUrl } from '../support/sql.ts'
 export const secret = 'a secret of the tests, 32 characters and more'
 export const tables = { tenant: ['projects', 'tasks', 'labels'], shared: ['countries'] }
 
-/** `of` is what the tables have more where they are shared: nothing in a tenant's own says whose they are. */
+/**
+ * Returns the DDL. Tenant tables in the shared schema also have a tenant column; a tenant's own
+ * tables have none.
+ */
 export function ddl (isShared: boolean): string {
   const [column, key] = isShared ? ['tenant_id text not null, ', 'tenant_id, '] : ['', '']
   return `
@@ -34,7 +38,7 @@ export interface House {
   readonly superUrl: string
   readonly shardUrls: Readonly<Record<string, string>>
   readonly manager: Manager
-  /** Another manager of the same options. */
+  /** Another manager with the same options. */
   another(more?: Partial<ManagerOptions>): Manager
   /** Runs SQL as the superuser. */
   admin<R extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<R[]>
@@ -43,14 +47,14 @@ export interface House {
 export interface HouseOptions {
   readonly rls?: ManagerOptions['rls']
   readonly more?: Partial<ManagerOptions>
-  /** The tables of tenants, shared or not. */
+  /** DDL of the tables of tenants, with the tenant column or without it. */
   readonly build?: (isShared: boolean) => string
   readonly tables?: ManagerOptions['tables']
-  /** Names of shards besides the default one: a database each, with the same tables. */
+  /** Names of shards besides the default one. Each is a database with the same tables. */
   readonly shards?: readonly string[]
 }
 
-/** What one manager of a house is given; also for processes of a test's own. */
+/** Options of a manager of a fixture. Processes that a test starts use them too. */
 export function houseOptions (
   superUrl: string,
   { rls = { secret }, more = {}, build = ddl, tables: listed = tables }: HouseOptions = {},
@@ -100,7 +104,7 @@ export async function house (t: Test, given: HouseOptions = {}): Promise<House> 
     const url = [superUrl, ...Object.values(shardUrls)][index] ?? ''
     await client.query(`alter role "${new URL(loginUrl(url, 'owner')).username}" createdb createrole`)
   }
-  // As its administrator would, whose tables these are up to now.
+  // Run as the administrator, who owns these tables so far.
   const { database } = options as { database: DatabaseConnectionOptions }
   await another({
     database: {
@@ -120,7 +124,7 @@ export async function house (t: Test, given: HouseOptions = {}): Promise<House> 
   }
 }
 
-/** An id of a tenant whose database the test's teardown finds. */
+/** Returns a tenant id whose database the teardown of the test finds. */
 export function unique ({ superUrl }: Pick<House, 'superUrl'>, name: string): string {
   return `${databaseOf(superUrl)}_${name}`
 }
@@ -146,7 +150,10 @@ function dropDatabases (t: Test, superUrl: string): void {
   })
 }
 
-/** Rows of a tenant in the shared tables: `count` projects, each with two tasks, the second below the first, and a circle between them. */
+/**
+ * Inserts a tenant's rows into the tenant tables: `count` projects with two tasks each. The second
+ * task is the first one's child, and the projects form a circle.
+ */
 export async function fill (on: House, id: string, count = 3): Promise<void> {
   await on.admin(
     `
@@ -177,7 +184,7 @@ export function folder (t: Test): string {
   return path
 }
 
-/** The files of an export by name, the manifest without dates and without whose it is. */
+/** Returns the files of an export by name. The manifest comes without its dates and its tenant. */
 export function contents (path: string): Record<string, unknown> {
   const { exportedAt: _, tenant: __, ...manifest } = JSON.parse(
     readFileSync(join(path, 'manifest.json'), 'utf8')

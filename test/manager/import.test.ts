@@ -20,7 +20,10 @@ interface Draft {
   }[]
 }
 
-/** A copy of an export that is altered, with checksums that fit wherever who alters it could have made them fit. */
+/**
+ * Alters a copy of an export. Its checksums are made to match wherever an attacker could do so as
+ * well.
+ */
 class Copy {
   readonly path: string
 
@@ -308,7 +311,8 @@ t.test(
       code: 'FST_TENANCY_IMPORT_REFUSED',
       message: /key 'projects_pkey' of table 'projects' does not have the tenant column/
     })
-    // Only labels, of which no key could meet another's, that point at projects of the tenant whose tables these are.
+    // Only labels, whose keys cannot collide with another tenant's, but which refer to projects of
+    // the tenant in these tables.
     const copy = new Copy(join(at, 'export'), join(at, 'copy'))
     for (const table of ['projects', 'tasks']) copy.rows(table, () => [])
     await t.rejects(on.manager.import(copy.path, { slug: 'copy', isolation: 'rls' }), {
@@ -331,7 +335,7 @@ t.test(
   }
 )
 
-t.test('a process that is killed in the middle of an import leaves what the same call takes up', {
+t.test('a process killed in the middle of an import leaves work that the same call resumes', {
   buffered: true
 }, async t => {
   const on = await house(t)

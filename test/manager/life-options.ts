@@ -1,4 +1,5 @@
-// What life-world.ts makes its managers with: apart from it, for processes that need no servers and no test runner.
+// The options of the managers in lifecycle-fixture.ts. They are a file of their own for processes
+// that need no test runner.
 import type { Isolation } from '@fastify-tenancy/core'
 import type { ManagerOptions } from '@fastify-tenancy/manager'
 import type { Generated, Kysely } from 'kysely'
@@ -23,7 +24,7 @@ const ownTables = `
 
 export type LifeStrategy = Isolation | 'role'
 
-/** Also for processes of a test's own, which know the database's URL alone. */
+/** Options for any process that has only the URL of the database. */
 export function lifeOptions (
   superUrl: string,
   strategy: LifeStrategy,
@@ -52,7 +53,8 @@ export function ownerUrl (superUrl: string): string {
   return loginUrl(superUrl, 'owner')
 }
 
-// The databases carry the test's own name, so that they are found again: ids are made of it.
+// The names of databases begin with the test's own name, because ids are made of it. The teardown
+// finds them by that.
 export function tenantUrl (superUrl: string, name: string): string {
   const isTemplate = name === '{database}'
   const url = new URL(superUrl)
@@ -63,7 +65,7 @@ export function tenantUrl (superUrl: string, name: string): string {
   )
 }
 
-/** What a creation and a purge of the tests do besides. Again does no harm. */
+/** Additional steps of a create and a purge. They are idempotent. */
 export const lifeSteps: Pick<ManagerOptions, 'seed' | 'lifecycle'> = {
   async seed ({ db }) {
     await (db as unknown as Kysely<Rows>).insertInto('projects').values({ id: 7, parent: null }).onConflict(

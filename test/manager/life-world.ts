@@ -1,4 +1,5 @@
-// A database as the manager leaves it, with least-privilege logins and tables that point at each other, for any strategy.
+// A database as the manager leaves it, with least-privilege logins and tables that refer to each
+// other, for any strategy.
 import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
 import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -29,15 +30,18 @@ export interface LifeWorld {
   readonly options: ManagerOptions
   /** Runs SQL as the superuser. */
   admin<R extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<R[]>
-  /** Another manager of the same options. */
+  /** Another manager with the same options. */
   another(more?: Partial<ManagerOptions>): Manager
   asSuperuser(more?: Partial<ManagerOptions>): Manager
   readonly ownerUrl: string
   /** The application's database, booted. */
   open(): Promise<DatabaseRuntime>
-  /** A process' handle on a tenant as it remembers it. */
+  /** A handle for a tenant as this process has it in memory. */
   handle(database: DatabaseRuntime, tenant: TenantRecord): Kysely<Rows>
-  /** Gives a tenant two projects, two tasks, and where tables are shared two comments and two members. */
+  /**
+   * Inserts two projects and two tasks for a tenant, and in the shared schema also two comments and
+   * two members.
+   */
   fill(tenant: TenantRecord): Promise<void>
 }
 
@@ -58,7 +62,7 @@ export async function lifeWorld (
   const manager = another()
   await manager.init({ url: superUrl, tenantRoles: true })
   await admin.query(`alter role "${new URL(ownerUrl(superUrl)).username}" createdb createrole`)
-  // As its administrator would, whose tables these are up to now.
+  // Run as the administrator, who owns these tables so far.
   const asSuperuser = (more: Partial<ManagerOptions> = {}): Manager =>
     another({ database: { ...options.database as DatabaseConnectionOptions, ownerUrl: superUrl }, ...more })
   await asSuperuser().protect()
@@ -99,7 +103,7 @@ export async function lifeWorld (
   }
 }
 
-/** An id of a tenant whose database the test's teardown finds. */
+/** Returns a tenant id whose database the teardown of the test finds. */
 export function idFor (world: Pick<LifeWorld, 'superUrl'>, name: string): string {
   return `${databaseOf(world.superUrl)}_${name}`
 }

@@ -1,4 +1,5 @@
-// update, suspend, resume, rename, delete: what each does to the record, the names and the fence, and what it refuses.
+// update, suspend, resume, rename, delete: what each changes in the record, the names and the
+// lockout, and what it refuses.
 import { createManager } from '@fastify-tenancy/manager'
 import { sql } from 'kysely'
 import type { MigrationProvider } from 'kysely/migration'
@@ -13,7 +14,7 @@ const conflict = (message: RegExp): { code: string; message: RegExp } => ({
 })
 const unknown = { code: 'FST_TENANCY_TENANT_UNKNOWN', statusCode: 404 }
 
-t.test('update changes what is given, once; a writer who has read an older version is told', async t => {
+t.test('update changes only its input, and refuses an outdated version', async t => {
   const { manager, admin } = await lifeWorld(t)
   const acme = await manager.create({ slug: 'acme', settings: { theme: 'dark' } })
   const pro = await manager.update({ slug: 'acme' }, { plan: 'pro', name: 'Acme' })
@@ -108,7 +109,7 @@ t.test('LIF-03 reserved, too long, look-alike and colliding slugs and ids are re
     const slug of ['www', 'a'.repeat(64), 'xn--80ak6aa92e', 'аcme', 'Acme', 'acme.', 'a_b', '-a', 'a-',
       '1234']
   ) await t.rejects(manager.create({ slug }), conflict(/slug/), slug)
-  // Both would be cut to one name of 63 bytes.
+  // PostgreSQL would cut both names to the same 63 bytes.
   const [one, two] = [`${'x'.repeat(58)}_1`, `${'x'.repeat(58)}_2`]
   const schemas = [await manager.create({ slug: 'one', id: one }),
     await manager.create({ slug: 'two', id: two })].map(({ placement }) => placement.schema)
@@ -154,7 +155,7 @@ t.test('LIF-10 a deletion says what it removes and when, and refuses the last te
     })
 })
 
-t.test("LIF-10 the database's clock says what is due, and not that of who asks", async t => {
+t.test("LIF-10 the database's clock decides what is due, not the caller's", async t => {
   const world = await lifeWorld(t)
   const { manager, admin } = world
   const { id } = await manager.create({ slug: 'acme' })

@@ -59,7 +59,7 @@ function refused (message: RegExp | string): { code: string; message: RegExp | s
 }
 
 t.test('unknown options and invalid tenants are refused before any change', async t => {
-  // Nothing listens there.
+  // No server listens on this port.
   const manager = createManager({
     database: 'postgres://nobody@127.0.0.1:1/nothing',
     rls: { secret },
@@ -150,7 +150,7 @@ t.test('RES-05 INJ-15 SLG-01 an invalid slug or id is refused before any write',
       { code: 'FST_TENANCY_TENANT_CONFLICT' },
       JSON.stringify(id)
     )
-  await manager.create({ slug: 'www' }) // reserved by default, and not by this list
+  await manager.create({ slug: 'www' }) // reserved by default, but not in this manager's own list
   const { rows } = await (await connect(t, url)).query('select slug from tenancy.tenants')
   t.same(rows, [{ slug: 'www' }])
 })
@@ -159,7 +159,7 @@ t.test('LIF-02 of two concurrent creates of one slug one gets a conflict', async
   const url = await freshDatabase(t)
   const managers = Array.from({ length: 4 }, () => createManager({ database: url }))
   t.teardown(() => Promise.all(managers.map(manager => manager.close())))
-  await Promise.all(managers.map(manager => manager.init())) // all at once: no harm
+  await Promise.all(managers.map(manager => manager.init())) // concurrent calls of init() must all succeed
   const results = await Promise.allSettled(managers.map(manager => manager.create({ slug: 'acme' })))
   t.equal(results.filter(({ status }) => status === 'fulfilled').length, 1)
   for (const result of results)
@@ -176,7 +176,7 @@ t.test('an id must be written as the tenant column writes it', async t => {
   const manager = createManager({ database: url, tables: { tenant: { numbers: 'n', uuids: 'u' } } })
   t.teardown(() => manager.close())
   await manager.init()
-  await manager.create({ slug: 'early', id: '007' }) // no table says otherwise yet
+  await manager.create({ slug: 'early', id: '007' }) // allowed, because no tenant column exists yet
   await client.query('create table numbers (n int not null)')
   for (const id of ['007', 'x', '99999999999'])
     await t.rejects(manager.create({ slug: 'late', id }), { code: 'FST_TENANCY_TENANT_CONFLICT' })

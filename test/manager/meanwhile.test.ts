@@ -1,4 +1,5 @@
-// What was read before a tenant's lock was had, and is not so any more when it is.
+// State that was read before the tenant's lock was taken, and that has changed by the time the lock
+// is held.
 import t from 'tap'
 
 import { connect } from '../support/sql.ts'
@@ -26,7 +27,7 @@ t.test('LIF-02 a purge that has read a tenant just before it is resumed touches 
         'where datname = current_database())'
     )).length > 0
   )
-  // All that a resumption writes, between the purge's last look and its lock.
+  // Everything that a resume writes, between the purge's last read and its lock.
   await other.query(
     `update tenancy.tenants set status = 'active'; delete from tenancy.deletions; ` +
       'delete from tenancy.lockouts; commit'
@@ -53,7 +54,7 @@ t.test('a creation that was cut short, and then its deletion, is not made active
   })
   await t.rejects(manager.create({ slug: 'acme' }), { message: 'never' })
   const [tenant] = await admin<{ id: string }>('select id from tenancy.tenants')
-  // As a deletion leaves it that died between its fence and its mark.
+  // The state that a deletion leaves if it dies between its lockout and its status change.
   await admin(
     'update tenancy.operations set finished_at = now(); ' +
       `insert into tenancy.operations (tenant_id, kind, done) select id, 'delete', '{fence}' ` +

@@ -1,4 +1,5 @@
-// Migrations that say `export const transaction = false`: what PostgreSQL refuses in a transaction, and what is known of it afterwards.
+// Migrations with `export const transaction = false`: statements that PostgreSQL refuses in a
+// transaction, and what the ledger says of them afterwards.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -108,7 +109,7 @@ t.test('MIG-02 one of several runners runs it, and the others do not block the i
   const reports = await Promise.all(
     Array.from({ length: 3 }, () => another().migrate({ jobs: 2, retries: 20 }))
   )
-  // Between the two of a tenant another runner may go on.
+  // Between the two migrations of a tenant another runner may take over, hence the retries.
   t.same(reports.flatMap(({ failures }) => failures), [])
   t.same(
     await admin(

@@ -1,4 +1,4 @@
-// `migrate --check`: what a run would come to, found without one.
+// `migrate --check`: predicts the result of a run without one.
 import type { Manager } from '@fastify-tenancy/manager'
 import { sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
@@ -12,7 +12,9 @@ import { house, unique } from './houses.ts'
 const notes = "await db.schema.createTable('notes').addColumn('id', 'serial', " +
   "c => c.primaryKey()).addColumn('body', 'text').execute()"
 
-/** All that a migration could change in the catalog, the roles, and what the suite itself writes down. */
+/**
+ * Everything that a migration could change: the catalog, the roles, and the suite's own records.
+ */
 const everything = `
   select md5(string_agg(line, e'\\n' order by line)) as digest, count(*)::int as lines from (
     select 'class ' || c::text as line from (select oid, relname, relnamespace, relowner, relkind, relacl,
@@ -105,7 +107,7 @@ t.test("MIG-08 a check refuses a changed migration that only a tenant's own data
     code: 'FST_TENANCY_MIGRATION_INVALID',
     message: /'001_more' was changed after it had run/
   })
-  // The default shard's copy is behind: the database itself is what counts.
+  // The default shard's copy of the ledger is behind. The tenant's own database decides.
   await on.admin('delete from tenancy.migration_ledger')
   await t.rejects(other.migrate({ check: true }), {
     code: 'FST_TENANCY_MIGRATION_INVALID',
@@ -189,7 +191,7 @@ t.test('MIG-13 a migration with commit or rollback is refused before that statem
   await refused('/* back */ ROLLBACK', 'rollback')
   await refused('create table a (id int); end; create table b (id int)', 'end')
   t.same(await digest(admin), before)
-  // What these words mean is then not what they look like.
+  // With this setting the backslash escapes the quote, so `commit` is no part of the string.
   write(
     'shared',
     '002_ends',

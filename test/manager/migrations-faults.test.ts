@@ -12,7 +12,7 @@ import { temporaryFolder } from '../support/services.ts'
 import { connect } from '../support/sql.ts'
 import { until } from '../support/until.ts'
 
-// Five processes of one program: compiled once.
+// Five processes run one program, so compile it once.
 const cache = temporaryFolder()
 t.teardown(() => rmSync(cache, { recursive: true, force: true }))
 
@@ -30,7 +30,7 @@ async function signalOf (child: ChildProcess): Promise<unknown> {
   return signal ?? code
 }
 
-/** What the ledger says and what the tables say, which must be one. */
+/** What the ledger says and what the tables show. Both must agree. */
 async function done (t: Test, { admin }: Migrations): Promise<string[]> {
   const ledger = await admin<{ id: string }>(
     'select tenant_id as id from tenancy.migration_ledger where applied_at is not null ' +
@@ -144,7 +144,7 @@ t.test('MIG-06 behind a long transaction a migration retries with bounded waits 
   }
   await long.query('begin; select * from tenant_t0001.notes')
 
-  // The control: without a bound, who reads waits for as long as the long transaction takes.
+  // Control: without a bound, readers wait as long as the long transaction takes.
   await naive.query('begin')
   const altering = failure(naive.query('alter table tenant_t0001.notes add naive int'))
   await until(async () =>

@@ -86,7 +86,7 @@ t.test('MIG-07 tenants created or suspended during a run are migrated, deleted t
   const older = another({ migrations: { tenant: { getMigrations: async () => ({}) } } })
   meanwhile.run = async schema => {
     if (schema !== 'tenant_t0002') return
-    // By a process of this version, and by one that knows of no migration yet.
+    // Created by a process of this version, and by an older process without the migration.
     await same.create({ slug: 'new', id: 'a-new' })
     await older.create({ slug: 'older', id: 'an-older' })
     await admin("update tenancy.tenants set status = 'suspended' where id = 't0003'")
@@ -172,7 +172,8 @@ t.test('MIG-08 a migration changed, renamed or removed after its run is refused 
   t.same(await admin('select count(*)::int as n from tenancy.migration_ledger'), [{ n: 3 }])
   write('tenant', '001_notes', notes)
   t.match(await manager.migrate(), { tenants: { migrated: 3 } })
-  // A process that is older than the schema, in a rolling deployment: it works on, and creates what it knows.
+  // A process older than the schema, as in a rolling deployment. It keeps working and creates
+  // tenants at its own version.
   rmSync(first.replace('001_notes', '002_color'))
   t.match(await manager.migrate(), { tenants: { current: 3 } })
   t.match((await manager.status()).tenants[0], {

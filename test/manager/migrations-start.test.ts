@@ -1,4 +1,5 @@
-// Where each migration starts, what a lost connection leaves, and what the ledger says when others wrote it.
+// Where each migration starts, what a lost connection leaves, and how a ledger is read that others
+// wrote to.
 import { sql, type Kysely } from 'kysely'
 import type { Migration, MigrationProvider } from 'kysely/migration'
 import t from 'tap'
@@ -125,7 +126,7 @@ t.test(
   }
 )
 
-t.test('a move that fails keeps the ledger of where the tenant is, whatever ran in the new home', {
+t.test('a failed move keeps the ledger of the placement where the tenant is', {
   buffered: true
 }, async t => {
   const on = await house(t)
@@ -256,7 +257,7 @@ t.test(
   }
 )
 
-t.test('the audit is changed by nothing but the command that prunes it, and the doctor says who could', {
+t.test('only the prune command changes the audit, and the doctor names roles that could', {
   buffered: true
 }, async t => {
   const on = await house(t)

@@ -5,7 +5,7 @@ import { failure, migrations } from '../support/migrations.ts'
 
 const notes = 'await sql`create table notes (id serial primary key, body text)`.execute(db)'
 
-// Every day the 37th of 80.
+// The daily run fails at the 37th of 80 tenants.
 const [failing, all] = isLong ? [437, 1_000] : [37, 80]
 const id = (n: number): string => `t${String(n).padStart(4, '0')}`
 const [bad, last] = [id(failing), id(failing - 1)]

@@ -60,7 +60,7 @@ t.test('a new tenant of strategy schema starts at the newest migration', async t
   t.ok(Number(row?.duration_ms) > 0)
 
   const drop = "await db.schema.alterTable('notes').dropColumn('color').execute()"
-  // As the README says a change that makes none is accepted.
+  // The README tells how to accept a change that has no effect.
   const accept = (file: string): Promise<unknown> =>
     admin(
       "update tenancy.migration_ledger set checksum = encode(sha256($1), 'hex') where name = '003_color'",
@@ -93,7 +93,7 @@ t.test('a new tenant of strategy schema starts at the newest migration', async t
   t.match(await manager.status(), { tenants: [{ slug: 'globex' }] })
 })
 
-t.test('an up() may read, and write by what it has read; what it changed before is there', async t => {
+t.test('an up() may read its own changes and write by them', async t => {
   const { manager, write, admin } = await migrations(t)
   write(
     'tenant',
@@ -224,7 +224,7 @@ t.test('a migration that ends its transaction or outlives up() stops alone', asy
   const { manager, write, schemas, admin, another } = await migrations(t)
   await schemas(2)
   const message = /take '(?:commit|rollback)' out of it|invalid transaction termination|ended the transaction/
-  // In the last one the words are not what they look like.
+  // In the last case the backslash escapes the quote, so `commit` is no part of the string.
   for (
     const statements of [['commit'], ['create table a (); commit; create table b ()'], ['rollback'], [
       'do $$ begin commit; end $$'

@@ -1,4 +1,4 @@
-// What of a tenant's changes goes over when it moves, how, and who can see them.
+// Which changes a move copies, how, and which logins can see them.
 import t from 'tap'
 
 import { ask, connect, loginUrl } from '../support/sql.ts'
@@ -88,7 +88,7 @@ const family = (isShared: boolean): string => `
   create table children (id int primary key, parent int not null references parents on delete cascade,
     name text)`
 
-t.test("a table whose rows are whose their parents are is followed, too, and others' rows stay theirs", {
+t.test("a table that gets its tenant through its parents moves without other tenants' rows", {
   buffered: true
 }, async t => {
   const id = 'acme-1'
@@ -151,7 +151,7 @@ t.test(
       (await on.admin("select from pg_locks where not granted and mode = 'ShareRowExclusiveLock'")).length > 0
     )
     await writer.query('commit')
-    // Began before the triggers were there, and writes when they are.
+    // This transaction began before the triggers existed and writes after that.
     await until(async () =>
       (await on.admin(
         "select from pg_trigger where tgname like 'tenancy_move_%' and tgrelid = 'ticks'::regclass"

@@ -1,4 +1,5 @@
-// A process that dies anywhere in a move leaves what the same call takes up, or what is taken back.
+// A process that dies at any step of a move leaves a state that the same call resumes from, or that
+// a rollback removes.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -23,7 +24,7 @@ async function inProcess (
   ], { execArgv: ['--conditions=@fastify-tenancy/source'], silent: true })
   t.teardown(() => child.kill('SIGKILL'))
   const [code, signal] = await once(child, 'exit') as [number | null, string | null]
-  // The server notices a little later: its locks are then free.
+  // PostgreSQL notices the death a little later. Then its locks are free.
   await until(async () =>
     (await admin(
       "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database " +
@@ -50,7 +51,7 @@ const done = async ({ admin }: House, id: string): Promise<string[]> =>
   ))[0]?.done ?? []
 
 t.jobs = 2
-// Into a database, at the steps that are other work there.
+// A move into a database, at the steps that differ there.
 for (
   const [to, dieAt] of [['schema', moveSteps], ['database', ['provision', 'capture', 'rows of tasks',
     'changes', 'switch']]] as const
@@ -66,7 +67,7 @@ for (
       let before = await exported(t, on, id)
       for (const step of dieAt) {
         t.equal(await inProcess(t, on, id, { move: { isolation: to } }, [step]), 'SIGKILL', step)
-        // What is a portion of a step is written down with that.
+        // The chunks of a step are recorded together with the step.
         t.same(
           await done(on, id),
           moveSteps.slice(
@@ -75,7 +76,7 @@ for (
           )
         )
         if ((await on.admin('select from tenancy.lockouts')).length === 0 && to === 'schema') {
-          // It is served, and somebody writes, while nobody goes on with it.
+          // Until a process resumes the move, the tenant is served and another session writes.
           await on.admin(
             'update tasks set title = title || $1 where tenant_id = $2 and id = (select min(id) ' +
               'from tasks where tenant_id = $2)',
@@ -176,7 +177,7 @@ t.test(
   }
 )
 
-/** Calls again while the server has not noticed that who held the lock is dead. */
+/** Retries while PostgreSQL has not yet noticed that the process that held the lock is dead. */
 const patiently = async (work: () => Promise<unknown>): Promise<void> => {
   await until(() =>
     work().then(() => true, (error: Error) => {

@@ -14,7 +14,7 @@ const given = { build, tables: { tenant: ['projects'], shared: ['countries'] } }
 
 interface Sleeper {
   stop(): void
-  /** Wakes it with an order to write as the tenant that it remembers. */
+  /** Resumes the stopped process, which then writes as the tenant that it has in memory. */
   write(): Promise<{ code: string; asked: boolean }>
 }
 
@@ -77,7 +77,7 @@ for (const [from, to] of [['rls', 'schema'], ['schema', 'database'], ['database'
   )
 }
 
-t.test('control: without the fence, the process writes into the old copy', { buffered: true }, async t => {
+t.test('control: without the lockout, the process writes into the old copy', { buffered: true }, async t => {
   const on = await house(t, given)
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })

@@ -1,4 +1,4 @@
-// What is brought over while the tenant is served, and for how long others stand behind it.
+// Which changes are copied while the tenant is served, and how long other tenants wait for that.
 import t from 'tap'
 
 import { connect } from '../support/sql.ts'

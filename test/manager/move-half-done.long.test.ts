@@ -1,4 +1,5 @@
-// What a move that was taken back or finished only in part leaves behind, and what the next call makes of it.
+// What a move leaves that was rolled back or completed only in part, and how the next call handles
+// it.
 import t from 'tap'
 
 import { connect } from '../support/sql.ts'

@@ -1,4 +1,5 @@
-// Moves under a real application with traffic on it: no row is lost, none is another tenant's, and a pause is a 503 that says when to try again.
+// Moves under an application with HTTP traffic: no row is lost or foreign, and the pause is a 503
+// with retry-after.
 import type { Isolation } from '@fastify-tenancy/core'
 import Fastify, { type FastifyInstance } from 'fastify'
 import tenancy, { type TenancyOptions } from 'fastify-tenancy'
@@ -29,7 +30,7 @@ async function serve (t: Test, { superUrl }: House): Promise<{ app: FastifyInsta
     const [db, { words }] = [labels(request), request.body]
     if (words.length === 1) await db.insertInto('labels').values({ word: words[0] ?? '' }).execute()
     else {
-      // Both words, one more in the count, and a row that is there for a moment.
+      // Changes both words, adds one to the count, and inserts a row that is deleted again.
       await db.transaction().execute(async trx => {
         for (const word of words) await trx.insertInto('labels').values({ word }).execute()
         const name = words[0]?.split(':').slice(0, 2).join(':') ?? ''
@@ -76,7 +77,7 @@ class Client {
   async #run (): Promise<void> {
     const headers = { 'x-tenant': this.#slug, 'content-type': 'application/json' }
     for (let n = 0; !this.#isStopped && this.wrong.length === 0; n++) {
-      // Every third is a transaction of two.
+      // Every third request is a transaction of two statements.
       const words = n % 3 === 0 ? [`${this.#name}:${n}`, `${this.#name}:${n}b`] : [`${this.#name}:${n}`]
       const written = await fetch(this.#url, { method: 'POST', headers, body: JSON.stringify({ words }) })
       if (this.#isServed(written, 201, await written.text())) {

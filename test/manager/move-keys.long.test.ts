@@ -1,4 +1,4 @@
-// Primary keys that are not the same in both homes, or not for long.
+// Primary keys that differ between source and target, or that change during the move.
 import t from 'tap'
 
 import { items, once } from './items.ts'

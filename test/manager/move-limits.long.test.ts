@@ -1,4 +1,4 @@
-// What a move notices of what happens beside it, and what it leaves of itself when it is stopped.
+// What a move notices of concurrent changes, and what it leaves when it is stopped.
 import t from 'tap'
 
 import { ask } from '../support/sql.ts'
@@ -66,7 +66,7 @@ t.test('a migration of both homes, and a table that is written anew, are noticed
   const tokens = 'select id, token from items order by 1'
   t.same(await ask(shard, tokens), await on.admin(tokens))
   await on.manager.confirmMove({ id })
-  // No row trigger hears of it, and the number of rows stays.
+  // This fires no row trigger and leaves the number of rows unchanged.
   await move({ shard: 'default' }, step => {
     if (step === 'snapshot') other.run(shard, "alter table items alter column body type text using 'anew'")
     return undefined
@@ -146,7 +146,7 @@ t.test(
   }
 )
 
-t.test('what is written under session_replication_role = replica goes along', { buffered: true }, async t => {
+t.test('rows written under session_replication_role = replica are copied', { buffered: true }, async t => {
   const { on, id, move } = await items(t)
   await on.admin('insert into items select $1, g from generate_series(1, 3) g', [id])
   await move(

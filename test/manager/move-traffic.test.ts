@@ -1,4 +1,5 @@
-// A tenant is written while it moves. The writes happen at points that are known: before, within and after the copy, and just before the lock.
+// Writes a tenant during its move at known points: before, within and after the copy, and just
+// before the lockout.
 import type { MoveInput } from '@fastify-tenancy/manager'
 import t from 'tap'
 
@@ -115,7 +116,7 @@ t.test("the pause does not begin while a whole copy's time of changes is still t
     steps.push(step)
     if (step === 'snapshot')
       return `truncate items; insert into items select '${id}', g from generate_series(1, 3000) g`
-    // Once the rows have been read again.
+    // Reached after the rows have been read again.
     if (step === 'changes' && copies++ === 0) return "update items set body = 'late'"
     return undefined
   })
@@ -165,8 +166,8 @@ t.test(
       t.same(asked, ['capture', 'snapshot', 'catch-up'])
       t.match(await on.manager.get({ id }), { isolation: 'schema', status })
       t.same(await on.admin('select placement, reason from tenancy.lockouts order by 1'), [
-        ...status === 'suspended' ? [{ home: 'schema', reason: 'suspended' }] : [],
-        { home: 'shared', reason: 'moved' }
+        ...status === 'suspended' ? [{ placement: 'schema', reason: 'suspended' }] : [],
+        { placement: 'shared', reason: 'moved' }
       ])
     }
   }

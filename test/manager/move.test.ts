@@ -5,7 +5,7 @@ import t, { type Test } from 'tap'
 import { ask, connect } from '../support/sql.ts'
 import { contents, ddl, fill, folder, house, unique, type House } from './houses.ts'
 
-/** What a tenant's rows are, wherever they are. */
+/** All rows of a tenant, wherever they are stored. */
 async function exported (t: Test, { manager }: House, id: string): Promise<Record<string, unknown>> {
   const to = join(folder(t), 'export')
   await manager.export({ id }, { to })
@@ -14,7 +14,7 @@ async function exported (t: Test, { manager }: House, id: string): Promise<Recor
 
 t.jobs = 2
 
-t.test('a tenant moves from any strategy and shard to any other and back, and stays what it is', {
+t.test('a tenant moves between all strategies and shards unchanged', {
   buffered: true
 }, async t => {
   for (const context of ['setting', 'role'] as const) {
@@ -31,7 +31,7 @@ t.test('a tenant moves from any strategy and shard to any other and back, and st
         'insert into labels (tenant_id, word) select $1, repeat(md5(g::text), 5000) ' +
           'from generate_series(1, 3) g',
         [id]
-      ) // more than one read of a socket
+      ) // larger than one read of a socket
       const before = await exported(t, on, id)
       const neighbour = await exported(t, on, 'globex-1')
       const shared = 'select count(*)::int as count from tasks where tenant_id = $1'
@@ -50,7 +50,7 @@ t.test('a tenant moves from any strategy and shard to any other and back, and st
         [{ isolation: 'rls' }, () =>
           ask(on.superUrl, schemas, [id])]
       ]
-      // A role per tenant makes a difference within one database alone.
+      // A role per tenant matters only within one shared database.
       for (
         const [input, leftAt] of context === 'setting'
           ? way
@@ -121,7 +121,7 @@ t.test(
     }, 'somebody has been at work since before')
     await slow.query('rollback')
     await isAsItWas()
-    // The copy comes to its end too late.
+    // Delays the copy beyond the pause.
     const late = on.another({
       progress: ({ step }) => {
         if (step === 'wait') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200)
@@ -145,7 +145,7 @@ t.test(
   }
 )
 
-t.test('what comes out differently, or cannot go there, is not moved: nothing is lost, and nothing is left', {
+t.test('values that would change or do not fit are not moved, and nothing is left', {
   buffered: true
 }, async t => {
   const on = await house(t)

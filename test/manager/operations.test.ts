@@ -1,4 +1,5 @@
-// Operations of several steps: what a failed one leaves, who may go on with it, and who may not work beside it.
+// Operations of several steps: what a failed one leaves, which caller may resume it, and which may
+// not run beside it.
 import t from 'tap'
 
 import { lifeWorld } from './life-world.ts'

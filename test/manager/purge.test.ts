@@ -1,4 +1,4 @@
-// What a purge leaves of a tenant, by strategy: nothing, and of the others everything.
+// What remains after a purge, by strategy: nothing of the tenant, and everything of the others.
 import { createTenancy } from 'fastify-tenancy'
 import { installationKey, tenantKey } from '@fastify-tenancy/core'
 import type { DatabaseConnectionOptions } from '@fastify-tenancy/database'
@@ -12,7 +12,7 @@ const conflict = (message: RegExp): { code: string; message: RegExp } => ({
   message
 })
 
-/** Every row, role, schema and database in which this tenant's id shows. */
+/** Every row, role, schema and database that contains this tenant's id. */
 async function traces ({ admin }: LifeWorld, id: string): Promise<string[]> {
   const found = await admin<{ what: string }>(
     `
@@ -190,7 +190,7 @@ t.test("foreign rows that reference the tenant's stop the purge until a user ste
       await admin('delete from pins where owner = $1', [tenant.id])
     }
   }]
-  // The step was not there when the purge began: it runs all the same.
+  // The step did not exist when the purge began. It runs all the same.
   t.match((await world.another({ lifecycle: { steps } }).purgeDue()).purged, [{ tenant: { id: acme.id } }])
   t.same(purged, [acme.id])
 })

@@ -1,4 +1,5 @@
-// The process dies before any one of the statements of a restore: the rows are the old ones or the new ones, and the same call goes on.
+// The process dies before each statement of a restore: the rows are either all old or all restored,
+// and the same call resumes.
 import t from 'tap'
 
 import { isLong } from '../support/long.ts'
@@ -6,7 +7,7 @@ import { inLifeOf } from '../support/process-death.ts'
 import { until } from '../support/until.ts'
 import { change, rowsOf, twoTenants } from './restore-world.ts'
 
-/** Each statement is a life; every day takes one in 19. `npm run test:long` takes them all. */
+/** Step width over the statements: the daily run tries one in 19. `npm run test:long` tries all. */
 const stride = isLong ? 1 : 19
 
 t.jobs = 3

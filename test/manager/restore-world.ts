@@ -1,4 +1,4 @@
-// Two tenants, an export of one of them, and a day that changes its rows.
+// Two tenants, an export of the first, and a day of changes to its rows.
 import type { TenantRecord } from '@fastify-tenancy/core'
 import type { Manager } from '@fastify-tenancy/manager'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -17,7 +17,7 @@ export function exportFolder (t: Test): string {
   return join(folder, 'yesterday')
 }
 
-/** Runs SQL on the tables of a tenant, whose names stand without a schema. */
+/** Runs SQL on the tables of a tenant. The SQL names them without a schema. */
 export async function onTenant (
   t: Test,
   world: LifeWorld,
@@ -38,7 +38,10 @@ export async function onTenant (
 export const isOwn = ({ isolation }: TenantRecord): boolean =>
   isolation === 'schema' || isolation === 'database'
 
-/** The rows of a tenant with the transaction that wrote each: an equal row that is written anew shows another. */
+/**
+ * Returns the rows of a tenant with the transaction that wrote each. Rewriting an equal row changes
+ * its transaction.
+ */
 export async function rowsOf (
   t: Test,
   world: LifeWorld,
@@ -58,7 +61,7 @@ export async function rowsOf (
   }
 }
 
-/** A day's work: a row is changed, one goes with its children, one comes. */
+/** Changes a row, deletes one with its children and inserts one. */
 export async function change (t: Test, world: LifeWorld, tenant: TenantRecord): Promise<void> {
   const [where, column, value] = isOwn(tenant)
     ? ['', '', '']
@@ -77,7 +80,7 @@ export async function change (t: Test, world: LifeWorld, tenant: TenantRecord): 
   )
 }
 
-/** Two tenants, and an export of the first one. */
+/** Returns two tenants and an export of the first. */
 export async function twoTenants (t: Test, strategy: LifeStrategy): Promise<{
   world: LifeWorld
   acme: TenantRecord

@@ -1,4 +1,5 @@
-// One tenant is put back to what an export, or a restored copy of the database, holds of it: in place, all or nothing.
+// One tenant is restored from an export or from a restored copy of the database: in place, all or
+// nothing.
 import { createManager } from '@fastify-tenancy/manager'
 import { appendFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -149,7 +150,7 @@ t.test('DAT-18 rows are restored from the URL of a restored copy', async t => {
     const before = await rowsOf(t, world, acme)
     const copy = `${databaseOf(world.superUrl)}_copy`
     const url = world.superUrl.replace(databaseOf(world.superUrl), copy)
-    // A copy of the files of the database, as a restore to a point in time gives it.
+    // A copy of the whole database, as a point-in-time recovery gives it.
     await copyDatabase(t, world.superUrl, copy)
     await change(t, world, acme)
     t.match(await manager.restore(acme, { from: url }), { rows: { projects: { added: 1, removed: 1 } } })

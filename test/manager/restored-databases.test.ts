@@ -1,4 +1,5 @@
-// Databases of tenants' own that were restored from a dump by a superuser: `init` makes them what they were, or says whose it cannot prove.
+// Tenants' own databases that a superuser restored from a dump: `init` repairs them, or reports
+// whose it cannot prove.
 import { TenantScope } from '@fastify-tenancy/core'
 import { openDatabase } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -27,12 +28,15 @@ const tenant: MigrationProvider = {
   })
 }
 
-// pg_dump reads servers of its own version and older.
+// pg_dump reads only servers of its own version and older.
 const server = noDump === false ? await startPostgresVersion(15) : undefined
 t.teardown(() => server?.stop())
 if (server !== undefined) process.env.TEST_DATABASE_URL = server.url
 
-/** Two tenants with databases of their own; the second has no migration behind it, so that nothing in it says whose it is. */
+/**
+ * Two tenants with their own databases. The second has run no migration, so nothing in its database
+ * names its tenant.
+ */
 async function world (
   t: Test
 ): Promise<{ on: House; ids: string[]; given: Parameters<typeof houseOptions>[1] }> {

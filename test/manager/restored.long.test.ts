@@ -1,4 +1,4 @@
-// Databases that were restored from a dump, copied or renamed: the variants that take long.
+// Databases that were restored from a dump, copied or renamed: the slow variants.
 import { createManager } from '@fastify-tenancy/manager'
 import { join } from 'node:path'
 import t from 'tap'
@@ -38,7 +38,8 @@ t.test('DAT-02 dumps by pg_dump', { skip: noDump, buffered: true }, async t => {
     const file = await dump(source, '--format', 'custom')
     const same = named(fresh.url, databaseOf(source))
     await onUrl(fresh.url, client => client.query(`create database ${databaseOf(source)}`))
-    await run('pg_restore', ['--dbname', same, file]).catch(() => {}) // it counts the errors that it ignored
+    // Pg_restore counts the errors that it ignored.
+    await run('pg_restore', ['--dbname', same, file]).catch(() => {})
     const options = optionsOf(same, source, 'setting')
     const manager = createManager(options)
     await manager.init({ url: same, tenantRoles: true }).finally(() => manager.close())

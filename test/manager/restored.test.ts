@@ -1,4 +1,5 @@
-// Databases that were restored from a dump, copied or renamed: `init` repairs them, and the application boots. Also the page docs/restored-databases.md.
+// Databases that were restored from a dump, copied or renamed: `init` repairs them and the
+// application boots. See docs/restored-databases.md.
 import { createManager } from '@fastify-tenancy/manager'
 import t from 'tap'
 

@@ -1,4 +1,4 @@
-// Tables of every form: their rows go along as they are, or the move is refused by name before anything is copied.
+// Tables of every form: a move copies their rows unchanged, or is refused by name before any copy.
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import { sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
@@ -65,7 +65,7 @@ const columns = aliases.map(name => `"${name}" text`).join(', ')
 const own = (isShared: boolean): string => isShared ? 'tenant_id text not null, ' : ''
 const key = (isShared: boolean): string => isShared ? 'tenant_id, ' : ''
 
-/** All rows of a tenant, table by table, as an export has them. */
+/** Returns all rows of a tenant, table by table, in the form of an export. */
 async function contents (t: Test, on: House, id: string): Promise<Record<string, string>> {
   const at = `${folder(t)}/export`
   await on.manager.export({ id }, { to: at })
@@ -74,7 +74,10 @@ async function contents (t: Test, on: House, id: string): Promise<Record<string,
   )
 }
 
-/** Moves a tenant through every strategy, with changes while it is served, and imports it into each: its rows are the same at the end of each. */
+/**
+ * Moves a tenant through every strategy while its rows change, and imports it into each. The rows
+ * are the same after each.
+ */
 async function travels (t: Test, on: House, id: string, change?: (schema: string) => string): Promise<void> {
   const at = `${folder(t)}/export`
   await on.manager.export({ id }, { to: at })
@@ -83,7 +86,7 @@ async function travels (t: Test, on: House, id: string, change?: (schema: string
     await on.manager.import(at, { slug: `copy-${isolation}`, id: unique(on, `copy_${isolation}`), isolation })
     t.same(await contents(t, on, unique(on, `copy_${isolation}`)), before, `imported: ${isolation}`)
   }
-  // With sequences.test.ts, every day goes from each home to each other one.
+  // Together with sequences.test.ts, the daily run covers every pair of placements.
   const homes = ['database', 'schema', ...isLong ? ['database'] as const : [], 'rls'] as const
   for (const isolation of homes) {
     if (change !== undefined) {
@@ -130,7 +133,7 @@ t.test(
     insert into "lines" values ('${id}', 'a', null, 1, 1), ('${id}', 'b', 'a', 2, 2);
     insert into "t" values ('${id}', 't', 'row'), ('${id}', 't', 'row')`)
     await travels(t, on, id)
-    // Changes that are brought over one by one, with values that change hands.
+    // Changes that are copied one by one, among them unique values that swap.
     const other = elsewhere(t)
     const change = once(
       'catch-up',
@@ -425,7 +428,7 @@ t.test('an export that is aborted before its first row cancels its statement in 
   const { placement: { schema } } = await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
   await on.admin(`insert into "${schema}".notes select generate_series(1, 3)`)
   const { owner } = rolesOf(databaseOf(on.superUrl))
-  // Sorting has the server busy without a byte to send.
+  // Sorting keeps the server busy without sending a byte.
   await on.admin(
     `alter table "${schema}".notes drop constraint notes_pkey; alter table "${schema}".notes add busy int;
     create function "${schema}".wait () returns int language plpgsql as $f$ begin perform pg_sleep(60);
@@ -496,11 +499,11 @@ t.test(
   }
 )
 
-t.test("DAT-07 members of extensions are left alone by protect, and reported as nobody's by a migration", {
+t.test('DAT-07 protect skips members of extensions, and a migration reports them as unowned', {
   buffered: true
 }, async t => {
   const on = await house(t, { build: plainNotes, tables: { tenant: ['notes'], shared: ['countries'] } })
-  // A view and a sequence of an extension, as PostGIS has them in public, with what they are granted.
+  // A view and a sequence that belong to an extension, with their grants, as PostGIS has in public.
   await on.admin(`create extension pg_stat_statements; create extension citext;
     create table spatial_ref_sys (srid int primary key); grant select on spatial_ref_sys to public;
     create sequence spatial_seq; grant usage on sequence spatial_seq to public;

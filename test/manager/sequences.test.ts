@@ -1,4 +1,4 @@
-// Sequences of every kind go along with a tenant, and never further than its own were.
+// Sequences of every kind move with a tenant, and never beyond its own numbers.
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 
@@ -6,7 +6,7 @@ import { isLong } from '../support/long.ts'
 import { connect } from '../support/sql.ts'
 import { folder, house, unique, type House } from './houses.ts'
 
-/** Tables whose numbers come from sequences of every kind. */
+/** Tables that draw numbers from sequences of every kind. */
 const build = (isShared: boolean): string => {
   const [column, key] = isShared ? ['tenant_id text not null, ', 'tenant_id, '] : ['', '']
   return `
@@ -27,7 +27,10 @@ const build = (isShared: boolean): string => {
 const names = ['owned', 'identity', 'first', 'second', 'downward', 'invoices', 'taken', 'called']
 const tables = { tenant: names, shared: ['countries'] }
 
-/** Draws a number from each table as the tenant, in a session of its own, and deletes the row again. Fails where one was given before. */
+/**
+ * Draws a number from each table as the tenant in a new session and deletes the row. Fails if the
+ * number was used before.
+ */
 async function draw (
   on: House,
   { url, schema, tenant }: { readonly url: string; readonly schema: string; readonly tenant?: string },
@@ -70,7 +73,7 @@ t.test('DAT-06 moved through every strategy and back, a tenant is never given a 
     ...(isolation === 'rls' && { tenant: id })
   })
   await draw(on, at('rls'), given, t, 4)
-  // With rows.test.ts, every day goes from each home to each other one.
+  // Together with rows.test.ts, the daily run covers every pair of placements.
   const all = ['schema', 'database', 'rls', 'database', 'schema', 'rls'] as const
   for (const isolation of isLong ? all : all.slice(0, 3)) {
     await on.manager.move({ id }, { isolation })
@@ -79,7 +82,7 @@ t.test('DAT-06 moved through every strategy and back, a tenant is never given a 
   }
 })
 
-t.test('DAT-06 imported into a schema, a database and shared tables, what was given is not given again', {
+t.test('DAT-06 after an import into any placement no number is given twice', {
   buffered: true
 }, async t => {
   const on = await house(t, { build, tables })
@@ -154,7 +157,7 @@ for (const way of ['moved', 'imported'] as const) {
   })
 }
 
-t.test('DAT-06 what a sequence cannot carry over is refused by name before anything is copied', {
+t.test('DAT-06 a sequence that cannot be carried over is refused by name before any copy', {
   buffered: true
 }, async t => {
   const on = await house(t, { build, tables })

@@ -1,4 +1,4 @@
-// The manager tells every change through Redis, also when that is away for a moment.
+// The manager announces every change through Redis, also after a short outage of Redis.
 import { postgresRegistry } from '@fastify-tenancy/database'
 import { createManager, type Progress } from '@fastify-tenancy/manager'
 import { openRedis } from '@fastify-tenancy/redis'
@@ -11,7 +11,7 @@ import { freshDatabase, noRedis } from '../support/fresh.ts'
 import { startRedis } from '../support/services.ts'
 import { until } from '../support/until.ts'
 
-t.test('CHG-01 CHG-02 a process that hears nothing of the database', { skip: noRedis }, async t => {
+t.test('CHG-01 CHG-02 a process without change events of the database', { skip: noRedis }, async t => {
   const service = await startRedis()
   t.teardown(() => service.stop())
   const url = await freshDatabase(t)

@@ -1,10 +1,13 @@
-// Tables with all that makes it hard to bring changes over one by one, and somebody who changes them in every way.
+// Tables with everything that makes change capture hard, and SQL that changes them in every way.
 export const tables = {
   tenant: ['authors', 'posts', 'events', 'settings', 'logs', 'ticks'],
   shared: ['countries']
 }
 
-/** Deletions and keys that cascade, unique values that change hands, a trigger that touches what is updated, partitions, and a table without a key. */
+/**
+ * Returns DDL with cascading deletes and key updates, unique values that swap, a trigger on
+ * updates, partitions, and a table without a key.
+ */
 export function build (isShared: boolean): string {
   const [column, key] = isShared ? ['tenant_id text not null, ', 'tenant_id, '] : ['', '']
   return `
@@ -32,7 +35,7 @@ export function build (isShared: boolean): string {
 export interface Place {
   readonly url: string
   readonly schema: string
-  /** Whose rows, in shared tables. */
+  /** The tenant id, if the tables have a tenant column. */
   readonly tenant: string | undefined
 }
 
@@ -48,7 +51,7 @@ function inserting ({ tenant }: Place): (table: string, columns: string, rows: s
 
 const author = (name: string): string => `md5('${name}')::uuid`
 
-/** The rows that everything begins with. */
+/** Returns SQL that inserts the initial rows. */
 export function fill (place: Place): string {
   const insert = inserting(place)
   return `${begin(place)}
@@ -93,7 +96,7 @@ export function fill (place: Place): string {
   }`
 }
 
-/** Changes of every kind. `n` is another number each time. */
+/** Returns SQL with changes of every kind. `n` is a different number for each call. */
 export function change (place: Place, n: number): string {
   const insert = inserting(place)
   const k = n % 9 + 1
@@ -142,7 +145,10 @@ export function change (place: Place, n: number): string {
     commit;`
 }
 
-/** All rows of a tenant, table by table, as text that does not say where they are. */
+/**
+ * Returns SQL for all rows of a tenant, table by table, as text that does not depend on the
+ * placement.
+ */
 export function contents ({ schema, tenant }: Place): string {
   const mine = tenant === undefined ? '' : ` where tenant_id = '${tenant}'`
   return tables.tenant.map(table =>

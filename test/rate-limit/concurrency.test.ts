@@ -10,12 +10,12 @@ import { get, startApp, type Setup } from './app.ts'
 
 interface Held {
   readonly app: Awaited<ReturnType<typeof startApp>>
-  /** How many requests are in the handler of /held. */
+  /** Number of requests in the handler of /held. */
   readonly waiting: () => number
   readonly release: () => void
 }
 
-/** An app on a port, whose route /held answers when it is told to. */
+/** An app on a port whose route /held replies when the test releases it. */
 async function startHeld (t: Test, limits: RateLimitOptions['limits'], setup: Setup = {}): Promise<Held> {
   let open: (() => void)[] = []
   const app = await startApp(t, { limits: limits ?? {} }, {

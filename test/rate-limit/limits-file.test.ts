@@ -277,7 +277,7 @@ t.test('100,000 tenants are read beside the event loop, at boot and again, in sh
     return text
   }
   const text = write(1)
-  // The first start of a plugin loads its modules.
+  // The first start of a plugin also loads its modules, so it is not measured.
   await startApp(t, { limits: {} })
   let started: Awaited<ReturnType<typeof startApp>> | undefined
   const starting = startApp(t, file).then(app => {
@@ -311,16 +311,20 @@ t.test('100,000 tenants are read beside the event loop, at boot and again, in sh
     isRead = parseLimits(text, 'limits.json').tenants.size > 0
   })
   const inLoop = await longestTurn(() => isRead)
-  // 9 ms against 350 on an idle machine; what is left is garbage collection, which a busy one stretches.
+  // 9 ms against 350 on an idle machine. The rest is garbage collection, which a busy machine
+  // prolongs.
   t.ok(apart < inLoop / 3, `${apart} ms, and ${inLoop} ms in the event loop`)
   t.ok(atBoot < inLoop / 3, `${atBoot} ms at boot, and ${inLoop} ms in the event loop`)
 })
 
-/** The most CPU time, in milliseconds, that this thread spent until a timer of 1 ms could run, while it waited for `done`. */
+/**
+ * Returns the longest CPU time in ms that this thread spent before a 1 ms timer could run, while it
+ * waited for `done`.
+ */
 async function longestTurn (done: () => boolean): Promise<number> {
   let longest = 0
   for (let before = process.threadCpuUsage(); !done(); before = process.threadCpuUsage()) {
-    await setTimeout(1) // a sample, not a wait for anything
+    await setTimeout(1) // a sample of the clock, not a wait for a condition
     const { user, system } = process.threadCpuUsage(before)
     longest = Math.max(longest, (user + system) / 1_000)
   }

@@ -119,7 +119,7 @@ t.test('requests of another cost, or held against other limits, are questions of
   t.same(verdicts.map(({ used, wait }) => wait === 0 ? used : 'refused'), [1, 4, 'refused', 5, 8])
 })
 
-t.test('when a question fails, all who asked it together are told', async t => {
+t.test('a failed command fails all requests that share it', async t => {
   const limiter = new RedisLimiter(
     { isAvailable: true, run: () => Promise.reject(new Error('gone')) } as unknown as TenancyRedis,
     () => performance.now()
@@ -131,7 +131,7 @@ t.test('when a question fails, all who asked it together are told', async t => {
 })
 
 t.test(
-  'one round trip a request, whatever it is held against, and none but its own keys',
+  'one round trip a request for any number of limits, with its own keys only',
   { skip: noRedis },
   async t => {
     const client = freshRedis(t)
@@ -179,12 +179,12 @@ t.test('every key has a TTL, and one that lost it, is of another type or holds r
   t.ok(await client.pttl(rpm.key) > 0)
 })
 
-t.test('a script that the server forgot is sent again, and counts once', { skip: noRedis }, async t => {
+t.test('a script that the server lost is sent again and counts once', { skip: noRedis }, async t => {
   const client = freshRedis(t)
   const redis = openRedis(client)
   await redis.ready()
   const limiter = new RedisLimiter(redis, () => performance.now())
-  // A stand-in for SCRIPT FLUSH, which would hit the other tests on this server.
+  // Simulates SCRIPT FLUSH, which would affect the other tests on this server.
   const evalsha = client.evalsha.bind(client)
   let forgets = true
   client.evalsha = ((sha: string, ...rest: (string | number)[]) => {

@@ -1,4 +1,4 @@
-// With the real resolver before it: what is stored there is sent from here.
+// With the real resolver: the limiter sends the refusals that the resolver stored.
 import cors from '@fastify/cors'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'

@@ -158,7 +158,7 @@ t.test('mode report lets a route pass too', async t => {
   t.same(await statuses(app, 'acme', 3, '/login'), [200, 200, 200])
 })
 
-t.test('headers none and draft hide the headers of the route as well', async t => {
+t.test('headers none and draft also hide the headers of the route', async t => {
   const app = await startApp(t, { limits: {}, headers: 'none' }, {
     routes: app => app.get('/login', { config: { rateLimit: { max: 1 } } }, async () => ({}))
   })

@@ -1,5 +1,6 @@
-// What @fastify/rate-limit promises for a route, through our config.rateLimit, app.rateLimit() and app.createRateLimit().
-// The behaviours of its own tests, but those of its default store; the README has the table of what differs.
+// What @fastify/rate-limit promises for a route, through config.rateLimit, app.rateLimit() and
+// app.createRateLimit(). These are the behaviours of its own tests, except for its default store.
+// The README lists the differences.
 import Fastify, { type FastifyContextConfig, type FastifyInstance, type FastifyRequest } from 'fastify'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'

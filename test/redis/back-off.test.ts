@@ -1,4 +1,4 @@
-// Pauses between connections of a subscriber that gets no answer to SUBSCRIBE.
+// Pauses between connections of a subscriber whose SUBSCRIBE gets no reply.
 import { once } from 'node:events'
 import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { mock } from 'node:test'

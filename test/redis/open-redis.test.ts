@@ -56,7 +56,7 @@ t.test('a script is run again whole after SCRIPT FLUSH, once', { skip: noRedis }
   await redis.ready()
   const script = defineScript(
     `return redis.call('INCRBY', KEYS[1], ARGV[1]) -- ${randomBytes(8).toString('hex')}`
-  ) // a script that no server knows
+  ) // a script that no server has loaded
   t.equal(await redis.run(script, ['n'], [2]), 2)
   t.equal(await redis.run(script, ['n'], [3]), 5)
   t.equal(await redis.run(increment, ['n'], [1]), 6)

@@ -11,7 +11,7 @@ import { noRedis } from '../support/fresh.ts'
 import { freePort, startRedis, temporaryFolder } from '../support/services.ts'
 import { until } from '../support/until.ts'
 
-/** Watches a master and promotes its replica when it is gone; resolves to the port. */
+/** Starts a Sentinel that watches a master and promotes its replica. Resolves to its port. */
 async function startSentinel (t: Test, master: number): Promise<number> {
   const [folder, port] = [temporaryFolder(), await freePort()]
   const config = join(folder, 'sentinel.conf')

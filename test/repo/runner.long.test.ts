@@ -19,7 +19,7 @@ interface Run {
   readonly ended: Promise<number | null>
 }
 
-// Not beside this file: where the checkout is private, PostgreSQL's user could not reach it.
+// Not beside this file: in a private checkout PostgreSQL's user could not reach the folder.
 function projectIn (t: Test, files: Record<string, string>): string {
   const folder = temporaryFolder()
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
@@ -129,7 +129,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       TEST_DATABASE_URL: undefined,
       TEST_REDIS_URL: undefined
     })
-    // A database is made and tap is loaded: on a busy machine half a minute goes by.
+    // Creating a database and loading tap take up to half a minute on a busy machine.
     await until(() => output.err.includes('hangs'), 240_000)
     t.ok(processesIn(folder).length >= 3, 'control: PostgreSQL, Redis and the test are running')
     child.kill(signal)
@@ -139,7 +139,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   })
 }
 
-/** Processes that name this folder in their command line or stand in it. */
+/** Returns the processes whose command line or working directory contains this folder. */
 function processesIn (folder: string): string[] {
   return readdirSync('/proc').filter(pid => /^\d+$/.test(pid)).flatMap(pid => {
     try {

@@ -1,4 +1,4 @@
-// How much of the registry one client address may use up with names that are nobody's.
+// How many registry look-ups one client address may cause with names that belong to no tenant.
 import t from 'tap'
 
 import { openRedis } from '@fastify-tenancy/redis'
@@ -15,7 +15,10 @@ function find ({ lookup }: TenantResolver, value: string): Promise<string | unde
 
 let asked = 0
 
-/** Checks while a hundred look-ups of a client who has spent his budget wait in the line, and one more is refused. */
+/**
+ * Runs `check` while a hundred look-ups of an address without budget fill the queue, so that the
+ * next one is refused.
+ */
 async function whileLineIsFull (
   registry: CountingRegistry,
   ask: (slug: string) => Promise<unknown>,
@@ -81,7 +84,7 @@ t.test('FLD-01 an address that floods made-up names spends only its own budget',
   t.equal((await ask('a@b.example.com', '203.0.113.7')).status, 400)
 })
 
-t.test('FLD-01 hundreds of addresses of one IPv6 /64 have one budget, and the next /64 its own', async t => {
+t.test('FLD-01 all addresses of one IPv6 /64 share a budget, and the next /64 has another', async t => {
   const { app, registry } = await start(t, { cache: { missesPerAddress: 10 } })
   const ask = async (slug: string, remoteAddress: string): Promise<number> =>
     (await app.inject({ url: '/', headers: { host: `${slug}.example.com` }, remoteAddress })).statusCode
@@ -181,7 +184,7 @@ t.test("a stale tenant copy is refreshed whatever the budget, and 'unlimited' di
     t.throws(() => build(bad as number), { message: /cache\.missesPerAddress must be a positive integer/ })
 })
 
-t.test('FLD-01 whose budget is spent is still given tenants that Redis knows', { skip: noRedis }, async t => {
+t.test('FLD-01 without budget, tenants that Redis has are still served', { skip: noRedis }, async t => {
   const registry = new CountingRegistry()
   const source = freshRedisOptions()
   const node = async (): Promise<TenantResolver> => {

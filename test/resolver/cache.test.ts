@@ -8,7 +8,7 @@ import { TenantResolver } from '../../packages/resolver/src/resolver.ts'
 import { until } from '../support/until.ts'
 import { CountingRegistry, start } from './app.ts'
 
-// A resolver without Redis whose clock only moves by hand.
+// A resolver without Redis. Its clock moves only when a test moves it.
 function build (
   registry: TenantRegistry = new CountingRegistry(),
   cache: object = {}
@@ -29,7 +29,7 @@ function build (
 
 const acme = { kind: 'slug', value: 'acme' } as const
 
-/** Lets all that waits for no timer go on. */
+/** Lets all pending promises settle that wait for no timer. */
 async function settled (): Promise<void> {
   for (let turn = 0; turn < 10; turn++)
     await new Promise(resolve => {
@@ -43,7 +43,7 @@ t.test('REG-01 a tenant that was found is not looked up again', async t => {
   t.equal(registry.reads, 1)
 })
 
-t.test('REG-02 an unknown name is looked up once in its short time', async t => {
+t.test('REG-02 an unknown name is looked up once per negativeTtl', async t => {
   const registry = new CountingRegistry()
   const { resolver, advance } = build(registry)
   for (let at = 0; at < 3; at++) t.equal(await resolver.find({ slug: 'nosuch' }), undefined)
@@ -92,7 +92,7 @@ t.test('REG-10 an outage of the registry is 503 and is not remembered', async t 
   t.equal(app.tenantResolver.health().status, 'ok')
 })
 
-t.test('REG-08 a change nobody was told of is seen after localTtl', async t => {
+t.test('REG-08 an unannounced change is seen after localTtl', async t => {
   const registry = new CountingRegistry()
   const { resolver, advance } = build(registry)
   await resolver.find({ slug: 'acme' })
@@ -125,7 +125,7 @@ t.test('jitter shortens lifetimes so that entries do not expire together', async
   )
   await Promise.all(slugs.map(slug => resolver.find({ slug })))
   const left = (): number => slugs.filter(value => resolver.lookup.peek({ kind: 'slug', value })).length
-  advance(3_900) // before the earliest is renewed, at 0.8 of half a life
+  advance(3_900) // before the earliest renewal, at 0.8 of half a lifetime
   t.equal(left(), slugs.length)
   advance(3_500)
   t.ok(left() > 40 && left() < 160, `${left()} of 200 are left in the middle of the last half`)
@@ -146,7 +146,7 @@ t.test('REG-11 a remembered tenant is served while the registry is down, up to s
   await t.rejects(resolver.find({ slug: 'acme' }), { code: 'FST_TENANCY_REGISTRY_UNAVAILABLE' })
 })
 
-t.test('a tenant that was told to be forgotten is not served stale', async t => {
+t.test('an invalidated tenant is not served stale', async t => {
   const registry = new CountingRegistry()
   const { resolver } = build(registry)
   await resolver.find({ slug: 'acme' })
@@ -230,7 +230,7 @@ t.test('a look-up overtaken by a change is answered, but not remembered', async 
   t.equal((await resolver.find({ slug: 'acme' }))?.status, 'suspended')
 })
 
-t.test('invalidation by id forgets the tenant under every name', async t => {
+t.test('invalidation by id drops the tenant under every name', async t => {
   const registry = new CountingRegistry()
   const { resolver } = build(registry)
   const all = async (): Promise<(string | undefined)[]> =>
@@ -276,7 +276,7 @@ t.test("a registry's changes are applied, and all entries revalidated after a ga
   t.ok(ended)
 })
 
-t.test('a registry that answers with another tenant is not believed', async t => {
+t.test("a registry's answer for another tenant is refused", async t => {
   const inner = new CountingRegistry()
   const lax: TenantRegistry = Object.assign(new CountingRegistry(), {
     findBySlug: () => inner.findById('t-globex'),
@@ -331,7 +331,7 @@ t.test('the memory of the process is bounded, and its index of names with it', a
   t.equal(resolver.health().tenants, 50)
 })
 
-t.test('isKnownHost tells servers for whom they may obtain a certificate', async t => {
+t.test('isKnownHost names the hosts for which a server may obtain a certificate', async t => {
   const { app, registry } = await start(t)
   const known = (host: string): Promise<boolean> => app.tenantResolver.isKnownHost(host)
   t.ok(await known('acme.example.com'))

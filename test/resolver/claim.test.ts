@@ -5,7 +5,7 @@ import { start } from './app.ts'
 
 const claim = (request: FastifyRequest): string | undefined => (request as { org?: string }).org
 
-// Stands for the application's authentication: what it verified is on the request from then on.
+// Stands for the application's authentication, which puts the verified claims on the request.
 async function authenticate (request: FastifyRequest): Promise<void> {
   const org = request.headers.authorization
   if (org !== undefined) Object.assign(request, { org })

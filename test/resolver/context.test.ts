@@ -17,7 +17,10 @@ const seven = (): CountingRegistry => new CountingRegistry(slugs.map(slug => ({ 
 
 const inFlight = 300
 
-/** An `/echo` that answers whom each of its steps saw; `allHere` resolves when all requests of a storm have begun. */
+/**
+ * A route `/echo` that returns the tenant of each of its steps. `allHere` resolves when all
+ * requests of a storm have begun.
+ */
 function echo (
   app: FastifyInstance,
   who: (request: FastifyRequest) => (string | undefined)[]
@@ -37,7 +40,7 @@ function echo (
   return allHere
 }
 
-// Sends the second half of every body when the first halves of all have arrived.
+// Sends the second half of every body after the first halves of all have arrived.
 async function post (app: FastifyInstance, slug: string, allHere: Promise<void>): Promise<string[]> {
   const { port } = app.server.address() as AddressInfo
   const body = JSON.stringify({ slug, filler: 'x'.repeat(100_000) })
@@ -57,7 +60,7 @@ async function post (app: FastifyInstance, slug: string, allHere: Promise<void>)
   return (JSON.parse(text) as { seen: string[] }).seen
 }
 
-// Answers the requests of seven tenants in which any step saw another tenant.
+// Returns the replies to requests of seven tenants in which any step saw another tenant.
 async function storm (app: FastifyInstance, allHere: Promise<void>): Promise<string[]> {
   await app.listen({ port: 0, host: '127.0.0.1' })
   const wrong: string[] = []
@@ -293,7 +296,7 @@ t.test('SID-10 every log line carries the tenant id once it is known', async t =
   t.notOk(lines.some(line => line.reqId === 'req-2' && line.tenant))
 })
 
-t.test('with a limiter the refusal is kept for it, and the gate sends what it forgot', async t => {
+t.test('a refusal is kept for the limiter, and the gate sends it otherwise', async t => {
   const refusals: string[] = []
   let handled = 0
   const build = async (sends: boolean): Promise<FastifyInstance> =>
@@ -329,7 +332,7 @@ t.test('with a limiter the refusal is kept for it, and the gate sends what it fo
     'FST_TENANCY_HOST_INVALID nobody'])
 })
 
-t.test('RL-17 a suspended tenant is known to the limiter by its id', async t => {
+t.test('RL-17 the limiter gets a suspended tenant by its id', async t => {
   const registry = seven()
   await registry.set('t-acme', { status: 'suspended' })
   let seen: string | undefined
@@ -389,7 +392,8 @@ t.test('LIF-04 with the message lost a listening request is ended within localTt
         })
       }))
   })
-  await app.listen({ port: 0, host: '127.0.0.1' }) // an open server keeps a process alive, the resolver's timer does not
+  // An open server keeps a process alive, the resolver's timer does not.
+  await app.listen({ port: 0, host: '127.0.0.1' })
   const stream = app.inject({ url: '/stream', headers: { host: 'acme.example.com' } })
   await until(() => registry.reads > 0)
   await registry.set('t-acme', { status: 'suspended' })

@@ -1,4 +1,4 @@
-// The edge of the application: headers, proxies, sockets, floods, and records that cannot be read.
+// The edge of the application: headers, proxies, sockets, floods, and unreadable records.
 import { memoryRegistry, type TenantRecord, type TenantRegistry } from '@fastify-tenancy/core'
 import { tenantRateLimit } from '@fastify-tenancy/rate-limit'
 import { tenantResolver } from '@fastify-tenancy/resolver'
@@ -143,7 +143,7 @@ t.test('EDG-11 a Unix socket behind a proxy: X-Forwarded-Host is read', async t 
   )
 })
 
-/** A registry in which the records of some tenants cannot be read. */
+/** A registry that cannot read the records of some tenants. */
 class BrokenRecords extends CountingRegistry {
   readonly broken = new Set<string>()
 
@@ -269,7 +269,7 @@ t.test('TRD-01 plugins that bring routes may come first where routes.off names t
   }
 })
 
-t.test('an encapsulated registration is told at boot', async t => {
+t.test('an encapsulated registration is reported at boot', async t => {
   for (
     const [isEncapsulated, wrap] of [[true, (plugin: (app: FastifyInstance) => Promise<void>) => plugin], [
       false,

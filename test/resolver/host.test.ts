@@ -35,7 +35,7 @@ t.test('RES-03 a host of one label has no tenant, also after that slug was serve
   t.notOk(await app.tenantResolver.isKnownHost('acme'))
 })
 
-t.test('RES-04 a nested name is nobody, and is not looked up', async t => {
+t.test('RES-04 a nested name has no tenant and is not looked up', async t => {
   const { who, registry } = await start(t)
   for (
     const host of ['a.b.example.com', 'acme.globex.example.com', 'www.acme.example.com',
@@ -126,7 +126,7 @@ t.test('RES-09 two Host headers, and a target that disagrees with Host, are 400'
   )
 })
 
-t.test('RES-12 names of object properties are nobody and pollute nothing', async t => {
+t.test('RES-12 names of object properties name no tenant and pollute nothing', async t => {
   const { who } = await start(t)
   for (
     const label of ['__proto__', 'constructor', 'hasownproperty', 'tostring', 'hasOwnProperty', 'toString',
@@ -213,7 +213,7 @@ t.test('CTX-07 inject() without Host is treated like a socket request without it
   t.equal((await local.app.inject('http://acme.localhost/')).json().slug, 'acme')
 })
 
-t.test('a refusal is the body of the contract and tells nothing of the host', async t => {
+t.test("a refusal has the contract's body and does not name the host", async t => {
   const { app, registry } = await start(t, { registry: new CountingRegistry() })
   const body = async (host: string): Promise<unknown> =>
     (await app.inject({ url: '/', headers: { host } })).json()

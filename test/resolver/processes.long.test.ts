@@ -1,4 +1,5 @@
-// A thousand who ask at once in several real processes: how often the registry is read, and a value loaded.
+// A thousand concurrent requests in several real processes: how often the registry is read and a
+// value is loaded.
 import t from 'tap'
 
 import { countingTables, gate } from '../support/counting-registry.ts'

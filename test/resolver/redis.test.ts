@@ -15,7 +15,7 @@ interface Node {
   advance(milliseconds: number): void
 }
 
-// One process of several: its own connection and clock, the same Redis and registry.
+// One process of several: with a connection and a clock of its own, on the same Redis and registry.
 async function node (
   t: Test,
   registry: CountingRegistry,
@@ -44,7 +44,7 @@ async function node (
   }
 }
 
-// A client without a key prefix, that sees what is really there.
+// A client without a key prefix, which sees the real keys.
 function plain (t: Test): Redis {
   const { host, port } = freshRedisOptions()
   const client = new Redis({ host, port })
@@ -54,7 +54,7 @@ function plain (t: Test): Redis {
   return client
 }
 
-// Loses every message, and says nothing of it.
+// Loses every message silently.
 function deaf (redis: TenancyRedis): TenancyRedis {
   return new Proxy(redis, {
     get (target, name) {
@@ -66,7 +66,7 @@ function deaf (redis: TenancyRedis): TenancyRedis {
 }
 
 t.test('with Redis', { skip: noRedis }, async t => {
-  t.test('REG-01 what one process has found, another takes from Redis', async t => {
+  t.test('REG-01 a record that one process found is read from Redis by another', async t => {
     const registry = new CountingRegistry()
     const source = freshRedisOptions()
     const [one, two] = [await node(t, registry, source), await node(t, registry, source)]
@@ -227,7 +227,8 @@ t.test('with Redis', { skip: noRedis }, async t => {
     t.equal((await overtaken)?.status, 'active')
     const client = plain(t)
     const key = source.keyPrefix + lookupKey('slug', 'acme')
-    // Commands of one connection keep their order: when this answer is there, the refused write has been tried.
+    // Commands of one connection keep their order, so after this reply the refused write has been
+    // tried.
     await slow.resolver.find({ slug: 'globex' })
     await until(() => client.exists(source.keyPrefix + lookupKey('slug', 'globex')))
     t.notMatch(await client.get(key), /active/)

@@ -96,7 +96,7 @@ t.test('an optional route works without a tenant, but not with a bad host or sus
   t.equal(await open('a.example.com'), 'FST_TENANCY_REGISTRY_UNAVAILABLE')
 })
 
-t.test('a tenant is served by its status, and by what the route allows', async t => {
+t.test("a tenant is served by its status and by the route's options", async t => {
   const registry = new CountingRegistry(
     (['active', 'suspended', 'provisioning', 'deleting', 'deleted'] as const).map(status => ({
       id: `t-${status}`,
@@ -189,7 +189,7 @@ t.test('routes before the plugin and a second registration stop the boot', async
   await t.rejects(boot(notOnlyCors), { code: 'FST_TENANCY_OPTION_INVALID' })
 })
 
-t.test('wrong options stop the boot with a sentence, and what was given is not changed', async t => {
+t.test('wrong options stop the boot with a sentence and are not modified', async t => {
   const registry = new CountingRegistry()
   const says = async (options: object): Promise<string> =>
     boot(Fastify(), { registry, ...options } as TenantResolverOptions).then(

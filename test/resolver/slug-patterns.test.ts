@@ -1,4 +1,4 @@
-// A slug that a host pattern reads as another one.
+// A slug that a host pattern would read as another tenant's slug.
 import { HostPatterns, memoryRegistry, slugPatternProblem } from '@fastify-tenancy/core'
 import { createManager } from '@fastify-tenancy/manager'
 import { tenantResolver } from '@fastify-tenancy/resolver'

@@ -1,4 +1,5 @@
-// Databases of tenants' own behind PgBouncer: the pool notices, and its statements go unnamed and undo what they leave.
+// Tenants' own databases behind PgBouncer: the pool detects it, sends statements without names and
+// resets the session after each.
 import { TenantScope } from '@fastify-tenancy/core'
 import { openDatabase, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -37,7 +38,7 @@ for (const size of [1, 4]) {
     const scope = new TenantScope(record, { info () {}, warn () {}, error () {} })
     t.teardown(() => scope.abort())
     const db = opened.forScope(scope) as never as Kysely<{ labels: { word: string } }>
-    // The same text over and over: a name would be unknown to the next backend.
+    // The same text again and again: the next backend would not know its prepared name.
     await Promise.all(
       Array.from({ length: 40 }, (_, n) => db.insertInto('labels').values({ word: `w${n}` }).execute())
     )

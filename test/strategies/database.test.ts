@@ -11,7 +11,7 @@ import { tcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/until.ts'
 import { databaseTemplate, dropDatabases, world, type Handle } from './world.ts'
 
-// One database for all tests of this file, and so the names of tenants differ from file to file.
+// All tests of this file share one database, so tenant names carry the name of the file.
 const on = await world(t, {
   isolation: 'database',
   database: { tenants: { url: 'postgres://{database}@localhost/{database}' } }
@@ -49,7 +49,7 @@ const connections = async (): Promise<number> =>
       ?.count
   )
 
-t.test('a tenant has a database and a login of its own', async t => {
+t.test('a tenant has its own database and login', async t => {
   const database = await open(t)
   for (const tenant of [a, b])
     await on.handle(database, tenant).db.insertInto('notes').values({ body: `${tenant.id}:1` }).execute()
@@ -91,7 +91,7 @@ t.test('INJ-03 INJ-04 INJ-06 INJ-20 no role or setting leads a statement to anot
     { code: '0A000' },
     'across databases'
   )
-  // Its login is let into no other tenant's database.
+  // A tenant's login may connect to no other tenant's database.
   const { default: pg } = await import('pg')
   const intruder = new pg.Client({
     connectionString: url.replace('{database}', `tenant_${a.id}`).replace('{database}', `tenant_${b.id}`)
@@ -99,7 +99,7 @@ t.test('INJ-03 INJ-04 INJ-06 INJ-20 no role or setting leads a statement to anot
   await t.rejects(intruder.connect(), { code: '42501' })
 })
 
-t.test('POOL-01 POOL-02 POOL-05 what a statement leaves does not meet the next', async t => {
+t.test("POOL-01 POOL-02 POOL-05 one statement's session state does not reach the next", async t => {
   const database = await open(t, { pool: { max: 1 } }, { statementTimeout: '100ms' })
   const handle = on.handle(database, a)
   await t.rejects(sql`select 1 / 0`.execute(handle.db), { code: '22012' })
@@ -147,7 +147,7 @@ t.test('DBT-02 DBT-04 fifty rounds over six tenants with room for two pools: no 
   await until(async () => await connections() <= 2)
 })
 
-t.test('a tenant has all connections of its own pool, and no more', async t => {
+t.test('a tenant has all connections of its own pool and no more', async t => {
   const database = await open(t, { pool: { max: 2 } })
   const { db } = on.handle(database, a)
   const pids = await Promise.all(
@@ -224,7 +224,7 @@ t.test('DBT-06 a dead tenant database fails only its own tenant, and recovers', 
   await until(() => bodies(on.handle(database, b)).then(() => true, () => false))
 })
 
-t.test('DBT-07 no password in what is thrown, logged, printed or serialized', async t => {
+t.test('DBT-07 no password is thrown, logged, printed or serialized', async t => {
   const server = createServer(socket => socket.destroy()).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())

@@ -1,4 +1,5 @@
-// Extensions in public and in a schema of their own: the same query has the same answer in every strategy.
+// Extensions in public and in a schema of their own: the same query returns the same rows in every
+// strategy.
 import { TenantScope, type Isolation } from '@fastify-tenancy/core'
 import { openDatabase, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -34,7 +35,7 @@ for (const place of ['public', 'extensions'] as const) {
             client: { query(text: string): Promise<unknown> }
           }
         ) => {
-          // In a database of its own, an extension is the application's to install.
+          // In a tenant's own database the application installs the extension.
           await client.query(`${
             tenant.isolation === 'database' ?
               `create schema if not exists ${place}; create extension if not exists citext schema ${place};

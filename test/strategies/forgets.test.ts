@@ -1,4 +1,5 @@
-// What a trigger of one tenant's leaves, and what the next tenant's default sees: by the query builder alone, so for every strategy.
+// Session state that a trigger of one tenant leaves, and that the next tenant's default reads. Only
+// the query builder is used, so this applies to every strategy.
 import type { TenantRecord } from '@fastify-tenancy/core'
 import type { DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import type { Kysely } from 'kysely'
@@ -55,7 +56,7 @@ const add = async ({ db }: Handle, name: string): Promise<string | undefined> =>
     .executeTakeFirst())?.seen
 
 for (const [strategy, options] of Object.entries(strategies)) {
-  t.test(`CON-03 CON-21 ${strategy}: what a trigger leaves does not meet the next tenant`, async t => {
+  t.test(`CON-03 CON-21 ${strategy}: state left by a trigger does not reach the next tenant`, async t => {
     const on = await world(t, options)
     const tenants = await prepare(on, options.isolation ?? 'rls')
     const urls = {

@@ -1,4 +1,5 @@
-// What SQL that is injected into a statement of one tenant may become: roles of tenants are another login's.
+// Which roles SQL can take that is injected into one tenant's statement. Another login holds the
+// roles of tenants.
 import { tenantRole } from '@fastify-tenancy/core'
 import type { LevelReport } from '@fastify-tenancy/database'
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
@@ -9,7 +10,7 @@ import { noPgBouncer, pgBouncer } from '../support/pgbouncer.ts'
 import { databaseOf } from '../support/sql.ts'
 import { build, dbOf, tenantOf } from './logins-world.ts'
 
-/** Each of these, as a statement of acme's, asks for what the role of another tenant may read. */
+/** Statements of acme that each ask for rows of another tenant's role. */
 function attacks (role: string): Readonly<Record<string, string>> {
   const read = 'select body from tenant_globex.notes'
   return {
@@ -157,7 +158,7 @@ t.test('CON-09 init hands the roles of tenants over to the login of tenantRolesU
   t.ok(await may(app), 'without tenantRolesUrl one login serves for all')
 })
 
-t.test('CON-09 with a role per tenant the login of url takes none of them', async t => {
+t.test('CON-09 with a role per tenant the login of url takes no such role', async t => {
   for (const without of [[], ['tenantRolesUrl']] as const) {
     const on = await build(t, without, { context: 'role' })
     const database = on.open()

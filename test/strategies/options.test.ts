@@ -10,7 +10,7 @@ import { secret, silent, tables, world } from './world.ts'
 
 const url = 'postgres://app@host/app'
 
-t.test('what strategies take is checked, and defaults are filled in', async t => {
+t.test('options of strategies are checked, and defaults are filled in', async t => {
   const { database, isolation, rls } = resolveDatabaseOptions({
     database: {
       url,
@@ -96,7 +96,7 @@ t.test("isolation applies to tenants that name none, but not to a registry's own
   t.equal(acme.isolation, 'schema')
 })
 
-t.test('level 4: each tenant has a login of its own', async t => {
+t.test('level 4: each tenant has its own login', async t => {
   const on = await world(t, { rls: { secret } })
   const [registryUrl, systemUrl, ownerUrl] = ['registry', 'system', 'owner'].map(use =>
     loginUrl(on.superUrl, use)

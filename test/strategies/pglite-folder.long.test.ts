@@ -40,7 +40,8 @@ t.test("PGlite: a tenant's folder is made by the manager and reopened after it w
   const { connections } = database.health()
   for (const name of ['acme:1', 'acme:2']) {
     await db.insertInto('projects').values({ name }).execute()
-    // Two of one folder at once would spoil it: the next is opened when this one has closed.
+    // Two PGlite instances on one folder would corrupt it, so open the next after this one has
+    // closed.
     await until(() => database.health().connections === connections)
   }
   t.same(await db.selectFrom('projects').select('name').execute(), [{ name: 'acme:1' }, { name: 'acme:2' }])

@@ -35,7 +35,7 @@ t.test('PGlite: a schema per tenant, and a PGlite per tenant, leak nothing', asy
   const database = openDatabase(resolveDatabaseOptions({ ...options, isolation: 'schema' }))
   await database.boot()
   await fill(database, tenants)
-  // The whole harness takes this one connection half a minute on a busy machine.
+  // The whole harness keeps this one connection busy for half a minute on a loaded machine.
   const handleOf = harnessHandles(database, tenants)
   for (const name of names) t.same(await handleOf(name).list(), tags(name))
   await Promise.all([...names, ...names].map(async name => t.same(await handleOf(name).list(), tags(name))))

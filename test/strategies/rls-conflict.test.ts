@@ -1,4 +1,5 @@
-// Statements that meet a row in the way of writing another: by the type of the tenant column, under plain and signed policies.
+// Upserts that conflict with an existing row, by the type of the tenant column, under plain and
+// signed policies.
 import { toTenant, TenantScope } from '@fastify-tenancy/core'
 import { openDatabase } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -12,9 +13,9 @@ import { connect, loginUrl } from '../support/sql.ts'
 import { secret, silent } from './world.ts'
 
 interface Tables {
-  /** Keys of each tenant's own. */
+  /** A primary key per tenant. */
   items: { tenant_id: Generated<string>; key: string; body: string }
-  /** One key for everybody, as a table may have that was not made for tenants. */
+  /** One primary key for all tenants, as in a table that was not made for tenants. */
   codes: { tenant_id: Generated<string>; key: string; body: string }
 }
 

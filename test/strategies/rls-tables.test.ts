@@ -1,4 +1,5 @@
-// What strategy rls does with tables as they come: every type of the tenant column, tables found by themselves, tables without the column.
+// Strategy rls on existing tables: every type of the tenant column, tables that it finds itself,
+// and tables without the column.
 import { toTenant, TenantScope } from '@fastify-tenancy/core'
 import { openDatabase, type TablesOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -191,7 +192,7 @@ t.test('tables without the tenant column belong to whom their parents belong', a
     t.notMatch(JSON.stringify(rows.rows), /globex:t/)
   })
 
-  await t.test("the plans use the keys' indexes: nobody pays for the rows of others", async t => {
+  await t.test("the plans use the keys' indexes, so a query reads no rows of others", async t => {
     await admin.query(`
       insert into projects (tenant_id, name) select 'big' || n % 50, 'p' from generate_series(1, 2000) n;
       insert into tasks (project_id, title) select id, 't' from projects, generate_series(1, 20)
@@ -214,7 +215,8 @@ t.test('tables without the tenant column belong to whom their parents belong', a
     }
     const one = await plan('select * from tasks where id = $1', [own.task])
     t.match(one, /Index Scan using tasks_pkey/)
-    // By the key's index, or once for all of the tenant's parents by the tenant's: the planner has both forms of EXISTS.
+    // The planner has two forms of EXISTS: a lookup by the key's index for each row, or one scan of
+    // all parents of the tenant.
     t.match(one, /Index (Only )?Scan using projects_(pkey|tenant_id_idx)/)
     t.notMatch(one, /Seq Scan/)
     const children = await plan(

@@ -18,7 +18,7 @@ for (
 ) {
   t.test(`${mode}: a database role per tenant`, async t => {
     const on = await world(t, { rls })
-    // 47 characters are the longest id whose role still holds it.
+    // 47 characters is the longest id that a role name contains unhashed.
     const ids = ['acme', 'globex', 'x'.repeat(47), 'x'.repeat(48), `${'x'.repeat(47)}y`, 'tenant_acme',
       `acme_${tenantRole('a', databaseOf(on.superUrl)).slice(-8)}`]
     const tenants: TenantRecord[] = []
@@ -133,7 +133,7 @@ for (
   })
 }
 
-t.test('policies of another context are told at boot', async t => {
+t.test('policies of another context are reported at boot', async t => {
   const on = await world(t, { rls: { context: 'role' } })
   const { openDatabase } = await import('@fastify-tenancy/database')
   const { resolveDatabaseOptions } = await import('@fastify-tenancy/database/options')

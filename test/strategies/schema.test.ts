@@ -9,7 +9,7 @@ import { ownTables, world, type Handle } from './world.ts'
 const on = await world(t, { isolation: 'schema' })
 const [acme, globex] = [await on.create('acme'), await on.create('globex')]
 
-/** One connection for everybody, so that whatever one tenant leaves on it meets the next. */
+/** One connection for all tenants, so that session state of one tenant would reach the next. */
 async function oneConnection (t: Test, options = {}): Promise<{ a: Handle; b: Handle }> {
   await on.admin('truncate tenant_acme.notes, tenant_globex.notes restart identity')
   const database = await on.open({ pool: { max: 1 }, ...options })
@@ -23,7 +23,7 @@ async function oneConnection (t: Test, options = {}): Promise<{ a: Handle; b: Ha
 const bodies = async ({ db }: Handle): Promise<string[]> =>
   (await db.selectFrom('notes').select('body').orderBy('id').execute()).map(({ body }) => body)
 
-t.test('a tenant has its tables in a schema of its own, and reads the shared ones', async t => {
+t.test('a tenant has its tables in its own schema and reads the reference tables', async t => {
   const { a, b } = await oneConnection(t)
   t.same(await bodies(a), ['acme:1'])
   t.same(await bodies(b), ['globex:1'])
@@ -285,7 +285,8 @@ t.test('a connection is replaced when it has served 200 schemas', { timeout: 60_
   const { a } = await oneConnection(t)
   const database = await on.open({ pool: { max: 1 } })
   const pids = new Set<unknown>()
-  // Names without schemas behind them: what counts is how many the connection has been sent to.
+  // No schemas exist for these names. Only the number of schemas that the connection has served
+  // matters.
   for (let i = 0; i < 450; i++)
     pids.add(
       await backend(on.handle(database, { ...acme, placement: { shard: 'default', schema: `s${i}` } }))
@@ -348,7 +349,7 @@ t.test('LIF-02 of several creates of one slug at once one wins, and the others g
   t.equal((await on.admin("select from pg_namespace where nspname like 'tenant\\_twin-%'")).length, 1)
 })
 
-t.test('what another tenant drew from its own sequence is shown to nobody else', async t => {
+t.test('a number that another tenant drew from its sequence is not visible', async t => {
   const { a, b } = await oneConnection(t)
   await b.db.insertInto('notes').values({ body: 'globex:2' }).execute()
   for (

@@ -1,4 +1,4 @@
-// What the suite says and allows at boot.
+// What the suite logs and allows at boot.
 import Fastify from 'fastify'
 import tenancy from 'fastify-tenancy'
 import t from 'tap'

@@ -17,7 +17,7 @@ import { dbIn } from './work.ts'
 
 const on = await provision(t)
 
-// Fastify listens on each address of localhost. Not every machine has two.
+// Fastify listens on each address of localhost, and not every machine has two.
 const addressesOfLocalhost = ['127.0.0.1', '127.0.0.2']
 const { lookup } = dns
 t.teardown(() => {
@@ -73,7 +73,7 @@ const sleeping = async (): Promise<number> =>
       "and state = 'active' and pid <> pg_backend_pid()"
   )).length
 
-/** A held lock: statements that insert wait until it is given back. */
+/** A held lock: inserts wait until it is released. */
 async function held (t: Test): Promise<() => Promise<unknown>> {
   await on.admin('begin')
   await on.admin('lock table notes in share mode')
@@ -194,7 +194,7 @@ t.test('END-08 connections that were kept alive do not hold close() up', async t
   await closed
 })
 
-/** A connection that keeps what came over it. */
+/** Opens a connection and keeps all bytes that it receives. */
 function listenTo (t: Test, port: number, host: string): Socket & { received(): string } {
   const socket = connect({ port, host }).on('error', () => {})
   t.teardown(() => {
@@ -209,7 +209,7 @@ function listenTo (t: Test, port: number, host: string): Socket & { received(): 
 
 t.test('CHG-04 a request on an open connection during close gets Fastify’s 503 with retry-after', async t => {
   const { app, port } = await listen(t, app => {
-    // Its reply keeps the connection open.
+    // The reply keeps the connection open.
     app.get('/', (_request, reply) => {
       reply.hijack()
       reply.raw.write('begun')
@@ -223,7 +223,7 @@ t.test('CHG-04 a request on an open connection during close gets Fastify’s 503
   const closed = app.close()
   await new Promise(resolve => setImmediate(resolve))
   for (const socket of sockets) socket.write(request)
-  // The second request is answered behind the first.
+  // The second request is pipelined and answered after the first.
   await until(() => sockets.every(socket => socket.bytesWritten === 2 * request.length))
   await new Promise(resolve => setImmediate(resolve))
   for (const reply of replies) reply.raw.end()

@@ -1,4 +1,5 @@
-// Tenants that are made at their first request: by verified credentials where it is asked for, and else by nobody.
+// Tenants that are created at their first request, only from verified credentials and only where
+// the option allows it.
 import { createManager } from '@fastify-tenancy/manager'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import tenancy, { type TenancyOptions } from 'fastify-tenancy'

@@ -189,7 +189,7 @@ t.test('END-06 a statement that was not awaited, and fails, takes the reply with
   const { send, bodies } = await serve(t, async request => {
     await write(dbOf(request), 'one')
     duplicate(dbOf(request)).catch(() => {})
-    // It has left by then.
+    // The statement has been sent by then.
     await new Promise(resolve => setImmediate(resolve))
     return 'ok'
   })
@@ -197,13 +197,13 @@ t.test('END-06 a statement that was not awaited, and fails, takes the reply with
   t.same(await bodies(), [])
 })
 
-t.test('END-03 a stream that needs the transaction later fails with a message of its own', async t => {
+t.test('END-03 a stream that uses the transaction too late fails with a clear message', async t => {
   let failure = ''
   const { send, bodies } = await serve(t, async request => {
     await write(dbOf(request), 'written')
     return Readable.from((async function* () {
       yield 'first'
-      // Until then the transaction is open.
+      // Wait until the transaction has ended.
       await until(() =>
         dbOf(request).selectFrom('notes').select('id').execute().then(() => false, (error: Error) => {
           failure = note(error)
@@ -308,7 +308,7 @@ t.test('END-01 an error whose own handler answers 200 is rolled back', async t =
   t.same(await bodies(), [])
 })
 
-t.test('TXN-02 reply.raw and hijacked replies are none of Fastify’s: rolled back', async t => {
+t.test('TXN-02 reply.raw and hijacked replies bypass Fastify, so they roll back', async t => {
   for (const isHijacked of [true, false]) {
     const { app, send, bodies } = await serve(t, async (request, reply) => {
       await write(dbOf(request), 'written')

@@ -1,4 +1,5 @@
-// Servers that answer errors themselves, inside a reply of 200 or their own: what the README tells them to do, tried.
+// Servers that format errors themselves, within a 200 or a reply of their own: tests the README's
+// advice for them.
 import { toHttpError } from '@fastify-tenancy/database'
 import { initTRPC, TRPCError } from '@trpc/server'
 import { fastifyTRPCPlugin } from '@trpc/server/adapters/fastify'

@@ -1,4 +1,4 @@
-// Two applications on one Redis, with the same slugs and ids, never meet.
+// Two applications on one Redis with the same slugs and ids share nothing.
 import { memoryRegistry } from '@fastify-tenancy/core'
 import { postgresRegistry } from '@fastify-tenancy/database'
 import { createManager } from '@fastify-tenancy/manager'
@@ -93,7 +93,7 @@ t.test('EDG-01 two applications with two databases on one Redis', { skip: noRedi
   })
 
   await t.test('no count of one is seen by the other: tenant, route, address, processes', async t => {
-    // One request of each above.
+    // Each application has had one request above.
     for (const app of [one, two]) {
       t.same([(await ask(app)).statusCode, (await ask(app)).statusCode, (await ask(app)).statusCode], [200,
         200, 429])
@@ -103,7 +103,7 @@ t.test('EDG-01 two applications with two databases on one Redis', { skip: noRedi
     for (const key of processes) t.equal(await raw.zcard(key), 1)
   })
 
-  await t.test('no message of one is heard by the other', async t => {
+  await t.test('no message of one installation reaches the other', async t => {
     const channels = await raw.pubsub('CHANNELS') as string[]
     t.equal(channels.length, 4, 'two of each')
     const ids = new Set(channels.map(channel => channel.split(':')[1]))
@@ -120,7 +120,7 @@ t.test('EDG-01 two applications with two databases on one Redis', { skip: noRedi
     for (const key of keys) t.match(key, /^tenancy:[0-9a-f-]{36}:(?:[a-z-]+:)?(?:\{|processes$)/)
   })
 
-  await t.test('a purge of one takes nothing of the other, and leaves nothing of its own tenant', async t => {
+  await t.test('a purge in one installation removes nothing of the other', async t => {
     const manager = createManager({
       database: { url: left.url, ownerUrl: left.ownerUrl },
       tables: left.tables,
@@ -193,7 +193,7 @@ t.test('EDG-01 a copied database is refused with Redis until init made a new id,
     t.equal(await idOf(client), id, 'control: an id stays')
     return id
   })
-  // The copy takes the name of the original, so that all its roles are there.
+  // The copy gets the name of the original, so that its roles exist.
   await onceWith(process.env.TEST_DATABASE_URL ?? '', async client => {
     await until(() =>
       client.query(`create database ${name}_copy template ${name} strategy file_copy`).then(
@@ -279,7 +279,7 @@ t.test('EDG-01 with a registry that is not ours, redis needs a namespace', async
   }
 })
 
-t.test('EDG-01 PGlite has an installation of its own', { skip: noRedis }, async t => {
+t.test('EDG-01 each PGlite has an installation id', { skip: noRedis }, async t => {
   const { service, raw } = await world(t)
   const app = Fastify()
   t.teardown(() => app.close())

@@ -1,4 +1,4 @@
-// The suite with nothing of the tests' in it: its own registry, and its own embedded database.
+// The suite without any fixture of the tests: its own registry and its own embedded database.
 import { toTenant } from '@fastify-tenancy/core'
 import { postgresRegistry } from '@fastify-tenancy/database'
 import { createTenancy } from 'fastify-tenancy'

@@ -1,4 +1,5 @@
-// Each kind of handle is an owner of its own: what one leaves on a connection does not meet another.
+// Each kind of handle is a connection owner of its own: state left on a connection never reaches
+// another owner.
 import { sql, type RawBuilder } from 'kysely'
 import t from 'tap'
 
@@ -17,8 +18,8 @@ const look: RawBuilder<{ seen: string }> =
     seen`
 const clean = [{ seen: '{}' }]
 
-t.test('CON-03 a tenant and the global tables on one connection, in turn', async t => {
-  // The login of the tenants' statements serves the global tables as well where no other is given.
+t.test('CON-03 a tenant and the global tables alternate on one connection', async t => {
+  // Without `globalUrl` the login of tenants' statements also serves the global tables.
   await on.admin(
     `do $$ begin execute format('grant %I to %I', 'tenancy_global_' || substr(md5(current_database()), 1, 8),
       '${decodeURIComponent(new URL(on.url).username)}'); end $$`

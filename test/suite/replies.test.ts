@@ -1,4 +1,4 @@
-// What a reply says of an error, and what stays in the process.
+// What a reply shows of an error, and what stays in the process.
 import * as cacheErrors from '../../packages/cache/src/errors.ts'
 import * as core from '@fastify-tenancy/core'
 import * as database from '@fastify-tenancy/database'
@@ -25,7 +25,7 @@ t.test('every error of the suite has a general text for the reply, with itself a
   for (const [name, Constructor] of constructors) {
     const thrown = new Constructor('column x of secret_table: call pg_secret(), or give options.database.url')
     const shown = toHttpError(thrown) as core.TenancyError
-    if (name === 'RateLimitedError') continue // its own text is the seconds
+    if (name === 'RateLimitedError') continue // its own text contains the seconds
     if (/^Internal(Type)?Error$/.test(name)) {
       t.match(shown, {
         message: 'Internal Server Error',
@@ -45,7 +45,7 @@ t.test('every error of the suite has a general text for the reply, with itself a
   }
 })
 
-t.test('a retry-after of its own is kept', async t => {
+t.test('an own retry-after is kept', async t => {
   const thrown = Object.assign(new core.TenantNotReadyError('the move of secret_table'), { retryAfter: 42 })
   t.same((toHttpError(thrown) as core.TenancyError).headers, { 'retry-after': '42' })
 })

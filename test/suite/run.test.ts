@@ -31,7 +31,7 @@ app.get('/outer', async request => {
   return seen
 })
 app.get('/notes', async request => dbOf(request).selectFrom('notes').select('body').execute())
-// What a handler left behind for after its reply, with what it had.
+// A callback that a handler leaves to run after its reply, with the handles of the request.
 let afterwards: () => Promise<unknown> = async () => {}
 app.get('/late', async request => {
   afterwards = async () => dbOf(request).selectFrom('notes').selectAll().execute()
@@ -74,7 +74,7 @@ t.test('a run has its tenant’s handles and is the current scope for all it awa
   t.match(logged.find(line => line.includes('from the run')), /"tenant":"id-acme"/)
 })
 
-t.test('who names no tenant to run() or invalidate() is told so, and not that there is none', async t => {
+t.test("run() and invalidate() without a tenant's name say so", async t => {
   for (const ref of [{}, null, 'acme', { slug: 5 }, ['acme'], { slg: 'acme' }]) {
     await t.rejects(app.tenancy.run(ref as never, async () => {}), {
       code: 'FST_TENANCY_OPTION_INVALID',
@@ -92,7 +92,7 @@ t.test('a run inside a request leaves the request’s scope as it was', async t 
   t.equal(body, JSON.stringify(['acme', 'globex', 'acme', 'acme']))
 })
 
-t.test('a run is refused as a request is: unknown, deleted, suspended unless allowed', async t => {
+t.test('a run is refused for the tenants that a request is refused for', async t => {
   const touched: string[] = []
   const run = (ref: object, options?: object): Promise<unknown> =>
     app.tenancy.run(ref as { id: string }, ({ tenant }) => {
@@ -125,7 +125,7 @@ t.test("CTX-06 POOL-12 a run's handle, cache and scope are closed after it", asy
   await t.rejects(work.db.selectFrom('notes').selectAll().execute(), { code: 'FST_TENANCY_SCOPE_CLOSED' })
 })
 
-t.test('CTX-06 work behind the reply: request.db is closed, a run of its own is served', async t => {
+t.test('CTX-06 behind the reply request.db is closed, and a run of its own is served', async t => {
   const headers = { host: 'acme.example.com' }
   await app.inject({ url: '/late', headers })
   await t.rejects(afterwards(), { code: 'FST_TENANCY_SCOPE_CLOSED' })
@@ -133,7 +133,7 @@ t.test('CTX-06 work behind the reply: request.db is closed, a run of its own is 
   t.same(await afterwards(), [{ body: 'acme:1' }])
 })
 
-t.test('a run stays open for what waitUntil holds', async t => {
+t.test('a run stays open for its waitUntil() promises', async t => {
   const { promise, resolve } = Promise.withResolvers<void>()
   const { db, scope } = await app.tenancy.run({ slug: 'acme' }, work => {
     const current = currentScope()
@@ -241,7 +241,7 @@ t.test('a run for suspended tenants survives a suspension and ends at a deletion
     app.tenancy.run({ slug: 'initech' }, async work => {
       await setStatus('id-initech', 'suspended')
       await app.tenancy.invalidate({ id: 'id-initech' })
-      // The review that this began has asked before it is asked here.
+      // Waits until the revalidation that this event began has read the registry.
       await app.tenantResolver.find({ id: 'id-initech' })
       await dbIn(work).selectFrom('notes').selectAll().execute()
       t.notOk(work.signal.aborted)

@@ -1,4 +1,4 @@
-// One of several shards is away when the application boots: see DAT-16.
+// DAT-16: one of several shards is down when the application boots.
 import Fastify, { type FastifyInstance } from 'fastify'
 import tenancy from 'fastify-tenancy'
 import t, { type Test } from 'tap'

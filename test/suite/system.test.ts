@@ -30,7 +30,7 @@ async function start (t: Test, options: SuiteOptions = {}): Promise<FastifyInsta
   return app
 }
 
-/** Connections of the system's login. */
+/** Number of connections of the system's login. */
 async function connections (): Promise<number> {
   return (await on.admin('select from pg_stat_activity where usename = $1', [systemLogin])).length
 }
@@ -97,7 +97,7 @@ t.test('SYS-01 the server refuses a write without `write`, also in a requested t
   t.match(audited, [{ write: false }, { write: true }])
 })
 
-t.test('SYS-01 no statement of its own turns read-only off, or becomes another role', async t => {
+t.test('SYS-01 no statement turns read-only off or takes another role', async t => {
   const app = await start(t)
   const owner = (await on.admin<{ owner: string }>(
     "select tableowner as owner from pg_tables where tablename = 'notes'"
@@ -129,7 +129,8 @@ t.test('SYS-01 no statement of its own turns read-only off, or becomes another r
 })
 
 t.test('SYS-01 the server keeps the transaction read-only whatever statement gets through', async t => {
-  // Not through the handle: the context as the driver sends it, and then what an attacker would send in the same transaction.
+  // Bypasses the handle: sends the context as the driver does, and then an attacker's statements in
+  // the same transaction.
   const client = new pg.Client({ connectionString: on.systemUrl })
   await client.connect()
   t.teardown(() => client.end())
@@ -243,7 +244,7 @@ t.test('SYS-01 without systemUrl, without a sink, or with one that fails, nothin
   t.same(runs, [])
 })
 
-t.test('SYS-01 a systemUrl whose login may not do this is refused with what to run', async t => {
+t.test('SYS-01 a systemUrl without the privileges is refused with the command to run', async t => {
   const app = await start(t, { database: { systemUrl: on.url } })
   await t.rejects(app.tenancy.asSystem(who, ({ db }) => all(db).selectFrom('notes').selectAll().execute()), {
     code: 'FST_TENANCY_SETUP_INVALID',
@@ -285,7 +286,7 @@ t.test('SYS-01 it is no part of the transaction of the request that calls it', a
   )
 })
 
-t.test('what a statement did to its session does not meet the next: one connection, both modes', async t => {
+t.test("one statement's session state reaches no later one: one connection, both modes", async t => {
   const app = await start(t)
   const settings = sql<
     { role: string; tenant: string; mode: string }
@@ -350,7 +351,7 @@ t.test('in development, where one login may do everything, global works on it', 
   )
 })
 
-t.test('each shard has a handle across its own tenants, and all of them count in the budget', async t => {
+t.test('each shard has a handle across its tenants, and all count in the budget', async t => {
   const eu = await provision(t)
   await eu.admin("insert into notes (tenant_id, body) values ('id-initech', 'initech:eu')")
   const app = await start(t, {
@@ -391,11 +392,11 @@ t.test('behind PgBouncer in transaction mode both handles work, and read-only st
   const systemUrl = await pgBouncer(t, on.systemUrl)
   const app = await start(t, { database: { systemUrl } })
   const users = app.tenancy.global as unknown as Kysely<AllRows>
-  // Readers and writers at once, over backends that change with each transaction.
+  // Concurrent readers and writers over a pooler whose backend changes with each transaction.
   const ends = await Promise.allSettled(Array.from({ length: 40 }, async (_, n) => {
     if (n % 4 === 3) return users.selectFrom('users').selectAll().where('id', '>', 0).execute()
     return app.tenancy.asSystem({ ...who, write: n % 2 === 0 }, async ({ db }) => {
-      // In a transaction a name that its backend does not know could not be sent again.
+      // A prepared statement that its backend does not know cannot be retried inside a transaction.
       await all(db).transaction().execute(trx =>
         trx.selectFrom('notes').selectAll().where('body', '<>', String(n)).execute()
       )
