@@ -6,7 +6,7 @@ import t from 'tap'
 
 import { connect, loginOf } from '../support/sql.ts'
 import { until } from '../support/until.ts'
-import { backfill, none, old, prepared, shape, tables, work, wrong } from './adopt-world.ts'
+import { backfill, none, old, prepared, shape, tables, work, wrong } from './legacy-fixture.ts'
 
 t.test('a prepare that is killed at every step in turn is completed by the same call', async t => {
   const done: string[] = []

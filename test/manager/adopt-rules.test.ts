@@ -4,7 +4,7 @@ import { createManager, type Manager, type ManagerOptions } from '@fastify-tenan
 import t, { type Test } from 'tap'
 
 import { connect, loginOf, loginUrl } from '../support/sql.ts'
-import { acme, backfill, globex, none, old, tables, wrong, type Old } from './adopt-world.ts'
+import { acme, backfill, globex, none, old, tables, wrong, type Old } from './legacy-fixture.ts'
 
 /** A manager with other options on the same database. */
 function managerOf (t: Test, { url, legacy }: Old, options: Partial<ManagerOptions> = {}): Manager {

@@ -8,7 +8,7 @@ import { dumpCatalog } from '../postgres/catalog.ts'
 import { migrate } from '../support/migrate.ts'
 import { runScript } from '../support/script.ts'
 import { asTenant, connect, loginOf, loginUrl } from '../support/sql.ts'
-import { acme, backfill, globex, none, old, tables, work, wrong, type Old } from './adopt-world.ts'
+import { acme, backfill, globex, none, old, tables, work, wrong, type Old } from './legacy-fixture.ts'
 
 function nameless (dump: string, { legacy }: Pick<Old, 'legacy'>): string {
   return dump.replaceAll(loginOf(legacy).user, 'LEGACY').replaceAll(/login_(\w+)_[0-9a-f]{8}/g, 'login_$1')

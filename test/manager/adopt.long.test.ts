@@ -6,7 +6,7 @@ import t from 'tap'
 import { dumpCatalog } from '../postgres/catalog.ts'
 import { connect } from '../support/sql.ts'
 import { until } from '../support/until.ts'
-import { acme, backfill, globex, none, old, prepared, shape, tables, work, wrong } from './adopt-world.ts'
+import { acme, backfill, globex, none, old, prepared, shape, tables, work, wrong } from './legacy-fixture.ts'
 
 t.test('MIG-06 prepare fills and indexes tenant columns without long waits for old code', async t => {
   const progress: Progress[] = []

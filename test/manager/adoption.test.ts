@@ -2,7 +2,7 @@
 // with 50,000 rows.
 import t from 'tap'
 
-import { adopt } from './adoption-world.ts'
+import { adopt } from './ten-tables-fixture.ts'
 
 t.test('DAT-14 adopting ten tables fails no statement and mixes up no tenant', async t => {
   await adopt(t, 1_000)

@@ -5,7 +5,7 @@ import { readFileSync, readdirSync } from 'node:fs'
 import t, { type Test } from 'tap'
 
 import { isLong } from '../support/long.ts'
-import { folder, house, unique, type House } from './houses.ts'
+import { folder, managerFixture, unique, type ManagerFixture } from './manager-fixture.ts'
 
 /** Names that need quotes, that PostgreSQL folds to lower case, or that our own SQL uses. */
 const nameOf = fc.constantFrom(
@@ -181,7 +181,7 @@ function rowsOf (tables: readonly Table[], id: string): string {
   return statements.join('; ')
 }
 
-async function exported (t: Test, on: House, id: string): Promise<Record<string, string>> {
+async function exported (t: Test, on: ManagerFixture, id: string): Promise<Record<string, string>> {
   const at = `${folder(t)}/export`
   await on.manager.export({ id }, { to: at })
   return Object.fromEntries(
@@ -214,7 +214,7 @@ t.test(
         const children = tables.flatMap(({ form }, index) =>
           form === 'inherited' ? [`${tableNames[index]} child`] : []
         )
-        const on = await house(t, {
+        const on = await managerFixture(t, {
           build: build(tables),
           tables: { tenant: [...tableNames.slice(0, tables.length), ...children], shared: ['countries'] }
         })

@@ -6,7 +6,7 @@ import t from 'tap'
 
 import { failure, migrations } from '../support/migrations.ts'
 import { connect } from '../support/sql.ts'
-import { house, unique } from './houses.ts'
+import { managerFixture, unique } from './manager-fixture.ts'
 
 type Up = string | readonly string[] | Migration['up']
 
@@ -156,7 +156,7 @@ t.test('DAT-03 outside a transaction no change outside the schema stays', {
 })
 
 t.test("DAT-03 in a tenant's own database", { buffered: true }, async t => {
-  const on = await house(t, { more: { isolation: 'database' } })
+  const on = await managerFixture(t, { more: { isolation: 'database' } })
   const id = unique(on, 'a')
   const managed = (up: Up, isAlone = false): ReturnType<typeof on.another> =>
     on.another({ isolation: 'database', migrations: { tenant: provider({ '001': up }, isAlone) } })

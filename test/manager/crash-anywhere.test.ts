@@ -7,7 +7,7 @@ import t from 'tap'
 import { isLong } from '../support/long.ts'
 import { inLifeOf } from '../support/process-death.ts'
 import { until } from '../support/until.ts'
-import { idFor, lifeSteps, lifeWorld, type LifeWorld } from './life-world.ts'
+import { idFor, lifecycleSteps, lifecycleFixture, type LifecycleFixture } from './lifecycle-fixture.ts'
 
 /**
  * Step width over the statements: the daily run tries one in 24, at another offset for each
@@ -20,14 +20,14 @@ const stride = isLong ? 1 : 24
  * @returns the number of statements
  */
 async function inShortLives (
-  world: LifeWorld,
+  world: LifecycleFixture,
   first: number,
   work: (mortal: Manager) => Promise<unknown>,
   afterDeath: () => Promise<void>
 ): Promise<number> {
   for (let statements = first % stride;; statements += stride) {
     const isDead = await inLifeOf(statements, async () => {
-      const mortal = world.another(lifeSteps)
+      const mortal = world.another(lifecycleSteps)
       await work(mortal)
       await mortal.close()
     })
@@ -48,7 +48,7 @@ async function patiently<T> (work: () => Promise<T>): Promise<T> {
 }
 
 /** Everything on the server that names the tenant. */
-async function traces ({ admin }: LifeWorld, id: string): Promise<string[]> {
+async function traces ({ admin }: LifecycleFixture, id: string): Promise<string[]> {
   const found = await admin<{ name: string }>(
     `
     select rolname as name from pg_roles where position($1 in rolname) > 0 union all select nspname
@@ -66,9 +66,9 @@ for (const [index, strategy] of (['rls', 'schema', 'database'] as const).entries
     `LIF-01 LIF-07 ${strategy}: a process that dies before any statement leaves resumable work`,
     { buffered: true },
     async t => {
-      const world = await lifeWorld(t, strategy)
+      const world = await lifecycleFixture(t, strategy)
       const { admin } = world
-      const manager = world.another(lifeSteps)
+      const manager = world.another(lifecycleSteps)
       const database = await world.open()
       const status = async (id: string): Promise<string> =>
         (await admin<{ status: string }>('select status from tenancy.tenants where id = $1', [id]))[0]

@@ -7,7 +7,8 @@ import t from 'tap'
 
 import { serverUrl } from '../support/fresh.ts'
 import { until } from '../support/until.ts'
-import { idFor, lifeSteps, lifeWorld, type LifeStrategy, type LifeWorld } from './life-world.ts'
+import { idFor, lifecycleSteps, lifecycleFixture, type LifecycleStrategy,
+  type LifecycleFixture } from './lifecycle-fixture.ts'
 
 const cache = t.testdir()
 const createSteps = ['provision', 'migrate', 'user:bucket', 'seed', 'activate']
@@ -17,8 +18,8 @@ const purgeSteps = ['fence', 'wait', 'count', 'user:bucket', 'data', 'old copy',
 
 /** Runs one call in a process of its own, until it ends or has killed itself. */
 async function inProcess (
-  { superUrl }: Pick<LifeWorld, 'superUrl'>,
-  strategy: LifeStrategy,
+  { superUrl }: Pick<LifecycleFixture, 'superUrl'>,
+  strategy: LifecycleStrategy,
   verb: 'create' | 'delete' | 'purge' | 'nothing',
   id: string,
   steps: readonly string[]
@@ -44,7 +45,7 @@ for (const strategy of ['rls', 'schema', 'database'] as const) {
     `LIF-01 LIF-07 ${strategy}: create, delete and purge resume after a kill at any step`,
     { buffered: true },
     async t => {
-      const world = await lifeWorld(t, strategy)
+      const world = await lifecycleFixture(t, strategy)
       const { admin } = world
       const id = idFor(world, 'a')
       const done = async (): Promise<string[]> =>
@@ -73,7 +74,7 @@ for (const strategy of ['rls', 'schema', 'database'] as const) {
         }
       }
       await dieAtEach('create', createSteps, step => step === 'activate' ? 'active' : 'provisioning')
-      const manager = world.another(lifeSteps)
+      const manager = world.another(lifecycleSteps)
       t.equal((await manager.create({ id, slug: 'acme' })).status, 'active')
       t.same(await done(), [])
       await t.rejects(manager.create({ slug: 'acme' }), { code: 'FST_TENANCY_TENANT_CONFLICT' })

@@ -4,11 +4,11 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 
-import { folder } from './houses.ts'
-import { lifeWorld, tables } from './life-world.ts'
+import { folder } from './manager-fixture.ts'
+import { lifecycleFixture, tables } from './lifecycle-fixture.ts'
 
 t.test('an id longer than the tenant column reaches no rows of the tenant that it is cut to', async t => {
-  const world = await lifeWorld(t, 'row')
+  const world = await lifecycleFixture(t, 'row')
   const { admin } = world
   await admin(`
     create table notes (tenant_id varchar(4) not null, id int not null, primary key (tenant_id, id));

@@ -7,7 +7,7 @@ import t from 'tap'
 import { freshDatabase } from '../support/fresh.ts'
 import { isLong } from '../support/long.ts'
 import { connect, databaseOf } from '../support/sql.ts'
-import { idFor, lifeWorld } from './life-world.ts'
+import { idFor, lifecycleFixture } from './lifecycle-fixture.ts'
 
 const conflict = (message: RegExp): { code: string; message: RegExp } => ({
   code: 'FST_TENANCY_TENANT_CONFLICT',
@@ -103,7 +103,7 @@ const outside: Readonly<
 }
 
 t.test('DAT-01 a schema that an outside object needs is not dropped, and the object is named', async t => {
-  const world = await lifeWorld(t, 'schema')
+  const world = await lifecycleFixture(t, 'schema')
   const { manager, admin } = world
   const owner = rolesOf(databaseOf(world.superUrl)).owner
   for (const [n, [name, { make, named, drop }]] of Object.entries(outside).entries()) {
@@ -145,7 +145,7 @@ t.test('DAT-01 a schema that an outside object needs is not dropped, and the obj
 })
 
 t.test("DAT-01 what the tenant's role owns or may use elsewhere is named and stays", async t => {
-  const world = await lifeWorld(t, 'schema')
+  const world = await lifecycleFixture(t, 'schema')
   const { manager, admin } = world
   const id = idFor(world, 'a')
   await manager.create({ id, slug: 'acme' })
@@ -180,7 +180,7 @@ t.test("DAT-01 what the tenant's role owns or may use elsewhere is named and sta
 
 for (const strategy of ['schema', 'role'] as const) {
   t.test(`DAT-01 ${strategy}: a role's privileges in another database refuse the purge`, async t => {
-    const world = await lifeWorld(t, strategy)
+    const world = await lifecycleFixture(t, strategy)
     const { manager, admin } = world
     const id = idFor(world, 'a')
     const tenant = await manager.create({ id, slug: 'acme' })
@@ -208,7 +208,7 @@ for (const strategy of ['schema', 'role'] as const) {
 }
 
 t.test("DAT-01 a moved tenant's old schema stays while an outside object depends on it", async t => {
-  const world = await lifeWorld(t, 'schema')
+  const world = await lifecycleFixture(t, 'schema')
   const { manager, admin } = world
   const id = idFor(world, 'a')
   await manager.create({ id, slug: 'acme' })
@@ -224,7 +224,7 @@ t.test("DAT-01 a moved tenant's old schema stays while an outside object depends
 })
 
 t.test('DAT-08 a schema is dropped in chunks whose locks fit one transaction', async t => {
-  const world = await lifeWorld(t, 'schema')
+  const world = await lifecycleFixture(t, 'schema')
   const { admin } = world
   const id = idFor(world, 'a')
   const { placement: { schema } } = await world.manager.create({ id, slug: 'acme' })

@@ -1,6 +1,6 @@
 import t from 'tap'
 
-import { doctorWorld, names, secret } from './doctor-world.ts'
+import { doctorWorld, names, secret } from './doctor-fixture.ts'
 
 const ownTables = 'create table notes (id serial primary key, body text)'
 const worlds = {

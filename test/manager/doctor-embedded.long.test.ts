@@ -2,7 +2,7 @@ import { openPool } from '@fastify-tenancy/database'
 import { createManager } from '@fastify-tenancy/manager'
 import t from 'tap'
 
-import { names } from './doctor-world.ts'
+import { names } from './doctor-fixture.ts'
 
 t.test('PGlite is examined and probed on its one connection, whose login is a superuser', async t => {
   const pool = openPool('pglite://memory')

@@ -3,7 +3,7 @@
 import t, { type Test } from 'tap'
 
 import { onePerLine } from '../../packages/postgres/src/doctor/one-per-line.ts'
-import { doctorWorld, type DoctorWorld } from './doctor-world.ts'
+import { doctorWorld, type DoctorWorld } from './doctor-fixture.ts'
 
 const [acme, globex] = ['00000000-0000-4000-8000-00000000000a', '00000000-0000-4000-8000-00000000000b']
 

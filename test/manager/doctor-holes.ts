@@ -1,7 +1,7 @@
 // Plants security holes, each with the one finding that the doctor must report.
 import type { Test } from 'tap'
 
-import { doctorWorld, type DoctorWorld } from './doctor-world.ts'
+import { doctorWorld, type DoctorWorld } from './doctor-fixture.ts'
 import type { ManagerOptions } from '@fastify-tenancy/manager'
 
 export interface Hole {

@@ -2,7 +2,7 @@
 import t from 'tap'
 
 import { connect } from '../support/sql.ts'
-import { house, unique } from './houses.ts'
+import { managerFixture, unique } from './manager-fixture.ts'
 
 t.test(
   "DAT-03 the doctor names extensions that a tenant's own database lacks, and their SQL",
@@ -10,7 +10,7 @@ t.test(
     buffered: true
   },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const ids = [unique(on, 'a'), unique(on, 'b')] as const
     for (const [index, id] of ids.entries())
       await on.manager.create({

@@ -1,7 +1,7 @@
 import t from 'tap'
 
 import { runHoles } from './doctor-holes.ts'
-import { doctorWorld, names } from './doctor-world.ts'
+import { doctorWorld, names } from './doctor-fixture.ts'
 
 t.test('CLI-06 RLS-03 excess privileges of the application are found and fixed', async t => {
   await runHoles(t, [

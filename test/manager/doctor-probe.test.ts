@@ -1,10 +1,10 @@
 import { createManager, type Manager } from '@fastify-tenancy/manager'
 import t from 'tap'
 
-import { databaseTemplate, dropDatabases } from '../strategies/world.ts'
+import { databaseTemplate, dropDatabases } from '../strategies/strategy-fixture.ts'
 import { loginOf, loginUrl } from '../support/sql.ts'
 import { fill } from './doctor-holes.ts'
-import { doctorWorld, names as namesOf } from './doctor-world.ts'
+import { doctorWorld, names as namesOf } from './doctor-fixture.ts'
 
 const [one, other] = ['0190f2a4-0000-7000-8000-000000000001', '0190f2a4-0000-7000-8000-000000000002'] as const
 const probed = async (manager: Manager): Promise<string[]> =>

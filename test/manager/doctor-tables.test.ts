@@ -2,7 +2,7 @@ import { createManager } from '@fastify-tenancy/manager'
 import t from 'tap'
 
 import { runHoles } from './doctor-holes.ts'
-import { doctorWorld, tables } from './doctor-world.ts'
+import { doctorWorld, tables } from './doctor-fixture.ts'
 
 const setting = "nullif(current_setting('tenancy.tenant', true), '')::uuid"
 

@@ -9,7 +9,7 @@ import { probeChecks } from '../../packages/manager/src/doctor/attacks.ts'
 import { catalogChecks } from '../../packages/manager/src/doctor/catalog.ts'
 import { freshDatabase } from '../support/fresh.ts'
 import { fill } from './doctor-holes.ts'
-import { doctorWorld, names, tables } from './doctor-world.ts'
+import { doctorWorld, names, tables } from './doctor-fixture.ts'
 
 t.test('a server whose minor version is below the fixes is an error, on every major version', async t => {
   const safe = [130022, 140019, 150014, 160010, 170006, 180000, 190000]

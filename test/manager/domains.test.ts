@@ -7,16 +7,16 @@ import type { DatabaseConnectionOptions } from '@fastify-tenancy/database'
 
 import { dnsServer, type DnsServer } from '../support/dns.ts'
 import { until } from '../support/until.ts'
-import { lifeWorld, tables, type LifeWorld } from './life-world.ts'
+import { lifecycleFixture, tables, type LifecycleFixture } from './lifecycle-fixture.ts'
 
 const conflict = (message: RegExp): { code: string; message: RegExp } => ({
   code: 'FST_TENANCY_TENANT_CONFLICT',
   message
 })
 
-async function domainWorld (t: Test): Promise<LifeWorld & { dns: DnsServer }> {
+async function domainWorld (t: Test): Promise<LifecycleFixture & { dns: DnsServer }> {
   const dns = await dnsServer(t)
-  const world = await lifeWorld(t, 'rls', {
+  const world = await lifecycleFixture(t, 'rls', {
     baseDomain: 'example.com',
     hosts: ['{tenant}--{any}.preview.dev'],
     dns: { servers: [dns.address], timeout: '1s', misses: 2 }
@@ -181,7 +181,7 @@ t.test('DOM-01 a missing proof lapses after the configured misses, but not in a 
 
 t.test('a function may answer in the place of DNS servers; wrong options are named', async t => {
   const asked: string[] = []
-  const world = await lifeWorld(t, 'rls', {
+  const world = await lifecycleFixture(t, 'rls', {
     dns: {
       resolve: async name => {
         asked.push(name)

@@ -6,7 +6,7 @@ import t from 'tap'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { connect } from '../support/sql.ts'
-import { contents, folder, house, unique } from './houses.ts'
+import { contents, folder, managerFixture, unique } from './manager-fixture.ts'
 
 /** Values as PostgreSQL reads them, by type. Any value that it accepts may be in a table. */
 const text = fc.string({
@@ -136,7 +136,7 @@ const build = (isShared: boolean): string =>
 const given = { build, tables: { tenant: ['values'], shared: ['countries'] } }
 
 t.test("every value of every type survives export and import, whatever the servers' settings", async t => {
-  const on = await house(t, given)
+  const on = await managerFixture(t, given)
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   const row = fc.record(
@@ -199,7 +199,7 @@ t.test("every value of every type survives export and import, whatever the serve
 })
 
 t.test('memory does not grow with the rows of an export', async t => {
-  const on = await house(t)
+  const on = await managerFixture(t)
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await on.admin(

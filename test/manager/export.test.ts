@@ -6,7 +6,7 @@ import t from 'tap'
 
 import { until } from '../support/until.ts'
 import { connect } from '../support/sql.ts'
-import { contents, ddl, fill, folder, house, unique } from './houses.ts'
+import { contents, ddl, fill, folder, managerFixture, unique } from './manager-fixture.ts'
 
 interface Row {
   [column: string]: string | null
@@ -31,7 +31,7 @@ t.test(
   "LIF-11 an export is of one moment while others write, and holds only its tenant's rows",
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await on.manager.create({ slug: 'globex', id: 'globex-1' })
@@ -88,7 +88,7 @@ t.test(
   "LIF-14 no file holds another tenant's data, not even in sequences, defaults or comments",
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await on.manager.create({
@@ -133,7 +133,7 @@ t.test(
   'CLI-02 an export replaces only an earlier export, only with `force`, and follows no names',
   { buffered: true },
   async t => {
-    const on = await house(t, {
+    const on = await managerFixture(t, {
       build: withEvil,
       tables: { tenant: ['projects', 'tasks', 'labels', '../../Evil..', 'evil'], shared: ['countries'] }
     })
@@ -191,7 +191,7 @@ t.test(
   'CLI-02 an export that is aborted or runs out of space leaves nothing behind',
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await fill(on, id, 2_000)
@@ -265,7 +265,7 @@ t.test(
 )
 
 t.test("the files of the application's own resources are part of an export", { buffered: true }, async t => {
-  const on = await house(t)
+  const on = await managerFixture(t)
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   const at = folder(t)

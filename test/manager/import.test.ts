@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import t from 'tap'
 
 import { until } from '../support/until.ts'
-import { contents, fill, folder, house, unique } from './houses.ts'
+import { contents, fill, folder, managerFixture, unique } from './manager-fixture.ts'
 
 interface Draft {
   version: number
@@ -93,7 +93,7 @@ t.test(
   'export, import and export again are equal in every strategy, alone and beside others',
   { buffered: true },
   async t => {
-    const home = await house(t)
+    const home = await managerFixture(t)
     const id = unique(home, 'acme')
     await home.manager.create({ slug: 'acme', id, plan: 'pro', settings: { theme: 'dark' } })
     await home.manager.create({ slug: 'globex', id: 'globex-1' })
@@ -104,7 +104,7 @@ t.test(
     t.match(manifest.tenant, { id, plan: 'pro', settings: { theme: 'dark' } })
     t.same(manifest.tables.map(({ name, rows }) => [name, rows]), [['labels', 3], ['projects', 3], ['tasks',
       6]])
-    const away = await house(t)
+    const away = await managerFixture(t)
     const there = await away.manager.import(join(at, 'first'), { slug: 'acme' })
     t.match(there, {
       id,
@@ -142,7 +142,7 @@ t.test(
   'IMP-01 altered or conflicting rows are refused before the first row, and nothing is left',
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const { manager } = on
     const id = unique(on, 'a')
     await manager.create({ slug: 'acme', id })
@@ -285,7 +285,8 @@ t.test(
   "IMP-01 a key without the tenant column gives no access to another tenant's rows",
   { buffered: true },
   async t => {
-    const [on, away] = [await house(t, { build: withoutKeys }), await house(t, { build: withoutKeys })]
+    const [on, away] = [await managerFixture(t, { build: withoutKeys }),
+      await managerFixture(t, { build: withoutKeys })]
     await on.manager.create({ slug: 'acme', id: 'a' })
     for (const tenant of ['a', 'b']) {
       await on.admin(
@@ -338,7 +339,7 @@ t.test(
 t.test('a process killed in the middle of an import leaves work that the same call resumes', {
   buffered: true
 }, async t => {
-  const on = await house(t)
+  const on = await managerFixture(t)
   await on.manager.create({ slug: 'acme', id: unique(on, 'a') })
   await fill(on, unique(on, 'a'), 10)
   const at = folder(t)
@@ -386,7 +387,7 @@ t.test(
   'an import cut short after its rows resumes only with its own export',
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const { manager } = on
     const at = folder(t)
     for (const [slug, count] of [['acme', 3], ['globex', 2]] as const) {

@@ -6,7 +6,7 @@ import type { MigrationProvider } from 'kysely/migration'
 import { mock } from 'node:test'
 import t from 'tap'
 
-import { lifeWorld } from './life-world.ts'
+import { lifecycleFixture } from './lifecycle-fixture.ts'
 
 const conflict = (message: RegExp): { code: string; message: RegExp } => ({
   code: 'FST_TENANCY_TENANT_CONFLICT',
@@ -15,7 +15,7 @@ const conflict = (message: RegExp): { code: string; message: RegExp } => ({
 const unknown = { code: 'FST_TENANCY_TENANT_UNKNOWN', statusCode: 404 }
 
 t.test('update changes only its input, and refuses an outdated version', async t => {
-  const { manager, admin } = await lifeWorld(t)
+  const { manager, admin } = await lifecycleFixture(t)
   const acme = await manager.create({ slug: 'acme', settings: { theme: 'dark' } })
   const pro = await manager.update({ slug: 'acme' }, { plan: 'pro', name: 'Acme' })
   t.match(pro, { plan: 'pro', name: 'Acme', settings: { theme: 'dark' }, version: 2 })
@@ -45,7 +45,7 @@ t.test('update changes only its input, and refuses an outdated version', async t
 })
 
 t.test('suspend and resume run twice as well as once; forbidden ways say which are open', async t => {
-  const { manager, admin } = await lifeWorld(t)
+  const { manager, admin } = await lifecycleFixture(t)
   const { id } = await manager.create({ slug: 'acme' })
   const fences = async (): Promise<string[]> =>
     (await admin<{ reason: string }>('select reason from tenancy.lockouts')).map(({ reason }) => reason)
@@ -85,7 +85,7 @@ t.test('suspend and resume run twice as well as once; forbidden ways say which a
 })
 
 t.test('SLG-01 SLG-02 a renamed slug is free only for its own tenant for 30 days', async t => {
-  const { manager, admin } = await lifeWorld(t)
+  const { manager, admin } = await lifecycleFixture(t)
   const { id } = await manager.create({ slug: 'acme' })
   const renamed = await manager.rename({ slug: 'acme' }, 'acme-corp')
   t.equal(renamed.slug, 'acme-corp')
@@ -104,7 +104,7 @@ t.test('SLG-01 SLG-02 a renamed slug is free only for its own tenant for 30 days
 })
 
 t.test('LIF-03 reserved, too long, look-alike and colliding slugs and ids are refused', async t => {
-  const { manager, admin } = await lifeWorld(t, 'schema')
+  const { manager, admin } = await lifecycleFixture(t, 'schema')
   for (
     const slug of ['www', 'a'.repeat(64), 'xn--80ak6aa92e', 'аcme', 'Acme', 'acme.', 'a_b', '-a', 'a-',
       '1234']
@@ -122,7 +122,7 @@ t.test('LIF-03 reserved, too long, look-alike and colliding slugs and ids are re
 })
 
 t.test('LIF-10 a deletion says what it removes and when, and refuses the last tenant', async t => {
-  const world = await lifeWorld(t)
+  const world = await lifecycleFixture(t)
   const { manager, admin } = world
   const acme = await manager.create({ slug: 'acme' })
   await world.fill(acme)
@@ -156,7 +156,7 @@ t.test('LIF-10 a deletion says what it removes and when, and refuses the last te
 })
 
 t.test("LIF-10 the database's clock decides what is due, not the caller's", async t => {
-  const world = await lifeWorld(t)
+  const world = await lifecycleFixture(t)
   const { manager, admin } = world
   const { id } = await manager.create({ slug: 'acme' })
   mock.timers.enable({ apis: ['Date'], now: Date.now() - 30 * 86_400_000 })

@@ -4,7 +4,7 @@ import t from 'tap'
 
 import { connect } from '../support/sql.ts'
 import { until } from '../support/until.ts'
-import { lifeWorld } from './life-world.ts'
+import { lifecycleFixture } from './lifecycle-fixture.ts'
 
 const conflict = (message: RegExp): { code: string; message: RegExp } => ({
   code: 'FST_TENANCY_TENANT_CONFLICT',
@@ -12,7 +12,7 @@ const conflict = (message: RegExp): { code: string; message: RegExp } => ({
 })
 
 t.test('LIF-02 a purge that has read a tenant just before it is resumed touches nothing of it', async t => {
-  const world = await lifeWorld(t)
+  const world = await lifecycleFixture(t)
   const { manager, admin } = world
   const acme = await manager.create({ slug: 'acme' })
   await world.fill(acme)
@@ -45,7 +45,7 @@ t.test('LIF-02 a purge that has read a tenant just before it is resumed touches 
 })
 
 t.test('a creation that was cut short, and then its deletion, is not made active by a resume', async t => {
-  const world = await lifeWorld(t, 'schema')
+  const world = await lifecycleFixture(t, 'schema')
   const { admin } = world
   const manager = world.another({
     seed: async () => {

@@ -7,7 +7,7 @@ import t from 'tap'
 import { transactionWords } from '../../packages/manager/src/migrations/transaction-words.ts'
 import { failure, migrations, type Migrations } from '../support/migrations.ts'
 import { connect } from '../support/sql.ts'
-import { house, unique } from './houses.ts'
+import { managerFixture, unique } from './manager-fixture.ts'
 
 const notes = "await db.schema.createTable('notes').addColumn('id', 'serial', " +
   "c => c.primaryKey()).addColumn('body', 'text').execute()"
@@ -89,7 +89,7 @@ t.test("MIG-13 a check tries the tenants' set on the tenant furthest behind and 
 })
 
 t.test("MIG-08 a check refuses a changed migration that only a tenant's own database has run", async t => {
-  const on = await house(t, { more: { isolation: 'database' } })
+  const on = await managerFixture(t, { more: { isolation: 'database' } })
   const managed = (up: Migration['up']): Manager =>
     on.another({
       isolation: 'database',

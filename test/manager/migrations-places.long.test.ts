@@ -8,7 +8,7 @@ import t from 'tap'
 import { freshDatabase } from '../support/fresh.ts'
 import { failure, handle, migrations } from '../support/migrations.ts'
 import { connect, databaseOf, loginUrl } from '../support/sql.ts'
-import { databaseTemplate, dropDatabases } from '../strategies/world.ts'
+import { databaseTemplate, dropDatabases } from '../strategies/strategy-fixture.ts'
 
 const notes = 'await sql`create table notes (id serial primary key, body text)`.execute(db)'
 

@@ -6,7 +6,7 @@ import t from 'tap'
 
 import { failure, migrations } from '../support/migrations.ts'
 import { connect, databaseOf, loginUrl } from '../support/sql.ts'
-import { unique, house } from './houses.ts'
+import { unique, managerFixture } from './manager-fixture.ts'
 
 const provider = (files: Record<string, (db: Kysely<unknown>) => Promise<unknown>>): MigrationProvider => ({
   getMigrations: async () =>
@@ -40,7 +40,7 @@ for (const isolation of ['schema', 'database', 'shared'] as const) {
     `DAT-05 ${isolation}: a migration that leaves a path, a role or a setting does not move the next one`,
     { buffered: true },
     async t => {
-      const on = await house(t)
+      const on = await managerFixture(t)
       const other = `other_${databaseOf(on.superUrl)}`
       await on.admin(
         `create role ${other}; grant ${other} to "${new URL(loginUrl(on.superUrl, 'owner')).username}"`
@@ -98,7 +98,7 @@ t.test(
   "status shows a tenant's own database whose ledger was changed or cannot be read",
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     const set = provider({ '001': run('select 1'), '002': run('select 2') })
     const manager = on.another({ migrations: { tenant: set } })
@@ -129,7 +129,7 @@ t.test(
 t.test('a failed move keeps the ledger of the placement where the tenant is', {
   buffered: true
 }, async t => {
-  const on = await house(t)
+  const on = await managerFixture(t)
   const id = unique(on, 'a')
   const old = provider({ '001': run('create table notes (n int)') })
   const more = provider({
@@ -168,7 +168,7 @@ t.test('a failed move keeps the ledger of the placement where the tenant is', {
 t.test('a schema tenancy of a newer version refuses every call and the boot of nothing else', {
   buffered: true
 }, async t => {
-  const on = await house(t)
+  const on = await managerFixture(t)
   await on.manager.create({ slug: 'acme', id: 'acme-1' })
   await on.admin("comment on schema tenancy is 'fastify-tenancy 999'")
   const refused = {
@@ -203,7 +203,7 @@ t.test(
   "runs of kysely-ctl count in shared tables and are refused by name in a tenant's own",
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     const owner = loginUrl(on.superUrl, 'owner')
     const history =
@@ -260,7 +260,7 @@ t.test(
 t.test('only the prune command changes the audit, and the doctor names roles that could', {
   buffered: true
 }, async t => {
-  const on = await house(t)
+  const on = await managerFixture(t)
   await on.manager.create({ slug: 'acme', id: 'acme-1' })
   const owner = await connect(t, loginUrl(on.superUrl, 'owner'))
   for (

@@ -4,9 +4,9 @@ import t from 'tap'
 import { ask, connect, loginUrl } from '../support/sql.ts'
 import { elsewhere } from '../support/standstill.ts'
 import { until } from '../support/until.ts'
-import { house } from './houses.ts'
-import { mover, rows, traces } from './mover.ts'
-import { fill } from './traffic.ts'
+import { managerFixture } from './manager-fixture.ts'
+import { movingTenant, rows, traces } from './moving-tenant-fixture.ts'
+import { fill } from './change-workload.ts'
 
 t.jobs = 2
 
@@ -14,7 +14,7 @@ t.test(
   'control: a change missing from the log is not copied, and the row count reveals it',
   { buffered: true },
   async t => {
-    const { on, id, place, move } = await mover(t)
+    const { on, id, place, move } = await movingTenant(t)
     await on.manager.create({ slug: 'acme', id })
     const source = place('rls')
     await ask(source.url, fill(source))
@@ -58,7 +58,7 @@ t.test(
   'unique values that swap and a table that is emptied at the last moment are copied',
   { buffered: true },
   async t => {
-    const { on, id, place, move } = await mover(t)
+    const { on, id, place, move } = await movingTenant(t)
     await on.manager.create({ slug: 'acme', id })
     const source = place('rls')
     await ask(source.url, fill(source))
@@ -92,7 +92,7 @@ t.test("a table that gets its tenant through its parents moves without other ten
   buffered: true
 }, async t => {
   const id = 'acme-1'
-  const on = await house(t, {
+  const on = await managerFixture(t, {
     build: family,
     tables: { tenant: ['parents', 'children'], shared: ['countries'] }
   })
@@ -131,7 +131,7 @@ t.test(
   'a move waits for open writers with bounded locks and hides its log from the application',
   { buffered: true },
   async t => {
-    const { on, id, place, move } = await mover(t)
+    const { on, id, place, move } = await movingTenant(t)
     await on.manager.create({ slug: 'acme', id })
     const source = place('rls')
     await ask(source.url, fill(source))
@@ -180,7 +180,7 @@ t.test(
   'a tenant with prepared transactions on its tables is not moved, and stays served',
   { buffered: true },
   async t => {
-    const { on, id, place } = await mover(t)
+    const { on, id, place } = await movingTenant(t)
     await on.manager.create({ slug: 'acme', id })
     const source = place('rls')
     await ask(source.url, fill(source))

@@ -7,14 +7,14 @@ import t, { type Test } from 'tap'
 
 import { inLifeOf } from '../support/process-death.ts'
 import { until } from '../support/until.ts'
-import { contents, fill, folder, house, unique, type House } from './houses.ts'
+import { contents, fill, folder, managerFixture, unique, type ManagerFixture } from './manager-fixture.ts'
 
 const moveSteps = ['plan', 'provision', 'migrate', 'check', 'capture', 'snapshot', 'catch-up', 'lockout',
   'wait', 'replay', 'switch', 'open', 'release']
 
 async function inProcess (
   t: Test,
-  { superUrl, admin }: House,
+  { superUrl, admin }: ManagerFixture,
   id: string,
   verb: object,
   dieAt: readonly string[]
@@ -34,7 +34,7 @@ async function inProcess (
   return signal ?? code ?? -1
 }
 
-async function exported (t: Test, { manager }: House, id: string): Promise<Record<string, unknown>> {
+async function exported (t: Test, { manager }: ManagerFixture, id: string): Promise<Record<string, unknown>> {
   const to = join(folder(t), 'export')
   await manager.export({ id }, { to })
   return contents(to)
@@ -44,7 +44,7 @@ const traces =
   "select tgname::text from pg_trigger where tgname like 'tenancy_move_%' union all select table_name " +
   'from tenancy.move_changes'
 
-const done = async ({ admin }: House, id: string): Promise<string[]> =>
+const done = async ({ admin }: ManagerFixture, id: string): Promise<string[]> =>
   (await admin<{ done: string[] }>(
     'select done from tenancy.operations where tenant_id = $1 and finished_at is null',
     [id]
@@ -60,7 +60,7 @@ for (
     `a move from rls to ${to} and its confirmation resume after a kill at each step`,
     { buffered: true },
     async t => {
-      const on = await house(t)
+      const on = await managerFixture(t)
       const id = unique(on, 'a')
       await on.manager.create({ slug: 'acme', id })
       await fill(on, id)
@@ -118,7 +118,7 @@ t.test(
   'an abandoned move is rolled back, and its copy is removed',
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await fill(on, id)
@@ -156,7 +156,7 @@ t.test(
   'a move that died before it recorded its target can be rolled back',
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
     await on.admin(`insert into "tenant_${id}".labels (word) values ('mine')`)
@@ -190,7 +190,7 @@ t.test(
   'LIF-01 a move that dies before any statement can be resumed or rolled back',
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await fill(on, id)

@@ -3,7 +3,7 @@
 import t from 'tap'
 
 import { connect } from '../support/sql.ts'
-import { items, touched } from './items.ts'
+import { items, touched } from './small-tenant-fixture.ts'
 
 t.jobs = 2
 

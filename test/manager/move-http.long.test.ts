@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 
 import { until } from '../support/until.ts'
-import { house, houseOptions, unique, type House } from './houses.ts'
+import { managerFixture, fixtureOptions, unique, type ManagerFixture } from './manager-fixture.ts'
 
 interface Rows {
   labels: { tenant_id: Generated<string>; word: string; country: string | null }
@@ -17,8 +17,8 @@ interface Rows {
 
 const labels = (request: { db: unknown }): Kysely<Rows> => request.db as Kysely<Rows>
 
-async function serve (t: Test, { superUrl }: House): Promise<{ app: FastifyInstance; url: string }> {
-  const { provision: _, ...options } = houseOptions(superUrl)
+async function serve (t: Test, { superUrl }: ManagerFixture): Promise<{ app: FastifyInstance; url: string }> {
+  const { provision: _, ...options } = fixtureOptions(superUrl)
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(
@@ -104,7 +104,7 @@ class Client {
 }
 
 t.test('under traffic a tenant moves through every strategy without a lost write or foreign row', async t => {
-  const on = await house(t)
+  const on = await managerFixture(t)
   const { manager } = on
   const id = unique(on, 'a')
   await manager.create({ slug: 'acme', id })

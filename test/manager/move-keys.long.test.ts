@@ -1,7 +1,7 @@
 // Primary keys that differ between source and target, or that change during the move.
 import t from 'tap'
 
-import { items, once } from './items.ts'
+import { items, once } from './small-tenant-fixture.ts'
 
 t.jobs = 2
 

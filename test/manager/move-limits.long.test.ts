@@ -4,7 +4,7 @@ import t from 'tap'
 import { ask } from '../support/sql.ts'
 import { elsewhere } from '../support/standstill.ts'
 import { until } from '../support/until.ts'
-import { items, once, plain } from './items.ts'
+import { items, once, plain } from './small-tenant-fixture.ts'
 
 t.jobs = 2
 

@@ -5,9 +5,9 @@ import t from 'tap'
 
 import { isLong } from '../support/long.ts'
 import { ask } from '../support/sql.ts'
-import { items, once } from './items.ts'
-import { mover, rows, traces } from './mover.ts'
-import { change, fill } from './traffic.ts'
+import { items, once } from './small-tenant-fixture.ts'
+import { movingTenant, rows, traces } from './moving-tenant-fixture.ts'
+import { change, fill } from './change-workload.ts'
 
 const served = ['capture', 'rows of posts', 'snapshot', 'catch-up']
 
@@ -22,7 +22,7 @@ t.test(
   'a tenant written in every way loses and duplicates nothing in any move',
   { buffered: true },
   async t => {
-    const { on, id, place, move } = await mover(t, isLong ? ['eu'] : [])
+    const { on, id, place, move } = await movingTenant(t, isLong ? ['eu'] : [])
     await on.manager.create({ slug: 'globex', id: 'globex-1' })
     await on.manager.create({ slug: 'acme', id })
     const neighbour = { ...place('rls'), tenant: 'globex-1' }

@@ -3,10 +3,11 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 
 import { ask, connect } from '../support/sql.ts'
-import { contents, ddl, fill, folder, house, unique, type House } from './houses.ts'
+import { contents, ddl, fill, folder, managerFixture, unique,
+  type ManagerFixture } from './manager-fixture.ts'
 
 /** All rows of a tenant, wherever they are stored. */
-async function exported (t: Test, { manager }: House, id: string): Promise<Record<string, unknown>> {
+async function exported (t: Test, { manager }: ManagerFixture, id: string): Promise<Record<string, unknown>> {
   const to = join(folder(t), 'export')
   await manager.export({ id }, { to })
   return contents(to)
@@ -19,7 +20,7 @@ t.test('a tenant moves between all strategies and shards unchanged', {
 }, async t => {
   for (const context of ['setting', 'role'] as const) {
     await t.test(`rls.context ${context}`, async t => {
-      const on = await house(t, { rls: { context }, shards: ['eu'] })
+      const on = await managerFixture(t, { rls: { context }, shards: ['eu'] })
       const id = unique(on, context)
       const { manager } = on
       const eu = on.shardUrls['eu'] ?? ''
@@ -96,7 +97,7 @@ t.test(
   'a move that exceeds its pause is rolled back, and the tenant stays served',
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await fill(on, id)
@@ -148,7 +149,7 @@ t.test(
 t.test('values that would change or do not fit are not moved, and nothing is left', {
   buffered: true
 }, async t => {
-  const on = await house(t)
+  const on = await managerFixture(t)
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await fill(on, id)
@@ -209,7 +210,7 @@ t.test(
   'suspension and unconfirmed copies survive a move, and new rows get new numbers',
   { buffered: true },
   async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await fill(on, id)

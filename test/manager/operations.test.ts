@@ -2,7 +2,7 @@
 // not run beside it.
 import t from 'tap'
 
-import { lifeWorld } from './life-world.ts'
+import { lifecycleFixture } from './lifecycle-fixture.ts'
 
 const conflict = (message: RegExp): { code: string; message: RegExp } => ({
   code: 'FST_TENANCY_TENANT_CONFLICT',
@@ -10,7 +10,7 @@ const conflict = (message: RegExp): { code: string; message: RegExp } => ({
 })
 
 t.test('a failed creation stays provisioning and resumes with the same call', async t => {
-  const world = await lifeWorld(t, 'schema')
+  const world = await lifecycleFixture(t, 'schema')
   const { admin } = world
   const calls: string[] = []
   let isBroken = true
@@ -62,7 +62,7 @@ t.test('a failed creation stays provisioning and resumes with the same call', as
 })
 
 t.test('a creation that failed for good is deleted without a grace period', async t => {
-  const world = await lifeWorld(t, 'schema')
+  const world = await lifecycleFixture(t, 'schema')
   const manager = world.another({
     seed: async () => {
       throw new Error('never')
@@ -80,7 +80,7 @@ t.test('a creation that failed for good is deleted without a grace period', asyn
 })
 
 t.test('a password in the URL of an error is not written down', async t => {
-  const world = await lifeWorld(t)
+  const world = await lifecycleFixture(t)
   const manager = world.another({
     seed: async () => {
       throw new Error(
@@ -95,7 +95,7 @@ t.test('a password in the URL of an error is not written down', async t => {
 })
 
 t.test('LIF-02 one manager works on a tenant, and a lost lock stops it at the next step', async t => {
-  const world = await lifeWorld(t, 'schema')
+  const world = await lifecycleFixture(t, 'schema')
   const { admin } = world
   const { promise: entered, resolve: enter } = Promise.withResolvers<void>()
   const { promise: mayGo, resolve: go } = Promise.withResolvers<void>()
@@ -134,7 +134,7 @@ t.test('LIF-02 one manager works on a tenant, and a lost lock stops it at the ne
 })
 
 t.test('wrong options of the lifecycle are named', async t => {
-  const world = await lifeWorld(t)
+  const world = await lifecycleFixture(t)
   for (
     const [more, message] of [
       [{ lifecycle: { steps: [{ name: 'a' }, { name: 'a' }] } },

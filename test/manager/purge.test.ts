@@ -5,7 +5,8 @@ import type { DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import t from 'tap'
 
 import { freshRedis } from '../support/fresh.ts'
-import { idFor, lifeWorld, tables, type LifeStrategy, type LifeWorld } from './life-world.ts'
+import { idFor, lifecycleFixture, tables, type LifecycleStrategy,
+  type LifecycleFixture } from './lifecycle-fixture.ts'
 
 const conflict = (message: RegExp): { code: string; message: RegExp } => ({
   code: 'FST_TENANCY_TENANT_CONFLICT',
@@ -13,7 +14,7 @@ const conflict = (message: RegExp): { code: string; message: RegExp } => ({
 })
 
 /** Every row, role, schema and database that contains this tenant's id. */
-async function traces ({ admin }: LifeWorld, id: string): Promise<string[]> {
+async function traces ({ admin }: LifecycleFixture, id: string): Promise<string[]> {
   const found = await admin<{ what: string }>(
     `
     select 'projects' as what from projects where tenant_id = $1 union all select 'tasks' from tasks
@@ -33,7 +34,7 @@ async function traces ({ admin }: LifeWorld, id: string): Promise<string[]> {
 }
 
 const rows = ['comments', 'comments', 'members', 'members', 'projects', 'projects', 'tasks', 'tasks']
-const made: Readonly<Record<LifeStrategy, readonly string[]>> = {
+const made: Readonly<Record<LifecycleStrategy, readonly string[]>> = {
   rls: rows,
   row: rows,
   role: [...rows, 'role'],
@@ -43,7 +44,7 @@ const made: Readonly<Record<LifeStrategy, readonly string[]>> = {
 
 for (const strategy of ['rls', 'row', 'role', 'schema', 'database'] as const) {
   t.test(`LIF-08 ${strategy}: a purge removes all of the tenant and nothing of the others`, async t => {
-    const world = await lifeWorld(t, strategy)
+    const world = await lifecycleFixture(t, strategy)
     const { manager } = world
     const [a, b] = [idFor(world, 'a'), idFor(world, 'b')]
     for (const [id, slug] of [[a, 'acme'], [b, 'globex']] as const)
@@ -89,7 +90,7 @@ for (const strategy of ['rls', 'row', 'role', 'schema', 'database'] as const) {
 
 for (const strategy of ['role', 'schema', 'database'] as const) {
   t.test(`${strategy}: a tenant can be deleted without its data, and the report says so`, async t => {
-    const world = await lifeWorld(t, strategy)
+    const world = await lifecycleFixture(t, strategy)
     const { manager } = world
     const id = idFor(world, 'a')
     await world.fill(await manager.create({ id, slug: 'acme' }))
@@ -114,7 +115,7 @@ for (const strategy of ['role', 'schema', 'database'] as const) {
 }
 
 t.test('LIF-08 rows in unlisted tables stop the purge by name until they are gone', async t => {
-  const world = await lifeWorld(t)
+  const world = await lifecycleFixture(t)
   const { manager, admin } = world
   const { id } = await manager.create({ slug: 'acme' })
   await admin(
@@ -149,7 +150,7 @@ t.test('LIF-08 rows in unlisted tables stop the purge by name until they are gon
 })
 
 t.test('a table named after it stopped a purge is emptied by the same call', async t => {
-  const world = await lifeWorld(t)
+  const world = await lifecycleFixture(t)
   const { admin } = world
   const { id } = await world.manager.create({ slug: 'acme' })
   await admin(
@@ -169,7 +170,7 @@ t.test('a table named after it stopped a purge is emptied by the same call', asy
 })
 
 t.test("foreign rows that reference the tenant's stop the purge until a user step removes them", async t => {
-  const world = await lifeWorld(t)
+  const world = await lifecycleFixture(t)
   const { manager, admin } = world
   const acme = await manager.create({ slug: 'acme' })
   await world.fill(acme)
@@ -196,7 +197,7 @@ t.test("foreign rows that reference the tenant's stop the purge until a user ste
 })
 
 t.test('LIF-08 circular tables, partitions and more rows than one statement takes are purged', async t => {
-  const world = await lifeWorld(t)
+  const world = await lifecycleFixture(t)
   const { manager, admin } = world
   const [a, b] = [await manager.create({ slug: 'acme' }), await manager.create({ slug: 'globex' })]
   await admin(`
@@ -241,7 +242,7 @@ t.test('LIF-08 circular tables, partitions and more rows than one statement take
 })
 
 t.test('LIF-05 a purge waits for transactions older than the deletion', async t => {
-  const world = await lifeWorld(t)
+  const world = await lifecycleFixture(t)
   const { manager, admin } = world
   const acme = await manager.create({ slug: 'acme' })
   const database = await world.open()
@@ -275,7 +276,7 @@ t.test('LIF-05 a purge waits for transactions older than the deletion', async t 
 })
 
 t.test('LIF-06 a new tenant gets nothing of a deleted tenant with the same slug', async t => {
-  const world = await lifeWorld(t)
+  const world = await lifecycleFixture(t)
   const { admin } = world
   const redis = freshRedis(t)
   const manager = world.another({ redis })

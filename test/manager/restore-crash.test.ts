@@ -5,7 +5,7 @@ import t from 'tap'
 import { isLong } from '../support/long.ts'
 import { inLifeOf } from '../support/process-death.ts'
 import { until } from '../support/until.ts'
-import { change, rowsOf, twoTenants } from './restore-world.ts'
+import { change, rowsOf, twoTenants } from './restore-fixture.ts'
 
 /** Step width over the statements: the daily run tries one in 19. `npm run test:long` tries all. */
 const stride = isLong ? 1 : 19

@@ -8,10 +8,10 @@ import t, { type Test } from 'tap'
 import { isLong } from '../support/long.ts'
 import { connect, databaseOf } from '../support/sql.ts'
 import { until } from '../support/until.ts'
-import { idFor, type LifeStrategy } from './life-world.ts'
-import { change, exportFolder, isOwn, onTenant, rowsOf, twoTenants } from './restore-world.ts'
+import { idFor, type LifecycleStrategy } from './lifecycle-fixture.ts'
+import { change, exportFolder, isOwn, onTenant, rowsOf, twoTenants } from './restore-fixture.ts'
 
-const strategies: readonly LifeStrategy[] = ['rls', 'role', 'row', 'schema', 'database']
+const strategies: readonly LifecycleStrategy[] = ['rls', 'role', 'row', 'schema', 'database']
 
 t.jobs = 3
 for (const strategy of strategies) {

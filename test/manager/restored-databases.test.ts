@@ -10,8 +10,8 @@ import t, { type Test } from 'tap'
 import { isLong } from '../support/long.ts'
 import { startPostgresVersion } from '../support/services.ts'
 import { databaseOf } from '../support/sql.ts'
-import { house, houseOptions, unique, type House } from './houses.ts'
-import { dump, named, noDump, onUrl, restore } from './restored-world.ts'
+import { managerFixture, fixtureOptions, unique, type ManagerFixture } from './manager-fixture.ts'
+import { dump, named, noDump, onUrl, restore } from './restored-databases-fixture.ts'
 
 const tables = { tenant: ['notes'], shared: ['countries'] }
 const build = (isShared: boolean): string =>
@@ -39,9 +39,9 @@ if (server !== undefined) process.env.TEST_DATABASE_URL = server.url
  */
 async function world (
   t: Test
-): Promise<{ on: House; ids: string[]; given: Parameters<typeof houseOptions>[1] }> {
+): Promise<{ on: ManagerFixture; ids: string[]; given: Parameters<typeof fixtureOptions>[1] }> {
   const given = { build, tables, more: { isolation: 'database' as const } }
-  const on = await house(t, given)
+  const on = await managerFixture(t, given)
   const ids = [unique(on, 'solo'), unique(on, 'bare')]
   await on.another({ migrations: { tenant } }).create({ id: ids[0]!, slug: 'solo' })
   await on.another().create({ id: ids[1]!, slug: 'bare' })
@@ -53,8 +53,12 @@ async function world (
   return { on, ids, given }
 }
 
-async function served (on: House, given: Parameters<typeof houseOptions>[1], id: string): Promise<unknown> {
-  const { database, rls = {} } = houseOptions(on.superUrl, given)
+async function served (
+  on: ManagerFixture,
+  given: Parameters<typeof fixtureOptions>[1],
+  id: string
+): Promise<unknown> {
+  const { database, rls = {} } = fixtureOptions(on.superUrl, given)
   const opened = openDatabase(resolveDatabaseOptions({ database, rls, tables }))
   try {
     await opened.boot()

@@ -6,7 +6,7 @@ import t from 'tap'
 import { startPostgresVersion, temporaryFolder } from '../support/services.ts'
 import { databaseOf } from '../support/sql.ts'
 import { all, another, copiedAndRenamed, dump, empty, named, noDump, onUrl, optionsOf, repaired, restore, run,
-  served, world } from './restored-world.ts'
+  served, world } from './restored-databases-fixture.ts'
 
 t.test(
   'DAT-02 role: a database that was copied as a template, and one that was renamed',

@@ -9,8 +9,8 @@ import { isLong } from '../support/long.ts'
 import { ask, connect, databaseOf } from '../support/sql.ts'
 import { elsewhere } from '../support/standstill.ts'
 import { until } from '../support/until.ts'
-import { folder, house, unique, type House } from './houses.ts'
-import { once } from './items.ts'
+import { folder, managerFixture, unique, type ManagerFixture } from './manager-fixture.ts'
+import { once } from './small-tenant-fixture.ts'
 
 /** Names that our own SQL uses for tables, columns and variables. */
 const aliases = [
@@ -66,7 +66,7 @@ const own = (isShared: boolean): string => isShared ? 'tenant_id text not null, 
 const key = (isShared: boolean): string => isShared ? 'tenant_id, ' : ''
 
 /** Returns all rows of a tenant, table by table, in the form of an export. */
-async function contents (t: Test, on: House, id: string): Promise<Record<string, string>> {
+async function contents (t: Test, on: ManagerFixture, id: string): Promise<Record<string, string>> {
   const at = `${folder(t)}/export`
   await on.manager.export({ id }, { to: at })
   return Object.fromEntries(
@@ -78,7 +78,12 @@ async function contents (t: Test, on: House, id: string): Promise<Record<string,
  * Moves a tenant through every strategy while its rows change, and imports it into each. The rows
  * are the same after each.
  */
-async function travels (t: Test, on: House, id: string, change?: (schema: string) => string): Promise<void> {
+async function travels (
+  t: Test,
+  on: ManagerFixture,
+  id: string,
+  change?: (schema: string) => string
+): Promise<void> {
   const at = `${folder(t)}/export`
   await on.manager.export({ id }, { to: at })
   const before = await contents(t, on, id)
@@ -119,7 +124,7 @@ t.test(
   'DAT-09 columns and tables that are named like anything in our own SQL',
   { buffered: true },
   async t => {
-    const on = await house(t, {
+    const on = await managerFixture(t, {
       build: likeOurs,
       tables: { tenant: ['r', 'changed', 'lines', 't'], shared: ['countries'] }
     })
@@ -171,7 +176,7 @@ t.test(
   'DAT-09 protect and backfill work on tables and columns named like words of our SQL',
   { buffered: true },
   async t => {
-    const on = await house(t, {
+    const on = await managerFixture(t, {
       build: likeAdopted,
       tables: { tenant: { organizations: 'id' }, shared: ['countries'] }
     })
@@ -208,7 +213,7 @@ t.test(
   'DAT-10 a table of one column, and one of the tenant column alone, go along',
   { buffered: true },
   async t => {
-    const on = await house(t, {
+    const on = await managerFixture(t, {
       build: narrow,
       tables: { tenant: ['words', 'loose', 'members'], shared: ['countries'] }
     })
@@ -236,7 +241,7 @@ t.test(
   'DAT-10 INHERITS children that are tenant tables move, others are named before any copy',
   { buffered: true },
   async t => {
-    const on = await house(t, {
+    const on = await managerFixture(t, {
       build: inherited,
       tables: { tenant: ['places', 'capitals'], shared: ['countries'] }
     })
@@ -268,7 +273,10 @@ t.test(
   'DAT-10 partitions elsewhere and tables of another role are named before any copy',
   { buffered: true },
   async t => {
-    const on = await house(t, { build: plainNotes, tables: { tenant: ['notes'], shared: ['countries'] } })
+    const on = await managerFixture(t, {
+      build: plainNotes,
+      tables: { tenant: ['notes'], shared: ['countries'] }
+    })
     const id = unique(on, 'a')
     const { placement: { schema } } = await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
     await on.admin(
@@ -304,7 +312,10 @@ t.test(
   'DAT-10 rows that break a NOT VALID constraint are named before any copy',
   { buffered: true },
   async t => {
-    const on = await house(t, { build: partial, tables: { tenant: ['notes'], shared: ['countries'] } })
+    const on = await managerFixture(t, {
+      build: partial,
+      tables: { tenant: ['notes'], shared: ['countries'] }
+    })
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id })
     await on.admin(`insert into notes values ('${id}', 1, 99, -1), ('globex-1', 1, 98, -5)`)
@@ -359,7 +370,7 @@ t.test(
   'DAT-10 triggers on inserts do not fire for copied rows and work again afterwards',
   { buffered: true },
   async t => {
-    const on = await house(t, {
+    const on = await managerFixture(t, {
       build: audited,
       tables: { tenant: ['notes', 'audit'], shared: ['countries'] }
     })
@@ -394,7 +405,7 @@ const softly = (isShared: boolean): string =>
 t.test('DAT-10 a trigger that keeps deleted rows stops a purge and a confirmed move by its name', {
   buffered: true
 }, async t => {
-  const on = await house(t, { build: softly, tables: { tenant: ['notes'], shared: ['countries'] } })
+  const on = await managerFixture(t, { build: softly, tables: { tenant: ['notes'], shared: ['countries'] } })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await on.admin(`insert into notes values ('${id}', 1), ('${id}', 2)`)
@@ -423,7 +434,7 @@ const busy = (isShared: boolean): string =>
 t.test('an export that is aborted before its first row cancels its statement in the server', {
   buffered: true
 }, async t => {
-  const on = await house(t, { build: busy, tables: { tenant: ['notes'], shared: ['countries'] } })
+  const on = await managerFixture(t, { build: busy, tables: { tenant: ['notes'], shared: ['countries'] } })
   const id = unique(on, 'a')
   const { placement: { schema } } = await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
   await on.admin(`insert into "${schema}".notes select generate_series(1, 3)`)
@@ -474,7 +485,7 @@ t.test(
   "a type change of a column used in child tables' policies says how to do it",
   { buffered: true },
   async t => {
-    const on = await house(t, {
+    const on = await managerFixture(t, {
       build: childPolicies,
       tables: { tenant: ['projects', 'tasks'], shared: ['countries'] }
     })
@@ -502,7 +513,10 @@ t.test(
 t.test('DAT-07 protect skips members of extensions, and a migration reports them as unowned', {
   buffered: true
 }, async t => {
-  const on = await house(t, { build: plainNotes, tables: { tenant: ['notes'], shared: ['countries'] } })
+  const on = await managerFixture(t, {
+    build: plainNotes,
+    tables: { tenant: ['notes'], shared: ['countries'] }
+  })
   // A view and a sequence that belong to an extension, with their grants, as PostGIS has in public.
   await on.admin(`create extension pg_stat_statements; create extension citext;
     create table spatial_ref_sys (srid int primary key); grant select on spatial_ref_sys to public;
@@ -528,7 +542,7 @@ t.test('DAT-07 protect skips members of extensions, and a migration reports them
     unprotected: []
   }])
   t.same(await acls(), before)
-  const listing = (list: 'shared' | 'global'): ReturnType<House['another']> =>
+  const listing = (list: 'shared' | 'global'): ReturnType<ManagerFixture['another']> =>
     on.another({
       database: { url: on.superUrl },
       tables: {

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 
 import { isLong } from '../support/long.ts'
 import { connect } from '../support/sql.ts'
-import { folder, house, unique, type House } from './houses.ts'
+import { folder, managerFixture, unique, type ManagerFixture } from './manager-fixture.ts'
 
 /** Tables that draw numbers from sequences of every kind. */
 const build = (isShared: boolean): string => {
@@ -32,7 +32,7 @@ const tables = { tenant: names, shared: ['countries'] }
  * number was used before.
  */
 async function draw (
-  on: House,
+  on: ManagerFixture,
   { url, schema, tenant }: { readonly url: string; readonly schema: string; readonly tenant?: string },
   given: Map<string, Set<string>>,
   t: Test,
@@ -62,7 +62,7 @@ async function draw (
 t.test('DAT-06 moved through every strategy and back, a tenant is never given a number twice', {
   buffered: true
 }, async t => {
-  const on = await house(t, { build, tables })
+  const on = await managerFixture(t, { build, tables })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await on.manager.create({ slug: 'globex', id: 'globex-1' })
@@ -85,7 +85,7 @@ t.test('DAT-06 moved through every strategy and back, a tenant is never given a 
 t.test('DAT-06 after an import into any placement no number is given twice', {
   buffered: true
 }, async t => {
-  const on = await house(t, { build, tables })
+  const on = await managerFixture(t, { build, tables })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
   const given = new Map<string, Set<string>>()
@@ -112,7 +112,7 @@ t.test(
   'DAT-06 numbers that sessions cached from a shared sequence are not given twice',
   { buffered: true },
   async t => {
-    const on = await house(t, { build, tables })
+    const on = await managerFixture(t, { build, tables })
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
     await on.manager.create({ slug: 'globex', id: 'globex-1' })
@@ -135,7 +135,7 @@ for (const way of ['moved', 'imported'] as const) {
   t.test(`DAT-11 a huge id that is ${way} into shared tables moves no sequence: others go on inserting`, {
     buffered: true
   }, async t => {
-    const on = await house(t, { build, tables })
+    const on = await managerFixture(t, { build, tables })
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
     await on.manager.create({ slug: 'globex', id: 'globex-1' })
@@ -160,7 +160,7 @@ for (const way of ['moved', 'imported'] as const) {
 t.test('DAT-06 a sequence that cannot be carried over is refused by name before any copy', {
   buffered: true
 }, async t => {
-  const on = await house(t, { build, tables })
+  const on = await managerFixture(t, { build, tables })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await on.admin(
@@ -203,7 +203,7 @@ t.test(
   'DAT-06 a sequence that only the application calls goes along by its name, and is missed by its name',
   { buffered: true },
   async t => {
-    const on = await house(t, { build: bare, tables: { tenant: ['items'], shared: ['countries'] } })
+    const on = await managerFixture(t, { build: bare, tables: { tenant: ['items'], shared: ['countries'] } })
     const id = unique(on, 'a')
     await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
     await on.admin(`select nextval('"tenant_${id}".tickets') from generate_series(1, 5)`)
@@ -226,7 +226,7 @@ t.test(
 t.test("LIF-14 an export of shared tables says of a sequence only how far the tenant's own ids go", {
   buffered: true
 }, async t => {
-  const on = await house(t, { build, tables })
+  const on = await managerFixture(t, { build, tables })
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   await on.admin(
@@ -257,7 +257,10 @@ for (const way of ['moved', 'imported'] as const) {
       buffered: true
     },
     async t => {
-      const on = await house(t, { build: keyed, tables: { tenant: ['items'], shared: ['countries'] } })
+      const on = await managerFixture(t, {
+        build: keyed,
+        tables: { tenant: ['items'], shared: ['countries'] }
+      })
       const id = unique(on, 'a')
       await on.manager.create({ slug: 'acme', id, isolation: 'schema' })
       await on.manager.create({ slug: 'globex', id: 'globex-1' })

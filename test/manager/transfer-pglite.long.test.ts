@@ -3,7 +3,7 @@ import { createManager } from '@fastify-tenancy/manager'
 import { join } from 'node:path'
 import t from 'tap'
 
-import { contents, countries, ddl, folder, tables } from './houses.ts'
+import { contents, countries, ddl, folder, tables } from './manager-fixture.ts'
 
 t.test('PGlite: a tenant is exported, imported and moved with equal rows', async t => {
   const at = folder(t)

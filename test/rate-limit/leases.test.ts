@@ -5,7 +5,7 @@ import type { Quota } from '../../packages/rate-limit/src/quota.ts'
 import { minute, second } from '../../packages/rate-limit/src/window.ts'
 import { freshRedis, noRedis } from '../support/fresh.ts'
 import { peak, random, traces } from './traces.ts'
-import { play, virtualScript, type Request } from './virtual.ts'
+import { play, virtualScript, type Request } from './virtual-time.ts'
 
 const start = 28_333_334 * 60_000
 const limit = 60

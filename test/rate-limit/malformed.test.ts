@@ -11,7 +11,7 @@ import { minute, second, type WindowShape } from '../../packages/rate-limit/src/
 import { freshRedis, noRedis } from '../support/fresh.ts'
 import { isLong } from '../support/long.ts'
 import { random } from './traces.ts'
-import { virtualScript } from './virtual.ts'
+import { virtualScript } from './virtual-time.ts'
 
 const start = 28_333_334 * 60_000
 const window = 61_000

@@ -8,7 +8,7 @@ import { minute, second } from '../../packages/rate-limit/src/window.ts'
 import { freshRedis, noRedis } from '../support/fresh.ts'
 import { until } from '../support/until.ts'
 import { random, traces } from './traces.ts'
-import { virtualScript } from './virtual.ts'
+import { virtualScript } from './virtual-time.ts'
 
 const start = 28_333_334 * 60_000
 const rpm: Quota = { key: '{a}:rpm', name: 'rpm', limit: 1_000, shape: minute, smoothing: false }

@@ -7,7 +7,7 @@ import { sql, type Kysely } from 'kysely'
 import pg from 'pg'
 import t from 'tap'
 
-import { house, houseOptions, unique } from '../manager/houses.ts'
+import { managerFixture, fixtureOptions, unique } from '../manager/manager-fixture.ts'
 import { noPgBouncer, pgBouncer } from '../support/pgbouncer.ts'
 
 for (const size of [1, 4]) {
@@ -15,14 +15,14 @@ for (const size of [1, 4]) {
     skip: noPgBouncer,
     buffered: true
   }, async t => {
-    const on = await house(t)
+    const on = await managerFixture(t)
     const id = unique(on, 'a')
     const record = await on.manager.create({ id, slug: 'acme', isolation: 'database' })
     const direct = new URL(on.superUrl)
     direct.username = direct.password = `tenant_${id}`
     direct.pathname = `/tenant_${id}`
     const url = await pgBouncer(t, direct.href, 'transaction', { size })
-    const { database, rls = {}, tables = {} } = houseOptions(on.superUrl)
+    const { database, rls = {}, tables = {} } = fixtureOptions(on.superUrl)
     const opened = openDatabase(
       resolveDatabaseOptions({
         database: {

@@ -9,7 +9,7 @@ import t, { type Test } from 'tap'
 import { databaseOf } from '../support/sql.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/until.ts'
-import { databaseTemplate, dropDatabases, world, type Handle } from './world.ts'
+import { databaseTemplate, dropDatabases, world, type Handle } from './strategy-fixture.ts'
 
 // All tests of this file share one database, so tenant names carry the name of the file.
 const on = await world(t, {

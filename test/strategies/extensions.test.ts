@@ -6,7 +6,7 @@ import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import { sql, type Kysely } from 'kysely'
 import t from 'tap'
 
-import { house, houseOptions, unique } from '../manager/houses.ts'
+import { managerFixture, fixtureOptions, unique } from '../manager/manager-fixture.ts'
 import { connect } from '../support/sql.ts'
 
 const build = (isShared: boolean): string =>
@@ -20,7 +20,7 @@ for (const place of ['public', 'extensions'] as const) {
   t.test(`DAT-03 extensions in ${place} answer alike in every strategy, and a missing table stays an error`, {
     buffered: true
   }, async t => {
-    const on = await house(t, { build, tables })
+    const on = await managerFixture(t, { build, tables })
     const install = `create schema if not exists ${place}; create extension citext schema ${place}; ` +
       `create extension pg_trgm schema ${place}; create extension ltree schema ${place}; ` +
       `grant usage on schema ${place} to public`
@@ -47,7 +47,7 @@ for (const place of ['public', 'extensions'] as const) {
         }
       }
     }
-    const { database, rls = {} } = houseOptions(on.superUrl, given)
+    const { database, rls = {} } = fixtureOptions(on.superUrl, given)
     const manager = on.another(
       {
         ...given.more,
@@ -95,7 +95,7 @@ for (const place of ['public', 'extensions'] as const) {
 t.test("DAT-03 a database of a tenant's own that lacks an extension is not made, and the error says which", {
   buffered: true
 }, async t => {
-  const on = await house(t, { build, tables })
+  const on = await managerFixture(t, { build, tables })
   await on.admin(
     'create schema extensions; create extension citext schema extensions; ' +
       'grant usage on schema extensions to public'

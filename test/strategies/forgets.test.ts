@@ -6,7 +6,7 @@ import type { Kysely } from 'kysely'
 import t from 'tap'
 
 import { noPgBouncer, pgBouncer } from '../support/pgbouncer.ts'
-import { secret, world, type Handle, type World, type WorldOptions } from './world.ts'
+import { secret, world, type Handle, type World, type WorldOptions } from './strategy-fixture.ts'
 
 t.setTimeout(120_000)
 

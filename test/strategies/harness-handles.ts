@@ -4,7 +4,7 @@ import type { DatabaseRuntime } from '@fastify-tenancy/database'
 import type { Kysely } from 'kysely'
 
 import { tags, type IsolationHandle } from '../isolation/harness.ts'
-import { silent, type Rows } from './world.ts'
+import { silent, type Rows } from './strategy-fixture.ts'
 
 async function read (rows: Promise<{ name: string }[]>): Promise<string[]> {
   return (await rows).map(({ name }) => name)

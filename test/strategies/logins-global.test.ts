@@ -7,7 +7,7 @@ import { sql, type Kysely } from 'kysely'
 import t, { type Test } from 'tap'
 
 import { connect, databaseOf } from '../support/sql.ts'
-import { build, dbOf, secret, tables, tenantOf, type Login } from './logins-world.ts'
+import { build, dbOf, secret, tables, tenantOf, type Login } from './logins-fixture.ts'
 
 /** Selects the rows of all tenants inside another query. */
 function hidden (role: string): string {

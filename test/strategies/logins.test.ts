@@ -8,7 +8,7 @@ import t from 'tap'
 
 import { noPgBouncer, pgBouncer } from '../support/pgbouncer.ts'
 import { databaseOf } from '../support/sql.ts'
-import { build, dbOf, tenantOf } from './logins-world.ts'
+import { build, dbOf, tenantOf } from './logins-fixture.ts'
 
 /** Statements of acme that each ask for rows of another tenant's role. */
 function attacks (role: string): Readonly<Record<string, string>> {

@@ -11,7 +11,7 @@ import { freshDatabase } from '../support/fresh.ts'
 import { isLong } from '../support/long.ts'
 import { connect, databaseOf, loginUrl } from '../support/sql.ts'
 import { fill, harnessHandles, tenantOf } from './harness-handles.ts'
-import { databaseTemplate, dropDatabases, secret, silent, type Rows } from './world.ts'
+import { databaseTemplate, dropDatabases, secret, silent, type Rows } from './strategy-fixture.ts'
 
 const superUrl = await freshDatabase(t)
 const euUrl = await freshDatabase(t)

@@ -6,7 +6,7 @@ import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 
 import { loginUrl } from '../support/sql.ts'
-import { secret, silent, tables, world } from './world.ts'
+import { secret, silent, tables, world } from './strategy-fixture.ts'
 
 const url = 'postgres://app@host/app'
 

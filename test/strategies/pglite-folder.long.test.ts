@@ -9,7 +9,7 @@ import t from 'tap'
 import { freshDatabase } from '../support/fresh.ts'
 import { temporaryFolder } from '../support/services.ts'
 import { until } from '../support/until.ts'
-import { silent, tables, type Rows } from './world.ts'
+import { silent, tables, type Rows } from './strategy-fixture.ts'
 
 t.test("PGlite: a tenant's folder is made by the manager and reopened after it was idle", async t => {
   const folder = temporaryFolder()

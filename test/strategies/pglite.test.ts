@@ -6,7 +6,7 @@ import t from 'tap'
 
 import { tags, tenants as names } from '../isolation/harness.ts'
 import { fill, harnessHandles } from './harness-handles.ts'
-import { ownTables, tables } from './world.ts'
+import { ownTables, tables } from './strategy-fixture.ts'
 
 t.test('PGlite: a schema per tenant, and a PGlite per tenant, leak nothing', async t => {
   const pool = openPool('pglite://memory')

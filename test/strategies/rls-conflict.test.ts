@@ -10,7 +10,7 @@ import t, { type Test } from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'
 import { connect, loginUrl } from '../support/sql.ts'
-import { secret, silent } from './world.ts'
+import { secret, silent } from './strategy-fixture.ts'
 
 interface Tables {
   /** A primary key per tenant. */

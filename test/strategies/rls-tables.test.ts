@@ -12,7 +12,7 @@ import t, { type Test } from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'
 import { connect, databaseOf, loginUrl } from '../support/sql.ts'
-import { secret, silent } from './world.ts'
+import { secret, silent } from './strategy-fixture.ts'
 
 interface Tables {
   items: { id: Generated<number>; body: string }

@@ -8,7 +8,7 @@ import { runIsolationHarness, tenants as names } from '../isolation/harness.ts'
 import { connect, databaseOf, loginUrl } from '../support/sql.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
 import { fill, harnessHandles } from './harness-handles.ts'
-import { secret, tables, world, type Handle } from './world.ts'
+import { secret, tables, world, type Handle } from './strategy-fixture.ts'
 
 const bodies = async ({ db }: Handle): Promise<string[]> =>
   (await db.selectFrom('notes').select('body').orderBy('id').execute()).map(({ body }) => body)

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 
 import { databaseOf } from '../support/sql.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
-import { ownTables, world, type Handle } from './world.ts'
+import { ownTables, world, type Handle } from './strategy-fixture.ts'
 
 const on = await world(t, { isolation: 'schema' })
 const [acme, globex] = [await on.create('acme'), await on.create('globex')]

@@ -1,11 +1,11 @@
 // A manager in a process of its own, which kills itself at the first step that it writes down. Started by fork() with what to do as JSON.
 import { createManager } from '@fastify-tenancy/manager'
 
-import { lifeOptions, lifeSteps, type LifeStrategy } from '../manager/life-options.ts'
+import { lifecycleOptions, lifecycleSteps, type LifecycleStrategy } from '../manager/lifecycle-options.ts'
 
 const { superUrl, strategy, verb, id, steps } = JSON.parse(process.argv[2] ?? '') as {
   superUrl: string
-  strategy: LifeStrategy
+  strategy: LifecycleStrategy
   verb: 'create' | 'delete' | 'purge' | 'nothing'
   id: string
   steps: readonly string[]
@@ -13,8 +13,8 @@ const { superUrl, strategy, verb, id, steps } = JSON.parse(process.argv[2] ?? ''
 
 // Portions of a step are told of, too; they are not written down.
 const manager = createManager({
-  ...lifeOptions(superUrl, strategy),
-  ...lifeSteps,
+  ...lifecycleOptions(superUrl, strategy),
+  ...lifecycleSteps,
   progress: ({ step }) => {
     if (steps.includes(step)) process.kill(process.pid, 'SIGKILL')
   }

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 
 import { connect } from '../support/sql.ts'
 import { until } from '../support/until.ts'
-import { idFor, lifeWorld, type LifeWorld } from './life-world.ts'
+import { idFor, lifecycleFixture, type LifecycleFixture } from './lifecycle-fixture.ts'
 
 const insert = 'insert into projects (tenant_id, id) values ($1, 77)'
 
@@ -12,8 +12,8 @@ const insert = 'insert into projects (tenant_id, id) values ($1, 77)'
 async function world (
   t: Test,
   lifecycle: { readonly wait: string }
-): Promise<LifeWorld & { readonly id: string; begin(): Promise<(text: string) => Promise<unknown>> }> {
-  const life = await lifeWorld(t, 'rls', { lifecycle })
+): Promise<LifecycleFixture & { readonly id: string; begin(): Promise<(text: string) => Promise<unknown>> }> {
+  const life = await lifecycleFixture(t, 'rls', { lifecycle })
   const acme = await life.manager.create({ slug: 'acme' })
   await life.fill(acme)
   return {
@@ -83,7 +83,7 @@ t.test('a purge waits for a transaction prepared meanwhile, but not for one that
 })
 
 t.test("a tenant's own database with a prepared transaction is not moved away from it", async t => {
-  const life = await lifeWorld(t, 'database')
+  const life = await lifecycleFixture(t, 'database')
   const id = idFor(life, 'a')
   await life.fill(await life.manager.create({ id, slug: 'acme' }))
   const session = await connect(t, life.superUrl.replace(/\/[^/]*$/, `/tenant_${id}`))

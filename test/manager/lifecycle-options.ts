@@ -22,12 +22,12 @@ const ownTables = `
   create table projects (id int primary key, parent int references projects);
   create table tasks (id int primary key, project_id int not null references projects)`
 
-export type LifeStrategy = Isolation | 'role'
+export type LifecycleStrategy = Isolation | 'role'
 
 /** Options for any process that has only the URL of the database. */
-export function lifeOptions (
+export function lifecycleOptions (
   superUrl: string,
-  strategy: LifeStrategy,
+  strategy: LifecycleStrategy,
   more: Partial<ManagerOptions> = {}
 ): ManagerOptions {
   return {
@@ -66,7 +66,7 @@ export function tenantUrl (superUrl: string, name: string): string {
 }
 
 /** Additional steps of a create and a purge. They are idempotent. */
-export const lifeSteps: Pick<ManagerOptions, 'seed' | 'lifecycle'> = {
+export const lifecycleSteps: Pick<ManagerOptions, 'seed' | 'lifecycle'> = {
   async seed ({ db }) {
     await (db as unknown as Kysely<Rows>).insertInto('projects').values({ id: 7, parent: null }).onConflict(
       on => on.doNothing()

@@ -5,7 +5,8 @@ import t, { type Test } from 'tap'
 
 import { connect } from '../support/sql.ts'
 import { until } from '../support/until.ts'
-import { idFor, lifeWorld, tables, type LifeStrategy, type LifeWorld } from './life-world.ts'
+import { idFor, lifecycleFixture, tables, type LifecycleStrategy,
+  type LifecycleFixture } from './lifecycle-fixture.ts'
 
 interface Answer {
   /** 'written', or the code of the error. */
@@ -21,7 +22,7 @@ interface Sleeper {
 
 async function startSleeper (
   t: Test,
-  { options: { database, isolation, rls } }: LifeWorld
+  { options: { database, isolation, rls } }: LifecycleFixture
 ): Promise<Sleeper> {
   const { registryUrl } = database as { registryUrl: string }
   const child = fork(join(import.meta.dirname, '../support/sleeper.ts'), [
@@ -39,7 +40,11 @@ async function startSleeper (
   }
 }
 
-async function rowsOf ({ admin, superUrl }: LifeWorld, strategy: LifeStrategy, id: string): Promise<number> {
+async function rowsOf (
+  { admin, superUrl }: LifecycleFixture,
+  strategy: LifecycleStrategy,
+  id: string
+): Promise<number> {
   const name = strategy === 'schema' ? `"tenant_${id}".projects` : 'projects'
   const count = `select count(*)::int from ${name}`
   if (strategy !== 'database')
@@ -62,7 +67,7 @@ for (const strategy of ['rls', 'row', 'role', 'schema', 'database'] as const) {
     `FNC-01 ${strategy}: a process with a stale tenant gets errors and writes nothing`,
     { buffered: true },
     async t => {
-      const world = await lifeWorld(t, strategy)
+      const world = await lifecycleFixture(t, strategy)
       const { manager } = world
       const id = idFor(world, 'a')
       await manager.create({ id, slug: 'acme' })
@@ -107,7 +112,7 @@ for (const strategy of ['rls', 'row', 'role', 'schema', 'database'] as const) {
 }
 
 t.test('a statement for suspended tenants passes the suspension lockout and no other', async t => {
-  const world = await lifeWorld(t, 'rls')
+  const world = await lifecycleFixture(t, 'rls')
   const { manager } = world
   const acme = await manager.create({ slug: 'acme' })
   const database = await world.open()
@@ -143,7 +148,7 @@ t.test('a statement for suspended tenants passes the suspension lockout and no o
 })
 
 t.test('FNC-01 a statement that passes a lockout does not take others past it', async t => {
-  const world = await lifeWorld(t, 'rls')
+  const world = await lifecycleFixture(t, 'rls')
   const { manager, admin } = world
   const acme = await manager.create({ slug: 'acme' })
   const database = await world.open()
@@ -191,7 +196,7 @@ t.test('FNC-01 a statement that passes a lockout does not take others past it', 
 })
 
 t.test('while no lockout changes, each tenant is looked up once', async t => {
-  const world = await lifeWorld(t, 'rls')
+  const world = await lifecycleFixture(t, 'rls')
   const { manager, admin } = world
   await admin(
     "do $$ begin execute format('alter database %I set track_functions = pl', current_database()); end $$"
@@ -217,7 +222,7 @@ t.test('while no lockout changes, each tenant is looked up once', async t => {
 })
 
 t.test('control: without its lockout, the same process writes for a suspended tenant', async t => {
-  const world = await lifeWorld(t, 'rls')
+  const world = await lifecycleFixture(t, 'rls')
   const { id } = await world.manager.create({ slug: 'acme' })
   const { write } = await startSleeper(t, world)
   await write('acme')
@@ -227,7 +232,7 @@ t.test('control: without its lockout, the same process writes for a suspended te
 })
 
 t.test('two lockouts at once are both set and lifted under serializable as the default', async t => {
-  const { manager, another, admin, superUrl } = await lifeWorld(t, 'rls')
+  const { manager, another, admin, superUrl } = await lifecycleFixture(t, 'rls')
   const { id } = await manager.create({ slug: 'acme' })
   await admin(
     `do $$ begin execute format('alter database %I set default_transaction_isolation = serializable', ` +
@@ -257,7 +262,7 @@ t.test('two lockouts at once are both set and lifted under serializable as the d
 })
 
 t.test('a reader of the lockouts learns no id from them', async t => {
-  const { manager, admin } = await lifeWorld(t, 'rls')
+  const { manager, admin } = await lifecycleFixture(t, 'rls')
   const { id } = await manager.create({ slug: 'acme' })
   await manager.suspend({ id })
   const [row] = await admin<{ text: string }>('select lockouts::text as text from tenancy.lockouts')

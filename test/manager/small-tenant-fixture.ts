@@ -4,10 +4,10 @@ import type { ManagerOptions, MovedTenant, MoveInput } from '@fastify-tenancy/ma
 import type { Test } from 'tap'
 
 import { elsewhere } from '../support/standstill.ts'
-import { house, unique, type House } from './houses.ts'
+import { managerFixture, unique, type ManagerFixture } from './manager-fixture.ts'
 
 export interface Items {
-  readonly on: House
+  readonly on: ManagerFixture
   readonly id: string
   /**
    * Moves the tenant. SQL that `at` returns for a step runs to its end before the next step begins.
@@ -41,7 +41,11 @@ export async function items (
   tenant: readonly string[] = ['items'],
   shards: readonly string[] = []
 ): Promise<Items> {
-  const on = await house(t, { build, tables: { tenant: [...tenant], shared: ['countries'] }, shards })
+  const on = await managerFixture(t, {
+    build,
+    tables: { tenant: [...tenant], shared: ['countries'] },
+    shards
+  })
   const id = unique(on, 'a')
   const other = elsewhere(t)
   await on.manager.create({ slug: 'acme', id })

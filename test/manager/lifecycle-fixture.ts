@@ -10,9 +10,10 @@ import type { Test } from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'
 import { connect, databaseOf } from '../support/sql.ts'
-import { lifeOptions, ownerUrl, tables, tenantUrl, type LifeStrategy, type Rows } from './life-options.ts'
+import { lifecycleOptions, ownerUrl, tables, tenantUrl, type LifecycleStrategy,
+  type Rows } from './lifecycle-options.ts'
 
-export { lifeSteps, tables, type LifeStrategy, type Rows } from './life-options.ts'
+export { lifecycleSteps, tables, type LifecycleStrategy, type Rows } from './lifecycle-options.ts'
 
 const sharedTables = `
   create table projects (tenant_id text not null, id int not null, parent int, primary key (tenant_id, id),
@@ -24,7 +25,7 @@ const sharedTables = `
   create table members (user_id int not null, tenant_id text not null, primary key (user_id, tenant_id));
   create table countries (code text primary key)`
 
-export interface LifeWorld {
+export interface LifecycleFixture {
   readonly superUrl: string
   readonly manager: Manager
   readonly options: ManagerOptions
@@ -45,15 +46,15 @@ export interface LifeWorld {
   fill(tenant: TenantRecord): Promise<void>
 }
 
-export async function lifeWorld (
+export async function lifecycleFixture (
   t: Test,
-  strategy: LifeStrategy = 'rls',
+  strategy: LifecycleStrategy = 'rls',
   more: Partial<ManagerOptions> = {}
-): Promise<LifeWorld> {
+): Promise<LifecycleFixture> {
   const superUrl = await freshDatabase(t)
   const admin = await connect(t, superUrl)
   await admin.query(sharedTables)
-  const options = lifeOptions(superUrl, strategy, more)
+  const options = lifecycleOptions(superUrl, strategy, more)
   const another = (more: Partial<ManagerOptions> = {}): Manager => {
     const manager = createManager({ ...options, ...more })
     t.teardown(() => manager.close())
@@ -104,7 +105,7 @@ export async function lifeWorld (
 }
 
 /** Returns a tenant id whose database the teardown of the test finds. */
-export function idFor (world: Pick<LifeWorld, 'superUrl'>, name: string): string {
+export function idFor (world: Pick<LifecycleFixture, 'superUrl'>, name: string): string {
   return `${databaseOf(world.superUrl)}_${name}`
 }
 

@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 
 import { connect } from '../support/sql.ts'
-import { idFor, lifeWorld, type LifeStrategy, type LifeWorld } from './life-world.ts'
+import { idFor, lifecycleFixture, type LifecycleStrategy,
+  type LifecycleFixture } from './lifecycle-fixture.ts'
 
 export function exportFolder (t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'tenancy-restore-test-'))
@@ -20,7 +21,7 @@ export function exportFolder (t: Test): string {
 /** Runs SQL on the tables of a tenant. The SQL names them without a schema. */
 export async function onTenant (
   t: Test,
-  world: LifeWorld,
+  world: LifecycleFixture,
   tenant: TenantRecord,
   text: string
 ): Promise<Record<string, unknown>[]> {
@@ -44,7 +45,7 @@ export const isOwn = ({ isolation }: TenantRecord): boolean =>
  */
 export async function rowsOf (
   t: Test,
-  world: LifeWorld,
+  world: LifecycleFixture,
   tenant: TenantRecord
 ): Promise<{ rows: unknown; written: unknown }> {
   const where = isOwn(tenant) ? '' : `where tenant_id = '${tenant.id}'`
@@ -62,7 +63,7 @@ export async function rowsOf (
 }
 
 /** Changes a row, deletes one with its children and inserts one. */
-export async function change (t: Test, world: LifeWorld, tenant: TenantRecord): Promise<void> {
+export async function change (t: Test, world: LifecycleFixture, tenant: TenantRecord): Promise<void> {
   const [where, column, value] = isOwn(tenant)
     ? ['', '', '']
     : [`and tenant_id = '${tenant.id}'`, 'tenant_id, ', `'${tenant.id}', `]
@@ -81,14 +82,14 @@ export async function change (t: Test, world: LifeWorld, tenant: TenantRecord): 
 }
 
 /** Returns two tenants and an export of the first. */
-export async function twoTenants (t: Test, strategy: LifeStrategy): Promise<{
-  world: LifeWorld
+export async function twoTenants (t: Test, strategy: LifecycleStrategy): Promise<{
+  world: LifecycleFixture
   acme: TenantRecord
   globex: TenantRecord
   folder: string
   manager: Manager
 }> {
-  const world = await lifeWorld(t, strategy)
+  const world = await lifecycleFixture(t, strategy)
   const { manager } = world
   const make = async (slug: string): Promise<TenantRecord> => {
     const tenant = await manager.create({ slug, id: idFor(world, slug) })

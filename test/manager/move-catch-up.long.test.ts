@@ -3,7 +3,7 @@ import t from 'tap'
 
 import { connect } from '../support/sql.ts'
 import { until } from '../support/until.ts'
-import { items, plain, touched } from './items.ts'
+import { items, plain, touched } from './small-tenant-fixture.ts'
 
 t.jobs = 2
 

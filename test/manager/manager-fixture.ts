@@ -34,7 +34,7 @@ export function ddl (isShared: boolean): string {
 export const countries =
   "create table countries (code text primary key); insert into countries values ('NL'), ('DE')"
 
-export interface House {
+export interface ManagerFixture {
   readonly superUrl: string
   readonly shardUrls: Readonly<Record<string, string>>
   readonly manager: Manager
@@ -44,7 +44,7 @@ export interface House {
   admin<R extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<R[]>
 }
 
-export interface HouseOptions {
+export interface FixtureOptions {
   readonly rls?: ManagerOptions['rls']
   readonly more?: Partial<ManagerOptions>
   /** DDL of the tables of tenants, with the tenant column or without it. */
@@ -55,9 +55,9 @@ export interface HouseOptions {
 }
 
 /** Options of a manager of a fixture. Processes that a test starts use them too. */
-export function houseOptions (
+export function fixtureOptions (
   superUrl: string,
-  { rls = { secret }, more = {}, build = ddl, tables: listed = tables }: HouseOptions = {},
+  { rls = { secret }, more = {}, build = ddl, tables: listed = tables }: FixtureOptions = {},
   shardUrls: Readonly<Record<string, string>> = {}
 ): ManagerOptions {
   const own = new URL(superUrl)
@@ -84,7 +84,7 @@ export function houseOptions (
   }
 }
 
-export async function house (t: Test, given: HouseOptions = {}): Promise<House> {
+export async function managerFixture (t: Test, given: FixtureOptions = {}): Promise<ManagerFixture> {
   const superUrl = await freshDatabase(t)
   const admin = await connect(t, superUrl)
   const shardUrls: Record<string, string> = {}
@@ -92,7 +92,7 @@ export async function house (t: Test, given: HouseOptions = {}): Promise<House> 
   const clients = [admin, ...await Promise.all(Object.values(shardUrls).map(url => connect(t, url)))]
   for (const client of clients) await client.query(`${countries}; ${(given.build ?? ddl)(true)}`)
   dropDatabases(t, superUrl)
-  const options = houseOptions(superUrl, given, shardUrls)
+  const options = fixtureOptions(superUrl, given, shardUrls)
   const another = (more: Partial<ManagerOptions> = {}): Manager => {
     const manager = createManager({ ...options, ...more })
     t.teardown(() => manager.close())
@@ -125,7 +125,7 @@ export async function house (t: Test, given: HouseOptions = {}): Promise<House> 
 }
 
 /** Returns a tenant id whose database the teardown of the test finds. */
-export function unique ({ superUrl }: Pick<House, 'superUrl'>, name: string): string {
+export function unique ({ superUrl }: Pick<ManagerFixture, 'superUrl'>, name: string): string {
   return `${databaseOf(superUrl)}_${name}`
 }
 
@@ -154,7 +154,7 @@ function dropDatabases (t: Test, superUrl: string): void {
  * Inserts a tenant's rows into the tenant tables: `count` projects with two tasks each. The second
  * task is the first one's child, and the projects form a circle.
  */
-export async function fill (on: House, id: string, count = 3): Promise<void> {
+export async function fill (on: ManagerFixture, id: string, count = 3): Promise<void> {
   await on.admin(
     `
     with p as (insert into projects (tenant_id, name, budget) select $1, $1 || ' project ' || g, g + 0.10

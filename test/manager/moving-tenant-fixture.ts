@@ -4,11 +4,11 @@ import type { Test } from 'tap'
 
 import { ask } from '../support/sql.ts'
 import { elsewhere } from '../support/standstill.ts'
-import { house, unique, type House } from './houses.ts'
-import { build, contents, tables, type Place } from './traffic.ts'
+import { managerFixture, unique, type ManagerFixture } from './manager-fixture.ts'
+import { build, contents, tables, type Place } from './change-workload.ts'
 
-export interface Mover {
-  readonly on: House
+export interface MovingTenant {
+  readonly on: ManagerFixture
   readonly id: string
   /** Where the tenant's rows are, for one strategy. */
   place(isolation: string, shard?: string): Place
@@ -16,8 +16,8 @@ export interface Mover {
   move(input: MoveInput, source: Place, at: (step: string) => string | undefined): Promise<{ paused: number }>
 }
 
-export async function mover (t: Test, shards: readonly string[] = []): Promise<Mover> {
-  const on = await house(t, { build, tables, shards })
+export async function movingTenant (t: Test, shards: readonly string[] = []): Promise<MovingTenant> {
+  const on = await managerFixture(t, { build, tables, shards })
   const id = unique(on, 'a')
   const other = elsewhere(t)
   const place = (isolation: string, shard = 'default'): Place => ({
