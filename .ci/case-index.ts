@@ -96,7 +96,7 @@ ${
   }`
 }
 
-/** Returns the titles in a list of which a loop makes tests: `name`, after `ids` if there are any, and keys. */
+/** Returns titles from a list that a loop turns into tests: `name` after any `ids`, and keys. */
 function listedTitles ({ properties }: ts.ObjectLiteralExpression): string[] {
   const assigned = properties.filter(property => ts.isPropertyAssignment(property))
   const valueOf = (key: string): string | undefined =>

@@ -77,8 +77,10 @@ t.test('prepare asks for every decision at once and counts the rows without a te
   await t.rejects(
     managerOf(t, world, { adoption: { backfill: {}, legacy: {} } }).protect({ stage: 'prepare' }),
     {
-      message:
-        /3 decisions are missing: \(1\) .*'events'.*\(2\) .*'settings'.*\(3\) role 'login_legacy_\w+' would lose organizations, users/
+      message: new RegExp(
+        String.raw`3 decisions are missing: \(1\) .*'events'.*\(2\) .*'settings'.*\(3\) role ` +
+          String.raw`'login_legacy_\w+' would lose organizations, users`
+      )
     }
   )
   await t.rejects(world.manager.protect({ stage: 'prepare' }), {

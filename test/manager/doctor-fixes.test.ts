@@ -78,8 +78,10 @@ const cases: readonly Case[] = [
         set null deferrable`,
     finds: ['D125', 'D123'],
     changes: {
-      'tasks.to_note':
-        /^FOREIGN KEY \(tenant_id, note_id\) REFERENCES notes\(tenant_id, id\) ON DELETE SET NULL \(note_id\) DEFERRABLE true$/,
+      'tasks.to_note': new RegExp(
+        String.raw`^FOREIGN KEY \(tenant_id, note_id\) REFERENCES notes\(tenant_id, id\) ON DELETE SET ` +
+          String.raw`NULL \(note_id\) DEFERRABLE true$`
+      ),
       'notes.by_id': /^UNIQUE \(tenant_id, id\)/
     }
   },
@@ -89,8 +91,10 @@ const cases: readonly Case[] = [
       "create unique index by_title on notes using btree (lower(title) desc) include (id) where title <> ''",
     finds: ['D122'],
     changes: {
-      by_title:
-        /^CREATE UNIQUE INDEX by_title ON public\.notes USING btree \(tenant_id, lower\(title\) DESC\) INCLUDE \(id\) WHERE/
+      by_title: new RegExp(
+        String.raw`^CREATE UNIQUE INDEX by_title ON public\.notes USING btree \(tenant_id, ` +
+          String.raw`lower\(title\) DESC\) INCLUDE \(id\) WHERE`
+      )
     }
   },
   {

@@ -131,8 +131,11 @@ t.test('MIG-06 it waits for locks a bounded time and drops its leftovers before 
   const writer = await connect(t, superUrl)
   await writer.query("begin; insert into tenant_t0001.notes (body) values ('a')")
   t.match(await failure(another().migrate({ lockTimeout: '50ms', retries: 1 })), {
-    message:
-      /^migration '002_index' of tenant st0001 failed: canceling statement due to lock timeout; it left the INVALID index tenant_t0001\.notes_body, which the next attempt drops$/
+    message: new RegExp(
+      "^migration '002_index' of tenant st0001 failed: canceling statement due to lock " +
+        String.raw`timeout; it left the INVALID index tenant_t0001\.notes_body, which the next attempt ` +
+        'drops$'
+    )
   })
   t.same(await indexes(admin), [{ name: 'tenant_t0001.notes_body', valid: false }])
   t.match(await ledger(admin), [{ applied: false, error: /lock timeout/ }])
@@ -160,8 +163,10 @@ t.test('MIG-06 it is retried by itself only if none of its statements ran', asyn
   const writer = await connect(t, superUrl)
   await writer.query("begin; insert into tenant_t0001.notes (body) values ('a')")
   t.match(await failure(another().migrate({ lockTimeout: '20ms', retries: 3 })), {
-    message:
-      /^migration '002_more' of tenant st0001 failed: canceling statement due to lock timeout; what it had committed by then stays, and is run again by the next call$/
+    message: new RegExp(
+      "^migration '002_more' of tenant st0001 failed: canceling statement due to lock " +
+        'timeout; what it had committed by then stays, and is run again by the next call$'
+    )
   })
   t.same(await admin('select n from tenant_t0001.lines'), [{ n: 1 }])
   t.match(await admin("select error from tenancy.migration_ledger where name = '002_more'"), [{
@@ -186,8 +191,10 @@ t.test("`if not exists` skips no invalid index and drops no other session's buil
     alone
   )
   t.match(await failure(manager.migrate()), {
-    message:
-      /could not create unique index.*; it left the INVALID index tenant_t0001\.notes_body, which the next attempt drops$/
+    message: new RegExp(
+      String.raw`could not create unique index.*; it left the INVALID index tenant_t0001\.notes_body, ` +
+        'which the next attempt drops$'
+    )
   })
   const busy = await connect(t, superUrl)
   await admin(
@@ -196,8 +203,10 @@ t.test("`if not exists` skips no invalid index and drops no other session's buil
   )
   await busy.query('begin; lock table tenant_t0001.notes in share update exclusive mode')
   t.match(await failure(another().migrate({ retries: 0 })), {
-    message:
-      /could not obtain lock on relation "tenant_t0001.notes"; it left the INVALID index tenant_t0001\.notes_body, which the next attempt drops$/
+    message: new RegExp(
+      'could not obtain lock on relation "tenant_t0001.notes"; it left the INVALID index ' +
+        String.raw`tenant_t0001\.notes_body, which the next attempt drops$`
+    )
   })
   await busy.query('commit')
   t.match(
@@ -253,7 +262,12 @@ t.test('MIG-03 after a runner is killed midway, nothing runs again without a dec
   const error = await failure(manager.migrate({ continue: true })) as Error
   t.match(
     error.message,
-    /^migration '002_index' of tenant st0001 failed: migration '002_index' was begun outside a transaction at .*Z, and whoever ran it is gone: nobody knows what it has done\. There is the INVALID index tenant_t0001\.notes_body: drop index concurrently tenant_t0001\.notes_body\./
+    new RegExp(
+      "^migration '002_index' of tenant st0001 failed: migration '002_index' was begun outside " +
+        String.raw`a transaction at .*Z, and whoever ran it is gone: nobody knows what it has done\. There ` +
+        String.raw`is the INVALID index tenant_t0001\.notes_body: drop index concurrently ` +
+        String.raw`tenant_t0001\.notes_body\.`
+    )
   )
   t.match(await ledger(admin), [{ tenant_id: 't0001', applied: false, error: null }, {
     tenant_id: 't0002',

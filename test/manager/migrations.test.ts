@@ -101,7 +101,8 @@ t.test('an up() may read its own changes and write by them', async t => {
     `${notes}
   await db.insertInto('notes').values([{ body: 'a' }, { body: 'b' }]).execute()
   const rows = await db.selectFrom('notes').selectAll().orderBy('id').execute()
-  const result = await db.updateTable('notes').set({ body: 'c' }).where('id', '=', rows[1].id).executeTakeFirst()
+  const result = await db.updateTable('notes').set({ body: 'c' }).where('id', '=', rows[1].id)
+    .executeTakeFirst()
   if (result.numUpdatedRows !== 1n) throw new Error('updated ' + result.numUpdatedRows)
   await sql\`create table tags (name text) -- a comment at the end\`.execute(db)
   await sql\`alter table tags add id int; alter table tags add color text\`.execute(db)

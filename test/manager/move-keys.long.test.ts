@@ -61,9 +61,15 @@ t.test(
         `
     do $$ declare event text; begin
       foreach event in array array['insert', 'update', 'delete'] loop
-        execute format('create trigger %I after %s on items for each row execute function tenancy.record_change(%L, %L, %L)', 'tenancy_move_' || left(encode(sha256('${id}'), 'hex'), 16) || '_' || event, event, '${id}', 'items', 'body');
+        execute format('create trigger %I after %s on items for each row '
+          'execute function tenancy.record_change(%L, %L, %L)',
+          'tenancy_move_' || left(encode(sha256('${id}'), 'hex'), 16) || '_' || event, event,
+          '${id}', 'items', 'body');
       end loop;
-      execute format('create trigger %I after truncate on items execute function tenancy.record_change(%L, %L, %L)', 'tenancy_move_' || left(encode(sha256('${id}'), 'hex'), 16) || '_truncate', '${id}', 'items', 'body');
+      execute format('create trigger %I after truncate on items '
+        'execute function tenancy.record_change(%L, %L, %L)',
+        'tenancy_move_' || left(encode(sha256('${id}'), 'hex'), 16) || '_truncate',
+        '${id}', 'items', 'body');
     end $$`
       )
     ).catch((error: Error) => {

@@ -276,7 +276,10 @@ for (const way of ['moved', 'imported'] as const) {
       for (
         const [wrong, right, named] of [
           ['update ITEMS set id = 2147483647 where id = 2', 'update ITEMS set id = 2 where id = 2147483647',
-            /column 'id' of table 'items' has the id 2147483647, ahead of sequence 'items_id_seq', whose next number will be 3/],
+            new RegExp(
+              "column 'id' of table 'items' has the id 2147483647, ahead of sequence " +
+                "'items_id_seq', whose next number will be 3"
+            )],
           ['update ITEMS set id = 3 where id = 2', 'update ITEMS set id = 2 where id = 3',
             /has the id 3, ahead/],
           ['update ITEMS set back = -3 where id = 2', 'update ITEMS set back = -2 where id = 2',

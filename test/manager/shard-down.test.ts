@@ -21,7 +21,8 @@ t.teardown(() => {
 writeFileSync(
   join(sets, '1_notes.mjs'),
   `export async function up (db) {
-  await db.schema.createTable('notes').addColumn('tenant_id', 'text', c => c.notNull()).addColumn('id', 'int4').execute()
+  await db.schema.createTable('notes').addColumn('tenant_id', 'text', c => c.notNull())
+    .addColumn('id', 'int4').execute()
 }`
 )
 const config = {

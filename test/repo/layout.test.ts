@@ -173,8 +173,11 @@ t.test('no folder imports itself through others', async t => {
 
 t.test('an exported name has one meaning in the whole repository', async t => {
   const places = new Map<string, Set<string>>()
-  const exported =
-    /^export (?:declare |default )?(?:abstract )?(?:async )?(?:function\*?|class|interface|type|const|let) (\w+)/gm
+  const exported = new RegExp(
+    '^export (?:declare |default )?(?:abstract )?(?:async ' +
+      String.raw`)?(?:function\*?|class|interface|type|const|let) (\w+)`,
+    'gm'
+  )
   for (const { path, text } of code) {
     for (const [, name = ''] of text.matchAll(exported))
       places.set(name, (places.get(name) ?? new Set()).add(path))

@@ -11,8 +11,11 @@ import t from 'tap'
 import { dbOf, suite } from '../support/suite.ts'
 import { provision } from '../support/tenants.ts'
 
-const named =
-  /secret_table|pg_secret|options\.|request\.|tenancy init|lo_get|unlisted|pg_advisory|into |SELECT|schema|waitUntil|config\.tenancy/i
+const named = new RegExp(
+  String.raw`secret_table|pg_secret|options\.|request\.|tenancy init|lo_get|unlisted|pg_advisory|into ` +
+    String.raw`|SELECT|schema|waitUntil|config\.tenancy`,
+  'i'
+)
 
 const constructors = Object.entries({ ...core, ...database, ...cacheErrors, ...manager })
   .filter(([name, value]) => /^[A-Z]\w*Error$/.test(name) && typeof value === 'function') as [

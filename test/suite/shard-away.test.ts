@@ -88,8 +88,10 @@ t.test('DAT-16 a shard that refuses the login stops the boot with the next step'
       await app.ready()
     })(),
     {
-      message:
-        /shard 'eu', database 'no_such_database' on .* cannot be reached as login .*: there is no such database: create it/
+      message: new RegExp(
+        "shard 'eu', database 'no_such_database' on .* cannot be reached as login .*: there " +
+          'is no such database: create it'
+      )
     }
   )
 })
