@@ -1,5 +1,5 @@
-// Packs the packages and checks the tarballs as a user gets them: contents, manifest, publint, attw.
-// Then an empty project installs all tarballs, imports each and compiles against it.
+// Packs what would be published and checks it as a user meets it: the tarball's contents and manifest, publint, attw,
+// and an empty project that installs all tarballs from the registry's dependencies, imports each and compiles against it.
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -70,7 +70,7 @@ async function checkTarball ({ name, folder, tarball }: Package): Promise<void> 
 const compilers = { 'TypeScript 6': 'typescript/lib/tsc.js', 'TypeScript 7': '@typescript/native/bin/tsc' }
 const resolutions = { nodenext: 'nodenext', bundler: 'preserve' }
 
-/** Compiles a file and the installed declarations with each compiler and module resolution. */
+/** Compiles a file against what is installed, the declarations of packages too, as each compiler and resolution does. */
 async function checkTypes (project: string, file: string, what: string): Promise<void> {
   for (const [moduleResolution, module] of Object.entries(resolutions)) {
     const compilerOptions = {
@@ -99,7 +99,7 @@ async function checkTypes (project: string, file: string, what: string): Promise
   }
 }
 
-/** Checks a new project that has only our tarballs, their dependencies and each peer's first version. */
+/** A new project with nothing in it but our tarballs and, through npm, their dependencies and the first version of each peer. */
 async function checkInstalled (packages: readonly Package[]): Promise<void> {
   const project = join(work, 'project')
   mkdirSync(project)
@@ -130,10 +130,7 @@ async function checkInstalled (packages: readonly Package[]): Promise<void> {
   await checkTypes(project, 'consumer.ts', 'the published types')
 }
 
-/**
- * Checks a user's module in pnpm's layout. There the compiler cannot name a type of a package that
- * the user does not depend on.
- */
+/** A user's module in pnpm's layout, where the compiler names no type of a package that the user does not depend on. */
 async function checkReturnedTypes (packages: readonly Package[]): Promise<void> {
   const project = join(work, 'strict')
   mkdirSync(project)

@@ -1,20 +1,13 @@
-// Writes packages/fastify-tenancy/docs/errors.md from the definitions in the code.
-// Run it after a code was added or removed.
+// Writes packages/fastify-tenancy/docs/errors.md from the definitions in the code: run it when a code comes or goes.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
 import { root, sources } from './sources.ts'
 
-/** Codes of earlier releases only. A code keeps its meaning for ever, so none is used again. */
+/** Codes that an earlier release threw and none does now. A code keeps its meaning for ever, so none is used again. */
 export const retiredCodes: readonly string[] = []
 
 export const errorsPagePath: string = join(root, 'packages/fastify-tenancy/docs/errors.md')
-
-const definition = new RegExp(
-  String.raw`(?:/\*\* (?<doc>[^\n]*) \*/\n)?[^\n]*(?:\n +)?(?:defineError|createError)` +
-    String.raw`\(\s*'(?<code>FST_TENANCY_\w+)'[^]*?\b(?<status>[45]\d\d)\b`,
-  'g'
-)
 
 export interface ErrorDefinition {
   readonly code: string
@@ -27,7 +20,9 @@ export interface ErrorDefinition {
 /** Every `defineError('FST_TENANCY_…', status, …)` of the sources, by code. */
 export function errorDefinitions (): ErrorDefinition[] {
   return sources().flatMap(({ folder, text }) =>
-    [...text.matchAll(definition)].map(({ groups = {} }) => {
+    [...text.matchAll(
+      /(?:\/\*\* (?<doc>[^\n]*) \*\/\n)?[^\n]*(?:\n +)?(?:defineError|createError)\(\s*'(?<code>FST_TENANCY_\w+)'[^]*?\b(?<status>[45]\d\d)\b/g
+    )].map(({ groups = {} }) => {
       const { code = '', status = '' } = groups
       // Where a function makes the error, the sentence is that function's.
       const doc = groups.doc ??
@@ -48,10 +43,7 @@ export function forgottenCodes (): string[] {
 export function errorsPage (): string {
   return `# Errors
 
-Each error of the suite is a [Fastify error](https://github.com/fastify/fastify-error) with a \`code\`
-and a \`statusCode\`. Where the same request may succeed later, it has \`retryAfter\` in seconds, which is
-sent as \`retry-after\`. What a client sees holds no other tenant's id, no SQL, no host and no key. The
-original is in \`cause\`, for the log.
+Each error of the suite is a [Fastify error](https://github.com/fastify/fastify-error) with a \`code\`, a \`statusCode\` and, where the same request may succeed later, \`retryAfter\` in seconds, which is sent as \`retry-after\`. What a client sees holds no other tenant's id, no SQL, no host and no key; the original is in \`cause\`, for the log.
 
 A code keeps its meaning for ever. This page is written by \`node .ci/errors-page.ts\` from the definitions.
 

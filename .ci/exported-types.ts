@@ -11,8 +11,8 @@ export interface Declared {
 }
 
 /**
- * Returns types that the declarations of a package's exports use, and that no entry exports. If a
- * user's exported function returns such a type, the compiler cannot declare it (TS2742, TS4058).
+ * Names types that the declarations of a package's exports use and that no entry of a package exports. The compiler cannot
+ * write such a type into the declarations of a user whose own exported function returns it (TS2742, TS4058).
  */
 export function hiddenTypes (packages: readonly Declared[]): string[] {
   const program = ts.createProgram(packages.flatMap(({ entries }) => entries), {
@@ -41,7 +41,7 @@ export function hiddenTypes (packages: readonly Declared[]): string[] {
   const declarations = new Set([...exported].flatMap(symbol => symbol.declarations ?? []))
   const problems = new Set<string>()
   const seen = { given: new Set<ts.Symbol>(), taken: new Set<ts.Symbol>() }
-  /** @param isGiven whether the user gets values of this type, also as an argument of a callback */
+  /** @param isGiven whether the user gets values of this type; what a callback of the user's takes is given to the user. */
   const visit = (symbol: ts.Symbol, isGiven: boolean): void => {
     const visited = isGiven ? seen.given : seen.taken
     if (visited.has(symbol)) return

@@ -68,8 +68,8 @@ export async function pack (to: string): Promise<Package[]> {
 }
 
 /**
- * Returns both ends of each peer's range: the first version of each alternative, and the range
- * itself, of which npm installs the last. Throws if two packages have different ranges of one peer.
+ * Both ends of each peer's range over all packages: the first version of each alternative, and the range itself, of which
+ * npm takes the last. Throws where two packages name different ranges of one peer.
  */
 export function peerRanges (): Map<string, { readonly range: string; readonly lowest: readonly string[] }> {
   const ranges = new Map<string, { range: string; lowest: string[] }>()

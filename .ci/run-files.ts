@@ -1,6 +1,6 @@
 // Runs test files as tap does, each in a process of its own, and writes one TAP report.
-// `tap run` loads four hooks into each of these processes, for mocks, coverage and TypeScript. No test
-// here uses them, and they take a third of an average file's time.
+// `tap run` loads four hooks into each of these processes, for mocks, coverage and TypeScript. Nothing here uses them, and
+// they cost a third of what an average file takes.
 import { globSync, readFileSync, statSync } from 'node:fs'
 import { relative, resolve, sep } from 'node:path'
 import t from 'tap'
@@ -33,7 +33,7 @@ for (const file of files) {
   })
 }
 
-/** Returns the named files and folders, or all of .taprc. Long tests only run with TEST_LONG=1. */
+/** Files and folders as named; without any, all files of .taprc but the long ones, which run with TEST_LONG=1. */
 function readArguments (args: readonly string[]): { files: string[]; timeoutSeconds: number } {
   const timeout = args.find(arg => arg.startsWith('--timeout='))?.slice('--timeout='.length)
   const named = args.filter(arg => !arg.startsWith('--'))

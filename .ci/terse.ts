@@ -8,8 +8,8 @@ export interface Summary {
 }
 
 /**
- * Reads tap's whole report and writes a short one: a line for each file, failures in full with the
- * tests that they are in, and tap's own output at the top level (the table of coverage).
+ * Reads tap's whole report and writes what a person wants of it: a line for each file, failures in full with the
+ * tests that they are in, and what tap says at the top level (the table of coverage).
  */
 export async function terse (lines: AsyncIterable<string>, write: (line: string) => void): Promise<Summary> {
   let subtests: string[] = [] // not yet written, outermost first

@@ -1,6 +1,5 @@
-// `npm run test:peers` installs the packed packages with the first and the last version of each peer
-// and runs a small application on each set. Then it bundles the application, and runs Keyv's own
-// suite on a tenant's cache. It needs the registry.
+// Installs the packed packages beside the first and the last version of each peer that they take, and runs a small application
+// on each set; then bundles it, and runs Keyv's own suite on a tenant's cache. Needs the registry. `npm run test:peers`
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -47,8 +46,8 @@ async function smokeTest (project: string, app: string): Promise<void> {
 }
 
 async function bundled (project: string): Promise<void> {
-  const banner = "import { createRequire as makeRequire } from 'node:module'; " +
-    'const require = makeRequire(import.meta.url);'
+  const banner =
+    "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);"
   await run(join(root, 'node_modules/.bin/esbuild'), ['app.js', '--bundle', '--platform=node', '--format=esm',
     '--outfile=bundle/app.mjs', '--external:@electric-sql/pglite', `--banner:js=${banner}`,
     '--log-level=error'], project)

@@ -49,7 +49,7 @@ async function stop (): Promise<void> {
 function killGroup (pid: number): void {
   try {
     process.kill(-pid, 'SIGKILL')
-  } catch {} // the group has no process left
+  } catch {} // nobody is left in it
 }
 
 async function start (service: Promise<Service>): Promise<string> {
@@ -66,7 +66,7 @@ async function redisUrl (): Promise<string | undefined> {
   return undefined
 }
 
-/** Returns options with which each process records its unhandled errors. See note-deaths.mjs. */
+/** Has every process of the run note what it does not handle, where it would otherwise be lost: see note-deaths.mjs. */
 function strict (options = ''): string {
   const hooks = ['note-deaths.mjs', 'bundled.mjs'].map(name =>
     `--import=${new URL(name, import.meta.url).href}`
@@ -89,7 +89,7 @@ function commandOf (args: readonly string[]): [command: string, args: string[]] 
   return ['tap', ['run', '--reporter=tap', ...everyDay, ...args]]
 }
 
-/** Runs tap. Its exit code also covers low coverage, a crashed file, and a run without any file. */
+/** tap's exit code says more than failed tests do: coverage below its floor, a file that crashed, none found. */
 async function runTap (): Promise<Summary & { status: number }> {
   const redis = await redisUrl()
   const database = process.env.TEST_DATABASE_URL || await start(startPostgres())
@@ -98,7 +98,7 @@ async function runTap (): Promise<Summary & { status: number }> {
   tap = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,
-    // All processes load the same sources. Compiling these only once saves a third of the time.
+    // Every file and every process of theirs loads the same sources: compiled once, that is a third of what they cost.
     env: {
       NODE_COMPILE_CACHE: join(cache, 'compiled'),
       ...process.env,
