@@ -127,7 +127,7 @@ t.test(
     t.equal(
       await ask(port, 'globex', stranger),
       right('globex'),
-      'a tenant that nobody had asked for is found in the flood'
+      'a tenant without an earlier request is found in the flood'
     )
     const statuses = await flooding
     const seconds = (performance.now() - began) / 1_000

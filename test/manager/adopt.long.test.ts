@@ -74,7 +74,7 @@ t.test('MIG-06 prepare fills and indexes tenant columns without long waits for o
     }])
     await t.rejects(admin.query("insert into events (user_id, at) values (999, '2025-01-02')"), {
       code: '23502'
-    }, "a row that is nobody's")
+    }, 'a row without a tenant')
   })
 })
 

@@ -12,8 +12,8 @@ import { idFor, lifecycleSteps, lifecycleFixture, type LifecycleStrategy,
 
 const cache = t.testdir()
 const createSteps = ['provision', 'migrate', 'user:bucket', 'seed', 'activate']
-const deleteSteps = ['fence', 'mark']
-const purgeSteps = ['fence', 'wait', 'count', 'user:bucket', 'data', 'old copy', 'ledgers', 'global rows',
+const deleteSteps = ['lockout', 'mark']
+const purgeSteps = ['lockout', 'wait', 'count', 'user:bucket', 'data', 'old copy', 'ledgers', 'global rows',
   'role', 'redis', 'verify', 'registry']
 
 /** Runs one call in a process of its own, until it ends or has killed itself. */
@@ -79,7 +79,7 @@ for (const strategy of ['rls', 'schema', 'database'] as const) {
       t.same(await done(), [])
       await t.rejects(manager.create({ slug: 'acme' }), { code: 'FST_TENANCY_TENANT_CONFLICT' })
       await world.fill((await manager.get({ id }))!)
-      await dieAtEach('delete', deleteSteps, step => step === 'fence' ? 'active' : 'deleting')
+      await dieAtEach('delete', deleteSteps, step => step === 'lockout' ? 'active' : 'deleting')
       const db = world.handle(await world.open(), (await manager.get({ id }))!)
       await t.rejects(db.selectFrom('projects').selectAll().execute(), {
         code: strategy === 'database' ? 'FST_TENANCY_TENANT_NOT_READY' : 'FST_TENANCY_TENANT_UNKNOWN'

@@ -76,7 +76,7 @@ t.test('CLI-06 RLS-06 RLS-10 keys, views and functions that bypass policies are 
       after: 'drop view all_notes'
     },
     {
-      name: 'RLS-06 a view over a view, open to everybody',
+      name: 'RLS-06 a view over a view, granted to public',
       finds: ['D201 view public.outer_notes'],
       plant: 'create view inner_notes as select * from notes; create view outer_notes as select * ' +
         'from inner_notes; grant select on outer_notes to public',
@@ -116,7 +116,7 @@ t.test('CLI-06 RLS-06 RLS-10 keys, views and functions that bypass policies are 
       after: 'drop function leak()'
     },
     {
-      name: 'a SECURITY DEFINER function of somebody who is bound',
+      name: 'a SECURITY DEFINER function of an owner whom policies bind',
       finds: ['D204 function public.harmless()'],
       plant: 'create role plain{suffix}; create function harmless() returns int ' +
         "language sql security definer set search_path = pg_catalog as 'select 1'; " +

@@ -61,7 +61,7 @@ t.test("CLI-06 a definer function that looks into its caller's temporary schema 
       after: gone
     },
     {
-      name: 'a function that nobody of ours may call is none',
+      name: 'a function that no login of ours may call is none',
       finds: [],
       plant: `${definer} set search_path = pg_temp, public as 'select 1'; revoke execute on function act() ` +
         `from public; ${plain}`,
@@ -206,7 +206,7 @@ t.test('CLI-06 MAINTAIN on a table of tenants is found', { skip: await isOld() }
       plant: 'grant maintain on notes to {app}'
     },
     {
-      name: 'of everybody, on a shared table',
+      name: 'of public, on a reference table',
       finds: ['D420 table public.countries'],
       plant: 'grant maintain on countries to public'
     },

@@ -83,7 +83,7 @@ t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found 
       plant: 'alter role {login} in database {database} set role = {app}'
     },
     {
-      name: 'search_path of everybody in this database',
+      name: 'search_path of all roles in this database',
       finds: ['D311 setting search_path of every role in this database'],
       plant: 'alter database {database} set search_path = public'
     },
@@ -106,7 +106,7 @@ t.test('CLI-06 INJ-20 a login that is or may become more than a tenant is found 
       plant: 'alter role login_global{suffix} set lock_timeout = 1'
     },
     {
-      name: 'CON-25 one on the role of statements is read by nobody',
+      name: 'CON-25 a setting on the role of statements has no effect',
       finds: [],
       plant: 'alter role {app} set work_mem = 64',
       mend: 'alter role {app} reset work_mem'

@@ -6,7 +6,7 @@ import { doctorWorld, names } from './doctor-fixture.ts'
 t.test('CLI-06 RLS-03 excess privileges of the application are found and fixed', async t => {
   await runHoles(t, [
     {
-      name: 'everybody may read a tenant table',
+      name: 'public may read a tenant table',
       finds: ['D401 table public.notes'],
       plant: 'grant select on notes to public'
     },
@@ -58,7 +58,7 @@ t.test('CLI-06 RLS-03 excess privileges of the application are found and fixed',
       plant: 'alter default privileges in schema public grant select on tables to {app}'
     },
     {
-      name: 'RLS-03 default privileges of every schema, for everybody',
+      name: 'RLS-03 default privileges of every schema, for public',
       finds: ['D408 default acl for role {owner} on tables'],
       plant: 'alter default privileges for role {owner} grant insert on tables to public'
     },
@@ -88,7 +88,7 @@ t.test('CLI-06 RLS-03 excess privileges of the application are found and fixed',
       plant: 'grant select (slug) on tenancy.tenants to {login}'
     },
     {
-      name: 'the fences can be written',
+      name: 'the lockouts can be written',
       finds: ['D411 table tenancy.lockouts'],
       plant: 'grant delete on tenancy.lockouts to {app}'
     },

@@ -55,7 +55,7 @@ t.test("CLI-06 RLS-03 RLS-04 RLS-05 every way to lose a table's policy is found 
       plant: 'create policy reading on events for select to {app} using (true)'
     },
     {
-      name: 'our own second policy, opened for everybody',
+      name: 'our own second policy, opened for public',
       finds: ['D105 policy tenancy_system on public.notes'],
       plant: 'alter policy tenancy_system on notes to public'
     },
@@ -112,7 +112,7 @@ t.test("CLI-06 RLS-03 RLS-04 RLS-05 every way to lose a table's policy is found 
       plant: `alter policy tenancy_tenant on events using (tenant_id = ${setting} or tenant_id is null)`
     },
     {
-      name: 'our own policy for everybody',
+      name: 'our own policy for public',
       finds: ['D109 policy tenancy_tenant on public.notes'],
       plant: 'alter policy tenancy_tenant on notes to public'
     },

@@ -82,7 +82,7 @@ t.test('tenants that are stuck, and failed migrations, are found', async t => {
   await on.admin(`
     alter table tenancy.tenants disable trigger user;
     insert into tenancy.operations (tenant_id, kind, done, updated_at)
-      values ('id-acme', 'move', '{target,fence}', now() - interval '2 hours'), ('id-globex', 'move', '{}',
+      values ('id-acme', 'move', '{target,lockout}', now() - interval '2 hours'), ('id-globex', 'move', '{}',
       now());
     update tenancy.tenants set status = 'provisioning', updated_at = now() - interval '2 hours'
       where slug = 'hooli';
@@ -110,7 +110,7 @@ t.test('tenants that are stuck, and failed migrations, are found', async t => {
   }], 'one that moved a week ago')
   await on.admin(mine.find(({ id }) => id === 'D516')?.fix ?? '')
   t.same((await on.manager.doctor()).findings.filter(({ id }) => id === 'D516'), [], 'the fix mends it')
-  t.match(mine[0], { meaning: /^it stopped after fence: /, fix: '-- tenancy move acme' })
+  t.match(mine[0], { meaning: /^it stopped after lockout: /, fix: '-- tenancy move acme' })
   t.match(mine[1], { meaning: /^it is provisioning: /, fix: '-- tenancy create hooli' })
   t.match(mine[3], { meaning: /already exists/ })
 })

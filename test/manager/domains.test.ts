@@ -138,7 +138,7 @@ t.test('DOM-01 a missing proof lapses after the configured misses, but not in a 
     const { statusCode, body } = await app.inject({ url: '/', headers: { host } })
     return statusCode === 200 ? body : statusCode
   }
-  t.equal(await served('shop.com'), 404, "a claim alone is nobody's domain")
+  t.equal(await served('shop.com'), 404, 'a claim alone gives no tenant a domain')
   dns.records.set('_tenancy.shop.com', [record.value])
   await manager.domains.verify({ slug: 'acme' }, 'shop.com')
   await until(async () => await served('shop.com') === 'acme')

@@ -214,7 +214,7 @@ t.test(
           tables.push(tables[0]!)
         })
       }, /lists table 'labels' twice/],
-      ["a table of nobody's", copy => {
+      ['a table that is in no list', copy => {
         copy.rename('labels', 'countries')
       }, /no table 'countries'/],
       ['a table that is none', copy => {
@@ -323,7 +323,7 @@ t.test(
     t.same(await on.admin('select count(*)::int from labels'), [{ count: 6 }])
     t.match(await on.manager.import(join(at, 'export'), { slug: 'schema', isolation: 'schema' }), {
       status: 'active'
-    }, 'in tables of its own it meets nobody')
+    }, 'in its own tables it conflicts with no row')
     const there = await away.manager.import(join(at, 'export'), { slug: 'acme' })
     await away.manager.export(there, { to: join(at, 'again') })
     t.same(contents(join(at, 'again')), contents(join(at, 'export')), 'empty tables take it')
@@ -421,6 +421,6 @@ t.test(
       message: /column 'more'/
     })
     t.equal(await manager.get({ id }), undefined)
-    t.same(await rows(), { count: 0 }, 'nobody who gets this id finds them')
+    t.same(await rows(), { count: 0 }, 'a later tenant with this id finds no rows')
   }
 )

@@ -55,7 +55,7 @@ t.test('a purge waits for a transaction prepared meanwhile, but not for one that
     isPurged = true
   })
   await until(async () =>
-    (await admin("select from tenancy.operations where done @> '{fence}' and kind = 'purge'")).length === 1
+    (await admin("select from tenancy.operations where done @> '{lockout}' and kind = 'purge'")).length === 1
   )
   // The purge has looked at the running transactions once when its connection shows this query.
   await until(async () =>

@@ -168,7 +168,7 @@ t.test('FNC-01 a statement that passes a lockout does not take others past it', 
   await old.transaction().setIsolationLevel('repeatable read').execute(async trx => {
     await trx.selectFrom('projects').selectAll().execute()
     await manager.suspend({ id: acme.id })
-    t.same(await trx.selectFrom('projects').selectAll().execute(), [], 'a snapshot from before the fence')
+    t.same(await trx.selectFrom('projects').selectAll().execute(), [], 'a snapshot from before the lockout')
   })
   await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_SUSPENDED' }, 'what passed by an old snapshot')
 
@@ -180,7 +180,7 @@ t.test('FNC-01 a statement that passes a lockout does not take others past it', 
       Buffer.from(acme.id)
     ]
   )
-  await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_NOT_READY' }, 'a fence that somebody wrote by hand')
+  await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_NOT_READY' }, 'a lockout that was written by hand')
   await admin('truncate tenancy.lockouts')
   await read(old)
   // Logical replication and some tools insert under this role, which does not fire ordinary

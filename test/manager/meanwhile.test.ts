@@ -57,7 +57,7 @@ t.test('a creation that was cut short, and then its deletion, is not made active
   // The state that a deletion leaves if it dies between its lockout and its status change.
   await admin(
     'update tenancy.operations set finished_at = now(); ' +
-      `insert into tenancy.operations (tenant_id, kind, done) select id, 'delete', '{fence}' ` +
+      `insert into tenancy.operations (tenant_id, kind, done) select id, 'delete', '{lockout}' ` +
       'from tenancy.tenants'
   )
   await t.rejects(

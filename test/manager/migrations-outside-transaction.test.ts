@@ -174,7 +174,11 @@ t.test('MIG-06 it is retried by itself only if none of its statements ran', asyn
   }])
   await writer.query('commit')
   t.match(await manager.migrate(), { tenants: { migrated: 1 } })
-  t.same(await admin('select n from tenant_t0001.lines'), [{ n: 1 }, { n: 1 }], 'control: somebody said so')
+  t.same(
+    await admin('select n from tenant_t0001.lines'),
+    [{ n: 1 }, { n: 1 }],
+    'control: the operator decided so'
+  )
 })
 
 t.test("`if not exists` skips no invalid index and drops no other session's build", async t => {
@@ -219,7 +223,7 @@ t.test("`if not exists` skips no invalid index and drops no other session's buil
   t.same(await indexes(admin), [{ name: 'tenant_t0001.notes_body', valid: true }])
   t.match(await admin("select to_regclass('tenant_t0001.notes_bod')::text as name"), [{
     name: 'tenant_t0001.notes_bod'
-  }], 'whose name begins alike was left by somebody else')
+  }], 'whose name begins alike was left by another session')
   t.match(await ledger(admin), [{ applied: true, error: null }])
 })
 

@@ -295,7 +295,7 @@ t.test('MIG-13 a check fails for a migration that leaves a tenant table without 
   t.match(
     await manager.migrate(),
     { shared: [{ unprotected: ['tasks'] }] },
-    'a run reports it; nobody may read the table'
+    'a run reports it, and no login may read the table'
   )
   t.same(
     await admin(

@@ -196,7 +196,7 @@ t.test(
         `the prepared '${id}' may hold it: commit prepared or rollback prepared, then call again`
       )
     })
-    t.same(await on.admin(`select 'a fence' from tenancy.lockouts union all ${traces}`), [])
+    t.same(await on.admin(`select 'a lockout' from tenancy.lockouts union all ${traces}`), [])
     await on.admin(`commit prepared '${id}'`)
     await on.manager.move({ id }, { isolation: 'schema' })
     t.same(await rows(place('schema')), await rows(source))

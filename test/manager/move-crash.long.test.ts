@@ -137,7 +137,7 @@ t.test(
         message: /to another place/
       })
       t.match(await on.manager.cancelMove({ id }), { isolation: 'rls', status: 'active' })
-      t.same(await on.admin(`select 'a fence' from tenancy.lockouts union all ${traces}`), [])
+      t.same(await on.admin(`select 'a lockout' from tenancy.lockouts union all ${traces}`), [])
       t.same(
         await on.admin(
           "select from pg_namespace where nspname like 'tenant_%' union all select from pg_database " +
@@ -228,7 +228,7 @@ t.test(
         await patiently(() => on.manager.cancelMove({ id }))
         t.same(
           await on.admin(
-            `select 'a fence' from tenancy.lockouts where placement = 'shared' union all ${traces}`
+            `select 'a lockout' from tenancy.lockouts where placement = 'shared' union all ${traces}`
           ),
           [],
           `${statements}: taken back`

@@ -78,7 +78,7 @@ t.test('a tenant moves between all strategies and shards unchanged', {
         t.equal((await leftAt())[0]?.count, 0, `${name}: confirmed, it is gone`)
         await t.rejects(manager.confirmMove({ id }), { code: 'FST_TENANCY_TENANT_CONFLICT' })
       }
-      t.same(await exported(t, on, 'globex-1'), neighbour, 'nobody else noticed')
+      t.same(await exported(t, on, 'globex-1'), neighbour, 'other tenants are unchanged')
       await t.rejects(manager.move({ id }, { isolation: 'rls' }), {
         code: 'FST_TENANCY_TENANT_CONFLICT',
         message: /already/
@@ -119,7 +119,7 @@ t.test(
     await t.rejects(on.manager.move({ id }, { isolation: 'schema', pause: '200ms' }), {
       code: 'FST_TENANCY_TENANT_CONFLICT',
       message: /began before it was locked/
-    }, 'somebody has been at work since before')
+    }, 'another transaction has run since before')
     await slow.query('rollback')
     await isAsItWas()
     // Delays the copy beyond the pause.

@@ -321,6 +321,6 @@ t.test('LIF-06 a new tenant gets nothing of a deleted tenant with the same slug'
   await t.rejects(
     old.selectFrom('projects').selectAll().execute(),
     { code: 'FST_TENANCY_TENANT_UNKNOWN' },
-    "the old handle is nobody's"
+    'the old handle serves no tenant'
   )
 })

@@ -111,7 +111,7 @@ for (const flags of [['--no-owner', '--no-privileges'], ...isLong ? [[]] : []]) 
         new RegExp(`database 'tenant_${ids[1]}' .* is not marked as this tenant's.*run this again`)
       )
       t.same(await served(on, given, ids[0]!), [{ body: `${ids[0]}:1` }, { body: 'new' }])
-      await t.rejects(served(on, given, ids[1]!), 'control: what nobody proved is not opened')
+      await t.rejects(served(on, given, ids[1]!), 'control: an unproven database is not opened')
 
       await onUrl(
         root,

@@ -71,7 +71,7 @@ t.test(
     await t.rejects(
       redis.get('k'),
       { code: 'FST_TENANCY_REDIS_UNAVAILABLE' },
-      'nobody waits for the next master'
+      'no command waits for the next master'
     )
     await until(() => redis.set('k', 'written').then(() => true, () => false), 20_000)
     t.comment(`writes again after ${(performance.now() - start).toFixed(0)} ms`)

@@ -169,7 +169,7 @@ t.test('a registry that never answers costs a caller its deadline and holds no s
       (result.reason as { code: string }).code === 'FST_TENANCY_REGISTRY_UNAVAILABLE'
     )
   )
-  t.equal(tier.reads, 10, 'nobody waited for a deadline but his own')
+  t.equal(tier.reads, 10, 'each caller waited for its own deadline only')
   t.equal((await tier.find({ kind: 'id', value: 't-acme' }, 'new'))?.slug, 'acme')
 })
 
@@ -205,7 +205,7 @@ t.test('FLD-01 callers that time out leave no more look-ups running than there a
   mock.timers.tick(10)
   await Promise.all(second)
   await settled()
-  t.equal(running.size, 10, 'and are so still when nobody waits for them any more')
+  t.equal(running.size, 10, 'and still are after all callers gave up')
   for (const answer of running) answer()
   await settled()
   t.equal(running.size, 20, 'then it is the turn of the third')

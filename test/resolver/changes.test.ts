@@ -126,7 +126,7 @@ t.test(
     service.process.kill('SIGCONT')
     await until(async () => one.redis.isAvailable && await raw.ping() === 'PONG')
     await raw.set(key, old)
-    t.equal(await one.status(), 'active', 'told here, and to nobody else')
+    t.equal(await one.status(), 'active', 'announced in this process only')
 
     registry.failure = new Error('away')
     await raw.set(key, old)

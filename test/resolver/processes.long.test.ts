@@ -46,7 +46,10 @@ t.test(
     await find('globex', 'id-globex')
     t.equal(await reads('globex'), 1)
     await find('nosuch', 'undefined')
-    t.ok(await reads('nosuch') <= 4, "what is nobody's is not written to Redis: each process asks for itself")
+    t.ok(
+      await reads('nosuch') <= 4,
+      'an unknown name is not written to Redis, so each process asks the registry'
+    )
 
     t.equal(await loads('locked'), 0)
     await everybody('/value/locked?lock=true', 'acme.example.com')

@@ -257,8 +257,8 @@ t.test("tables.tenant 'auto': every table of the schema with the column, at prot
     t,
     `
     create table items (tenant_id text not null, id serial, body text not null, primary key (tenant_id, id));
-    create table projects (tenant_id text not null, id serial primary key, name text not null)
-      partition by hash (id);
+    create table projects (tenant_id text not null,
+      id serial primary key, name text not null) partition by hash (id);
     create table countries (code text primary key, tenant_id text);
     create table unlisted (secret text)`.replace(
       'serial primary key, name text not null) partition by hash (id)',

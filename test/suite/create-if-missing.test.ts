@@ -82,7 +82,7 @@ t.test('LIF-16 with createIfMissing only a verified claim creates its tenant, on
   t.equal(
     await ask('/', { host: 'newcomer.example.com', authorization: 'newcomer' }),
     'FST_TENANCY_TENANT_UNKNOWN',
-    "the host answers first, and is anybody's to make up"
+    'the host is checked first, and any client can make one up'
   )
   t.equal(await ask('/', { host: 'newcomer.example.com' }), 'FST_TENANCY_TENANT_UNKNOWN')
   t.equal(
