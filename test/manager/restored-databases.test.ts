@@ -77,9 +77,7 @@ async function served (
 
 for (const flags of [['--no-owner', '--no-privileges'], ...isLong ? [[]] : []]) {
   t.test(
-    `DAT-02 strategy database: dumps ${
-      flags.join(' ')
-    } of the shared and the own databases, on a server without their roles`,
+    `DAT-02 strategy database: dumps ${flags.join(' ')} on a server without their roles`,
     {
       skip: noDump,
       buffered: true

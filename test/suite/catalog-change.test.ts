@@ -1,4 +1,4 @@
-// `migrate` tells every process through Redis that tables changed. The registry's login uses a
+// `migrate` announces changed tables to every process through Redis. The registry's login uses a
 // pooler without LISTEN here.
 import { createManager } from '@fastify-tenancy/manager'
 import { createTenancy } from 'fastify-tenancy'
