@@ -119,8 +119,8 @@ t.test('old and refused queries are reported once by route and shape', async t =
   const listen = (query: unknown): void => {
     heard.push(query)
   }
-  subscribe('fastify-tenancy.observed-query', listen)
-  t.teardown(() => unsubscribe('fastify-tenancy.observed-query', listen))
+  subscribe('fastify-tenancy:observed-query', listen)
+  t.teardown(() => unsubscribe('fastify-tenancy:observed-query', listen))
 
   // All requests share one connection, so that a queue that mixed up their routes would be seen.
   const get = async (url: string): Promise<number> => (await app.inject({ url, headers: hosts })).statusCode
