@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 
 import { dumpCatalog } from '../postgres/catalog.ts'
 import { backfill, none, old, prepared, shape, tables, work, wrong,
-  type Old } from '../manager/adopt-world.ts'
+  type Old } from '../manager/legacy-fixture.ts'
 import { migrate } from '../support/migrate.ts'
 import { runScript } from '../support/script.ts'
 import { loginOf, loginUrl } from '../support/sql.ts'

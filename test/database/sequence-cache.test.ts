@@ -5,7 +5,7 @@ import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
 import type { Kysely } from 'kysely'
 import t from 'tap'
 
-import { house, houseOptions } from '../manager/houses.ts'
+import { managerFixture, fixtureOptions } from '../manager/manager-fixture.ts'
 
 const build = (): string =>
   "create sequence numbers cache 20; create table notes (tenant_id text not null, id bigint not null default nextval('numbers'), primary key (tenant_id, id))"
@@ -15,8 +15,8 @@ t.test(
   'DAT-06 numbers that a connection took ahead are not burnt between the transactions of a tenant, nor by another tenant that reads',
   { buffered: true },
   async t => {
-    const on = await house(t, { build, tables })
-    const { database, rls = {} } = houseOptions(on.superUrl, { build, tables })
+    const on = await managerFixture(t, { build, tables })
+    const { database, rls = {} } = fixtureOptions(on.superUrl, { build, tables })
     const opened = openDatabase(
       resolveDatabaseOptions({
         database: { ...database as DatabaseConnectionOptions, pool: { max: 1 } },

@@ -2,7 +2,7 @@
 import type { Kysely } from 'kysely'
 import t from 'tap'
 
-import { world, type Rows, type WorldOptions } from '../strategies/world.ts'
+import { world, type Rows, type WorldOptions } from '../strategies/strategy-fixture.ts'
 import { loginUrl } from '../support/sql.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/until.ts'

@@ -3,7 +3,7 @@ import { tenantRole } from '@fastify-tenancy/core'
 import { sql, type RawBuilder } from 'kysely'
 import t from 'tap'
 
-import { secret } from '../strategies/world.ts'
+import { secret } from '../strategies/strategy-fixture.ts'
 import { place, type Place, type PlaceOptions, type PlaceTenant } from './matrix/place.ts'
 
 /** `own`: the attacker's own rows or none; `leak`: the other tenant's; `error`: an error, whose code is told. */

@@ -1,4 +1,4 @@
-// `migrate --check`: what a run would come to, found without one.
+// `migrate --check`: predicts the result of a run without one.
 import type { Manager } from '@fastify-tenancy/manager'
 import { sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
@@ -7,26 +7,35 @@ import t from 'tap'
 import { transactionWords } from '../../packages/manager/src/migrations/transaction-words.ts'
 import { failure, migrations, type Migrations } from '../support/migrations.ts'
 import { connect } from '../support/sql.ts'
-import { house, unique } from './houses.ts'
+import { managerFixture, unique } from './manager-fixture.ts'
 
-const notes =
-  "await db.schema.createTable('notes').addColumn('id', 'serial', c => c.primaryKey()).addColumn('body', 'text').execute()"
+const notes = "await db.schema.createTable('notes').addColumn('id', 'serial', " +
+  "c => c.primaryKey()).addColumn('body', 'text').execute()"
 
-/** All that a migration could change in the catalog, the roles, and what the suite itself writes down. */
+/**
+ * Everything that a migration could change: the catalog, the roles, and the suite's own records.
+ */
 const everything = `
   select md5(string_agg(line, e'\\n' order by line)) as digest, count(*)::int as lines from (
-    select 'class ' || c::text as line from (select oid, relname, relnamespace, relowner, relkind, relacl, relrowsecurity, relforcerowsecurity from pg_class) c
-    union all select 'attribute ' || a::text from (select attrelid, attname, atttypid, attnotnull, attisdropped from pg_attribute) a
-    union all select 'constraint ' || c::text from pg_constraint c union all select 'policy ' || p::text from pg_policy p
-    union all select 'namespace ' || n::text from pg_namespace n union all select 'proc ' || p.oid::text from pg_proc p
-    union all select 'trigger ' || g::text from pg_trigger g union all select 'type ' || y.oid::text from pg_type y
-    union all select 'default ' || d::text from pg_default_acl d union all select 'depend ' || d::text from pg_shdepend d where dbid = (select oid from pg_database where datname = current_database())
-    union all select 'ledger ' || l::text from tenancy.migration_ledger l union all select 'audit ' || a::text from tenancy.audit a
+    select 'class ' || c::text as line from (select oid, relname, relnamespace, relowner, relkind, relacl,
+    relrowsecurity, relforcerowsecurity from pg_class) c
+    union all select 'attribute ' || a::text from (select attrelid, attname, atttypid, attnotnull,
+      attisdropped from pg_attribute) a
+    union all select 'constraint ' || c::text from pg_constraint c union all select 'policy ' || p::text
+      from pg_policy p
+    union all select 'namespace ' || n::text from pg_namespace n union all select 'proc ' || p.oid::text
+      from pg_proc p
+    union all select 'trigger ' || g::text from pg_trigger g union all select 'type ' || y.oid::text
+      from pg_type y
+    union all select 'default ' || d::text from pg_default_acl d union all select 'depend ' || d::text
+      from pg_shdepend d where dbid = (select oid from pg_database where datname = current_database())
+    union all select 'ledger ' || l::text from tenancy.migration_ledger l union all select 'audit ' || a::text
+      from tenancy.audit a
     union all select 'tenant ' || t::text from tenancy.tenants t) lines`
 
 const digest = async (admin: Migrations['admin']): Promise<unknown> => (await admin(everything))[0]
 
-t.test("MIG-13 a check tries the tenants' set on the one that is furthest behind, on the tables that the shared set would make, and leaves nothing", async t => {
+t.test("MIG-13 a check tries the tenants' set on the tenant furthest behind and leaves nothing", async t => {
   const { manager, write, schemas, admin, another } = await migrations(t, {
     tables: { shared: ['countries'] }
   })
@@ -78,8 +87,8 @@ t.test("MIG-13 a check tries the tenants' set on the one that is furthest behind
   })
 })
 
-t.test("MIG-08 a check refuses a migration that was changed after it had run, also where only the tenant's own database knows of it", async t => {
-  const on = await house(t, { more: { isolation: 'database' } })
+t.test("MIG-08 a check refuses a changed migration that only a tenant's own database has run", async t => {
+  const on = await managerFixture(t, { more: { isolation: 'database' } })
   const managed = (up: Migration['up']): Manager =>
     on.another({
       isolation: 'database',
@@ -97,7 +106,7 @@ t.test("MIG-08 a check refuses a migration that was changed after it had run, al
     code: 'FST_TENANCY_MIGRATION_INVALID',
     message: /'001_more' was changed after it had run/
   })
-  // The default shard's copy is behind: the database itself is what counts.
+  // The default shard's copy of the ledger is behind. The tenant's own database decides.
   await on.admin('delete from tenancy.migration_ledger')
   await t.rejects(other.migrate({ check: true }), {
     code: 'FST_TENANCY_MIGRATION_INVALID',
@@ -108,7 +117,8 @@ t.test("MIG-08 a check refuses a migration that was changed after it had run, al
   const own = await connect(t, on.superUrl.replace(/\/[^/]*$/, `/tenant_${id}`))
   const tables = async (): Promise<unknown> =>
     (await own.query(
-      "select relname from pg_class where relnamespace = 'public'::regnamespace union all select name from tenancy.migration_ledger order by 1"
+      "select relname from pg_class where relnamespace = 'public'::regnamespace union all select name " +
+        'from tenancy.migration_ledger order by 1'
     )).rows
   const before = await tables()
   await own.query('delete from tenancy.migration_ledger')
@@ -118,7 +128,8 @@ t.test("MIG-08 a check refuses a migration that was changed after it had run, al
   await own.query('drop table more')
   t.match(await manager.migrate({ check: true }), { failures: [] })
   await own.query(
-    "insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) values ($1, '001_more', 'x', now())",
+    'insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) ' +
+      "values ($1, '001_more', 'x', now())",
     [id]
   )
   await own.query('create table more (id int)')
@@ -126,7 +137,7 @@ t.test("MIG-08 a check refuses a migration that was changed after it had run, al
   await own.end()
 })
 
-t.test("where there is no tenant yet, the whole of the tenants' set is tried in a schema that is gone afterwards", async t => {
+t.test("without tenants, a check tries the tenants' set in a temporary schema", async t => {
   const { manager, write, admin } = await migrations(t, { tables: { shared: ['countries'] } })
   write('shared', '001_countries', 'await sql`create table countries (code text primary key)`.execute(db)')
   write('tenant', '001_notes', notes)
@@ -154,7 +165,7 @@ t.test("where there is no tenant yet, the whole of the tenants' set is tried in 
   t.same(await digest(admin), before)
 })
 
-t.test('MIG-13 a migration that says commit or rollback is refused before that is sent: a check of it leaves nothing', async t => {
+t.test('MIG-13 a migration with commit or rollback is refused before that statement is sent', async t => {
   const { manager, write, schemas, admin } = await migrations(t)
   await schemas(1)
   write(
@@ -179,7 +190,7 @@ t.test('MIG-13 a migration that says commit or rollback is refused before that i
   await refused('/* back */ ROLLBACK', 'rollback')
   await refused('create table a (id int); end; create table b (id int)', 'end')
   t.same(await digest(admin), before)
-  // What these words mean is then not what they look like.
+  // With this setting the backslash escapes the quote, so `commit` is no part of the string.
   write(
     'shared',
     '002_ends',
@@ -188,13 +199,15 @@ t.test('MIG-13 a migration that says commit or rollback is refused before that i
     }) await sql.raw(text).execute(db)`
   )
   t.match(await failure(manager.migrate({ check: true })), {
-    message:
-      /ended the transaction that it ran in, and what it did until then stays: take commit and rollback out of it$/
+    message: new RegExp(
+      'ended the transaction that it ran in, and what it did until then stays: take commit ' +
+        'and rollback out of it$'
+    )
   }, 'what could not be taken back is said')
   t.not(JSON.stringify(await digest(admin)), JSON.stringify(before), 'control: it shows')
 })
 
-t.test('MIG-06 what a check holds it cannot hold for ever: of a process that hangs or is gone, and of a statement that does not end', async t => {
+t.test("MIG-06 a check's locks end in bounded time when its process hangs or dies", async t => {
   const { another, url, ownerUrl } = await migrations(t)
   const heard: unknown[] = []
   const up: Migration['up'] = async db => {
@@ -230,7 +243,8 @@ t.test('a statement that ends a transaction is found wherever it is one, and now
       ["select e'\\''; commit", 'commit'],
       ['select a$b$ from c; commit; select d$b$', 'commit'],
       [
-        'create function f () returns int begin atomic select case when true then 1 end; select 2; end; commit',
+        'create function f () returns int begin atomic select case when true then 1 end; select 2; end; ' +
+        'commit',
         'commit'
       ]
     ] as const

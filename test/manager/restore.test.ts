@@ -1,4 +1,5 @@
-// One tenant is put back to what an export, or a restored copy of the database, holds of it: in place, all or nothing.
+// One tenant is restored from an export or from a restored copy of the database: in place, all or
+// nothing.
 import { createManager } from '@fastify-tenancy/manager'
 import { appendFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,15 +8,15 @@ import t, { type Test } from 'tap'
 import { isLong } from '../support/long.ts'
 import { connect, databaseOf } from '../support/sql.ts'
 import { until } from '../support/until.ts'
-import { idFor, type LifeStrategy } from './life-world.ts'
-import { change, exportFolder, isOwn, onTenant, rowsOf, twoTenants } from './restore-world.ts'
+import { idFor, type LifecycleStrategy } from './lifecycle-fixture.ts'
+import { change, exportFolder, isOwn, onTenant, rowsOf, twoTenants } from './restore-fixture.ts'
 
-const strategies: readonly LifeStrategy[] = ['rls', 'role', 'row', 'schema', 'database']
+const strategies: readonly LifecycleStrategy[] = ['rls', 'role', 'row', 'schema', 'database']
 
 t.jobs = 3
 for (const strategy of strategies) {
   t.test(
-    `DAT-18 ${strategy}: the rows are what they were, equal rows are not written, and no other tenant's are touched`,
+    `DAT-18 ${strategy}: rows are restored, and equal rows and other tenants' are not written`,
     { buffered: true },
     async t => {
       const { world, acme, globex, folder, manager } = await twoTenants(t, strategy)
@@ -66,7 +67,7 @@ for (const strategy of strategies) {
   })
 }
 
-t.test("DAT-18 a source that is not the tenant's, not whole or of another level is refused, and nothing is changed", async t => {
+t.test('DAT-18 a foreign, incomplete or older source is refused, and nothing is changed', async t => {
   const { world, acme, globex, folder, manager } = await twoTenants(t, 'rls')
   await change(t, world, acme)
   const changed = await rowsOf(t, world, acme)
@@ -83,7 +84,8 @@ t.test("DAT-18 a source that is not the tenant's, not whole or of another level 
   await refuses(folder, 'FST_TENANCY_RESTORE_REFUSED', /column 'note' of table 'tasks' was not there/)
   await world.admin('alter table tasks drop column note')
   await world.admin(
-    `insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) values ('', '1_notes', repeat('0', 64), now())`
+    'insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) ' +
+      `values ('', '1_notes', repeat('0', 64), now())`
   )
   await refuses(
     folder,
@@ -100,7 +102,7 @@ t.test("DAT-18 a source that is not the tenant's, not whole or of another level 
   await refuses(folder, 'FST_TENANCY_IMPORT_REFUSED', /is not what the manifest says/)
 })
 
-t.test("DAT-18 a removal that would act on rows outside the tenant's tables is listed and refused, whatever the foreign key does", async t => {
+t.test("DAT-18 a removal that reaches rows outside the tenant's tables is refused", async t => {
   for (const action of isLong ? ['no action', 'cascade', 'set null', 'restrict'] : ['no action', 'cascade']) {
     const { world, acme, folder, manager } = await twoTenants(t, 'rls')
     await world.admin(`insert into projects values ('${acme.id}', 9, null)`)
@@ -133,7 +135,8 @@ t.test('DAT-18 a trigger that changes rows is noticed, and all is taken back', a
   await change(t, world, acme)
   const changed = await rowsOf(t, world, acme)
   await world.admin(`
-    create function meddle () returns trigger language plpgsql as $$ begin new.parent := null; return new; end $$;
+    create function meddle () returns trigger language plpgsql as $$ begin new.parent := null; return new;
+    end $$;
     create trigger meddle before insert on projects for each row execute function meddle()`)
   await t.rejects(manager.restore(acme, { from: folder }), { code: 'FST_TENANCY_RESTORE_REFUSED' })
   t.same(await rowsOf(t, world, acme), changed)
@@ -141,13 +144,13 @@ t.test('DAT-18 a trigger that changes rows is noticed, and all is taken back', a
   await manager.restore(acme, { from: folder })
 })
 
-t.test('DAT-18 from the URL of a restored copy: shared tables, a schema, and what the copy cannot tell', async t => {
+t.test('DAT-18 rows are restored from the URL of a restored copy', async t => {
   for (const strategy of isLong ? ['rls', 'schema'] as const : ['rls'] as const) {
     const { world, acme, globex, manager } = await twoTenants(t, strategy)
     const before = await rowsOf(t, world, acme)
     const copy = `${databaseOf(world.superUrl)}_copy`
     const url = world.superUrl.replace(databaseOf(world.superUrl), copy)
-    // A copy of the files of the database, as a restore to a point in time gives it.
+    // A copy of the whole database, as a point-in-time recovery gives it.
     await copyDatabase(t, world.superUrl, copy)
     await change(t, world, acme)
     t.match(await manager.restore(acme, { from: url }), { rows: { projects: { added: 1, removed: 1 } } })

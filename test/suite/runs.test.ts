@@ -4,7 +4,7 @@ import t from 'tap'
 
 import { Runs, type RunParts } from '../../packages/fastify-tenancy/src/runs.ts'
 
-t.test('what does not end within the time for it is cut short', async t => {
+t.test('work that exceeds its time is cut off', async t => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())
   const log = { info () {}, warn () {}, error () {}, child: () => log }

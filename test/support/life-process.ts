@@ -2,11 +2,11 @@
 // fork() with a task as JSON.
 import { createManager } from '@fastify-tenancy/manager'
 
-import { lifeOptions, lifeSteps, type LifeStrategy } from '../manager/life-options.ts'
+import { lifecycleOptions, lifecycleSteps, type LifecycleStrategy } from '../manager/lifecycle-options.ts'
 
 const { superUrl, strategy, verb, id, steps } = JSON.parse(process.argv[2] ?? '') as {
   superUrl: string
-  strategy: LifeStrategy
+  strategy: LifecycleStrategy
   verb: 'create' | 'delete' | 'purge' | 'nothing'
   id: string
   steps: readonly string[]
@@ -14,8 +14,8 @@ const { superUrl, strategy, verb, id, steps } = JSON.parse(process.argv[2] ?? ''
 
 // Chunks of a step emit events too, but they are not recorded.
 const manager = createManager({
-  ...lifeOptions(superUrl, strategy),
-  ...lifeSteps,
+  ...lifecycleOptions(superUrl, strategy),
+  ...lifecycleSteps,
   progress: ({ step }) => {
     if (steps.includes(step)) process.kill(process.pid, 'SIGKILL')
   }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import t from 'tap'
 
-import { secret } from '../../strategies/world.ts'
+import { secret } from '../../strategies/strategy-fixture.ts'
 import { isLong } from '../../support/long.ts'
 import { anywhere, type Disturb } from './disturbances.ts'
 import { naivePlace } from './naive.ts'

@@ -9,7 +9,7 @@ import type pg from 'pg'
 import type { Test } from 'tap'
 
 import { databaseTemplate, dropDatabases, secret, sharedTables, silent, tables, world, type Rows,
-  type WorldOptions } from '../../strategies/world.ts'
+  type WorldOptions } from '../../strategies/strategy-fixture.ts'
 import { connect, databaseOf } from '../../support/sql.ts'
 
 /** What a request has of its tenant: a handle in a scope of its own. */

@@ -1,7 +1,7 @@
 // Every kind of statement that a handle sends. Each leaves the rows as it found them.
 import { sql, type Kysely } from 'kysely'
 
-import type { Rows } from '../../strategies/world.ts'
+import type { Rows } from '../../strategies/strategy-fixture.ts'
 import { notes, project } from './place.ts'
 
 type Db = Kysely<Rows>
