@@ -32,7 +32,11 @@ export async function backfill (
       if (round > 0) await sleep(pause)
       const size = await pagesOf(client, leaf)
       for (let page = 0; page < size; page += chunkPages) {
-        await lockRetry.run('backfill', step.update(leaf, `'(${page},0)'`, `'(${page + chunkPages},0)'`), true)
+        await lockRetry.run(
+          'backfill',
+          step.update(leaf, `'(${page},0)'`, `'(${page + chunkPages},0)'`),
+          true
+        )
         if (round === 0) onChunk(Math.min(done + page + chunkPages, total), total)
       }
       if (round === 0) done += size

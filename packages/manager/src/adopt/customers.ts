@@ -82,9 +82,7 @@ async function readCustomers (context: ManagerContext, query: string): Promise<r
         `
         select customer.id::text as id, customer.slug::text as slug,
           to_jsonb(customer) ->> 'name' as name, to_jsonb(customer) ->> 'plan' as plan
-        from (${
-          query.replace(/;\s*$/, '')
-        }) customer`
+        from (${query.replace(/;\s*$/, '')}) customer`
       )).rows
     }))
   return rows.map(({ id, slug, name, plan }) => ({

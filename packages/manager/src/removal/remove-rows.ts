@@ -111,8 +111,7 @@ async function removeGroup (
   }
   // The tenant's condition is repeated, because in a partitioned table one ctid matches a row in
   // each partition.
-  const statement =
-    `delete from ${from} t where ${isMine} and t.ctid = any(array(` +
+  const statement = `delete from ${from} t where ${isMine} and t.ctid = any(array(` +
     `select t.ctid from ${from} t where ${isMine} limit ${batch}))`
   for (let rows = batch; rows >= batch;) {
     rows = (await client.query(statement)).rowCount ?? 0

@@ -168,7 +168,9 @@ function refused (error: unknown): never {
   const target = [table && `table '${table}'`, constraint && `constraint '${constraint}'`].filter(Boolean)
     .join(', ')
   throw new RestoreRefusedError(
-    `the rows do not fit the tables${target === '' ? '' : ` (${target})`}: see the cause for PostgreSQL's message`,
+    `the rows do not fit the tables${
+      target === '' ? '' : ` (${target})`
+    }: see the cause for PostgreSQL's message`,
     { cause: error }
   )
 }

@@ -60,7 +60,7 @@ async function readOwn (
   if (tenant.id !== id) {
     throw new RestoreRefusedError(
       `the export is of tenant '${tenant.slug}' (${tenant.id}), not of '${slug}' (${id}): ` +
-        "use an export of this tenant"
+        'use an export of this tenant'
     )
   }
   return source

@@ -22,7 +22,10 @@ export async function makeFolder<T> (
   const [parent, name] = [dirname(target), basename(target)]
   await removeLeftovers(parent, name)
   const folder = await mkdtemp(join(parent, await temporaryPrefix(name))).catch((cause: unknown) => {
-    throw new ExportRefusedError(`cannot create a folder in ${parent}: create that folder, or choose another path`, { cause })
+    throw new ExportRefusedError(
+      `cannot create a folder in ${parent}: create that folder, or choose another path`,
+      { cause }
+    )
   })
   try {
     const result = await work(folder)
@@ -43,7 +46,9 @@ async function assertFree (target: string, force: boolean): Promise<boolean> {
     ? await readFile(join(target, 'manifest.json'), 'utf8').catch(() => '')
     : ''
   if (!manifest.includes('"fastify-tenancy export"'))
-    throw new ExportRefusedError(`${target} is not an earlier export, so it is not replaced: choose another path`)
+    throw new ExportRefusedError(
+      `${target} is not an earlier export, so it is not replaced: choose another path`
+    )
   return false
 }
 
