@@ -179,10 +179,9 @@ export class Manager {
   }
 
   /**
-   * Removes all data of a tenant that is being deleted, before the end of its grace period: rows,
-   * schema or database, role and Redis keys. Then checks that no row is left. Its record and audit
-   * entries stay; its slug is free after 30 days. Idempotent; the same call resumes an interrupted
-   * purge.
+   * Removes all data of a tenant that is being deleted, without waiting for its grace period, and
+   * checks that no row is left. Its record and audit entries stay; its slug is free after 30 days.
+   * Idempotent; the same call resumes an interrupted purge.
    *
    * @throws FST_TENANCY_TENANT_CONFLICT with the obstacle: older transactions, remaining rows, or
    *   an unfinished operation
@@ -264,7 +263,9 @@ export class Manager {
    *
    * ```sql
    * begin isolation level repeatable read read only;
-   * copy (select … from only "public"."notes" t where t."tenant_id" = '7f3c…'::text order by t."id") to stdout
+   * copy (
+   *   select … from only "public"."notes" t where t."tenant_id" = '7f3c…'::text order by t."id"
+   * ) to stdout
    * ```
    *
    * @throws FST_TENANCY_EXPORT_REFUSED if the folder exists, unless it is an earlier export and
@@ -290,9 +291,10 @@ export class Manager {
 
   /**
    * Changes a tenant's rows, in place, to those of its export or of a restored copy of its
-   * database. The tenant is locked out meanwhile (503 with `retry-after`). Equal rows are not
-   * written, and each table is compared with the source's checksum. A failed restore is rolled
-   * back; the same call resumes an interrupted one.
+   * database.
+   *
+   * The tenant is locked out meanwhile (503 with `retry-after`). Each table is compared with the
+   * source's checksum. A failed restore is rolled back; the same call resumes an interrupted one.
    *
    * @throws FST_TENANCY_RESTORE_REFUSED for another tenant's rows, another migration, and rows
    *   outside the tenant's tables that refer to rows which would be removed; nothing is changed then
@@ -303,10 +305,10 @@ export class Manager {
   }
 
   /**
-   * Moves a tenant to another strategy or shard; the same call resumes an interrupted move. Its
-   * rows are copied while it is served. Later changes are copied under a lockout: until the switch,
-   * its requests get 503 with `retry-after`, for at most `pause`. The old copy stays, locked out,
-   * until {@link confirmMove}.
+   * Moves a tenant to another strategy or shard; the same call resumes an interrupted move.
+   *
+   * Rows are copied while the tenant is served, later changes under a lockout of at most `pause`
+   * (503 with `retry-after`). The old copy stays, locked out, until {@link confirmMove}.
    *
    * @throws FST_TENANCY_MOVE_FAILED if the target cannot take the rows, the copy differs, or the
    *   pause is too short; the tenant is then served from its source

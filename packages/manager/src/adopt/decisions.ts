@@ -116,8 +116,8 @@ async function describe (
     says: `${says}; ${row.without} rows lack one`,
     ...(row.left !== '0' &&
       {
-        problem:
-          `${row.left} rows of ${table} have no tenant, because options.adoption.backfill.${table} is null for them`
+        problem: `${row.left} rows of ${table} have no tenant, ` +
+          `because options.adoption.backfill.${table} is null for them`
       })
   }
 }

@@ -58,7 +58,9 @@ export async function inspectForPrepare (
         select pg_catalog.pg_get_expr(adbin, adrelid) from pg_catalog.pg_attrdef
         where adrelid = c.oid and adnum = a.attnum and a.attgenerated = ''
       ) as own,
-      (select convalidated from pg_catalog.pg_constraint where conrelid = c.oid and conname = $3) as validated,
+      (
+        select convalidated from pg_catalog.pg_constraint where conrelid = c.oid and conname = $3
+      ) as validated,
       exists (
         select from pg_catalog.pg_index
         where indrelid = c.oid and indkey[0] = a.attnum and indpred is null and indisvalid

@@ -195,7 +195,8 @@ async function withColumn (
     select listed.table_name as table from unnest($2::text[], $3::text[]) listed (table_name, column_name)
     join pg_catalog.pg_namespace n on n.nspname = $1
     join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = listed.table_name
-    join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = listed.column_name and not a.attisdropped
+    join pg_catalog.pg_attribute a
+      on a.attrelid = c.oid and a.attname = listed.column_name and not a.attisdropped
     order by 1`,
     [schema, Object.keys(tenant), Object.values(tenant)]
   )

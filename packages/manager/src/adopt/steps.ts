@@ -82,11 +82,11 @@ export function markStep (
  *
  * ```sql
  * alter table "public"."tasks" add column "tenant_id" uuid;
- * create trigger tenancy_fill before insert on "public"."tasks" …;      -- for code that knows no tenants
- * update … set "tenant_id" = … ;                                        -- portion by portion
+ * create trigger tenancy_fill before insert on "public"."tasks" …;      -- for legacy code
+ * update … set "tenant_id" = … ;                                        -- chunk by chunk
  * alter table "public"."tasks" add constraint tenancy_filled check ("tenant_id" is not null) not valid;
  * alter table "public"."tasks" validate constraint tenancy_filled;
- * alter table "public"."tasks" alter column "tenant_id" set not null;   -- reads nothing: the check proves it
+ * alter table "public"."tasks" alter column "tenant_id" set not null;   -- reads no row, because of the check
  * alter table "public"."tasks" drop constraint tenancy_filled;
  * create index concurrently on "public"."tasks" ("tenant_id");
  * ```
@@ -150,9 +150,8 @@ export function stepsOf (
 
 /** Returns a statement that fails with `message` if the query finds a row. */
 export function assertion (query: string, message: string): string {
-  return `do $tenancy$ begin if exists (${query}) then raise exception using errcode = 'check_violation', message = ${
-    quoteText(message)
-  }; end if; end $tenancy$`
+  return `do $tenancy$ begin if exists (${query}) then
+    raise exception using errcode = 'check_violation', message = ${quoteText(message)}; end if; end $tenancy$`
 }
 
 // Returns a trigger's arguments in the format of the catalog.
@@ -173,7 +172,8 @@ function triggers (
   const insert = `
     drop trigger if exists ${triggerNames.fill} on ${name};
     drop trigger if exists ${triggerNames.refill} on ${name};
-    create trigger ${triggerNames.fill} before insert on ${name} for each row when (new.${quoted} is null) ${call}`
+    create trigger ${triggerNames.fill} before insert on ${name}
+      for each row when (new.${quoted} is null) ${call}`
   if (keyColumns.length === 0) return insert
   const changed = keyColumns.map(key => `new.${quoteName(key)} is distinct from old.${quoteName(key)}`).join(
     ' or '

@@ -108,7 +108,8 @@ export class Attacker {
       `
       select pg_catalog.format('%I.%I', n.nspname, c.relname) as name
       from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-      where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+      where c.relkind in ('r', 'p', 'v', 'm', 'f')
+        and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
         and not exists (
           select from pg_catalog.pg_depend e
           where e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and e.objid = c.oid and e.deptype = 'e'

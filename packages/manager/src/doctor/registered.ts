@@ -35,7 +35,9 @@ export async function readRegistered (client: SqlClient): Promise<Registered | u
   if (await checkSetup(client) !== undefined) return undefined
   const { rows: [row] } = await client.query<{ isolations: string[]; moving: string[] }>(`
     select array(select name from unnest('{rls,row,schema,database}'::text[]) name
-        where exists (select from tenancy.tenants where isolation = name and status <> 'deleted')) as isolations,
+        where exists (
+          select from tenancy.tenants where isolation = name and status <> 'deleted'
+        )) as isolations,
       array(select tenant_id from tenancy.operations where kind = 'move' and finished_at is null) as moving`)
   return { isolations: new Set(row?.isolations), moving: row?.moving ?? [] }
 }

@@ -26,7 +26,8 @@ export function customDomain (input: string, bases: readonly string[]): string {
   for (const base of bases) {
     if (domain === base || domain.endsWith(`.${base}`))
       throw tenantConflict(
-        `'${domain}' is the application's own domain '${base}' or below it, where tenants have their slugs: ` +
+        `'${domain}' is the application's own domain '${base}' or below it, ` +
+          'where tenants have their slugs: ' +
           "use a domain of the tenant's own"
       )
   }

@@ -27,7 +27,9 @@ function toDomain ({ checkedAt, ...row }: Row): StoredDomain {
 /** Returns all domains, or those of one tenant. */
 export async function readDomains (client: SqlClient, tenant?: string): Promise<StoredDomain[]> {
   const { rows } = await client.query<Row>(
-    `select ${columns} from tenancy.domains where $1::text is null or tenant_id = $1 order by domain, tenant_id`,
+    `
+    select ${columns} from tenancy.domains
+    where $1::text is null or tenant_id = $1 order by domain, tenant_id`,
     [tenant ?? null]
   )
   return rows.map(toDomain)

@@ -58,7 +58,9 @@ async function assertTables (
     const { rows } = await client.query<{ name: string }>(
       `
       select name from unnest($2::text[]) name where not exists (
-        select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = name and c.relkind in ('r', 'p')) order by 1`,
+        select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = $1 and c.relname = name and c.relkind in ('r', 'p')
+      ) order by 1`,
       [schema, Object.keys(tenant)]
     )
     if (rows.length > 0)

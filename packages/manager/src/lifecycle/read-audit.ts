@@ -55,7 +55,8 @@ export async function* readAudit (
   for (let after = '0';;) {
     const { rows } = await shards.get('default').query<Row>(
       `
-      select entry.id::text as key, entry.at::text, entry.tenant_id as tenant, tenants.slug, entry.action, entry.actor,
+      select entry.id::text as key, entry.at::text, entry.tenant_id as tenant, tenants.slug,
+        entry.action, entry.actor,
         entry.details::text
       from (select * from tenancy.audit where id > $1
         ${id === undefined ? '' : 'and tenant_id = $3'} and ($2::timestamptz is null or at >= $2)

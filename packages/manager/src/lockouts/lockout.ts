@@ -89,7 +89,8 @@ function placementOf ({ isolation }: LockoutTarget): 'shared' | 'schema' {
 
 const running = `
   select l.virtualxid as id from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
-  where l.locktype = 'virtualxid' and l.virtualxid = l.virtualtransaction and a.pid <> pg_catalog.pg_backend_pid()
+  where l.locktype = 'virtualxid' and l.virtualxid = l.virtualtransaction
+    and a.pid <> pg_catalog.pg_backend_pid()
     and a.datname = pg_catalog.current_database() and a.usesysid is not null`
 
 // A prepared transaction belongs to no session and survives restarts.

@@ -55,9 +55,8 @@ export async function retryDelay (attempt: number): Promise<void> {
 }
 
 /**
- * Applies all pending migrations to one target. Each wait for a lock is bounded and retried after a
- * pause, so that readers wait no longer than `lockTimeout`. If two processes do this concurrently,
- * each migration still runs once.
+ * Applies all pending migrations to one target. Each wait for a lock is bounded by `lockTimeout`
+ * and retried after a pause. If two processes do this concurrently, each migration still runs once.
  *
  * @returns the names of the migrations that ran; undefined if the tenant is not to be migrated any
  *   more

@@ -32,12 +32,11 @@ export interface Checked {
 }
 
 /**
- * Runs pending migrations and rolls them back. On each shard, one transaction runs the shared set
- * and then the set of one tenant in its schema, which needs the shared tables. Another one runs the
- * set of one tenant with its own database.
+ * Runs pending migrations and rolls them back.
  *
- * Each tenant is the one with the most pending migrations. Without tenants, the whole tenant set
- * runs in a temporary schema.
+ * On each shard, one transaction runs the shared set and the set of a tenant in its schema. Another
+ * runs the set of a tenant with its own database. Each tenant is the one with the most pending
+ * migrations. Without tenants, a temporary schema is used.
  *
  * @throws FST_TENANCY_MIGRATION_FAILED for one that fails
  */

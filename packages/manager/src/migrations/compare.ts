@@ -40,9 +40,11 @@ function problemOf (
   if (ran.name === now?.name) {
     return ran.checksum === now.checksum
       ? undefined
-      : `migration '${ran.name}' was changed after it had run: revert the change, and put it into a new migration`
+      : `migration '${ran.name}' was changed after it had run: ` +
+        'revert the change, and put it into a new migration'
   }
   return all.some(({ name }) => name === ran.name)
-    ? `migration '${now?.name}' has not run, but sorts before '${ran.name}', which has run: give it a later name`
+    ? `migration '${now?.name}' has not run, but sorts before '${ran.name}', which has run: ` +
+      'give it a later name'
     : `migration '${ran.name}' has run, but its file is missing: restore the file`
 }

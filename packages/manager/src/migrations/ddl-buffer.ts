@@ -13,12 +13,11 @@ interface Answer {
 }
 
 /**
- * Runs one transaction with few round trips. Statements whose result is not needed are buffered,
- * and sent with the next statement that needs a result or with the commit. A migration of schema
- * changes alone is one message.
+ * Buffers statements whose result is not needed, and sends them with the next one that needs it or
+ * with the commit. A migration of schema changes alone is one message.
  *
- * After the transaction's end it rejects statements. Otherwise a statement that was not awaited
- * would run in another tenant's transaction.
+ * Rejects statements after the transaction's end. Otherwise one that was not awaited would run in
+ * another tenant's transaction.
  */
 export class DdlBuffer implements StatementRunner {
   readonly #client: SqlClient

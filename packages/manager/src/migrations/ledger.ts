@@ -74,7 +74,7 @@ export async function readEntry (client: SqlClient, tenant: string): Promise<Led
  * SQL that sets the role to the owner of the schema `tenancy`, for the transaction. In a tenant's
  * own database that is the login itself.
  */
-export const becomeOwner =
+export const becomeOwner: string =
   "select pg_catalog.set_config('role', pg_catalog.pg_get_userbyid(nspowner), true) " +
   "from pg_catalog.pg_namespace where nspname = 'tenancy'"
 
@@ -117,7 +117,8 @@ export async function recordFailure (
     await client.query(becomeOwner)
     await client.query(
       `
-      insert into tenancy.migration_ledger as ledger (tenant_id, name, checksum, error) values ($1, $2, $3, $4)
+      insert into tenancy.migration_ledger as ledger (tenant_id, name, checksum, error)
+      values ($1, $2, $3, $4)
       on conflict (tenant_id, name)
       do update set checksum = excluded.checksum, error = excluded.error, tried_at = excluded.tried_at
       where ledger.applied_at is null`,

@@ -97,7 +97,8 @@ function hintOf (error: unknown): string {
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
   if (code === 'ENOENT') return 'the folder does not exist, or a file in it imports a missing module'
   if (code === 'ERR_UNKNOWN_FILE_EXTENSION')
-    return 'this Node.js version cannot load TypeScript: use Node.js 22.18 or later, or compile the migrations'
+    return 'this Node.js version cannot load TypeScript: ' +
+      'use Node.js 22.18 or later, or compile the migrations'
   return error instanceof Error ? error.message : String(error)
 }
 

@@ -24,7 +24,9 @@ export interface NonTransactionalRun extends Omit<TransactionalRun, 'direction' 
  *
  * ```sql
  * select tenancy.take_lock('tenancy migrate 7f3c', …);
- * begin; …; insert into tenancy.migration_ledger (tenant_id, name, checksum) values ('7f3c', '006_index', '…'); commit;
+ * begin; …;
+ * insert into tenancy.migration_ledger (tenant_id, name, checksum) values ('7f3c', '006_index', '…');
+ * commit;
  * set role …; set search_path = "tenant_7f3c", pg_temp; set lock_timeout = 1000;
  * create index concurrently notes_color on notes (color);
  * begin; …; select tenancy.record_migration('7f3c', '006_index', '…'); commit

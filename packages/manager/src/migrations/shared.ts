@@ -127,7 +127,8 @@ export async function inspectTables (
           where attrelid = c.oid and attname = any($4::text[]) and attnum > 0 and not attisdropped
         )
         or exists (select from pg_catalog.pg_constraint k join pg_catalog.pg_class p on p.oid = k.confrelid
-          where k.conrelid = c.oid and k.contype = 'f' and p.relnamespace = c.relnamespace and p.relname = any($2::text[])))) as holds,
+          where k.conrelid = c.oid and k.contype = 'f' and p.relnamespace = c.relnamespace
+            and p.relname = any($2::text[])))) as holds,
       c.relrowsecurity and c.relforcerowsecurity
         and exists (select from pg_catalog.pg_policy where polrelid = c.oid) as protected
     from pg_catalog.pg_class c

@@ -1,11 +1,20 @@
 import { endOfComment } from '@fastify-tenancy/postgres/client'
 
 // Comments and quoted text come first, because they contain no statements.
-const tokens =
-  /--[^\n\r]*|\/\*|[eE]'[^'\\]*(?:(?:\\[^]|'')[^'\\]*)*'|'[^']*'|"[^"]*"|\$(?<tag>(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[^]*?\$\k<tag>\$|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*|\S/g
+const tokens = new RegExp(
+  [
+    /--[^\n\r]*|\/\*/,
+    /[eE]'[^'\\]*(?:(?:\\[^]|'')[^'\\]*)*'|'[^']*'|"[^"]*"/,
+    /\$(?<tag>(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[^]*?\$\k<tag>\$/,
+    /[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*|\S/
+  ].map(({ source }) => source).join('|'),
+  'g'
+)
 const maybe = /\b(?:begin|start|commit|end|rollback|abort|prepare)\b/i
-const ending =
-  /^(?:begin|start transaction|commit|end|rollback(?! (?:(?:work|transaction) )?to )|abort|prepare transaction) /
+const rollback = /rollback(?! (?:(?:work|transaction) )?to )/.source
+const ending = new RegExp(
+  `^(?:begin|start transaction|commit|end|${rollback}|abort|prepare transaction) `
+)
 
 /**
  * Returns the first words of the first statement that begins or ends a transaction; `rollback to

@@ -12,13 +12,15 @@ import { updateInOrder } from './update-in-order.ts'
  * Writes the changes of `pg_temp.changed` into the target, then compares the changed rows with the
  * source.
  *
- * Deletions and insertions are one statement, so PostgreSQL checks foreign keys at its end. `on
- * delete` actions then find no row: each referring row was deleted, too, or refers to another row
- * by then.
+ * Deletions and insertions are one statement, because PostgreSQL then checks foreign keys at its
+ * end. `on delete` actions find no row, because each referring row was deleted or changed, too.
  *
  * ```sql
  * with d0 as (delete from only "public"."notes" t using pg_temp.changed c where … returning 1),
- * i0 as (insert into "public"."notes" as t (…) select … from pg_temp.changed where … and (select count(*) from d0) >= 0 …)
+ * i0 as (
+ *   insert into "public"."notes" as t (…)
+ *   select … from pg_temp.changed where … and (select count(*) from d0) >= 0 …
+ * )
  * select
  * ```
  */
@@ -117,7 +119,8 @@ function differing ({ placement, tables }: CopyEndpoint, both: TablePair): strin
   }
   const [there, told] = [`select line from (${linesOf(placement, tables, table, like)}) lines`,
     `select c.line from pg_temp.changed c where ${own}`]
-  return `select count(*)::int as count from ((${there} except all ${told}) union all (${told} except all ${there})) differing`
+  return `select count(*)::int as count
+    from ((${there} except all ${told}) union all (${told} except all ${there})) differing`
 }
 
 /**
@@ -134,8 +137,11 @@ async function quietTriggers (
   const { rows } = await client.query<{ table: string; name: string; enabled: string }>(
     `
     select c.relname::text as table, t.tgname::text as name, t.tgenabled::text as enabled
-    from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = $1 and c.relname = any($2) and not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & 24 <> 0
+    from pg_catalog.pg_trigger t
+    join pg_catalog.pg_class c on c.oid = t.tgrelid
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = $1 and c.relname = any($2) and not t.tgisinternal
+      and t.tgenabled in ('O', 'A') and t.tgtype & 24 <> 0
       and t.tgfoid is distinct from pg_catalog.to_regprocedure('tenancy.record_change()')`,
     [placement.schema, [...changes.keys()]]
   )

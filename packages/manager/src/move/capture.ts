@@ -48,7 +48,8 @@ export async function isServed (context: ManagerContext, source: TenantPlacement
  *
  * ```sql
  * create or replace trigger tenancy_move_1f3a0c22_update after update on "public"."notes" for each row
- * when (old."tenant_id" = '7f3c…'::text or new."tenant_id" = '7f3c…'::text) execute function tenancy.record_change('7f3c…', 'notes', 'id');
+ * when (old."tenant_id" = '7f3c…'::text or new."tenant_id" = '7f3c…'::text)
+ * execute function tenancy.record_change('7f3c…', 'notes', 'id');
  * alter table "public"."notes" enable always trigger tenancy_move_1f3a0c22_update
  * ```
  *
@@ -92,7 +93,9 @@ export async function removeCaptureTriggers (
       const { rows } = await client.query<{ table: string; name: string }>(
         `
       select c.relname::text as table, t.tgname::text as name
-      from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+      from pg_catalog.pg_trigger t
+      join pg_catalog.pg_class c on c.oid = t.tgrelid
+      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
       where n.nspname = $1 and t.tgname = any($2) and t.tgparentid = 0 order by 1`,
         [placement.schema, namesOf(placement.tenant)]
       )
@@ -122,10 +125,15 @@ export async function isCaptured (
   const { rows: [row] } = await client.query<{ count: number }>(
     `
     select count(*)::int as count
-    from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    from pg_catalog.pg_trigger t
+    join pg_catalog.pg_class c on c.oid = t.tgrelid
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     join pg_catalog.json_to_recordset($2::json) e (name text, args json) on e.name = c.relname
     where n.nspname = $1 and t.tgname = any($3) and t.tgenabled = 'A' and t.tgargs = (
-      select string_agg(pg_catalog.convert_to(arg, pg_catalog.getdatabaseencoding()) || '\\x00'::bytea, ''::bytea order by place)
+      select string_agg(
+        pg_catalog.convert_to(arg, pg_catalog.getdatabaseencoding()) || '\\x00'::bytea, ''::bytea
+        order by place
+      )
       from pg_catalog.json_array_elements_text(e.args) with ordinality u (arg, place))`,
     [placement.schema,
       JSON.stringify(tables.map(table => ({ name: table.name, args: argumentsOf(placement, table) }))),

@@ -62,7 +62,8 @@ export async function unvalidatedProblem (
     )
     if (broken !== undefined)
       return `rows of table '${constraint.table}' break its constraint '${constraint.name}', which is ` +
-        'NOT VALID and rejects them as new rows: correct the rows, or drop the constraint in source and target'
+        'NOT VALID and rejects them as new rows: correct the rows, ' +
+        'or drop the constraint in source and target'
   }
   return undefined
 }

@@ -85,7 +85,10 @@ export async function recordStep (
   facts: object
 ): Promise<void> {
   await client.query(
-    'update tenancy.operations set done = done || $2::text, state = state || $3, error = null, updated_at = now() where id = $1',
+    `
+    update tenancy.operations
+    set done = done || $2::text, state = state || $3, error = null, updated_at = now()
+    where id = $1`,
     [id, step, JSON.stringify(facts)]
   )
 }
@@ -127,7 +130,9 @@ export async function finishOperation (client: SqlClient, { id }: JournalEntry):
 /** Ends an unfinished operation of a tenant that will never be completed. */
 export async function abandonOperation (client: SqlClient, tenant: string): Promise<void> {
   await client.query(
-    'update tenancy.operations set finished_at = now(), updated_at = now() where tenant_id = $1 and finished_at is null',
+    `
+    update tenancy.operations set finished_at = now(), updated_at = now()
+    where tenant_id = $1 and finished_at is null`,
     [tenant]
   )
 }
@@ -140,7 +145,12 @@ export async function forgetSteps (
 ): Promise<void> {
   await client.query(
     `
-    update tenancy.operations set done = array(select name from unnest(done) with ordinality u (name, place) where name <> all($2) order by place), updated_at = now()
+    update tenancy.operations
+    set done = array(
+        select name from unnest(done) with ordinality u (name, place)
+        where name <> all($2) order by place
+      ),
+      updated_at = now()
     where tenant_id = $1 and finished_at is null`,
     [tenant, steps]
   )

@@ -34,9 +34,11 @@ export async function missingExtensions (
       select from pg_catalog.pg_depend d
       where d.refclassid = 'pg_catalog.pg_extension'::regclass and d.refobjid = e.oid and d.deptype = 'e'
         and (d.classid in ('pg_catalog.pg_operator'::regclass, 'pg_catalog.pg_am'::regclass)
-          or (d.classid = 'pg_catalog.pg_type'::regclass and exists (select from pg_catalog.pg_type t where t.oid = d.objid and t.typrelid = 0))
+          or (d.classid = 'pg_catalog.pg_type'::regclass
+            and exists (select from pg_catalog.pg_type t where t.oid = d.objid and t.typrelid = 0))
           or (d.classid = 'pg_catalog.pg_proc'::regclass and exists (select from pg_catalog.pg_depend u
-            where u.classid = 'pg_catalog.pg_attrdef'::regclass and u.refclassid = d.classid and u.refobjid = d.objid)))) as "isStructural"
+            where u.classid = 'pg_catalog.pg_attrdef'::regclass
+              and u.refclassid = d.classid and u.refobjid = d.objid)))) as "isStructural"
     from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace order by 1`
   const [{ rows: wanted }, { rows: there }] = [await shards.get('default').query<Installed>(text),
     await own.query<Installed>(text)]

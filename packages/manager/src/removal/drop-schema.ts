@@ -6,17 +6,23 @@ import { assertNoDependents, readDependentsOf, refuseDependents } from '@fastify
 // types, indexes, TOAST, constraints and their triggers.
 const relations = `
   with recursive part (oid, depth) as (
-    select c.oid, 0 from pg_class c where c.relnamespace = $1::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+    select c.oid, 0 from pg_class c
+    where c.relnamespace = $1::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
       and not exists (select from pg_inherits where inhrelid = c.oid)
     union all
     select i.inhrelid, part.depth + 1 from part join pg_inherits i on i.inhparent = part.oid
   )
-  select c.oid::text, c.relname::text as name, c.relkind::text as kind, pg_has_role(current_user, c.relowner, 'usage') as lockable,
+  select c.oid::text, c.relname::text as name, c.relkind::text as kind,
+    pg_has_role(current_user, c.relowner, 'usage') as lockable,
     (6 + 2 * (select count(*) from pg_index where indrelid = c.oid)
-      + 3 * (select count(*) from pg_depend where refclassid = 'pg_class'::regclass and refobjid = c.oid))::int as locks,
+      + 3 * (select count(*) from pg_depend
+        where refclassid = 'pg_class'::regclass and refobjid = c.oid))::int as locks,
     pg_catalog.current_setting('max_locks_per_transaction')::int as room
   from part join pg_class c on c.oid = part.oid and c.relnamespace = $1::regnamespace
-  where c.relkind <> 'S' or not exists (select from pg_depend where classid = 'pg_class'::regclass and objid = c.oid and deptype in ('a', 'i'))
+  where c.relkind <> 'S' or not exists (
+    select from pg_depend
+    where classid = 'pg_class'::regclass and objid = c.oid and deptype in ('a', 'i')
+  )
   group by c.oid, c.relname, c.relkind, c.relowner
   order by c.relkind not in ('v', 'm'), max(part.depth) desc, c.oid`
 

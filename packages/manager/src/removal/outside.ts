@@ -114,7 +114,8 @@ async function tryDrop (client: SqlClient, role: string): Promise<string[]> {
 export async function dropOwned (client: SqlClient, role: string): Promise<void> {
   const { rows: [row] } = await client.query<{ member: boolean; options: boolean }>(
     `
-    select pg_catalog.pg_has_role(session_user, oid, 'usage') as member, pg_catalog.current_setting('server_version_num')::int >= 160000 as options
+    select pg_catalog.pg_has_role(session_user, oid, 'usage') as member,
+      pg_catalog.current_setting('server_version_num')::int >= 160000 as options
     from pg_catalog.pg_roles where rolname = $1`,
     [role]
   )
@@ -152,10 +153,14 @@ async function readShared (client: SqlClient, role: string, schema: string): Pro
   const { rows } = await client.query<Shared>(
     `
     select named.type || ' ' || named.identity as what, d.deptype = 'o' as "isOwner"
-    from pg_catalog.pg_shdepend d join pg_catalog.pg_roles r on r.oid = d.refobjid join pg_catalog.pg_database db on db.oid = d.dbid
+    from pg_catalog.pg_shdepend d
+    join pg_catalog.pg_roles r on r.oid = d.refobjid
+    join pg_catalog.pg_database db on db.oid = d.dbid
     cross join lateral pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) named
-    where d.refclassid = 'pg_catalog.pg_authid'::regclass and r.rolname = $1 and db.datname = pg_catalog.current_database() and d.deptype in ('o', 'a')
-      and named.identity is not null and coalesce(named.schema, named.name, '') <> $2 and d.classid <> 'pg_catalog.pg_default_acl'::regclass
+    where d.refclassid = 'pg_catalog.pg_authid'::regclass and r.rolname = $1
+      and db.datname = pg_catalog.current_database() and d.deptype in ('o', 'a')
+      and named.identity is not null and coalesce(named.schema, named.name, '') <> $2
+      and d.classid <> 'pg_catalog.pg_default_acl'::regclass
     order by 1`,
     [role, schema]
   )
@@ -168,7 +173,9 @@ async function readElsewhere (client: SqlClient, url: string | undefined, role: 
     `
     select db.datname::text as database, count(*)::int as count from pg_catalog.pg_shdepend d
     join pg_catalog.pg_roles r on r.oid = d.refobjid join pg_catalog.pg_database db on db.oid = d.dbid
-    where d.refclassid = 'pg_catalog.pg_authid'::regclass and r.rolname = $1 and db.datname <> pg_catalog.current_database() group by 1 order by 1`,
+    where d.refclassid = 'pg_catalog.pg_authid'::regclass and r.rolname = $1
+      and db.datname <> pg_catalog.current_database()
+    group by 1 order by 1`,
     [role]
   )
   const found: string[] = []

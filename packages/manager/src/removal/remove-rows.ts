@@ -22,7 +22,8 @@ export interface RemoveInput {
  *
  * ```sql
  * delete from only "public"."tasks" t where t."tenant_id" = '7f3c…'::uuid
- *   and t.ctid = any(array(select t.ctid from only "public"."tasks" t where t."tenant_id" = '7f3c…'::uuid limit 10000))
+ *   and t.ctid = any(array(
+ *     select t.ctid from only "public"."tasks" t where t."tenant_id" = '7f3c…'::uuid limit 10000))
  * ```
  *
  * @throws FST_TENANCY_TENANT_CONFLICT if rows of other tables still refer to them

@@ -57,7 +57,8 @@ export function sequenceProblem (
       return `sequence '${source.name}' fills column '${missing.column}' of table '${missing.table}', but ` +
         'no sequence fills it in the target: add the default to the column in the target'
     if (source.isNeeded && found.length === 0)
-      return `sequence '${source.name}' is in use, but the target has none of this name: create it in the target`
+      return `sequence '${source.name}' is in use, but the target has none of this name: ` +
+        'create it in the target'
     for (const { target } of found) {
       if (BigInt(source.step) > 0n !== BigInt(target.step) > 0n)
         return `sequence '${source.name}' counts in the opposite direction of '${target.name}' in the ` +

@@ -178,7 +178,8 @@ async function assertSame (
       `table '${input.name}' differs from the export after the import: ${
         triggers === undefined
           ? 'the rows are from another import'
-          : `${triggers} may change or add rows (disable it for the import), or the rows are from another import`
+          : `${triggers} may change or add rows (disable it for the import), ` +
+            'or the rows are from another import'
       }`
     )
   }

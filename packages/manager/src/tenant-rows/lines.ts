@@ -8,7 +8,9 @@ import { fromOf, rowsOf, type TableColumn, type TransferTable } from './tables.t
  * PostgreSQL's text output, or null, so digits, microseconds and array bounds are preserved.
  *
  * ```sql
- * select (select row_to_json(r.*)::text from (select t."body"::text as "body", t."id"::text as "id") r) as line
+ * select (
+ *   select row_to_json(r.*)::text from (select t."body"::text as "body", t."id"::text as "id") r
+ * ) as line
  * from only "public"."notes" t where t."tenant_id" = '7f3c…'::uuid order by t."id"
  * ```
  *

@@ -24,7 +24,9 @@ export interface LoadInput {
  *
  * ```sql
  * insert into "public"."notes" ("tenant_id", "body", "id") overriding system value
- * select '7f3c…'::uuid, r."body", r."id" from unnest(string_to_array($1, e'\n')) lines (line), json_to_record(line::json) r ("body" text, "id" integer)
+ * select '7f3c…'::uuid, r."body", r."id"
+ * from unnest(string_to_array($1, e'\n')) lines (line),
+ *   json_to_record(line::json) r ("body" text, "id" integer)
  * ```
  *
  * @param client in the caller's transaction

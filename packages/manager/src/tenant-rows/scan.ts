@@ -16,7 +16,8 @@ export interface ScannedTable {
 // Columns with the options' names in every schema except PostgreSQL's, `tenancy` and those of
 // tenants, whether listed or not.
 const text = `
-  select n.nspname::text as schema, c.relname::text as table, a.attname::text as column, t.typname::text as type
+  select n.nspname::text as schema, c.relname::text as table,
+    a.attname::text as column, t.typname::text as type
   from pg_catalog.pg_class c
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -25,7 +26,8 @@ const text = `
     and n.nspname <> all('{pg_catalog,information_schema,tenancy}') and n.nspname not like 'pg\\_toast%'
     and coalesce(pg_catalog.obj_description(n.oid, 'pg_namespace'), '') not like 'fastify-tenancy: tenant %'
     and t.typname in ('text', 'varchar', 'uuid', 'int4', 'int8')
-    and (a.attname = any($1) or (n.nspname = $2 and (c.relname::text, a.attname::text) in (select * from unnest($3::text[], $4::text[]))))
+    and (a.attname = any($1) or (n.nspname = $2
+      and (c.relname::text, a.attname::text) in (select * from unnest($3::text[], $4::text[]))))
   order by 1, 2, 3`
 
 /**

@@ -90,10 +90,12 @@ const facts = `
           from pg_catalog.pg_type t join base on base.typtype = 'd' and t.oid = base.typbasetype
         ) select * from base where typtype <> 'd') b
       where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped), '[]'),
-    'keys', coalesce((select json_agg(json_build_object('name', k.relname, 'isPrimary', i.indisprimary, 'columns',
+    'keys', coalesce((select json_agg(json_build_object(
+        'name', k.relname, 'isPrimary', i.indisprimary, 'columns',
         (select coalesce(json_agg(a.attname order by place), '[]')
           from unnest(i.indkey::int2[]) with ordinality u (num, place)
-          join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = u.num where place <= i.indnkeyatts))
+          join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = u.num
+          where place <= i.indnkeyatts))
       order by k.relname)
       from pg_catalog.pg_index i join pg_catalog.pg_class k on k.oid = i.indexrelid
       where i.indrelid = c.oid and (i.indisunique or i.indisexclusion)), '[]'),
@@ -115,7 +117,8 @@ const facts = `
         ))
       order by f.conname)
       from pg_catalog.pg_constraint f join pg_catalog.pg_class p on p.oid = f.confrelid
-      where f.contype = 'f' and f.conrelid = c.oid and f.conparentid = 0 and p.relnamespace = c.relnamespace), '[]'))::text as facts
+      where f.contype = 'f' and f.conrelid = c.oid and f.conparentid = 0
+        and p.relnamespace = c.relnamespace), '[]'))::text as facts
   from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   where n.nspname = $1 and c.relname = any($2) and c.relkind in ('r', 'p')
   order by c.relname collate "C"`
@@ -200,7 +203,8 @@ export function fromOf (
  * ```sql
  * notes."tenant_id" = '7f3c…'::uuid
  * -- and for a table without the column
- * exists (select from only "public"."projects" t1 where t1."id" = t."project_id" and t1."tenant_id" = '7f3c…'::uuid)
+ * exists (select from only "public"."projects" t1
+ *   where t1."id" = t."project_id" and t1."tenant_id" = '7f3c…'::uuid)
  * ```
  *
  * @throws FST_TENANCY_SETUP_INVALID if nothing identifies the tenant of the rows

@@ -33,8 +33,11 @@ export async function readTriggers (
   const { rows } = await client.query<EnabledTrigger>(
     `
     select c.relname::text as table, t.tgname::text as name, t.tgenabled::text as enabled
-    from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = $1 and c.relname = any($2) and not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & $3::int <> 0 and t.tgparentid = 0
+    from pg_catalog.pg_trigger t
+    join pg_catalog.pg_class c on c.oid = t.tgrelid
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = $1 and c.relname = any($2) and not t.tgisinternal
+      and t.tgenabled in ('O', 'A') and t.tgtype & $3::int <> 0 and t.tgparentid = 0
       and t.tgfoid is distinct from pg_catalog.to_regprocedure('tenancy.record_change()')
     order by 1, 2`,
     [placement.schema, tables.map(({ name }) => name), bits[event]]

@@ -10,23 +10,28 @@ const named = (relation: string): string =>
 // Finds rows that a query on a placement's tables would miss, and tables that the login cannot
 // read.
 const problems = `
-  with home as (select oid from pg_catalog.pg_namespace where nspname = $1),
-  tabs as (select c.* from pg_catalog.pg_class c join home on home.oid = c.relnamespace where c.relname = any($2))
+  with own as (select oid from pg_catalog.pg_namespace where nspname = $1),
+  tabs as (
+    select c.* from pg_catalog.pg_class c join own on own.oid = c.relnamespace where c.relname = any($2)
+  )
   select text from (
     select 1 as place, tabs.relname, pg_catalog.format(
       'table %s has the child table %s by INHERITS, whose rows would be left out: '
         'list it in options.tables.tenant, or end the inheritance (alter table %2$s no inherit %1$s)',
       ${named('tabs')}, ${named('child')}) as text
-    from tabs join pg_catalog.pg_inherits i on i.inhparent = tabs.oid join pg_catalog.pg_class child on child.oid = i.inhrelid
+    from tabs
+    join pg_catalog.pg_inherits i on i.inhparent = tabs.oid
+    join pg_catalog.pg_class child on child.oid = i.inhrelid
     where not child.relispartition and (child.relnamespace <> tabs.relnamespace or child.relname <> all($2))
     union all
     select 2, part.relname, pg_catalog.format(
       'table %s is a partition of %s, which is outside the tenant''s schema: '
         'detach it (alter table %2$s detach partition %1$s)',
       ${named('part')}, ${named('parent')})
-    from home join pg_catalog.pg_class part on part.relnamespace = home.oid and part.relispartition
-    join pg_catalog.pg_inherits i on i.inhrelid = part.oid join pg_catalog.pg_class parent on parent.oid = i.inhparent
-    where not $3 and parent.relnamespace <> home.oid and part.relkind in ('r', 'p')
+    from own join pg_catalog.pg_class part on part.relnamespace = own.oid and part.relispartition
+    join pg_catalog.pg_inherits i on i.inhrelid = part.oid
+    join pg_catalog.pg_class parent on parent.oid = i.inhparent
+    where not $3 and parent.relnamespace <> own.oid and part.relkind in ('r', 'p')
     union all
     select 3, tabs.relname, pg_catalog.format(
       'table %s belongs to role %I, which this login cannot become: alter table %1$s owner to %3$I', ${
