@@ -49,6 +49,6 @@ t.test('a lock that is not had is told as other work that is in the way', async 
   t.equal(code, 1)
   t.match(
     stderr,
-    /^error: tenancy audit failed: shard 'default', .*SQLSTATE 55P03\): other work was in the way: run `tenancy audit` again/
+    /^error: tenancy audit failed: shard 'default', .*SQLSTATE 55P03\): concurrent work prevented it: run `tenancy audit` again/
   )
 })

@@ -139,7 +139,7 @@ t.test(
       create trigger no before delete or update on tenancy.lockouts for each row execute function no()`
       await t.rejects(move({ isolation: 'schema' }, once('wait', fail)), {
         code: 'FST_TENANCY_MOVE_FAILED',
-        message: /triggers .* are not all there/
+        message: /triggers .* are incomplete/
       })
       t.same(
         await on.admin('select reason from tenancy.lockouts'),
@@ -156,8 +156,8 @@ t.test(
       t.same(asked, ['capture', 'snapshot', 'catch-up'])
       t.match(await on.manager.get({ id }), { isolation: 'schema', status })
       t.same(await on.admin('select placement, reason from tenancy.lockouts order by 1'), [
-        ...status === 'suspended' ? [{ home: 'schema', reason: 'suspended' }] : [],
-        { home: 'shared', reason: 'moved' }
+        ...status === 'suspended' ? [{ placement: 'schema', reason: 'suspended' }] : [],
+        { placement: 'shared', reason: 'moved' }
       ])
     }
   }

@@ -129,7 +129,7 @@ t.test('LIF-08 rows that the lists do not tell of stop the purge by name, and it
   await t.rejects(
     manager.purge({ id }),
     conflict(
-      /rows of the tenant are left: 2 in legacy\.invoices, 1 in forgotten; name these tables in options\.tables/
+      /rows of the tenant still exist: 2 in legacy\.invoices, 1 in forgotten; list these tables in options\.tables/
     )
   )
   t.equal((await manager.get({ id }))?.status, 'deleting')
@@ -158,7 +158,7 @@ t.test('a table that is named after it stopped a purge is emptied of the tenant 
   await world.manager.delete({ id })
   await t.rejects(
     world.manager.purge({ id }),
-    conflict(/1 in forgotten; name these tables in options\.tables/)
+    conflict(/1 in forgotten; list these tables in options\.tables/)
   )
   const manager = world.another({ tables: { ...tables, tenant: [...tables.tenant, 'forgotten'] } })
   t.match(await manager.purge({ id }), { tenant: { status: 'deleted' } })
@@ -176,7 +176,7 @@ t.test("rows of other tables that point at the tenant's stop the purge, and a st
   await manager.delete({ id: acme.id }, { grace: '0s' })
   t.match((await manager.purgeDue()).failed, [{
     id: acme.id,
-    error: conflict(/still point at the tenant's.*"pins".*in a step of options\.lifecycle\.steps/)
+    error: conflict(/still refer to the tenant's.*"pins".*in a step of options\.lifecycle\.steps/)
   }])
   const purged: string[] = []
   const steps = [{

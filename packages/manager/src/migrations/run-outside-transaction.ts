@@ -75,7 +75,7 @@ async function locked (
     for (const name of names) {
       const key = await takeLock(client, name)
       if (key === undefined)
-        throw Object.assign(new Error('another process is migrating these tables'), { code: 'TN423' })
+        throw Object.assign(new Error('another process is at work on these tables'), { code: 'TN423' })
       had.push([name, key])
     }
     await work()

@@ -56,7 +56,7 @@ export interface PrintedScript {
 export interface SetupReport {
   /** One script for each shard with `print`, otherwise empty. */
   readonly scripts: readonly PrintedScript[]
-  /** Sentences on what the operator should know, and on what was not done. */
+  /** Sentences about results and about work that was not done. */
   readonly remarks: readonly string[]
   /** The remarks about what was not done, and which login may do it. */
   readonly left: readonly string[]
