@@ -95,7 +95,10 @@ t.test('prepare says what it cannot know, in words that mend it, before anything
     /'settings' has no foreign key to 'users'/
   )
   await refuses({ adoption: { backfill: { settings: { sql: 'now()' } } } }, /is of type timestamptz: cast it/)
-  await refuses({ adoption: { backfill: { settings: { sql: 'no_such_column' } } } }, /PostgreSQL refuses options\.adoption\.backfill/)
+  await refuses(
+    { adoption: { backfill: { settings: { sql: 'no_such_column' } } } },
+    /PostgreSQL refuses options\.adoption\.backfill/
+  )
   await refuses(
     { adoption: { backfill: { settings: { value: acme } } }, tables: { tenant: ['settings'] } },
     /the type .* cannot be inferred: set options\.adoption\.type/

@@ -191,7 +191,13 @@ for (const strategy of ['schema', 'role'] as const) {
     await manager.delete({ id }, { grace: '0s' })
     await t.rejects(
       manager.purge({ id }),
-      conflict(new RegExp(`the role of the tenant cannot be dropped, because it has privileges on ${told.replaceAll('.', '\\.')}`))
+      conflict(
+        new RegExp(
+          `the role of the tenant cannot be dropped, because it has privileges on ${
+            told.replaceAll('.', '\\.')
+          }`
+        )
+      )
     )
     t.match(
       await admin(

@@ -206,16 +206,16 @@ t.test(
       }, /lists table 'labels' twice/],
       ["a table of nobody's", copy => {
         copy.rename('labels', 'countries')
-      }, /no table 'countries'/],
+      }, /no tenant table 'countries'/],
       ['a table that is none', copy => {
         copy.rename('labels', 'labels"; drop table projects; --')
-      }, /no table 'labels"; drop table projects; --'/],
+      }, /no tenant table 'labels"; drop table projects; --'/],
       ['a table elsewhere', copy => {
         copy.rename('labels', '../../../etc/passwd')
-      }, /no table '\.\.\//],
+      }, /no tenant table '\.\.\//],
       ['the registry', copy => {
         copy.rename('labels', 'tenancy.tenants')
-      }, /no table 'tenancy.tenants'/],
+      }, /no tenant table 'tenancy.tenants'/],
       ['a column that is none', copy => {
         copy.manifest(({ tables }) => {
           tables[0]!.columns[0]!.name = 'word" from tenancy.signing_keys --'

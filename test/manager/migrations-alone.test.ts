@@ -247,9 +247,10 @@ t.test('MIG-03 a runner that is killed in the middle of it is known of: nothing 
     applied: true
   }], 'the others go on')
   const [, drop, again, taken] =
-    /: (drop index concurrently \S+)\. Check.*run again: (delete .*); or record it as applied: (update .*)$/.exec(
-      error.message
-    ) ?? []
+    /: (drop index concurrently \S+)\. Check.*run again: (delete .*); or record it as applied: (update .*)$/
+      .exec(
+        error.message
+      ) ?? []
   const owner = await connect(t, (options.database as { ownerUrl: string }).ownerUrl)
   await admin(drop ?? '')
   await owner.query(`begin; ${taken}`)

@@ -51,7 +51,8 @@ t.test("MIG-13 a check tries the tenants' set on the one that is furthest behind
   write('tenant', '003_wrong', 'await sql`alter table notes add country text`.execute(db)')
   t.match(await failure(manager.migrate({ check: true })), {
     code: 'FST_TENANCY_MIGRATION_FAILED',
-    message: /^migration '003_wrong' of tenant st0002 failed: .*already exists: all changes were rolled back$/,
+    message:
+      /^migration '003_wrong' of tenant st0002 failed: .*already exists: all changes were rolled back$/,
     report: { failures: [{ shard: 'default', tenant: 't0002', migration: '003_wrong' }] }
   })
   write('tenant', '003_wrong', 'await sql`create table public.leaks (tenant_id text, what text)`.execute(db)')
@@ -173,7 +174,9 @@ t.test('MIG-13 a migration that says commit or rollback is refused before that i
       }).execute(db); await sql\`create table stray (id int)\`.execute(db); await sql\`select 1\`.execute(db)`
     )
     t.match(await failure(manager.migrate({ check: true })), {
-      message: new RegExp(`'002_ends' of the shared tables .* remove '${word}' from it: all changes were rolled back$`)
+      message: new RegExp(
+        `'002_ends' of the shared tables .* remove '${word}' from it: all changes were rolled back$`
+      )
     }, statements)
   }
   await refused('commit', 'commit')

@@ -163,7 +163,7 @@ t.test('what comes out differently, or cannot go there, is not moved: nothing is
       /target's table 'tasks' has a column 'more' that the source lacks/],
     ['another type', 'alter table tasks alter column title type varchar(50)',
       /column 'title' of table 'tasks' is character varying\(50\) in the target/],
-    ['no such table', 'drop table labels', /no table 'labels'/]
+    ['no such table', 'drop table labels', /no tenant table 'labels'/]
   ]
   for (const [name, sql, message] of attempts) {
     const other = on.another({

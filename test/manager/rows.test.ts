@@ -264,7 +264,8 @@ t.test(
     )
     await t.rejects(on.manager.move({ id }, { isolation: 'database' }), {
       code: 'FST_TENANCY_MOVE_FAILED',
-      message: /table tenant_\w+\.events is a partition of public\.events, which is outside the tenant's schema/
+      message:
+        /table tenant_\w+\.events is a partition of public\.events, which is outside the tenant's schema/
     })
     await on.admin(`alter table events detach partition "${schema}".events; drop table "${schema}".events`)
     await on.admin(`create table "${schema}".secret (n int)`)

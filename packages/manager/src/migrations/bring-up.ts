@@ -110,7 +110,9 @@ export async function bringUp (
       const passes = passing.has(state) || isLost(cause) || (wasLost && refused(cause))
       if (attempt > retries || !passes)
         throw state === 'TN423'
-          ? tenantConflict('another process is at work on these tables at this moment: call again when it has ended')
+          ? tenantConflict(
+            'another process is at work on these tables at this moment: call again when it has ended'
+          )
           : error
       await retryDelay(attempt)
     }

@@ -16,6 +16,7 @@ import { assertMovable, copyPlacement, type Copied } from './copy-placement.ts'
 import { assertLockable } from './lockable.ts'
 import { Pause } from './pause.ts'
 import { catchUp, replayChanges } from './replay.ts'
+import type { MoveStepName } from './steps.ts'
 import { assertElsewhere, destination, type MoveInput } from './target.ts'
 import { clearLedgerCopy, restoreAccess, undoMove } from './undo.ts'
 
@@ -109,7 +110,7 @@ function moveSteps (
   tenant: TenantRecord,
   target: TenantPlacement,
   pause: Pause
-): OperationStep<MoveState>[] {
+): OperationStep<MoveState, MoveStepName>[] {
   const { id } = tenant
   const client = context.shards.get('default')
   const placements = async (): Promise<Move> => {

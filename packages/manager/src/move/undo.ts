@@ -13,6 +13,7 @@ import { hasServer } from '../placement/tenant-server.ts'
 import { assertPlacementFree } from '../removal/outside.ts'
 import { removeData, removeRole } from '../removal/remove-placement.ts'
 import { removeCaptureTriggers } from './capture.ts'
+import { repeatedSteps } from './steps.ts'
 
 /**
  * Undoes a move that has not switched yet: removes the copy and serves the tenant from its source.
@@ -32,8 +33,8 @@ export async function undoMove (context: ManagerContext, ref: TenantRef): Promis
     const isChecked = operation?.done.includes('check') === true
     if (isChecked) {
       // Restore access first. The source can then be written, so the copied rows no longer suffice
-      // to resume, and the journal must forget these steps.
-      await forgetSteps(client, tenant.id, ['capture', 'snapshot', 'catch-up', 'lockout', 'wait', 'replay'])
+      // to resume, and the journal must run these steps again.
+      await forgetSteps(client, tenant.id, repeatedSteps)
       await restoreAccess(context, tenant.status, move.source)
       await removeCaptureTriggers(context, move.source)
     }

@@ -8,12 +8,12 @@ import { beginOperation, finishOperation, recordError, recordStep, type Operatio
  * A step of an operation. It must be idempotent, because a process can die between the step and its
  * journal entry.
  */
-export interface OperationStep<S extends object> {
+export interface OperationStep<S extends object, Name extends string = string> {
   /**
    * Unique within the operation. Never rename a step, because a later version may resume the
    * operation.
    */
-  readonly name: string
+  readonly name: Name
   /**
    * @returns small results that later steps need, serializable as JSON. They must not contain
    *   secrets.
