@@ -79,7 +79,7 @@ t.test("DOM-01 only the record makes a domain its tenant's; of two who claim it,
   await t.rejects(manager.domains.verify({ slug: 'acme' }, 'shop.com'), {
     code: 'FST_TENANCY_DOMAIN_UNVERIFIED',
     statusCode: 422,
-    message: new RegExp(`no TXT record _tenancy\\.shop\\.com of the value ${record.value}`)
+    message: new RegExp(`no TXT record _tenancy\\.shop\\.com with the value ${record.value}`)
   })
   dns.records.set('_tenancy.shop.com', ['v=spf1 -all', other.record.value])
   await t.rejects(manager.domains.verify({ slug: 'acme' }, 'shop.com'), {

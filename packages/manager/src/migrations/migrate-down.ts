@@ -59,7 +59,7 @@ export async function migrateDown (
           )
           for (const { name, migration } of newest) {
             if (migration.down === undefined)
-              throw new MigrationInvalidError(`migration '${name}' cannot be undone: it has no down()`)
+              throw new MigrationInvalidError(`migration '${name}' has no down(), so it cannot be undone`)
           }
           if (newest.length > 0)
             await runInTransaction(client, {
