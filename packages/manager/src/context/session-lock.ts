@@ -6,7 +6,10 @@ import { randomBytes } from 'node:crypto'
  *
  * @returns the key for {@link giveLock}; undefined if another session holds the lock
  */
-export async function takeLock (client: Pick<SqlClient, 'query'>, name: string): Promise<string | undefined> {
+export async function acquireLock (
+  client: Pick<SqlClient, 'query'>,
+  name: string
+): Promise<string | undefined> {
   // Random, so that another session cannot take the key's advisory lock first: it learns the key
   // from pg_locks only later.
   const key = String(randomBytes(8).readBigUInt64BE() >> 2n)
@@ -17,7 +20,7 @@ export async function takeLock (client: Pick<SqlClient, 'query'>, name: string):
   return row?.got === true ? key : undefined
 }
 
-/** Releases a lock of {@link takeLock} on the same session. */
+/** Releases a lock of {@link acquireLock} on the same session. */
 export async function giveLock (client: Pick<SqlClient, 'query'>, name: string, key: string): Promise<void> {
   await client.query('select tenancy.give_lock($1, $2)', [name, key])
 }

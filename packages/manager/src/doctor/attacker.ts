@@ -21,7 +21,7 @@ export interface AttackerSettings {
 }
 
 /** Returns an identifier in the format of `format('%I')`, as findings name objects. */
-export function plain (name: string): string {
+export function plainContext (name: string): string {
   return /^[a-z_][a-z0-9_]*$/.test(name) ? name : quoteName(name)
 }
 

@@ -14,7 +14,7 @@ import { checkOwnDatabases, ownDatabaseChecks } from './own-databases.ts'
 import { probe } from './probe.ts'
 import { reachChecks, unreachable } from './reach.ts'
 import { isolationsInCatalog, readSchemaTenants, readPlaced, readRegistered,
-  type Registered } from './registered.ts'
+  type RegisteredTenants } from './registered.ts'
 import { sorted, withoutRepeats, type DoctorReport, type ShardFinding } from './report.ts'
 
 /** Options of {@link Manager.doctor}. */
@@ -90,7 +90,7 @@ function isolated (
 
 interface ShardInput {
   readonly shard: string
-  readonly registered: Registered | undefined
+  readonly registered: RegisteredTenants | undefined
   readonly migrations: readonly string[]
   readonly isProbing: boolean
 }

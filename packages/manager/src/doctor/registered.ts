@@ -13,7 +13,7 @@ export interface PlacedTenant {
 }
 
 /** The registry's facts about all tenants. Their size does not grow with the number of tenants. */
-export interface Registered {
+export interface RegisteredTenants {
   /** Strategies of tenants that are not deleted. */
   readonly isolations: ReadonlySet<string>
   /** Ids of tenants whose move is not finished. */
@@ -31,7 +31,7 @@ export function isolationsInCatalog (context: 'setting' | 'role'): readonly Isol
  * @param client a connection to the default shard
  * @returns undefined if the registry does not exist yet
  */
-export async function readRegistered (client: SqlClient): Promise<Registered | undefined> {
+export async function readRegistered (client: SqlClient): Promise<RegisteredTenants | undefined> {
   if (await checkSetup(client) !== undefined) return undefined
   const { rows: [row] } = await client.query<{ isolations: string[]; moving: string[] }>(`
     select array(select name from unnest('{rls,row,schema,database}'::text[]) name

@@ -15,7 +15,7 @@ export const asideFor = (text: string): string[] => ['set local search_path = pg
  * Returns SQL for a hash of everything that a migration can change of a relation except rows.
  * Triggers of foreign keys and of moves are excluded.
  */
-export const shapeOf = (c: string): string =>
+export const relationShape = (c: string): string =>
   `md5(concat_ws('|', ${c}.relname, ${c}.relnamespace, ${c}.relowner,
   ${c}.relrowsecurity, ${c}.relforcerowsecurity, ${c}.relacl, ${c}.reloptions, ${c}.relfilenode,
   (
@@ -34,7 +34,9 @@ export const shapeOf = (c: string): string =>
 
 // The shape, with the numbers of rows that this transaction wrote.
 const touched = (c: string): string =>
-  `${shapeOf(c)} || pg_stat_get_xact_tuples_inserted(${c}.oid) || pg_stat_get_xact_tuples_updated(${c}.oid)
+  `${
+    relationShape(c)
+  } || pg_stat_get_xact_tuples_inserted(${c}.oid) || pg_stat_get_xact_tuples_updated(${c}.oid)
   || pg_stat_get_xact_tuples_deleted(${c}.oid)`
 
 const heldKey = "concat(l.relation, ' ', l.mode)"
@@ -63,7 +65,7 @@ export function markBorder (schema: string): string {
         )), ',')
         from pg_class c where c.relnamespace = ${own}), ''), true),
       pg_catalog.set_config('tenancy.referenced', coalesce((
-        select json_object_agg(p.oid, ${shapeOf('p')})::text from pg_class p
+        select json_object_agg(p.oid, ${relationShape('p')})::text from pg_class p
         where p.relnamespace <> ${own} and p.oid in (
           select k.confrelid from pg_constraint k join pg_class t on t.oid = k.conrelid
           where k.contype = 'f' and t.relnamespace = ${own})), '{}'), true),
@@ -118,7 +120,9 @@ begin
         and c.relkind not in ('i', 'I')
         -- Creating or dropping a foreign key locks the table that it refers to.
         and not (l.mode in ('ShareRowExclusiveLock', 'AccessExclusiveLock')
-          and coalesce(current_setting('tenancy.referenced')::json ->> c.oid::text = ${shapeOf('c')}, false))
+          and coalesce(current_setting('tenancy.referenced')::json ->> c.oid::text = ${
+    relationShape('c')
+  }, false))
         and not (l.mode = 'ShareRowExclusiveLock' and exists (
             select from pg_constraint k join pg_class t on t.oid = k.conrelid
             where k.confrelid = c.oid and t.relnamespace = own)
@@ -138,7 +142,7 @@ end`
  * Returns {@link assertBorder}'s error with the names of dropped relations. The rollback has
  * restored them, so the catalog has their names.
  */
-export async function withNames (client: SqlClient, error: Error): Promise<Error> {
+export async function nameRelations (client: SqlClient, error: Error): Promise<Error> {
   const oids = 'detail' in error && typeof error.detail === 'string' && error.detail !== ''
     ? error.detail.split(',')
     : []

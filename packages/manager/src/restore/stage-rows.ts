@@ -114,6 +114,6 @@ async function compareAll (
 }
 
 /** Returns the qualified and quoted name of a table. */
-export function nameOf ({ schema }: RowPlacement, { name }: TransferTable): string {
+export function stagedName ({ schema }: RowPlacement, { name }: TransferTable): string {
   return `${quoteName(schema)}.${quoteName(name)}`
 }
