@@ -166,7 +166,7 @@ t.test('DOM-01 a proof that is gone lapses after the misses that were asked for,
   await manager.domains.remove({ id }, 'given.com')
   await t.rejects(
     manager.update({ id }, { name: 'Late', version: old!.version }),
-    conflict(/changed by somebody else/)
+    conflict(/changed meanwhile/)
   )
   await until(async () => await served('given.com') === 404)
   t.same(
