@@ -55,9 +55,9 @@ export class Domains {
    * Claims a domain for a tenant. Requests are routed only after {@link verify} has found the
    * returned record. Idempotent.
    *
-   * @throws FST_TENANCY_TENANT_CONFLICT for the application's own domain or one below it, an IP
-   *   address, a public suffix, a domain that another tenant has verified, and the 101st domain of a
-   *   tenant
+   * @throws FST_TENANCY_TENANT_CONFLICT for an IP address, a public suffix, the application's own
+   *   domain or one below it; for a domain that another tenant has verified, and for the 101st domain
+   *   of a tenant
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async add (ref: TenantRef, input: string): Promise<TenantDomain & { readonly record: DomainRecord }> {

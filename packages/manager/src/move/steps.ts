@@ -14,8 +14,9 @@ export type MoveStepName =
   | 'open'
   | 'release'
 
-// Whether a move that was undone in part runs the step again. From the capture of changes on, a step
-// relies on triggers or a lockout that the undo removes. From the switch on, no undo is possible.
+// Whether a move that was undone in part runs the step again. From the capture of changes on, a
+// step relies on triggers or a lockout that the undo removes. From the switch on, no undo is
+// possible.
 const isRepeated: Readonly<Record<MoveStepName, boolean>> = {
   'plan': false,
   'provision': false,

@@ -45,7 +45,7 @@ export interface OperationPlan<S extends object> {
  * transaction. After a crash, the same call resumes the operation.
  *
  * @throws FST_TENANCY_TENANT_CONFLICT if another process holds the lock, the record was changed
- *   since it was read, or an operation of another kind is not finished
+ *   since, or an operation of another kind is not finished
  */
 export async function runSteps<S extends object> (
   context: ManagerContext,
