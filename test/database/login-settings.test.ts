@@ -32,8 +32,8 @@ t.test('CON-25 a function changes the settings of the login: new connections hav
   const note = (message: unknown): void => {
     changed.push(...(message as { settings: string[] }).settings)
   }
-  subscribe('fastify-tenancy.login-settings-changed', note)
-  t.teardown(() => unsubscribe('fastify-tenancy.login-settings-changed', note))
+  subscribe('fastify-tenancy:login-settings-changed', note)
+  t.teardown(() => unsubscribe('fastify-tenancy:login-settings-changed', note))
   const database = await open(t, on, { pool: { max: 1 } })
   const { db } = handle(t, database, 'acme')
   const other = handle(t, database, 'globex').db

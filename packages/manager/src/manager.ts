@@ -2,6 +2,7 @@ import { resolveTenantRef, type TenantFilter, type TenantRecord, type TenantRef 
 import { SetupInvalidError } from '@fastify-tenancy/postgres'
 import { assertNotNewer } from '@fastify-tenancy/postgres/install'
 import { postgresRegistry } from '@fastify-tenancy/postgres/registry'
+import type { FleetUsage } from '@fastify-tenancy/redis'
 
 import { createFrom, type CreatedFrom, type CreateFromInput } from './adopt/customers.ts'
 import { listObserved, protectShards, type ObservedTable, type ProtectInput } from './adopt/protect.ts'
@@ -38,6 +39,7 @@ import { initShards, type InitInput, type SetupReport } from './setup/init.ts'
 import type { Manifest } from './tenant-rows/manifest.ts'
 import { exportTenant, type ExportInput } from './transfer/export.ts'
 import { importTenant, type ImportInput } from './transfer/import.ts'
+import { readUsage, type UsageInput } from './usage.ts'
 
 /**
  * Returns the manager of one application's tenants. It uses the login of `database.ownerUrl`, or
@@ -351,6 +353,17 @@ export class Manager {
    */
   async doctor (input: DoctorInput = {}): Promise<DoctorReport> {
     return doctor(await this.#ready(), input)
+  }
+
+  /**
+   * Collects, through Redis, the usage of tenants in all running applications for some seconds, and
+   * returns the sum.
+   *
+   * @throws FST_TENANCY_OPTION_INVALID without `redis`
+   * @throws FST_TENANCY_REDIS_UNAVAILABLE
+   */
+  async usage (input: UsageInput = {}): Promise<FleetUsage> {
+    return readUsage(this.#context, input)
   }
 
   // Checked once. Other errors are ignored here, because the call itself reports an uninitialised

@@ -45,7 +45,8 @@ export class RowStrategy {
         functions: this.#functions,
         grammar
       }),
-      this.#judge
+      this.#judge,
+      tenant
     )
   }
 }

@@ -9,6 +9,8 @@ export interface ConnectionSettings {
   /** `'auto'`: before a statement that what is on the connection could reach; `'always'`: at every change of owner. */
   readonly reset: 'auto' | 'always'
   readonly resetRules: ResetRules
+  /** Whether contexts set `application_name`, so that its change tells nothing of the session. @default false */
+  readonly isTagged?: boolean
   /** What the first batch of a connection checks; undefined where nothing is known of the login's settings. */
   readonly roleSettings: RoleSettings | undefined
   /** Whether a pooler gives each transaction another backend. Statements then have no names, and undo what they leave. */

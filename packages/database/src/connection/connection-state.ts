@@ -38,6 +38,7 @@ export class Session {
   /** How many batches were sent. */
   #sent = 0
   #isDead = false
+  #ignoresTags = false
   #fatal: Error | undefined
   #batch: Batch | undefined
   #timer: NodeJS.Timeout | undefined
@@ -163,6 +164,11 @@ export class Session {
     this.#isCheckedOut = true
   }
 
+  /** Takes a change of `application_name` for the context's from now on: the end of the transaction undoes it. */
+  ignoreTags (): void {
+    this.#ignoresTags = true
+  }
+
   /** Records that the lease gave the connection back to its pool, where a reset runs once it has been idle for a while. */
   idle (rules: ResetRules): void {
     this.#isCheckedOut = false
@@ -229,6 +235,7 @@ export class Session {
 
   #onParameterStatus = (message: { parameterName: string }): void => {
     if (followsContext.has(message.parameterName)) return
+    if (this.#ignoresTags && message.parameterName === 'application_name') return
     // A reset brings a changed setting back. Any other change is undone even before the owner's own next statement.
     if (this.#isResetting) this.traces.touch()
     else this.traces.addUnknown()

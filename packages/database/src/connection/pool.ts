@@ -16,7 +16,7 @@ import { TenantConnection, type ConnectionOwner } from './tenant-connection.ts'
 export type Fairness = Omit<FairQueueSettings, 'slots'>
 
 /** What a pool is opened with. */
-export type PoolUse = Pick<ConnectionSettings, 'types' | 'reset'>
+export type PoolUse = Pick<ConnectionSettings, 'types' | 'reset' | 'isTagged'>
 
 /** The connections of one login to one database. */
 export class ConnectionPool {

@@ -3,10 +3,10 @@ import { randomUUID } from 'node:crypto'
 import { channel } from 'node:diagnostics_channel'
 
 /** Published when a pooler's backend may keep what a statement left in its session: `{ tenant, ran, undone }`, the last two pids. */
-const failures = channel('fastify-tenancy.undo-failed')
+const failures = channel('fastify-tenancy:undo-failed')
 
 /**
- * Whether the undo ran, and on the backend that ran the statement. Publishes `fastify-tenancy.undo-failed` if not.
+ * Whether the undo ran, and on the backend that ran the statement. Publishes `fastify-tenancy:undo-failed` if not.
  *
  * @param undone undefined if the undo failed
  */

@@ -6,7 +6,7 @@ import type { WireStatement } from './pipelined-batch.ts'
 import { control } from './reset.ts'
 
 /** Published when the settings of a pool's login were changed while the process ran: `{ settings }`, their names. */
-const changes = channel('fastify-tenancy.login-settings-changed')
+const changes = channel('fastify-tenancy:login-settings-changed')
 
 const entries =
   `pg_catalog.pg_db_role_setting s where s.setrole operator(pg_catalog.=) pg_catalog.to_regrole(pg_catalog.quote_ident(session_user))::oid

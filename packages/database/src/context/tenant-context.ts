@@ -21,6 +21,8 @@ export interface ContextSettings {
   readonly sign: ((tenant: string, backend: number | null) => string) | undefined
   /** Which of the tenant's fences lock this out, and since when they are known not to; undefined in a database that has none. */
   readonly lockout: { readonly route: LockoutScope; readonly lockoutVersions: LockoutVersions } | undefined
+  /** Whether `application_name` is the tenant's id while a statement runs. @default false */
+  readonly isTagged?: boolean
   /** The epoch of the catalog that this process knows; '' where it knows none. A statement that begins a transaction in a later one fails with TN410. */
   readonly catalogEpoch?: () => string
 }
@@ -59,12 +61,20 @@ interface Text {
 }
 
 const named = (text: string): Text => ({ text, name: readStatementText(text).name })
-const textsOf = (pass: string, token: string): Readonly<Record<'plain' | 'signed', Text>> => ({
-  plain: named(`select ${pass}pg_catalog.num_nonnulls(${settings})`),
-  signed: named(
-    `select ${pass}pg_catalog.num_nonnulls(${settings}\n, pg_catalog.set_config('tenancy.token', ${token}, true))`
-  )
-})
+const tag = "\n, pg_catalog.set_config('application_name', $2, true)"
+
+interface Texts {
+  readonly plain: Text
+  readonly signed: Text
+  readonly tagged: Text
+  readonly signedTagged: Text
+}
+
+function textsOf (pass: string, token: string): Texts {
+  const text = (more: string): Text => named(`select ${pass}pg_catalog.num_nonnulls(${settings}${more})`)
+  const signature = `\n, pg_catalog.set_config('tenancy.token', ${token}, true)`
+  return { plain: text(''), signed: text(signature), tagged: text(tag), signedTagged: text(tag + signature) }
+}
 
 const texts = {
   none: textsOf('', '$8'),
@@ -89,8 +99,12 @@ export function rlsContext (tenant: Pick<Tenant, 'id' | 'status'>, settings: Con
 export function rlsContexts (
   settings: ContextSettings
 ): (tenant: Pick<Tenant, 'id' | 'status'>) => MakeContext {
-  const { plain, signed } = texts[settings.lockout?.route ?? 'none']
-  const text = settings.sign === undefined ? plain : signed
+  const { plain, signed, tagged, signedTagged } = texts[settings.lockout?.route ?? 'none']
+  const text = settings.isTagged === true
+    ? settings.sign === undefined ? tagged : signedTagged
+    : settings.sign === undefined
+    ? plain
+    : signed
   const path = [settings.schema, ...settings.extensions ?? []]
     .map(schema => pg.escapeIdentifier(schema)).join(', ') + ', pg_temp'
   const common = [path, String(settings.statementTimeout), String(settings.lockTimeout),

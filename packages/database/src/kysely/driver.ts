@@ -1,4 +1,5 @@
-import { ScopeClosedError, InternalError, type TenantScope } from '@fastify-tenancy/core'
+import { channels, InternalError, ScopeClosedError, type EventTenant,
+  type TenantScope } from '@fastify-tenancy/core'
 import { CompiledQuery, validateTransactionSettings, type DatabaseConnection, type Driver, type Log,
   type QueryResult, type TransactionSettings } from 'kysely'
 import pg from 'pg'
@@ -9,6 +10,7 @@ import { neverExecuted } from '../connection/retry.ts'
 import type { TenantConnection, Query } from '../connection/tenant-connection.ts'
 import type { TextConnection, TextDriver } from '../connection/text-connection.ts'
 import { IsolationBreachError, QueryRefusedError } from '../options/errors.ts'
+import { traceChunks, traceQuery, type Traced } from './trace-query.ts'
 
 /** What a driver asks of a scope: whether the work goes on. */
 export type WorkScope =
@@ -18,6 +20,8 @@ export type WorkScope =
 /** What a tenant's driver needs: whose work it is, and how it gets a connection that speaks for that tenant. */
 export interface TenantDriverSettings {
   readonly scope: WorkScope
+  /** Whose statements observers are told of. @default none are */
+  readonly tenant?: EventTenant
   /** Told when the tripwire has stopped a row. */
   readonly onBreach?: () => void
   /** Told when the database locked the tenant out, which its process took for served. */
@@ -46,8 +50,10 @@ export class TenantDriver implements Driver, TextDriver {
   async init (): Promise<void> {}
 
   async acquireConnection (): Promise<KyselyConnection> {
+    const began = channels.query.hasSubscribers ? performance.now() : undefined
     const connection = await this.#checkOut()
-    return new KyselyConnection(connection, this.#settings, lost => this.#replace(lost))
+    const wait = began === undefined ? 0 : performance.now() - began
+    return new KyselyConnection(connection, this.#settings, lost => this.#replace(lost), wait)
   }
 
   async #replace (lost: TenantConnection): Promise<TenantConnection> {
@@ -149,14 +155,18 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
   readonly #replace: (lost: TenantConnection) => Promise<TenantConnection>
   readonly #scope: WorkScope
   readonly #settings: TenantDriverSettings
+  /** Milliseconds that its borrower waited. The first statement tells of them. */
+  #wait: number
 
   /** @param replace borrows another connection for one that had ended in the pool. */
   constructor (
     connection: TenantConnection,
     settings: TenantDriverSettings,
-    replace: (lost: TenantConnection) => Promise<TenantConnection>
+    replace: (lost: TenantConnection) => Promise<TenantConnection>,
+    wait = 0
   ) {
     this.lease = connection
+    this.#wait = wait
     this.#replace = replace
     this.#scope = settings.scope
     this.#settings = settings
@@ -190,7 +200,8 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
     this.#scope.assertOpen()
     const statement = this.#statementOf(query)
     try {
-      for await (const rows of this.#chunks(statement, chunkSize)) {
+      const chunks = traceChunks(this.#traced(statement.text), () => this.#chunks(statement, chunkSize))
+      for await (const rows of chunks) {
         this.#scope.assertOpen()
         yield { rows: rows as R[] }
       }
@@ -218,16 +229,27 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
   }
 
   async commit (): Promise<void> {
-    await this.#logged('commit', () => this.lease.commit())
+    await this.#controlled('commit', () => this.lease.commit())
   }
 
   async rollback (): Promise<void> {
-    await this.#logged('rollback', () => this.lease.rollback())
+    await this.#controlled('rollback', () => this.lease.rollback())
   }
 
   /** Sends `savepoint` or the like. */
   async control (...texts: readonly string[]): Promise<void> {
-    await this.#logged(texts.join('; '), () => this.#onAnother(() => this.lease.control(...texts)))
+    await this.#controlled(texts.join('; '), () => this.#onAnother(() => this.lease.control(...texts)))
+  }
+
+  #controlled (text: string, work: () => Promise<void>): Promise<void> {
+    if (!channels.query.hasSubscribers) return this.#logged(text, work)
+    return this.#logged(text, () => traceQuery(this.#traced(text), work, () => 0))
+  }
+
+  #traced (text: string): Traced {
+    const wait = this.#wait
+    this.#wait = 0
+    return { tenant: this.#settings.tenant, text, wait }
   }
 
   // Kysely logs what runs through executeQuery.
@@ -259,7 +281,10 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
   }
 
   #run (statement: Query): Promise<Reply> {
-    return this.#onAnother(() => this.lease.run(statement))
+    const work = (): Promise<Reply> => this.#onAnother(() => this.lease.run(statement))
+    // Asked here too: what observers get is not even made while there are none.
+    if (!channels.query.hasSubscribers) return work()
+    return traceQuery(this.#traced(statement.text), work, ({ rowCount, rows }) => rowCount ?? rows.length)
   }
 
   async *#chunks (statement: Query, size: number): AsyncIterableIterator<unknown[]> {
@@ -294,6 +319,9 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
   // Not left to whoever catches the error: a breach is news whether the handler lets it through or not.
   #report (error: unknown, { text }: Query): never {
     this.#settings.onFailure?.(text, error)
+    const { tenant } = this.#settings
+    if (tenant !== undefined && channels.queryRefused.hasSubscribers && error instanceof QueryRefusedError)
+      channels.queryRefused.publish({ tenant, text, reason: (error as Error).message })
     if (error instanceof IsolationBreachError) this.#settings.onBreach?.()
     if (isLockoutError(error)) this.#settings.onLockedOut?.()
     throw withCaller(error)

@@ -1,4 +1,4 @@
-import { ScopeClosedError, ScopeTransaction, type TenantScope } from '@fastify-tenancy/core'
+import { channels, ScopeClosedError, ScopeTransaction, type TenantScope } from '@fastify-tenancy/core'
 import { isServerError } from '@fastify-tenancy/postgres/client'
 import { AbortedTransactionError } from 'kysely'
 
@@ -76,6 +76,7 @@ export class UnitOfWork {
       await this.#end(connection => this.#commitOn(connection))
     } catch (error) {
       this.#state.rolledBack()
+      if (channels.rolledBack.hasSubscribers) channels.rolledBack.publish({ tenant: this.#scope.tenant })
       throw error
     }
     // The reply stands whatever becomes of the cache: what was written is written.
@@ -87,6 +88,8 @@ export class UnitOfWork {
   /** Rolls back, and forgets the effects that waited for the commit. */
   async rollback (): Promise<void> {
     this.#state.rolledBack()
+    if (this.#connection !== undefined && channels.rolledBack.hasSubscribers)
+      channels.rolledBack.publish({ tenant: this.#scope.tenant })
     await this.#end(async connection => {
       // A rollback would wait behind a stream, which may wait for a reader that is gone.
       if (connection.lease.isStreaming) connection.lease.destroy()

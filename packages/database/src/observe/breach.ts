@@ -1,8 +1,4 @@
-import type { TenantScope } from '@fastify-tenancy/core'
-import { channel } from 'node:diagnostics_channel'
-
-/** Told of every row that the tripwire stopped: `{ tenant }`, the id of the tenant whose work it was. */
-const breaches = channel('fastify-tenancy.isolation-breach')
+import { channels, type TenantScope } from '@fastify-tenancy/core'
 
 /** Raises the event and writes the log line of a breach. Neither says whose row it was. */
 export function reportBreach ({ tenant, log }: TenantScope): void {
@@ -10,5 +6,5 @@ export function reportBreach ({ tenant, log }: TenantScope): void {
     { tenant: tenant.id },
     'a row of another tenant was on its way to the application: check policies, roles and logins with `tenancy doctor`'
   )
-  breaches.publish({ tenant: tenant.id })
+  channels.isolationBreach.publish({ tenant: tenant.id })
 }

@@ -25,7 +25,7 @@ export interface ObservedQuery {
 }
 
 /** Told of each observed query, each time. */
-const observations = channel('fastify-tenancy.observed-query')
+const observations = channel('fastify-tenancy:observed-query')
 
 /** Different queries that are remembered: those of an application are few, and whoever makes up texts must not fill memory. */
 const most = 1_000

@@ -136,7 +136,8 @@ export class TenantRouter {
       throw misplaced(
         'the tenant has a database of its own, and options.database.tenants does not say where: give it'
       )
-    const { database: { lockTimeout, idleInTransaction, plans, tripwire }, tables } = this.#options
+    const { database: { lockTimeout, idleInTransaction, plans, tripwire, tagStatements }, tables } =
+      this.#options
     // No role to become: the login is the tenant's own, and all that it can reach is the tenant's.
     const context = rlsContext(tenant, {
       role: 'none',
@@ -146,6 +147,7 @@ export class TenantRouter {
       lockTimeout,
       idleInTransaction,
       plans,
+      isTagged: tagStatements,
       sign: undefined,
       lockout: undefined
     })

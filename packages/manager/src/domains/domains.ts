@@ -56,8 +56,8 @@ export class Domains {
    * returned record. Idempotent.
    *
    * @throws FST_TENANCY_TENANT_CONFLICT for an IP address, a public suffix, the application's own
-   *   domain or one below it; for a domain that another tenant has verified, and for the 101st domain
-   *   of a tenant
+   *   domain or one below it; for a domain that another tenant has verified, and for the 101st
+   *   domain of a tenant
    * @throws FST_TENANCY_TENANT_UNKNOWN
    */
   async add (ref: TenantRef, input: string): Promise<TenantDomain & { readonly record: DomainRecord }> {
