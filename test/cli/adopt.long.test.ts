@@ -91,7 +91,7 @@ t.test('an unprotected database under old code becomes one of tenants in stages'
   t.match(await command('protect', '--stage', 'observe'), {
     code: 0,
     stdout: 'observed\n',
-    stderr: /old code works as before.*Next: make tenants of the customers/
+    stderr: /legacy code works as before.*Next: create tenants for the customers/
   }, 'it says what comes next')
   const customers = 'select id, lower(name) as slug, name from organizations'
   t.match(await done('create', '--from', customers), /^created 2 tenants; 0 customers/)

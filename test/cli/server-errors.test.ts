@@ -53,9 +53,6 @@ t.test('a lock timeout is reported as other work in the way', async t => {
   t.equal(code, 1)
   t.match(
     stderr,
-    new RegExp(
-      /^error: tenancy audit failed: shard 'default', .*SQLSTATE 55P03\): /.source +
-        /other work was in the way: run `tenancy audit` again/.source
-    )
+    /^error: tenancy audit failed: shard 'default', .*SQLSTATE 55P03\): concurrent work prevented it: run `tenancy audit` again/
   )
 })

@@ -91,17 +91,20 @@ t.test('prepare asks for missing facts with a fix before any change', async t =>
   }
   await refuses(
     { adoption: { backfill: {} } },
-    /nothing says whose the rows of table 'settings' are: give options\.adoption\.backfill\.settings/
+    /nothing identifies the tenant of rows of table 'settings': set options\.adoption\.backfill\.settings/
   )
   await refuses(
     { adoption: { backfill: { settings: { parent: 'users' } } } },
     /'settings' has no foreign key to 'users'/
   )
   await refuses({ adoption: { backfill: { settings: { sql: 'now()' } } } }, /is of type timestamptz: cast it/)
-  await refuses({ adoption: { backfill: { settings: { sql: 'no_such_column' } } } }, /is refused: mend it/)
+  await refuses(
+    { adoption: { backfill: { settings: { sql: 'no_such_column' } } } },
+    /PostgreSQL refuses options\.adoption\.backfill/
+  )
   await refuses(
     { adoption: { backfill: { settings: { value: acme } } }, tables: { tenant: ['settings'] } },
-    /of which type.*give options\.adoption\.type/
+    /the type .* cannot be inferred: set options\.adoption\.type/
   )
   t.throws(
     () => createManager({ database: 'postgres://h/d', adoption: { backfill: { x: { value: 'a b' } } } }),
@@ -130,7 +133,7 @@ t.test('prepare asks for missing facts with a fix before any change', async t =>
     })
     await t.rejects(manager.protect({ stage: 'prepare' }), {
       code: 'FST_TENANCY_SETUP_INVALID',
-      message: /rows of tasks name rows of projects that are another tenant's: mend them \(project_id\)/
+      message: /rows of tasks refer to rows of projects of another tenant: correct project_id/
     })
     t.ok(admin)
   })
@@ -142,7 +145,7 @@ t.test('prepare asks for missing facts with a fix before any change', async t =>
     await holder.query('begin; select from settings')
     await t.rejects(manager.protect({ stage: 'prepare', only: ['settings'] }), {
       code: 'FST_TENANCY_SETUP_INVALID',
-      message: /settings: add column: the lock was not to be had for 0\.1 s/
+      message: /settings: add column: the lock was not granted within 0\.1 s/
     })
     await holder.query('commit')
     await manager.protect({ stage: 'prepare', only: ['settings'] })

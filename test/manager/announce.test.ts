@@ -68,7 +68,7 @@ t.test('CHG-01 CHG-02 a process without change events of the database', { skip: 
     await service.stop()
     const resumed = await manager.resume({ id })
     t.equal(resumed.status, 'active')
-    t.match(told, [{ operation: 'tell', tenant: id, step: /Redis could not be told/ }])
+    t.match(told, [{ operation: 'tell', tenant: id, step: /cannot publish the change to Redis/ }])
     await manager.update({ id }, { plan: 'pro' })
     t.equal(told.length, 2)
     await t.rejects(manager.delete({ id }, { grace: '1ms' }).then(() => manager.purge({ id })), {

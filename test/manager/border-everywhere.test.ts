@@ -87,7 +87,7 @@ t.test(
           { check: true }
         )
       ),
-      { message: /an extension is of the whole database|permission denied/ }
+      { message: /an extension belongs to the whole database|permission denied/ }
     )
     t.same(await admin(state), before)
   }

@@ -100,7 +100,7 @@ t.test(
       }).migrate({ only: { id: 't0001' } }),
       {
         message:
-          /an extension is of the whole database.*create extension hstore schema extensions|permission denied/
+          /an extension belongs to the whole database.*create extension hstore schema extensions|permission denied/
       }
     )
     await admin(`grant create on database "${new URL(world.superUrl).pathname.slice(1)}" to "${owner}"`)
@@ -108,7 +108,7 @@ t.test(
       another({ migrations: { tenant: provider({ ...first, '003': 'create extension hstore' }) } }).migrate({
         only: { id: 't0001' }
       }),
-      { message: /an extension is of the whole database.*create extension hstore schema extensions/ }
+      { message: /an extension belongs to the whole database.*create extension hstore schema extensions/ }
     )
     t.same(await admin("select extname from pg_extension where extname = 'hstore'"), [])
   }

@@ -165,7 +165,7 @@ t.test("DAT-01 what the tenant's role owns or may use elsewhere is named and sta
   await admin('alter table notes owner to current_user')
   await t.rejects(
     manager.purge({ id }),
-    conflict(/keep the role of the tenant from being dropped: view public\.report;/),
+    conflict(/cannot be dropped, because it has privileges on view public\.report:/),
     "granted by a superuser: the owner's login cannot take it back"
   )
   t.match(
@@ -194,7 +194,13 @@ for (const strategy of ['schema', 'role'] as const) {
     await manager.delete({ id }, { grace: '0s' })
     await t.rejects(
       manager.purge({ id }),
-      conflict(new RegExp(`keep the role of the tenant from being dropped: ${told.replaceAll('.', '\\.')}`))
+      conflict(
+        new RegExp(
+          `the role of the tenant cannot be dropped, because it has privileges on ${
+            told.replaceAll('.', '\\.')
+          }`
+        )
+      )
     )
     t.match(
       await admin(

@@ -101,7 +101,7 @@ async function runHole (t: Test, on: DoctorWorld, { finds, plant, mend, after }:
   for (const { id, object, fix, meaning } of findings) {
     t.match(meaning, /^\S.*[^.]$/, `${id}: one sentence`)
     if (mend !== undefined) continue
-    if (fix.startsWith('-- mended by the fix of ')) continue
+    if (fix.startsWith('-- fixed by the fix of ')) continue
     t.notMatch(fix, /^--/, `${id} ${object}: ${fix}`)
     const before = await contents(on)
     // With a list of values pg uses the extended protocol, which takes one statement at a time.

@@ -172,7 +172,7 @@ t.test(
           name: 'tenant_id',
           type: 'text'
         }])
-      }, /no column 'tenant_id' that tenants' rows may fill/],
+      }, /no writable column 'tenant_id'/],
       ['a row with a column more', copy => {
         copy.rows('labels', ([first, ...rest]) => [{ ...first, more: '1' }, ...rest])
       }, /line 1 of tables\/labels.ndjson has a column 'more'/],
@@ -184,26 +184,26 @@ t.test(
       }, /neither text nor null/],
       ['a line that is no JSON', copy => {
         copy.text('tables/labels.ndjson', text => `${text}\\.\n`)
-      }, /not an object of JSON/],
+      }, /not a JSON object/],
       ['a checksum that is wrong', copy => {
         copy.text('tables/labels.ndjson', text => text.replace('label 1', 'label 9'))
-      }, /is not what the manifest says/],
+      }, /does not match the manifest/],
       ['a file that is cut', copy => {
         copy.text('tables/tasks.ndjson', text => text.slice(0, text.lastIndexOf('{')))
-      }, /is not what the manifest says/],
+      }, /does not match the manifest/],
       ['a file that is missing', copy => {
         rmSync(join(copy.path, 'tables/tasks.ndjson'))
       }, /cannot be read/],
       ["a file that is another place's", copy => {
         rmSync(join(copy.path, 'tables/labels.ndjson'))
         symlinkSync('/etc/passwd', join(copy.path, 'tables/labels.ndjson'))
-      }, /not an object of JSON/],
+      }, /not a JSON object/],
       ['no manifest', copy => {
         rmSync(join(copy.path, 'manifest.json'))
-      }, /holds no manifest.json/],
+      }, /cannot read manifest.json/],
       ['a manifest that is no JSON', copy => {
         copy.text('manifest.json', () => '{')
-      }, /no export of a format/],
+      }, /not an export, or its format is newer/],
       ['a later format', copy => {
         copy.manifest(manifest => {
           manifest.version = 2
@@ -216,16 +216,16 @@ t.test(
       }, /lists table 'labels' twice/],
       ['a table that is in no list', copy => {
         copy.rename('labels', 'countries')
-      }, /no table 'countries'/],
+      }, /no tenant table 'countries'/],
       ['a table that is none', copy => {
         copy.rename('labels', 'labels"; drop table projects; --')
-      }, /no table 'labels"; drop table projects; --'/],
+      }, /no tenant table 'labels"; drop table projects; --'/],
       ['a table elsewhere', copy => {
         copy.rename('labels', '../../../etc/passwd')
-      }, /no table '\.\.\//],
+      }, /no tenant table '\.\.\//],
       ['the registry', copy => {
         copy.rename('labels', 'tenancy.tenants')
-      }, /no table 'tenancy.tenants'/],
+      }, /no tenant table 'tenancy.tenants'/],
       ['a column that is none', copy => {
         copy.manifest(({ tables }) => {
           tables[0]!.columns[0]!.name = 'word" from tenancy.signing_keys --'
@@ -235,7 +235,7 @@ t.test(
         copy.manifest(({ tables }) => {
           tables[0]!.columns[0]!.type = 'text; drop table projects'
         })
-      }, /is text here, and was text; drop table/],
+      }, /is text in the target, but text; drop table/],
       ['rows out of a constraint', copy => {
         copy.rows('labels', ([first]) => [{ ...first, country: 'XX' }])
       }, /do not fit the tables \(table labels, constraint labels_country_fkey\)/],
@@ -318,7 +318,7 @@ t.test(
     for (const table of ['projects', 'tasks']) copy.rows(table, () => [])
     await t.rejects(on.manager.import(copy.path, { slug: 'copy', isolation: 'rls' }), {
       code: 'FST_TENANCY_IMPORT_REFUSED',
-      message: /'labels' points at a row that is not in the export/
+      message: /'labels' refers to a row that is not in the export/
     })
     t.same(await on.admin('select count(*)::int from labels'), [{ count: 6 }])
     t.match(await on.manager.import(join(at, 'export'), { slug: 'schema', isolation: 'schema' }), {
@@ -407,7 +407,7 @@ t.test(
     for (const done of ['rows are written down', 'rows are not']) {
       await t.rejects(manager.import(join(at, 'globex'), { slug: 'copy', id }), {
         code: 'FST_TENANCY_TENANT_CONFLICT',
-        message: /an import of another export/
+        message: /the import of another export/
       }, done)
       t.equal((await manager.get({ id }))?.status, 'provisioning')
       t.same(await rows(), { count: 3 }, 'the rows are those of the first')

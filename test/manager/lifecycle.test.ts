@@ -22,7 +22,7 @@ t.test('update changes only its input, and refuses an outdated version', async t
   t.equal((await manager.update({ id: acme.id }, { plan: 'pro' })).version, 2, 'again: nothing is written')
   await t.rejects(
     manager.update({ id: acme.id }, { plan: 'free', version: 1 }),
-    conflict(/is of version 2, and not 1; read it again/)
+    conflict(/its version is 2, not 1\. Read the tenant, then update it again/)
   )
   t.match(await manager.update({ id: acme.id }, { settings: {}, version: 2 }), { settings: {}, version: 3 })
   const both = await Promise.allSettled(
@@ -75,8 +75,8 @@ t.test('suspend and resume run twice as well as once; forbidden ways say which a
 
   await manager.delete({ id })
   await manager.purge({ id })
-  await t.rejects(manager.resume({ id }), conflict(/is deleted, for good/))
-  await t.rejects(manager.delete({ id }), conflict(/is deleted, for good/))
+  await t.rejects(manager.resume({ id }), conflict(/is deleted and cannot be restored/))
+  await t.rejects(manager.delete({ id }), conflict(/is deleted and cannot be restored/))
   t.same(
     await admin('select action from tenancy.audit where tenant_id = $1 order by id', [id]),
     ['create', 'suspend', 'resume', 'delete', 'undelete', 'suspend', 'delete', 'undelete', 'delete', 'purge']

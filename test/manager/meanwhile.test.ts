@@ -32,7 +32,7 @@ t.test('LIF-02 a purge that has read a tenant just before it is resumed touches 
     `update tenancy.tenants set status = 'active'; delete from tenancy.deletions; ` +
       'delete from tenancy.lockouts; commit'
   )
-  t.match(await ended, conflict(/somebody else has just changed the tenant/))
+  t.match(await ended, conflict(/the tenant was changed meanwhile/))
   t.same(await admin('select count(*)::int as count from projects'), [{ count: 2 }])
   t.same(await admin('select from tenancy.lockouts'), [])
   t.equal((await manager.suspend({ id: acme.id })).status, 'suspended', 'and nothing is left unfinished')

@@ -60,7 +60,8 @@ t.test("MIG-13 a check tries the tenants' set on the tenant furthest behind and 
   write('tenant', '003_wrong', 'await sql`alter table notes add country text`.execute(db)')
   t.match(await failure(manager.migrate({ check: true })), {
     code: 'FST_TENANCY_MIGRATION_FAILED',
-    message: /^migration '003_wrong' of tenant st0002 failed: .*already exists: all was taken back$/,
+    message:
+      /^migration '003_wrong' of tenant st0002 failed: .*already exists: all changes were rolled back$/,
     report: { failures: [{ shard: 'default', tenant: 't0002', migration: '003_wrong' }] }
   })
   write('tenant', '003_wrong', 'await sql`create table public.leaks (tenant_id text, what text)`.execute(db)')
@@ -83,7 +84,7 @@ t.test("MIG-13 a check tries the tenants' set on the tenant furthest behind and 
   write('tenant', '002_another', notes)
   await t.rejects(another().migrate({ check: true }), {
     code: 'FST_TENANCY_MIGRATION_INVALID',
-    message: /'002_another' has not run, and comes before '002_country'/
+    message: /'002_another' has not run, but sorts before '002_country'/
   })
 })
 
@@ -151,7 +152,7 @@ t.test("without tenants, a check tries the tenants' set in a temporary schema", 
   write('tenant', '003_tags', 'await sql`alter table tags add id int`.execute(db)')
   t.match(await failure(manager.migrate({ check: true })), {
     message:
-      /^migration '003_tags' of a new tenant failed: relation "tags" does not exist: all was taken back$/
+      /^migration '003_tags' of a new tenant failed: relation "tags" does not exist: all changes were rolled back$/
   })
   write(
     'tenant',
@@ -183,7 +184,9 @@ t.test('MIG-13 a migration with commit or rollback is refused before that statem
       }).execute(db); await sql\`create table stray (id int)\`.execute(db); await sql\`select 1\`.execute(db)`
     )
     t.match(await failure(manager.migrate({ check: true })), {
-      message: new RegExp(`'002_ends' of the shared tables .* take '${word}' out of it: all was taken back$`)
+      message: new RegExp(
+        `'002_ends' of the shared tables .* remove '${word}' from it: all changes were rolled back$`
+      )
     }, statements)
   }
   await refused('commit', 'commit')
@@ -199,10 +202,8 @@ t.test('MIG-13 a migration with commit or rollback is refused before that statem
     }) await sql.raw(text).execute(db)`
   )
   t.match(await failure(manager.migrate({ check: true })), {
-    message: new RegExp(
-      'ended the transaction that it ran in, and what it did until then stays: take commit ' +
-        'and rollback out of it$'
-    )
+    message:
+      /ended its transaction, so its earlier statements stay committed: remove commit and rollback from it$/
   }, 'what could not be taken back is said')
   t.not(JSON.stringify(await digest(admin)), JSON.stringify(before), 'control: it shows')
 })

@@ -109,7 +109,7 @@ t.test('MIG-07 tenants created or suspended during a run are migrated, deleted t
   await admin("delete from tenancy.migration_ledger where tenant_id = 't0006'")
   await t.rejects(
     manager.migrate(),
-    { message: /tenant st0006 failed: the tenant's schema is not there/ },
+    { message: /tenant st0006 failed: the tenant's schema is missing/ },
     'a schema that is missing is no deletion'
   )
 })
@@ -162,12 +162,12 @@ t.test('MIG-08 a migration changed, renamed or removed after its run is refused 
   write('tenant', '001_notes', notes)
   write('tenant', '000_before', notes)
   await t.rejects(manager.migrate(), {
-    message: /'000_before' has not run, and comes before '001_notes', which has: give it a later name/
+    message: /'000_before' has not run, but sorts before '001_notes', which has run: give it a later name/
   })
   rmSync(first.replace('001_notes', '000_before'))
   rmSync(first)
   await t.rejects(manager.migrate(), {
-    message: /'001_notes' has run and is not there any more: put it back/
+    message: /'001_notes' has run, but its file is missing: restore the file/
   })
   t.same(await admin('select count(*)::int as n from tenancy.migration_ledger'), [{ n: 3 }])
   write('tenant', '001_notes', notes)
@@ -289,7 +289,7 @@ t.test('MIG-13 a check fails for a migration that leaves a tenant table without 
   )
   t.match(await failure(manager.migrate({ check: true })), {
     code: 'FST_TENANCY_MIGRATION_FAILED',
-    message: /'tasks' without a policy: list them in options\.tables\.tenant/,
+    message: /'tasks' without a policy: list the tables in options\.tables\.tenant/,
     report: { shared: [{ unlisted: ['logs', 'tasks'], unprotected: ['tasks'] }] }
   })
   t.match(

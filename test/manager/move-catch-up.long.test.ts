@@ -20,7 +20,7 @@ t.test(
         steps.push(step)
         return step === 'snapshot' || step === 'changes' ? refill : undefined
       }),
-      { code: 'FST_TENANCY_MOVE_FAILED', message: /without service for more than 0.001 s/ }
+      { code: 'FST_TENANCY_MOVE_FAILED', message: /locked out for more than 0.001 s/ }
     )
     t.notOk(steps.includes('lockout'), 'it was served all the while')
     t.equal(steps.filter(step => step === 'changes').length, 2, 'tried twice')

@@ -47,7 +47,7 @@ t.test(
         step === 'catch-up'
           ? "alter table posts disable trigger user; update posts set slot = 999 where title = 'post 4'"
           : undefined),
-      { code: 'FST_TENANCY_MOVE_FAILED', message: /triggers .* are not all there/ }
+      { code: 'FST_TENANCY_MOVE_FAILED', message: /triggers .* are incomplete/ }
     )
     t.match(await on.manager.get({ id }), { isolation: 'rls', status: 'active' })
     t.same(await on.admin(traces), [])

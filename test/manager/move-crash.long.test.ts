@@ -134,7 +134,7 @@ t.test(
       t.equal(await inProcess(t, on, id, { move: { isolation } }, [step]), 'SIGKILL', `${isolation}: ${step}`)
       await t.rejects(on.manager.move({ id }, { isolation: other }), {
         code: 'FST_TENANCY_TENANT_CONFLICT',
-        message: /to another place/
+        message: /to another target/
       })
       t.match(await on.manager.cancelMove({ id }), { isolation: 'rls', status: 'active' })
       t.same(await on.admin(`select 'a lockout' from tenancy.lockouts union all ${traces}`), [])

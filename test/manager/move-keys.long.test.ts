@@ -19,7 +19,7 @@ t.test(
     }id bigint primary key, item bigint references items (id) on delete cascade)`, ['items', 'parts'])
     await t.rejects(move({ isolation: 'schema' }, step => step === 'capture' ? 'select 1/0' : undefined), {
       code: 'FST_TENANCY_MOVE_FAILED',
-      message: /primary key of table 'items' is \(id\) there, and \(n\) here/
+      message: /primary key of table 'items' is \(id\) in the target, and \(n\) in the source/
     })
     own = '(n) deferrable'
     await t.rejects(move({ isolation: 'schema' }, step => step === 'capture' ? 'select 1/0' : undefined), {

@@ -34,7 +34,7 @@ t.test(
     t.ok(seen > 0, 'control: it was at work')
     await until(async () => (await on.admin(asleep)).length === 0)
     await until(() => failed.message !== undefined)
-    t.match(failed, { code: 'FST_TENANCY_MOVE_FAILED', message: /without service for more than 2 s/ })
+    t.match(failed, { code: 'FST_TENANCY_MOVE_FAILED', message: /locked out for more than 2 s/ })
     t.match(await on.manager.get({ id }), { isolation: 'rls', status: 'active' })
     t.same(
       await on.admin("select from pg_namespace where nspname like 'tenant_%'"),

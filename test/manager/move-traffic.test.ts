@@ -148,7 +148,7 @@ t.test(
       create trigger no before delete or update on tenancy.lockouts for each row execute function no()`
       await t.rejects(move({ isolation: 'schema' }, once('wait', fail)), {
         code: 'FST_TENANCY_MOVE_FAILED',
-        message: /triggers .* are not all there/
+        message: /triggers .* are incomplete/
       })
       t.same(
         await on.admin('select reason from tenancy.lockouts'),

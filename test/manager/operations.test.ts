@@ -73,7 +73,7 @@ t.test('a creation that failed for good is deleted without a grace period', asyn
   t.ok(due.getTime() <= Date.now())
   await t.rejects(
     manager.resume({ slug: 'acme' }),
-    conflict(/deleted before it was ready: purge it, and create it again/)
+    conflict(/deleted before it was active: purge it, then create it again/)
   )
   t.match(await manager.purgeDue(), { purged: [{ tenant: { slug: 'acme', status: 'deleted' } }], failed: [] })
   t.same(await world.admin("select nspname from pg_namespace where nspname like 'tenant\\_%'"), [])

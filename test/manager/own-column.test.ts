@@ -153,7 +153,7 @@ t.test(
     })
     t.match(
       (await other.move({ id }, { isolation: 'database' })).note,
-      /does not have the shared tables countries/
+      /lacks the shared tables countries/
     )
   }
 )

@@ -79,9 +79,13 @@ t.test('DAT-18 a foreign, incomplete or older source is refused, and nothing is 
   const other = exportFolder(t)
   await manager.export(globex, { to: other })
   await refuses(other, 'FST_TENANCY_RESTORE_REFUSED', /the export is of tenant 'globex'/)
-  await refuses(join(folder, 'none'), 'FST_TENANCY_IMPORT_REFUSED', /holds no manifest.json/)
+  await refuses(join(folder, 'none'), 'FST_TENANCY_IMPORT_REFUSED', /cannot read manifest.json/)
   await world.admin('alter table tasks add column note text')
-  await refuses(folder, 'FST_TENANCY_RESTORE_REFUSED', /column 'note' of table 'tasks' was not there/)
+  await refuses(
+    folder,
+    'FST_TENANCY_RESTORE_REFUSED',
+    /table 'tasks' has a column 'note' that the source lacks/
+  )
   await world.admin('alter table tasks drop column note')
   await world.admin(
     'insert into tenancy.migration_ledger (tenant_id, name, checksum, applied_at) ' +
@@ -96,10 +100,10 @@ t.test('DAT-18 a foreign, incomplete or older source is refused, and nothing is 
   await refuses(
     world.superUrl,
     'FST_TENANCY_RESTORE_REFUSED',
-    /leads to the database in which the tenant lives/
+    /leads to the tenant's current database/
   )
   appendFileSync(join(folder, 'tables/tasks.ndjson'), '{"id":"3","project_id":"1"}\n')
-  await refuses(folder, 'FST_TENANCY_IMPORT_REFUSED', /is not what the manifest says/)
+  await refuses(folder, 'FST_TENANCY_IMPORT_REFUSED', /does not match the manifest/)
 })
 
 t.test("DAT-18 a removal that reaches rows outside the tenant's tables is refused", async t => {
@@ -160,18 +164,18 @@ t.test('DAT-18 rows are restored from the URL of a restored copy', async t => {
     await onTenant(t, world, late, `insert into projects (${column}id) values (${value}1), (${value}2)`)
     await t.rejects(manager.restore(late, { from: url }), {
       code: 'FST_TENANCY_RESTORE_REFUSED',
-      message: /does not know tenant 'late'/
+      message: /has no tenant 'late'/
     })
     t.equal(((await rowsOf(t, world, late)).rows as { projects: unknown[] }).projects.length, 2)
     const client = await connect(t, url)
     await client.query("update tenancy.tenants set shard = 'eu' where id = $1", [globex.id])
     await t.rejects(manager.restore(globex, { from: url }), {
-      message: /were in shard 'eu': name the copy of that database/
+      message: /were in shard 'eu': use a copy of that database/
     })
     await client.query('drop schema tenancy cascade')
     await t.rejects(
       manager.restore(globex, { from: url }),
-      { message: /does not know tenant 'globex'/ },
+      { message: /has no tenant 'globex'/ },
       'an unknown database proves nothing'
     )
     await client.end()

@@ -103,7 +103,7 @@ for (const flags of [['--no-owner', '--no-privileges'], ...isLong ? [[]] : []]) 
 
       const manager = on.another({ migrations: { tenant } })
       const { remarks } = await manager.init({ url: on.superUrl, tenantRoles: true })
-      t.match(remarks.join('\n'), /1 tenants' own databases are open to their logins alone/)
+      t.match(remarks.join('\n'), /1 tenants' own databases were repaired/)
       t.match(
         remarks.join('\n'),
         new RegExp(`database 'tenant_${ids[1]}' .* is not marked as this tenant's.*run this again`)

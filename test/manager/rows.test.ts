@@ -286,7 +286,8 @@ t.test(
     )
     await t.rejects(on.manager.move({ id }, { isolation: 'database' }), {
       code: 'FST_TENANCY_MOVE_FAILED',
-      message: /table tenant_\w+\.events is a partition of public\.events, which is outside the schema/
+      message:
+        /table tenant_\w+\.events is a partition of public\.events, which is outside the tenant's schema/
     })
     await on.admin(`alter table events detach partition "${schema}".events; drop table "${schema}".events`)
     await on.admin(`create table "${schema}".secret (n int)`)
@@ -414,7 +415,7 @@ t.test('DAT-10 a trigger that keeps deleted rows stops a purge and a confirmed m
   await on.manager.move({ id }, { isolation: 'schema' })
   await t.rejects(on.manager.confirmMove({ id }), {
     code: 'FST_TENANCY_TENANT_CONFLICT',
-    message: /rows of table 'notes' are still there after their deletion: trigger soft on notes keeps them/
+    message: /rows of table 'notes' still exist after their deletion: trigger soft on notes keeps them/
   })
   await on.admin('alter table notes disable trigger soft')
   t.match(await on.manager.confirmMove({ id }), { isolation: 'schema' })

@@ -168,11 +168,10 @@ t.test('DAT-06 a sequence that cannot be carried over is refused by name before 
   )
   const attempts: readonly [string, RegExp][] = [
     ['alter table owned alter id drop default',
-      /sequence 'owned_id_seq' fills column 'id' of table 'owned', and no sequence fills it there/],
+      /sequence 'owned_id_seq' fills column 'id' of table 'owned', but no sequence fills it in the target/],
     [
-      'alter table downward alter id drop default; drop sequence down; create sequence down; ' +
-      "alter table downward alter id set default nextval('down')",
-      /sequence 'down' counts in the other direction than 'down' there/
+      "alter table downward alter id drop default; drop sequence down; create sequence down; alter table downward alter id set default nextval('down')",
+      /sequence 'down' counts in the opposite direction of 'down' in the target/
     ],
     ['alter sequence numbers maxvalue 1000', /sequence 'numbers' is at 1005, beyond the bounds/]
   ]
@@ -218,7 +217,7 @@ t.test(
     })
     await t.rejects(other.move({ id }, { isolation: 'schema' }), {
       code: 'FST_TENANCY_MOVE_FAILED',
-      message: /sequence 'tickets' is in use, and there is none of this name there/
+      message: /sequence 'tickets' is in use, but the target has none of this name/
     })
   }
 )

@@ -180,7 +180,7 @@ export async function adopt (t: Test, count: number): Promise<void> {
   ) t.ok(remarks.some(remark => remark.includes(part)), part)
   t.equal((await columns(admin)).length, 6)
   t.match((await manager.protect({ stage: 'observe' })).remarks, [
-    /old code works as before.*tenancy create --from/s
+    /legacy code works as before.*tenancy create --from/s
   ])
 
   const query = 'select id, slug, name from organizations'
