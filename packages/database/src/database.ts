@@ -30,7 +30,10 @@ import { System } from './system/system.ts'
 
 /** How the database does, from what was last seen. */
 export interface DatabaseHealth {
-  /** `'down'`: no shard answers. `'degraded'`: one of several does not, or a server takes no more connections. */
+  /**
+   * `'down'`: no shard answers. `'degraded'`: one of several does not, or a server takes no more
+   * connections.
+   */
   readonly status: ServerStatus
   /** Each shard by name; `'default'` is that of `database.url`. */
   readonly shards: Readonly<Record<string, ServerStatus>>
@@ -58,7 +61,10 @@ const unsigned =
 const unheard =
   'tenants are looked up through a pooler, where LISTEN hears nothing: a change of a tenant that is not published through redis is seen when the copies of it have aged; give options.database.registryUrl an address that is not pooled by transaction'
 
-/** Look-ups are short and cached: a few connections serve any load that the cap on them lets through. */
+/**
+ * Look-ups are short and cached: a few connections serve any load that the cap on them lets
+ * through.
+ */
 const registryConnections = 4
 
 /** Makes the `pg` handles of scopes. */
@@ -78,15 +84,25 @@ export function openDatabase (options: ResolvedDatabaseOptions): DatabaseRuntime
 export class DatabaseRuntime {
   /** Where tenants are looked up. */
   readonly registry: TenantRegistry
-  /** Told when a tenant's database locked it out, though its process took it for served: what is remembered of it is old. Set by whoever remembers. */
+  /**
+   * Told when a tenant's database locked it out, though its process took it for served: what is
+   * remembered of it is old. Set by whoever remembers.
+   */
   onLockedOut: ((tenant: Tenant) => void) | undefined
   readonly #options: ResolvedDatabaseOptions
   readonly #router: TenantRouter
-  // Of its own where it can be: a tenant that holds every connection must not keep others from being found.
+  // Of its own where it can be: a tenant that holds every connection must not keep others from
+  // being found.
   readonly #registryPool: pg.Pool | undefined
-  /** On the pool above, or on the tenants' connections, which are reset first if a tenant touched them. */
+  /**
+   * On the pool above, or on the tenants' connections, which are reset first if a tenant touched
+   * them.
+   */
   readonly #lookUps: SqlClient
-  /** On which changes of tenants are heard; undefined where the registry is not ours, or this process' alone. */
+  /**
+   * On which changes of tenants are heard; undefined where the registry is not ours, or this
+   * process' alone.
+   */
   readonly #heard: pg.Pool | undefined
   readonly #system: System
   /** What notes the queries that break; undefined without `database.observe`. */
@@ -134,10 +150,11 @@ export class DatabaseRuntime {
   }
 
   /**
-   * Connects, and checks that the database is as this version needs it: once, however often it is called.
+   * Connects, and checks that the database is as this version needs it: once, however often it is
+   * called.
    *
-   * @throws FST_TENANCY_SETUP_INVALID that says what to run, where the database is not initialised, below `requireLevel`, or lets
-   * tenants see each other while `doctor` is `'refuse'`
+   * @throws FST_TENANCY_SETUP_INVALID that says what to run, where the database is not initialised,
+   * below `requireLevel`, or lets tenants see each other while `doctor` is `'refuse'`
    */
   boot (): Promise<LevelReport> {
     this.#booting ??= this.#boot().catch((error: unknown) => {
@@ -177,17 +194,19 @@ export class DatabaseRuntime {
   }
 
   /**
-   * The id of this installation, for the keys of Redis. With PGlite it is there once {@link boot} has resolved.
+   * The id of this installation, for the keys of Redis. With PGlite it is there once {@link boot}
+   * has resolved.
    *
-   * @throws FST_TENANCY_SETUP_INVALID where there is none, or the database is a copy of the one that it was made for
+   * @throws FST_TENANCY_SETUP_INVALID where there is none, or the database is a copy of the one
+   * that it was made for
    */
   installation (): Promise<string> {
     return readInstallation(this.#lookUps)
   }
 
   /**
-   * The queries that break, or will when old code loses its tables, as far as this process has seen them, the most frequent first.
-   * None without `database.observe`.
+   * The queries that break, or will when old code loses its tables, as far as this process has seen
+   * them, the most frequent first. None without `database.observe`.
    */
   get observed (): readonly ObservedQuery[] {
     return this.queries?.list() ?? []
@@ -199,8 +218,8 @@ export class DatabaseRuntime {
   }
 
   /**
-   * Makes a scope's pool of `pg`, the same at each call. It ends with the scope, and has its rules from {@link forScope}. Given a route,
-   * it keeps to its timeout and its transaction.
+   * Makes a scope's pool of `pg`, the same at each call. It ends with the scope, and has its rules
+   * from {@link forScope}. Given a route, it keeps to its timeout and its transaction.
    */
   readonly pg: PgMaker = {
     forScope: (scope, route) => {
@@ -213,38 +232,46 @@ export class DatabaseRuntime {
   }
 
   /**
-   * Makes all of a scope's work one transaction, which its first statement begins; the same at each call.
-   * To be called before the first {@link forScope}. Whoever calls it ends it: a scope that closes before is rolled back.
+   * Makes all of a scope's work one transaction, which its first statement begins; the same at each
+   * call. To be called before the first {@link forScope}. Whoever calls it ends it: a scope that
+   * closes before is rolled back.
    */
   unitOfWork (scope: TenantScope): UnitOfWork {
     return scope.handle(unitKey, () => new UnitOfWork(scope))
   }
 
-  /** The tables that no tenant sees, as a role that sees no other. Nothing is opened before its first query. */
+  /**
+   * The tables that no tenant sees, as a role that sees no other. Nothing is opened before its
+   * first query.
+   */
   get global (): GlobalKysely {
     return this.#system.global
   }
 
   /**
-   * Does work across tenants, once the audit knows of it: on a login of its own, read-only unless `write` is given,
-   * and never as part of a request's transaction. The handle is closed when `fn` has settled.
+   * Does work across tenants, once the audit knows of it: on a login of its own, read-only unless
+   * `write` is given, and never as part of a request's transaction. The handle is closed when `fn`
+   * has settled.
    *
-   * @throws FST_TENANCY_OPTION_INVALID without `database.systemUrl` or `audit`, and FST_TENANCY_AUDIT_FAILED
+   * @throws FST_TENANCY_OPTION_INVALID without `database.systemUrl` or `audit`, and
+   * FST_TENANCY_AUDIT_FAILED
    */
   asSystem<T> (options: SystemAccessOptions, fn: (work: SystemWork) => T | Promise<T>): Promise<T> {
     return this.#system.access(options, fn)
   }
 
   /**
-   * Has every connection forget its prepared statements, because the catalog changed. Their parameters would keep the types
-   * that the columns had before.
+   * Has every connection forget its prepared statements, because the catalog changed. Their
+   * parameters would keep the types that the columns had before.
    */
   dropPreparedNames (): void {
     this.#router.dropPreparedNames()
     this.#system.dropPreparedNames()
   }
 
-  /** Logs when a shard that was away at the boot is served, and why one that answers again is not. */
+  /**
+   * Logs when a shard that was away at the boot is served, and why one that answers again is not.
+   */
   logShards (log: ScopeLogger): void {
     this.#onShard = (shard, problem) => {
       if (problem === undefined)
@@ -294,7 +321,8 @@ export class DatabaseRuntime {
     await Promise.all([this.#system.close(), this.#router.close(), this.#registryPool?.end()])
   }
 
-  // The options name the strategy of tenants without one; only the registry knows which tenants there are.
+  // The options name the strategy of tenants without one; only the registry knows which tenants
+  // there are.
   async #withTenants (report: LevelReport): Promise<LevelReport> {
     if (report.level < 4 || this.#options.registry !== undefined) return report
     const { rows: [row] } = await this.#lookUps.query<{ shares: boolean }>(
@@ -327,7 +355,8 @@ export class DatabaseRuntime {
     })
   }
 
-  // One driver for both handles, so that in a request that is one transaction they share its connection.
+  // One driver for both handles, so that in a request that is one transaction they share its
+  // connection.
   #driverOf (scope: TenantScope, statementTimeout: number | undefined): ScopeDriver {
     return scope.handle(driverKey, () => this.#makeDriver(scope, statementTimeout))
   }

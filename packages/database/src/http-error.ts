@@ -38,12 +38,13 @@ export const DatabaseError: TenancyErrorConstructor = defineError(
 )
 
 /**
- * Returns the error that a client may see for one that was thrown. An error of the database becomes a generic one, and an
- * error of the suite gets the general sentence of its code; either has the original as `cause` for the log. Names of
- * tables, constraints, functions and options stay inside, and whether a taken value is one's own or another tenant's.
+ * Returns the error that a client may see for one that was thrown. An error of the database becomes
+ * a generic one, and an error of the suite gets the general sentence of its code; either has the
+ * original as `cause` for the log. Names of tables, constraints, functions and options stay inside,
+ * and whether a taken value is one's own or another tenant's.
  *
- * An error without a status of its own, whose `cause` is an error of the database, is one too: Drizzle, tRPC and GraphQL
- * wrap errors so. Every other error is returned as it is.
+ * An error without a status of its own, whose `cause` is an error of the database, is one too:
+ * Drizzle, tRPC and GraphQL wrap errors so. Every other error is returned as it is.
  */
 export function toHttpError (error: unknown): unknown {
   const failure = databaseError(error)
@@ -110,7 +111,8 @@ function forCode (code: string): TenancyErrorConstructor {
       return DatabaseRetryError
     case '53300':
       return DatabaseBusyError
-    // Read-only after a failover, and an error of the server's disk: another attempt may meet a server that works.
+    // Read-only after a failover, and an error of the server's disk: another attempt may meet a
+    // server that works.
     case '25006':
     case '58030':
       return DatabaseUnavailableError

@@ -70,9 +70,11 @@ function open (app: FastifyInstance, input: TenantDatabaseOptions): OpenDatabase
 }
 
 /**
- * Gives each request its tenant's database: `request.db`, a Kysely that cannot reach another tenant's rows.
+ * Gives each request its tenant's database: `request.db`, a Kysely that cannot reach another
+ * tenant's rows.
  *
- * @throws FST_TENANCY_OPTION_INVALID for a wrong option, and an error that says what to run where the database is not initialised.
+ * @throws FST_TENANCY_OPTION_INVALID for a wrong option, and an error that says what to run where
+ * the database is not initialised.
  */
 export const tenantDatabase: typeof plugin = fp(plugin, {
   name: '@fastify-tenancy/database',

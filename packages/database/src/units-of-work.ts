@@ -6,9 +6,9 @@ import type { UnitOfWork } from './kysely/unit-of-work.ts'
 import { ReplyGate } from './routing/reply-gate.ts'
 
 /**
- * Makes each request of a route with `config.tenancy.transaction` one transaction. It is committed when the
- * first byte of the reply is about to leave, and rolled back by an error, a status of 400 and above,
- * `rollbackOnly()`, a hijacked reply and an abort.
+ * Makes each request of a route with `config.tenancy.transaction` one transaction. It is committed
+ * when the first byte of the reply is about to leave, and rolled back by an error, a status of 400
+ * and above, `rollbackOnly()`, a hijacked reply and an abort.
  */
 export function registerUnitsOfWork (app: FastifyInstance, database: DatabaseRuntime): void {
   const gates = new WeakMap<UnitOfWork, ReplyGate>()
@@ -28,9 +28,9 @@ export function registerUnitsOfWork (app: FastifyInstance, database: DatabaseRun
       }].flat()
   })
 
-  // A hook of the application, so that it also runs where a route calls reply.callNotFound(). Callbacks and
-  // no promises: a reply that is sent without being returned must be on its way when the handler's promise
-  // is settled.
+  // A hook of the application, so that it also runs where a route calls reply.callNotFound().
+  // Callbacks and no promises: a reply that is sent without being returned must be on its way when
+  // the handler's promise is settled.
   app.addHook('onSend', (request, reply, payload, done) => {
     const unit = unitOf(request)
     if (unit !== undefined) {
@@ -49,8 +49,8 @@ export function registerUnitsOfWork (app: FastifyInstance, database: DatabaseRun
   })
 }
 
-// A hook that comes later may wait, or drop the stream. An error that is emitted meanwhile would end the
-// process; Fastify still sees it, since it looks at the stream's state.
+// A hook that comes later may wait, or drop the stream. An error that is emitted meanwhile would
+// end the process; Fastify still sees it, since it looks at the stream's state.
 function quiet (payload: unknown): void {
   const { pipe, on } = (payload ?? {}) as Partial<NodeJS.ReadableStream>
   if (typeof pipe === 'function' && typeof on === 'function') Reflect.apply(on, payload, ['error', () => {}])

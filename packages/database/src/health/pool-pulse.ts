@@ -9,8 +9,9 @@ export type ServerStatus = 'ok' | 'degraded' | 'down'
 const within = 2_000
 
 /**
- * Whether the server of a pool answers. What the application itself hears counts first: a connection that comes back unbroken has had
- * an answer. Only where nothing was heard since the last beat does a question of its own go out.
+ * Whether the server of a pool answers. What the application itself hears counts first: a
+ * connection that comes back unbroken has had an answer. Only where nothing was heard since the
+ * last beat does a question of its own go out.
  */
 export class PoolPulse {
   readonly #pool: pg.Pool
@@ -58,7 +59,10 @@ export class PoolPulse {
     this.#isAsking = false
   }
 
-  /** On a connection that is idle, or else on one of its own: a pool whose connections are all at work says nothing of the server. */
+  /**
+   * On a connection that is idle, or else on one of its own: a pool whose connections are all at
+   * work says nothing of the server.
+   */
   async #ask (): Promise<void> {
     if (this.#pool.idleCount > 0) return this.#askOn(await this.#pool.connect())
     const client = new pg.Client({

@@ -6,7 +6,10 @@ import { PoolPulse, type ServerStatus } from './pool-pulse.ts'
 /** How often the servers are looked after, in milliseconds. */
 const every = 1_000
 
-/** The pulses of several servers by name. An embedded database lives and dies with the process, and has none. */
+/**
+ * The pulses of several servers by name. An embedded database lives and dies with the process, and
+ * has none.
+ */
 export class Pulses {
   readonly #pulses: ReadonlyMap<string, PoolPulse>
   readonly #names: readonly string[]

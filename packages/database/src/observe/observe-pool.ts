@@ -10,8 +10,9 @@ type Connect = (
 ) => Promise<pg.PoolClient> | undefined
 
 /**
- * Has `onQuery` hear the text of each statement that is run on a pool, when and where its caller runs it: on the pool itself, and
- * on clients that are borrowed from it. Nothing else of the pool changes.
+ * Has `onQuery` hear the text of each statement that is run on a pool, when and where its caller
+ * runs it: on the pool itself, and on clients that are borrowed from it. Nothing else of the pool
+ * changes.
  *
  * @returns ends it
  */
@@ -71,7 +72,8 @@ function restore (target: object, methods: Readonly<Record<string, unknown>>): v
   }
 }
 
-// A text, an object with a text, or a query of pg-cursor's and the like. Whoever listens must not fail the statement.
+// A text, an object with a text, or a query of pg-cursor's and the like. Whoever listens must not
+// fail the statement.
 function tell (input: unknown, onQuery: (sql: string) => void): void {
   const text: unknown = typeof input === 'object' && input !== null && 'text' in input ? input.text : input
   if (typeof text !== 'string') return

@@ -14,11 +14,15 @@ export interface ObservedQuery {
   /** The query without its values. */
   readonly text: string
   /**
-   * What it gets, or will get: `'42501'` permission denied, or a row that is another tenant's; `'FST_TENANCY_QUERY_REFUSED'` what
-   * `request.db` does not send either; and what the database answered.
+   * What it gets, or will get: `'42501'` permission denied, or a row that is another tenant's;
+   * `'FST_TENANCY_QUERY_REFUSED'` what `request.db` does not send either; and what the database
+   * answered.
    */
   readonly code: string
-  /** `'old'` for a query on a pool of old code, which will break; `'new'` for one through `request.db`, which did. */
+  /**
+   * `'old'` for a query on a pool of old code, which will break; `'new'` for one through
+   * `request.db`, which did.
+   */
   readonly by: 'old' | 'new'
   /** How often this process has seen it. */
   readonly count: number
@@ -27,10 +31,16 @@ export interface ObservedQuery {
 /** Told of each observed query, each time. */
 const observations = channel('fastify-tenancy.observed-query')
 
-/** Different queries that are remembered: those of an application are few, and whoever makes up texts must not fill memory. */
+/**
+ * Different queries that are remembered: those of an application are few, and whoever makes up
+ * texts must not fill memory.
+ */
 const most = 1_000
 
-/** What a statement of ours that is held to its tenant is refused with. Others break with and without tenants. */
+/**
+ * What a statement of ours that is held to its tenant is refused with. Others break with and
+ * without tenants.
+ */
 const refusals: ReadonlySet<string> = new Set(['42501', '42P01', 'TN401', 'FST_TENANCY_QUERY_REFUSED',
   'FST_TENANCY_ISOLATION_BREACH'])
 

@@ -7,13 +7,19 @@ export const DatabaseBusyError: TenancyErrorConstructor = defineError(
   'The database is busy',
   1
 )
-/** 500: a row of another tenant was on its way to the application. It was stopped, and its connection destroyed. */
+/**
+ * 500: a row of another tenant was on its way to the application. It was stopped, and its
+ * connection destroyed.
+ */
 export const IsolationBreachError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_ISOLATION_BREACH',
   500,
   'The request was stopped'
 )
-/** 500: a query cannot be proved to stay within the tenant. It was not sent, or its connection was destroyed. */
+/**
+ * 500: a query cannot be proved to stay within the tenant. It was not sent, or its connection was
+ * destroyed.
+ */
 export const QueryRefusedError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_QUERY_REFUSED',
   500,

@@ -15,17 +15,19 @@ import { isPlainName } from './plain-name.ts'
 /** Where the data is, and how connections to it behave. */
 export interface DatabaseConnectionOptions {
   /**
-   * The application's login: may become the role of tenants' statements, and should be able to become nothing else. Undefined, as a
-   * variable of the environment may be, stops the boot.
+   * The application's login: may become the role of tenants' statements, and should be able to
+   * become nothing else. Undefined, as a variable of the environment may be, stops the boot.
    */
   readonly url: string | pg.Pool | undefined
   /**
-   * The login that may become the roles of tenants: those of strategy `schema`, and all tenants where `rls.context` is `'role'`.
-   * SQL injected into another tenant's statement then cannot take such a role. @default the one of `url`
+   * The login that may become the roles of tenants: those of strategy `schema`, and all tenants
+   * where `rls.context` is `'role'`. SQL injected into another tenant's statement then cannot take
+   * such a role. @default the one of `url`
    */
   readonly tenantRolesUrl?: string | undefined
   /**
-   * The login of the global tables (`app.tenancy.global`), which may become `tenancy_global` and nothing else.
+   * The login of the global tables (`app.tenancy.global`), which may become `tenancy_global` and
+   * nothing else.
    * @default the one of `systemUrl`, or of `url` where there is none
    */
   readonly globalUrl?: string | undefined
@@ -35,11 +37,17 @@ export interface DatabaseConnectionOptions {
   readonly systemUrl?: string | undefined
   /** The login of migrations and of the manager; the plugin never connects with it. */
   readonly ownerUrl?: string | undefined
-  /** More databases for tenants of the strategies `rls`, `row` and `schema`, by the name in `placement.shard`. `'default'` is `url`. @default none */
+  /**
+   * More databases for tenants of the strategies `rls`, `row` and `schema`, by the name in
+   * `placement.shard`. `'default'` is `url`. @default none
+   */
   readonly shards?: Readonly<Record<string, string | pg.Pool | ShardOptions>>
   /** The databases of tenants of strategy `database`. @default none */
   readonly tenants?: TenantsOptions
-  /** The most connections that this process may open, over all pools but that of look-ups (4). @default { connections: 100, whenFull: 'evict' } */
+  /**
+   * The most connections that this process may open, over all pools but that of look-ups (4).
+   * @default { connections: 100, whenFull: 'evict' }
+   */
   readonly budget?: number | BudgetOptions
   /** `max`: connections per process and shard. @default { max: 10 } */
   readonly pool?: { readonly max?: number }
@@ -55,11 +63,14 @@ export interface DatabaseConnectionOptions {
   readonly lockTimeout?: string
   /** The longest that a transaction may sit idle. @default '10s' */
   readonly idleInTransaction?: string
-  /** `'custom'`: each statement is planned for its own tenant; `'shared'`: plans are kept, and shared by all tenants of a connection. @default 'custom' */
+  /**
+   * `'custom'`: each statement is planned for its own tenant; `'shared'`: plans are kept, and
+   * shared by all tenants of a connection. @default 'custom'
+   */
   readonly plans?: 'custom' | 'shared'
   /**
-   * When a connection is reset between tenants. `'auto'`: unless everything that ran on it is proved harmless; `'always'`: at every
-   * change of tenant. @default 'auto'
+   * When a connection is reset between tenants. `'auto'`: unless everything that ran on it is
+   * proved harmless; `'always'`: at every change of tenant. @default 'auto'
    */
   readonly reset?: 'auto' | 'always'
   /** How tenants share the connections of a pool. */
@@ -69,18 +80,21 @@ export interface DatabaseConnectionOptions {
   /** Refuses to start below this level of separation of logins. @default 0 */
   readonly requireLevel?: 0 | 1 | 2 | 3 | 4
   /**
-   * The migration, by name, that the tables of a tenant of strategy `schema` or `database` must have seen; until then it gets
-   * FST_TENANCY_TENANT_NOT_READY. Asked once for each tenant and process. @default none
+   * The migration, by name, that the tables of a tenant of strategy `schema` or `database` must
+   * have seen; until then it gets FST_TENANCY_TENANT_NOT_READY. Asked once for each tenant and
+   * process. @default none
    */
   readonly requireMigration?: string
   /**
-   * What becomes of what lets tenants see or touch each other, such as a table without its policy, when it is found at the boot: `'warn'` logs
-   * it, `'refuse'` besides refuses to start under NODE_ENV=production, `false` does not look. @default 'warn'
+   * What becomes of what lets tenants see or touch each other, such as a table without its policy,
+   * when it is found at the boot: `'warn'` logs it, `'refuse'` besides refuses to start under
+   * NODE_ENV=production, `false` does not look. @default 'warn'
    */
   readonly doctor?: 'refuse' | 'warn' | false
   /**
-   * For an application that is being taken over: the pools of its old login. Their queries on listed tables are reported by route and
-   * shape, since they will break, and so are those of `request.db` that were refused. @default nothing is reported
+   * For an application that is being taken over: the pools of its old login. Their queries on
+   * listed tables are reported by route and shape, since they will break, and so are those of
+   * `request.db` that were refused. @default nothing is reported
    */
   readonly observe?: readonly pg.Pool[]
   /** Lets PGlite run under NODE_ENV=production. @default false */
@@ -96,9 +110,14 @@ export interface StatementTimeouts {
 
 /** How tenants share the connections of a pool. */
 export interface FairnessOptions {
-  /** The part of a pool that one tenant may hold while others wait: above 0, at most 1. @default 0.5 */
+  /**
+   * The part of a pool that one tenant may hold while others wait: above 0, at most 1. @default 0.5
+   */
   readonly share?: number
-  /** How many of one tenant's callers may wait; the next gets FST_TENANCY_DATABASE_BUSY. @default 100 */
+  /**
+   * How many of one tenant's callers may wait; the next gets FST_TENANCY_DATABASE_BUSY. @default
+   * 100
+   */
   readonly maxWaiting?: number
   /** The longest wait; then FST_TENANCY_DATABASE_BUSY. @default '5s' */
   readonly maxWait?: string
@@ -107,28 +126,36 @@ export interface FairnessOptions {
 /** Options of strategy `rls`. */
 export interface RlsOptions {
   /**
-   * Signs each context, so that injected SQL cannot speak for another tenant. At least 32 characters; two while one replaces the other,
-   * the new one first. `tenancy init` installs what verifies it. @default none: the context stops mistakes, not attackers
+   * Signs each context, so that injected SQL cannot speak for another tenant. At least 32
+   * characters; two while one replaces the other, the new one first. `tenancy init` installs what
+   * verifies it. @default none: the context stops mistakes, not attackers
    */
   readonly secret?: string | readonly [string, string] | undefined
   /** Rewrites queries as strategy `row` does, on top of the policies. @default false */
   readonly filter?: boolean
   /**
-   * What tells the policies whose rows these are: `'setting'`, a setting of the transaction; `'role'`, a database role per tenant besides.
-   * `'role'` serves about 500 tenants per login. @default 'setting'
+   * What tells the policies whose rows these are: `'setting'`, a setting of the transaction;
+   * `'role'`, a database role per tenant besides. `'role'` serves about 500 tenants per login.
+   * @default 'setting'
    */
   readonly context?: 'setting' | 'role'
 }
 
 /** Options of strategy `row`, and of `rls.filter`. */
 export interface RowOptions {
-  /** Names of functions that queries may call besides the usual ones. None of them may read a tenant's table. @default none */
+  /**
+   * Names of functions that queries may call besides the usual ones. None of them may read a
+   * tenant's table. @default none
+   */
   readonly functions?: readonly string[]
 }
 
 /** Options of the plugin `tenantDatabase`. */
 export interface TenantDatabaseOptions {
-  /** A URL (`postgres://…`, `pglite://memory`, `pglite://./folder`), a `pg.Pool`, or an object of these and more. Undefined stops the boot. */
+  /**
+   * A URL (`postgres://…`, `pglite://memory`, `pglite://./folder`), a `pg.Pool`, or an object of
+   * these and more. Undefined stops the boot.
+   */
   readonly database: string | pg.Pool | DatabaseConnectionOptions | undefined
   /** The strategy for tenants. @default 'rls' */
   readonly isolation?: Isolation
@@ -137,7 +164,10 @@ export interface TenantDatabaseOptions {
   readonly tables?: TablesOptions
   /** Where tenants are looked up. @default the registry on `database` */
   readonly registry?: TenantRegistry
-  /** Keeps a record of work across tenants, before its first statement; what it throws refuses the work. @default none: asSystem() is refused */
+  /**
+   * Keeps a record of work across tenants, before its first statement; what it throws refuses the
+   * work. @default none: asSystem() is refused
+   */
   readonly audit?: Audit
   /** The name of `request.db`. @default 'db' */
   readonly decorator?: string

@@ -20,8 +20,9 @@ export interface ShardOptions {
 export interface BudgetOptions {
   readonly connections: number
   /**
-   * What happens to who needs one more. `'evict'` closes the connection that was idle for longest, and waits for one where none is idle;
-   * `'wait'` waits until one is closed; both for at most `fairness.maxWait`. `'reject'`, and a wait that is over, is FST_TENANCY_DATABASE_BUSY.
+   * What happens to who needs one more. `'evict'` closes the connection that was idle for longest,
+   * and waits for one where none is idle; `'wait'` waits until one is closed; both for at most
+   * `fairness.maxWait`. `'reject'`, and a wait that is over, is FST_TENANCY_DATABASE_BUSY.
    * @default 'evict'
    */
   readonly whenFull?: WhenFull

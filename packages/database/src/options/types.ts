@@ -24,8 +24,9 @@ export type SharedTable<Table> = {
 }
 
 /**
- * A Kysely schema as a tenant may see it: the tenant tables without their tenant column on insert and update,
- * the shared tables read-only, and nothing else. Using another table, or writing the tenant column, is a compile error.
+ * A Kysely schema as a tenant may see it: the tenant tables without their tenant column on insert
+ * and update, the shared tables read-only, and nothing else. Using another table, or writing the
+ * tenant column, is a compile error.
  */
 export type TenantDatabase<
   Database,

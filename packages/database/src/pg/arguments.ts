@@ -71,7 +71,8 @@ export function answer (work: Promise<pg.QueryResult>, callback: Callback | unde
   | Promise<pg.QueryResult>
   | undefined {
   if (callback === undefined) return work
-  // On the next tick: an error that the callback throws is the application's, and must not reject this promise.
+  // On the next tick: an error that the callback throws is the application's, and must not reject
+  // this promise.
   work.then(
     result => process.nextTick(callback, undefined, result),
     (error: unknown) => process.nextTick(callback, error)

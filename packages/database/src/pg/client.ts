@@ -17,8 +17,9 @@ export interface ClientParts {
 }
 
 /**
- * A client of a tenant's `pg` pool, with the methods of `pg.PoolClient`. Transaction control is read and done by the driver.
- * Every other text is a statement of `request.db`, with the tenant's context before it.
+ * A client of a tenant's `pg` pool, with the methods of `pg.PoolClient`. Transaction control is
+ * read and done by the driver. Every other text is a statement of `request.db`, with the tenant's
+ * context before it.
  */
 export class TenantPgClient extends EventEmitter {
   readonly #parts: ClientParts
@@ -50,7 +51,9 @@ export class TenantPgClient extends EventEmitter {
     return answer(work, call.callback)
   }
 
-  /** Returns the connection. One in an open transaction is closed, and the transaction rolled back. */
+  /**
+   * Returns the connection. One in an open transaction is closed, and the transaction rolled back.
+   */
   readonly release = (_error?: unknown): void => {
     if (this.#isReleased)
       throw new Error('Release called on client which has already been released to the pool.')
@@ -166,7 +169,10 @@ export class TenantPgClient extends EventEmitter {
     await this.#parts.driver.begin(this.#connection, this.#modes)
   }
 
-  /** Whether the transaction was committed. Like PostgreSQL, rolls back one in which a statement had failed. */
+  /**
+   * Whether the transaction was committed. Like PostgreSQL, rolls back one in which a statement had
+   * failed.
+   */
   async #commit (): Promise<boolean> {
     if (!this.#isBegun) return true
     this.#isBegun = false

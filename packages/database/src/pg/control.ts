@@ -27,8 +27,9 @@ const release = /^release(?: savepoint)? \?$/
 const rollbackTo = new RegExp(`^rollback${noise} to(?: savepoint)? \\?$`)
 
 /**
- * Reads a text that is one statement of transaction control and nothing else. Returns undefined for every other text, which is
- * then held to the rules of a tenant's handle: `commit; begin`, `COMMIT AND CHAIN` and `PREPARE TRANSACTION` are refused there.
+ * Reads a text that is one statement of transaction control and nothing else. Returns undefined for
+ * every other text, which is then held to the rules of a tenant's handle: `commit; begin`,
+ * `COMMIT AND CHAIN` and `PREPARE TRANSACTION` are refused there.
  */
 export function readControl (text: string): Control | undefined {
   const { keyword } = readStatement(text)

@@ -6,8 +6,8 @@ import { answer, readCall, type Callback } from './arguments.ts'
 import { TenantPgClient, type ClientParts } from './client.ts'
 
 /**
- * A tenant's `pg.Pool`: what takes a pool of `pg` runs on it for that tenant. It has no connections of its own.
- * Each one is borrowed from the pools of `request.db`, by the same rules.
+ * A tenant's `pg.Pool`: what takes a pool of `pg` runs on it for that tenant. It has no connections
+ * of its own. Each one is borrowed from the pools of `request.db`, by the same rules.
  */
 export class TenantPgPool extends pg.Pool {
   readonly #parts: ClientParts
@@ -29,7 +29,9 @@ export class TenantPgPool extends pg.Pool {
     return answer(this.#query(config, values, call.callback), call.callback) as never
   }
 
-  /** Borrows a connection: `release()` returns it, and the end of the scope does so at the latest. */
+  /**
+   * Borrows a connection: `release()` returns it, and the end of the scope does so at the latest.
+   */
   override connect (callback?: unknown): never {
     const work = this.#connect()
     if (typeof callback !== 'function') return work as never

@@ -16,8 +16,8 @@ export interface BudgetSettings {
 }
 
 /**
- * Bounds the connections of all pools of a process together. A connection counts from before it is opened until its
- * socket has closed, so that pools which are ending count too.
+ * Bounds the connections of all pools of a process together. A connection counts from before it is
+ * opened until its socket has closed, so that pools which are ending count too.
  */
 export class ConnectionBudget {
   readonly #settings: BudgetSettings
@@ -38,7 +38,8 @@ export class ConnectionBudget {
   /** The class of connections that are counted here. */
   #client (connectTimeout: number): new(config?: pg.ClientConfig) => pg.Client {
     const take = (): Promise<() => void> => this.#take()
-    // The server takes fewer than the budget: whoever comes back finds the place of one that was idle.
+    // The server takes fewer than the budget: whoever comes back finds the place of one that was
+    // idle.
     const evict = (): void => {
       this.#evict()
     }
@@ -72,7 +73,10 @@ export class ConnectionBudget {
     }
   }
 
-  /** Opens a pool whose connections count, and whose idle ones may be closed for others. `acquireTimeout` bounds the opening of one. */
+  /**
+   * Opens a pool whose connections count, and whose idle ones may be closed for others.
+   * `acquireTimeout` bounds the opening of one.
+   */
   openPool (url: string, settings: PoolSettings): pg.Pool {
     // The wait for the budget comes before the opening, and has a bound of its own.
     const acquireTimeout = this.#settings.maxWait + settings.acquireTimeout + 1_000
@@ -123,7 +127,8 @@ export class ConnectionBudget {
     })
   }
 
-  // Borrowed and given up: a pool has no other way to close one connection. Where somebody was faster, it is theirs, and who waits goes on waiting.
+  // Borrowed and given up: a pool has no other way to close one connection. Where somebody was
+  // faster, it is theirs, and who waits goes on waiting.
   #evict (): void {
     if (this.#settings.whenFull !== 'evict') return
     for (const pool of this.#idle) {

@@ -5,7 +5,9 @@ import { LRUCache } from 'lru-cache'
 
 import type { ConnectionPool } from '../connection/pool.ts'
 
-/** How many tenants are remembered to have passed; one that was forgotten is asked for once more. */
+/**
+ * How many tenants are remembered to have passed; one that was forgotten is asked for once more.
+ */
 const max = 100_000
 
 /**

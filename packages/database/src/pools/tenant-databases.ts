@@ -19,8 +19,9 @@ interface SharedParts {
 }
 
 /**
- * The databases of tenants that have one of their own: a small pool for each that is in use, the least recently used
- * closed for the next. A pool is never closed under anybody: it leaves the list, and ends when its last user has.
+ * The databases of tenants that have one of their own: a small pool for each that is in use, the
+ * least recently used closed for the next. A pool is never closed under anybody: it leaves the
+ * list, and ends when its last user has.
  */
 export class TenantPoolCache {
   readonly #options: ResolvedDatabaseOptions
@@ -53,7 +54,10 @@ export class TenantPoolCache {
     return [...this.#live.keys()].reduce((sum, { waiting }) => sum + waiting, 0)
   }
 
-  /** Borrows a connection to a tenant's database. The borrower is made by `make`, which gets the pool's guard. */
+  /**
+   * Borrows a connection to a tenant's database. The borrower is made by `make`, which gets the
+   * pool's guard.
+   */
   async acquire (tenant: Tenant, make: (pool: TenantPool) => ConnectionOwner): Promise<TenantConnection> {
     for (;;) {
       const pool = await this.#poolOf(tenant)
@@ -92,7 +96,8 @@ export class TenantPoolCache {
       throw new DatabaseUnavailableError(undefined, { cause })
     })
     const isOwned = typeof source === 'string'
-    // An embedded database is its folder's only process: the one that was evicted must be gone first.
+    // An embedded database is its folder's only process: the one that was evicted must be gone
+    // first.
     if (isOwned && isEmbedded(source))
       await Promise.all(Array.from(this.#live, ([pool, old]) => old === key && pool.retire()))
     const pool = new TenantPool(

@@ -26,7 +26,9 @@ export class TenantPool {
   readonly #breaker = new ConnectBreaker()
   #retirement: Promise<void> | undefined
 
-  /** @param extensions the schemas of extensions that are on the path of the tenant's statements. */
+  /**
+   * @param extensions the schemas of extensions that are on the path of the tenant's statements.
+   */
   constructor (
     pool: pg.Pool,
     isOwned: boolean,
@@ -74,7 +76,8 @@ export class TenantPool {
   /**
    * @throws FST_TENANCY_DATABASE_UNAVAILABLE, at once where the last attempts failed
    * @throws FST_TENANCY_DATABASE_BUSY
-   * @throws FST_TENANCY_TENANT_NOT_READY where the tenant is locked out of its database, or that is gone
+   * @throws FST_TENANCY_TENANT_NOT_READY where the tenant is locked out of its database, or that is
+   * gone
    */
   async acquire (owner: ConnectionOwner): Promise<TenantConnection> {
     this.#breaker.assertClosed()
@@ -111,7 +114,8 @@ export class TenantPool {
     if (this.#hasTripwire) await this.#tripwire.refresh()
   }
 
-  // Behind a pooler the backend changes from one transaction to the next: a statement goes unnamed there, and undoes what it leaves.
+  // Behind a pooler the backend changes from one transaction to the next: a statement goes unnamed
+  // there, and undoes what it leaves.
   async #probePooler (): Promise<void> {
     const client = await this.pool.connect()
     let isClean = false

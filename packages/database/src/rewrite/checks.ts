@@ -17,8 +17,9 @@ export function properties (...names: string[]): ReadonlySet<string> {
 }
 
 /**
- * Holds a node to the properties that its place in the grammar reads. A property that a later Kysely adds, or that
- * belongs to another database, would be dropped without it, and change what the query means.
+ * Holds a node to the properties that its place in the grammar reads. A property that a later
+ * Kysely adds, or that belongs to another database, would be dropped without it, and change what
+ * the query means.
  */
 export function only (node: OperationNode, allowedProperties: ReadonlySet<string>): void {
   for (const name in node) {

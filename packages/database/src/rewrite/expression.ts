@@ -13,7 +13,10 @@ import { refuse, refuseKind } from './refuse.ts'
 import { itemName, type Scope } from './scope.ts'
 import { isNegative, primitiveValues, value } from './value.ts'
 
-/** An expression, wherever one may stand: rebuilt from what is known, with every sub-query in it kept to the tenant. */
+/**
+ * An expression, wherever one may stand: rebuilt from what is known, with every sub-query in it
+ * kept to the tenant.
+ */
 export function expression (node: OperationNode, scope: Scope): OperationNode {
   switch (node.kind) {
     case 'ReferenceNode':

@@ -9,7 +9,9 @@ import { refuse, refuseKind } from './refuse.ts'
 import { resolve, type Scope } from './scope.ts'
 import type { RewrittenTable } from './tables.ts'
 
-/** The items that a statement reads, rewritten, and the predicates that its WHERE must begin with. */
+/**
+ * The items that a statement reads, rewritten, and the predicates that its WHERE must begin with.
+ */
 export interface Relations {
   readonly items: readonly OperationNode[]
   readonly joins: readonly JoinNode[]
@@ -19,7 +21,10 @@ export interface Relations {
 /** One item of FROM, of a join or of USING. */
 interface Item {
   readonly node: OperationNode
-  /** A tenant table and the name that the query knows it by; undefined where nothing has to be kept to the tenant. */
+  /**
+   * A tenant table and the name that the query knows it by; undefined where nothing has to be kept
+   * to the tenant.
+   */
   readonly own:
     | { readonly table: RewrittenTable; readonly node: TableNode; readonly name: string }
     | undefined
@@ -63,7 +68,10 @@ export function relations (
   }
 }
 
-/** The source of a MERGE: always with its predicate inside, since both of its sides decide what becomes of a row. */
+/**
+ * The source of a MERGE: always with its predicate inside, since both of its sides decide what
+ * becomes of a row.
+ */
 export function source (join: JoinNode, scope: Scope): OperationNode {
   only(join, joinProperties)
   return wrap(item(join.table, scope), scope)

@@ -1,7 +1,7 @@
 /**
- * The functions that a rewritten query may call: those that compute their result from their arguments, the clock or
- * a random source. None of them takes the name of a table or a text of SQL, changes a setting, takes a lock,
- * moves a sequence, waits, or tells of the server.
+ * The functions that a rewritten query may call: those that compute their result from their
+ * arguments, the clock or a random source. None of them takes the name of a table or a text of SQL,
+ * changes a setting, takes a lock, moves a sequence, waits, or tells of the server.
  */
 export const defaultFunctions: readonly string[] = words(`
   coalesce nullif greatest least any all some num_nulls num_nonnulls

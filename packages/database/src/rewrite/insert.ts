@@ -27,7 +27,10 @@ const allowedProperties = properties(
 const valuesProperties = properties('values')
 const rowProperties = properties('values')
 
-/** `INSERT`: every row carries the tenant. Its own id may be given; another's is an error, never a silent change. */
+/**
+ * `INSERT`: every row carries the tenant. Its own id may be given; another's is an error, never a
+ * silent change.
+ */
 export function insert (node: InsertQueryNode, outer: Scope): InsertQueryNode {
   if (node.explain !== undefined)
     return refuse(

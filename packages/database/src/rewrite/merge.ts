@@ -20,8 +20,8 @@ const conditionProperties = properties('left', 'right')
 const updateProperties = properties('updates')
 
 /**
- * `MERGE`: the predicate stands first in ON, so that only the tenant's rows match, and again in each
- * `when not matched by source`, which otherwise meets every row that ON left out.
+ * `MERGE`: the predicate stands first in ON, so that only the tenant's rows match, and again in
+ * each `when not matched by source`, which otherwise meets every row that ON left out.
  */
 export function merge (node: MergeQueryNode, outer: Scope): MergeQueryNode {
   only(node, allowedProperties)

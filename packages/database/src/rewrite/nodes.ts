@@ -3,8 +3,8 @@ import type { AliasNode, AndNode, BinaryOperationNode, ColumnNode, FromNode, Ide
   TableNode, ValueNode, WhereNode } from 'kysely'
 
 /*
- * The nodes that almost every query has, as Kysely's own create() makes them but not frozen: nobody else holds them,
- * and freezing costs more than everything else that is done with a node.
+ * The nodes that almost every query has, as Kysely's own create() makes them but not frozen: nobody
+ * else holds them, and freezing costs more than everything else that is done with a node.
  */
 
 export const identifierNode = (name: string): IdentifierNode => ({ kind: 'IdentifierNode', name })

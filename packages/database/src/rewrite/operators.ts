@@ -2,7 +2,9 @@ import type { Operator, OperatorNode } from 'kysely'
 
 import { operatorNode } from './nodes.ts'
 
-/** Operators between two operands that PostgreSQL has, and those of pgvector that Kysely can write. */
+/**
+ * Operators between two operands that PostgreSQL has, and those of pgvector that Kysely can write.
+ */
 export const binaryOperators: ReadonlyMap<unknown, OperatorNode> = nodes([
   '=',
   '!=',

@@ -5,8 +5,9 @@ import { refuse } from './refuse.ts'
 import type { Scope } from './scope.ts'
 
 /*
- * Kysely's own helpers are raw SQL round checked nodes. Those are known by their text, which is compared whole;
- * what stands inside goes through the grammar like anything else. Any other raw SQL is refused.
+ * Kysely's own helpers are raw SQL round checked nodes. Those are known by their text, which is
+ * compared whole; what stands inside goes through the grammar like anything else. Any other raw SQL
+ * is refused.
  */
 export const jsonArray: readonly string[] = ["(select coalesce(json_agg(agg), '[]') from ", ' as agg)']
 export const jsonObject: readonly string[] = ['(select to_json(obj) from ', ' as obj)']

@@ -11,7 +11,10 @@ const types: Readonly<Record<string, TenantColumnType>> = {
   int8: 'bigint'
 }
 
-/** The listed tables, with the types of their tenant columns. One that is not there, or whose column cannot hold an id, is left out, and so refused. */
+/**
+ * The listed tables, with the types of their tenant columns. One that is not there, or whose column
+ * cannot hold an id, is left out, and so refused.
+ */
 export async function readRowTables (
   client: SqlClient,
   { schema, tenant, shared }: ResolvedTables

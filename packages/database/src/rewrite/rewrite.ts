@@ -11,9 +11,9 @@ import { select, subquery } from './select.ts'
 import { update } from './update.ts'
 
 /**
- * Rewrites a complete query so that it can read and write the rows of one tenant only, or refuses it. Pure:
- * the tree that comes out is built anew from the kinds of nodes and properties that each position of the grammar
- * knows, and shares nothing with the one that came in but values.
+ * Rewrites a complete query so that it can read and write the rows of one tenant only, or refuses
+ * it. Pure: the tree that comes out is built anew from the kinds of nodes and properties that each
+ * position of the grammar knows, and shares nothing with the one that came in but values.
  *
  * @throws FST_TENANCY_QUERY_REFUSED for anything that it does not know.
  */

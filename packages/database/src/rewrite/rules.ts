@@ -6,9 +6,14 @@ import type { JoinType } from 'kysely'
  */
 export type RulePlace = 'where' | 'wrap' | number
 
-/** What PostgreSQL's grammar says of names and joins. A value of its own, so that it can be tested, and tests can break it. */
+/**
+ * What PostgreSQL's grammar says of names and joins. A value of its own, so that it can be tested,
+ * and tests can break it.
+ */
 export interface Rules {
-  /** The places of the predicates of a chain of joins: of its first item, then of each joined one. */
+  /**
+   * The places of the predicates of a chain of joins: of its first item, then of each joined one.
+   */
   place(joins: readonly JoinType[]): readonly RulePlace[]
   /** The names of a WITH that one of its bodies sees. */
   namesInBody(names: readonly string[], index: number, isRecursive: boolean): readonly string[]
@@ -18,17 +23,19 @@ export interface Rules {
 
 export const postgresRules: Rules = {
   place,
-  // Under RECURSIVE all bodies see all names; otherwise a body sees those before it, and its own name is a table's.
+  // Under RECURSIVE all bodies see all names; otherwise a body sees those before it, and its own
+  // name is a table's.
   namesInBody: (names, index, isRecursive) => isRecursive ? names : names.slice(0, index),
   targetSeesNames: false
 }
 
 /*
- * A predicate in WHERE must not meet rows that a later outer join fills with NULL, nor one in ON decide whether
- * the other side's row is kept. So a join's right item is held back in the join's own ON where that join may drop it
- * (inner, left). What waits for a place on the left goes to the ON of the next right join, which may drop the left;
- * under a full join neither side may be dropped by its ON, and its ON must stay a plain equality: what waits is wrapped.
- * What still waits at the end was never on the side that is filled with NULL: WHERE.
+ * A predicate in WHERE must not meet rows that a later outer join fills with NULL, nor one in ON
+ * decide whether the other side's row is kept. So a join's right item is held back in the join's
+ * own ON where that join may drop it (inner, left). What waits for a place on the left goes to the
+ * ON of the next right join, which may drop the left; under a full join neither side may be dropped
+ * by its ON, and its ON must stay a plain equality: what waits is wrapped. What still waits at the
+ * end was never on the side that is filled with NULL: WHERE.
  */
 function place (joins: readonly JoinType[]): readonly RulePlace[] {
   const places: RulePlace[] = ['where']

@@ -7,7 +7,10 @@ import { postgresRules, type Rules } from './rules.ts'
 import type { RowTables, RewrittenTable } from './tables.ts'
 import { fitsColumn, type TenantValue } from './tenant-value.ts'
 
-/** The positions of the grammar that stand inside others. Handed down with the scope, since each holds the rest. */
+/**
+ * The positions of the grammar that stand inside others. Handed down with the scope, since each
+ * holds the rest.
+ */
 export interface Grammar {
   expression(node: OperationNode, scope: Scope): OperationNode
   /** A SELECT, with or without parentheses, wherever one may stand. */
@@ -16,7 +19,10 @@ export interface Grammar {
   body(node: OperationNode, scope: Scope): OperationNode
 }
 
-/** What a position may use: whose query it is, which tables there are, and which names of WITH are visible. Never changed. */
+/**
+ * What a position may use: whose query it is, which tables there are, and which names of WITH are
+ * visible. Never changed.
+ */
 export interface Scope {
   readonly tenant: TenantValue
   readonly tables: RowTables
@@ -103,8 +109,8 @@ function nameParts (node: TableNode): { schema: string | undefined; name: string
 }
 
 /**
- * A table's name as part of a column's name, or for a whole row. It can only mean an item of FROM, so nothing is
- * looked up; the schema goes, because a wrapped item has none.
+ * A table's name as part of a column's name, or for a whole row. It can only mean an item of FROM,
+ * so nothing is looked up; the schema goes, because a wrapped item has none.
  */
 export function itemName (node: TableNode, { tables }: Scope): TableNode {
   const { schema, name } = nameParts(node)

@@ -29,7 +29,10 @@ export function selection (node: SelectionNode, scope: Scope): SelectionNode {
   return selectionNode(aliasNode(expression(named, scope), identifier(alias, 'the name of a column')))
 }
 
-/** `RETURNING`: it shows rows of the statement's own tables, and its sub-queries carry their predicates. */
+/**
+ * `RETURNING`: it shows rows of the statement's own tables, and its sub-queries carry their
+ * predicates.
+ */
 export function returning (node: ReturningNode | undefined, scope: Scope): ReturningNode | undefined {
   if (node === undefined) return undefined
   only(node, returningProperties)

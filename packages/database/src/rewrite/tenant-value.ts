@@ -7,7 +7,10 @@ import { valueNode } from './nodes.ts'
 /** A tenant's id, ready to meet columns of each type. */
 export interface TenantValue {
   readonly id: string
-  /** The parameter that holds the id. The compiler knows these nodes, and sends each type's parameter once a statement. */
+  /**
+   * The parameter that holds the id. The compiler knows these nodes, and sends each type's
+   * parameter once a statement.
+   */
   readonly parameters: Readonly<Record<TenantColumnType, ValueNode>>
   /** The parameter with its type, for places where no column lends it one. */
   readonly casts: Readonly<Record<TenantColumnType, CastNode>>
@@ -17,7 +20,8 @@ export interface TenantValue {
 export function tenantValue (id: string): TenantValue {
   if (typeof id !== 'string' || id === '')
     throw new InternalTypeError('a tenant id must be a non-empty string')
-  // Frozen: every compiled query holds them, and whoever holds a query could name another tenant in all that follow.
+  // Frozen: every compiled query holds them, and whoever holds a query could name another tenant in
+  // all that follow.
   const parameter = (): ValueNode => Object.freeze(valueNode(id, false))
   const parameters = { text: parameter(), uuid: parameter(), int: parameter(), bigint: parameter() }
   return {
@@ -33,8 +37,8 @@ export function tenantValue (id: string): TenantValue {
 }
 
 /**
- * Whether an id is what a column of this type prints: `007` and `7` are one bigint, and an upper-case uuid equals
- * its lower-case form, so that two tenants could be one.
+ * Whether an id is what a column of this type prints: `007` and `7` are one bigint, and an
+ * upper-case uuid equals its lower-case form, so that two tenants could be one.
  */
 export function fitsColumn (id: string, type: TenantColumnType): boolean {
   if (type === 'text') return true

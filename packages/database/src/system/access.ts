@@ -21,7 +21,10 @@ export interface SystemAccessOptions {
 
 /** What work across tenants gets. */
 export interface SystemWork {
-  /** Every tenant's rows in the tables of all, the shared and the global tables. Closed when the work has ended. */
+  /**
+   * Every tenant's rows in the tables of all, the shared and the global tables. Closed when the
+   * work has ended.
+   */
   readonly db: SystemKysely
 }
 
@@ -45,7 +48,8 @@ export interface AccessParts {
 /**
  * Does work across tenants, once the audit knows of it.
  *
- * @throws FST_TENANCY_OPTION_INVALID where login or audit is missing, or reason or actor; FST_TENANCY_AUDIT_FAILED
+ * @throws FST_TENANCY_OPTION_INVALID where login or audit is missing, or reason or actor;
+ * FST_TENANCY_AUDIT_FAILED
  */
 export async function accessSystem<T> (
   { shards, audit, scope }: AccessParts,

@@ -27,7 +27,9 @@ export interface RoleSettings {
   readonly judge?: Judge
 }
 
-/** Kysely handles on one login, whose statements run as a role of the suite's own and for no tenant. */
+/**
+ * Kysely handles on one login, whose statements run as a role of the suite's own and for no tenant.
+ */
 export class RoleHandles {
   readonly pool: ConnectionPool
   readonly #settings: RoleSettings
@@ -85,7 +87,8 @@ export class RoleHandles {
     return this.#role
   }
 
-  // The roles carry the name of the database as the server knows it, which behind a pooler is not that of the URL.
+  // The roles carry the name of the database as the server knows it, which behind a pooler is not
+  // that of the URL.
   async #readRole (): Promise<string> {
     const { role, source } = this.#settings
     // On connections that tenants use as well, the question must not meet what they left.
@@ -143,8 +146,9 @@ const sessionWords =
   /set_config|pg_settings|pg_(?:try_)?advisory_|pg_(?:terminate|cancel)_backend|(?:query|cursor|table|schema|database)_to_xml|ts_stat|ts_rewrite|crosstab|dblink|U&["']/i
 
 /*
- * The login of these handles may become more than one role, and so may SQL that is injected into a statement. This refuses
- * the texts that name a way to do it. A function of the application can hide one, so the login's own rights must hold.
+ * The login of these handles may become more than one role, and so may SQL that is injected into a
+ * statement. This refuses the texts that name a way to do it. A function of the application can
+ * hide one, so the login's own rights must hold.
  */
 function statementOf ({ sql, parameters }: CompiledQuery): Query {
   if (sessionWords.test(sql)) {

@@ -24,7 +24,8 @@ export class System {
   readonly #shards: ReadonlyMap<string, RoleHandles>
 
   /**
-   * @param shared the application's connections, on which the global tables are worked on where there is no login for them.
+   * @param shared the application's connections, on which the global tables are worked on where
+   * there is no login for them.
    * @param judge of the statements on the global tables
    */
   constructor (
@@ -47,7 +48,8 @@ export class System {
           })]]
       )
     )
-    // A pool of its own: log-ins, which need the global tables, are not to wait for a report across tenants.
+    // A pool of its own: log-ins, which need the global tables, are not to wait for a report across
+    // tenants.
     const login = globalUrl ?? systemUrl
     const forGlobal = login === undefined ? shared : this.#open(login, max)
     const source = globalUrl !== undefined
