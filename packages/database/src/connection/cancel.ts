@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 
-import type { Session } from './connection-state.ts'
+import type { ConnectionState } from './connection-state.ts'
 
 const cancelRequestCode = 80_877_102
 
@@ -32,7 +32,7 @@ export class BackendStopper {
    * Fails the batch in flight and closes the connection once its backend is idle. Until then it
    * counts as checked out.
    */
-  end (client: pg.PoolClient, state: Session, timeoutMs: number, onReturn: () => void): void {
+  end (client: pg.PoolClient, state: ConnectionState, timeoutMs: number, onReturn: () => void): void {
     const close = (): void => {
       client.release(true)
       state.client.connection.stream.destroy()

@@ -2,7 +2,7 @@ import { guardClient, wireClient, type WireClient } from '@fastify-tenancy/postg
 import type pg from 'pg'
 
 import { Names } from './names.ts'
-import type { Batch, WireStatement } from './pipelined-batch.ts'
+import type { PipelinedBatch, WireStatement } from './pipelined-batch.ts'
 import { afterDiscard, discardAll, type ResetRules } from './reset.ts'
 import type { TailQuery } from './tail.ts'
 import { Traces } from './traces.ts'
@@ -41,7 +41,7 @@ const maxSchemas = 200
  * The state of one connection, kept across its owners: the prepared statements, the traces in its
  * session, and the batch in flight. There is one object per client.
  */
-export class Session {
+export class ConnectionState {
   readonly client: WireClient
   readonly names: Names = new Names()
   readonly traces: Traces = new Traces()
@@ -60,17 +60,17 @@ export class Session {
   #sent = 0
   #isDead = false
   #fatal: Error | undefined
-  #batch: Batch | undefined
+  #batch: PipelinedBatch | undefined
   #timer: NodeJS.Timeout | undefined
   #timeoutMs = 0
   #onOverdue: (() => void) | undefined
 
   /** Returns the state of a client, creating it at the first call. */
-  static of (client: pg.ClientBase): Session {
+  static of (client: pg.ClientBase): ConnectionState {
     const old = sessions.get(client)
     if (old !== undefined) return old
     guardClient(client)
-    const state = new Session(wireClient(client))
+    const state = new ConnectionState(wireClient(client))
     sessions.set(client, state)
     return state
   }
@@ -105,7 +105,7 @@ export class Session {
   }
 
   /** Sends a batch. Only one batch may be in flight. */
-  send (batch: Batch): void {
+  send (batch: PipelinedBatch): void {
     this.#sent++
     this.#batch = batch
     this.client.query(batch as unknown as pg.Submittable)
@@ -147,7 +147,7 @@ export class Session {
    * Calls `onOverdue` after `timeoutMs`, unless this method or `finish()` is called earlier. One
    * timer serves all statements.
    */
-  expect (timeoutMs: number, onOverdue: (() => void) | undefined): void {
+  startDeadline (timeoutMs: number, onOverdue: (() => void) | undefined): void {
     this.#onOverdue = onOverdue
     if (this.#timer !== undefined && this.#timeoutMs === timeoutMs) {
       this.#timer.refresh()
@@ -173,7 +173,7 @@ export class Session {
   }
 
   /** Records a schema that this connection serves. */
-  visit (schema: string): void {
+  recordSchema (schema: string): void {
     this.#schemas.add(schema)
   }
 
@@ -231,7 +231,7 @@ export class Session {
   }
 
   /** Records that the server parsed a statement. */
-  learn ({ key, name, text }: WireStatement): void {
+  recordParsed ({ key, name, text }: WireStatement): void {
     if (key !== undefined) this.names.markPrepared(key, { name, text })
   }
 
@@ -252,11 +252,11 @@ export class Session {
    * Drops the prepared names if the pool noticed a catalog change after they were made. Statements
    * since that change were checked against the old catalog, so the connection counts as touched.
    */
-  follow (catalogVersion: number): void {
+  followCatalog (catalogVersion: number): void {
     if (catalogVersion === this.#catalogVersion) return
     this.#catalogVersion = catalogVersion
     this.names.dropPrepared()
-    this.traces.doubt()
+    this.traces.touchIfUsed()
   }
 
   #onParameterStatus = (message: { parameterName: string }): void => {
@@ -271,4 +271,4 @@ export class Session {
 const followsContext: ReadonlySet<string> = new Set(['is_superuser', 'session_authorization', 'search_path',
   'in_hot_standby'])
 
-const sessions = new WeakMap<pg.ClientBase, Session>()
+const sessions = new WeakMap<pg.ClientBase, ConnectionState>()

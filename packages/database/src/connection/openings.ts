@@ -2,7 +2,7 @@ import { DatabaseUnavailableError } from '@fastify-tenancy/postgres'
 import { AbortedTransactionError } from 'kysely'
 
 import type { ConnectionSettings } from './connection-settings.ts'
-import type { Session } from './connection-state.ts'
+import type { ConnectionState } from './connection-state.ts'
 import { lostError } from './lost-error.ts'
 import type { BatchEnd, Tail, WireStatement } from './pipelined-batch.ts'
 import { afterDiscard, control, deallocateAll, discardAll, discardSequences, undoText } from './reset.ts'
@@ -54,7 +54,7 @@ export class Openings {
   hasRun = false
   /** The pid of the pooler's backend that runs the transaction. */
   backend: string | null = null
-  readonly #state: Session
+  readonly #state: ConnectionState
   readonly #settings: ConnectionSettings
   readonly #owner: string
   /**
@@ -66,7 +66,7 @@ export class Openings {
   /** Whether the transaction may leave traces on a pooler's backend. */
   #leavesTraces = false
 
-  constructor (state: Session, settings: ConnectionSettings, owner: string) {
+  constructor (state: ConnectionState, settings: ConnectionSettings, owner: string) {
     this.#state = state
     this.#settings = settings
     this.#owner = owner

@@ -144,7 +144,7 @@ const maxParameters = 65_535
  *
  * https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY
  */
-export class Batch {
+export class PipelinedBatch {
   // pg would record this name as prepared at any ParseComplete. The driver keeps its own record
   // instead.
   readonly name = ''

@@ -5,7 +5,7 @@ import type pg from 'pg'
 import { DatabaseBusyError } from '../options/errors.ts'
 import { BackendStopper } from './cancel.ts'
 import type { ConnectionSettings } from './connection-settings.ts'
-import { Session } from './connection-state.ts'
+import { ConnectionState } from './connection-state.ts'
 import { FairQueue, type FairQueueSettings } from './fair-queue.ts'
 import { LookUps } from './look-ups.ts'
 import { plainReset, readResetRules, type ResetRules } from './reset.ts'
@@ -67,7 +67,7 @@ export class ConnectionPool {
     this.catalog = new LookUps(pool, this.#settings, 'catalog')
     // pg reports a backend that dies while idle here. Without a listener the process would end.
     pool.on('error', ignore)
-    pool.on('connect', Session.of)
+    pool.on('connect', ConnectionState.of)
     watchAcquisitions(pool)
   }
 
@@ -130,7 +130,7 @@ export class ConnectionPool {
   async settle (client: pg.PoolClient): Promise<void> {
     this.#isSettled = true
     if (this.isPooled) return
-    const state = Session.of(client)
+    const state = ConnectionState.of(client)
     await state.resetNow(this.#settings.resetRules)
     if (!this.#isOwned || isEmbeddedPool(this.pool)) return
     this.#settings.roleSettings = await RoleSettings.read(this.pool, client)
@@ -166,7 +166,7 @@ export class ConnectionPool {
     this.#queue.close()
     this.#stopper.close()
     this.pool.off('error', ignore)
-    this.pool.off('connect', Session.of)
+    this.pool.off('connect', ConnectionState.of)
     if (!this.#isOwned) return
     this.pool.on('error', ignore)
     await this.pool.end()
@@ -191,7 +191,7 @@ const watched = new WeakSet<pg.Pool>()
 function watchAcquisitions (pool: pg.Pool): void {
   if (watched.has(pool)) return
   watched.add(pool)
-  pool.on('acquire', client => Session.of(client).acquired())
+  pool.on('acquire', client => ConnectionState.of(client).acquired())
 }
 
 function isTimeout (error: unknown): boolean {

@@ -58,8 +58,7 @@ export function undoText ({ extra }: ResetRules): string {
   return ['set session authorization default', 'reset role', 'reset all', 'close all', 'unlisten *',
     'deallocate all', 'discard temp', 'discard sequences', 'discard plans', ...extra,
     'select pg_catalog.pg_backend_pid(), pg_catalog.pg_advisory_unlock_all(), ' +
-    `pg_catalog.setseed(${randomSeed()})`,
-    'commit'].join('; ')
+    `pg_catalog.setseed(${randomSeed()})`, 'commit'].join('; ')
 }
 
 // Returns a double in [-1, 1). Not from Math.random(), because one tenant could compute the next

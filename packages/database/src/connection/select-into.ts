@@ -2,13 +2,15 @@ import { endOfComment } from '@fastify-tenancy/postgres/client'
 
 // The order of alternatives matters, because strings, quoted names and comments contain no
 // keywords.
-const tokens =
-  new RegExp([
+const tokens = new RegExp(
+  [
     /--[^\n\r]*|\/\*/, // comments
     /[eE]'[^'\\]*(?:(?:\\[^]|'')[^'\\]*)*'|'[^']*'|"[^"]*"/, // strings and quoted names
     /\$(?<tag>(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[^]*?\$\k<tag>\$/, // dollar-quoted strings
     /[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*|\S/ // words, and any other character
-  ].map(({ source }) => source).join('|'), 'g')
+  ].map(({ source }) => source).join('|'),
+  'g'
+)
 const maybe = /(?<!\b(?:insert|merge)\s+)\binto\b/i
 
 /**

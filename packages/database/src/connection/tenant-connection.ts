@@ -6,11 +6,11 @@ import { IsolationBreachError, QueryRefusedError } from '../options/errors.ts'
 import { cancelStatement } from './cancel.ts'
 import type { ConnectionOwner, Context, Query } from './connection-owner.ts'
 import type { ConnectionSettings } from './connection-settings.ts'
-import { Session } from './connection-state.ts'
+import { ConnectionState } from './connection-state.ts'
 import { lockoutError } from './lockout-error.ts'
 import { isIdleTimeout, lostError } from './lost-error.ts'
 import { assertCommitted, nothing, Openings, type Coming, type Opening } from './openings.ts'
-import { Batch, UnverifiedRowsError, type BatchEnd, type BatchListener, type Reply, type Tail,
+import { PipelinedBatch, UnverifiedRowsError, type BatchEnd, type BatchListener, type Reply, type Tail,
   type UnverifiedRows, type WireStatement } from './pipelined-batch.ts'
 import { checkBackend } from './pooler.ts'
 import { isFailover } from './read-only.ts'
@@ -40,7 +40,7 @@ const ours: Sending = { isHarmless: true, usesSequences: false, onChunk: undefin
  */
 export class TenantConnection {
   readonly #client: pg.PoolClient
-  readonly #state: Session
+  readonly #state: ConnectionState
   readonly #owner: ConnectionOwner
   readonly #settings: ConnectionSettings
   readonly #onReturn: () => void
@@ -66,13 +66,13 @@ export class TenantConnection {
     onReturn: () => void
   ) {
     this.#client = client
-    this.#state = Session.of(client)
+    this.#state = ConnectionState.of(client)
     this.#owner = owner
     this.#onReturn = onReturn
     this.#settings = settings
     this.#openings = new Openings(this.#state, settings, owner.tenant)
     this.#state.claim()
-    if (owner.schema !== undefined) this.#state.visit(owner.schema)
+    if (owner.schema !== undefined) this.#state.recordSchema(owner.schema)
   }
 
   get isTransaction (): boolean {
@@ -212,7 +212,7 @@ export class TenantConnection {
       // The catalog change that failed the first attempt may also have changed what the statement
       // does.
       const isHarmless = query.isHarmless === true && !isAgain
-      this.#state.follow(this.#settings.catalogVersion)
+      this.#state.followCatalog(this.#settings.catalogVersion)
       const coming = { isHarmless, usesSequences: !isHarmless || keyword !== 'SELECT' }
       const opening = this.#openings.open(coming, this.#status)
       const { statements } = opening
@@ -329,20 +329,20 @@ export class TenantConnection {
     const destroy = (): void => this.destroy(0)
     let isOver = false
     return new Promise<BatchEnd>(resolve => {
-      const batch = new Batch(opening, { types: types ?? this.#settings.types, rowMode }, {
+      const batch = new PipelinedBatch(opening, { types: types ?? this.#settings.types, rowMode }, {
         takeStatementsToClose: () => state.names.takeStatementsToClose(),
         // Pauses the reply deadline while the application consumes a chunk. It restarts when the
         // next chunk is requested.
         ...(onChunk && {
           onChunk: async (rows: unknown[]) => {
-            state.expect(deadline, undefined)
+            state.startDeadline(deadline, undefined)
             const isWanted = await onChunk(rows)
-            if (!isOver) state.expect(deadline, destroy)
+            if (!isOver) state.startDeadline(deadline, destroy)
             return isWanted
           }
         }),
         guard,
-        onParsed: statement => state.learn(statement),
+        onParsed: statement => state.recordParsed(statement),
         enqueue: query => state.enqueue(query),
         onEnd: end => {
           isOver = true
@@ -357,7 +357,7 @@ export class TenantConnection {
       })
       if (this.#isReturned) throw returned()
       if (state.isDead) throw lostError(state.fatal)
-      state.expect(deadline, destroy)
+      state.startDeadline(deadline, destroy)
       // Recorded only now. If a value could not be encoded, the batch was never sent, and the next
       // statement still needs the reset.
       if (drops === 'everything') state.reset()

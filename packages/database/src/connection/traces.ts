@@ -56,7 +56,7 @@ export class Traces {
   }
 
   /** Records that statements which were judged harmless may not have been. */
-  doubt (): void {
+  touchIfUsed (): void {
     if (this.#owner !== undefined) this.#isTouched = true
   }
 

@@ -8,11 +8,10 @@ export interface Origin {
 }
 
 // The end of an entry of a query's target list. The expression before it may contain such entries.
-const entryEnd =
-  new RegExp(
-    / :resno (\d+) :resname (?:\\[\s\S]|[^\s\\])+ :ressortgroupref \d+/.source +
-      / :resorigtbl (\d+) :resorigcol (-?\d+) :resjunk (?:true|false)$/.source
-  )
+const entryEnd = new RegExp(
+  / :resno (\d+) :resname (?:\\[\s\S]|[^\s\\])+ :ressortgroupref \d+/.source +
+    / :resorigtbl (\d+) :resorigcol (-?\d+) :resjunk (?:true|false)$/.source
+)
 
 /**
  * Returns the view's columns that come from columns of another relation, read from its stored query

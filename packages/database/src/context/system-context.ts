@@ -31,7 +31,11 @@ const { name } = readStatement(text)
 /**
  * Returns the context of a role of the suite: `tenancy_system` or `tenancy_global`.
  *
- * ```sql select set_config('role', 'tenancy_system_1f3a0c22', true), set_config('tenancy.tenant', '', true), …, set_config('transaction_read_only', 'on', true) ```
+ * ```sql
+ * select set_config('role', 'tenancy_system_1f3a0c22', true),
+ *        set_config('tenancy.tenant', '', true), …,
+ *        set_config('transaction_read_only', 'on', true)
+ * ```
  */
 export function systemContext (settings: SystemContextSettings): MakeContext {
   const context = {

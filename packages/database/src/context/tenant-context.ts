@@ -73,7 +73,8 @@ const named = (text: string): Text => ({ text, name: readStatement(text).name })
 const textsOf = (pass: string, token: string): Readonly<Record<'plain' | 'signed', Text>> => ({
   plain: named(`select ${pass}pg_catalog.num_nonnulls(${settings})`),
   signed: named(
-    `select ${pass}pg_catalog.num_nonnulls(${settings}\n, pg_catalog.set_config('tenancy.token', ${token}, true))`
+    `select ${pass}pg_catalog.num_nonnulls(${settings}
+, pg_catalog.set_config('tenancy.token', ${token}, true))`
   )
 })
 

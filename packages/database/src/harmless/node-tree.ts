@@ -46,15 +46,14 @@ const reference = / :(\w*(?:func|fn|proc|opno|opnos|type|typeid|typeId)\w*) (?:(
 /**
  * Fields that match the pattern but hold no object: `…typmod` is a modifier, `nulltesttype` a kind.
  */
-const others =
-  new RegExp(
-    '^(?:funcretset|funcvariadic|funcformat|funccollid|nulltesttype|booltesttype|cmptype|rctype' +
-      '|varreturningtype|\\w*typmod|\\w*typeMod)$'
-  )
+const others = new RegExp(
+  '^(?:funcretset|funcvariadic|funcformat|funccollid|nulltesttype|booltesttype|cmptype|rctype' +
+    '|varreturningtype|\\w*typmod|\\w*typeMod)$'
+)
 
 /**
- * The objects that a stored expression refers to; undefined where it has nodes that are not known
- * to be harmless.
+ * Returns the objects that a stored expression references; undefined if it contains an unlisted
+ * node.
  */
 export function readTree (text: string): TreeContent | undefined {
   for (const [, kind] of text.matchAll(node)) if (!nodes.has(kind ?? '')) return undefined

@@ -17,8 +17,7 @@ select c.oid::text, n.nspname::text as schema, c.relname::text as name, c.reltyp
 from pg_class c join pg_namespace n on n.oid = c.relnamespace`
 
 /** The tables of a schema: all, or those with the given names. */
-export const relationsOfSchema: string =
-  `${relation} where n.nspname = $1 and c.relkind in ('r', 'p')
+export const relationsOfSchema: string = `${relation} where n.nspname = $1 and c.relkind in ('r', 'p')
   and ($2::text[] is null or c.relname = any($2))`
 
 export const relationsById: string = `${relation} where c.oid = any($1::oid[])`

@@ -100,7 +100,7 @@ export async function readFacts (
   }
 }
 
-/** The names by which `item.name` is a call in pg_catalog. */
+/** Returns the names by which `item.name` is a call in pg_catalog. */
 export async function readBuiltInCalls (client: SqlClient): Promise<ReadonlySet<string>> {
   const { rows } = await client.query<{ names: string[] }>(question.calls, [true])
   return new Set(rows.flatMap(({ names }) => names))

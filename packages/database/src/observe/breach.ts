@@ -2,16 +2,17 @@ import type { TenantScope } from '@fastify-tenancy/core'
 import { channel } from 'node:diagnostics_channel'
 
 /**
- * Told of every row that the tripwire stopped: `{ tenant }`, the id of the tenant whose work it
- * was.
+ * Published for every row that the tripwire stopped. The message is `{ tenant }`, the id of the
+ * scope's tenant.
  */
 const breaches = channel('fastify-tenancy.isolation-breach')
 
-/** Raises the event and writes the log line of a breach. Neither says whose row it was. */
+/** Publishes the event and logs the breach. Neither names the tenant whose row it was. */
 export function reportBreach ({ tenant, log }: TenantScope): void {
   log.error(
     { tenant: tenant.id },
-    'a row of another tenant was on its way to the application: check policies, roles and logins with `tenancy doctor`'
+    'a row of another tenant was stopped on its way to the application: ' +
+      'run `tenancy doctor` to check policies, roles and logins'
   )
   breaches.publish({ tenant: tenant.id })
 }

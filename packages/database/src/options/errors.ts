@@ -1,6 +1,9 @@
 import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
 
-/** 503: the tenant's share of connections or the queue is full, or the server takes no more. */
+/**
+ * 503: the tenant's share of connections or the queue is full, or the server accepts no more
+ * connections.
+ */
 export const DatabaseBusyError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_DATABASE_BUSY',
   503,
@@ -8,7 +11,7 @@ export const DatabaseBusyError: TenancyErrorConstructor = defineError(
   1
 )
 /**
- * 500: a row of another tenant was on its way to the application. It was stopped, and its
+ * 500: a row of another tenant was about to reach the application. The row was stopped, and its
  * connection destroyed.
  */
 export const IsolationBreachError: TenancyErrorConstructor = defineError(
@@ -25,7 +28,7 @@ export const QueryRefusedError: TenancyErrorConstructor = defineError(
   500,
   'The query was refused'
 )
-/** 500: the audit did not take the event of work across tenants, and so nothing was done. */
+/** 500: the audit rejected the event of work across tenants, so the work was not started. */
 export const AuditFailedError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_AUDIT_FAILED',
   500,

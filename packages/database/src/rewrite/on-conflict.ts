@@ -19,8 +19,8 @@ const allowedProperties = properties(
 )
 
 /**
- * `ON CONFLICT`: the row in the way may be another tenant's, so its update carries the predicate,
- * and then does nothing.
+ * Rewrites `ON CONFLICT`. The conflicting row may be another tenant's, so the update carries the
+ * predicate and then does nothing.
  */
 export function onConflict (node: OnConflictNode, target: Target, scope: Scope): OnConflictNode {
   only(node, allowedProperties)

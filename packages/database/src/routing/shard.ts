@@ -12,7 +12,7 @@ import type { CompiledQuery, QueryCompiler } from 'kysely'
 import { SchemaQualifier } from '../compilers/qualifier.ts'
 import { RowStrategy } from '../compilers/row-strategy.ts'
 import { SchemaCompiler } from '../compilers/schema-compiler.ts'
-import { Session } from '../connection/connection-state.ts'
+import { ConnectionState } from '../connection/connection-state.ts'
 import { ConnectionPool } from '../connection/pool.ts'
 import { resetsBackends, unresetPooler } from '../connection/pooler.ts'
 import { unresettable, type ResetRules } from '../connection/reset.ts'
@@ -178,7 +178,7 @@ export class Shard {
       this.#name = row.name
       // Behind a pooler the backend may change with each transaction. Then a token must not be
       // bound to a pid, and a statement must not be named.
-      const isDirect = row.pid === Session.of(client).client.processID
+      const isDirect = row.pid === ConnectionState.of(client).client.processID
       const isPooled = !isDirect && !isEmbeddedPool(this.pool.pool)
       if (isPooled) this.pool.becomePooled()
       const { isImpossible } = await this.#readResetRules(client)
@@ -240,7 +240,7 @@ export class Shard {
     } finally {
       // Claimed, because these are the suite's own queries and leave no traces. The first tenant
       // then needs no reset.
-      Session.of(client).claim()
+      ConnectionState.of(client).claim()
       client.release()
       if (this.#own !== undefined) {
         await this.#tripwire.refresh()
@@ -356,7 +356,7 @@ async function bootRoles (
   try {
     await assertMayTakeRoles(client, database)
     const { rows: [row] } = await client.query<{ pid: number }>('select pg_catalog.pg_backend_pid() as pid')
-    const isDirect = row?.pid === Session.of(client).client.processID
+    const isDirect = row?.pid === ConnectionState.of(client).client.processID
     if (!isDirect) pool.becomePooled()
     await pool.settle(client)
     return { pool, isDirect }
