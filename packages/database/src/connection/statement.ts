@@ -43,7 +43,7 @@ const longestKept = 10_000
 /**
  * Returns the properties of a text. They are cached, because an application sends few texts, often.
  */
-export function readStatement (text: string): Statement {
+export function readStatementText (text: string): Statement {
   const old = known.get(text)
   if (old !== undefined) return old
   const keyword = firstKeyword(text)
@@ -60,14 +60,14 @@ export function readStatement (text: string): Statement {
 }
 
 /**
- * Like {@link readStatement}, but refuses texts that a tenant's handle must not run.
+ * Like {@link readStatementText}, but refuses texts that a tenant's handle must not run.
  *
  * @param isPooled whether a pooler's backend runs it; another tenant could then see a created table
  * before the reply arrives
  * @throws FST_TENANCY_QUERY_REFUSED
  */
 export function readAllowed (text: string, isPooled: boolean): Statement {
-  const statement = readStatement(text)
+  const statement = readStatementText(text)
   const { isAllowed, keyword, takesSessionLock, makesTable } = statement
   if (!isAllowed)
     throw new QueryRefusedError(

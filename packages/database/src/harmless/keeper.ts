@@ -68,7 +68,8 @@ export class FactsKeeper {
   /** Reads the catalog in the background, at most once a second. */
   hurry (): void {
     if (this.#reading !== undefined || Date.now() - this.#begunAt < restMs) return
-    // A failure is ignored: without facts statements count as harmful, and the next second tries again.
+    // A failure is ignored: without facts statements count as harmful, and the next second tries
+    // again.
     this.refresh().catch(() => {})
   }
 

@@ -56,20 +56,20 @@ export class Reading {
  * The recursive parts of the grammar. Passed in the scope, because their files import each other's
  * functions.
  */
-export interface Grammar {
-  subquery(node: OperationNode, scope: Scope): Shape
+export interface HarmlessGrammar {
+  subquery(node: OperationNode, scope: ReadingScope): Shape
   /** Reads the body of a WITH: a SELECT, or a statement that writes. */
-  statement(node: OperationNode, scope: Scope): Shape
+  statement(node: OperationNode, scope: ReadingScope): Shape
 }
 
 /** The names that are visible at one place of a statement. Immutable. */
-export interface Scope {
-  readonly grammar: Grammar
+export interface ReadingScope {
+  readonly grammar: HarmlessGrammar
   readonly columns: Columns
   readonly reading: Reading
   readonly items: readonly Item[]
   /** The scope around a sub-query. */
-  readonly outer: Scope | undefined
+  readonly outer: ReadingScope | undefined
   /** The names of WITH. */
   readonly names: ReadonlyMap<string, Shape>
   /**
@@ -91,7 +91,7 @@ export function unreadable (what: string): never {
 }
 
 /** Records a reference `item.column`. */
-export function refer (name: string, column: string, scope: Scope): void {
+export function refer (name: string, column: string, scope: ReadingScope): void {
   for (const item of candidates(name, scope)) {
     if (item.columns.has(column)) continue
     if (item.possible?.has(column)) scope.reading.possible.add(column)
@@ -100,9 +100,9 @@ export function refer (name: string, column: string, scope: Scope): void {
 }
 
 /** Returns the items that `name` may mean. */
-export function candidates (name: string, scope: Scope): readonly Item[] {
+export function candidates (name: string, scope: ReadingScope): readonly Item[] {
   const found: Item[] = []
-  for (let at: Scope | undefined = scope; at !== undefined; at = at.outer) {
+  for (let at: ReadingScope | undefined = scope; at !== undefined; at = at.outer) {
     found.push(...at.items.filter(item => item.name === name))
     if (found.length > 0 && at.isPartial !== true) return found
   }

@@ -2,7 +2,7 @@ import { ScopeClosedError, ScopeTransaction, type TenantScope } from '@fastify-t
 import { isServerError } from '@fastify-tenancy/postgres/client'
 import { AbortedTransactionError } from 'kysely'
 
-import { readStatement } from '../connection/statement.ts'
+import { readStatementText } from '../connection/statement.ts'
 import { QueryRefusedError } from '../options/errors.ts'
 import type { KyselyConnection } from './driver.ts'
 
@@ -127,7 +127,7 @@ export class UnitOfWork {
     // True if the statement cannot be lost with the savepoint: it belongs to the inner transaction,
     // or runs after its end.
     if (inner === undefined || inner.owner === owner || inner.ending !== undefined) return
-    const { isAllowed, keyword } = readStatement(text)
+    const { isAllowed, keyword } = readStatementText(text)
     if (isAllowed && !reads.has(keyword)) inner.hasOthers = true
   }
 

@@ -1,7 +1,7 @@
 import { endOfComment } from '@fastify-tenancy/postgres/client'
 import pg from 'pg'
 
-import { readStatement } from '../connection/statement.ts'
+import { readStatementText } from '../connection/statement.ts'
 
 /** Transaction control that a `pg` client supports. */
 export type Control =
@@ -32,7 +32,7 @@ const rollbackTo = new RegExp(`^rollback${noise} to(?: savepoint)? \\?$`)
  * `COMMIT AND CHAIN` and `PREPARE TRANSACTION`.
  */
 export function readControl (text: string): Control | undefined {
-  const { keyword } = readStatement(text)
+  const { keyword } = readStatementText(text)
   if (!controlKeywords.has(keyword)) return undefined
   const words = split(text)
   if (words === undefined) return undefined

@@ -34,7 +34,7 @@ const joinTypes: ReadonlySet<JoinType> = new Set(['InnerJoin', 'LeftJoin', 'Righ
   'CrossJoin', 'LateralInnerJoin', 'LateralLeftJoin', 'LateralCrossJoin'])
 
 /** Returns the items of FROM or USING, and the joins, which follow the last item. */
-export function relations (
+export function fromRelations (
   froms: readonly OperationNode[],
   joins: readonly JoinNode[] | undefined,
   scope: Scope
@@ -69,7 +69,7 @@ export function relations (
  * Returns the source of a MERGE. Its predicate is always inside, because both sides decide what
  * happens to a row.
  */
-export function source (join: JoinNode, scope: Scope): OperationNode {
+export function fromSource (join: JoinNode, scope: Scope): OperationNode {
   only(join, joinProperties)
   return wrap(item(join.table, scope), scope)
 }

@@ -9,7 +9,7 @@ import type { RewrittenTable } from './tables.ts'
 import { isOwnId } from './tenant-value.ts'
 
 /** The table that a statement writes to. */
-export interface Target {
+export interface WriteTarget {
   readonly node: OperationNode
   readonly table: RewrittenTable | undefined
   /** The table's name in the statement. */
@@ -21,7 +21,7 @@ const aliasProperties = properties('node', 'alias')
 /**
  * Returns the table of an UPDATE, DELETE, INSERT or MERGE: a tenant table, never a reference table.
  */
-export function target (input: OperationNode | undefined, scope: Scope): Target {
+export function target (input: OperationNode | undefined, scope: Scope): WriteTarget {
   const alias = input?.kind === 'AliasNode' ? input as AliasNode : undefined
   if (alias !== undefined) only(alias, aliasProperties)
   const table = alias?.node ?? input
@@ -49,7 +49,7 @@ const updateProperties = properties('column', 'value')
 /** Rewrites the SET list of an UPDATE, which must not move a row to another tenant. */
 export function updates (
   nodes: readonly ColumnUpdateNode[],
-  { table }: Target,
+  { table }: WriteTarget,
   scope: Scope
 ): ColumnUpdateNode[] {
   return nodes.map(node => {
