@@ -38,13 +38,12 @@ export const DatabaseError: TenancyErrorConstructor = defineError(
 )
 
 /**
- * Returns the error to show to a client for a thrown error. An error of the database becomes a
- * generic one, and an error of the suite gets the general sentence of its code. Either has the
- * original as `cause` for the log. Names of tables, constraints, functions and options stay hidden,
- * and so does whether another tenant holds a taken value.
+ * Returns the error to show to a client for a thrown error. A database error becomes a generic one,
+ * and an error of the suite gets its code's general sentence; `cause` keeps the original. Names of
+ * tables and options stay hidden, and so does which tenant holds a taken value.
  *
- * Drizzle, tRPC and GraphQL wrap errors. So an error without a status whose `cause` is a database
- * error counts as one, too. Every other error is returned unchanged.
+ * An error without a status whose `cause` is a database error counts as one: Drizzle, tRPC and
+ * GraphQL wrap errors. Every other error is returned unchanged.
  */
 export function toHttpError (error: unknown): unknown {
   const failure = databaseError(error)

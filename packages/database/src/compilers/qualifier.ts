@@ -11,12 +11,10 @@ export interface SharedTables {
 }
 
 /**
- * Writes the schema before each table of a query: the tenant's own schema, or the schema of the
- * reference tables. A text then means the same tables wherever it is prepared.
- *
- * It decides what a name means, not what a tenant may read. Raw SQL passes unchanged, and the role
- * of the schema limits both. One object serves all tenants of a shard, because creating one costs
- * more than its work.
+ * Writes the schema before each table of a query: the tenant's own, or that of the reference
+ * tables. So a text means the same tables wherever it is prepared. Raw SQL passes unchanged; the
+ * role limits what a tenant may read. One object serves a shard, because creating one costs more
+ * than its work.
  */
 export class SchemaQualifier extends OperationNodeTransformer {
   readonly #shared: SharedTables

@@ -17,12 +17,9 @@ const farewellMs = 1_000
 const backOffMs = (attempt: number): number => Math.min(10 * 2 ** attempt, 1_000)
 
 /**
- * Stops the statements of connections that are being destroyed. A cancel request names a backend,
- * not a statement, and is lost if it arrives before the statement. So it is repeated until the
- * backend reports that it is idle.
- *
- * Until then the connection stays open and counts as checked out. Otherwise a new connection would
- * be opened, and more backends would run than the pool may have.
+ * Stops the statements of connections that are being destroyed. A cancel request names a backend
+ * and is lost if it precedes the statement, so it is repeated until the backend is idle. Until then
+ * the connection counts as checked out, so that no more backends run than the pool may have.
  */
 export class BackendStopper {
   readonly #pending = new Set<() => void>()

@@ -17,24 +17,23 @@ const idleBeforeReset = 1_000
 const maxSchemas = 200
 
 /*
- * The states of a connection. `traces` says clean or touched; the protocol's status says in
- * transaction; `isDead` and TenantConnection's `#mustDestroy` say broken; `#isCheckedOut` is false
- * while the connection is returned. `TenantConnection.release` decides whether it is reused.
+ * The states of a connection:
  *
- *     pool opens it ──▶ clean ◀──────── reset (`reset`, `resetNow`) ────────┐
- *                        │  │                                              │
- *                        │  └─ statement not proved harmless ──▶ touched ──┤
- *                      begin                                      │        │
- *                        │                                      begin      │
- *                        ▼                                        ▼        │
- *                      in transaction ◀─────────────────── in transaction  │
- *                        │  commit, rollback                                │
- *                        ▼                                                  │
- *                      returned ── idle for 1 s and touched, or next ───────┘
- *                        │         owner's statement could reach traces
- *                        │
- *     any state ── error without ReadyForQuery, failed reset or undo, foreign row,
- *                  failover, timeout, or returned inside a transaction ──▶ broken (closed)
+ *     opened ──▶ clean ─── a statement that is not proved harmless ───▶ touched
+ *                  ▲                                                      │
+ *                  └── reset: after one idle second, or before another ───┘
+ *                      owner's statement that could reach the traces
+ *
+ *     clean, touched ─── begin ──▶ in transaction ─── commit, rollback ──▶ clean, touched
+ *     clean, touched ─── release ──▶ returned ─── checked out ──▶ clean, touched
+ *     any state ─── a case below ──▶ broken (destroyed, never returned to the pool)
+ *
+ * Broken: the socket ended, no ReadyForQuery, a failed reset or undo, a deadline, a row of another
+ * tenant, a failover, or a release in a transaction or while a statement runs. A connection that
+ * served too many schemas is also destroyed.
+ *
+ * `traces` holds clean and touched, `isDead` the end of the socket. {@link TenantConnection} holds
+ * the status of the transaction, and its `release` decides whether the connection is reused.
  */
 
 /**

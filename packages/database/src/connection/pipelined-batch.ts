@@ -136,11 +136,9 @@ const maxParameters = 65_535
 
 /**
  * Sends several statements in one extended-protocol batch with a single Sync: one round trip, and
- * one implicit transaction if none is open. After an error the server skips everything up to the
- * Sync. So a statement never runs if the context before it failed.
- *
- * The constructor encodes everything before the first byte is written. Otherwise a value that
- * cannot be encoded would leave half a batch on the wire.
+ * one implicit transaction if none is open. After an error the server skips up to the Sync, so a
+ * statement never runs behind a failed context. The constructor encodes all values, so that a bad
+ * value cannot leave half a batch on the wire.
  *
  * https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY
  */

@@ -13,9 +13,8 @@ interface Relation {
 
 /**
  * Reads the tenant columns of relations, by relation id as in RowDescription. A listed table has
- * its listed column. Its partitions and unlisted relations have every column with the name of a
- * listed one. A view also has each column that comes, through any number of views, from a table's
- * tenant column.
+ * its listed column; partitions and unlisted relations have the columns of that name. A view also
+ * has columns that come, through any number of views, from a table's tenant column.
  *
  * @param only the relations to read, listed or not. @default the listed relations, and all in
  * tenants' schemas

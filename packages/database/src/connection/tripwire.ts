@@ -29,12 +29,10 @@ export type ReadColumns = (
 const freshness = 60_000
 
 /**
- * The last defence. If policies, roles and context are all wrong, a row of another tenant is still
- * refused, provided that its tenant column is selected. RowDescription names each value's table and
- * column, so this costs one comparison per row and no statement.
- *
- * An unknown table is looked up before the first of its rows is handed out. All tables are read
- * again once a minute, in the background.
+ * The last defence. If policies, roles and context are all wrong, a selected tenant column still
+ * reveals a foreign row. RowDescription names each value's table and column, so this costs one
+ * comparison per row. Unknown tables are looked up before their first row; all are read again once
+ * a minute.
  */
 export class Tripwire {
   readonly #pool: SqlClient

@@ -38,18 +38,24 @@ export interface ContextSettings {
 export type LockoutScope = 'shared' | 'schema'
 
 /*
- * The third argument of set_config limits each setting to the transaction, so a pooled connection
- * never carries a tenant over. The context is complete and precedes every statement, even inside a
- * transaction. So no setting that one statement changed affects the next. pg_temp is last in the
- * search path; if left out it would be first, and a temporary table could shadow a real one.
+ * The context is one SELECT, complete before every statement, even inside a transaction. So no
+ * setting that one statement changed affects the next statement.
+ */
+
+/*
+ * The third argument of set_config ends each setting with the transaction, so a pooled connection
+ * never carries a tenant over. pg_temp is last in the search path. Left out it would be first, and
+ * a temporary table could shadow a real one. num_nonnulls makes the reply a third as large.
+ */
+
+/*
+ * The database that holds the tenant's rows checks the lockout, so a process with a stale tenant
+ * record gets an error at its next statement. If $8 is the current version, no lookup happens. The
+ * check runs before `set role`: a deleted tenant's role no longer exists, and its error would hide
+ * the reason.
  *
- * The lockout is checked in the database that holds the tenant's rows, so a process with a stale
- * tenant record gets an error at its next statement. $9 is 'suspended' if this process already
- * knows about the suspension. Such a statement is let through, because some routes serve suspended
- * tenants. The lockout check runs before `set role`: a deleted tenant's role no longer exists, and
- * its error would hide the reason. If $8 is the current version, no lookup happens.
- *
- * num_nonnulls makes the reply a third as large as the settings would.
+ * $9 is 'suspended' if this process already knows about the suspension. Such a statement is let
+ * through, because some routes serve suspended tenants.
  */
 const pass = (route: LockoutScope): string =>
   `case when tenancy.current_versions() operator(pg_catalog.=) $8 then $8

@@ -1,8 +1,8 @@
 import { defaultFunctions } from '../rewrite/functions.ts'
 
 /*
- * Functions of rewrite/functions.ts whose result depends on the session. random() continues from
- * the state that the last owner left, so that owner could predict its next numbers.
+ * Functions of rewrite/functions.ts whose result depends on the session. The function `random()`
+ * continues from the state that the last owner left, so that owner could predict its next numbers.
  */
 const ofSession: ReadonlySet<string> = new Set(['random'])
 
@@ -91,10 +91,9 @@ export const operatorsOf: ReadonlyMap<unknown, readonly string[]> = new Map<unkn
 export const lookedUpOperators: readonly string[] = [...new Set([...operatorsOf.values()].flat())]
 
 /*
- * Further functions that a stored expression may call. Those behind built-in operators and casts
- * are added by the query. nextval changes lastval(), which no harmless statement can call.
- * current_setting() returns what the context set, because statements before it on a clean
- * connection set nothing.
+ * Further functions that a stored expression may call. The query adds those behind built-in
+ * operators and casts. `nextval` changes lastval(), which no harmless statement can call.
+ * `current_setting` shows what the context set, because a clean connection has no other settings.
  */
 export const storedFunctions: readonly string[] = [...lookedUpFunctions, 'nextval', 'like', 'notlike',
   'similar_to_escape', 'similar_escape', 'like_escape', 'extract', 'is_normalized', 'jsonb_path_exists_opr',

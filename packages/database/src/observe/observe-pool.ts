@@ -10,8 +10,8 @@ type Connect = (
 ) => Promise<pg.PoolClient> | undefined
 
 /**
- * Calls `onQuery` with the text of each statement on a pool, synchronously in its caller's context:
- * on the pool itself, and on clients checked out from it. The pool otherwise behaves as before.
+ * Calls `onQuery` with the text of each statement on a pool and on its clients, synchronously in
+ * the caller's context. The pool otherwise behaves as before.
  *
  * @returns a function that ends the observation
  */

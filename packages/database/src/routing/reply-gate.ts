@@ -12,12 +12,12 @@ type Call = readonly ['write' | 'end' | 'flushHeaders', readonly unknown[]]
 type Replaced = 'writeHead' | 'write' | 'end' | 'flushHeaders' | 'destroy'
 
 /**
- * Holds the reply of a request that is one transaction. The first byte of the reply ends the
- * transaction, because all code that can change the reply has run by then. That byte and everything
- * after it wait here. If the commit fails, nothing was sent, and Fastify replies with that error.
+ * Holds the reply of a request that is one transaction. The first byte ends the transaction,
+ * because all code that can change the reply has run by then. If the commit fails, nothing was
+ * sent, and Fastify replies with that error.
  *
- * The methods are replaced on the response itself, because a hook, in any order, runs before
- * Fastify's own checks of status, headers and payload. See DECISIONS.md.
+ * The methods are replaced on the response itself, because any hook runs before Fastify's own
+ * checks of status, headers and payload. See DECISIONS.md.
  */
 export class ReplyGate {
   readonly #reply: FastifyReply

@@ -160,8 +160,8 @@ function statementOf ({ sql, parameters }: CompiledQuery): Query {
   if (sessionWords.test(sql)) {
     throw new QueryRefusedError(
       'A handle across tenants runs no statement that names a function or view by which a session is ' +
-        'changed, got set_config, pg_settings, an advisory lock, query_to_xml, dblink or a similar name: ' +
-        'remove it from the statement'
+        'changed (set_config, pg_settings, advisory locks, query_to_xml, dblink and similar): ' +
+        'remove that name from the statement'
     )
   }
   return { text: sql, values: parameters }
