@@ -329,7 +329,7 @@ export class DatabaseRuntime {
     await Promise.all([this.#system.close(), this.#router.close(), this.#registryPool?.end()])
   }
 
-  // The options hold only the default strategy. The registry knows whether some tenant differs.
+  // The options hold only the default strategy. The registry lists tenants that differ.
   async #withTenants (report: LevelReport): Promise<LevelReport> {
     if (report.level < 4 || this.#options.registry !== undefined) return report
     const { rows: [row] } = await this.#lookUps.query<{ shares: boolean }>(

@@ -20,8 +20,8 @@ export class RowCompiler implements QueryCompiler {
   readonly #judge: Judge | undefined
 
   /**
-   * @param judge knows the columns of tables; without it only the columns of functions in FROM are
-   * known
+   * @param judge holds the columns of tables; without it only the columns of functions in FROM are
+   * checked
    */
   constructor (scope: Scope, judge?: Judge) {
     this.#scope = scope

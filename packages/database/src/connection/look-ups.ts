@@ -55,11 +55,11 @@ export class LookUps implements SqlClient {
 
   // Try at most once per connection of the pool, because each such failure closes one.
   async #checkOut<T> (
-    borrower: ConnectionOwner,
+    owner: ConnectionOwner,
     work: (connection: TenantConnection) => Promise<T>
   ): Promise<T> {
     for (let attempt = 0;; attempt++) {
-      const connection = new TenantConnection(await this.#pool.connect(), borrower, this.#settings, () => {})
+      const connection = new TenantConnection(await this.#pool.connect(), owner, this.#settings, () => {})
       try {
         return await work(connection)
       } catch (error) {

@@ -63,8 +63,8 @@ export interface Reply {
 export interface BatchEnd {
   readonly reply: Reply
   /**
-   * Raw columns and rows that the row guard could not check, because it does not know one of their
-   * tables yet. See {@link RowGuard.loadColumns}.
+   * Raw columns and rows that the row guard could not check, because one of their tables is unknown
+   * to it. See {@link RowGuard.loadColumns}.
    */
   readonly unverified: UnverifiedRows | undefined
   /** The first value of the reply to the statement before the last. */

@@ -54,7 +54,7 @@ export type LockoutScope = 'shared' | 'schema'
  * check runs before `set role`: a deleted tenant's role no longer exists, and its error would hide
  * the reason.
  *
- * $9 is 'suspended' if this process already knows about the suspension. Such a statement is let
+ * $9 is 'suspended' if this process has already seen the suspension. Such a statement is let
  * through, because some routes serve suspended tenants.
  */
 const pass = (route: LockoutScope): string =>
@@ -142,7 +142,7 @@ function contextOf (
       values: [...valuesOf(isStream), ...token(processID)]
     })
   const known = tenant.status === 'suspended' ? 'suspended' : ''
-  // The status is part of the key, because a process that knows about a suspension is let through
+  // The status is part of the key, because a process that has seen a suspension is let through
   // where others are refused.
   const passage = `${lockout.route} ${known} ${tenant.id}`
   return ({ processID }, isBegun, isStream) => {

@@ -31,7 +31,10 @@ export interface CatalogPool {
 /** Number of tenants' schemas whose facts are cached. */
 const maxSchemas = 1_000
 
-/** Knows from the catalog of one database which statements are harmless, schema by schema. */
+/**
+ * Holds the facts, read from the catalog of one database, that decide which statements are
+ * harmless, schema by schema.
+ */
 export class HarmlessCatalog {
   /** Judges statements on the schema of the settings. */
   readonly judge: Judge

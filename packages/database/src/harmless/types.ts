@@ -10,7 +10,8 @@ export interface TypeRow {
 }
 
 /**
- * Knows which types run no user-defined code when their values are read, written, compared or cast.
+ * Decides which types run no user-defined code when their values are read, written, compared or
+ * cast.
  */
 export class Types {
   readonly #rows: ReadonlyMap<string, TypeRow>

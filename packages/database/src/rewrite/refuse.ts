@@ -3,7 +3,7 @@ import { QueryRefusedError } from '../options/errors.ts'
 /**
  * Refuses a query of a rewritten handle.
  *
- * @param construct the refused part, as the query's author knows it
+ * @param construct the refused part, in terms of Kysely's methods
  * @param why what cannot be proved
  * @param instead what to write instead
  * @throws FST_TENANCY_QUERY_REFUSED
