@@ -36,8 +36,8 @@ t.test("CON-25 if a function changes the login's settings, new connections keep 
   const note = (message: unknown): void => {
     changed.push(...(message as { settings: string[] }).settings)
   }
-  subscribe('fastify-tenancy.login-settings-changed', note)
-  t.teardown(() => unsubscribe('fastify-tenancy.login-settings-changed', note))
+  subscribe('fastify-tenancy:login-settings-changed', note)
+  t.teardown(() => unsubscribe('fastify-tenancy:login-settings-changed', note))
   const database = await open(t, on, { pool: { max: 1 } })
   const { db } = handle(t, database, 'acme')
   const other = handle(t, database, 'globex').db

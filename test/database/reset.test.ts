@@ -264,8 +264,8 @@ t.test(
     const note = (failure: unknown): void => {
       failures.push(failure)
     }
-    subscribe('fastify-tenancy.undo-failed', note)
-    t.teardown(() => unsubscribe('fastify-tenancy.undo-failed', note))
+    subscribe('fastify-tenancy:undo-failed', note)
+    t.teardown(() => unsubscribe('fastify-tenancy:undo-failed', note))
     const look = sql<{ mark: string }>`select coalesce(current_setting('app.mark', true), '') as mark`
     for (const level of ['read committed', 'repeatable read', 'serializable'] as const) {
       for (const mode of ['read only', 'read write'] as const) {

@@ -38,8 +38,8 @@ for (const [name, hole] of Object.entries(holes)) {
     const listen = (message: unknown): void => {
       events.push(message)
     }
-    subscribe('fastify-tenancy.isolation-breach', listen)
-    t.teardown(() => unsubscribe('fastify-tenancy.isolation-breach', listen))
+    subscribe('fastify-tenancy:isolation-breach', listen)
+    t.teardown(() => unsubscribe('fastify-tenancy:isolation-breach', listen))
     const { a, on } = await breached(t, hole)
     const isBreach = { code: 'FST_TENANCY_ISOLATION_BREACH', statusCode: 500 }
     const { rows: [served] } = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(a.db)

@@ -1,4 +1,4 @@
-import { assertIsolated } from '@fastify-tenancy/testing'
+import { assertOwn } from '@fastify-tenancy/testing'
 import t from 'tap'
 
 import { startPostgres } from '../support/services.ts'
@@ -48,7 +48,7 @@ t.test(
     const served = answers.filter(({ status }) => status === 200)
     t.same(
       served.filter(({ slug, body }) =>
-        assertIsolated(body, { tenant: slug, tenants: slugs }) === 0 || JSON.parse(body).length !== 3
+        assertOwn(body, { tenant: slug, tenants: slugs }) === 0 || JSON.parse(body).length !== 3
       ),
       [],
       'all of its own, and nothing else'

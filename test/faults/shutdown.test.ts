@@ -1,5 +1,5 @@
 // A process that is told to end while it is at work.
-import { assertIsolated } from '@fastify-tenancy/testing'
+import { assertOwn } from '@fastify-tenancy/testing'
 import { Agent } from 'node:http'
 import t from 'tap'
 
@@ -27,7 +27,7 @@ t.test(
     )
     for (const { slug, status, body } of await Promise.all(underWay)) {
       t.equal(status, 200)
-      t.equal(assertIsolated(body, { tenant: slug, tenants: slugs }), 1)
+      t.equal(assertOwn(body, { tenant: slug, tenants: slugs }), 1)
       t.equal(JSON.parse(body).length, 3)
     }
     t.equal(await ended, 0)

@@ -38,8 +38,8 @@ for (const [way, size] of Object.entries(ways)) {
     const note = (failure: unknown): void => {
       failures.push(failure)
     }
-    subscribe('fastify-tenancy.undo-failed', note)
-    t.teardown(() => unsubscribe('fastify-tenancy.undo-failed', note))
+    subscribe('fastify-tenancy:undo-failed', note)
+    t.teardown(() => unsubscribe('fastify-tenancy:undo-failed', note))
     const url = size === undefined
       ? ground.on.url
       : await pgBouncer(t, ground.on.url, 'transaction', { size })

@@ -2,7 +2,7 @@
 // values in all that it answers.
 import assert from 'node:assert/strict'
 
-import { assertIsolated, tagged } from '@fastify-tenancy/testing'
+import { assertOwn, tagged } from '@fastify-tenancy/testing'
 
 /**
  * What one request of a tenant can do with `projects (tenant_id, name)`, whose rows the harness
@@ -104,7 +104,7 @@ async function everyone (times: number, work: (tenant: string) => Promise<void>)
 
 async function seesItsOwn (handle: IsolationHandle, tenant: string, scene: string): Promise<void> {
   const names = await handle.list()
-  assertIsolated(names, { tenant, tenants, where: scene })
+  assertOwn(names, { tenant, tenants, where: scene })
   assert.deepEqual(
     names.toSorted(),
     tags(tenant).toSorted(),

@@ -116,8 +116,8 @@ t.test('queries of the old login, and those of request.db that were refused, are
   const listen = (query: unknown): void => {
     heard.push(query)
   }
-  subscribe('fastify-tenancy.observed-query', listen)
-  t.teardown(() => unsubscribe('fastify-tenancy.observed-query', listen))
+  subscribe('fastify-tenancy:observed-query', listen)
+  t.teardown(() => unsubscribe('fastify-tenancy:observed-query', listen))
 
   // All at once, on one connection: the queue must not mix routes up.
   const get = async (url: string): Promise<number> => (await app.inject({ url, headers: hosts })).statusCode

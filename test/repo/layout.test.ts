@@ -30,6 +30,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   core: [],
   redis: ['core'],
   testing: ['core'],
+  telemetry: ['core'],
   resolver: ['core', 'redis'],
   'rate-limit': ['core', 'redis'],
   cache: ['core', 'redis'],

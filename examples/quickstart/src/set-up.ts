@@ -1,4 +1,4 @@
-import { createManager, type ManagerOptions } from '@fastify-tenancy/manager'
+import { createManager, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'
 import type pg from 'pg'
 
 import { tables } from './schema.ts'
@@ -20,8 +20,16 @@ export async function setUp (
       await client.query(tables(false))
     }
   })
+  try {
+    await fill(manager, pool, options.isolation)
+  } finally {
+    await manager.close()
+  }
+}
+
+async function fill (manager: Manager, pool: pg.Pool, isolation: ManagerOptions['isolation']): Promise<void> {
   await manager.init()
-  if (options.isolation === 'rls' || options.isolation === 'row') {
+  if (isolation === 'rls' || isolation === 'row') {
     await createShared(pool)
     await manager.protect()
   }

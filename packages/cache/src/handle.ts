@@ -1,4 +1,4 @@
-import { InternalTypeError, type TenantScope } from '@fastify-tenancy/core'
+import { channels, InternalTypeError, type TenantScope } from '@fastify-tenancy/core'
 
 import type { CacheContext } from './cache-context.ts'
 import { resolveCallOptions, type IncrementOptions, type SetOptions,
@@ -83,9 +83,9 @@ export class ScopedCache implements TenantCacheHandle {
     const tenant = this.#open(key)
     if (this.#pending.has(key)) return undefined
     const near = this.#value(this.#engine.store.peek(tenant, key))
-    if (near !== undefined) return near as T
+    if (near !== undefined) return this.#counted(near) as T
     try {
-      return this.#value(await this.#engine.store.read(tenant, key)) as T | undefined
+      return this.#counted(this.#value(await this.#engine.store.read(tenant, key))) as T | undefined
     } catch (error) {
       return this.#engine.orMiss(error)
     }
@@ -120,7 +120,7 @@ export class ScopedCache implements TenantCacheHandle {
     if (keys.length === 0) return []
     const reads = await this.#engine.withOutageLog(this.#engine.store.readMany(tenant, keys))
     return keys.map((key, at) =>
-      this.#pending.has(key) ? undefined : this.#value(reads?.[at]) as T | undefined
+      this.#pending.has(key) ? undefined : this.#counted(this.#value(reads?.[at])) as T | undefined
     )
   }
 
@@ -136,9 +136,20 @@ export class ScopedCache implements TenantCacheHandle {
     const tenant = this.#open(key)
     const isChanged = this.#pending.has(key)
     const near = isChanged ? undefined : this.#value(this.#engine.store.peek(tenant, key))
-    return (near === undefined
-      ? await this.#loader.wrap(this.#scope, key, load, options, isChanged)
-      : near) as T
+    if (near !== undefined) return this.#counted(near) as T
+    let isLoaded = false
+    const value = await this.#loader.wrap(
+      this.#scope,
+      key,
+      () => {
+        isLoaded = true
+        return load()
+      },
+      options,
+      isChanged
+    )
+    this.#count(!isLoaded)
+    return value as T
   }
 
   async invalidateTag (tag: string): Promise<void> {
@@ -153,6 +164,15 @@ export class ScopedCache implements TenantCacheHandle {
 
   toKeyv (namespace?: string): KeyvLike {
     return toKeyv(this, namespace)
+  }
+
+  #counted (value: unknown): unknown {
+    this.#count(value !== undefined)
+    return value
+  }
+
+  #count (isHit: boolean): void {
+    if (channels.cache.hasSubscribers) channels.cache.publish({ tenant: this.#scope.tenant, isHit })
   }
 
   #value (read: CacheRead | undefined): unknown {

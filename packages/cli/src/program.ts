@@ -11,6 +11,7 @@ import { addLimitsCommand } from './commands/limits.ts'
 import { addMigrateCommands } from './commands/migrate.ts'
 import { addSetupCommands } from './commands/setup.ts'
 import { addTenantCommands } from './commands/tenant.ts'
+import { addTopCommand } from './commands/top.ts'
 import type { Runner } from './run/runner.ts'
 import { masker } from './terminal/mask.ts'
 
@@ -41,7 +42,7 @@ export function buildProgram (runner: Runner): Command {
     })
   for (
     const add of [addSetupCommands, addTenantCommands, addDomainCommands, addEndCommands, addDataCommands,
-      addMigrateCommands, addDoctorCommand, addAuditCommand, addLimitsCommand]
+      addMigrateCommands, addDoctorCommand, addAuditCommand, addLimitsCommand, addTopCommand]
   ) add(program, runner)
   return program
 }

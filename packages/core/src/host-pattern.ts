@@ -93,6 +93,12 @@ export class HostPatterns {
     return this.#read(host)?.label
   }
 
+  /** A host that leads to this slug; undefined where there is no pattern. */
+  hostOf (slug: string): string | undefined {
+    const [first] = this.#patterns
+    return first && hostOf(first, slug)
+  }
+
   /** Whether this is a base domain itself. */
   isBase (host: string): boolean {
     return this.#bases.has(host)

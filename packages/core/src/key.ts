@@ -96,6 +96,14 @@ export const catalogChannel: string = `${prefix}:catalog`
 /** The Redis channel on which processes tell each other that copies of cached values are old. */
 export const cacheChannel: string = `${prefix}:cache`
 
+/** The Redis channel on which the command asks running processes what tenants use. */
+export const usageChannel: string = `${prefix}:usage`
+
+/** The Redis channel on which processes answer one question: `tenancy:usage-answer:{<question>}`. */
+export function usageAnswerChannel (question: string): string {
+  return `${prefix}:usage-answer:{${hashTag(question)}}`
+}
+
 /**
  * The name of a tenant's own schema or role: `tenant_<id>`, or `tenanth_<hash of the id>`
  * where the name would pass PostgreSQL's 63 bytes and be cut (two cut names can be one).

@@ -6,7 +6,7 @@ import { defaultPoolSettings, isEmbedded, isEmbeddedPool, openPool,
 import { bootRefusal, type LevelReport } from '@fastify-tenancy/postgres/doctor'
 import { readInstallation } from '@fastify-tenancy/postgres/install'
 import { canListen, openListener, postgresRegistry, TableRegistry } from '@fastify-tenancy/postgres/registry'
-import { listTables, readViewsOver } from '@fastify-tenancy/postgres/tables'
+import { listTables, readViewsOver, type ResolvedTables } from '@fastify-tenancy/postgres/tables'
 import { Log } from 'kysely'
 import type pg from 'pg'
 
@@ -219,6 +219,13 @@ export class DatabaseRuntime {
     return this.queries?.list() ?? []
   }
 
+  /**
+   * Returns the tables of the options; with `tables.tenant: 'auto'`, as the catalog lists them now.
+   */
+  tables (): Promise<ResolvedTables> {
+    return listTables(this.#lookUps, this.#options.tables)
+  }
+
   /** Returns the handle of a scope's tenant, the same at each call. It ends with the scope. */
   forScope (scope: TenantScope, statementTimeout?: number): TenantKysely {
     return scope.handle(handleKey, () => this.#makeHandle(scope, statementTimeout))
@@ -374,6 +381,7 @@ export class DatabaseRuntime {
     const { acquire, compiler } = this.#router.route(scope.tenant, statementTimeout)
     const settings = {
       scope,
+      tenant: scope.tenant,
       acquire,
       log: this.#log,
       onBreach: () => reportBreach(scope),

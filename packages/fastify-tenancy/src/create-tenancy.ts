@@ -1,5 +1,6 @@
 import { openCache, resolveCacheOptions } from '@fastify-tenancy/cache'
 import { openDatabase } from '@fastify-tenancy/database'
+import { answerUsage } from '@fastify-tenancy/redis'
 import { openResolver, resolveResolverOptions } from '@fastify-tenancy/resolver'
 
 import { resolveTenancyOptions, type TenancyOptions } from './options.ts'
@@ -53,12 +54,14 @@ export async function createTenancy (
   const suite = new Tenancy({ resolver, registry, database, redis, runs })
   let unwatch: (() => void) | undefined
   let stopHearing: (() => Promise<void>) | undefined
+  let stopAnswers: (() => Promise<void>) | undefined
 
   // What was opened first is closed last: the others use it.
   const close = async (): Promise<void> => {
     suite.beginClose()
     unwatch?.()
     await stopHearing?.()
+    await stopAnswers?.()
     await runs.close(options.closeTimeout)
     await cache?.close()
     await closeResolver()
@@ -80,11 +83,19 @@ export async function createTenancy (
     await resolver.start()
     stopHearing = await watchCatalog(redis, database)
     await cache?.start()
+    const { secrets } = options.database.rls
+    stopAnswers = redis && await answerUsage(redis, { secrets, log })
   } catch (error) {
     await close()
     throw error
   }
-  unwatch = watchHealth({ database, resolver, redis, hasOwnRegistry: options.registry !== undefined })
+  unwatch = watchHealth({
+    database,
+    resolver,
+    redis,
+    hasOwnRegistry: options.registry !== undefined,
+    down: () => suite.health().down
+  })
   return Object.assign(suite, { close })
 }
 

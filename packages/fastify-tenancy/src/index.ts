@@ -6,10 +6,11 @@ export type { ForEachResult } from './for-each.ts'
 export { default, tenancy } from './plugin.ts'
 export type { TenancyOptions } from './options.ts'
 export type { TenancyLogger } from './runs.ts'
-export type { Tenancy, TenancyHealth } from './tenancy.ts'
+export type { Tenancy, TenancyHealth, UsageOptions } from './tenancy.ts'
 export { currentScope, currentTenant, fromEnvelope, memoryRegistry, toEnvelope, type Register,
   type RequestTenancy, type RouteTenancy, type Tenant, type TenantEnvelope, type TenantFilter, type TenantRef,
-  type TenantRegistry, type TenantScope, type TenantWork } from '@fastify-tenancy/core'
+  type TenantRegistry, type TenantScope, type TenantUsage, type TenantWork,
+  type UsageReport } from '@fastify-tenancy/core'
 export { openPool, tableRegistry, toHttpError, type Audit, type AuditEvent, type GlobalKysely,
   type RequestDatabase, type SystemAccessOptions, type SystemKysely, type SystemWork, type TenantDatabase,
   type TenantKysely } from '@fastify-tenancy/database'
@@ -25,4 +26,4 @@ export type { DatabaseHealth, GlobalDatabase, ReadOnly, DatabaseRuntime,
 export type { LimitFields, LimitsDocument, LimitsFileHealth, RateLimitHealth, Rpm, TenantLimits,
   TenantRateLimit } from '@fastify-tenancy/rate-limit'
 export type { RedisHealth, RedisState } from '@fastify-tenancy/redis'
-export type { ResolverHealth, TenantResolver } from '@fastify-tenancy/resolver'
+export type { ResolverHealth, TenantAddress, TenantResolver } from '@fastify-tenancy/resolver'

@@ -1,7 +1,7 @@
 import { tenantCache } from '@fastify-tenancy/cache'
 import { openDatabase, tenantDatabase } from '@fastify-tenancy/database'
 import { tenantRateLimit } from '@fastify-tenancy/rate-limit'
-import type { TenancyRedis } from '@fastify-tenancy/redis'
+import { answerUsage, type TenancyRedis } from '@fastify-tenancy/redis'
 import { tenantResolver } from '@fastify-tenancy/resolver'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
@@ -60,11 +60,21 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
   app.decorate('tenancy', suite)
   let unwatch: (() => void) | undefined
   let stopHearing: (() => Promise<void>) | undefined
+  let stopAnswers: (() => Promise<void>) | undefined
   app.addHook('onReady', async () => {
     stopHearing = await watchCatalog(redis, database)
-    unwatch = watchHealth({ database, resolver, redis, hasOwnRegistry: options.registry !== undefined })
+    unwatch = watchHealth({
+      database,
+      resolver,
+      redis,
+      hasOwnRegistry: options.registry !== undefined,
+      down: () => suite.health().down
+    })
+    const { secrets } = options.database.rls
+    stopAnswers = redis && await answerUsage(redis, { secrets, log: app.log })
   })
   app.addHook('preClose', async () => {
+    await stopAnswers?.()
     suite.beginClose()
   })
   app.addHook('onClose', async () => {

@@ -1,10 +1,12 @@
-import { fromEnvelope, resolveTenantRef, statusRefusal, TenantUnknownError, toEnvelope, type TenantRef,
-  type TenantRegistry, type TenantWork } from '@fastify-tenancy/core'
+import { checkOptions, fromEnvelope, positiveInteger, resolveTenantRef, statusRefusal, TenantUnknownError,
+  toEnvelope, type TenantRef, type TenantRegistry, type TenantWork, usageMeter,
+  type UsageReport } from '@fastify-tenancy/core'
 import type { ServerStatus, DatabaseHealth, GlobalKysely, SystemAccessOptions, SystemWork,
   DatabaseRuntime } from '@fastify-tenancy/database'
 import type { LimitsFileHealth } from '@fastify-tenancy/rate-limit'
 import type { RedisHealth, TenancyRedis } from '@fastify-tenancy/redis'
 import type { ResolverHealth, TenantResolver } from '@fastify-tenancy/resolver'
+import * as v from 'valibot'
 
 import { resolveForEachOptions, resolveRunOptions, type ForEachOptions,
   type RunOptions } from './call-options.ts'
@@ -38,10 +40,19 @@ export interface TenancyParts {
   readonly limits?: (() => LimitsFileHealth | undefined) | undefined
 }
 
+/** Options of `app.tenancy.usage()`. */
+export interface UsageOptions {
+  /** How many of the busiest tenants are listed one by one. @default 20 */
+  readonly top?: number
+}
+
+const usageSchema = v.strictObject({ top: v.optional(positiveInteger, 20) }, 'must be an object')
+
 /** What the suite offers apart from requests: `app.tenancy`. */
 export class Tenancy {
   readonly #parts: TenancyParts
   #isClosing = false
+  #stopUsage: (() => void) | undefined
 
   constructor (parts: TenancyParts) {
     this.#parts = parts
@@ -171,8 +182,21 @@ export class Tenancy {
     return !this.#isClosing && this.health().status !== 'down'
   }
 
-  /** Ends {@link isReady}. */
+  /**
+   * What tenants used, the busiest first, as the process has counted since the first call. The first call begins the count, so that an
+   * application which never asks pays nothing. All applications of the process are counted together.
+   *
+   * @throws FST_TENANCY_OPTION_INVALID
+   */
+  usage (options: UsageOptions = {}): UsageReport {
+    const { top } = checkOptions(usageSchema, options, 'the options of usage()')
+    this.#stopUsage ??= usageMeter.start()
+    return usageMeter.report(top)
+  }
+
+  /** Ends {@link isReady} and the count of {@link usage}. */
   beginClose (): void {
+    this.#stopUsage?.()
     this.#isClosing = true
   }
 }

@@ -2,6 +2,7 @@ import { resolveTenantRef, type TenantFilter, type TenantRecord, type TenantRef 
 import { SetupInvalidError } from '@fastify-tenancy/postgres'
 import { assertNotNewer } from '@fastify-tenancy/postgres/install'
 import { postgresRegistry } from '@fastify-tenancy/postgres/registry'
+import type { FleetUsage } from '@fastify-tenancy/redis'
 
 import { createFrom, type CreatedFrom, type CreateFromInput } from './adopt/customers.ts'
 import { listObserved, protectShards, type ObservedTable, type ProtectInput } from './adopt/protect.ts'
@@ -38,6 +39,7 @@ import { initShards, type InitInput, type SetupReport } from './setup/init.ts'
 import type { Manifest } from './tenant-rows/manifest.ts'
 import { exportTenant, type ExportInput } from './transfer/export.ts'
 import { importTenant, type ImportInput } from './transfer/import.ts'
+import { readUsage, type UsageInput } from './usage.ts'
 
 /**
  * Makes the manager of the tenants of one application. It works with the login of `database.ownerUrl`,
@@ -316,6 +318,15 @@ export class Manager {
    */
   async doctor (input: DoctorInput = {}): Promise<DoctorReport> {
     return doctor(await this.#ready(), input)
+  }
+
+  /**
+   * Asks the running applications what tenants use from now on, for some seconds, and adds up what they answer through Redis.
+   *
+   * @throws FST_TENANCY_OPTION_INVALID without `redis`, FST_TENANCY_REDIS_UNAVAILABLE
+   */
+  async usage (input: UsageInput = {}): Promise<FleetUsage> {
+    return readUsage(this.#context, input)
   }
 
   // Asked once. A database that is not set up yet, or cannot be reached, is the call's own to refuse.

@@ -1,3 +1,4 @@
+import { channels } from '@fastify-tenancy/core'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
 import { rateLimited } from './errors.ts'
@@ -63,6 +64,13 @@ export class Guard {
     done: Done
   ): boolean {
     const retryAfter = Math.ceil(wait / 1_000)
+    if (channels.limited.hasSubscribers) {
+      const { mode } = this.#options
+      // A refused tenant's requests count for their sender.
+      const { scope, refusal } = request.tenancy
+      const tenant = refusal === undefined ? scope?.tenant : undefined
+      channels.limited.publish({ tenant, limit: limit ?? 'tenant', mode, request })
+    }
     if (this.#options.mode === 'report') {
       request.log.warn({ limit, retryAfter }, 'over the limit: let through, since mode is report')
       return false

@@ -1,6 +1,6 @@
-import { statusRefusal, TenantMismatchError, TenantMissingError, TenantScope, TenantUnknownError,
-  type RequestTenancy, type ResolvedRouteTenancy, type TenantRecord,
-  InternalError } from '@fastify-tenancy/core'
+import { channels, InternalError, statusRefusal, TenantMismatchError, TenantMissingError, TenantScope,
+  TenantUnknownError, type RequestTenancy, type ResolvedRouteTenancy,
+  type TenantRecord } from '@fastify-tenancy/core'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
 import { Creation } from './creation.ts'
@@ -113,6 +113,8 @@ export class Admission {
     )
     tenancy.source = source
     tenancy.refusal = refusal
+    if (refusal === undefined && channels.resolved.hasSubscribers)
+      channels.resolved.publish({ tenant, source, request })
     if (this.#claim !== undefined && source !== 'claim' && tenancy.route.agreement)
       tenancy.seemsToAgree = () => this.#seemsToAgree(request, tenant, tenancy.route)
   }

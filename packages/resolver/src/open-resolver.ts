@@ -40,6 +40,7 @@ export function openResolver (
     undefined,
     options.secrets
   )
+  resolver.addressOf = tenant => strategies.addressOf(tenant)
   return {
     resolver,
     strategies,

@@ -12,6 +12,7 @@ import { openResolver } from './open-resolver.ts'
 import { resolveResolverOptions, type TenantResolverOptions } from './options.ts'
 import { outside, refuseEarlierRoutes, resolveRoute, routeOf } from './routes.ts'
 import { runEventsInScope } from './socket-scope.ts'
+import { publishRequest } from './request-events.ts'
 import { addVary } from './vary.ts'
 
 const key: unique symbol = Symbol('tenancy.request')
@@ -124,7 +125,8 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, input) => 
     })
   }
 
-  app.addHook('onResponse', (request: Tenanted, _reply, done) => {
+  app.addHook('onResponse', (request: Tenanted, reply, done) => {
+    publishRequest(request, request[key], reply)
     request[key]?.scope?.end()
     // An upgrade that was answered as a request: Node has left the socket to us, and reads it no more, so that it would
     // stay open for good.
@@ -140,6 +142,7 @@ const plugin: FastifyPluginAsync<TenantResolverOptions> = async (app, input) => 
     done()
   })
   app.addHook('onRequestAbort', (request: Tenanted, done) => {
+    publishRequest(request, request[key], undefined)
     request[key]?.scope?.abort(new InternalError('the client has gone'))
     done()
   })

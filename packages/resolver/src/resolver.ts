@@ -30,8 +30,18 @@ export interface ResolverHealth {
   readonly droppedRecords: number
 }
 
+/** How a request names a tenant; what no strategy reads is left out. */
+export interface TenantAddress {
+  readonly host?: string
+  readonly headers?: Readonly<Record<string, string>>
+  /** Route parameters. */
+  readonly params?: Readonly<Record<string, string>>
+}
+
 /** Finds tenants through the cache, apart from any request: `app.tenantResolver`. */
 export class TenantResolver {
+  /** What a request must carry to be this tenant's, as far as the strategies say. Set by {@link openResolver}. */
+  addressOf: (tenant: Tenant) => TenantAddress = () => ({})
   /** Scopes of requests that go on behind their replies: `waitUntil()`, `detach()`. */
   readonly prolonged: Set<TenantScope> = new Set()
   readonly #lookup: TenantLookup

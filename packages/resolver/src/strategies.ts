@@ -1,10 +1,11 @@
 import { HostInvalidError, idProblem, parseHost, slugProblem, TenantMissingError, TenantUnknownError,
-  InternalTypeError, type HostPatterns, type TenancyError } from '@fastify-tenancy/core'
+  InternalTypeError, type HostPatterns, type TenancyError, type Tenant } from '@fastify-tenancy/core'
 import type { FastifyRequest } from 'fastify'
 
 import type { HostReader } from './forwarded.ts'
 import type { LookupKey } from './lookup-key.ts'
 import type { ResolvedResolverOptions, StrategyAnswer } from './options.ts'
+import type { TenantAddress } from './resolver.ts'
 
 /** Whom a request asks for, and which strategy says so. */
 export interface SourcedLookupKey extends LookupKey {
@@ -64,6 +65,18 @@ export class Strategies {
     const label = this.#patterns.labelOf(host)
     if (label !== undefined) return this.#reserved.has(label) ? undefined : { kind: 'slug', value: label }
     return this.#patterns.covers(host) ? undefined : { kind: 'domain', value: host }
+  }
+
+  /** What a request carries that is this tenant's: each strategy that is listed gets the part that it reads. */
+  addressOf ({ slug, domains }: Tenant): TenantAddress {
+    const { strategies, header } = this.#options
+    const host = (strategies.includes('subdomain') ? this.#patterns.hostOf(slug) : undefined) ??
+      (strategies.includes('domain') ? domains[0] : undefined)
+    return {
+      ...(host !== undefined && { host }),
+      ...(strategies.includes('header') && { headers: { [header]: slug } }),
+      ...(strategies.includes('path') && { params: { tenant: slug } })
+    }
   }
 
   /** Whether the claim may name the tenant, instead of only agreeing with the host. */

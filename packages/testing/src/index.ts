@@ -1,3 +1,15 @@
-export { assertIsolated, tagged, type IsolationExpectation } from './isolation.ts'
-export { registryConformance, type ConformanceCheck,
-  type RegistryConformanceOptions } from './registry-conformance.ts'
+export { assertIsolated, type IsolationOptions } from './assert-isolated.ts'
+export { cacheConformance, type CacheConformanceOptions, type CacheUnderTest } from './conformance/cache.ts'
+export type { ConformanceCheck } from './conformance/check.ts'
+export { limiterConformance, type LimiterAnswer, type LimiterConformanceOptions,
+  type LimiterUnderTest } from './conformance/limiter.ts'
+export { registryConformance, type RegistryConformanceOptions } from './conformance/registry.ts'
+export { freezeRedis, killBackends, loseInvalidations } from './faults.ts'
+export { assertOwn, findForeign, tagged, type ForeignValue, type OwnExpectation } from './find-foreign.ts'
+export { injectAs, type Authenticate, type InjectAsOptions } from './inject-as.ts'
+export type { IsolationReport } from './isolation/report.ts'
+export type { ExampleOf, RouteExample } from './isolation/request.ts'
+export type { Row, RowExample } from './isolation/rows.ts'
+export { createTestTenants, type TenantMaker, type TestTenants,
+  type TestTenantsOptions } from './test-tenants.ts'
+export { virtualClock, type VirtualClock } from './virtual-clock.ts'

@@ -1,5 +1,5 @@
 // Runs every kind of statement after every disturbance, by two tenants in turn on one connection.
-import { assertIsolated, tagged } from '@fastify-tenancy/testing'
+import { assertOwn, tagged } from '@fastify-tenancy/testing'
 
 import { isLong } from '../../support/long.ts'
 import { anywhere, failedContext, onServer, type Disturb } from './disturbances.ts'
@@ -29,7 +29,7 @@ export async function look (
   const isRefused = isRaw && isRewritten
   try {
     const rows = await run(request().db, n => tagged(name, n))
-    assertIsolated(rows, { tenant: name, tenants: tenants.map(each => each.name) })
+    assertOwn(rows, { tenant: name, tenants: tenants.map(each => each.name) })
     const values = rows.flatMap(row => Object.values(row)).filter(value => tag.test(String(value))).toSorted()
       .join()
     const own = answer.map(n => tagged(name, n)).toSorted().join()

@@ -1,5 +1,6 @@
 // A process of its own: one application that answers `{ hello: 'world' }`. `node server.ts <kind>`; tells its port by IPC, and its CPU time when asked.
 import { memoryRegistry } from '@fastify-tenancy/core'
+import { prometheus } from '@fastify-tenancy/telemetry'
 import rateLimit from '@fastify/rate-limit'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import tenancy, { type TenancyOptions } from 'fastify-tenancy'
@@ -32,6 +33,10 @@ async function prepare (app: FastifyInstance): Promise<void> {
       return
     case 'suite, no limits':
       return suite(app, {})
+    case 'suite, Prometheus':
+      await suite(app, {})
+      prometheus(app)
+      return
     case 'suite, local limiter':
       return suite(app, { rateLimit: { limits: { default: { rpm } } } })
     case 'suite, Redis limiter':

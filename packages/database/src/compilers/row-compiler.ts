@@ -1,9 +1,11 @@
+import { channels, type EventTenant } from '@fastify-tenancy/core'
 import { PostgresQueryCompiler, type CompiledQuery, type OperationNode, type QueryCompiler,
   type RootOperationNode, type ValueNode } from 'kysely'
 
 import type { Query } from '../connection/tenant-connection.ts'
 import type { Judge } from '../harmless/judge.ts'
 import { JudgedQuery } from '../harmless/judged-query.ts'
+import { QueryRefusedError } from '../options/errors.ts'
 import { refuse } from '../rewrite/refuse.ts'
 import { rewrite } from '../rewrite/rewrite.ts'
 import type { Scope } from '../rewrite/scope.ts'
@@ -18,21 +20,33 @@ export class RowCompiler implements QueryCompiler {
   readonly #scope: Scope
   readonly #printer: Printer
   readonly #judge: Judge | undefined
+  readonly #tenant: EventTenant | undefined
 
   /**
    * @param judge holds the columns of tables; without it only the columns of functions in FROM are
    * checked
+   * @param tenant the tenant in the events of refused queries
    */
-  constructor (scope: Scope, judge?: Judge) {
+  constructor (scope: Scope, judge?: Judge, tenant?: EventTenant) {
     this.#scope = scope
+    this.#tenant = tenant
     this.#judge = judge
     this.#printer = new Printer(scope.tenant)
   }
 
   compileQuery (node: RootOperationNode, queryId: CompiledQuery['queryId']): CompiledQuery {
-    const query = new RowQuery(this, this.#printer.compileQuery(rewrite(node, this.#scope), queryId))
-    checkColumns(query, this.#scope, this.#judge)
-    return query
+    try {
+      const query = new RowQuery(this, this.#printer.compileQuery(rewrite(node, this.#scope), queryId))
+      checkColumns(query, this.#scope, this.#judge)
+      return query
+    } catch (error) {
+      if (
+        this.#tenant !== undefined && channels.queryRefused.hasSubscribers &&
+        error instanceof QueryRefusedError
+      )
+        channels.queryRefused.publish({ tenant: this.#tenant, text: '', reason: (error as Error).message })
+      throw error
+    }
   }
 
   /**

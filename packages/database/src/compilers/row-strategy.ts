@@ -52,7 +52,8 @@ export class RowStrategy {
         functions: this.#functions,
         grammar
       }),
-      this.#judge
+      this.#judge,
+      tenant
     )
   }
 }

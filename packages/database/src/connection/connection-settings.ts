@@ -16,6 +16,10 @@ export interface ConnectionSettings {
   readonly reset: 'auto' | 'always'
   readonly resetRules: ResetRules
   /**
+   * Whether contexts set `application_name`, so that its change is no trace. @default false
+   */
+  readonly isTagged?: boolean
+  /**
    * The check in the first batch of a connection; undefined if the login's settings are unknown.
    */
   readonly roleSettings: RoleSettings | undefined

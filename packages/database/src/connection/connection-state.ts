@@ -58,6 +58,7 @@ export class ConnectionState {
   /** How many batches were sent. */
   #sent = 0
   #isDead = false
+  #ignoresTags = false
   #fatal: Error | undefined
   #batch: PipelinedBatch | undefined
   #timer: NodeJS.Timeout | undefined
@@ -191,6 +192,14 @@ export class ConnectionState {
   }
 
   /**
+   * Ignores changes of `application_name`, which the context makes and the end of the transaction
+   * undoes.
+   */
+  ignoreTags (): void {
+    this.#ignoresTags = true
+  }
+
+  /**
    * Records that the connection was returned to its pool. If it was touched, it is reset after one
    * idle second.
    */
@@ -260,6 +269,7 @@ export class ConnectionState {
 
   #onParameterStatus = (message: { parameterName: string }): void => {
     if (followsContext.has(message.parameterName)) return
+    if (this.#ignoresTags && message.parameterName === 'application_name') return
     // A reset restores changed settings. After any other change, even the same owner needs a reset.
     if (this.#isResetting) this.traces.touch()
     else this.traces.addUnknown()

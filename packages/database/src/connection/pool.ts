@@ -19,7 +19,7 @@ import { TenantConnection, type ConnectionOwner } from './tenant-connection.ts'
 export type Fairness = Omit<FairQueueSettings, 'slots'>
 
 /** The settings that open a pool. */
-export type PoolUse = Pick<ConnectionSettings, 'types' | 'reset'>
+export type PoolUse = Pick<ConnectionSettings, 'types' | 'reset' | 'isTagged'>
 
 /** The connections of one login to one database. */
 export class ConnectionPool {

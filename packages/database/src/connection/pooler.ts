@@ -6,11 +6,13 @@ import { channel } from 'node:diagnostics_channel'
  * Published when a pooler's backend may keep a statement's changes to its session. The message is
  * `{ tenant, ran, undone }`; the last two are pids.
  */
-const failures = channel('fastify-tenancy.undo-failed')
+const failures = channel('fastify-tenancy:undo-failed')
 
 /**
  * Whether the undo ran on the backend that ran the statement. Publishes
- * `fastify-tenancy.undo-failed` if not.
+ * `fastify-tenancy:undo-failed` if not.
+ *
+ * @param undone undefined if the undo failed
  */
 export function checkBackend (
   ran: string | null,

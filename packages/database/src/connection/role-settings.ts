@@ -9,7 +9,7 @@ import { control } from './reset.ts'
  * Published when the settings of a pool's login changed while the process ran. The message is
  * `{ settings }`, a list of names.
  */
-const changes = channel('fastify-tenancy.login-settings-changed')
+const changes = channel('fastify-tenancy:login-settings-changed')
 
 const ofLogin = `s.setrole operator(pg_catalog.=)
     pg_catalog.to_regrole(pg_catalog.quote_ident(session_user))::oid

@@ -72,6 +72,7 @@ export class TenantConnection {
     this.#settings = settings
     this.#openings = new Openings(this.#state, settings, owner.tenant)
     this.#state.claim()
+    if (settings.isTagged === true) this.#state.ignoreTags()
     if (owner.schema !== undefined) this.#state.recordSchema(owner.schema)
   }
 
@@ -378,7 +379,7 @@ export class TenantConnection {
       this.#mustDestroy = true
     if (status !== undefined && isServerError(error)) {
       const hasAsked = this.#owner.isReadOnly === true ||
-        this.#openings.begun?.endsWith('read only') === true
+        this.#openings.begun?.includes('read only') === true
       this.#mustDestroy ||= isFailover(error, hasAsked)
     }
     if (error instanceof IsolationBreachError) this.destroy()

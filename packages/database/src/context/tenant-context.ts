@@ -24,6 +24,8 @@ export interface ContextSettings {
    * not locked out. Undefined if the database has no lockouts.
    */
   readonly lockout: { readonly route: LockoutScope; readonly lockoutVersions: LockoutVersions } | undefined
+  /** Whether `application_name` is the tenant's id while a statement runs. @default false */
+  readonly isTagged?: boolean
   /**
    * The catalog epoch that this process assumes; '' if none. A statement that begins a transaction
    * in a later epoch fails with TN410.
@@ -76,13 +78,20 @@ interface Text {
 }
 
 const named = (text: string): Text => ({ text, name: readStatementText(text).name })
-const textsOf = (pass: string, token: string): Readonly<Record<'plain' | 'signed', Text>> => ({
-  plain: named(`select ${pass}pg_catalog.num_nonnulls(${settings})`),
-  signed: named(
-    `select ${pass}pg_catalog.num_nonnulls(${settings}
-, pg_catalog.set_config('tenancy.token', ${token}, true))`
-  )
-})
+const tag = "\n, pg_catalog.set_config('application_name', $2, true)"
+
+interface Texts {
+  readonly plain: Text
+  readonly signed: Text
+  readonly tagged: Text
+  readonly signedTagged: Text
+}
+
+function textsOf (pass: string, token: string): Texts {
+  const text = (more: string): Text => named(`select ${pass}pg_catalog.num_nonnulls(${settings}${more})`)
+  const signature = `\n, pg_catalog.set_config('tenancy.token', ${token}, true)`
+  return { plain: text(''), signed: text(signature), tagged: text(tag), signedTagged: text(tag + signature) }
+}
 
 const texts = {
   none: textsOf('', '$8'),
@@ -114,8 +123,12 @@ export function rlsContext (tenant: Pick<Tenant, 'id' | 'status'>, settings: Con
 export function rlsContexts (
   settings: ContextSettings
 ): (tenant: Pick<Tenant, 'id' | 'status'>) => MakeContext {
-  const { plain, signed } = texts[settings.lockout?.route ?? 'none']
-  const text = settings.sign === undefined ? plain : signed
+  const { plain, signed, tagged, signedTagged } = texts[settings.lockout?.route ?? 'none']
+  const text = settings.isTagged === true
+    ? settings.sign === undefined ? tagged : signedTagged
+    : settings.sign === undefined
+    ? plain
+    : signed
   const path = [settings.schema, ...settings.extensions ?? []]
     .map(schema => pg.escapeIdentifier(schema)).join(', ') + ', pg_temp'
   const common = [path, String(settings.statementTimeout), String(settings.lockTimeout),

@@ -1,4 +1,5 @@
-import { ScopeClosedError, InternalError, type TenantScope } from '@fastify-tenancy/core'
+import { channels, InternalError, ScopeClosedError, type EventTenant,
+  type TenantScope } from '@fastify-tenancy/core'
 import { CompiledQuery, validateTransactionSettings, type DatabaseConnection, type Driver, type Log,
   type QueryResult, type TransactionSettings } from 'kysely'
 import pg from 'pg'
@@ -9,6 +10,7 @@ import { neverExecuted } from '../connection/retry.ts'
 import type { TenantConnection, Query } from '../connection/tenant-connection.ts'
 import type { TextConnection, TextDriver } from '../connection/text-connection.ts'
 import { IsolationBreachError, QueryRefusedError } from '../options/errors.ts'
+import { traceChunks, traceQuery, type Traced } from './trace-query.ts'
 
 /** The part of a scope that a driver uses. */
 export type WorkScope =
@@ -18,6 +20,8 @@ export type WorkScope =
 /** The settings of a tenant's driver: its scope, and how it gets a connection for that tenant. */
 export interface TenantDriverSettings {
   readonly scope: WorkScope
+  /** The tenant in the events of statements. @default no events are published */
+  readonly tenant?: EventTenant
   /** Called when the tripwire stopped a row. */
   readonly onBreach?: () => void
   /** Called when the database locked out the tenant, which this process believed active. */
@@ -55,8 +59,10 @@ export class TenantDriver implements Driver, TextDriver {
   async init (): Promise<void> {}
 
   async acquireConnection (): Promise<KyselyConnection> {
+    const began = channels.query.hasSubscribers ? performance.now() : undefined
     const connection = await this.#checkOut()
-    return new KyselyConnection(connection, this.#settings, lost => this.#replace(lost))
+    const wait = began === undefined ? 0 : performance.now() - began
+    return new KyselyConnection(connection, this.#settings, lost => this.#replace(lost), wait)
   }
 
   async #replace (lost: TenantConnection): Promise<TenantConnection> {
@@ -160,14 +166,21 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
   readonly #replace: (lost: TenantConnection) => Promise<TenantConnection>
   readonly #scope: WorkScope
   readonly #settings: TenantDriverSettings
+  /**
+   * Milliseconds that the caller waited for the connection. The event of the first statement
+   * contains them.
+   */
+  #wait: number
 
   /** @param replace checks out another connection in place of one that ended in the pool */
   constructor (
     connection: TenantConnection,
     settings: TenantDriverSettings,
-    replace: (lost: TenantConnection) => Promise<TenantConnection>
+    replace: (lost: TenantConnection) => Promise<TenantConnection>,
+    wait = 0
   ) {
     this.tenantConnection = connection
+    this.#wait = wait
     this.#replace = replace
     this.#scope = settings.scope
     this.#settings = settings
@@ -201,7 +214,8 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
     this.#scope.assertOpen()
     const statement = this.#statementOf(query)
     try {
-      for await (const rows of this.#chunks(statement, chunkSize)) {
+      const chunks = traceChunks(this.#traced(statement.text), () => this.#chunks(statement, chunkSize))
+      for await (const rows of chunks) {
         this.#scope.assertOpen()
         yield { rows: rows as R[] }
       }
@@ -233,16 +247,30 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
   }
 
   async commit (): Promise<void> {
-    await this.#logged('commit', () => this.tenantConnection.commit())
+    await this.#controlled('commit', () => this.tenantConnection.commit())
   }
 
   async rollback (): Promise<void> {
-    await this.#logged('rollback', () => this.tenantConnection.rollback())
+    await this.#controlled('rollback', () => this.tenantConnection.rollback())
   }
 
   /** Sends `savepoint`, `release savepoint` or `rollback to savepoint`. */
   async control (...texts: readonly string[]): Promise<void> {
-    await this.#logged(texts.join('; '), () => this.#onAnother(() => this.tenantConnection.control(...texts)))
+    await this.#controlled(
+      texts.join('; '),
+      () => this.#onAnother(() => this.tenantConnection.control(...texts))
+    )
+  }
+
+  #controlled (text: string, work: () => Promise<void>): Promise<void> {
+    if (!channels.query.hasSubscribers) return this.#logged(text, work)
+    return this.#logged(text, () => traceQuery(this.#traced(text), work, () => 0))
+  }
+
+  #traced (text: string): Traced {
+    const wait = this.#wait
+    this.#wait = 0
+    return { tenant: this.#settings.tenant, text, wait }
   }
 
   // Logs statements that do not go through executeQuery, which Kysely logs itself.
@@ -274,7 +302,10 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
   }
 
   #run (statement: Query): Promise<Reply> {
-    return this.#onAnother(() => this.tenantConnection.run(statement))
+    const work = (): Promise<Reply> => this.#onAnother(() => this.tenantConnection.run(statement))
+    // Checked first, so that no event is built without subscribers.
+    if (!channels.query.hasSubscribers) return work()
+    return traceQuery(this.#traced(statement.text), work, ({ rowCount, rows }) => rowCount ?? rows.length)
   }
 
   async *#chunks (statement: Query, size: number): AsyncIterableIterator<unknown[]> {
@@ -310,6 +341,9 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
   // case.
   #report (error: unknown, { text }: Query): never {
     this.#settings.onFailure?.(text, error)
+    const { tenant } = this.#settings
+    if (tenant !== undefined && channels.queryRefused.hasSubscribers && error instanceof QueryRefusedError)
+      channels.queryRefused.publish({ tenant, text, reason: (error as Error).message })
     if (error instanceof IsolationBreachError) this.#settings.onBreach?.()
     if (isLockoutError(error)) this.#settings.onLockedOut?.()
     throw withCaller(error)

@@ -1,4 +1,4 @@
-import { ScopeClosedError, ScopeTransaction, type TenantScope } from '@fastify-tenancy/core'
+import { channels, ScopeClosedError, ScopeTransaction, type TenantScope } from '@fastify-tenancy/core'
 import { isServerError } from '@fastify-tenancy/postgres/client'
 import { AbortedTransactionError } from 'kysely'
 
@@ -80,6 +80,7 @@ export class UnitOfWork {
       await this.#end(connection => this.#commitOn(connection))
     } catch (error) {
       this.#state.rolledBack()
+      if (channels.rolledBack.hasSubscribers) channels.rolledBack.publish({ tenant: this.#scope.tenant })
       throw error
     }
     // A failure is only logged, because the transaction is committed already.
@@ -91,6 +92,8 @@ export class UnitOfWork {
   /** Rolls back, and drops the effects that waited for the commit. */
   async rollback (): Promise<void> {
     this.#state.rolledBack()
+    if (this.#connection !== undefined && channels.rolledBack.hasSubscribers)
+      channels.rolledBack.publish({ tenant: this.#scope.tenant })
     await this.#end(async connection => {
       // A rollback would wait behind the stream, whose consumer may have stopped reading.
       if (connection.tenantConnection.isStreaming) connection.tenantConnection.destroy()

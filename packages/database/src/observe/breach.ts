@@ -1,11 +1,4 @@
-import type { TenantScope } from '@fastify-tenancy/core'
-import { channel } from 'node:diagnostics_channel'
-
-/**
- * Published for every row that the tripwire stopped. The message is `{ tenant }`, the id of the
- * scope's tenant.
- */
-const breaches = channel('fastify-tenancy.isolation-breach')
+import { channels, type TenantScope } from '@fastify-tenancy/core'
 
 /** Publishes the event and logs the breach. Neither names the tenant whose row it was. */
 export function reportBreach ({ tenant, log }: TenantScope): void {
@@ -14,5 +7,5 @@ export function reportBreach ({ tenant, log }: TenantScope): void {
     'a row of another tenant was stopped on its way to the application: ' +
       'run `tenancy doctor` to check policies, roles and logins'
   )
-  breaches.publish({ tenant: tenant.id })
+  channels.isolationBreach.publish({ tenant: tenant.id })
 }

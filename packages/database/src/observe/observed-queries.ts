@@ -32,7 +32,7 @@ export interface ObservedQuery {
 }
 
 /** Published for each observed query, each time. */
-const observations = channel('fastify-tenancy.observed-query')
+const observations = channel('fastify-tenancy:observed-query')
 
 /**
  * Number of different queries that are kept. An application has few, and a caller who invents texts

@@ -7,7 +7,7 @@ export const DatabaseBusyError: TenancyErrorConstructor = defineError(
   'The database is busy',
   1
 )
-/** 500: another tenant's row was stopped on its way to the application, its connection destroyed. */
+/** 500: a row of another tenant was stopped, and its connection destroyed. */
 export const IsolationBreachError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_ISOLATION_BREACH',
   500,

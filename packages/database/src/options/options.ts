@@ -79,6 +79,11 @@ export interface DatabaseConnectionOptions {
    * @default true
    */
   readonly tripwire?: boolean
+  /**
+   * Shows the tenant's id in `application_name`, and so in `pg_stat_activity`, while its statement
+   * runs. @default false
+   */
+  readonly tagStatements?: boolean
   /** Refuses to start below this level of separation of logins. @default 0 */
   readonly requireLevel?: 0 | 1 | 2 | 3 | 4
   /**
@@ -202,6 +207,7 @@ export interface ResolvedDatabaseOptions {
     /** Times in milliseconds. */
     readonly fairness: { readonly share: number; readonly maxWaiting: number; readonly maxWait: number }
     readonly tripwire: boolean
+    readonly tagStatements: boolean
     readonly requireLevel: number
     readonly requireMigration: string | undefined
     readonly doctor: 'refuse' | 'warn' | false
@@ -283,6 +289,7 @@ const connection = v.strictObject({
     {}
   ),
   tripwire: v.optional(bool, true),
+  tagStatements: v.optional(bool, false),
   requireLevel: v.optional(v.picklist([0, 1, 2, 3, 4], 'must be a level from 0 to 4'), 0),
   doctor: v.optional(
     v.union([v.picklist(['refuse', 'warn']), v.literal(false)], "must be one of 'refuse', 'warn', false"),

@@ -1,4 +1,4 @@
-import type { Tenant } from '@fastify-tenancy/core'
+import { channels, type Tenant } from '@fastify-tenancy/core'
 import { DatabaseUnavailableError } from '@fastify-tenancy/postgres'
 import { isEmbedded } from '@fastify-tenancy/postgres/client'
 import { databaseNameOf, resolveTenantUrl,
@@ -106,6 +106,7 @@ export class TenantPoolCache {
       this.#shared.extensions
     )
     this.#live.set(pool, key)
+    channels.poolMade.publish({ tenant: tenant.id })
     return pool
   }
 
@@ -117,6 +118,8 @@ export class TenantPoolCache {
   async #retire (pool: TenantPool): Promise<void> {
     await pool.retire()
     this.#shared.budget.forget(pool.pool)
+    const key = this.#live.get(pool)
     this.#live.delete(pool)
+    if (key !== undefined) channels.poolEvicted.publish({ tenant: key.slice(0, key.indexOf(' ')) })
   }
 }

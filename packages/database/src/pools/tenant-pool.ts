@@ -36,12 +36,13 @@ export class TenantPool {
     options: ResolvedDatabaseOptions,
     extensions: () => readonly string[]
   ) {
-    const { database: { types, reset, fairness, tripwire, requireMigration }, tables } = options
+    const { database: { types, reset, fairness, tripwire, tagStatements, requireMigration }, tables } =
+      options
     this.#gate = requireMigration === undefined ? undefined : new MigrationGate(requireMigration)
     this.#hasTripwire = tripwire && Object.keys(tables.tenant).length > 0
     this.pool = pool
     // The only tenant may use every slot, because no other tenant uses this pool.
-    this.#connections = new ConnectionPool(pool, isOwned, { types, reset }, {
+    this.#connections = new ConnectionPool(pool, isOwned, { types, reset, isTagged: tagStatements }, {
       ...fairness,
       share: 1,
       spare: 0

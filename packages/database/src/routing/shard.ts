@@ -99,8 +99,8 @@ export class Shard {
     isDefault: boolean
   ) {
     const { url, tenantRolesUrl } = logins
-    const { pool: { max }, types, reset, fairness } = options.database
-    const use = { types, reset }
+    const { pool: { max }, types, reset, fairness, tagStatements } = options.database
+    const use = { types, reset, isTagged: tagStatements }
     this.#options = options
     this.#logins = logins
     this.#isDefault = isDefault
@@ -185,7 +185,7 @@ export class Shard {
       const { isImpossible } = await this.#readResetRules(client)
       const sign = (isDirect: boolean): ContextSettings['sign'] =>
         signer && ((tenant, pid) => signer.sign(tenant, isDirect ? pid : null))
-      const { statementTimeout, lockTimeout, idleInTransaction, plans } = database
+      const { statementTimeout, lockTimeout, idleInTransaction, plans, tagStatements } = database
       const signer = key && new Signer(key)
       const context: ContextSettings = {
         role: needsInit ? rolesOf(row.name).app : await rowRole(client, row.name),
@@ -197,6 +197,7 @@ export class Shard {
         lockTimeout,
         idleInTransaction,
         plans,
+        isTagged: tagStatements,
         sign: sign(isDirect),
         lockout: await hasLockouts(client)
           ? { route: 'shared', lockoutVersions: new LockoutVersions() }

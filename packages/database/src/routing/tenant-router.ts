@@ -142,7 +142,8 @@ export class TenantRouter {
         'the tenant has a database of its own, and options.database.tenants is not set: ' +
           'set options.database.tenants to the URL of such databases'
       )
-    const { database: { lockTimeout, idleInTransaction, plans, tripwire }, tables } = this.#options
+    const { database: { lockTimeout, idleInTransaction, plans, tripwire, tagStatements }, tables } =
+      this.#options
     // No role is set, because the login is the tenant's own and can reach only this tenant's data.
     const context = rlsContext(tenant, {
       role: 'none',
@@ -152,6 +153,7 @@ export class TenantRouter {
       lockTimeout,
       idleInTransaction,
       plans,
+      isTagged: tagStatements,
       sign: undefined,
       lockout: undefined
     })

@@ -1,4 +1,4 @@
-import { bool, checkOptions, nonEmptyString, OptionInvalidError } from '@fastify-tenancy/core'
+import { bool, channels, checkOptions, nonEmptyString, OptionInvalidError } from '@fastify-tenancy/core'
 import * as v from 'valibot'
 
 import type { Audit } from '../options/audit.ts'
@@ -74,6 +74,7 @@ export async function accessSystem<T> (
   } catch (error) {
     throw new AuditFailedError(undefined, { cause: error })
   }
+  channels.bypass.publish({ reason, actor, write })
   return fn({ db: handles.open(scope, !write) })
 }
 

@@ -1,4 +1,5 @@
-import { checkOptions, fn, nonEmptyString, reservedSlugs, type Isolation } from '@fastify-tenancy/core'
+import { channels, checkOptions, fn, nonEmptyString, reservedSlugs,
+  type Isolation } from '@fastify-tenancy/core'
 import type { TenantDatabaseOptions } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions, type ResolvedDatabaseOptions } from '@fastify-tenancy/database/options'
 import { namespaceSchema, redisSchema, type RedisSource } from '@fastify-tenancy/redis'
@@ -116,7 +117,17 @@ export function resolveManagerOptions (input: unknown, name = 'options'): Resolv
     seed,
     redis,
     namespace,
-    progress,
+    progress: published(progress),
     ...mine
   })
+}
+
+// What the manager does is told to observers of the process as it is told to its caller.
+function published (progress: OnProgress | undefined): OnProgress {
+  return step => {
+    const { operation, tenant, step: name } = step
+    if (operation === 'migrate') channels.migrationStep.publish({ tenant, step: name })
+    else if (tenant !== undefined) channels.lifecycleStep.publish({ operation, tenant, step: name })
+    progress?.(step)
+  }
 }

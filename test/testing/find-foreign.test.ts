@@ -1,10 +1,10 @@
 import t from 'tap'
 
-import { assertIsolated, tagged } from '@fastify-tenancy/testing'
+import { assertOwn, tagged } from '@fastify-tenancy/testing'
 
 const tenants = ['acme', 'globex']
 const check = (value: unknown): number =>
-  assertIsolated(value, { tenant: 'acme', tenants, where: 'GET /projects' })
+  assertOwn(value, { tenant: 'acme', tenants, where: 'GET /projects' })
 
 t.test("another tenant's value is named with its place", async t => {
   t.throws(() => check({ projects: [{ name: tagged('acme', 1) }, { name: tagged('globex', 17) }] }), {
@@ -56,13 +56,13 @@ t.test("a tenant's own values are counted and others' names alone are no leak", 
       undefined]),
     2
   )
-  t.equal(assertIsolated('notglobex:1 not-globex:1', { tenant: 'acme', tenants }), 0, 'part of a longer name')
+  t.equal(assertOwn('notglobex:1 not-globex:1', { tenant: 'acme', tenants }), 0, 'part of a longer name')
   t.equal(check([]), 0)
 })
 
 t.test('a check that could not fail is refused', async t => {
-  t.throws(() => assertIsolated('x', { tenant: 'acme', tenants: ['acme'] }), TypeError)
-  t.throws(() => assertIsolated('x', { tenant: 'acme', tenants: ['.*'] }), {
+  t.throws(() => assertOwn('x', { tenant: 'acme', tenants: ['acme'] }), TypeError)
+  t.throws(() => assertOwn('x', { tenant: 'acme', tenants: ['.*'] }), {
     message: "a tenant of tagged values must be named by its slug or id, got '.*'"
   })
 })

@@ -3,13 +3,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 
 import type { TenantFilter, TenantInput, TenantRecord, TenantRegistry } from '@fastify-tenancy/core'
 
-/** One promise of an interface, to be run by any test runner: `for (const { name, run } of checks) test(name, run)`. */
-export interface ConformanceCheck {
-  /** A sentence about behaviour. */
-  readonly name: string
-  /** Rejects with an AssertionError when the promise is broken. */
-  run(): Promise<void>
-}
+import type { ConformanceCheck } from './check.ts'
 
 export interface RegistryConformanceOptions {
   /** Gives a registry whose store cannot be reached. Without it nothing checks that an outage is told from an unknown tenant. */

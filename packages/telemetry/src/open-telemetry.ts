@@ -1,0 +1,94 @@
+import { channels, checkOptions, type QueryEvent, type ResolvedEvent } from '@fastify-tenancy/core'
+import { SpanKind, SpanStatusCode, trace, type Span, type Tracer } from '@opentelemetry/api'
+import * as v from 'valibot'
+
+import { withoutLiterals } from './without-literals.ts'
+
+/** Options of {@link openTelemetry}. */
+export interface OpenTelemetryOptions {
+  /** @default the global provider's tracer of this package's name */
+  readonly tracer?: Tracer
+}
+
+const schema = v.strictObject({
+  tracer: v.optional(v.custom<Tracer>(
+    value => typeof value === 'object' && value !== null && 'startSpan' in value,
+    'must be a Tracer of @opentelemetry/api'
+  ))
+}, 'must be an object')
+
+/** The attribute that names the tenant, of requests' spans and of statements'. */
+const tenantId = 'tenant.id'
+
+/**
+ * Makes a span for each statement, a child of the span that is active where it is sent, by the semantic conventions for databases.
+ * The tenant's id is put on the request's span. pg's own instrumentation does not see statements of the suite.
+ *
+ * https://opentelemetry.io/docs/specs/semconv/database/postgresql/
+ *
+ * @returns the function that ends it
+ * @throws FST_TENANCY_OPTION_INVALID
+ */
+export function openTelemetry (input: OpenTelemetryOptions = {}): () => void {
+  const { tracer = trace.getTracer('@fastify-tenancy/telemetry') } = checkOptions(
+    schema,
+    input,
+    'the options of openTelemetry()'
+  )
+  const spans = new WeakMap<QueryEvent, Span>()
+
+  const onStart = (event: QueryEvent): void => {
+    const { operation, text, tenant } = event
+    spans.set(
+      event,
+      tracer.startSpan(operation, {
+        kind: SpanKind.CLIENT,
+        attributes: {
+          'db.system.name': 'postgresql',
+          'db.operation.name': operation,
+          'db.query.text': withoutLiterals(text),
+          [tenantId]: tenant.id
+        }
+      })
+    )
+  }
+  const onError = (event: QueryEvent): void => {
+    const span = spans.get(event)
+    const { error } = event
+    const code = typeof error === 'object' && error !== null && 'code' in error
+      ? String(error.code)
+      : undefined
+    if (code !== undefined && /^[0-9A-Z]{5}$/.test(code)) span?.setAttribute('db.response.status_code', code)
+    span?.setAttribute('error.type', code ?? (error instanceof Error ? error.name : 'unknown'))
+    // The message of a database's error can hold values of rows.
+    span?.setStatus({ code: SpanStatusCode.ERROR })
+  }
+  const onEnd = (event: QueryEvent): void => {
+    const span = spans.get(event)
+    if (span === undefined) return
+    span.setAttribute('db.response.returned_rows', event.rows)
+    span.setAttribute('tenancy.connection.wait', event.wait)
+    span.end()
+  }
+  channels.query.start.subscribe(onStart)
+  channels.query.error.subscribe(onError)
+  channels.query.asyncEnd.subscribe(onEnd)
+  channels.resolved.subscribe(onResolved)
+  return () => {
+    channels.query.start.unsubscribe(onStart)
+    channels.query.error.unsubscribe(onError)
+    channels.query.asyncEnd.unsubscribe(onEnd)
+    channels.resolved.unsubscribe(onResolved)
+  }
+}
+
+function onResolved ({ tenant, request }: ResolvedEvent): void {
+  const span = requestSpan(request) ?? trace.getActiveSpan()
+  span?.setAttribute(tenantId, tenant.id)
+}
+
+// @fastify/otel keeps a request's span on the request. The active one is that of the hook.
+function requestSpan (request: object): Span | undefined {
+  const { opentelemetry } = request as { opentelemetry?: () => { readonly span?: Span | null } }
+  return opentelemetry?.call(request).span ?? undefined
+}

@@ -1,0 +1,88 @@
+import type { EventTenant } from '@fastify-tenancy/core'
+
+/** The label of tenants that are not among the busiest. */
+export const other = 'other'
+
+/** The label of requests without a tenant. */
+export const none = 'none'
+
+/** Tenants whose weight is known, for each that has a label. The rest is too quiet to be a candidate. */
+const candidatesPerLabel = 10
+
+/** How often the labels are given anew, in milliseconds, and by what weights of the past shrink then. */
+const interval = 10_000
+const decay = 0.8
+
+/** How much busier a tenant must be to take the label of another: labels that change often are of no use in a plot. */
+const lead = 1.5
+
+/**
+ * Gives the busiest tenants labels of their own. All others share one, so that the number of time series stays the same however many
+ * tenants there are. A counter of the others never falls: a tenant that gets its label begins at 0.
+ */
+export class TopTenants {
+  readonly #top: number
+  readonly #onLost: (id: string) => void
+  readonly #now: () => number
+  readonly #labelled = new Set<string>()
+  #weights = new Map<string, number>()
+  #next: number
+
+  /**
+   * @param onLost called when a tenant loses its label: its time series are to be removed
+   * @param now milliseconds of a clock that does not go back
+   */
+  constructor (top: number, onLost: (id: string) => void, now: () => number = () => performance.now()) {
+    this.#top = top
+    this.#onLost = onLost
+    this.#now = now
+    this.#next = now() + interval
+  }
+
+  /**
+   * Returns the label of a tenant.
+   *
+   * @param weight how busy this event makes it: milliseconds of work
+   */
+  label (tenant: EventTenant | undefined, weight: number): string {
+    if (tenant === undefined) return none
+    const { id } = tenant
+    if (this.#now() >= this.#next) this.#relabel()
+    this.#weights.set(id, (this.#weights.get(id) ?? 0) + weight)
+    if (this.#labelled.has(id)) return id
+    if (this.#labelled.size < this.#top) {
+      this.#labelled.add(id)
+      return id
+    }
+    if (this.#weights.size > 2 * this.#candidates) this.#prune()
+    return other
+  }
+
+  get #candidates (): number {
+    return Math.max(1, this.#top) * candidatesPerLabel
+  }
+
+  #relabel (): void {
+    this.#next = this.#now() + interval
+    const weightOf = (id: string): number => this.#weights.get(id) ?? 0
+    const rivals = [...this.#weights].filter(([id]) => !this.#labelled.has(id)).toSorted((a, b) =>
+      b[1] - a[1]
+    )
+    const quietest = [...this.#labelled].toSorted((a, b) => weightOf(a) - weightOf(b))
+    for (const [at, id] of quietest.entries()) {
+      const rival = rivals[at]
+      if (rival === undefined || rival[1] <= weightOf(id) * lead) break
+      this.#labelled.delete(id)
+      this.#onLost(id)
+      this.#labelled.add(rival[0])
+    }
+    for (const [id, weight] of this.#weights) this.#weights.set(id, weight * decay)
+    this.#prune()
+  }
+
+  #prune (): void {
+    if (this.#weights.size <= this.#candidates) return
+    const kept = [...this.#weights].toSorted((a, b) => b[1] - a[1]).slice(0, this.#candidates)
+    this.#weights = new Map(kept)
+  }
+}

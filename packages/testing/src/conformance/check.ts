@@ -1,0 +1,7 @@
+/** One promise of an interface, for any test runner: `for (const { name, run } of checks) test(name, run)`. */
+export interface ConformanceCheck {
+  /** A sentence about behaviour. */
+  readonly name: string
+  /** Rejects with an AssertionError when the promise is broken. */
+  run(): Promise<void>
+}

@@ -1,0 +1,82 @@
+import { AssertionError } from 'node:assert'
+
+import { idProblem } from '@fastify-tenancy/core'
+
+import { strings } from './strings.ts'
+
+/** The tenant that looked, and the tenants whose values must not be there. */
+export interface OwnExpectation {
+  /** The tenant whose request, log or key list this is, as it was given to {@link tagged}. */
+  readonly tenant: string
+  /** Every tenant that has tagged values; `tenant` may be among them. */
+  readonly tenants: readonly string[]
+  /** The source of the value, for the message: `'GET /projects'`. @default 'value' */
+  readonly where?: string
+}
+
+/** A value of another tenant, and the way to it: `.rows[0].name`. */
+export interface ForeignValue {
+  readonly value: string
+  readonly path: string
+}
+
+/** A value that names its owner: `tagged('acme', 17)` is `'acme:17'`. Fill fixtures with these. */
+export function tagged (tenant: string, n: number | string): string {
+  return `${tenant}:${n}`
+}
+
+/**
+ * Finds tagged values of other tenants in anything: rows, a response's body, headers, log lines, a list of
+ * Redis keys, an error with its causes. A tag is found whole or inside a string, percent-encoded, in bytes,
+ * and as the name of a property.
+ */
+export function findForeign (value: unknown, { tenant, tenants }: OwnExpectation): ForeignValue[] {
+  return scan(value, tenant, tenants).foreign
+}
+
+/**
+ * Fails if {@link findForeign} finds anything.
+ *
+ * @returns how many of `tenant`'s own tagged values it saw. Check the count, because an empty answer leaks nothing.
+ * @throws AssertionError with the tag and its place: `acme was shown globex:17 at GET /projects: .projects[3].name`
+ */
+export function assertOwn (value: unknown, { tenant, tenants, where = 'value' }: OwnExpectation): number {
+  const { foreign: [leak], own } = scan(value, tenant, tenants)
+  if (leak === undefined) return own
+  throw new AssertionError({
+    message: `${tenant} was shown ${leak.value} at ${where}: ${leak.path || 'the value itself'}`,
+    actual: leak.value,
+    expected: tagged(tenant, '…'),
+    operator: 'assertOwn',
+    stackStartFn: assertOwn
+  })
+}
+
+function scan (
+  value: unknown,
+  tenant: string,
+  tenants: readonly string[]
+): { readonly foreign: ForeignValue[]; readonly own: number } {
+  const others = tenants.filter(other => other !== tenant)
+  if (others.length === 0)
+    throw new TypeError('give the name of at least one other tenant: without one the check could not fail')
+  const theirs = tagPattern(others)
+  const mine = tagPattern([tenant])
+  const foreign: ForeignValue[] = []
+  let own = 0
+  for (const { text, path } of strings(value)) {
+    const leak = theirs.exec(text)
+    if (leak !== null) foreign.push({ value: leak[0], path })
+    else if (mine.test(text)) own++
+  }
+  return { foreign, own }
+}
+
+// The look-behind keeps `acme:1` from being read as a tag of tenant `me`.
+function tagPattern (tenants: readonly string[]): RegExp {
+  for (const tenant of tenants) {
+    if (idProblem(tenant) !== undefined)
+      throw new TypeError(`a tenant of tagged values must be named by its slug or id, got '${tenant}'`)
+  }
+  return new RegExp(`(?<![A-Za-z0-9_-])(?:${tenants.join('|')})(?::|%3a)[A-Za-z0-9]+`, 'i')
+}

@@ -1,0 +1,290 @@
+import { candidatesFor, valueShape, twinsOf, wideningFor, type Candidate } from './candidates.ts'
+import { changeBetween } from './rows.ts'
+import { comparable, describe, differences, formFor, tablesInOrder, inspect, isSafe, settle, requestVariants,
+  type Run } from './run.ts'
+import { replaced, valueIn, type Draft } from './request.ts'
+import type { Route } from './route-table.ts'
+import type { Slot } from './schema.ts'
+import { forge, requestName, type Sent } from './sender.ts'
+
+/** Values that are tried on every form of a route but its first. */
+const fewCandidates = 8
+
+/** Calls every route as the attacker with the victim's values in every place. */
+export async function attackRoutes (run: Run): Promise<void> {
+  const routes = tablesInOrder(run.routes).filter(each => !each.isWebsocket)
+  // Safe routes seldom change anything: only where they did, each is tried once more by itself.
+  if (await changesRows(run, routes.filter(isSafe)) !== undefined) {
+    for (const route of routes.filter(isSafe)) await reportChange(run, route)
+  }
+  for (const route of routes.filter(each => !isSafe(each))) await reportChange(run, route)
+}
+
+async function reportChange (run: Run, route: Route): Promise<void> {
+  const change = await changesRows(run, [route])
+  if (change !== undefined)
+    run.findings.leak({
+      where: requestName(route),
+      request: `${requestName(route)} as the attacker`,
+      what: change
+    })
+}
+
+/** Attacks routes. @returns how a row of the victim changed meanwhile */
+async function changesRows (run: Run, routes: readonly Route[]): Promise<string | undefined> {
+  const before = await run.victim.rows.picture()
+  for (const route of routes)
+    for (const variant of requestVariants(route)) await new RouteAttack(run, route, variant).run()
+  const change = changeBetween(before, await run.victim.rows.picture(), run.victim.rows.planted)
+  return change && `a row of the victim in ${change.table} changed: ${change.what.slice(0, 300)}`
+}
+
+class RouteAttack {
+  readonly #run: Run
+  readonly #route: Route
+  readonly #variant: number
+  /** Which rows of the victim are used; a new one each time, so that no value is sent twice. */
+  #row: number
+
+  constructor (run: Run, route: Route, variant: number) {
+    this.#run = run
+    this.#route = route
+    this.#variant = variant
+    this.#row = 1 + run.routes.indexOf(route) % 30
+  }
+
+  async run (): Promise<void> {
+    const own = this.#draft('own')
+    if (own === undefined) return
+    const theirs = this.#draft('theirs')
+    if (theirs !== undefined) {
+      await this.#send(theirs)
+      await this.#lookAround()
+    }
+    if (this.#isTwin()) return
+    for (const slot of this.#slots()) await this.#attackSlot(slot)
+    for (const headers of this.#forgedHeaders()) {
+      await this.#send({ ...own, headers: { ...own.headers, ...headers } })
+      if (theirs !== undefined) await this.#send({ ...theirs, headers: { ...theirs.headers, ...headers } })
+    }
+    for (const value of [this.#run.victim.tenant.id, this.#run.victim.tenant.slug]) {
+      const forged = Object.fromEntries(tenantNames.map(name => [name, value]))
+      await this.#send({ ...own, query: { ...forged, ...own.query } })
+      if (own.hasBody && typeof own.body === 'object' && own.body !== null && !Array.isArray(own.body))
+        await this.#send({ ...own, body: { ...forged, ...own.body } })
+    }
+    if (isSafe(this.#route)) await this.#askConditionally(own)
+    else await this.#sendMany()
+  }
+
+  /** Whether this is the HEAD of a GET route, which has the same handler. */
+  #isTwin (): boolean {
+    const { method, url } = this.#route
+    return method === 'HEAD' && this.#run.routes.some(other => other.method === 'GET' && other.url === url)
+  }
+
+  /** What a request leaves behind, such as the result of a job, shows in the routes beside it. */
+  async #lookAround (): Promise<void> {
+    if (isSafe(this.#route)) return
+    await settle(20)
+    const beside = this.#run.routes.filter(({ method, url, isWebsocket }) =>
+      method === 'GET' && !isWebsocket && firstStep(url) === firstStep(this.#route.url)
+    )
+    for (const route of beside) {
+      const form = formFor(this.#run, route, this.#run.attacker, 0, this.#run.routes.indexOf(route))
+      if (typeof form === 'string') continue
+      inspect(this.#run, route, await this.#run.sender.send(this.#run.attacker, route, form.draft))
+    }
+  }
+
+  /** A request with the values of one tenant in all places. */
+  #draft (of: 'own' | 'theirs'): Draft | undefined {
+    const { attacker, victim } = this.#run
+    // Texts stay the attacker's own, so that an echo of them is no leak.
+    const who = of === 'own' ? attacker : { ...victim, text: attacker.text }
+    const form = formFor(
+      this.#run,
+      this.#route,
+      who,
+      this.#variant,
+      of === 'own' ? this.#run.routes.indexOf(this.#route) : this.#row
+    )
+    return typeof form === 'string' ? undefined : form.draft
+  }
+
+  #slots (): Slot[] {
+    const form = formFor(this.#run, this.#route, this.#run.attacker, this.#variant, 0)
+    const known = typeof form === 'string' ? [] : form.slots
+    const all = [...known, ...this.#run.found.get(this.#route) ?? []]
+    // Without authentication the address alone names the tenant: to change it is to be the other tenant.
+    return this.#run.sender.hasAuthentication ? all : all.filter(slot => !this.#isAddress(slot))
+  }
+
+  /** Whether a slot is what the suite reads to find the tenant. */
+  #isAddress ({ in: part, path: [name] }: Slot): boolean {
+    const { params, headers } = this.#run.app.tenantResolver.addressOf(this.#run.attacker.tenant)
+    return (part === 'params' && String(name) in (params ?? {})) ||
+      (part === 'headers' && String(name) in (headers ?? {}))
+  }
+
+  async #attackSlot (slot: Slot): Promise<void> {
+    const { victim, tables } = this.#run
+    const twins = new Map<string, Promise<Map<string, string>[]>>()
+    const all = candidatesFor(this.#route, slot, victim, tables, this.#row)
+    for (const candidate of this.#variant === 0 ? all : all.slice(0, fewCandidates)) {
+      const shape = valueShape(candidate.value)
+      const quiet =
+        await (twins.get(shape) ?? twins.set(shape, this.#askTwins(slot, candidate.value)).get(shape))
+      const sent = await this.#sendWith(slot, candidate.value)
+      if (candidate === all[0]) await this.#lookAround()
+      // That a tenant of this name exists, its address tells anyway.
+      if (sent === undefined || quiet === undefined || this.#isAddress(slot)) continue
+      const found = differences(quiet, comparable(sent, this.#run.attacker, [candidate.value]))
+      if (found.length > 0 && !this.#run.isOff(this.#route))
+        await this.#confirm(
+          slot,
+          candidate,
+          found.map(({ part }) => part)
+        )
+    }
+    if (this.#variant === 0) {
+      const tokens = [...this.#run.tokens.get(this.#route.url) ?? []].slice(0, fewCandidates)
+      const isText = slot.in === 'query' && slot.kind !== 'other'
+      for (const value of [...wideningFor(slot), ...isText ? tokens : []]) await this.#sendWith(slot, value)
+    }
+    // An own parent with another tenant's child, and the other way round.
+    const base = this.#draft('theirs')
+    if (base !== undefined && this.#slots().filter(({ in: part }) => part !== 'headers').length > 1) {
+      const own = valueIn(this.#draft('own') ?? base, slot)
+      if (own !== undefined) await this.#send(replaced(base, slot, own))
+    }
+  }
+
+  /** Replies to values that no tenant has. */
+  async #askTwins (slot: Slot, value: unknown): Promise<Map<string, string>[]> {
+    const both = await Promise.all(
+      twinsOf(value).map(async twin => {
+        const sent = await this.#sendWith(slot, twin)
+        return sent === undefined ? [] : [comparable(sent, this.#run.attacker, [twin])]
+      })
+    )
+    return both.flat()
+  }
+
+  /** Asks again with a value that the victim has only now: an earlier request of the attacker cannot explain it. */
+  async #confirm (slot: Slot, candidate: Candidate, parts: readonly string[]): Promise<void> {
+    const value = await this.#freshValue(candidate)
+    if (value === undefined) return
+    const quiet = await this.#askTwins(slot, value)
+    const sent = await this.#sendWith(slot, value)
+    if (sent === undefined) return
+    const again = differences(quiet, comparable(sent, this.#run.attacker, [value])).filter(({ part }) =>
+      parts.includes(part)
+    )
+    if (again.length > 0) {
+      this.#run.findings.leak({
+        where: sent.route,
+        request: sent.request,
+        what: `the reply tells that the victim has ${candidate.of} ${String(value)}: ${describe(again)}`
+      })
+    }
+  }
+
+  async #freshValue ({ table, column, value }: Candidate): Promise<unknown> {
+    const { rows, secrets } = this.#run.victim
+    if (table === undefined || column === undefined) return value
+    const known = new Set(rows.of(table).map(row => String(row[column])))
+    await rows.plant(1)
+    const fresh = rows.of(table).find(row => !known.has(String(row[column])))?.[column]
+    for (const [name, all] of Object.entries(rows.all()))
+      for (const row of all.slice(0, 1)) secrets.add(name, row)
+    // A table that the kit cannot write has rows of the user's, each good for one question.
+    return fresh ?? rows.of(table).at(-1)?.[column]
+  }
+
+  async #sendWith (slot: Slot, value: unknown): Promise<Sent | undefined> {
+    const draft = this.#draft('own')
+    if (draft === undefined) return undefined
+    const next = replaced(draft, slot, value)
+    const name = String(slot.path[0])
+    return this.#send(slot.in === 'params' ? forge(next, name) : next)
+  }
+
+  async #send (draft: Draft): Promise<Sent> {
+    const sent = await this.#run.sender.send(this.#run.attacker, this.#route, draft)
+    inspect(this.#run, this.#route, sent)
+    return sent
+  }
+
+  /** Headers by which applications and proxies name tenants, hosts and methods. */
+  #forgedHeaders (): Record<string, string>[] {
+    const { victim, sender, app, attacker } = this.#run
+    const address = app.tenantResolver.addressOf(attacker.tenant)
+    const { host } = app.tenantResolver.addressOf(victim.tenant)
+    const free = (headers: Record<string, string>): Record<string, string> =>
+      Object.fromEntries(
+        Object.entries(headers).filter(([name]) =>
+          sender.hasAuthentication || !(name in (address.headers ?? {}))
+        )
+      )
+    const rows = Object.values(victim.rows.at(this.#row)).map(row => row['id']).filter(id => id !== undefined)
+    return [victim.tenant.id, victim.tenant.slug].map(value =>
+      free({
+        ...Object.fromEntries(headerNames.map(name => [name, value])),
+        ...(host !== undefined &&
+          { 'x-forwarded-host': host, 'x-original-host': host, forwarded: `host=${host}` }),
+        ...(sender.hasAuthentication
+          ? {}
+          : { cookie: `tenant=${value}; tenant_id=${value}; tenantId=${value}` }),
+        'x-http-method-override': 'DELETE',
+        'x-method-override': 'DELETE',
+        ...(rows[0] !== undefined && { 'x-resource-id': String(rows[0]) })
+      })
+    )
+  }
+
+  /** Sends the victim's validators: an equal one would tell that both have the same reply. */
+  async #askConditionally (own: Draft): Promise<void> {
+    const { sender, victim } = this.#run
+    const theirs = formFor(this.#run, this.#route, victim, this.#variant, 0)
+    if (typeof theirs === 'string') return
+    const { reply } = await sender.send(victim, this.#route, theirs.draft)
+    const { etag } = reply.headers
+    if (etag === undefined) return
+    const sent = await this.#send({ ...own, headers: { ...own.headers, 'if-none-match': etag } })
+    const plain = await this.#send(own)
+    if (sent.reply.status === 304 && plain.reply.headers['etag'] !== etag) {
+      this.#run.findings.leak({
+        where: sent.route,
+        request: sent.request,
+        what: `304 for the victim's etag ${etag}: the attacker learns what the victim has`
+      })
+    }
+  }
+
+  /** Fills each list of the body with all keys of the victim, for routes that work in bulk. */
+  async #sendMany (): Promise<void> {
+    const draft = this.#draft('own')
+    if (draft === undefined || typeof draft.body !== 'object' || draft.body === null) return
+    const { victim, tables } = this.#run
+    for (const slot of this.#slots()) {
+      const last = slot.path.at(-1)
+      if (slot.in !== 'body' || typeof last !== 'number') continue
+      const values = candidatesFor(this.#route, slot, victim, tables, this.#row).map(({ value }) => value)
+      await this.#send(replaced(draft, { in: 'body', path: slot.path.slice(0, -1) }, values))
+    }
+  }
+}
+
+/** `/projects/:id` → `projects` */
+function firstStep (url: string): string {
+  return url.split('/')[1] ?? ''
+}
+
+const tenantNames = ['tenant', 'tenantId', 'tenant_id', 'tenantSlug', 'org', 'orgId', 'org_id',
+  'organization', 'organizationId', 'organization_id', 'workspace', 'workspaceId', 'account', 'accountId',
+  'account_id', 'customer', 'customerId', 'slug', 'impersonate']
+const headerNames = ['x-tenant', 'x-tenant-id', 'x-tenant-slug', 'x-tenant-name', 'tenant', 'tenant-id',
+  'x-org', 'x-org-id', 'x-organization', 'x-organization-id', 'x-workspace', 'x-workspace-id', 'x-account',
+  'x-account-id', 'x-customer', 'x-customer-id', 'x-client-id', 'x-user', 'x-user-id', 'x-impersonate',
+  'x-realm', 'x-site', 'x-namespace', 'x-project', 'x-project-id']

@@ -1,0 +1,58 @@
+import { gunzipSync, inflateSync } from 'node:zlib'
+
+/** Bytes above which a compressed text is not unpacked. */
+const maxUnpackedBytes = 8 * 1024 * 1024
+
+/**
+ * A text, and what it says when it is decoded: percent-encoding, JSON escapes, base64 and hex, each also inside
+ * the others. A cursor, a token and an ETag often hold values in such a form.
+ */
+export function readings (text: string): string[] {
+  const found = [text]
+  for (let at = 0; at < found.length && found.length < 2_000; at++) {
+    const current = found[at] ?? ''
+    for (const decoded of decodings(current))
+      if (decoded !== current && !found.includes(decoded)) found.push(decoded)
+  }
+  return found
+}
+
+/** The text of a body, unpacked where it is compressed. */
+export function textOf (bytes: Buffer): string {
+  try {
+    if (bytes[0] === 0x1f && bytes[1] === 0x8b)
+      return gunzipSync(bytes, { maxOutputLength: maxUnpackedBytes }).toString()
+    if (bytes[0] === 0x78 && (bytes[1] === 0x9c || bytes[1] === 0x01 || bytes[1] === 0xda))
+      return inflateSync(bytes, { maxOutputLength: maxUnpackedBytes }).toString()
+  } catch {
+    // Not compressed after all.
+  }
+  return bytes.toString()
+}
+
+function* decodings (text: string): Generator<string> {
+  if (/%[0-9a-f]{2}/i.test(text)) yield text.replaceAll(/(?:%[0-9a-f]{2})+/gi, decodePercent)
+  if (/\\u[0-9a-f]{4}/i.test(text))
+    yield text.replaceAll(/\\u([0-9a-f]{4})/gi, (_, code: string) => String.fromCharCode(parseInt(code, 16)))
+  for (const [token] of text.matchAll(/[A-Za-z0-9+/_-]{8,}/g)) {
+    if (/^(?:[0-9a-f]{2}){6,}$/i.test(token)) {
+      const decoded = Buffer.from(token, 'hex').toString()
+      if (isText(decoded)) yield decoded
+    }
+    const decoded = Buffer.from(token, 'base64').toString()
+    if (isText(decoded)) yield decoded
+  }
+}
+
+function decodePercent (encoded: string): string {
+  try {
+    return decodeURIComponent(encoded)
+  } catch {
+    return encoded
+  }
+}
+
+// Bytes that are no text decode to replacement and control characters.
+function isText (decoded: string): boolean {
+  return decoded.length >= 4 && /^[\t\n\r\u0020-\u007e\u00a0-\ufffc]+$/.test(decoded)
+}

@@ -1,0 +1,78 @@
+import { subscribe } from 'node:diagnostics_channel'
+import type { FastifyInstance, RouteOptions } from 'fastify'
+
+import type { Probe } from './probe.ts'
+
+/** One method of one route. */
+export interface Route {
+  readonly method: string
+  /** With its prefix: `'/projects/:id'`. */
+  readonly url: string
+  readonly schema: Readonly<Record<string, unknown>>
+  readonly isWebsocket: boolean
+  /** Whether `config.tenancy` is `'off'`, so that the route belongs to no tenant. */
+  readonly isOff: boolean
+  readonly constraints: Readonly<Record<string, unknown>>
+  /** The instance that the route was registered on: it has the shared schemas. */
+  readonly instance: FastifyInstance
+}
+
+/** What the kit keeps for one application. */
+export interface Wiring {
+  readonly routes: Route[]
+  /** Told of each request while the kit sends one. */
+  probe: Probe | undefined
+}
+
+type WebsocketRoute = RouteOptions & { readonly websocket?: boolean; readonly wsHandler?: unknown }
+
+// By a global symbol: a runner that isolates modules may load this file twice for one application.
+const key = Symbol.for('fastify-tenancy.testing')
+type Wired = Record<symbol, Wiring | undefined>
+
+// Fastify publishes each new instance here, before its first plugin. An onRoute hook sees later routes only.
+subscribe('fastify.initialization', message => {
+  const { fastify: app } = message as { fastify: FastifyInstance }
+  if ((app as unknown as Wired)[key] !== undefined) return
+  const wiring: Wiring = { routes: [], probe: undefined }
+  Object.defineProperty(app, key, { value: wiring })
+  app.addHook('onRoute', function (route) {
+    for (const method of [route.method].flat()) wiring.routes.push(routeOf(this, route, method))
+  })
+  app.addHook('onRequest', (request, _reply, done) => {
+    wiring.probe?.enter(request)
+    done()
+  })
+})
+
+/** @throws Error where the application was made before this package was imported. */
+export function wiringOf (app: FastifyInstance): Wiring {
+  const wiring = (app as unknown as Wired)[key]
+  if (wiring !== undefined) return wiring
+  throw new Error(
+    'the routes of this application are not known, because it was made before @fastify-tenancy/testing was imported: import the kit first'
+  )
+}
+
+function routeOf (instance: FastifyInstance, route: RouteOptions, method: string): Route {
+  const { websocket, wsHandler } = route as WebsocketRoute
+  return {
+    method,
+    url: route.url,
+    schema: (route.schema ?? {}) as Route['schema'],
+    isWebsocket: method === 'GET' && (websocket === true || wsHandler !== undefined),
+    get isOff () {
+      return isOff(route.config)
+    },
+    constraints: route.constraints ?? {},
+    instance
+  }
+}
+
+// The resolver puts the resolved mode behind a symbol, after `config.tenancy` and `routes.off` were read.
+function isOff (config: object | undefined): boolean {
+  const marks = Object.getOwnPropertySymbols(config ?? {}).map(symbol =>
+    (config as Record<symbol, { readonly route?: { readonly mode?: string } }>)[symbol]
+  )
+  return marks.some(mark => mark?.route?.mode === 'off')
+}

@@ -1,0 +1,142 @@
+import type { Application } from './application.ts'
+import { ownValue } from './candidates.ts'
+import type { Table } from './catalog.ts'
+import type { Findings } from './findings.ts'
+import type { Identity } from './identity.ts'
+import { differences, partsOf, type Difference, type CapturedReply } from './reply.ts'
+import { formOf, formsOf, replaced, type Form, type RouteExample } from './request.ts'
+import type { Route } from './route-table.ts'
+import type { Slot } from './schema.ts'
+import { requestName, type Sender, type Sent } from './sender.ts'
+
+/** Everything that the phases of one run share. */
+export interface Run {
+  readonly app: Application
+  readonly tables: readonly Table[]
+  readonly attacker: Identity
+  readonly victim: Identity
+  readonly sender: Sender
+  readonly findings: Findings
+  readonly routes: readonly Route[]
+  readonly examples: Readonly<Record<string, RouteExample>>
+  /** Slots that a route reads and no schema describes. */
+  readonly found: Map<Route, Slot[]>
+  /** Texts of the victim's own replies, by route: cursors and tokens, which may hold the tenant. */
+  readonly tokens: Map<string, Set<string>>
+  /** Replies that the kit compares only by the victim's values: those of routes without a tenant. */
+  readonly isOff: (route: Route) => boolean
+}
+
+const safe = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
+
+/** Whether a method promises to change nothing. */
+export function isSafe ({ method }: Route): boolean {
+  return safe.has(method)
+}
+
+/** Routes in the order in which they do the least harm to what the next ones need. */
+export function tablesInOrder (routes: readonly Route[]): Route[] {
+  return routes.toSorted((a, b) => rankOf(a) - rankOf(b))
+}
+
+function rankOf ({ method }: Route): number {
+  return safe.has(method) ? 0 : method === 'DELETE' ? 2 : 1
+}
+
+/** How often a route is called in each phase: once for each value of its enums. */
+export function requestVariants (route: Route): number[] {
+  return Array.from({ length: formsOf(route) }, (_, at) => at)
+}
+
+/** A request of a tenant to a route, with its own values. @returns the reason where the route cannot be called */
+export function formFor (
+  { examples, tables }: Run,
+  route: Route,
+  who: Identity,
+  variant: number,
+  n: number
+): Form | string {
+  const form = formOf(route, examples[requestName(route)] ?? {}, who.rows.at(n), who.text, variant)
+  if (typeof form === 'string') return form
+  const isExample = (slot: Slot): boolean => slot.in in (examples[requestName(route)] ?? {})
+  const draft = form.slots.reduce((all, slot) => {
+    const value = isExample(slot) ? undefined : ownValue(route, slot, who, tables, n)
+    return value === undefined ? all : replaced(all, slot, value)
+  }, form.draft)
+  return { draft, slots: form.slots }
+}
+
+/** Counts a request of the attacker, and looks for the victim's values in its reply. @returns whether there are some */
+export function inspect ({ findings, victim, attacker, isOff }: Run, route: Route, sent: Sent): boolean {
+  const line = findings.of(sent.route)
+  line.requests++
+  if (sent.probe.isHandled) line.reached++
+  line.note = noteOf(line.note, sent.reply)
+  const found = shownIn(sent.reply, victim, sent.text)
+  for (const what of found) findings.leak({ where: sent.route, request: sent.request, what })
+  const cached = sharedBy(sent.reply)
+  if (
+    cached !== undefined && !isOff(route) && isSafe(route) &&
+    attacker.secrets.find(sent.reply.body).length > 0
+  )
+    findings.leak({
+      where: sent.route,
+      request: sent.request,
+      what: `a shared cache may keep the tenant's reply: ${cached}`
+    })
+  return found.length > 0
+}
+
+/** The header by which a cache that serves many clients may keep a reply. */
+function sharedBy ({ status, headers }: CapturedReply): string | undefined {
+  if (status !== 200) return undefined
+  const name = ['cache-control', 'cdn-cache-control', 'surrogate-control'].find(each => {
+    const value = headers[each] ?? ''
+    return /\bpublic\b|s-maxage=[1-9]|max-age=[1-9]/i.test(value) && !/private|no-store/i.test(value)
+  })
+  return name && `${name}: ${headers[name]}`
+}
+
+/** The values of a tenant in a reply that are not an echo of what was sent. */
+export function shownIn (reply: CapturedReply, { secrets }: Identity, sent: string): string[] {
+  const parts = [...Object.entries(reply.headers).map(([name, value]) => [`header ${name}`, value] as const),
+    ['body', reply.body] as const, ['status', reply.status === 0 ? reply.body : ''] as const]
+  return parts.flatMap(([part, text]) =>
+    secrets.find(text, sent).map(({ value, of }) => `${value} (${of}) in the ${part}`)
+  )
+}
+
+/** The parts of a reply, without what every request makes anew. */
+export function comparable (
+  sent: { readonly reply: CapturedReply; readonly probe: { readonly ids: ReadonlySet<string> } },
+  who: Identity,
+  values: readonly unknown[] = []
+): Map<string, string> {
+  const noise = [...values.map(String), ...values.map(value => encodeURIComponent(String(value))),
+    ...sent.probe.ids]
+    .filter(text => text.length > 2 || /\W/.test(text))
+  const parts = partsOf(sent.reply, noise.toSorted((a, b) => b.length - a.length))
+  const mark = new RegExp(`${who.secrets.mark}[a-z0-9]*`, 'gi')
+  return new Map([...parts].map(([name, value]) => [name, value.replaceAll(mark, '…')]))
+}
+
+/** The first part that the victim changed, in words. */
+export function describe ([first]: readonly Difference[]): string {
+  return first === undefined
+    ? ''
+    : `${first.part}: ${first.before.slice(0, 100)} became ${first.now.slice(0, 100)}`
+}
+
+export { differences }
+
+function noteOf (note: string, { status }: CapturedReply): string {
+  const seen = note.split(' ').filter(Boolean)
+  return seen.includes(String(status)) || seen.length > 5 ? note : [...seen, status].join(' ')
+}
+
+/** Waits until work that requests left behind has had a moment to end. */
+export function settle (milliseconds = 60): Promise<void> {
+  return new Promise(resolve => {
+    setTimeout(resolve, milliseconds)
+  })
+}

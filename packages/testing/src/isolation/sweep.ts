@@ -1,0 +1,302 @@
+import type { LiveConnection } from './live.ts'
+import { comparable, differences, describe, formFor, tablesInOrder, inspect, isSafe, settle, shownIn,
+  requestVariants, type Run } from './run.ts'
+import type { Route } from './route-table.ts'
+import type { Slot } from './schema.ts'
+import { requestName, type Sent } from './sender.ts'
+
+/** Headers that every application reads, and that name no tenant. */
+const ordinary =
+  /^(?:host|content-|accept|authorization|cookie|user-agent|connection|upgrade|transfer-encoding|expect|sec-|if-|range|origin|referer|traceparent|tracestate|te$|priority|dnt|x-request-id|request-id|:)/
+
+/** The victim's own requests change and delete rows from here on, and leave the others to be attacked. */
+const lastRows = 62
+
+/** Own replies of the attacker, by route and variant. */
+export type Replies = Map<Route, Map<number, Map<string, string>[]>>
+
+/**
+ * Calls the safe routes as the attacker with its own values.
+ *
+ * @param times how often each is called, so that parts which change by themselves are known
+ */
+export async function sweepAttacker (
+  run: Run,
+  times: number,
+  options: { readonly isFirst?: boolean; readonly live?: LiveConnection[] } = {}
+): Promise<Replies> {
+  const replies: Replies = new Map()
+  for (const route of run.routes.filter(each => isSafe(each) && !each.isWebsocket)) {
+    for (const variant of requestVariants(route)) {
+      for (let time = 0; time < times; time++) {
+        const sent = await sendOwn(run, route, variant, options.isFirst === true && time === 0, options.live)
+        if (sent === undefined || sent.live !== undefined || sent.reply.isLive) break
+        keep(replies, route, variant, comparable(sent, run.attacker))
+      }
+    }
+  }
+  return replies
+}
+
+/** Calls the routes that change something as the attacker with its own values. */
+export async function changeAsAttacker (run: Run, live: LiveConnection[]): Promise<void> {
+  for (const route of tablesInOrder(run.routes).filter(each => !isSafe(each)))
+    for (const variant of requestVariants(route)) await sendOwn(run, route, variant, true, live)
+}
+
+async function sendOwn (
+  run: Run,
+  route: Route,
+  variant: number,
+  isFirst: boolean,
+  live: LiveConnection[] | undefined
+): Promise<Sent | undefined> {
+  const form = formFor(run, route, run.attacker, variant, run.routes.indexOf(route))
+  const line = run.findings.of(requestName(route))
+  if (typeof form === 'string') {
+    line.problem = form
+    return undefined
+  }
+  const sent = await run.sender.send(run.attacker, route, form.draft, {
+    record: isFirst,
+    keep: live !== undefined
+  })
+  inspect(run, route, sent)
+  if (sent.live !== undefined) live?.push(sent.live)
+  if (isFirst) discover(run, route, form.slots, sent)
+  return sent
+}
+
+// What the application read of the request, and no schema describes.
+function discover (run: Run, route: Route, known: readonly Slot[], { probe }: Sent): void {
+  const slots = run.found.get(route) ?? []
+  const add = (part: Slot['in'], path: string[]): void => {
+    const isKnown = (slot: Slot): boolean => slot.in === part && slot.path.join('.') === path.join('.')
+    if (![...known, ...slots].some(isKnown)) slots.push({ in: part, path, kind: 'any', isFixed: false })
+  }
+  for (const name of probe.reads.query) add('query', [name.split('.')[0] ?? ''])
+  for (const name of probe.reads.headers)
+    if (!ordinary.test(name.toLowerCase())) add('headers', [name.toLowerCase()])
+  for (const name of probe.reads.body)
+    if (![...probe.reads.body].some(other => other.startsWith(`${name}.`))) add('body', name.split('.'))
+  run.found.set(route, slots)
+}
+
+/** Calls all routes as the victim, whose replies must not show the attacker's values. @returns whether they show its own */
+export async function sweepVictim (run: Run, isChanging: boolean): Promise<boolean> {
+  const { victim, attacker, sender, findings } = run
+  let showsOwn = false
+  for (
+    const route of tablesInOrder(run.routes).filter(each => isSafe(each) !== isChanging && !each.isWebsocket)
+  ) {
+    for (const variant of requestVariants(route)) {
+      const form = formFor(
+        run,
+        route,
+        victim,
+        variant,
+        isChanging ? lastRows + run.routes.indexOf(route) % 5 : 0
+      )
+      if (typeof form === 'string') continue
+      const sent = await sender.send(victim, route, form.draft)
+      const line = findings.of(sent.route)
+      if (sent.probe.isHandled) line.reached++
+      if (sent.reply.status === 401 || sent.reply.status === 403) line.note ||= String(sent.reply.status)
+      if (shownIn(sent.reply, victim, sent.text).length > 0) showsOwn = true
+      if (route.method === 'GET') collectTokens(run, route, sent)
+      for (const what of shownIn(sent.reply, attacker, sent.text))
+        findings.leak({
+          where: sent.route,
+          request: sent.request,
+          what: `the victim was shown the attacker's ${what}`
+        })
+      countLeak(run, route, sent, 'victim')
+    }
+  }
+  return showsOwn
+}
+
+// What a client sends back as it came: `{ "next": "eyJ…" }`.
+function collectTokens (run: Run, route: Route, { reply }: Sent): void {
+  const known = run.tokens.get(route.url) ?? new Set<string>()
+  for (const [part, value] of comparable({ reply, probe: { ids: new Set() } }, run.attacker))
+    if (/cursor|next|prev|token|after|before|page|signature/i.test(part) && value.length >= 8)
+      known.add(value)
+  run.tokens.set(route.url, known)
+}
+
+/**
+ * Reports replies of the attacker that changed while only the victim was at work. What differs is asked for
+ * once more: the victim works again, and the same part must change again.
+ */
+export async function compareSweeps (
+  run: Run,
+  before: Replies,
+  work: (route: Route) => Promise<void>
+): Promise<void> {
+  for (const [route, variants] of before) {
+    for (const [variant, quiet] of variants) {
+      const sent = await sendOwn(run, route, variant, false, undefined)
+      if (sent === undefined || sent.reply.isLive) continue
+      countLeak(run, route, sent, 'attacker')
+      const found = differences(quiet, comparable(sent, run.attacker))
+      if (found.length === 0 || run.isOff(route)) continue
+      const again = await repeat(run, route, variant, work)
+      const same = found.filter(({ part }) => again.has(part))
+      if (same.length > 0) {
+        run.findings.leak({
+          where: sent.route,
+          request: sent.request,
+          what: `the reply depends on the victim's data: ${describe(same)}`
+        })
+      }
+    }
+  }
+}
+
+/** Parts that change when the victim works, each of two times, and that time alone does not change. */
+async function repeat (
+  run: Run,
+  route: Route,
+  variant: number,
+  work: (route: Route) => Promise<void>
+): Promise<Set<string>> {
+  const once = async (wait: () => Promise<void>): Promise<Set<string>> => {
+    const quiet: Map<string, string>[] = []
+    for (let time = 0; time < 3; time++) {
+      const sent = await sendOwn(run, route, variant, false, undefined)
+      if (sent !== undefined) quiet.push(comparable(sent, run.attacker))
+    }
+    await wait()
+    const sent = await sendOwn(run, route, variant, false, undefined)
+    const found = sent === undefined ? [] : differences(quiet, comparable(sent, run.attacker))
+    return new Set(found.map(({ part }) => part))
+  }
+  const began = performance.now()
+  const first = await once(() => work(route))
+  if (first.size === 0) return first
+  const took = performance.now() - began
+  const idle = await once(() => settle(took))
+  const second = await once(() => work(route))
+  return new Set([...first].filter(part => second.has(part) && !idle.has(part)))
+}
+
+/** Has both tenants call each route at the same time: a variable of the process may hold the wrong one. */
+export async function callTogether (run: Run): Promise<void> {
+  const { attacker, victim, sender, findings } = run
+  for (const route of run.routes.filter(each => !each.isWebsocket && each.method !== 'DELETE')) {
+    const calls = [attacker, victim, attacker, victim, attacker, victim].flatMap(who => {
+      const form = formFor(run, route, who, 0, who === victim ? lastRows : run.routes.indexOf(route))
+      return typeof form === 'string'
+        ? []
+        : [sender.send(who, route, form.draft).then(sent => ({ who, sent }))]
+    })
+    for (const { who, sent } of await Promise.all(calls)) {
+      const other = who === attacker ? victim : attacker
+      if (who === attacker) inspect(run, route, sent)
+      else
+        for (const what of shownIn(sent.reply, other, sent.text))
+          findings.leak({
+            where: sent.route,
+            request: sent.request,
+            what: `the victim was shown the attacker's ${what}`
+          })
+    }
+  }
+}
+
+/** Has the victim call one route, twice. */
+export async function callAsVictim (run: Run, route: Route): Promise<void> {
+  for (let time = 0; time < 2; time++) {
+    const form = formFor(run, route, run.victim, 0, 0)
+    if (typeof form !== 'string') await run.sender.send(run.victim, route, form.draft)
+  }
+}
+
+/** Own replies of the victim, to be compared after the attack. */
+export async function victimReplies (run: Run): Promise<Replies> {
+  const replies: Replies = new Map()
+  for (const route of run.routes.filter(each => isSafe(each) && !each.isWebsocket && !run.isOff(each))) {
+    for (let time = 0; time < 2; time++) {
+      const form = formFor(run, route, run.victim, 0, 0)
+      if (typeof form === 'string') break
+      const sent = await run.sender.send(run.victim, route, form.draft)
+      if (sent.reply.isLive) break
+      keep(replies, route, 0, comparable(sent, run.victim))
+    }
+  }
+  return replies
+}
+
+/** Reports replies of the victim that changed while only the attacker was at work. Numbers may be times. */
+export async function compareVictim (run: Run, before: Replies): Promise<void> {
+  const after = await victimReplies(run)
+  for (const [route, variants] of before) {
+    const [now, again] = after.get(route)?.get(0) ?? []
+    if (now === undefined || again === undefined) continue
+    const changed = differences(variants.get(0) ?? [], now).filter(({ part, before: old, now: value }) =>
+      again.get(part) === now.get(part) && !part.endsWith('.length') && !/^-?[\d.]+$/.test(old) &&
+      !/^-?[\d.]+$/.test(value)
+    )
+    if (changed.length > 0)
+      run.findings.leak({
+        where: requestName(route),
+        request: `${requestName(route)} as the victim, after the attack`,
+        what: `the attacker changed the victim's reply: ${describe(changed)}`
+      })
+  }
+}
+
+/**
+ * Reports numbers that jump, such as ids of one sequence for all tenants: the attacker makes three rows, the
+ * victim some, the attacker one more.
+ */
+export async function watchSteps (run: Run): Promise<void> {
+  for (const route of run.routes.filter(each => each.method === 'POST' && !run.isOff(each))) {
+    // An earlier route may have deleted the rows that this one is called with.
+    await run.attacker.rows.read()
+    await run.victim.rows.read()
+    const work = async (): Promise<void> => {
+      for (let time = 0; time < 2; time++) {
+        const form = formFor(run, route, run.victim, 0, lastRows)
+        if (typeof form !== 'string') await run.sender.send(run.victim, route, form.draft)
+      }
+    }
+    const [part] = await repeat(run, route, 0, work)
+    if (part !== undefined) {
+      run.findings.leak({
+        where: requestName(route),
+        request: `${requestName(route)}, before and after the victim did the same`,
+        what: `the reply tells what the victim did: ${part} left its steps`
+      })
+    }
+  }
+}
+
+// Each tenant has a number of rows that nothing else has, so that a count of the other tenant is known when it is seen.
+function countLeak (run: Run, route: Route, sent: Sent, role: 'attacker' | 'victim'): void {
+  const [own, other] = role === 'attacker' ? [run.attacker, run.victim] : [run.victim, run.attacker]
+  for (const [part, value] of comparable(sent, own)) {
+    if (!/^\d{2,6}$/.test(value) || !part.startsWith('body') || part.endsWith('.length')) continue
+    for (const { name } of run.tables) {
+      const [mine, theirs] = [own.rows.of(name).length, other.rows.of(name).length]
+      if (mine === theirs || theirs < 20) continue
+      const isTheirs = Number(value) === theirs || Number(value) === theirs + mine
+      const isSeveral = run.tables.some(table => own.rows.of(table.name).length === Number(value))
+      if (isTheirs && !isSeveral)
+        run.findings.leak({
+          where: requestName(route),
+          request: sent.request,
+          what: `${part} counts rows of the other tenant: ${value} of ${name}`
+        })
+    }
+  }
+}
+
+function keep (replies: Replies, route: Route, variant: number, parts: Map<string, string>): void {
+  const variants = replies.get(route) ?? new Map<number, Map<string, string>[]>()
+  variants.set(variant, [...variants.get(variant) ?? [], parts])
+  replies.set(route, variants)
+}
+
+export { settle }
