@@ -1,4 +1,5 @@
-// Harmless statements cost no reset under every strategy whose tenants share connections, and a trigger by hand is met at once.
+// Harmless statements cost no reset under every strategy whose tenants share connections, and a
+// trigger by hand is met at once.
 import type { Kysely } from 'kysely'
 import t from 'tap'
 

@@ -140,7 +140,7 @@ t.test('REG-08 through a pooler LISTEN gets nothing: boot warns, and localTtl is
 }, async t => {
   const pooled = await pgBouncer(t, on.registryUrl)
   const app = await served(t, { resolver: { cache: { localTtl: '200ms' } } }, { ...on, registryUrl: pooled })
-  t.match(app.log, /where LISTEN hears nothing/)
+  t.match(app.log, /where LISTEN receives nothing/)
   const heard = app.tell('waitFor', host, '"plan":"pooled"')
   await setPlan('pooled')
   await heard
@@ -158,7 +158,7 @@ t.test("CHG-01 through a pooler, manager's changes reach every process by Redis"
   const pooled = await pgBouncer(t, on.registryUrl)
   const redis = freshRedisOptions()
   const app = await served(t, { redis, resolver: { cache: long } }, { ...on, registryUrl: pooled })
-  t.match(app.log, /where LISTEN hears nothing/, 'control: it hears nothing of the database')
+  t.match(app.log, /where LISTEN receives nothing/, 'control: it hears nothing of the database')
   const manager = createManager({
     database: { url: on.url, ownerUrl: on.ownerUrl },
     tables: on.tables,

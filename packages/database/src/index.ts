@@ -11,7 +11,7 @@ export { DatabaseConflictError, DatabaseConstraintError, DatabaseError, Database
   DatabaseValueError, toHttpError } from './http-error.ts'
 export { type DatabaseConnectionOptions, type FairnessOptions, type RlsOptions, type RowOptions,
   type StatementTimeouts, type TenantDatabaseOptions } from './options/options.ts'
-// Types of what `TenancyDatabase` gives, so that a user's own function may return it.
+// Types that `DatabaseRuntime` returns, so that a user's own function may return them.
 export type { Reply } from './connection/pipelined-batch.ts'
 export type { TenantConnection, Query } from './connection/tenant-connection.ts'
 export type { Field } from '@fastify-tenancy/postgres/client'

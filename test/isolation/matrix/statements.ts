@@ -13,7 +13,7 @@ export interface StatementKind {
   readonly answer: readonly (number | string)[]
   /** Raw SQL, which a strategy that rewrites queries refuses. */
   readonly isRaw?: boolean
-  /** No table is read: nobody's row can be in the answer. */
+  /** Reads no table, so the reply can contain no tenant's row. */
   readonly isTableless?: boolean
   /** It only reads, and the tenant column of every row is in the answer. */
   readonly isRead?: boolean
