@@ -21,7 +21,7 @@ export interface ErrorDefinition {
   readonly meaning: string
 }
 
-const docstring = /(?:\/\*\* (?<doc>[^\n]*) \*\/\n)?[^\n]*(?:\n +)?/.source
+const docstring = /(?:\/\*\*(?<doc>(?:(?!\*\/)[^])*)\*\/\n)?[^\n]*(?:\n +)?/.source
 const call = /(?:defineError|createError)\(\s*'(?<code>FST_TENANCY_\w+)'[^]*?\b(?<status>[45]\d\d)\b/.source
 const definition = new RegExp(docstring + call, 'g')
 
@@ -33,7 +33,7 @@ export function errorDefinitions (): ErrorDefinition[] {
     )].map(({ groups = {} }) => {
       const { code = '', status = '' } = groups
       // If a function creates the error, its docstring is used.
-      const doc = groups.doc ??
+      const doc = groups.doc?.replace(/\s*\n\s*\*?\s*/g, ' ').trim() ??
         new RegExp(`/\\*\\*[\\s*]+(${status}: [^\\n]*?)(?: \\*/)?\\n`).exec(text)?.[1] ?? ''
       const name = folder === 'fastify-tenancy' ? folder : `@fastify-tenancy/${folder}`
       return { code, status: Number(status), package: name, meaning: doc.replace(/^\d+(, [^:]*)?: /, '') }

@@ -139,7 +139,7 @@ t.test('prepare asks for missing facts with a fix before any change', async t =>
   })
   await t.test('a lock that cannot be had ends prepare, and its holder continues', async t => {
     const { legacy, manager } = await old(t, {
-      adoption: { backfill, lockTimeout: '20ms', lockRetry: '100ms' }
+      adoption: { backfill, lockTimeout: '20ms', lockWaitBudget: '100ms' }
     })
     const holder = await connect(t, legacy)
     await holder.query('begin; select from settings')

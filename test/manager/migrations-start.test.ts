@@ -248,7 +248,10 @@ t.test(
       const error = await failure(manager.migrate({ only: { id: tenant } })) as Error
       t.match(
         error.message,
-        /kysely-ctl has run migration '002' of this tenant, but the ledger has no entry for it: .*insert into tenancy\.migration_ledger/,
+        new RegExp(
+          "kysely-ctl has run migration '002' of this tenant, but the ledger has no entry for " +
+            String.raw`it: .*insert into tenancy\.migration_ledger`
+        ),
         isolation
       )
       await there.query('delete from kysely_migration')

@@ -155,12 +155,14 @@ t.test('values that would change or do not fit are not moved, and nothing is lef
   await fill(on, id)
   const before = await exported(t, on, id)
   const attempts: readonly [string, string, RegExp][] = [
-    ['a trigger that changes rows',
-      'create function shout () returns trigger language plpgsql as $f$ begin new.title := upper(new.title); return new; end $f$; create trigger shout before insert on tasks for each row execute function shout()',
+    ['a trigger that changes rows', 'create function shout () returns trigger language plpgsql as $f$ ' +
+      'begin new.title := upper(new.title); return new; end $f$; ' +
+      'create trigger shout before insert on tasks for each row execute function shout()',
       /'tasks' differs after the copy/],
     ['a trigger that adds rows',
-      'create function more () returns trigger language plpgsql as $f$ begin insert into labels (word) values (new.title); return new; end $f$; create trigger more before insert on tasks for each row execute function more()',
-      /'labels' differs after the copy/],
+      'create function more () returns trigger language plpgsql as $f$ begin insert into labels (word) ' +
+      'values (new.title); return new; end $f$; create trigger more before insert on tasks for each row ' +
+      'execute function more()', /'labels' differs after the copy/],
     ['a column that is not there', 'alter table tasks add column more int',
       /target's table 'tasks' has a column 'more' that the source lacks/],
     ['another type', 'alter table tasks alter column title type varchar(50)',

@@ -170,7 +170,8 @@ t.test('DAT-06 a sequence that cannot be carried over is refused by name before 
     ['alter table owned alter id drop default',
       /sequence 'owned_id_seq' fills column 'id' of table 'owned', but no sequence fills it in the target/],
     [
-      "alter table downward alter id drop default; drop sequence down; create sequence down; alter table downward alter id set default nextval('down')",
+      'alter table downward alter id drop default; drop sequence down; create sequence down; ' +
+      "alter table downward alter id set default nextval('down')",
       /sequence 'down' counts in the opposite direction of 'down' in the target/
     ],
     ['alter sequence numbers maxvalue 1000', /sequence 'numbers' is at 1005, beyond the bounds/]

@@ -31,7 +31,7 @@ export interface AdoptionOptions {
    */
   readonly lockTimeout?: string
   /** How long to retry if the lock is not granted. @default '10m' */
-  readonly lockRetry?: string
+  readonly lockWaitBudget?: string
 }
 
 /** {@link AdoptionOptions} with defaults; durations in milliseconds. */
@@ -40,7 +40,7 @@ export interface ResolvedAdoptionOptions {
   readonly type?: TenantColumnType | undefined
   readonly legacy: Readonly<Record<string, string>>
   readonly lockTimeout: number
-  readonly lockRetry: number
+  readonly lockWaitBudget: number
 }
 
 const backfillMessage = "must be false, { parent: 'table' }, { value: 'id' } or { sql: 'expression' }"
@@ -69,5 +69,5 @@ export const adoptionSchema: v.GenericSchema<AdoptionOptions, ResolvedAdoptionOp
     {}
   ),
   lockTimeout: v.optional(timeout, '500ms'),
-  lockRetry: v.optional(duration, '10m')
+  lockWaitBudget: v.optional(duration, '10m')
 }, 'must be an object') as v.GenericSchema<AdoptionOptions, ResolvedAdoptionOptions>

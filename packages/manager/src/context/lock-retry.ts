@@ -6,7 +6,7 @@ export interface LockRetryOptions {
   /** How long one attempt may wait for a lock, in milliseconds. */
   readonly lockTimeout: number
   /** How long to retry, in milliseconds. */
-  readonly lockRetry: number
+  readonly lockWaitBudget: number
   /** Called after an attempt without lock, before the next one. */
   readonly onWait: (what: string) => void
 }
@@ -50,7 +50,7 @@ export class LockRetry {
    *   then stay.
    */
   async attempt<T> (what: string, work: () => Promise<T>): Promise<T> {
-    const deadline = Date.now() + this.#options.lockRetry
+    const deadline = Date.now() + this.#options.lockWaitBudget
     for (;;) {
       try {
         return await work()
@@ -63,7 +63,7 @@ export class LockRetry {
         if (Date.now() >= deadline)
           throw new SetupInvalidError(
             `${what}: the lock was not granted within ${
-              this.#options.lockRetry / 1000
+              this.#options.lockWaitBudget / 1000
             } s: end the transactions that hold it, then call again`,
             { cause: error }
           )

@@ -150,7 +150,7 @@ async function locked (
   statements: readonly string[]
 ): Promise<void> {
   const { waitTimeout } = context.options
-  const lockRetry = new LockRetry(client, { lockTimeout, lockRetry: waitTimeout, onWait: () => {} })
+  const lockRetry = new LockRetry(client, { lockTimeout, lockWaitBudget: waitTimeout, onWait: () => {} })
   await lockRetry.attempt(table, () => attempt(client, lockTimeout, statements)).catch(
     async (error: unknown) => {
       if (!(error instanceof SetupInvalidError)) throw error
