@@ -37,6 +37,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   database: ['core', 'postgres'],
   manager: ['core', 'redis', 'postgres', 'database'],
   cli: ['core', 'manager', 'rate-limit'],
+  console: ['core', 'manager'],
   'fastify-tenancy': ['core', 'redis', 'resolver', 'database', 'rate-limit', 'cache']
 }
 

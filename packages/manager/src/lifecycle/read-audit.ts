@@ -21,7 +21,7 @@ export interface AuditEntry {
   readonly slug?: string
   /** What was done: `create`, `suspend`, `restore`… */
   readonly action: string
-  /** The login that did it. */
+  /** The login that did it, or the actor of `manager.as()`; the login is then `details.login`. */
   readonly actor: string
   readonly details: Readonly<Record<string, unknown>>
 }

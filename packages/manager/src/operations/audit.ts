@@ -6,15 +6,27 @@ import { tellChange } from '../context/announce-change.ts'
 import type { ManagerContext } from '../context/context.ts'
 import { withClient } from '../context/shard-pools.ts'
 
-/** Writes down what was done to a tenant; the login is the actor. Never a secret. */
+/**
+ * Writes down what was done to a tenant, by the actor of {@link Manager.as}, or else by the login. With an actor, `details.login`
+ * keeps the login. Never a secret.
+ */
 export async function audit (
+  { actor }: Pick<ManagerContext, 'actor'>,
   client: SqlClient,
   tenant: string,
   action: string,
   details: object = {}
 ): Promise<void> {
-  await client.query('insert into tenancy.audit (tenant_id, action, details) values ($1, $2, $3)', [tenant,
-    action, JSON.stringify(details)])
+  if (actor === undefined) {
+    await client.query('insert into tenancy.audit (tenant_id, action, details) values ($1, $2, $3)', [tenant,
+      action, JSON.stringify(details)])
+    return
+  }
+  await client.query(
+    `insert into tenancy.audit (tenant_id, action, details, actor)
+    values ($1, $2, $3::jsonb || jsonb_build_object('login', session_user), $4)`,
+    [tenant, action, JSON.stringify(details), actor]
+  )
 }
 
 /**
@@ -36,7 +48,7 @@ export async function changeTenant (
     client =>
       inTransaction(client, async () => {
         const tenant = await postgresRegistry(client).update(old.id, old.version, changes)
-        await audit(client, old.id, action, details)
+        await audit(context, client, old.id, action, details)
         await also?.(client)
         return tenant
       })

@@ -1,0 +1,2 @@
+export { default, tenancyConsole } from './plugin.ts'
+export type { Authorize, ConsoleOptions } from './options.ts'
