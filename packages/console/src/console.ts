@@ -50,7 +50,11 @@ export class Console {
   send (
     request: FastifyRequest,
     reply: FastifyReply,
-    content: { readonly title: string; readonly section?: 'Tenants' | 'Fleet' | 'Doctor'; readonly main: HtmlValue }
+    content: {
+      readonly title: string
+      readonly section?: 'Tenants' | 'Fleet' | 'Doctor'
+      readonly main: HtmlValue
+    }
   ): FastifyReply {
     return this.sendHtml(reply, page(this.#context(request), content))
   }

@@ -45,6 +45,11 @@ const entities: Readonly<Record<string, string>> = {
 function escaped (text: string): string {
   return text.toWellFormed()
     .replaceAll(/[&<>"'`]/g, character => entities[character] ?? '')
-    .replaceAll(/[\p{Cc}\p{Bidi_Control}\u200b\u2060\ufeff]/gu, character =>
-      character === '\n' || character === '\t' ? character : `\\u{${character.codePointAt(0)?.toString(16)}}`)
+    .replaceAll(
+      /[\p{Cc}\p{Bidi_Control}\u200b\u2060\ufeff]/gu,
+      character =>
+        character === '\n' || character === '\t'
+          ? character
+          : `\\u{${character.codePointAt(0)?.toString(16)}}`
+    )
 }

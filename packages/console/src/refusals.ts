@@ -16,7 +16,11 @@ const titles: Readonly<Record<number, string>> = {
 /** Answers every error of the console with a page. The text of an error without a code of the suite goes to the log alone. */
 export function answerErrors (app: FastifyInstance, console: Console): void {
   app.setErrorHandler((error: FastifyError, request, reply) => {
-    const failure = failureOf(error, request.id, console.actorOf(request) === undefined ? undefined : console.base)
+    const failure = failureOf(
+      error,
+      request.id,
+      console.actorOf(request) === undefined ? undefined : console.base
+    )
     if (failure.statusCode >= 500) request.log.error({ err: error }, 'a page of the console failed')
     return console.send(request, reply.code(failure.statusCode), {
       title: failure.title,

@@ -42,6 +42,7 @@ export interface SuiteHealth {
 /** What one tenant used since the count began. Times are in milliseconds. */
 export interface TenantUsage {
   readonly id: string
+  readonly slug: string
   readonly requests: number
   readonly refusals: number
   readonly failedStatements: number

@@ -16,7 +16,9 @@ export function table (
 <tbody role="rowgroup">${
     rows.map(([name, ...cells]) =>
       html`<tr role="row"><th scope="row" role="rowheader">${name}</th>${
-        cells.map((cell, at) => html`<td role="cell" data-label="${columns[at + 1]}"><span>${cell}</span></td>`)
+        cells.map((cell, at) =>
+          html`<td role="cell" data-label="${columns[at + 1]}"><span>${cell}</span></td>`
+        )
       }</tr>
 `
     )

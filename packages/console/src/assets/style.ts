@@ -31,6 +31,7 @@ header nav a { display: block; padding: .5rem .75rem; border-radius: .4rem; text
 header nav a:hover { text-decoration: underline; }
 header nav a[aria-current] { background: var(--quiet-back); color: var(--text); }
 .brand { font-weight: 700; }
+.who .name { margin-left: .75rem; font-weight: 600; }
 .who { margin: 0 0 0 auto; color: var(--soft); overflow-wrap: anywhere; }
 footer { color: var(--soft); font-size: .875rem; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: .75rem 0; overflow-wrap: anywhere; }
@@ -64,6 +65,7 @@ input[type=search] { width: 22rem; }
 button, .button { display: inline-block; font-weight: 600; cursor: pointer; text-decoration: none; color: var(--link); border-color: var(--link); }
 button.main { background: var(--button); color: var(--button-text); border-color: var(--button); }
 button.danger, .button.danger { color: var(--danger); border-color: var(--danger); background: var(--card); }
+.actions + .note { margin-top: .75rem; }
 .actions { display: flex; flex-wrap: wrap; gap: .75rem; align-items: end; }
 .pager { display: flex; flex-wrap: wrap; gap: .75rem; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); gap: 1.5rem; }
@@ -100,6 +102,7 @@ code { font-family: ui-monospace, monospace; }
   label, label > input, label > select, input[type=search] { width: 100%; }
   table.cards, .cards tbody, .cards tr, .cards th, .cards td { display: block; }
   .cards thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+  .facts { grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); }
   .cards tr { border-top: 1px solid var(--edge); padding: .5rem 0; }
   .cards th, .cards td { border: 0; padding: .125rem 0; }
   .cards td { display: grid; grid-template-columns: 7rem 1fr; gap: .5rem; }

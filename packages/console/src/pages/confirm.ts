@@ -25,12 +25,17 @@ export function confirmPage ({ base, action, tenant, actor, token, plan, limits 
   const { id, slug, name, status, version } = tenant
   return html`<section class="card" aria-label="${label}">
 <dl class="facts">
-<div><dt>Tenant</dt><dd><strong>${slug}</strong>${name !== slug && html`<span class="sub">${name}</span>`}</dd></div>
+<div><dt>Tenant</dt><dd><strong>${slug}</strong>${
+    name !== slug && html`<span class="sub">${name}</span>`
+  }</dd></div>
 <div><dt>Id</dt><dd>${id}</dd></div>
 <div><dt>Status</dt><dd>${badge(status)}</dd></div>
 ${
-    plan && html`<div><dt>Plan now</dt><dd>${tenant.plan}<span class="sub">${limitsText(limits)}</span></dd></div>
-<div><dt>New plan</dt><dd><strong>${plan.name}</strong><span class="sub">${limitsText(plan.limits)}</span></dd></div>`
+    plan &&
+    html`<div><dt>Plan now</dt><dd>${tenant.plan}<span class="sub">${limitsText(limits)}</span></dd></div>
+<div><dt>New plan</dt><dd><strong>${plan.name}</strong><span class="sub">${
+      limitsText(plan.limits)
+    }</span></dd></div>`
   }
 </dl>
 <p>${effect}</p>

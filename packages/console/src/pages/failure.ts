@@ -12,5 +12,7 @@ export interface Failure {
 
 /** A page that says why the one that was asked for is not there. */
 export function failurePage ({ text, next }: Failure): Html {
-  return html`${notice('bad', text)}${next && html`<p><a class="button" href="${next.href}">${next.text}</a></p>`}`
+  return html`${notice('bad', text)}${
+    next && html`<p><a class="button" href="${next.href}">${next.text}</a></p>`
+  }`
 }

@@ -46,12 +46,11 @@ function parts ({ registry, shards, redis, limits, database: { isolationLevel } 
   return table('Parts', ['Part', 'State', 'Remarks'], [
     ['registry', badge(registry), ''],
     ...Object.entries(shards).map(([name, state]): HtmlValue[] => [`shard ${name}`, badge(state), '']),
-    ['redis', redis === undefined ? badge('not configured') : badge(redis.status),
-      redis === undefined
-        ? 'Look-ups, limits and cached values are kept in this process: run only one.'
-        : html`circuit breaker ${badge(redis.breaker)}`],
-    ['limits file', limits === undefined ? badge('none') : badge(limits.status),
-      limits && html`${limits.file}, read ${moment(limits.loadedAt)} (${distance(limits.loadedAt)})${
+    ['redis', redis === undefined ? badge('not configured') : badge(redis.status), redis === undefined
+      ? 'Look-ups, limits and cached values are kept in this process: run only one.'
+      : html`circuit breaker ${badge(redis.breaker)}`],
+    ['limits file', limits === undefined ? badge('none') : badge(limits.status), limits &&
+      html`${limits.file}, read ${moment(limits.loadedAt)} (${distance(limits.loadedAt)})${
         limits.problem !== undefined && html`<span class="sub">${limits.problem}</span>`
       }`],
     ['isolation level', isolationLevel === undefined ? badge('unknown') : badge(`L${isolationLevel}`),
@@ -64,10 +63,14 @@ function pools (points: readonly PoolPoint[], { database: { connections, waiting
     plot({
       id: 'connections',
       title: 'Connections',
-      now: `${number(connections)} open, ${number(waiting)} ${waiting === 1 ? 'caller waits' : 'callers wait'}`,
+      now: `${number(connections)} open, ${number(waiting)} ${
+        waiting === 1 ? 'caller waits' : 'callers wait'
+      }`,
       note: 'Connections of this process to all shards, and callers that wait for one.',
-      lines: [{ name: 'connections', values: points.map(({ connections }) => connections) },
-        { name: 'waiting', values: points.map(({ waiting }) => waiting) }],
+      lines: [{ name: 'connections', values: points.map(({ connections }) => connections) }, {
+        name: 'waiting',
+        values: points.map(({ waiting }) => waiting)
+      }],
       moments: points.map(({ at }) => at),
       unit: 'at once'
     })
@@ -93,16 +96,22 @@ function facts (all: readonly (readonly [string, HtmlValue])[]): Html {
 
 function busyTenants (base: string, { usage }: Samples): Html {
   if (usage === undefined)
-    return notice('quiet', 'Telemetry is not installed, so this process counts no requests and no statements of tenants.')
+    return notice(
+      'quiet',
+      'Telemetry is not installed, so this process counts no requests and no statements of tenants.'
+    )
   const found = usage.busiest(busiest)
   if (found.length === 0) return html`<p class="empty">No tenant was served since the count began.</p>`
-  return table('Busiest tenants', ['Tenant', 'Database time', 'Share', 'Requests', 'Refused', 'Failed statements'],
-    found.map(({ id, databaseTime, share, requests, refusals, failedStatements }) => [
-      html`<a href="${base}/tenants/${id}">${id}</a>`,
+  return table(
+    'Busiest tenants',
+    ['Tenant', 'Database time', 'Share', 'Requests', 'Refused', 'Failed statements'],
+    found.map(({ id, slug, databaseTime, share, requests, refusals, failedStatements }) => [
+      html`<a href="${base}/tenants/${id}">${slug}</a>`,
       milliseconds(databaseTime),
       `${number(share * 100)} %`,
       number(requests),
       number(refusals),
       number(failedStatements)
-    ]))
+    ])
+  )
 }

@@ -1,10 +1,10 @@
-import type { TenantRecord } from '@fastify-tenancy/core'
+import { OptionInvalidError, type TenantRecord } from '@fastify-tenancy/core'
 import type { Manager, MigrationState, MigrationStatus } from '@fastify-tenancy/manager'
 
 import { html, type Html } from '../html.ts'
 import { Recent, type Known } from '../recent.ts'
 
-/** How far the migrations have come, by shard and by tenant. */
+/** How far the migrations have come, by shard and by tenant. Empty where the manager has none. */
 export interface Migrations {
   readonly shards: ReadonlyMap<string, MigrationState>
   readonly tenants: ReadonlyMap<string, MigrationState>
@@ -17,14 +17,24 @@ const patienceMs = 150
 
 /** Reads how far the migrations have come, once for all pages. */
 export function recentMigrations (manager: Manager): Recent<Migrations> {
-  return new Recent(async () => {
-    const { shared, tenants, unreachable } = await manager.status()
-    return {
-      shards: new Map(shared.map(state => [state.shard, state])),
-      tenants: new Map(tenants.map(state => [state.id, state])),
-      unreachable
-    }
-  }, maxAgeMs, patienceMs)
+  return new Recent(
+    async () => {
+      const { shared, tenants, unreachable } = await manager.status().catch(orNone)
+      return {
+        shards: new Map(shared.map(state => [state.shard, state])),
+        tenants: new Map(tenants.map(state => [state.id, state])),
+        unreachable
+      }
+    },
+    maxAgeMs,
+    patienceMs
+  )
+}
+
+// A manager without `migrations` refuses to tell of any.
+function orNone (error: unknown): MigrationStatus {
+  if (error instanceof OptionInvalidError) return { shared: [], tenants: [], unreachable: [] }
+  throw error
 }
 
 /** The migration of one tenant in words. */

@@ -44,10 +44,14 @@ export function page (
 ${
     actor !== undefined && html`<nav aria-label="Console"><ul>${
       sections.map(([path, name]) =>
-        html`<li><a href="${base}${path || '/'}"${name === section && html` aria-current="page"`}>${name}</a></li>`
+        html`<li><a href="${base}${path || '/'}"${
+          name === section && html` aria-current="page"`
+        }>${name}</a></li>`
       )
     }</ul></nav>
-<p class="who">${badge(health ?? '')} signed in as <strong>${actor}</strong></p>`
+<p class="who"><a href="${base}/fleet">Fleet</a> ${
+      badge(health ?? '')
+    } <span class="name">${actor}</span></p>`
   }
 </div></header>
 <main id="main" tabindex="-1">

@@ -47,7 +47,10 @@ ${unfinishedNotices(work, tenant.slug)}
 /** The part of the page that is renewed. */
 export function usage ({ points, limits }: Pick<TenantView, 'points' | 'limits'>): Html {
   return points === undefined
-    ? notice('quiet', 'Telemetry is not installed, so this process counts no requests and no statements of tenants.')
+    ? notice(
+      'quiet',
+      'Telemetry is not installed, so this process counts no requests and no statements of tenants.'
+    )
     : tenantPlots(points, limits)
 }
 
@@ -72,7 +75,9 @@ function facts ({ tenant, limits, migrations }: TenantView): Html {
   return html`<dl class="facts">${
     all.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)
   }</dl>
-<details><summary>Settings</summary><pre><code>${JSON.stringify(tenant.settings, null, 2)}</code></pre></details>`
+<details><summary>Settings</summary><pre><code>${
+    JSON.stringify(tenant.settings, null, 2)
+  }</code></pre></details>`
 }
 
 // What `tenants.decrypt` reads may be a URL with a password, plain or encrypted.
@@ -95,9 +100,10 @@ export function limitsText (limits: TenantLimits | undefined): string {
 function actionForms (base: string, { id, plan, status }: TenantRecord): Html {
   const can = (action: ActionName): boolean => actions[action].from.includes(status)
   const link = (action: ActionName): HtmlValue =>
-    can(action) && html`<a class="button${actions[action].isDangerous && ' danger'}" href="${base}/tenants/${id}/${action}">${
-      actions[action].label
-    }…</a>`
+    can(action) &&
+    html`<a class="button${
+      actions[action].isDangerous && ' danger'
+    }" href="${base}/tenants/${id}/${action}">${actions[action].label}…</a>`
   const any = can('suspend') || can('resume') || can('plan') || can('invalidate')
   if (!any) return html`<p class="empty">A tenant that is ${status} can only be looked at here.</p>`
   return html`<div class="actions">${link('suspend')}${link('resume')}${link('invalidate')}${
@@ -108,12 +114,18 @@ function actionForms (base: string, { id, plan, status }: TenantRecord): Html {
 }
 
 function auditTable (entries: readonly AuditEntry[]): Html {
-  if (entries.length === 0) return html`<p class="empty">Nothing was done to this tenant in the last 90 days.</p>`
-  return table('Recent audit', ['When', 'Action', 'By', 'Details'],
+  if (entries.length === 0)
+    return html`<p class="empty">Nothing was done to this tenant in the last 90 days.</p>`
+  return table(
+    'Recent audit',
+    ['When', 'Action', 'By', 'Details'],
     entries.map(({ at, action, actor, details }) => [
       html`${moment(at)}<span class="sub">${distance(at)}</span>`,
       action,
       actor,
-      Object.keys(details).length === 0 ? html`<span class="soft">–</span>` : html`<code>${JSON.stringify(details)}</code>`
-    ]))
+      Object.keys(details).length === 0
+        ? html`<span class="soft">–</span>`
+        : html`<code>${JSON.stringify(details)}</code>`
+    ])
+  )
 }

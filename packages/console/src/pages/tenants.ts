@@ -31,8 +31,11 @@ ${unfinishedList(base, unfinished)}
 ${
     found.tenants.length === 0
       ? html`<p class="empty">No tenant is found.</p>`
-      : table('Tenants', ['Tenant', 'Status', 'Plan', 'Strategy', 'Shard', 'Migration', 'Unfinished'],
-        found.tenants.map(tenant => row(base, tenant, migrations, work.get(tenant.id))))
+      : table(
+        'Tenants',
+        ['Tenant', 'Status', 'Plan', 'Strategy', 'Shard', 'Migration', 'Unfinished'],
+        found.tenants.map(tenant => row(base, tenant, migrations, work.get(tenant.id)))
+      )
   }
 </section>
 ${pager(view)}`
@@ -46,7 +49,9 @@ function row (
 ): HtmlValue[] {
   const { id, slug, name, status, plan, isolation, placement: { shard } } = tenant
   return [
-    html`<a href="${base}/tenants/${id}">${slug}</a>${name !== slug && html`<span class="sub">${name}</span>`}`,
+    html`<a href="${base}/tenants/${id}">${slug}</a>${
+      name !== slug && html`<span class="sub">${name}</span>`
+    }`,
     badge(status),
     plan,
     isolation,
@@ -85,15 +90,22 @@ function migrationNotice ({ reading, error, isReading }: Known<Migrations>): Htm
   if (reading === undefined)
     return isReading
       ? notice('quiet', 'The migrations are being read. Reload the page in a moment.')
-      : notice('warn', `The migrations could not be read: ${error instanceof Error ? error.message : String(error)}`)
+      : notice(
+        'warn',
+        `The migrations could not be read: ${error instanceof Error ? error.message : String(error)}`
+      )
   const { tenants, unreachable } = reading.value
   const behind = [...tenants.values()].filter(({ isBehind }) => isBehind).length
   return [
     ...unreachable.map(({ shard, error }) =>
       notice('bad', html`Shard <strong>${shard}</strong> cannot be reached: ${error}`)
     ),
-    behind > 0 && notice('warn', html`${behind} ${behind === 1 ? 'tenant is' : 'tenants are'} behind the newest migration, as of ${
-      distance(reading.at)
-    }. Run <code>npx tenancy migrate --tenants</code>.`)
+    behind > 0 &&
+    notice(
+      'warn',
+      html`${behind} ${behind === 1 ? 'tenant is' : 'tenants are'} behind the newest migration, as of ${
+        distance(reading.at)
+      }. Run <code>npx tenancy migrate --tenants</code>.`
+    )
   ]
 }

@@ -10,7 +10,10 @@ const most = 100
 export function unfinishedCell (work: UnfinishedWork | undefined): Html {
   if (work === undefined) return html`<span class="soft">nothing</span>`
   return html`${work.move && html`<span class="badge warn">move not confirmed</span>`}${
-    work.deletion && html`<span class="badge bad">deletion due ${distance(work.deletion.due)}</span>`
+    work.deletion &&
+    html`<span class="badge ${work.deletion.due.getTime() < Date.now() ? 'bad' : 'warn'}">deletion due ${
+      distance(work.deletion.due)
+    }</span>`
   }`
 }
 
@@ -18,15 +21,19 @@ export function unfinishedCell (work: UnfinishedWork | undefined): Html {
 export function unfinishedNotices (work: UnfinishedWork | undefined, slug: string): Html {
   const { move, deletion } = work ?? {}
   return html`${
-    move && html`<p class="notice warn"><strong>Move not confirmed:</strong> from ${move.from.isolation} on ${move.from.shard}
+    move &&
+    html`<p class="notice warn"><strong>Move not confirmed:</strong> from ${move.from.isolation} on ${move.from.shard}
 to ${move.to.isolation} on ${move.to.shard}. ${
       move.isSwitched
         ? html`The tenant is served from the new place, and the old copy is locked. Remove it with <code>npx tenancy move ${slug} --confirm</code>.`
         : 'The tenant is still served from the old place.'
     }</p>`
   }${
-    deletion && html`<p class="notice bad"><strong>Deletion:</strong> the data is purged from ${moment(deletion.due)}
-(${distance(deletion.due)})${deletion.keepsData && ', and its rows are kept'}. Take it back with <code>npx tenancy resume ${slug}</code>.</p>`
+    deletion &&
+    html`<p class="notice bad"><strong>Deletion:</strong> the data is purged from ${moment(deletion.due)}
+(${distance(deletion.due)})${
+      deletion.keepsData && ', and its rows are kept'
+    }. Take it back with <code>npx tenancy resume ${slug}</code>.</p>`
   }`
 }
 
@@ -42,7 +49,10 @@ export function unfinishedList (base: string, all: readonly UnfinishedWork[]): H
     all.slice(0, most).map(work =>
       html`<li><a href="${base}/tenants/${work.tenant}">${work.tenant}</a> ${unfinishedCell(work)}</li>`
     )
-  }</ul>${all.length > most && html`<p class="soft">And ${all.length - most} more: <code>npx tenancy list</code>.</p>`}</details>`
+  }</ul>${
+    all.length > most &&
+    html`<p class="soft">And ${all.length - most} more: <code>npx tenancy list</code>.</p>`
+  }</details>`
 }
 
 function count (number: number, noun: string): string {

@@ -42,23 +42,24 @@ export function plot (given: Plot): Html {
 <h3 id="${id}-title">${title}</h3>
 <p class="now">${now}</p>
 <p class="note">${note}</p>
-${moments.length === 0 ? html`<p class="empty">The first sample comes within 30 seconds.</p>` : html`
+${
+    moments.length === 0 ? html`<p class="empty">The first sample comes within 30 seconds.</p>` : html`
 <p class="scale"><span>${number(top)} ${unit}</span></p>
 <svg viewBox="0 0 ${width} ${height}" preserveAspectRatio="none" role="img" aria-label="${title}: ${now}">
 <line class="grid" x1="0" y1="${height / 2}" x2="${width}" y2="${height / 2}"/>
 <line class="axis" x1="0" y1="${height}" x2="${width}" y2="${height}"/>
 ${lines.map(({ values }, at) => drawLine(values, top, at))}
 ${
-    limit && limit.value <= top && html`<line class="limit" x1="0" y1="${y(limit.value, top)}" x2="${width}" y2="${
-      y(limit.value, top)
-    }"/>`
-  }
+      limit && limit.value <= top &&
+      html`<line class="limit" x1="0" y1="${y(limit.value, top)}" x2="${width}" y2="${y(limit.value, top)}"/>`
+    }
 </svg>
 <p class="scale"><span>15 minutes ago</span><span>now</span></p>
-<ul class="legend">${lines.map(({ name }, at) => html`<li><span class="key line-${at}"></span>${name}</li>`)}${
-    limit && html`<li><span class="key limit"></span>${limit.name}</li>`
-  }</ul>
-${numbers(given)}`}
+<ul class="legend">${
+      lines.map(({ name }, at) => html`<li><span class="key line-${at}"></span>${name}</li>`)
+    }${limit && html`<li><span class="key limit"></span>${limit.name}</li>`}</ul>
+${numbers(given)}`
+  }
 </section>`
 }
 
@@ -88,7 +89,9 @@ function drawLine (values: readonly (number | undefined)[], top: number, at: num
   const [start, end] = [points[0], points.at(-1)]
   if (start === undefined || end === undefined) return html``
   const line = points.map(([left, top]) => `${left},${top}`).join(' ')
-  return html`${at === 0 && html`<polygon class="area" points="${start[0]},${height} ${line} ${end[0]},${height}"/>`}
+  return html`${
+    at === 0 && html`<polygon class="area" points="${start[0]},${height} ${line} ${end[0]},${height}"/>`
+  }
 <polyline class="line-${at}" points="${line}"/>${
     points.length === 1 && html`<circle class="dot-${at}" cx="${end[0]}" cy="${end[1]}" r="3"/>`
   }`

@@ -22,6 +22,14 @@ export interface UsagePoint extends Counts {
   readonly allDatabaseTime: number
 }
 
+/** What a tenant used in all kept samples. */
+export interface BusyTenant extends Counts {
+  readonly id: string
+  readonly slug: string
+  /** Of the database time of all tenants, 0 to 1. */
+  readonly share: number
+}
+
 interface Sample {
   readonly at: Date
   readonly seconds: number
@@ -55,6 +63,8 @@ export class UsageHistory {
   /** Reads the totals. The first call only begins the count. */
   sample (): void {
     const [report, at, before] = [this.#read({ top }), this.#now(), this.#before]
+    // Without time between two samples there is no rate.
+    if (before !== undefined && at <= before.at) return
     this.#before = { report, at }
     if (before === undefined) return
     const isSameCount = before.report.since === report.since
@@ -75,8 +85,9 @@ export class UsageHistory {
     return this.#samples.map(({ tenants, ...interval }) => ({ ...nothing, ...tenants.get(id), ...interval }))
   }
 
-  /** The tenants with the most database time in all kept samples, and their share of it. */
-  busiest (most: number): readonly (Counts & { readonly id: string; readonly share: number })[] {
+  /** The tenants with the most database time in all kept samples. */
+  busiest (most: number): readonly BusyTenant[] {
+    const slugs = new Map(this.#before?.report.tenants.map(({ id, slug }) => [id, slug]))
     const sums = new Map<string, Counts>()
     let all = 0
     for (const { tenants, allDatabaseTime } of this.#samples) {
@@ -87,7 +98,12 @@ export class UsageHistory {
       b.databaseTime - a.databaseTime || b.refusals - a.refusals || b.requests - a.requests
     )
       .slice(0, most)
-      .map(([id, counts]) => ({ id, ...counts, share: all === 0 ? 0 : counts.databaseTime / all }))
+      .map(([id, counts]) => ({
+        id,
+        slug: slugs.get(id) ?? id,
+        ...counts,
+        share: all === 0 ? 0 : counts.databaseTime / all
+      }))
   }
 }
 

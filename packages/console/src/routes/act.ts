@@ -47,13 +47,18 @@ function addAction (app: FastifyInstance, console: Console, name: ActionName): v
     const tenant = await find(console, request.params.id)
     assertFits(name, tenant)
     const plan = name === 'plan' ? planOf(request.query.plan) : undefined
-    const limitsOf = (plan: string): ReturnType<NonNullable<typeof console.app.tenantRateLimit>['limitsFor']> | undefined =>
+    const limitsOf = (
+      plan: string
+    ): ReturnType<NonNullable<typeof console.app.tenantRateLimit>['limitsFor']> | undefined =>
       console.app.tenantRateLimit?.limitsFor({ ...tenant, plan })
     const actor = operator(console, request)
-    const token = confirmations.issue(openSession(request, reply), subject(actor, name, tenant.id, {
-      version: tenant.version,
-      plan
-    }))
+    const token = confirmations.issue(
+      openSession(request, reply),
+      subject(actor, name, tenant.id, {
+        version: tenant.version,
+        plan
+      })
+    )
     return console.send(request, reply, {
       title: `${action.label}: ${tenant.slug}`,
       section: 'Tenants',
@@ -73,7 +78,8 @@ function addAction (app: FastifyInstance, console: Console, name: ActionName): v
     const { body: form, params: { id } } = request
     const actor = operator(console, request)
     const session = readSession(request)
-    if (form === undefined || session === undefined || isForeign(request)) throw new ConfirmationInvalidError()
+    if (form === undefined || session === undefined || isForeign(request))
+      throw new ConfirmationInvalidError()
     const problem = confirmations.redeem(session, subject(actor, name, id, form), form.token)
     if (problem !== undefined) {
       request.log.warn({ operator: actor, action: name, tenant: id, problem }, 'a confirmation was refused')
@@ -81,7 +87,9 @@ function addAction (app: FastifyInstance, console: Console, name: ActionName): v
     }
     const tenant = await find(console, id)
     if (tenant.version !== form.version)
-      throw tenantConflict('the tenant was changed since this page was opened, and nothing was done: look at it again')
+      throw tenantConflict(
+        'the tenant was changed since this page was opened, and nothing was done: look at it again'
+      )
     assertFits(name, tenant)
     const reason = form.reason?.trim()
     await action.run({ manager: manager.as(actor), tenancy: console.app.tenancy }, tenant, {

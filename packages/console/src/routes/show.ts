@@ -35,7 +35,15 @@ export function showPages (app: FastifyInstance, console: Console): void {
       manager.unfinished(),
       console.migrations.get()
     ])
-    const view = { base, text, status: status ?? '', isFirst: after === undefined, found, unfinished, migrations }
+    const view = {
+      base,
+      text,
+      status: status ?? '',
+      isFirst: after === undefined,
+      found,
+      unfinished,
+      migrations
+    }
     return console.send(request, reply, { title: 'Tenants', section: 'Tenants', main: tenantsPage(view) })
   })
 
@@ -59,8 +67,12 @@ export function showPages (app: FastifyInstance, console: Console): void {
     return console.send(request, reply, { title: tenant.slug, section: 'Tenants', main })
   })
 
-  app.get<{ Params: { id: string } }>('/tenants/:id/live', off, async (request, reply) =>
-    console.sendHtml(reply, usage(used(console, await find(console, request.params.id)))))
+  app.get<{ Params: { id: string } }>(
+    '/tenants/:id/live',
+    off,
+    async (request, reply) =>
+      console.sendHtml(reply, usage(used(console, await find(console, request.params.id))))
+  )
 
   app.get('/fleet', off, async (request, reply) =>
     console.send(request, reply, {
@@ -69,8 +81,12 @@ export function showPages (app: FastifyInstance, console: Console): void {
       main: fleetPage({ base, samples, health: console.app.tenancy.health() })
     }))
 
-  app.get('/fleet/live', off, async (_request, reply) =>
-    console.sendHtml(reply, fleet({ base, samples, health: console.app.tenancy.health() })))
+  app.get(
+    '/fleet/live',
+    off,
+    async (_request, reply) =>
+      console.sendHtml(reply, fleet({ base, samples, health: console.app.tenancy.health() }))
+  )
 
   app.get<{ Querystring: Query }>('/doctor', off, async (request, reply) => {
     const isAsked = request.query.again !== undefined

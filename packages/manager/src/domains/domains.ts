@@ -112,7 +112,8 @@ export class Domains {
     const domain = domainToASCII(bare) || bare
     const { id } = await findTenant(this.#context, ref)
     await this.#write(async client => {
-      if (await deleteDomain(client, id, domain)) await audit(this.#context, client, id, 'domain.remove', { domain })
+      if (await deleteDomain(client, id, domain))
+        await audit(this.#context, client, id, 'domain.remove', { domain })
     })
     await tellDomain(this.#context, id, domain)
   }

@@ -27,8 +27,11 @@ export interface TenantPage {
   readonly next: PagePosition | undefined
 }
 
-const text = v.pipe(nonEmptyString, v.maxLength(253, 'must have at most 253 characters'),
-  v.check(value => !value.includes('\0'), 'must not hold the character NUL'))
+const text = v.pipe(
+  nonEmptyString,
+  v.maxLength(253, 'must have at most 253 characters'),
+  v.check(value => !value.includes('\0'), 'must not hold the character NUL')
+)
 
 const schema = v.strictObject({
   text: v.optional(text),

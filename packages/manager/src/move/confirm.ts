@@ -51,7 +51,10 @@ function confirmSteps (
     { name: 'data', run: () => removeCopy(context, tenant, source, target) },
     { name: 'role', run: () => narrowRole(context, source, target) },
     { name: 'ledger', run: () => removeLedgers(context, target) },
-    { name: 'forget', run: () => withClient(context.shards.get('default'), client => forget(context, client, tenant)) }
+    {
+      name: 'forget',
+      run: () => withClient(context.shards.get('default'), client => forget(context, client, tenant))
+    }
   ]
 }
 
