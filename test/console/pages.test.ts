@@ -140,7 +140,7 @@ t.test('tenants are found by a part of slug or name, by id and by domain, 50 a p
 t.test('unfinished work is on the list and on the page of its tenant', async t => {
   await manager.create({ slug: 'leaving', id: 'l-1' })
   await manager.delete({ id: 'l-1' })
-  t.match((await get('/')).body, /0 moves not confirmed, 1 deletion due/)
+  t.match((await get('/')).body, /0 moves not confirmed, 1 deletion not purged/)
   t.match((await get('/?q=leaving')).body, /deletion due in 6 days/)
   t.match((await get('/tenants/l-1')).body, /the data is purged from[^]*npx tenancy resume leaving/)
 })

@@ -15,6 +15,8 @@ export interface ActionInput {
 /** One action on a tenant. */
 export interface Action {
   readonly label: string
+  /** What the button of the confirmation says before the tenant's slug. @default the label */
+  readonly button?: string
   /** What happens, for the confirmation page. */
   readonly effect: string
   /** For the page after it. */
@@ -51,6 +53,7 @@ export const actions: Readonly<Record<ActionName, Action>> = {
   },
   plan: {
     label: 'Change plan',
+    button: 'Change plan of',
     effect:
       'The limits of the new plan hold from now on, in all processes. A tenant with limits of its own keeps those.',
     done: 'The plan is changed.',

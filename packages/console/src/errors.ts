@@ -1,6 +1,6 @@
 import { defineError, type TenancyErrorConstructor } from '@fastify-tenancy/core'
 
-/** 403: `authorize` of the console does not name the sender of the request. */
+/** 403: the option `authorize` of the console does not name the sender of the request. */
 export const ConsoleForbiddenError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_CONSOLE_FORBIDDEN',
   403,

@@ -1,8 +1,8 @@
 import { html, type Html, type HtmlValue } from './html.ts'
 
 /**
- * A table whose rows become cards on a phone. Roles are written out, because browsers drop them where CSS changes how a table is
- * displayed. The first cell of a row names it.
+ * A table whose rows become cards on a phone, where a cell that is `undefined` is left out. The first cell of a row names it.
+ * Roles are written out, because browsers drop them where CSS changes how a table is displayed.
  */
 export function table (
   caption: string,
@@ -17,7 +17,9 @@ export function table (
     rows.map(([name, ...cells]) =>
       html`<tr role="row"><th scope="row" role="rowheader">${name}</th>${
         cells.map((cell, at) =>
-          html`<td role="cell" data-label="${columns[at + 1]}"><span>${cell}</span></td>`
+          html`<td role="cell" data-label="${columns[at + 1]}"${
+            cell === undefined && html` class="none"`
+          }><span>${cell ?? '–'}</span></td>`
         )
       }</tr>
 `

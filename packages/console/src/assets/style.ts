@@ -62,7 +62,7 @@ label { font-weight: 600; font-size: .875rem; }
 label > input, label > select { display: block; margin-top: .25rem; }
 input, select, button, .button { font: inherit; min-height: 2.75rem; padding: .5rem .8rem; border-radius: .4rem; border: 1px solid var(--control); background: var(--card); color: var(--text); max-width: 100%; }
 input[type=search] { width: 22rem; }
-button, .button { display: inline-block; font-weight: 600; cursor: pointer; text-decoration: none; color: var(--link); border-color: var(--link); }
+button, .button { display: inline-flex; align-items: center; font-weight: 600; cursor: pointer; text-decoration: none; color: var(--link); border-color: var(--link); }
 button.main { background: var(--button); color: var(--button-text); border-color: var(--button); }
 button.danger, .button.danger { color: var(--danger); border-color: var(--danger); background: var(--card); }
 .actions + .note { margin-top: .75rem; }
@@ -86,8 +86,6 @@ svg .line-0 { stroke: var(--line-0); stroke-width: 2; }
 svg .line-1 { stroke: var(--line-1); stroke-width: 2.5; stroke-dasharray: 2 3; }
 svg .limit { stroke: var(--limit); stroke-width: 2; stroke-dasharray: 7 5; }
 svg .area { fill: var(--area); }
-svg .dot-0 { fill: var(--line-0); }
-svg .dot-1 { fill: var(--line-1); }
 .live { color: var(--soft); font-size: .875rem; }
 .live.stopped { color: var(--bad); font-weight: 600; }
 summary { cursor: pointer; padding: .25rem 0; color: var(--link); font-weight: 600; }
@@ -100,12 +98,15 @@ code { font-family: ui-monospace, monospace; }
 @media (max-width: 46rem) {
   .who { margin-left: 0; width: 100%; }
   label, label > input, label > select, input[type=search] { width: 100%; }
-  table.cards, .cards tbody, .cards tr, .cards th, .cards td { display: block; }
+  table.cards, .cards tbody { display: block; }
   .cards thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   .facts { grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); }
-  .cards tr { border-top: 1px solid var(--edge); padding: .5rem 0; }
-  .cards th, .cards td { border: 0; padding: .125rem 0; }
-  .cards td { display: grid; grid-template-columns: 7rem 1fr; gap: .5rem; }
-  .cards td::before { content: attr(data-label); color: var(--soft); font-size: .875rem; }
+  .cards tr { display: flex; flex-wrap: wrap; gap: .125rem 1.25rem; border-top: 1px solid var(--edge); padding: .6rem 0; }
+  .cards th, .cards td { border: 0; padding: 0; }
+  .cards th { flex-basis: 100%; }
+  .cards td { display: flex; gap: .4rem; align-items: baseline; max-width: 100%; }
+  .cards td > span { min-width: 0; }
+  .cards td.none { display: none; }
+  .cards td::before { content: attr(data-label); flex: none; color: var(--soft); font-size: .875rem; }
 }
 `

@@ -21,7 +21,7 @@ export interface ConfirmView {
 
 /** Asks for one action, and says what it does. */
 export function confirmPage ({ base, action, tenant, actor, token, plan, limits }: ConfirmView): Html {
-  const { label, effect, isDangerous } = actions[action]
+  const { label, button = label, effect, isDangerous } = actions[action]
   const { id, slug, name, status, version } = tenant
   return html`<section class="card" aria-label="${label}">
 <dl class="facts">
@@ -48,7 +48,7 @@ ${
     action === 'suspend' &&
     html`<p><label>Reason, for the audit (optional)<input name="reason" maxlength="200" autocomplete="off"></label></p>`
   }
-<div class="actions"><button class="${isDangerous ? 'danger' : 'main'}">${label} ${slug}</button>
+<div class="actions"><button class="${isDangerous ? 'danger' : 'main'}">${button} ${slug}</button>
 <a class="button" href="${base}/tenants/${id}">Cancel</a></div>
 </form>
 </section>`

@@ -44,8 +44,8 @@ function overall ({ status, down }: SuiteHealth): Html {
 
 function parts ({ registry, shards, redis, limits, database: { isolationLevel } }: SuiteHealth): Html {
   return table('Parts', ['Part', 'State', 'Remarks'], [
-    ['registry', badge(registry), ''],
-    ...Object.entries(shards).map(([name, state]): HtmlValue[] => [`shard ${name}`, badge(state), '']),
+    ['registry', badge(registry), undefined],
+    ...Object.entries(shards).map(([name, state]): HtmlValue[] => [`shard ${name}`, badge(state), undefined]),
     ['redis', redis === undefined ? badge('not configured') : badge(redis.status), redis === undefined
       ? 'Look-ups, limits and cached values are kept in this process: run only one.'
       : html`circuit breaker ${badge(redis.breaker)}`],
@@ -84,7 +84,7 @@ function lookups ({ resolver }: SuiteHealth): readonly (readonly [string, HtmlVa
     ['Unknown names remembered', number(resolver.unknown)],
     ['Reads of the registry', number(resolver.registryReads)],
     ['Reads that failed', number(resolver.registryFailures)],
-    ['Forged records in Redis', number(resolver.droppedRecords)]
+    ['Bad records in Redis', number(resolver.droppedRecords)]
   ]
 }
 

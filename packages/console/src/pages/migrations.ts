@@ -37,8 +37,11 @@ function orNone (error: unknown): MigrationStatus {
   throw error
 }
 
-/** The migration of one tenant in words. */
-export function migrationCell ({ reading, isReading }: Known<Migrations>, tenant: TenantRecord): Html {
+/** The migration of one tenant in words; undefined where none is to run. */
+export function migrationCell (
+  { reading, isReading }: Known<Migrations>,
+  tenant: TenantRecord
+): Html | undefined {
   if (reading === undefined)
     return html`<span class="soft">${isReading ? 'is being read' : 'unknown'}</span>`
   const { shards, tenants, unreachable } = reading.value
@@ -46,18 +49,15 @@ export function migrationCell ({ reading, isReading }: Known<Migrations>, tenant
   const state = own ? tenants.get(tenant.id) : shards.get(tenant.placement.shard)
   if (state !== undefined) return migrationState(state)
   const isAway = unreachable.some(({ shard }) => shard === tenant.placement.shard)
-  return isAway
-    ? html`<span class="badge bad">shard not reachable</span>`
-    : html`<span class="soft">none</span>`
+  return isAway ? html`<span class="badge bad">shard not reachable</span>` : undefined
 }
 
-/** One state in words. */
-export function migrationState ({ version, pending, problem, failure }: MigrationState): Html {
+function migrationState ({ version, pending, problem, failure }: MigrationState): Html | undefined {
   if (failure !== undefined)
     return html`<span class="badge bad">failed</span> ${failure.migration}<span class="sub">${failure.error}</span>`
   if (problem !== undefined)
     return html`<span class="badge bad">problem</span><span class="sub">${problem}</span>`
   if (pending.length > 0)
     return html`<span class="badge warn">${pending.length} pending</span> ${version ?? 'none has run'}`
-  return version === undefined ? html`<span class="soft">none</span>` : html`${version}`
+  return version === undefined ? undefined : html`${version}`
 }

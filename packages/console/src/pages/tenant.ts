@@ -67,7 +67,7 @@ function facts ({ tenant, limits, migrations }: TenantView): Html {
     ['Shard', placement.shard],
     ...(schema === undefined ? [] : [['Schema', schema] as const]),
     ...(database === undefined ? [] : [['Database', shownDatabase(database)] as const]),
-    ['Migration', migrationCell(migrations, tenant)],
+    ['Migration', migrationCell(migrations, tenant) ?? html`<span class="soft">none</span>`],
     ['Domains', domains.length === 0 ? html`<span class="soft">none</span>` : domains.join(', ')],
     ['Created', moment(createdAt)],
     ['Changed', html`${moment(updatedAt)}<span class="sub">${distance(updatedAt)}, version ${version}</span>`]

@@ -6,9 +6,9 @@ import { html, type Html } from '../html.ts'
 /** The most that are listed one by one. */
 const most = 100
 
-/** What is left to do about one tenant, as a short sentence each. */
-export function unfinishedCell (work: UnfinishedWork | undefined): Html {
-  if (work === undefined) return html`<span class="soft">nothing</span>`
+/** What is left to do about one tenant, as a short sentence each; undefined for nothing. */
+export function unfinishedCell (work: UnfinishedWork | undefined): Html | undefined {
+  if (work === undefined) return undefined
   return html`${work.move && html`<span class="badge warn">move not confirmed</span>`}${
     work.deletion &&
     html`<span class="badge ${work.deletion.due.getTime() < Date.now() ? 'bad' : 'warn'}">deletion due ${
@@ -44,7 +44,7 @@ export function unfinishedList (base: string, all: readonly UnfinishedWork[]): H
   const deletions = all.length - all.filter(({ deletion }) => deletion === undefined).length
   return html`<details class="card"><summary>Unfinished work: ${count(moves, 'move')} not confirmed, ${
     count(deletions, 'deletion')
-  } due</summary>
+  } not purged</summary>
 <ul>${
     all.slice(0, most).map(work =>
       html`<li><a href="${base}/tenants/${work.tenant}">${work.tenant}</a> ${unfinishedCell(work)}</li>`

@@ -83,18 +83,20 @@ function numbers ({ title, lines, moments, unit }: Plot): Html {
 
 function drawLine (values: readonly (number | undefined)[], top: number, at: number): Html {
   const first = places - values.length
-  const points = values.flatMap((value, index) =>
+  const found = values.flatMap((value, index) =>
     value === undefined ? [] : [[x(first + index), y(value, top)] as const]
   )
+  // One value is a short line: a circle would be stretched with the plot.
+  const points = found.length === 1
+    ? found.flatMap(([left, top]) => [[left - 6, top], [left, top]] as const)
+    : found
   const [start, end] = [points[0], points.at(-1)]
   if (start === undefined || end === undefined) return html``
   const line = points.map(([left, top]) => `${left},${top}`).join(' ')
   return html`${
     at === 0 && html`<polygon class="area" points="${start[0]},${height} ${line} ${end[0]},${height}"/>`
   }
-<polyline class="line-${at}" points="${line}"/>${
-    points.length === 1 && html`<circle class="dot-${at}" cx="${end[0]}" cy="${end[1]}" r="3"/>`
-  }`
+<polyline class="line-${at}" points="${line}"/>`
 }
 
 function x (place: number): number {

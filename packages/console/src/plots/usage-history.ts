@@ -63,10 +63,9 @@ export class UsageHistory {
   /** Reads the totals. The first call only begins the count. */
   sample (): void {
     const [report, at, before] = [this.#read({ top }), this.#now(), this.#before]
-    // Without time between two samples there is no rate.
-    if (before !== undefined && at <= before.at) return
     this.#before = { report, at }
-    if (before === undefined) return
+    // Without time between two samples there is no rate: the clock was set back.
+    if (before === undefined || at <= before.at) return
     const isSameCount = before.report.since === report.since
     const old = new Map(isSameCount ? before.report.tenants.map(usage => [usage.id, usage]) : [])
     const used = report.tenants.map(usage => [usage.id, difference(usage, old.get(usage.id))] as const)
