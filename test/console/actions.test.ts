@@ -6,6 +6,7 @@ import { consoleWorld, operator } from './console-world.ts'
 const world = await consoleWorld(t)
 const { app, manager, get, confirm, on } = world
 await app.ready()
+const login = new URL(on.ownerUrl).username
 
 async function audit (id: string): Promise<{ action: string; actor: string; details: object }[]> {
   const entries = []
@@ -18,7 +19,6 @@ const served = async (slug: string): Promise<number> =>
   (await app.inject({ url: '/notes', headers: { host: `${slug}.example.com` } })).statusCode
 
 t.test('each action does what it says once, and its audit line names the operator', async t => {
-  const login = new URL(on.ownerUrl).username
   t.equal(await served('globex'), 200)
   const suspend = await confirm('/tenants/g-1/suspend')
   t.equal(suspend.page.statusCode, 200)
@@ -106,6 +106,19 @@ t.test('a forged, foreign, altered or repeated form does nothing', async t => {
   }
   t.same(await manager.get({ id: 'g-1' }), first)
   t.equal((await audit('g-1')).length, lines)
+})
+
+t.test('every line of a manager with an actor names the actor, and no name is odd', async t => {
+  const bob = manager.as('bob')
+  await bob.create({ slug: 'bobs', id: 'b-1' })
+  await bob.domains.add({ id: 'b-1' }, 'bobs.test')
+  await bob.as('carol').rename({ id: 'b-1' }, 'carols')
+  await bob.delete({ id: 'b-1' })
+  await manager.resume({ id: 'b-1' })
+  t.same((await audit('b-1')).map(({ action, actor }) => [action, actor]), [['create', 'bob'], ['domain.add',
+    'bob'], ['rename', 'carol'], ['delete', 'bob'], ['undelete', login]])
+  for (const name of ['', 'x'.repeat(201), 'a\nb', 'a\0', 7, undefined])
+    t.throws(() => manager.as(name as string), { code: 'FST_TENANCY_OPTION_INVALID' }, JSON.stringify(name))
 })
 
 t.test('a form is taken once: sent again, it is refused, also by a process that did not see it', async t => {

@@ -69,6 +69,54 @@ t.test('a stranger gets 401 or 403 on each page, part, file and action, and lear
   t.match(await manager.get({ id: 'a-1' }), { status: 'active', version: 1 })
 })
 
+t.test('authorize may send a reply, and whatever else it does shows nothing', async t => {
+  const answers: [unknown, number][] = [[null, 403], [true, 403], [{ name: 'alice' }, 403], [['alice'], 403],
+    [
+      new Error('away'),
+      500
+    ], [Object.assign(new Error('fine'), { statusCode: 200 }), 500]]
+  let answer: unknown
+  const other = Fastify().decorate('tenancy', app.tenancy)
+  await other.register(tenancyConsole, {
+    prefix: '/ops',
+    manager,
+    authorize: async (_request, reply) => {
+      if (answer === 'login') return reply.redirect('/login')
+      if (answer instanceof Error) throw answer
+      return answer as string
+    }
+  })
+  t.teardown(() => other.close())
+  for (const [given, status] of answers) {
+    answer = given
+    const { statusCode, body } = await other.inject('/ops/tenants/a-1')
+    t.equal(statusCode, status, String(given))
+    t.notMatch(body, /acme|away|fine/)
+  }
+  answer = 'login'
+  t.match(await other.inject('/ops/'), { statusCode: 302, headers: { location: '/login' }, body: '' })
+  answer = operator
+  t.match((await other.inject('/ops/')).body, /href="\/ops\/tenants\/a-1"/, 'control: a name is let in')
+})
+
+t.test('the parsers of the application stay its own', async t => {
+  const other = Fastify().decorate('tenancy', app.tenancy)
+  t.teardown(() => other.close())
+  other.addContentTypeParser(
+    'application/x-www-form-urlencoded',
+    { parseAs: 'string' },
+    async () => 'its own'
+  )
+  await other.register(tenancyConsole, { prefix: '/ops', manager, authorize: () => operator })
+  other.post('/echo', async ({ body }) => ({ body }))
+  const type = 'application/x-www-form-urlencoded'
+  const post = async (contentType: string, payload: string): Promise<unknown> =>
+    (await other.inject({ method: 'POST', url: '/echo', headers: { 'content-type': contentType }, payload }))
+      .json()
+  t.same(await post(type, 'a=b'), { body: 'its own' })
+  t.same(await post('application/json', '{"a":1}'), { body: { a: 1 } })
+})
+
 t.test('every reply forbids what is inline, what is foreign, and frames', async t => {
   for (const url of [...pages, asset]) {
     for (const as of [operator, null]) {
