@@ -109,7 +109,7 @@ t.test('CLI-05 exit codes are 0, 1 and 2; results go to stdout, and all else to 
     error: { code: 'FST_TENANCY_TENANT_CONFLICT' }
   })
   t.match(await run(cwd, 'nonsense'), { code: 2, stdout: '' })
-  t.match(await run(cwd, 'create'), { code: 2, stdout: '', stderr: /missing required argument 'slug'/ })
+  t.match(await run(cwd, 'create'), { code: 2, stdout: '', stderr: /name the slug of the tenant/ })
   t.match(await run(cwd, 'create', 'x-1', '--isolation', 'magic'), { code: 2, stderr: /choices/ })
   t.match(await run(folder(t), 'list'), { code: 2, stderr: /there is no tenancy\.config/ })
   t.match(await run(folder(t, { 'tenancy.config.json': '{' }), 'list'), { code: 2, stderr: /is not JSON/ })

@@ -68,3 +68,12 @@ t.test('thrown in a route, it is the reply, with retry-after', async t => {
     message: 'This tenant is not ready yet'
   })
 })
+
+t.test('an error carries its class and code in `name` and in its stack', async t => {
+  const error = new core.TenantUnknownError('no such tenant')
+  t.equal(error.name, 'TenantUnknownError [FST_TENANCY_TENANT_UNKNOWN]')
+  t.equal(error.constructor.name, 'TenantUnknownError')
+  t.match(error.stack, /^TenantUnknownError \[FST_TENANCY_TENANT_UNKNOWN\]: no such tenant\n/)
+  t.equal(String(error), 'TenantUnknownError [FST_TENANCY_TENANT_UNKNOWN]: no such tenant')
+  t.notOk(Object.keys(error).includes('name'), 'a log line does not repeat it')
+})

@@ -1,6 +1,6 @@
 import t from 'tap'
 
-import { readStatement } from '../../packages/database/src/connection/statement.ts'
+import { readStatementText } from '../../packages/database/src/connection/statement.ts'
 
 t.test('CPY-01 INJ-22 only statements on rows are allowed, whatever stands before them', async t => {
   for (
@@ -9,7 +9,7 @@ t.test('CPY-01 INJ-22 only statements on rows are allowed, whatever stands befor
       'update t set a = 1', 'delete from t', 'table t',
       'merge into t using u on true when matched then do nothing']
   ) {
-    t.ok(readStatement(text).isAllowed, text)
+    t.ok(readStatementText(text).isAllowed, text)
   }
   for (
     const text of ['', ' ', '--', '/* select', 'do $$ begin commit; end $$', 'call p()', 'copy t to stdout',
@@ -19,7 +19,7 @@ t.test('CPY-01 INJ-22 only statements on rows are allowed, whatever stands befor
       '/* select */ drop table t', '-- select\ndrop table t', ';select 1', '"select" 1', '$1', 'notify x',
       'show role', 'declare c cursor for select 1', 'fetch c', 'execute x', 'prepare x as select 1']
   ) {
-    t.notOk(readStatement(text).isAllowed, text)
+    t.notOk(readStatementText(text).isAllowed, text)
   }
 })
 
@@ -30,7 +30,7 @@ t.test('CON-04 SELECT … INTO is known by the place of its INTO', async t => {
       "select '''' into t", "select E'\\'' into t", 'select $$ $$ into t', 'select "a"into t',
       '(select 1 into t)', 'select 1 as into into t']
   ) {
-    t.ok(readStatement(text).makesTable, text)
+    t.ok(readStatementText(text).makesTable, text)
   }
   for (
     const text of ['insert into t values (1)', 'INSERT  /* a */ INTO t select 1',
@@ -39,21 +39,21 @@ t.test('CON-04 SELECT … INTO is known by the place of its INTO', async t => {
       'select "into" from t', 'select t.into from t', 'select 1 as into', 'select $a$ into $a$',
       '-- into\nselect 1', '/* select /* into */ into */ select 1', "select E'\\' into '"]
   ) {
-    t.notOk(readStatement(text).makesTable, text)
+    t.notOk(readStatementText(text).makesTable, text)
   }
 })
 
 t.test('a text has one name, and another text another', async t => {
-  t.equal(readStatement('select 1').name, readStatement('select 1').name)
-  t.not(readStatement('select 1').name, readStatement('select 2').name)
-  t.match(readStatement('select 1').name, /^t_[\w-]{24}$/)
+  t.equal(readStatementText('select 1').name, readStatementText('select 1').name)
+  t.not(readStatementText('select 1').name, readStatementText('select 2').name)
+  t.match(readStatementText('select 1').name, /^t_[\w-]{24}$/)
 })
 
 const text = (length: number): string => `select ${Array.from({ length }, (_, at) => `$${at + 1}`).join(',')}`
 
 t.test('lists of ever new lengths do not fill the memory: a long text has no name and is not kept', async t => {
-  t.equal(readStatement(text(5_000)).name, '')
-  t.ok(readStatement(text(5_000)).isAllowed)
-  t.not(readStatement(text(5_000)), readStatement(text(5_000)))
-  t.equal(readStatement(text(100)), readStatement(text(100)))
+  t.equal(readStatementText(text(5_000)).name, '')
+  t.ok(readStatementText(text(5_000)).isAllowed)
+  t.not(readStatementText(text(5_000)), readStatementText(text(5_000)))
+  t.equal(readStatementText(text(100)), readStatementText(text(100)))
 })

@@ -1,4 +1,6 @@
 import { sql } from 'kysely'
+import type { Socket } from 'node:net'
+import pg from 'pg'
 import t from 'tap'
 
 import { handle, open, provision } from '../support/tenants.ts'
@@ -54,7 +56,6 @@ for (const secret of [undefined, false] as const) {
 t.test('control: the usual begin, set_config, query, commit is four waits at the same proxy', async t => {
   const on = await provision(t)
   const proxy = await tcpProxy(t, on.superUrl)
-  const { default: pg } = await import('pg')
   const client = new pg.Client({ connectionString: proxy.url })
   await client.connect()
   t.teardown(() => client.end())
@@ -62,4 +63,40 @@ t.test('control: the usual begin, set_config, query, commit is four waits at the
   for (const text of ['begin', "select set_config('a.b', 'c', true)", 'select 1', 'commit'])
     await client.query(text)
   t.equal(proxy.waits, 4)
+})
+
+t.test('a statement is one write of the socket, with its context and with a reset', async t => {
+  const on = await provision(t)
+  const pool = new pg.Pool({ connectionString: on.url, max: 1 })
+  t.teardown(() => pool.end())
+  let writes = 0
+  pool.on('connect', client => {
+    const { stream } = (client as unknown as { connection: { stream: Socket } }).connection
+    for (const name of ['_write', '_writev'] as const) {
+      const write = stream[name]!.bind(stream) as (...args: unknown[]) => void
+      stream[name] = (...args: unknown[]) => {
+        writes++
+        write(...args)
+      }
+    }
+  })
+  const database = await open(t, on, { url: pool })
+  const [acme, globex] = [handle(t, database, 'acme').db, handle(t, database, 'globex').db]
+  const writesOf = async (work: () => Promise<unknown>): Promise<number> => {
+    writes = 0
+    await work()
+    return writes
+  }
+  t.equal(await writesOf(() => acme.selectFrom('notes').selectAll().execute()), 1, 'parsed anew')
+  t.equal(await writesOf(() => acme.selectFrom('notes').selectAll().execute()), 1, 'once more')
+  t.equal(
+    await writesOf(() => sql`select 1 as one`.execute(globex)),
+    1,
+    'raw SQL of another tenant, with a reset'
+  )
+  t.equal(
+    await writesOf(() => pool.query('begin').then(() => pool.query('commit'))),
+    2,
+    'control: two queries'
+  )
 })

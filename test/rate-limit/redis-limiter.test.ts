@@ -208,3 +208,44 @@ t.test('a refused request writes nothing', { skip: noRedis }, async t => {
   t.ok(verdict.wait > 59_000 && verdict.wait <= 61_000)
   t.same(await client.getBuffer(one.key), before)
 })
+
+t.test("the script's short way decides and writes what its long way does", { skip: noRedis }, async t => {
+  const redis = freshRedis(t)
+  const isShort = 'if sender and not KEYS[2]'
+  t.equal(virtualScript.split(isShort).length, 2, 'the control: the short way can be switched off')
+  const long = virtualScript.replace(isShort, 'if false and sender and not KEYS[2]')
+  const short = virtualScript.replace(
+    "return ARGV[2] .. ' 0 -1 '",
+    "redis.call('INCR', KEYS[1] .. 'short') $&"
+  )
+  const ways = await Promise.all([short, long].map(script => redis.script('LOAD', script) as Promise<string>))
+  const next = random(11)
+  for (
+    const [limit, smoothing, lots, width] of [[1_500, 0, 0, 1_000], [1_500, 1, 0, 1_000], [2_000, 1, 4,
+      100]] as const
+  ) {
+    const name = `${limit}-${smoothing}-${lots}`
+    const numbers = [0, 0, 0]
+    let now = 1_700_000_000_000
+    for (let at = 0; at < 400; at++) {
+      now += Math.floor(next() * (next() < 0.01 ? 12_000 : width / 10)) - (next() < 0.01 ? 300 : 0)
+      const sender = Math.floor(next() * 3)
+      const number = numbers[sender] = numbers[sender]! + (next() < 0.02 ? -1 : 1)
+      // The number up to which the outcome of all sends is known lags by those that are on their way.
+      const known = Math.max(0, number - 1 - Math.floor(next() * 3))
+      const args = [Math.floor(next() * 4), 1 + Math.floor(next() * 3), width, 10, limit, smoothing, lots, 0,
+        `sender-${sender}`, number, known, 41 + 77 * 3, 0, now]
+      const replies = await Promise.all(ways.map(async (sha, way) => {
+        const key = `{${name}}:${way}`
+        const reply = await redis.evalsha(sha, 1, key, ...args)
+        return { reply, ring: (await redis.getBuffer(key))?.toString('hex') }
+      }))
+      if (JSON.stringify(replies[0]) !== JSON.stringify(replies[1])) {
+        t.same(replies[0], replies[1], `${name}, send ${at}: ${args.join(' ')}`)
+        return
+      }
+    }
+    const taken = Number(await redis.get(`{${name}}:0short`))
+    t.ok(taken > 50 && taken < 390, `${name}: ${taken} of 400 sends took the short way`)
+  }
+})

@@ -171,6 +171,18 @@ t.test('no folder imports itself through others', async t => {
   }
 })
 
+t.test('an exported name has one meaning in the whole repository', async t => {
+  const places = new Map<string, Set<string>>()
+  const exported =
+    /^export (?:declare |default )?(?:abstract )?(?:async )?(?:function\*?|class|interface|type|const|let) (\w+)/gm
+  for (const { path, text } of code) {
+    for (const [, name = ''] of text.matchAll(exported))
+      places.set(name, (places.get(name) ?? new Set()).add(path))
+  }
+  t.ok(places.size > 500, 'control')
+  t.same([...places].filter(([, paths]) => paths.size > 1).map(([name, paths]) => [name, ...paths]), [])
+})
+
 t.test('a package names what it imports, and nothing of the suite that it does not', async t => {
   for (const folder of published) {
     const { name, dependencies = {}, peerDependencies = {} } = readManifest(folder)

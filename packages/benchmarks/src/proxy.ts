@@ -4,7 +4,7 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 
 import { far } from './far.ts'
 import { race } from './race.ts'
-import { report, table } from './report.ts'
+import { report, markdownTable } from './report.ts'
 import { drive } from './workers.ts'
 
 const inFlight = 4
@@ -23,7 +23,7 @@ const result = await race(
 )
 report(
   'proxy',
-  table(result, [{ figure: 'p50', title: 'p50 ms', digits: 3 }, {
+  markdownTable(result, [{ figure: 'p50', title: 'p50 ms', digits: 3 }, {
     figure: 'p99',
     title: 'p99 ms',
     digits: 3

@@ -13,7 +13,7 @@ export interface Column {
 }
 
 /** A promise about one ratio, and whether it was kept. */
-export interface Target {
+export interface BenchTarget {
   readonly name: string
   readonly figure: string
   readonly atMost?: number
@@ -23,7 +23,11 @@ export interface Target {
 }
 
 /** The table of a race: every figure as its median, every ratio as median and middle half. */
-export function table (race: Race, columns: readonly Column[], targets: readonly Target[] = []): string {
+export function markdownTable (
+  race: Race,
+  columns: readonly Column[],
+  targets: readonly BenchTarget[] = []
+): string {
   const title = columns.flatMap(({ title }) => [title, 'ratio'])
   const names = [race.baseline, ...race.names.filter(name => name !== race.baseline)]
   const rows = names.map(name => [
@@ -49,7 +53,7 @@ function show ({ low, median, high }: Spread): string {
   return `**${median.toFixed(2)}** (${low.toFixed(2)}–${high.toFixed(2)})`
 }
 
-function verdict (race: Race, { name, figure, atMost, atLeast, against }: Target): string {
+function verdict (race: Race, { name, figure, atMost, atLeast, against }: BenchTarget): string {
   const { median } = against === undefined ? race.ratio(name, figure) : race.ratioTo(name, against, figure)
   const bound = atMost === undefined ? `≥ ${atLeast}` : `≤ ${atMost}`
   const isMet = atMost === undefined ? median >= (atLeast ?? 0) : median <= atMost

@@ -1,5 +1,5 @@
 import { Seal, tenantKey, type KeySpace, type ScopeLogger } from '@fastify-tenancy/core'
-import { takeLock, type TenancyRedis } from '@fastify-tenancy/redis'
+import { acquireRedisLock, type TenancyRedis } from '@fastify-tenancy/redis'
 import { createHash } from 'node:crypto'
 
 import { entryId, entryVersionLength, noTags, parseEntry, sealedHeader, token, type Entry } from './entry.ts'
@@ -7,7 +7,7 @@ import { CacheValueError } from './errors.ts'
 import { GatheredReads, type TenantKeys } from './gathered-reads.ts'
 import { begin } from './lua/begin.ts'
 import { increment } from './lua/increment.ts'
-import { remove } from './lua/remove.ts'
+import { removeScript } from './lua/remove.ts'
 import { write } from './lua/write.ts'
 import { OutageLog } from './outage-log.ts'
 import { miss, type CacheLock, type CacheRead, type CacheStore, type CacheWrite,
@@ -81,7 +81,9 @@ export class RedisStore implements CacheStore {
     const removed = `!${token()}${entryId()}`.slice(0, entryVersionLength)
     return Number(
       await this.#outage.watch(
-        this.#redis.run(remove, [generationKey(tenant), ...keys.map(key => redisKey(tenant, 'cache', key))], [
+        this.#redis.run(removeScript, [generationKey(tenant), ...keys.map(key =>
+          redisKey(tenant, 'cache', key)
+        )], [
           removed,
           removalLife
         ])
@@ -107,7 +109,7 @@ export class RedisStore implements CacheStore {
   }
 
   lock (tenant: string, key: string, ttl: number): Promise<CacheLock | undefined> {
-    return this.#outage.watch(takeLock(this.#redis, redisKey(tenant, 'lock', key), ttl))
+    return this.#outage.watch(acquireRedisLock(this.#redis, redisKey(tenant, 'lock', key), ttl))
   }
 
   async #read (wanted: readonly TenantKeys[]): Promise<(CacheRead | Promise<CacheRead>)[]> {

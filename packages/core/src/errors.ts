@@ -26,10 +26,14 @@ const internal = 'Internal Server Error'
  * An error without a code that a package of the suite throws at run time. A reply says nothing of its text; the error that is caught, its cause and the
  * log keep it.
  */
-export class InternalError extends Error {}
+export class InternalError extends Error {
+  override readonly name = 'InternalError'
+}
 
 /** The like of {@link InternalError} for an argument of the wrong type: an instance of `TypeError`. */
-export class InternalTypeError extends TypeError {}
+export class InternalTypeError extends TypeError {
+  override readonly name = 'InternalTypeError'
+}
 
 /**
  * Makes the constructor of one code's errors, for a package's own `errors.ts`.
@@ -45,6 +49,7 @@ export function defineError (
   publicText: string = message
 ): TenancyErrorConstructor {
   const Base = createError(code, '%s', statusCode)
+  const className = classNameOf(code)
   const Constructor = class extends Base {
     retryAfter?: number
     constructor (text: string = message, options?: { cause?: unknown }) {
@@ -59,12 +64,26 @@ export function defineError (
       if (retryAfter !== undefined) this.retryAfter = retryAfter
     }
 
+    override toString (): string {
+      return `${this.name}: ${this.message}`
+    }
+
     get headers (): Record<string, string> | undefined {
       return this.retryAfter === undefined ? undefined : { 'retry-after': String(this.retryAfter) }
     }
   } as unknown as TenancyErrorConstructor
+  Object.defineProperty(Constructor, 'name', { value: className })
+  // Class and code stand in `name`, so that they stand in the stack. `Base` assigns 'FastifyError': the setter ignores it.
+  const name = `${className} [${code}]`
+  Object.defineProperty(Constructor.prototype, 'name', { get: () => name, set: () => {}, configurable: true })
   publicTexts.set(Constructor, publicText)
   return Constructor
+}
+
+/** Returns `TenantUnknownError` for `FST_TENANCY_TENANT_UNKNOWN`. */
+function classNameOf (code: string): string {
+  const words = code.replace(/^FST_TENANCY_/, '').toLowerCase().split('_')
+  return `${words.map(word => word.charAt(0).toUpperCase() + word.slice(1)).join('')}Error`
 }
 
 /**

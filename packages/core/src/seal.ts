@@ -1,4 +1,4 @@
-import { createHmac, timingSafeEqual } from 'node:crypto'
+import { createHmac, createSecretKey, timingSafeEqual, type KeyObject } from 'node:crypto'
 
 /** Characters of a signature: 32 bytes in base64url. */
 export const signatureLength = 43
@@ -26,7 +26,8 @@ export interface Sealed {
  * own. Several secrets serve a change of the secret: the first one signs, and all are accepted.
  */
 export class Seal {
-  readonly #keys: readonly Buffer[]
+  // KeyObjects, because an HMAC whose key comes as bytes costs seven times as much.
+  readonly #keys: readonly KeyObject[]
 
   /**
    * @param use what the signatures are for: those of one use are not genuine for another.
@@ -34,13 +35,13 @@ export class Seal {
    */
   constructor (secrets: readonly string[], use: string, installation?: string) {
     this.#keys = secrets.map(secret =>
-      deriveKey(secret, installation === undefined ? use : `${use} of ${installation}`)
+      createSecretKey(deriveKey(secret, installation === undefined ? use : `${use} of ${installation}`))
     )
   }
 
   /** The signature, in {@link signatureLength} characters of base64url. */
   sign (sealed: Sealed): string {
-    return signatureOf(this.#keys[0] as Buffer, messageOf(sealed))
+    return signatureOf(this.#keys[0] as KeyObject, messageOf(sealed))
   }
 
   /** Whether this is the signature of a value that has not expired. */
@@ -77,6 +78,6 @@ function messageOf ({ key, expiresAt, note, value }: Sealed): string {
   return `${key.length} ${note.length} ${expiresAt}\n${key}${note}${value}`
 }
 
-function signatureOf (key: Buffer, message: string): string {
+function signatureOf (key: KeyObject, message: string): string {
   return createHmac('sha256', key).update(message).digest('base64url')
 }

@@ -1,6 +1,6 @@
 import { deriveKey, idProblem, InternalTypeError } from '@fastify-tenancy/core'
 import { LRUCache } from 'lru-cache'
-import { createHmac } from 'node:crypto'
+import { createHmac, createSecretKey, type KeyObject } from 'node:crypto'
 
 /** How long a token is good for, in milliseconds. The policy grants 30 s more, for clocks that differ. */
 const lifetime = 60_000
@@ -8,6 +8,8 @@ const lifetime = 60_000
 /** A key that signs contexts, made from `rls.secret`. */
 export interface SigningKey {
   readonly key: Buffer
+  /** The same, made for HMAC once: an HMAC whose key comes as bytes costs seven times as much. */
+  readonly hmacKey: KeyObject
   /** The key as the database keeps it: HMAC's two blocks, and a name that tells nothing of it. */
   readonly id: string
   readonly inner: Buffer
@@ -22,6 +24,7 @@ export function signingKey (secret: string): SigningKey {
   const block = Buffer.concat([key, Buffer.alloc(64 - key.length)])
   return {
     key,
+    hmacKey: createSecretKey(key),
     id,
     inner: block.map(byte => byte ^ 0x36) as Buffer,
     outer: block.map(byte => byte ^ 0x5c) as Buffer
@@ -46,7 +49,7 @@ export function signToken ({ key, tenant, pid, now = Date.now() }: TokenInput): 
   const problem = idProblem(tenant)
   if (problem !== undefined) throw new InternalTypeError(problem)
   const message = `${tenant}|${Math.trunc(now) + lifetime}|${pid ?? 0}`
-  return `${message}|${createHmac('sha256', key.key).update(message).digest('hex')}`
+  return `${message}|${createHmac('sha256', key.hmacKey).update(message).digest('hex')}`
 }
 
 /**

@@ -7,7 +7,7 @@ import { defineScript, type RedisScript } from '@fastify-tenancy/redis'
  * would be one after another). Then for each key: the bucket's width in ms, the slots, the limit,
  * 1 for smoothing, the lots, how many corrections follow, and each as a bucket and what to add to it.
  * Then the sender, the number of this send, the number up to which the sender knows the outcome of
- * its sends, how many senders there are, and 1 if doubts follow. Doubts of each key: how many, and
+ * its sends, the last byte of the list of sends as a rule, and 1 if doubts follow. Doubts of each key: how many, and
  * for each its number, how many corrections it had, and those.
  * Limits come with the request, so a reload acts at once and the count goes on.
  *
@@ -41,15 +41,69 @@ local cost, asking = tonumber(ARGV[1]), tonumber(ARGV[2])
 local cursor = 3
 local tail = 3
 for _ = 1, #KEYS do tail = tail + 6 + 2 * ARGV[tail + 5] end
-local sender, seq, acked, senders, hasDoubts = nil, 0, 0, 0, false
+local sender, seq, acked, listEnd, hasDoubts = nil, 0, 0, '41', false
 if ARGV[tail + 4] then
   sender, seq, acked = ARGV[tail], tonumber(ARGV[tail + 1]), tonumber(ARGV[tail + 2])
-  senders, hasDoubts = ARGV[tail + 3], ARGV[tail + 4] == '1'
+  listEnd, hasDoubts = ARGV[tail + 3], ARGV[tail + 4] == '1'
   tail = tail + 5
 end
--- bytes before the list of sends, and those that hold it as a rule
+-- Nearly every send: one counter admits all that ask, in the bucket that it is in. This part stands before the
+-- functions, because Redis makes them anew for each run. It writes all or nothing; the rest decides any other case.
+-- Offsets and the time stay text: Redis and Lua make a text of a number slowly.
+if sender and not KEYS[2] and not hasDoubts and cost > 0 and ARGV[8] == '0' then
+  local key, width, n, limit = KEYS[1], tonumber(ARGV[3]), ARGV[4] + 1, tonumber(ARGV[5])
+  local isSmooth, lots = ARGV[6] == '1', tonumber(ARGV[7])
+  local value = redis.pcall('GETRANGE', key, '0', isSmooth and '-1' or listEnd)
+  local at = type(value) == 'string' and string.find(value, sender, 43, true)
+  if at and at + 56 <= #value then
+    local head, total, newest, oldest, shape, length = struct.unpack('<dddddI2', value)
+    local last, places = struct.unpack('<dB', value, at + 8)
+    local finish, kept, count = at + 16 + 20 * places, '', 1
+    if head == math.floor(now / width) and shape == width * 65536 + n and last < seq
+      and finish <= #value and finish <= 42 + length and (not isSmooth or #value == 42 + length + 4 * n)
+      and (total + newest + oldest) % 1 == 0 and newest >= 0 and newest <= total and total < 9e15
+      and oldest <= head and oldest > -9e15 then
+      if last > acked then
+        for from = at + 17, finish - 19, 20 do
+          local number, bucket = struct.unpack('<dd', value, from)
+          if number > acked and number < seq and bucket % 1 == 0 then
+            kept, count = kept .. string.sub(value, from, from + 19), count + 1
+          end
+        end
+      end
+      local owed, used = math.min(cost, limit), total
+      if isSmooth then
+        local leaving = struct.unpack('<I4', value, 43 + length + 4 * ((head + 1 - n) % n))
+        used = total - math.min(leaving * (now / width - head), limit * 0.04)
+      end
+      if owed > 0 and used + asking * owed <= limit and count <= places then
+        local extra = 0
+        if lots > 0 then
+          local left = math.floor(limit - used)
+          local batch = math.min(left, math.max(1, math.min(math.floor(left / lots), math.floor(limit * 0.05))))
+          extra = math.max(0, batch - owed)
+        end
+        local taken = asking * owed + extra
+        oldest = total == 0 and head or math.max(oldest, head + 1 - n)
+        local header = struct.pack('<dddddI2', head, total + taken, newest + taken, oldest, shape, length)
+        local entry = struct.pack('<c8dB', sender, seq, places) .. kept .. struct.pack('<ddI4', seq, head, taken)
+          .. string.rep('\\0', 20 * (places - count))
+        if at == 43 then
+          redis.call('SETRANGE', key, '0', header .. entry)
+        else
+          redis.call('SETRANGE', key, '0', header)
+          redis.call('SETRANGE', key, at - 1, entry)
+        end
+        local reset = math.ceil((oldest + n) * width - now)
+        return ARGV[2] .. ' 0 -1 ' .. math.ceil(used + asking * owed) .. ' ' .. reset .. ' ' .. time[1] .. ' ' .. time[2]
+          .. (extra == 0 and ' 0' or ' ' .. extra)
+      end
+    end
+  end
+end
+
+-- bytes before the list of sends
 local fixed = 42
-local firstRead = fixed + 57 * senders
 -- in the place of the tokens: another send has settled this doubt
 local settled = 4294967295
 
@@ -281,7 +335,7 @@ for i = 1, #KEYS do
   local lots, corrections = tonumber(ARGV[cursor + 4]), tonumber(ARGV[cursor + 5])
   cursor = cursor + 6
   local bucket = math.floor(now / width)
-  local value = redis.pcall('GETRANGE', key, 0, firstRead - 1)
+  local value = redis.pcall('GETRANGE', key, '0', listEnd)
   local ring = {
     key = key, n = n, width = width, limit = limit, most = most,
     head = bucket, total = 0, newest = 0, oldest = bucket, counts = false, length = 0,
@@ -346,5 +400,5 @@ end
 local first = windows[1]
 local reset = first.total == 0 and 0 or math.ceil((first.oldest + first.n) * first.width - first.at)
 -- one string: clients take numbers apart more slowly than they split
-return admitted .. ' ' .. wait .. ' ' .. refusedBy .. ' ' .. math.ceil(first.used) .. ' ' .. reset .. ' ' .. now .. extras
+return admitted .. ' ' .. wait .. ' ' .. refusedBy .. ' ' .. math.ceil(first.used) .. ' ' .. reset .. ' ' .. time[1] .. ' ' .. time[2] .. extras
 `)

@@ -92,7 +92,7 @@ export class RedisLimiter {
       this.#sender,
       number,
       this.#known(number, carried),
-      this.senders(),
+      this.#listEnd(),
       carried === undefined ? 0 : 1
     )
     if (carried !== undefined) { for (const sends of carried) writeUncertainSends(args, sends) }
@@ -124,6 +124,12 @@ export class RedisLimiter {
     return Promise.reject(new InternalError('newer questions overtook this one again and again'))
   }
 
+  /** The last byte that the list of sends has as a rule: an entry has a place for each send whose outcome is not known. */
+  #listEnd (): number {
+    const places = Math.min(16, Math.max(2, this.#inFlight.size + 1))
+    return 41 + this.senders() * (17 + 20 * places)
+  }
+
   /** The number up to which the outcome of all sends to these counters is known. */
   #known (number: number, carried: readonly (readonly Send[])[] | undefined): number {
     let oldest = number
@@ -142,7 +148,8 @@ function writeUncertainSends (args: (string | number)[], sends: readonly Send[])
 }
 
 function parse (reply: unknown): SharedDecision {
-  const [admitted = 0, wait = 0, limitedBy = 0, used = 0, reset = 0, now = 0, ...extras] = String(reply)
-    .split(' ').map(Number)
+  const [admitted = 0, wait = 0, limitedBy = 0, used = 0, reset = 0, seconds = 0, micros = 0, ...extras] =
+    String(reply).split(' ').map(Number)
+  const now = seconds * 1_000 + Math.floor(micros / 1_000)
   return { admitted, wait, limitedBy, used, reset, now, extras }
 }

@@ -1,5 +1,5 @@
 export { RedisUnavailableError } from './errors.ts'
-export { takeLock } from './lock.ts'
+export { acquireRedisLock } from './lock.ts'
 export { assertNamespaced, openRedis, type OpenRedisOptions } from './open-redis.ts'
 export { namespaceSchema, redisSchema, resolveRedisSource, type OwnRedisOptions,
   type RedisSource } from './options.ts'

@@ -22,7 +22,7 @@ return 0
  * @returns the function that gives it back, if it is still ours; undefined while another has it.
  * @throws FST_TENANCY_REDIS_UNAVAILABLE
  */
-export async function takeLock (
+export async function acquireRedisLock (
   redis: TenancyRedis,
   key: string,
   ttl: number

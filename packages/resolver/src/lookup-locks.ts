@@ -1,5 +1,5 @@
 import { lookupLockKey } from '@fastify-tenancy/core'
-import { takeLock, type TenancyRedis } from '@fastify-tenancy/redis'
+import { acquireRedisLock, type TenancyRedis } from '@fastify-tenancy/redis'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 import type { LookupKey } from './lookup-key.ts'
@@ -38,7 +38,7 @@ export class LookupLocks {
     const until = performance.now() + longestWait
     try {
       for (let poll = 5;; poll = Math.min(longestPoll, poll * 2)) {
-        const end = await takeLock(this.#redis, key, lockLife)
+        const end = await acquireRedisLock(this.#redis, key, lockLife)
         const latest = await this.#tier.get(lookup)
         if (end !== undefined) {
           if (!latest.isFresh) return { shared: latest, end }

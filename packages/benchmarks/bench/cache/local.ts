@@ -3,7 +3,7 @@ import type { TenantCacheHandle } from '@fastify-tenancy/cache'
 
 import { repeatAsync } from '../../src/micro.ts'
 import { race, type Contender } from '../../src/race.ts'
-import { report, table, versions } from '../../src/report.ts'
+import { report, markdownTable, versions } from '../../src/report.ts'
 import { anyKey, keys, openCaches, value } from './caches.ts'
 
 const caches = await openCaches()
@@ -38,7 +38,11 @@ await caches.stop()
 report(
   'local-cache',
   `${
-    table(result, [{ figure: 'each', title: 'µs' }, { figure: 'perSecond', title: 'calls/s', digits: 0 }], [
+    markdownTable(result, [{ figure: 'each', title: 'µs' }, {
+      figure: 'perSecond',
+      title: 'calls/s',
+      digits: 0
+    }], [
       { name: 'wrap', figure: 'perSecond', atLeast: 5 }
     ])
   }\n\n${versions('bentocache', 'async-cache-dedupe').join(', ')}`

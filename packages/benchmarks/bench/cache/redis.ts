@@ -2,7 +2,7 @@
 import type { TenantCacheHandle } from '@fastify-tenancy/cache'
 
 import { race, type Contender } from '../../src/race.ts'
-import { report, table, versions } from '../../src/report.ts'
+import { report, markdownTable, versions } from '../../src/report.ts'
 import { drive } from '../../src/workers.ts'
 import { anyKey, keys, openCaches, value } from './caches.ts'
 
@@ -38,7 +38,7 @@ for (const inFlight of [1, 16]) {
     contender('async-cache-dedupe', () => dedupe(anyKey()))
   ])
   tables.push(`**${inFlight} in flight**\n\n${
-    table(result, [
+    markdownTable(result, [
       { figure: 'perSecond', title: 'calls/s', digits: 0 },
       { figure: 'clientCpu', title: 'CPU µs/call', digits: 1 }
     ], [{ name: 'get', figure: 'perSecond', atLeast: 0.9 }, {

@@ -7,7 +7,7 @@ import pg from 'pg'
 import { startPostgres } from '../../../../test/support/services.ts'
 import { far } from '../../src/far.ts'
 import { race, type Contender, type Sample } from '../../src/race.ts'
-import { report, table, type Target } from '../../src/report.ts'
+import { report, markdownTable, type BenchTarget } from '../../src/report.ts'
 import { startBouncer } from './pgbouncer.ts'
 import type { Job } from './worker.ts'
 
@@ -97,11 +97,11 @@ for (const place of networks) {
           run: () => always(piece)
         })
       const result = await race({ name: 'the other checkout', run: () => before(piece) }, contenders)
-      const targets: Target[] = atMost === undefined || place !== 'far'
+      const targets: BenchTarget[] = atMost === undefined || place !== 'far'
         ? []
         : [{ name: 'this checkout', figure: 'p50', atMost }]
       rows.push(`**${name}: ${piece}**\n\n${
-        table(result, [
+        markdownTable(result, [
           { figure: 'p50', title: 'p50 ms', digits: 3 },
           { figure: 'serverCpu', title: 'server CPU µs', digits: 0 },
           { figure: 'clientCpu', title: 'client CPU µs', digits: 0 }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
 import { race } from '../../src/race.ts'
-import { report, table } from '../../src/report.ts'
+import { report, markdownTable } from '../../src/report.ts'
 import type { Field } from '../http/field.ts'
 
 const [other = ''] = process.argv.slice(2).filter(argument => !argument.startsWith('--'))
@@ -32,7 +32,7 @@ for (
     name: 'this checkout'
   }])
   texts.push(`**${kind}**\n\n${
-    table(result, [
+    markdownTable(result, [
       { figure: 'perSecond', title: 'requests/s', digits: 0 },
       { figure: 'cpu', title: 'CPU µs/request', digits: 1 }
     ], [

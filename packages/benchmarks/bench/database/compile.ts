@@ -4,7 +4,7 @@ import { DummyDriver, Kysely, PostgresAdapter, PostgresIntrospector, PostgresQue
 
 import { repeat } from '../../src/micro.ts'
 import { race } from '../../src/race.ts'
-import { report, table, type Target } from '../../src/report.ts'
+import { report, markdownTable, type BenchTarget } from '../../src/report.ts'
 import { measuredPool, openSuite, startServer, tenants, type Tables } from './postgres.ts'
 
 const server = await startServer()
@@ -51,7 +51,7 @@ const result = await race({
       join(row)
     })
 }])
-const targets: readonly Target[] = [{ name: 'row', figure: 'each', atMost: 2 }]
-report('compile', table(result, [{ figure: 'each', title: 'µs' }], targets))
+const targets: readonly BenchTarget[] = [{ name: 'row', figure: 'each', atMost: 2 }]
+report('compile', markdownTable(result, [{ figure: 'each', title: 'µs' }], targets))
 await server.stop()
 process.exit()

@@ -5,7 +5,7 @@ import type { Contender } from '../../src/race.ts'
 import { far } from '../../src/far.ts'
 import { measuredPool, openSuite, startServer } from './postgres.ts'
 import { race } from '../../src/race.ts'
-import { report, table, type Target } from '../../src/report.ts'
+import { report, markdownTable, type BenchTarget } from '../../src/report.ts'
 import { drive } from '../../src/workers.ts'
 import { byHand, byHandKysely, bySuite, type Work } from './work.ts'
 
@@ -86,7 +86,7 @@ const entrants: Entrant[] = [
   await suite('row', 'plain', {}, { isolation: 'row', tables: { tenant: ['bare_items'] } }, 'bare_items')
 ]
 
-const targets: Partial<Record<keyof Work, readonly Target[]>> = {
+const targets: Partial<Record<keyof Work, readonly BenchTarget[]>> = {
   one: [
     { name: 'rls, custom plans', figure: 'p50', atMost: 1.08 },
     { name: 'rls, custom plans', figure: 'p50', atMost: 1.10, against: 'pg by hand, named' },
@@ -117,7 +117,7 @@ for (const kind of kinds.filter(name => picked.length === 0 || picked.includes(n
   })
   const result = await race(contender(baseline), entrants.map(contender))
   tablesOf.push(`**${kind}**\n\n${
-    table(result, [
+    markdownTable(result, [
       { figure: 'p50', title: 'p50 ms', digits: 3 },
       { figure: 'serverCpu', title: 'server CPU µs', digits: 0 },
       { figure: 'clientCpu', title: 'client CPU µs', digits: 0 }

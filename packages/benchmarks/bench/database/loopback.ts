@@ -1,7 +1,7 @@
 // Issues 3 and 4: without a network, 16 in flight, against Kysely by hand on a table without a policy: here every microsecond of ours shows.
 import type { Contender } from '../../src/race.ts'
 import { race } from '../../src/race.ts'
-import { report, table, type Target } from '../../src/report.ts'
+import { report, markdownTable, type BenchTarget } from '../../src/report.ts'
 import { drive } from '../../src/workers.ts'
 import { measuredPool, openSuite, startServer } from './postgres.ts'
 import { byHandKysely, bySuite, type Work } from './work.ts'
@@ -46,7 +46,7 @@ const entrants = [
   await suite('rls signed, shared plans', true, { plans: 'shared' }),
   await rewritten('row')
 ]
-const targets: readonly Target[] = entrants.map(({ name }) => ({ name, figure: 'p50', atMost: 1.15 }))
+const targets: readonly BenchTarget[] = entrants.map(({ name }) => ({ name, figure: 'p50', atMost: 1.15 }))
 
 const tables: string[] = []
 for (const kind of kinds) {
@@ -57,7 +57,7 @@ for (const kind of kinds) {
   })
   const result = await race(contender(baseline), entrants.map(contender))
   tables.push(`**${kind}**\n\n${
-    table(result, [
+    markdownTable(result, [
       { figure: 'p50', title: 'p50 ms', digits: 3 },
       { figure: 'serverCpu', title: 'server CPU µs', digits: 0 },
       { figure: 'clientCpu', title: 'client CPU µs', digits: 0 }

@@ -3,7 +3,7 @@ import { TenantScope } from '@fastify-tenancy/core'
 
 import { repeat } from '../../src/micro.ts'
 import { race } from '../../src/race.ts'
-import { report, table } from '../../src/report.ts'
+import { report, markdownTable } from '../../src/report.ts'
 import { measuredPool, openSuite, startServer, tenants } from './postgres.ts'
 
 const server = await startServer()
@@ -37,7 +37,7 @@ const costs = result.names.filter(name => name !== result.baseline).map(name =>
 )
 report(
   'scope',
-  `${table(result, [{ figure: 'each', title: 'µs' }])}\n\nTarget: at most 5 µs: ${costs.join(', ')}`
+  `${markdownTable(result, [{ figure: 'each', title: 'µs' }])}\n\nTarget: at most 5 µs: ${costs.join(', ')}`
 )
 await server.stop()
 process.exit()

@@ -1,6 +1,6 @@
 // Issue 5: a warm route through the whole suite, database and cache untouched, against a bare Fastify route and other limiters.
 import { race } from '../../src/race.ts'
-import { report, table, versions } from '../../src/report.ts'
+import { report, markdownTable, versions } from '../../src/report.ts'
 import { openField } from './field.ts'
 
 const field = await openField()
@@ -20,7 +20,7 @@ await field.stop()
 report(
   'http',
   `**32 connections, a request at a time**\n\n${
-    table(result, [
+    markdownTable(result, [
       { figure: 'perSecond', title: 'requests/s', digits: 0 },
       { figure: 'cpu', title: 'CPU µs/request', digits: 1 },
       { figure: 'busy', title: 'server busy' },
@@ -32,7 +32,7 @@ report(
       { name: 'suite, Redis limiter', figure: 'perSecond', atLeast: 1, against: '@fastify/rate-limit, Redis' }
     ])
   }\n\n**CPU, 16 requests in a row on each of 2 connections**\n\n${
-    table(inRow, [{ figure: 'cpu', title: 'CPU µs/request', digits: 1 }])
+    markdownTable(inRow, [{ figure: 'cpu', title: 'CPU µs/request', digits: 1 }])
   }\n\n${versions('@fastify/rate-limit', 'rate-limiter-flexible').join(', ')}`
 )
 process.exit()

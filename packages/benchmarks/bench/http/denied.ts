@@ -1,6 +1,6 @@
 // Issue 5: a request of a tenant over its limit, against a bare route that answers it.
 import { race } from '../../src/race.ts'
-import { report, table, versions } from '../../src/report.ts'
+import { report, markdownTable, versions } from '../../src/report.ts'
 import { openField } from './field.ts'
 
 const field = await openField()
@@ -18,7 +18,7 @@ await field.stop()
 report(
   'denied',
   `**32 connections, a request at a time**\n\n${
-    table(result, [
+    markdownTable(result, [
       { figure: 'perSecond', title: 'requests/s', digits: 0 },
       { figure: 'cpu', title: 'CPU µs/request', digits: 1 },
       { figure: 'busy', title: 'server busy' },
@@ -29,7 +29,7 @@ report(
       { name: 'denied suite, Redis limiter', figure: 'perSecond', atLeast: 0.95 }
     ])
   }\n\n**CPU, 16 requests in a row on each of 2 connections**\n\n${
-    table(inRow, [{ figure: 'cpu', title: 'CPU µs/request', digits: 1 }])
+    markdownTable(inRow, [{ figure: 'cpu', title: 'CPU µs/request', digits: 1 }])
   }\n\n${versions('@fastify/rate-limit', 'rate-limiter-flexible').join(', ')}`
 )
 process.exit()

@@ -8,7 +8,7 @@ import pg from 'pg'
 import { startFloodedApp, startFlooder } from '../../../../test/support/flood.ts'
 import { startPostgres, startRedis } from '../../../../test/support/services.ts'
 import { race, sliceMs, type Contender } from '../../src/race.ts'
-import { markdown, report, table } from '../../src/report.ts'
+import { markdown, report, markdownTable } from '../../src/report.ts'
 import { drive } from '../../src/workers.ts'
 
 const secret = 'a secret of the benchmarks, 32 characters and more'
@@ -82,7 +82,7 @@ await Promise.all([postgres.stop(), redis.stop()])
 report(
   'flood',
   `${
-    table(result, [
+    markdownTable(result, [
       { figure: 'p50', title: 'p50 ms' },
       { figure: 'p99', title: 'p99 ms' },
       { figure: 'perSecond', title: 'requests/s', digits: 0 }

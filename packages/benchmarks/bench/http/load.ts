@@ -5,7 +5,7 @@
  */
 import { connect, type Socket } from 'node:net'
 
-import { sliceMs } from '../../src/race.ts'
+import { quantile, sliceMs } from '../../src/race.ts'
 
 /** How one slice is to be sent. */
 export interface Load {
@@ -14,7 +14,7 @@ export interface Load {
   readonly connections: number
   /** Requests on their way on each connection. */
   readonly pipelining: number
-  /** Connections take turns with so many tenants. */
+  /** Connections share so many tenants, and each takes its own in turn. */
   readonly tenants: number
 }
 
@@ -24,6 +24,9 @@ export interface Answered {
   readonly seconds: number
   /** This process' CPU, for a look at who was the bottleneck. */
   readonly cpu: number
+  /** Milliseconds, where each connection has one request at a time. */
+  readonly p50: number
+  readonly p99: number
 }
 
 process.on('message', (load: Load) => {
@@ -38,11 +41,14 @@ async function shoot ({ port, status, connections, pipelining, tenants }: Load):
   const counts = await Promise.all(
     Array.from(
       { length: connections },
-      (_, at) => new Connection(port, `t${1 + at % tenants}.example.com`, status).work(pipelining, until)
+      (_, at) => new Connection(port, hostsOf(at, connections, tenants), status).work(pipelining, until)
     )
   )
   const own = process.cpuUsage(before)
+  const times = Float64Array.from(counts.flatMap(({ times }) => times)).toSorted()
   const answered: Answered = {
+    p50: quantile(times, 0.5),
+    p99: quantile(times, 0.99),
     requests: counts.reduce((sum, { requests }) => sum + requests, 0),
     expected: counts.reduce((sum, { expected }) => sum + expected, 0),
     seconds: (performance.now() - start) / 1_000,
@@ -51,33 +57,51 @@ async function shoot ({ port, status, connections, pipelining, tenants }: Load):
   process.send?.(answered)
 }
 
+interface Counts {
+  readonly requests: number
+  readonly expected: number
+  readonly times: readonly number[]
+}
+
+/** The hosts of one connection's tenants. */
+function hostsOf (at: number, connections: number, tenants: number): string[] {
+  const hosts = []
+  for (let tenant = at % tenants; tenant < tenants; tenant += connections)
+    hosts.push(`t${1 + tenant}.example.com`)
+  return hosts
+}
+
 class Connection {
   readonly #socket: Socket
-  readonly #request: string
+  readonly #texts: readonly string[]
   readonly #status: string
   #text = ''
   #requests = 0
   #expected = 0
   #inFlight = 0
+  #turn = 0
+  #sentAt = 0
+  readonly #times: number[] = []
 
-  constructor (port: number, host: string, status: number) {
+  constructor (port: number, hosts: readonly string[], status: number) {
     this.#socket = connect({ port, host: '127.0.0.1', noDelay: true }).setEncoding('latin1')
-    this.#request = `GET / HTTP/1.1\r\nHost: ${host}\r\nConnection: keep-alive\r\n\r\n`
+    this.#texts = hosts.map(host => `GET / HTTP/1.1\r\nHost: ${host}\r\nConnection: keep-alive\r\n\r\n`)
     this.#status = `HTTP/1.1 ${status}`
   }
 
   /** Sends a request for each answer, until the time is over and the last has been answered. */
-  work (pipelining: number, until: number): Promise<{ requests: number; expected: number }> {
+  work (pipelining: number, until: number): Promise<Counts> {
     return new Promise((resolve, reject) => {
       this.#socket.on('connect', () => {
         this.#send(pipelining)
       }).on('error', reject).on('data', (chunk: string) => {
         const answers = this.#read(chunk)
+        if (pipelining === 1 && answers === 1) this.#times.push(performance.now() - this.#sentAt)
         this.#inFlight -= answers
         if (performance.now() < until) this.#send(answers)
         else if (this.#inFlight === 0)
           this.#socket.end(() => {
-            resolve({ requests: this.#requests, expected: this.#expected })
+            resolve({ requests: this.#requests, expected: this.#expected, times: this.#times })
           })
       })
     })
@@ -86,7 +110,10 @@ class Connection {
   #send (count: number): void {
     if (count === 0) return
     this.#inFlight += count
-    this.#socket.write(count === 1 ? this.#request : this.#request.repeat(count))
+    this.#sentAt = performance.now()
+    let text = ''
+    for (let i = 0; i < count; i++) text += this.#texts[this.#turn++ % this.#texts.length]
+    this.#socket.write(text)
   }
 
   /** How many answers were completed by this. */

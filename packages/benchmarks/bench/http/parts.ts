@@ -1,6 +1,6 @@
 // Where the rest of a request's price sits: a bare application with one piece each of what the suite has Fastify and Node do, and the suite itself.
 import { race } from '../../src/race.ts'
-import { report, table } from '../../src/report.ts'
+import { report, markdownTable } from '../../src/report.ts'
 import { openField } from './field.ts'
 import { pieces } from './pieces.ts'
 
@@ -17,7 +17,7 @@ await field.stop()
 report(
   'parts',
   `**CPU, 16 requests in a row on each of 2 connections**\n\n${
-    table(result, [{ figure: 'cpu', title: 'CPU µs/request', digits: 1 }])
+    markdownTable(result, [{ figure: 'cpu', title: 'CPU µs/request', digits: 1 }])
   }`
 )
 process.exit()

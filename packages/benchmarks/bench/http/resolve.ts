@@ -5,7 +5,7 @@ import type { FastifyRequest } from 'fastify'
 
 import { repeat } from '../../src/micro.ts'
 import { race } from '../../src/race.ts'
-import { report, table } from '../../src/report.ts'
+import { report, markdownTable } from '../../src/report.ts'
 
 const count = 1_000
 const registry = memoryRegistry(
@@ -36,7 +36,7 @@ const result = await race({ name: 'the clock alone', run: () => repeat(() => per
 }])
 report(
   'resolve',
-  `${table(result, [{ figure: 'each', title: 'µs', digits: 3 }])}\n\nTarget: at most 0.3 µs: ${
+  `${markdownTable(result, [{ figure: 'each', title: 'µs', digits: 3 }])}\n\nTarget: at most 0.3 µs: ${
     result.figure('host to tenant, hit', 'each').median <= 0.3 ? '✓' : '**missed**'
   }`
 )

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 
 import { race, type Sample } from '../../src/race.ts'
-import { report, table, versions } from '../../src/report.ts'
+import { report, markdownTable, versions } from '../../src/report.ts'
 
 const packageFolder = join(import.meta.dirname, '../..')
 const folder = mkdtempSync(join(packageFolder, 'types-'))
@@ -95,6 +95,6 @@ for (const [major, compiler] of Object.entries(compilers)) {
     name: 'request.db of the suite',
     run: () => check(compiler, 'suite')
   }])
-  parts.push(`**TypeScript ${major}**\n\n${table(result, columns)}`)
+  parts.push(`**TypeScript ${major}**\n\n${markdownTable(result, columns)}`)
 }
 report('types', `${parts.join('\n\n')}\n\n${versions('typescript', '@typescript/native').join(', ')}`)

@@ -6,7 +6,7 @@ import { defineScript, type RedisScript } from '@fastify-tenancy/redis'
  *
  * KEYS: epoch, entries…  ARGV: mark, its milliseconds.  Returns how many entries of the epoch there were.
  */
-export const remove: RedisScript = defineScript(`
+export const removeScript: RedisScript = defineScript(`
 local epoch = redis.call('GET', KEYS[1])
 local count = 0
 for at = 2, #KEYS do

@@ -4,7 +4,7 @@ import { Argument, type Command } from 'commander'
 
 import { parseRef } from '../run/ref.ts'
 import type { Runner } from '../run/runner.ts'
-import { table } from '../terminal/output.ts'
+import { textTable } from '../terminal/output.ts'
 
 export function addAuditCommand (program: Command, runner: Runner): void {
   program.command('audit').addArgument(new Argument('[tenant]', 'slug or id:…').argParser(parseRef))
@@ -19,7 +19,10 @@ export function addAuditCommand (program: Command, runner: Runner): void {
             ...(since !== undefined && { since })
           })
           for await (const entry of wanted) entries.push(entry)
-          output.result(entries, () => table(['at', 'tenant', 'action', 'by', 'details'], entries.map(row)))
+          output.result(
+            entries,
+            () => textTable(['at', 'tenant', 'action', 'by', 'details'], entries.map(row))
+          )
         }
       )
     )

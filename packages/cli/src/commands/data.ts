@@ -2,10 +2,10 @@ import { isolations, type Isolation, type TenantRef } from '@fastify-tenancy/cor
 import type { RestoreReport } from '@fastify-tenancy/manager'
 import { InvalidArgumentError, type Command } from 'commander'
 
-import { nameOf, parseRef } from '../run/ref.ts'
+import { slugOrId, parseRef } from '../run/ref.ts'
 import { exitCode, type Runner } from '../run/runner.ts'
 import { confirm, UsageError } from '../terminal/confirm.ts'
-import { table } from '../terminal/output.ts'
+import { textTable } from '../terminal/output.ts'
 import { described } from './tenant.ts'
 
 interface MoveTarget {
@@ -32,7 +32,7 @@ export function addDataCommands (program: Command, runner: Runner): void {
           output.result(
             manifest,
             () =>
-              `${nameOf(ref)} is in ${to}: ${manifest.tables.length} tables, ${
+              `${slugOrId(ref)} is in ${to}: ${manifest.tables.length} tables, ${
                 manifest.tables.reduce((sum, { rows }) => sum + rows, 0)
               } rows`
           )
@@ -73,7 +73,7 @@ export function addDataCommands (program: Command, runner: Runner): void {
     .action(
       runner.action<[TenantRef], { from: string }>(
         async ({ manager, output, streams }, [ref], { from, yes }) => {
-          const name = nameOf(ref)
+          const name = slugOrId(ref)
           if (
             !await confirm(streams, {
               what: `the restore of ${name}, which removes what was written since,`,
@@ -100,7 +100,7 @@ export function addDataCommands (program: Command, runner: Runner): void {
           [ref],
           { to, confirm: isConfirmed = false, cancel = false, yes }
         ) => {
-          const name = nameOf(ref)
+          const name = slugOrId(ref)
           if ([to, isConfirmed, cancel].filter(Boolean).length > 1)
             throw new UsageError('give only one of --to, --confirm and --cancel')
           if (isConfirmed) {
@@ -133,7 +133,7 @@ function restored (name: string, { rows }: RestoreReport): string {
   const tables = Object.entries(rows)
   if (tables.length === 0) return `${name} has the rows of the source already: nothing was changed`
   return `${name} is restored\n${
-    table(
+    textTable(
       ['table', 'added', 'changed', 'removed'],
       tables.map(([table, { added, changed, removed }]) => [table, added, changed, removed])
     )

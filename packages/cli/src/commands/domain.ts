@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 
 import { parseRef } from '../run/ref.ts'
 import type { Runner } from '../run/runner.ts'
-import { fields, table } from '../terminal/output.ts'
+import { fields, textTable } from '../terminal/output.ts'
 
 export function addDomainCommands (program: Command, runner: Runner): void {
   const domain = program.command('domain').description('custom domains of a tenant')
@@ -39,7 +39,7 @@ export function addDomainCommands (program: Command, runner: Runner): void {
       const domains = await manager.domains.list(ref)
       output.result(
         domains,
-        () => table(['domain', 'status'], domains.map(({ domain, status }) => [domain, status]))
+        () => textTable(['domain', 'status'], domains.map(({ domain, status }) => [domain, status]))
       )
     }))
   domain.command('reverify').description('look at the DNS records of all verified domains; for a daily job')
@@ -48,7 +48,7 @@ export function addDomainCommands (program: Command, runner: Runner): void {
       output.result(
         checked,
         () =>
-          table(
+          textTable(
             ['domain', 'tenant', 'state'],
             checked.map(({ domain, tenant, state }) => [domain, tenant, state])
           )

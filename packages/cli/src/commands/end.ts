@@ -2,10 +2,10 @@ import type { TenantRef } from '@fastify-tenancy/core'
 import type { DeleteReport } from '@fastify-tenancy/manager'
 import { Argument, type Command } from 'commander'
 
-import { nameOf, parseRef } from '../run/ref.ts'
+import { slugOrId, parseRef } from '../run/ref.ts'
 import { exitCode, type Runner } from '../run/runner.ts'
 import { confirm, UsageError } from '../terminal/confirm.ts'
-import { table } from '../terminal/output.ts'
+import { textTable } from '../terminal/output.ts'
 
 interface DeleteFlags {
   readonly dryRun?: boolean
@@ -23,7 +23,7 @@ export function addEndCommands (program: Command, runner: Runner): void {
     .action(
       runner.action<[TenantRef], DeleteFlags>(
         async ({ manager, output, streams }, [ref], { dryRun = false, grace, keepData = false, yes }) => {
-          const name = nameOf(ref)
+          const name = slugOrId(ref)
           if (!dryRun && !await confirm(streams, { what: `the deletion of ${name}`, name, yes }))
             return exitCode.failed
           const report = await manager.delete(ref, {
@@ -33,7 +33,9 @@ export function addEndCommands (program: Command, runner: Runner): void {
           })
           output.result(report, () =>
             dryRun
-              ? [table(['table', 'rows'], Object.entries(report.rows ?? {})), ...obstacles(report)].join('\n')
+              ? [textTable(['table', 'rows'], Object.entries(report.rows ?? {})), ...obstacles(report)].join(
+                '\n'
+              )
               : `${name} is refused from now on, and may be purged from ${report.due.toISOString()}; until then tenancy resume takes it back`)
         }
       )
@@ -46,7 +48,7 @@ export function addEndCommands (program: Command, runner: Runner): void {
       runner.action<[TenantRef | undefined], { due?: boolean }>(
         async ({ manager, output, streams }, [ref], { due = false, yes }) => {
           if ((ref === undefined) !== due) throw new UsageError('name a tenant, or give --due, and not both')
-          const what = ref === undefined ? 'all that are due' : nameOf(ref)
+          const what = ref === undefined ? 'all that are due' : slugOrId(ref)
           if (
             !await confirm(streams, {
               what: `the purge of ${what}`,
@@ -63,7 +65,7 @@ export function addEndCommands (program: Command, runner: Runner): void {
           }))
           for (const { id, error } of failures) output.log(`error: id:${id}: ${error}`)
           output.result({ purged, failed: failures }, () =>
-            table(
+            textTable(
               ['tenant', 'rows removed'],
               purged.map((
                 { tenant, rows }

@@ -3,10 +3,10 @@ import type { MigrateInput, MigrateReport, MigrationFailedError,
   MigrationState } from '@fastify-tenancy/manager'
 import { InvalidArgumentError, type Command } from 'commander'
 
-import { nameOf, parseRef } from '../run/ref.ts'
+import { slugOrId, parseRef } from '../run/ref.ts'
 import { exitCode, type Runner } from '../run/runner.ts'
 import { confirm, UsageError } from '../terminal/confirm.ts'
-import { table, type Output } from '../terminal/output.ts'
+import { textTable, type Output } from '../terminal/output.ts'
 
 interface MigrateFlags {
   readonly check?: boolean
@@ -61,7 +61,7 @@ export function addMigrateCommands (program: Command, runner: Runner): void {
             if (only === undefined) throw new UsageError('--down is of one tenant: give --only')
             if (check || dryRun)
               throw new UsageError('--down takes migrations back for real: leave --check and --dry-run out')
-            const name = nameOf(only)
+            const name = slugOrId(only)
             if (
               !await confirm(streams, {
                 what: `taking migrations of ${name} back, with what they hold,`,
@@ -103,11 +103,14 @@ export function addMigrateCommands (program: Command, runner: Runner): void {
   program.command('status').description('which migration the shared tables and each tenant are at')
     .action(runner.action(async ({ manager, output }) => {
       const { shared, tenants, unreachable } = await manager.status()
-      output.result({ shared, tenants, unreachable }, () =>
-        table(['', 'migration', 'behind', 'problem'], [
-          ...shared.map(standing => row(`shard ${standing.shard}`, standing)),
-          ...tenants.map(standing => row(standing.slug, standing))
-        ]))
+      output.result(
+        { shared, tenants, unreachable },
+        () =>
+          textTable(['', 'migration', 'behind', 'problem'], [
+            ...shared.map(standing => row(`shard ${standing.shard}`, standing)),
+            ...tenants.map(standing => row(standing.slug, standing))
+          ])
+      )
       for (const { error, tenants } of unreachable) {
         output.log(`error: ${error}${tenants > 0 ? `; ${tenants} tenants there were not looked at` : ''}`)
       }

@@ -24,7 +24,7 @@ interface ProtectFlags extends PrintFlags {
 }
 
 export function addSetupCommands (program: Command, runner: Runner): void {
-  printable(program.command('init')).description(
+  printableScript(program.command('init')).description(
     'make roles, logins and the schema tenancy on every shard; runs as often as one likes'
   )
     .option('--harden', "also take from PUBLIC what no tenant's statement needs")
@@ -68,7 +68,10 @@ export function addSetupCommands (program: Command, runner: Runner): void {
       )
     }))
 
-  printable(program.command('protect')).argument('[table...]', 'tables of the configuration (default: all)')
+  printableScript(program.command('protect')).argument(
+    '[table...]',
+    'tables of the configuration (default: all)'
+  )
     .description('put tables under their policies and privileges; after each migration that makes one')
     .addOption(
       new Option('--stage <stage>', 'for a database that is in use: one stage of its adoption').choices([
@@ -108,7 +111,7 @@ function parseLogin (url: string): string {
 }
 
 /** Adds `--print` and `--format`. */
-export function printable (command: Command): Command {
+export function printableScript (command: Command): Command {
   return command
     .option('--print', 'change nothing, and print what would run')
     .addOption(new Option('--format <format>', 'of what is printed').choices(['sql', 'kysely']))

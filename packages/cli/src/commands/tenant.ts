@@ -1,11 +1,11 @@
 import { isolations, type Isolation, type TenantRecord, type TenantRef } from '@fastify-tenancy/core'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 
-import { nameOf, parseRef } from '../run/ref.ts'
+import { slugOrId, parseRef } from '../run/ref.ts'
 import type { Runner, CommandContext } from '../run/runner.ts'
 import { UsageError } from '../terminal/confirm.ts'
 import { notesOf, noteTenants, readPlans, unknownPlan, type Noted } from '../terminal/notes.ts'
-import { fields, table } from '../terminal/output.ts'
+import { fields, textTable } from '../terminal/output.ts'
 
 interface CreateFlags {
   readonly id?: string
@@ -137,7 +137,7 @@ export function addTenantCommands (program: Command, runner: Runner): void {
     .description('give a tenant another slug; the old one is free again after 30 days')
     .action(runner.action<[TenantRef, string]>(async ({ manager, output }, [ref, slug]) => {
       const tenant = await manager.rename(ref, slug)
-      output.result(tenant, () => `${nameOf(ref)} is now ${described(tenant)}`)
+      output.result(tenant, () => `${slugOrId(ref)} is now ${described(tenant)}`)
     }))
 
   function change (
@@ -155,7 +155,7 @@ export function addTenantCommands (program: Command, runner: Runner): void {
 
 async function find (manager: CommandContext['manager'], ref: TenantRef): Promise<TenantRecord> {
   const tenant = await manager.get(ref)
-  if (tenant === undefined) throw new Error(`there is no tenant ${nameOf(ref)}: tenancy list shows all`)
+  if (tenant === undefined) throw new Error(`there is no tenant ${slugOrId(ref)}: tenancy list shows all`)
   return tenant
 }
 
@@ -180,7 +180,7 @@ async function warnOfPlan (
 function shownTable (tenants: readonly Noted[]): string {
   const notes = tenants.map(tenant => notesOf(tenant).join('; '))
   const hasNotes = notes.some(note => note !== '')
-  return table(
+  return textTable(
     ['slug', 'status', 'plan', 'isolation', 'shard', 'id', ...(hasNotes ? ['note'] : [])],
     tenants.map(({ slug, status, plan, isolation, placement, id }, index) => [
       slug,

@@ -11,6 +11,6 @@ export function parseRef (text: string): TenantRef {
 }
 
 /** How to call a tenant in a message. */
-export function nameOf (ref: TenantRef): string {
+export function slugOrId (ref: TenantRef): string {
   return 'id' in ref ? `id:${ref.id}` : ref.slug
 }

@@ -26,7 +26,7 @@ export interface CommonFlags extends ConfigFlags {
 }
 
 /** A command: arguments in their order, flags by their names; resolves to its exit code, 0 where it says none. */
-export type Work<A extends readonly unknown[], F> = (
+export type CommandWork<A extends readonly unknown[], F> = (
   session: CommandContext,
   args: A,
   flags: F & CommonFlags
@@ -43,7 +43,7 @@ export class Runner {
 
   /** Commander's action for a command that needs the manager. */
   action<A extends readonly unknown[] = [], F = object> (
-    work: Work<A, F>
+    work: CommandWork<A, F>
   ): (...input: unknown[]) => Promise<void> {
     return async (...input) => {
       const command = input.at(-1) as Command

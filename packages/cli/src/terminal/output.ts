@@ -51,7 +51,7 @@ export class Output {
 }
 
 /** A table for people; the word `none` where it has no rows. */
-export function table (head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
+export function textTable (head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   if (rows.length === 0) return 'none'
   const shown = new Table({
     head: [...head],

@@ -1,6 +1,6 @@
 import { InternalError, InternalTypeError } from '@fastify-tenancy/core'
-import { encodeValue, isServerError, rowDecoder, type Field, type RowDecoder, type WireConnection,
-  type WireValue } from '@fastify-tenancy/postgres/client'
+import { encodeValue, isServerError, OneWrite, rowDecoder, type Field, type RowDecoder, type WireConnection,
+  type WireMessages, type WireValue } from '@fastify-tenancy/postgres/client'
 
 import { IsolationBreachError } from '../options/errors.ts'
 import { TailQuery } from './tail.ts'
@@ -164,18 +164,18 @@ export class Batch {
   /** Called by pg when the connection is free. */
   submit (connection: WireConnection): void {
     this.#connection = connection
-    // One write for the whole batch: without the cork each message would be a packet.
-    connection.stream.cork()
-    for (const name of this.#listener.takeStatementsToClose()) connection.close({ type: 'S', name })
+    // Without it each message would be a packet.
+    const messages = new OneWrite(connection)
+    for (const name of this.#listener.takeStatementsToClose()) messages.close({ type: 'S', name })
     this.#statements.forEach(({ text, name, isParsed, chunk }, index) => {
-      if (!isParsed) connection.parse({ text, name })
-      connection.bind({ portal: '', statement: name, values: this.#encoded[index] ?? [] })
-      if (index === this.#last) connection.describe({ type: 'P', name: '' })
-      connection.execute({ portal: '', rows: chunk })
+      if (!isParsed) messages.parse({ text, name })
+      messages.bind({ portal: '', statement: name, values: this.#encoded[index] ?? [] })
+      if (index === this.#last) messages.describe({ type: 'P', name: '' })
+      messages.execute({ portal: '', rows: chunk })
     })
-    if (this.#statements[this.#last]?.chunk) connection.flush()
-    else this.#sync()
-    connection.stream.uncork()
+    if (this.#statements[this.#last]?.chunk) messages.flush()
+    else this.#sync(messages)
+    messages.send()
   }
 
   handleRowDescription (message: { fields: readonly Field[] }): void {
@@ -262,19 +262,19 @@ export class Batch {
     return this.#statements.length - 1
   }
 
-  #sync (): void {
+  #sync (messages: WireMessages | undefined = this.#connection): void {
     if (this.#isSynced) return
     this.#isSynced = true
-    this.#connection?.sync()
-    if (this.#tail !== undefined) this.#sendTail(this.#tail)
+    messages?.sync()
+    if (this.#tail !== undefined) this.#sendTail(this.#tail, messages)
   }
 
-  #sendTail ({ commit, undo }: Tail): void {
+  #sendTail ({ commit, undo }: Tail, messages: WireMessages | undefined): void {
     const queries = [commit, undo].filter(text => text !== undefined).map((text, index) =>
       new TailQuery(text, () => this.#enqueueTail(index + 1), error => this.handleError(error))
     )
     this.#tailQueries = queries
-    for (const { text } of queries) this.#connection?.query(text)
+    for (const { text } of queries) messages?.query(text)
     this.#enqueueTail(0)
   }
 

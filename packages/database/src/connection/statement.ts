@@ -34,7 +34,7 @@ const known = new LRUCache<string, Statement>({ max: 2_000 })
 const longestKept = 10_000
 
 /** Reads a statement's text; the answer is kept, since an application has few texts and sends them often. */
-export function readStatement (text: string): Statement {
+export function readStatementText (text: string): Statement {
   const old = known.get(text)
   if (old !== undefined) return old
   const keyword = firstKeyword(text)
@@ -51,13 +51,13 @@ export function readStatement (text: string): Statement {
 }
 
 /**
- * Like {@link readStatement}, for what a tenant's handle is to run.
+ * Like {@link readStatementText}, for what a tenant's handle is to run.
  *
  * @param isPooled whether a pooler's backend runs it: a table that it made would be another tenant's to see before the answer comes
  * @throws FST_TENANCY_QUERY_REFUSED
  */
 export function readAllowed (text: string, isPooled: boolean): Statement {
-  const statement = readStatement(text)
+  const statement = readStatementText(text)
   const { isAllowed, keyword, takesSessionLock, makesTable } = statement
   if (!isAllowed)
     throw new QueryRefusedError(

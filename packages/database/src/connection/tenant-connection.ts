@@ -17,7 +17,7 @@ import { isFailover } from './read-only.ts'
 import { catalogPath, control } from './reset.ts'
 import { neverExecuted, markNeverExecuted, stalenessOf } from './retry.ts'
 import { RowChunks } from './row-chunks.ts'
-import { readAllowed, readStatement, rowTags } from './statement.ts'
+import { readAllowed, readStatementText, rowTags } from './statement.ts'
 import { StreamClock } from './stream-clock.ts'
 import { isForeign, type RowGuard } from './tripwire.ts'
 
@@ -282,7 +282,7 @@ export class TenantConnection {
   // A text that names no schema means other tables in another one: there it is another statement.
   #keyHere (name: string): string {
     const { schema } = this.#owner
-    return schema === undefined ? name : `${name}${readStatement(schema).name}`
+    return schema === undefined ? name : `${name}${readStatementText(schema).name}`
   }
 
   #prepared ({ text, values }: Query, key: string, chunk: number, isAnew: boolean): WireStatement {

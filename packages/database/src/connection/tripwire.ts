@@ -85,5 +85,9 @@ export function isForeign (
   positions: readonly number[],
   row: readonly (string | null)[]
 ): boolean {
-  return positions.some(position => row[position] != null && row[position] !== tenant)
+  // A loop and no closure: this runs for every row.
+  for (const position of positions) {
+    if (row[position] != null && row[position] !== tenant) return true
+  }
+  return false
 }

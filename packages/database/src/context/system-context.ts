@@ -1,6 +1,6 @@
 import pg from 'pg'
 
-import { readStatement } from '../connection/statement.ts'
+import { readStatementText } from '../connection/statement.ts'
 import type { MakeContext } from '../connection/tenant-connection.ts'
 import type { ContextSettings } from './tenant-context.ts'
 
@@ -24,7 +24,7 @@ const text = `select pg_catalog.set_config('role', $1, true)
 , pg_catalog.set_config('plan_cache_mode', $6, true)
 , pg_catalog.set_config('transaction_read_only', coalesce($7, pg_catalog.current_setting('transaction_read_only')), true)`
 
-const { name } = readStatement(text)
+const { name } = readStatementText(text)
 
 /**
  * The context of a role of the suite's own: `tenancy_system` or `tenancy_global`.

@@ -1,7 +1,7 @@
 import { InternalTypeError, type Tenant } from '@fastify-tenancy/core'
 import pg from 'pg'
 
-import { readStatement } from '../connection/statement.ts'
+import { readStatementText } from '../connection/statement.ts'
 import type { MakeContext } from '../connection/tenant-connection.ts'
 import type { LockoutVersions } from './lockout-versions.ts'
 
@@ -58,7 +58,7 @@ interface Text {
   readonly name: string
 }
 
-const named = (text: string): Text => ({ text, name: readStatement(text).name })
+const named = (text: string): Text => ({ text, name: readStatementText(text).name })
 const textsOf = (pass: string, token: string): Readonly<Record<'plain' | 'signed', Text>> => ({
   plain: named(`select ${pass}pg_catalog.num_nonnulls(${settings})`),
   signed: named(
@@ -82,28 +82,39 @@ const texts = {
  * ```
  */
 export function rlsContext (tenant: Pick<Tenant, 'id' | 'status'>, settings: ContextSettings): MakeContext {
+  return rlsContexts(settings)(tenant)
+}
+
+/** The contexts of many tenants: what they have in common is made once, and not for each request. */
+export function rlsContexts (
+  settings: ContextSettings
+): (tenant: Pick<Tenant, 'id' | 'status'>) => MakeContext {
+  const { plain, signed } = texts[settings.lockout?.route ?? 'none']
+  const text = settings.sign === undefined ? plain : signed
+  const path = [settings.schema, ...settings.extensions ?? []]
+    .map(schema => pg.escapeIdentifier(schema)).join(', ') + ', pg_temp'
+  const common = [path, String(settings.statementTimeout), String(settings.lockTimeout),
+    String(settings.idleInTransaction), settings.plans === 'custom' ? 'force_custom_plan' : 'auto']
+  return tenant => contextOf(tenant, settings, text, common)
+}
+
+function contextOf (
+  tenant: Pick<Tenant, 'id' | 'status'>,
+  { role, lockout, sign, catalogEpoch = none }: ContextSettings,
+  text: Text,
+  common: readonly string[]
+): MakeContext {
   // Refused here and not left to the policy: an empty setting reads like one that was never set.
   if (tenant.id === '') throw new InternalTypeError('a tenant id must not be empty')
-  const { lockout, sign, catalogEpoch = none } = settings
-  const { plain, signed } = texts[lockout?.route ?? 'none']
-  const values = [
-    settings.role,
-    tenant.id,
-    [settings.schema, ...settings.extensions ?? []].map(schema => pg.escapeIdentifier(schema)).join(', ') +
-    ', pg_temp',
-    String(settings.statementTimeout),
-    String(settings.lockTimeout),
-    String(settings.idleInTransaction),
-    settings.plans === 'custom' ? 'force_custom_plan' : 'auto'
-  ]
+  const values = [role, tenant.id, ...common]
   const token = (backend: number | null): string[] => sign === undefined ? [] : [sign(tenant.id, backend)]
-  const text = sign === undefined ? plain : signed
   // A stream's timeout is counted by its connection.
-  const streamed = values.with(3, '0')
+  const valuesOf = (isStream: boolean | undefined): string[] =>
+    isStream === true ? values.with(3, '0') : values
   if (lockout === undefined)
     return ({ processID }, _isBegun, isStream) => ({
       ...text,
-      values: [...(isStream ? streamed : values), ...token(processID)]
+      values: [...valuesOf(isStream), ...token(processID)]
     })
   const known = tenant.status === 'suspended' ? 'suspended' : ''
   // Who knows of a suspension passes where others do not.
@@ -115,7 +126,7 @@ export function rlsContext (tenant: Pick<Tenant, 'id' | 'status'>, settings: Con
     const catalog = isBegun ? '' : catalogEpoch()
     return {
       ...text,
-      values: [...(isStream ? streamed : values), epoch, catalog === '' ? known : `${known} ${catalog}`,
+      values: [...valuesOf(isStream), epoch, catalog === '' ? known : `${known} ${catalog}`,
         ...token(processID)],
       onAnswer: seen => {
         if (seen !== epoch) lockout.lockoutVersions.learn(passage, seen)

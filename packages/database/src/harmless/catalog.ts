@@ -2,7 +2,7 @@ import type { SqlClient } from '@fastify-tenancy/postgres/client'
 import { LRUCache } from 'lru-cache'
 
 import type { LookUps } from '../connection/look-ups.ts'
-import { readStatement } from '../connection/statement.ts'
+import { readStatementText } from '../connection/statement.ts'
 import type { MakeContext } from '../connection/tenant-connection.ts'
 import { Judge } from './judge.ts'
 import { FactsKeeper } from './keeper.ts'
@@ -143,7 +143,7 @@ const text =
   `select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('jit', 'off', true),
 pg_catalog.set_config('enable_nestloop', 'off', true), pg_catalog.set_config('work_mem', '64MB', true),
 pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('statement_timeout', '20s', true)`
-const { name } = readStatement(text)
+const { name } = readStatementText(text)
 const context: MakeContext = () => ({ text, name, values: [] })
 
 // As one text, whatever the pool's type parsers make of arrays and booleans.

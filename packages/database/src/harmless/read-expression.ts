@@ -10,10 +10,10 @@ import { isDataType } from '../rewrite/operators.ts'
 import { has, joined, jsonArray, jsonBuild, jsonObject, plain, rawText } from '../rewrite/raw.ts'
 import { value } from '../rewrite/value.ts'
 import { operatorsOf } from './names.ts'
-import { refer, unreadable, type Scope } from './reading.ts'
+import { refer, unreadable, type ReadingScope } from './reading.ts'
 
 /** Notes what an expression names. The kinds of nodes and their properties are those of the grammar of strategy `row`. */
-export function readExpression (node: OperationNode, scope: Scope): void {
+export function readExpression (node: OperationNode, scope: ReadingScope): void {
   switch (node.kind) {
     case 'ReferenceNode':
       return reference(node as ReferenceNode, scope)
@@ -64,17 +64,17 @@ export function readExpression (node: OperationNode, scope: Scope): void {
 }
 
 /** Notes what one item of a SELECT or a RETURNING names. */
-export function readSelection (node: OperationNode, scope: Scope): void {
+export function readSelection (node: OperationNode, scope: ReadingScope): void {
   if (node.kind === 'SelectAllNode') return
   if (node.kind !== 'AliasNode') return readExpression(node, scope)
   only(node, aliasProperties)
   const { node: inner, alias } = node as AliasNode
-  identifier(alias)
+  columnIdentifier(alias)
   readExpression(inner, scope)
 }
 
 /** Notes what ORDER BY names. */
-export function readOrderBy (node: OrderByNode | undefined, scope: Scope): void {
+export function readOrderBy (node: OrderByNode | undefined, scope: ReadingScope): void {
   if (node === undefined) return
   only(node, itemsProperties)
   for (const item of node.items) {
@@ -82,27 +82,27 @@ export function readOrderBy (node: OrderByNode | undefined, scope: Scope): void 
     const { direction, collation } = item
     if (direction !== undefined && !['asc', 'desc'].includes(rawText(direction) ?? ''))
       unreadable('a direction')
-    if (collation !== undefined) identifier(collation.collation)
+    if (collation !== undefined) columnIdentifier(collation.collation)
     readExpression(item.orderBy, scope)
   }
 }
 
 /** Notes what WHERE names. */
-export function readWhere (node: WhereNode | undefined, scope: Scope): void {
+export function readWhere (node: WhereNode | undefined, scope: ReadingScope): void {
   if (node === undefined) return
   only(node, whereProperties)
   readExpression(node.where, scope)
 }
 
 /** Notes a call that is no aggregate: the only kind that may stand in FROM. */
-export function readCall (node: FunctionNode, scope: Scope): void {
+export function readCall (node: FunctionNode, scope: ReadingScope): void {
   only(node, callProperties)
   callee(node.func, scope)
   all(node.arguments, scope)
 }
 
 /** The name that an identifier holds. */
-export function identifier (node: OperationNode | undefined): string {
+export function columnIdentifier (node: OperationNode | undefined): string {
   return node?.kind === 'IdentifierNode' ? nameOf(node as IdentifierNode) : unreadable('a name')
 }
 
@@ -110,7 +110,7 @@ export function identifier (node: OperationNode | undefined): string {
 export function columnName (node: OperationNode): string {
   if (node.kind !== 'ColumnNode') return unreadable('a column')
   only(node, columnProperties)
-  return identifier((node as ColumnNode).column)
+  return columnIdentifier((node as ColumnNode).column)
 }
 
 const listProperties = properties('values')
@@ -145,16 +145,16 @@ const dataTypeProperties = properties('dataType')
 const jsonProperties = properties('reference', 'traversal')
 const chainProperties = properties('operator', 'values')
 
-function all (nodes: readonly OperationNode[], scope: Scope): void {
+function all (nodes: readonly OperationNode[], scope: ReadingScope): void {
   for (const node of nodes) readExpression(node, scope)
 }
 
-function list (node: ValueListNode | TupleNode, scope: Scope): void {
+function list (node: ValueListNode | TupleNode, scope: ReadingScope): void {
   only(node, listProperties)
   all(node.values, scope)
 }
 
-function reference (node: ReferenceNode, scope: Scope): void {
+function reference (node: ReferenceNode, scope: ReadingScope): void {
   only(node, referenceProperties)
   const { table, column } = node
   const item = table && itemName(table, scope)
@@ -165,35 +165,35 @@ function reference (node: ReferenceNode, scope: Scope): void {
 }
 
 /** The item that the table of a column reference means. */
-function itemName (node: TableNode, { columns }: Scope): string {
+function itemName (node: TableNode, { columns }: ReadingScope): string {
   only(node, tableProperties)
   const { schema, identifier: name } = node.table
-  if (schema !== undefined && identifier(schema) !== columns.schema) unreadable('a schema')
-  return identifier(name)
+  if (schema !== undefined && columnIdentifier(schema) !== columns.schema) unreadable('a schema')
+  return columnIdentifier(name)
 }
 
 // jsonAgg('pet.name') makes the column of an item look like a table in a schema.
-function rowOrColumn (node: TableNode, scope: Scope): void {
+function rowOrColumn (node: TableNode, scope: ReadingScope): void {
   only(node, tableProperties)
   const { schema, identifier: name } = node.table
-  if (schema === undefined) identifier(name)
-  else refer(identifier(schema), identifier(name), scope)
+  if (schema === undefined) columnIdentifier(name)
+  else refer(columnIdentifier(schema), columnIdentifier(name), scope)
 }
 
-function binary (node: BinaryOperationNode, scope: Scope): void {
+function binary (node: BinaryOperationNode, scope: ReadingScope): void {
   only(node, binaryProperties)
   operator(node.operator, scope)
   all([node.leftOperand, node.rightOperand], scope)
 }
 
-function operator (node: OperationNode, { reading }: Scope): void {
+function operator (node: OperationNode, { reading }: ReadingScope): void {
   if (node.kind !== 'OperatorNode') return unreadable('an operator')
   only(node, operatorProperties)
   for (const name of operatorsOf.get((node as OperatorNode).operator) ?? unreadable('an operator'))
     reading.operators.add(name)
 }
 
-function callee (name: unknown, { reading }: Scope): void {
+function callee (name: unknown, { reading }: ReadingScope): void {
   // Kysely prints it as it is.
   if (typeof name !== 'string' || !isPlainName(name.toLowerCase())) return unreadable('a function')
   const text = name.toLowerCase()
@@ -201,7 +201,7 @@ function callee (name: unknown, { reading }: Scope): void {
   if (text === 'nullif') reading.operators.add('=')
 }
 
-function aggregate (node: AggregateFunctionNode, scope: Scope): void {
+function aggregate (node: AggregateFunctionNode, scope: ReadingScope): void {
   only(node, aggregateProperties)
   callee(node.func, scope)
   all(node.aggregated, scope)
@@ -211,13 +211,13 @@ function aggregate (node: AggregateFunctionNode, scope: Scope): void {
   if (node.over !== undefined) over(node.over, scope)
 }
 
-function over (node: OverNode, scope: Scope): void {
+function over (node: OverNode, scope: ReadingScope): void {
   only(node, overProperties)
   readOrderBy(node.orderBy, scope)
   if (node.partitionBy !== undefined) partitionBy(node.partitionBy, scope)
 }
 
-function partitionBy (node: PartitionByNode, scope: Scope): void {
+function partitionBy (node: PartitionByNode, scope: ReadingScope): void {
   only(node, itemsProperties)
   for (const item of node.items) {
     only(item, partitionProperties)
@@ -225,7 +225,7 @@ function partitionBy (node: PartitionByNode, scope: Scope): void {
   }
 }
 
-function cases (node: CaseNode, scope: Scope): void {
+function cases (node: CaseNode, scope: ReadingScope): void {
   only(node, caseProperties)
   if (node.value !== undefined) {
     scope.reading.operators.add('=')
@@ -239,7 +239,7 @@ function cases (node: CaseNode, scope: Scope): void {
   if (node.else !== undefined) readExpression(node.else, scope)
 }
 
-function cast (node: CastNode, scope: Scope): void {
+function cast (node: CastNode, scope: ReadingScope): void {
   only(node, castProperties)
   const { dataType, expression } = node
   if (dataType.kind !== 'DataTypeNode') return unreadable('a type')
@@ -248,7 +248,7 @@ function cast (node: CastNode, scope: Scope): void {
   readExpression(expression, scope)
 }
 
-function jsonReference (node: JSONReferenceNode, scope: Scope): void {
+function jsonReference (node: JSONReferenceNode, scope: ReadingScope): void {
   only(node, jsonProperties)
   readExpression(node.reference, scope)
   if (node.traversal.kind === 'JSONPathNode') return path(node.traversal, scope)
@@ -258,13 +258,13 @@ function jsonReference (node: JSONReferenceNode, scope: Scope): void {
   for (const one of chain.values) value(one)
 }
 
-function path (node: JSONPathNode, scope: Scope): void {
+function path (node: JSONPathNode, scope: ReadingScope): void {
   const { inOperator } = jsonPath(node)
   if (inOperator !== undefined) operator(inOperator, scope)
 }
 
 // Kysely's own helpers, as strategy row knows them.
-function raw (node: RawNode, scope: Scope): void {
+function raw (node: RawNode, scope: ReadingScope): void {
   const { sqlFragments: texts, parameters } = node
   const [first] = parameters
   const { functions } = scope.reading

@@ -4,8 +4,8 @@ import { only, properties } from '../rewrite/checks.ts'
 import { onTrue } from '../rewrite/raw.ts'
 import type { Use } from './facts.ts'
 import { columnsOfFunction, harmlessFunctions } from './names.ts'
-import { identifier, readCall, readExpression } from './read-expression.ts'
-import { systemColumns, unreadable, type Item, type Scope, type Shape } from './reading.ts'
+import { columnIdentifier, readCall, readExpression } from './read-expression.ts'
+import { systemColumns, unreadable, type Item, type ReadingScope, type Shape } from './reading.ts'
 
 const joinProperties = properties('joinType', 'table', 'on')
 const onProperties = properties('on')
@@ -23,7 +23,7 @@ const joinTypes: ReadonlySet<unknown> = new Set(['InnerJoin', 'LeftJoin', 'Right
 export function readItems (
   nodes: readonly OperationNode[],
   joins: readonly JoinNode[] | undefined,
-  scope: Scope,
+  scope: ReadingScope,
   input: readonly Item[]
 ): Item[] {
   const items = [...input]
@@ -38,27 +38,32 @@ export function readItems (
 }
 
 /** The table that a statement writes to. */
-export function readTarget (node: OperationNode | undefined, use: Use, scope: Scope): Item {
+export function readTarget (node: OperationNode | undefined, use: Use, scope: ReadingScope): Item {
   if (node?.kind === 'AliasNode') only(node, aliasProperties)
   const { node: inner, alias } = node?.kind === 'AliasNode' ? node as AliasNode : { node, alias: undefined }
   if (inner?.kind !== 'TableNode') return unreadable('a target')
-  return tableItem(inner as TableNode, alias && identifier(alias), use, scope)
+  return tableItem(inner as TableNode, alias && columnIdentifier(alias), use, scope)
 }
 
-function readOn (node: OnNode | undefined, scope: Scope): void {
+function readOn (node: OnNode | undefined, scope: ReadingScope): void {
   if (node === undefined) return
   only(node, onProperties)
   if (onTrue(node.on) === undefined) readExpression(node.on, scope)
 }
 
-function readItem (node: OperationNode, scope: Scope, items: readonly Item[], isLateral: boolean): Item {
+function readItem (
+  node: OperationNode,
+  scope: ReadingScope,
+  items: readonly Item[],
+  isLateral: boolean
+): Item {
   if (node.kind === 'TableNode') return sourceItem(node as TableNode, undefined, scope)
   if (node.kind !== 'AliasNode') return unreadable(node.kind)
   only(node, aliasProperties)
   const { node: inner, alias } = node as AliasNode
-  const name = identifier(alias)
+  const name = columnIdentifier(alias)
   // A function sees the items before it, as a sub-query behind LATERAL does.
-  const inside: Scope = { ...scope, items: [...items], isPartial: true }
+  const inside: ReadingScope = { ...scope, items: [...items], isPartial: true }
   switch (inner.kind) {
     case 'TableNode':
       return sourceItem(inner as TableNode, name, scope)
@@ -74,20 +79,25 @@ function readItem (node: OperationNode, scope: Scope, items: readonly Item[], is
 }
 
 // A name without a schema is one of WITH before it is a table's.
-function sourceItem (node: TableNode, alias: string | undefined, scope: Scope): Item {
+function sourceItem (node: TableNode, alias: string | undefined, scope: ReadingScope): Item {
   const shape = node.table.schema === undefined
-    ? scope.names.get(identifier(node.table.identifier))
+    ? scope.names.get(columnIdentifier(node.table.identifier))
     : undefined
   return shape === undefined
     ? tableItem(node, alias, 'read', scope)
-    : { ...shape, name: alias ?? identifier(node.table.identifier) }
+    : { ...shape, name: alias ?? columnIdentifier(node.table.identifier) }
 }
 
-function tableItem (node: TableNode, alias: string | undefined, use: Use, { columns, reading }: Scope): Item {
+function tableItem (
+  node: TableNode,
+  alias: string | undefined,
+  use: Use,
+  { columns, reading }: ReadingScope
+): Item {
   only(node, tableProperties)
   only(node.table, nameProperties)
-  const table = identifier(node.table.identifier)
-  const schema = node.table.schema === undefined ? columns.schema : identifier(node.table.schema)
+  const table = columnIdentifier(node.table.identifier)
+  const schema = node.table.schema === undefined ? columns.schema : columnIdentifier(node.table.schema)
   reading.uses.push({ schema, table, use, isQualified: node.table.schema !== undefined })
   const known = columns.of(schema, table)
   return {
@@ -97,7 +107,7 @@ function tableItem (node: TableNode, alias: string | undefined, use: Use, { colu
   }
 }
 
-function shapeOfCall ({ func }: FunctionNode, alias: string, { columns }: Scope): Shape {
+function shapeOfCall ({ func }: FunctionNode, alias: string, { columns }: ReadingScope): Shape {
   const name = func.toLowerCase()
   if (name === 'unnest')
     return {

@@ -7,7 +7,7 @@ import { readExpression, readOrderBy, readSelection, readWhere } from './read-ex
 import { readItems } from './read-items.ts'
 import { shapeOf } from './read-shape.ts'
 import { readNames } from './read-with.ts'
-import { unreadable, type Scope, type Shape } from './reading.ts'
+import { unreadable, type ReadingScope, type Shape } from './reading.ts'
 
 const known = properties(
   'from',
@@ -42,7 +42,7 @@ const modifiers: ReadonlySet<unknown> = new Set(['Distinct', 'ForUpdate', 'ForNo
 const setOperators: ReadonlySet<unknown> = new Set(['union', 'intersect', 'except'])
 
 /** Notes what a SELECT in an expression or in FROM names, and returns its columns. */
-export function readSubquery (node: OperationNode, scope: Scope): Shape {
+export function readSubquery (node: OperationNode, scope: ReadingScope): Shape {
   if (node.kind === 'SelectQueryNode') return readSelect(node as SelectQueryNode, scope)
   if (node.kind !== 'ParensNode') return unreadable(node.kind)
   only(node, parensProperties)
@@ -50,13 +50,13 @@ export function readSubquery (node: OperationNode, scope: Scope): Shape {
 }
 
 /** Notes what a SELECT names, and returns its columns. */
-export function readSelect (node: SelectQueryNode, outer: Scope): Shape {
+export function readSelect (node: SelectQueryNode, outer: ReadingScope): Shape {
   only(node, known)
   if (node.explain !== undefined) unreadable('explain')
   const named = readNames(node.with, outer)
   if (node.from !== undefined) only(node.from, fromProperties)
   const items = readItems(node.from?.froms ?? [], node.joins, named, [])
-  const scope: Scope = { ...named, items, outer }
+  const scope: ReadingScope = { ...named, items, outer }
   for (const one of node.distinctOn ?? []) readExpression(one, scope)
   for (const one of [...node.frontModifiers ?? [], ...node.endModifiers ?? []]) {
     only(one, modifierProperties)
@@ -76,14 +76,14 @@ export function readSelect (node: SelectQueryNode, outer: Scope): Shape {
 }
 
 /** Notes what the list of a SELECT or a RETURNING names. */
-export function readSelections (nodes: readonly SelectionNode[] | undefined, scope: Scope): void {
+export function readSelections (nodes: readonly SelectionNode[] | undefined, scope: ReadingScope): void {
   for (const node of nodes ?? []) {
     only(node, selectionProperties)
     readSelection(node.selection, scope)
   }
 }
 
-function readGroups ({ groupBy, having }: SelectQueryNode, scope: Scope): void {
+function readGroups ({ groupBy, having }: SelectQueryNode, scope: ReadingScope): void {
   if (groupBy !== undefined) only(groupBy, itemsProperties)
   for (const item of groupBy?.items ?? []) {
     only(item, groupByProperties)
@@ -94,7 +94,7 @@ function readGroups ({ groupBy, having }: SelectQueryNode, scope: Scope): void {
   readExpression(having.having, scope)
 }
 
-function readLimits ({ limit, offset, fetch }: SelectQueryNode, scope: Scope): void {
+function readLimits ({ limit, offset, fetch }: SelectQueryNode, scope: ReadingScope): void {
   if (limit !== undefined) {
     only(limit, limitProperties)
     // limit(null) is printed as `limit null`.

@@ -1,6 +1,6 @@
 import type { AliasNode, OperationNode, ReferenceNode, SelectionNode } from 'kysely'
 
-import { columnName, identifier } from './read-expression.ts'
+import { columnName, columnIdentifier } from './read-expression.ts'
 import { systemColumns, type Item, type Shape } from './reading.ts'
 
 /** The columns that a list of a SELECT or a RETURNING makes, as far as their names can be told. */
@@ -16,14 +16,14 @@ export function shapeOf (nodes: readonly SelectionNode[] | undefined, items: rea
   }
   for (const { selection } of nodes ?? []) {
     if (selection.kind === 'SelectAllNode') take(items)
-    else if (selection.kind === 'AliasNode') columns.add(identifier((selection as AliasNode).alias))
+    else if (selection.kind === 'AliasNode') columns.add(columnIdentifier((selection as AliasNode).alias))
     else if (selection.kind === 'ReferenceNode') {
       const { column, table } = selection as ReferenceNode
       if (column.kind === 'SelectAllNode')
         take(
           table === undefined
             ? items
-            : items.filter(({ name }) => name === identifier(table.table.identifier))
+            : items.filter(({ name }) => name === columnIdentifier(table.table.identifier))
         )
       else columns.add(columnName(column))
     } else if ((selection as OperationNode).kind === 'ColumnNode') columns.add(columnName(selection))

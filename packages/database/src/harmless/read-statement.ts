@@ -4,12 +4,12 @@ import type { ColumnUpdateNode, DeleteQueryNode, InsertQueryNode, MatchedNode, M
 
 import { only, properties } from '../rewrite/checks.ts'
 import { rawText } from '../rewrite/raw.ts'
-import { columnName, identifier, readExpression, readWhere } from './read-expression.ts'
+import { columnName, columnIdentifier, readExpression, readWhere } from './read-expression.ts'
 import { readItems, readTarget } from './read-items.ts'
 import { readSelect, readSelections, readSubquery } from './read-select.ts'
 import { shapeOf } from './read-shape.ts'
 import { readNames } from './read-with.ts'
-import { Reading, unreadable, type Columns, type Grammar, type Item, type Scope,
+import { Reading, unreadable, type Columns, type HarmlessGrammar, type Item, type ReadingScope,
   type Shape } from './reading.ts'
 
 /**
@@ -23,10 +23,10 @@ export function read (node: OperationNode, columns: Columns): Reading {
   return reading
 }
 
-const grammar: Grammar = { subquery: readSubquery, statement: readStatement }
+const grammar: HarmlessGrammar = { subquery: readSubquery, statement: readStatement }
 
 /** Notes what a statement or a body of WITH names, and returns the columns of its rows. */
-export function readStatement (node: OperationNode, scope: Scope): Shape {
+export function readStatement (node: OperationNode, scope: ReadingScope): Shape {
   switch (node.kind) {
     case 'SelectQueryNode':
       return readSelect(node as SelectQueryNode, scope)
@@ -77,7 +77,7 @@ const matchedProperties = properties('not', 'bySource')
 const mergeUpdateProperties = properties('updates')
 const mergeInsertProperties = properties('columns', 'values')
 
-function insert (node: InsertQueryNode, outer: Scope): Shape {
+function insert (node: InsertQueryNode, outer: ReadingScope): Shape {
   only(node, insertProperties)
   if (node.explain !== undefined) unreadable('explain')
   const scope = readNames(node.with, outer)
@@ -87,7 +87,7 @@ function insert (node: InsertQueryNode, outer: Scope): Shape {
   return returning(node.returning, { ...scope, items: [target] })
 }
 
-function content ({ columns, values }: InsertQueryNode, scope: Scope): void {
+function content ({ columns, values }: InsertQueryNode, scope: ReadingScope): void {
   for (const column of columns ?? []) columnName(column)
   if (values === undefined) return
   if (values.kind !== 'ValuesNode') return void readSubquery(values, scope)
@@ -99,31 +99,34 @@ function content ({ columns, values }: InsertQueryNode, scope: Scope): void {
   }
 }
 
-function onConflict (node: OnConflictNode, target: Item, scope: Scope): void {
+function onConflict (node: OnConflictNode, target: Item, scope: ReadingScope): void {
   only(node, conflictProperties)
-  const onTarget: Scope = { ...scope, items: [target] }
+  const onTarget: ReadingScope = { ...scope, items: [target] }
   for (const column of node.columns ?? []) columnName(column)
-  if (node.constraint !== undefined) identifier(node.constraint)
+  if (node.constraint !== undefined) columnIdentifier(node.constraint)
   if (node.indexExpression !== undefined) readExpression(node.indexExpression, onTarget)
   readWhere(node.indexWhere, onTarget)
-  const both: Scope = { ...scope, items: [target, { ...target, name: 'excluded' }] }
+  const both: ReadingScope = { ...scope, items: [target, { ...target, name: 'excluded' }] }
   updates(node.updates, both)
   readWhere(node.updateWhere, both)
 }
 
-function update (node: UpdateQueryNode, outer: Scope): Shape {
+function update (node: UpdateQueryNode, outer: ReadingScope): Shape {
   only(node, updateProperties)
   if (node.explain !== undefined) unreadable('explain')
   if (node.from !== undefined) only(node.from, fromProperties)
   const named = readNames(node.with, outer)
   const target = readTarget(node.table, 'change', named)
-  const scope: Scope = { ...named, items: readItems(node.from?.froms ?? [], node.joins, named, [target]) }
+  const scope: ReadingScope = {
+    ...named,
+    items: readItems(node.from?.froms ?? [], node.joins, named, [target])
+  }
   updates(node.updates, scope)
   readWhere(node.where, scope)
   return returning(node.returning, scope)
 }
 
-function remove (node: DeleteQueryNode, outer: Scope): Shape {
+function remove (node: DeleteQueryNode, outer: ReadingScope): Shape {
   only(node, deleteProperties)
   if (node.explain !== undefined) unreadable('explain')
   only(node.from, fromProperties)
@@ -131,22 +134,25 @@ function remove (node: DeleteQueryNode, outer: Scope): Shape {
   if (node.using !== undefined) only(node.using, usingProperties)
   const named = readNames(node.with, outer)
   const target = readTarget(node.from.froms[0], 'change', named)
-  const scope: Scope = { ...named, items: readItems(node.using?.tables ?? [], node.joins, named, [target]) }
+  const scope: ReadingScope = {
+    ...named,
+    items: readItems(node.using?.tables ?? [], node.joins, named, [target])
+  }
   readWhere(node.where, scope)
   return returning(node.returning, scope)
 }
 
-function merge (node: MergeQueryNode, outer: Scope): Shape {
+function merge (node: MergeQueryNode, outer: ReadingScope): Shape {
   only(node, mergeProperties)
   if (node.using === undefined) return unreadable('a MERGE without a source')
   const named = readNames(node.with, outer)
   const target = readTarget(node.into, 'change', named)
-  const scope: Scope = { ...named, items: readItems([], [node.using], named, [target]) }
+  const scope: ReadingScope = { ...named, items: readItems([], [node.using], named, [target]) }
   for (const one of node.whens ?? []) when(one, scope)
   return returning(node.returning, scope)
 }
 
-function when (node: WhenNode, scope: Scope): void {
+function when (node: WhenNode, scope: ReadingScope): void {
   only(node, whenProperties)
   condition(node.condition, scope)
   const { result } = node
@@ -161,7 +167,7 @@ function when (node: WhenNode, scope: Scope): void {
 }
 
 // MATCHED, or MATCHED and a condition.
-function condition (node: OperationNode, scope: Scope): void {
+function condition (node: OperationNode, scope: ReadingScope): void {
   if (node.kind === 'MatchedNode') return only(node as MatchedNode, matchedProperties)
   if (node.kind !== 'AndNode') return unreadable(node.kind)
   const { left, right } = node as OperationNode & { left: OperationNode; right: OperationNode }
@@ -169,7 +175,7 @@ function condition (node: OperationNode, scope: Scope): void {
   readExpression(right, scope)
 }
 
-function updates (nodes: readonly ColumnUpdateNode[] | undefined, scope: Scope): void {
+function updates (nodes: readonly ColumnUpdateNode[] | undefined, scope: ReadingScope): void {
   for (const node of nodes ?? []) {
     only(node, columnUpdateProperties)
     // `set t.f = …` writes a field of a column t.
@@ -179,7 +185,7 @@ function updates (nodes: readonly ColumnUpdateNode[] | undefined, scope: Scope):
   }
 }
 
-function returning (node: ReturningNode | undefined, scope: Scope): Shape {
+function returning (node: ReturningNode | undefined, scope: ReadingScope): Shape {
   if (node === undefined) return { columns: new Set(), isComplete: true }
   only(node, returningProperties)
   // From PostgreSQL 18 on the row before and after the change. Before, these names are an error.

@@ -1,22 +1,22 @@
 import type { CommonTableExpressionNode, OperationNode, ParensNode, SelectQueryNode, WithNode } from 'kysely'
 
 import { only, properties } from '../rewrite/checks.ts'
-import { columnName, identifier } from './read-expression.ts'
+import { columnName, columnIdentifier } from './read-expression.ts'
 import { readItems } from './read-items.ts'
 import { shapeOf } from './read-shape.ts'
-import { Reading, unreadable, type Scope, type Shape } from './reading.ts'
+import { Reading, unreadable, type ReadingScope, type Shape } from './reading.ts'
 
 const withProperties = properties('expressions', 'recursive')
 const known = properties('name', 'materialized', 'expression')
 const nameProperties = properties('table', 'columns')
 
 /** Notes what the bodies of a WITH name. Returns the scope in which its names are visible, without items. */
-export function readNames (node: WithNode | undefined, outer: Scope): Scope {
-  const scope: Scope = { ...outer, items: [], outer, isPartial: false }
+export function readNames (node: WithNode | undefined, outer: ReadingScope): ReadingScope {
+  const scope: ReadingScope = { ...outer, items: [], outer, isPartial: false }
   if (node === undefined) return scope
   only(node, withProperties)
   const names = new Map(outer.names)
-  const inBody = (): Scope => ({ ...scope, names: new Map(names) })
+  const inBody = (): ReadingScope => ({ ...scope, names: new Map(names) })
   // Under RECURSIVE every body sees all names, its own too. What its first branch returns is what it returns.
   if (node.recursive === true) {
     for (const one of node.expressions) names.set(nameOf(one), { columns: new Set(), isComplete: false })
@@ -38,7 +38,7 @@ function nameOf (node: CommonTableExpressionNode): string {
   const { schema, identifier: name } = node.name.table.table
   if (schema !== undefined) unreadable('a schema of a name of WITH')
   if (node.materialized !== undefined && typeof node.materialized !== 'boolean') unreadable('materialized')
-  return identifier(name)
+  return columnIdentifier(name)
 }
 
 // A list of names stands for the first columns; what comes behind keeps its own, and may have any of them.
@@ -47,7 +47,7 @@ function named ({ name: { columns } }: CommonTableExpressionNode, shape: Shape):
 }
 
 // Into a reading of its own: it is read once more, with its name known.
-function firstBranch (node: OperationNode, scope: Scope): Shape {
+function firstBranch (node: OperationNode, scope: ReadingScope): Shape {
   if (node.kind === 'ParensNode') return firstBranch((node as ParensNode).node, scope)
   if (node.kind !== 'SelectQueryNode') return { columns: new Set(), isComplete: false }
   const { from, joins, selections } = node as SelectQueryNode

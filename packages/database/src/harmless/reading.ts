@@ -50,20 +50,20 @@ export class Reading {
 }
 
 /** The places of a statement that stand inside others. Handed down with the scope, since each holds the rest. */
-export interface Grammar {
-  subquery(node: OperationNode, scope: Scope): Shape
+export interface HarmlessGrammar {
+  subquery(node: OperationNode, scope: ReadingScope): Shape
   /** The body of a WITH: a SELECT, or a statement that writes. */
-  statement(node: OperationNode, scope: Scope): Shape
+  statement(node: OperationNode, scope: ReadingScope): Shape
 }
 
 /** What is visible at one place of a statement. Never changed. */
-export interface Scope {
-  readonly grammar: Grammar
+export interface ReadingScope {
+  readonly grammar: HarmlessGrammar
   readonly columns: Columns
   readonly reading: Reading
   readonly items: readonly Item[]
   /** Around a sub-query. */
-  readonly outer: Scope | undefined
+  readonly outer: ReadingScope | undefined
   /** The names of WITH. */
   readonly names: ReadonlyMap<string, Shape>
   /** Whether the place sees some of `items` only, as ON does: then an item of the same name further out may be meant. */
@@ -82,7 +82,7 @@ export function unreadable (what: string): never {
 }
 
 /** Notes a reference `item.column`. */
-export function refer (name: string, column: string, scope: Scope): void {
+export function refer (name: string, column: string, scope: ReadingScope): void {
   for (const item of candidates(name, scope)) {
     if (item.columns.has(column)) continue
     if (item.possible?.has(column)) scope.reading.possible.add(column)
@@ -91,9 +91,9 @@ export function refer (name: string, column: string, scope: Scope): void {
 }
 
 /** The items that `name` may mean. */
-export function candidates (name: string, scope: Scope): readonly Item[] {
+export function candidates (name: string, scope: ReadingScope): readonly Item[] {
   const found: Item[] = []
-  for (let at: Scope | undefined = scope; at !== undefined; at = at.outer) {
+  for (let at: ReadingScope | undefined = scope; at !== undefined; at = at.outer) {
     found.push(...at.items.filter(item => item.name === name))
     if (found.length > 0 && at.isPartial !== true) return found
   }

@@ -255,14 +255,7 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
     const { text, values } = statementOf === undefined
       ? { text: query.sql, values: query.parameters }
       : statementOf(query)
-    // Asked when it is sent: it may wait for its turn while the catalog is read anew.
-    return {
-      text,
-      values,
-      get isHarmless () {
-        return isHarmless?.(query) === true
-      }
-    }
+    return new JudgedStatement(text, values, query, isHarmless)
   }
 
   #run (statement: Query): Promise<Reply> {
@@ -304,6 +297,30 @@ export class KyselyConnection implements DatabaseConnection, TextConnection {
     if (error instanceof IsolationBreachError) this.#settings.onBreach?.()
     if (isLockoutError(error)) this.#settings.onLockedOut?.()
     throw withCaller(error)
+  }
+}
+
+/** A statement that is judged when it is sent: it may wait for its turn while the catalog is read anew. */
+class JudgedStatement implements Query {
+  readonly text: string
+  readonly values: readonly unknown[]
+  readonly #query: CompiledQuery
+  readonly #judge: TenantDriverSettings['isHarmless']
+
+  constructor (
+    text: string,
+    values: readonly unknown[],
+    query: CompiledQuery,
+    judge: TenantDriverSettings['isHarmless']
+  ) {
+    this.text = text
+    this.values = values
+    this.#query = query
+    this.#judge = judge
+  }
+
+  get isHarmless (): boolean {
+    return this.#judge?.(this.#query) === true
   }
 }
 

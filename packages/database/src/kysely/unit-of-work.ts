@@ -2,7 +2,7 @@ import { ScopeClosedError, ScopeTransaction, type TenantScope } from '@fastify-t
 import { isServerError } from '@fastify-tenancy/postgres/client'
 import { AbortedTransactionError } from 'kysely'
 
-import { readStatement } from '../connection/statement.ts'
+import { readStatementText } from '../connection/statement.ts'
 import { QueryRefusedError } from '../options/errors.ts'
 import type { KyselyConnection } from './driver.ts'
 
@@ -122,7 +122,7 @@ export class UnitOfWork {
     const inner = this.#inner
     // A statement behind the end of the inner transaction runs after it, and a refused one does not run.
     if (inner === undefined || inner.owner === owner || inner.ending !== undefined) return
-    const { isAllowed, keyword } = readStatement(text)
+    const { isAllowed, keyword } = readStatementText(text)
     if (isAllowed && !reads.has(keyword)) inner.hasOthers = true
   }
 

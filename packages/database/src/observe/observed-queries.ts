@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache'
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { channel } from 'node:diagnostics_channel'
 
-import { readStatement } from '../connection/statement.ts'
+import { readStatementText } from '../connection/statement.ts'
 import { fingerprint, type Fingerprint } from './fingerprint.ts'
 
 /** A query that breaks, or will when old code loses its tables: see `database.observe`. */
@@ -65,7 +65,7 @@ export class ObservedQueries {
   old (sql: string): void {
     const { id, text } = this.#fingerprint(sql)
     if (this.#tables?.test(text) === true)
-      this.#add({ id, text }, 'old', readStatement(sql).isAllowed ? '42501' : 'FST_TENANCY_QUERY_REFUSED')
+      this.#add({ id, text }, 'old', readStatementText(sql).isAllowed ? '42501' : 'FST_TENANCY_QUERY_REFUSED')
   }
 
   /** A query through `request.db` that failed. */

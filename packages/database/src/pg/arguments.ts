@@ -30,7 +30,7 @@ const refused: Readonly<Record<string, string>> = {
 }
 
 /** Sorts the arguments of `query(text | config, values?, callback?)` as `pg` does. */
-export function readCall (config: unknown, values: unknown, callback: unknown): Call {
+export function readQueryArguments (config: unknown, values: unknown, callback: unknown): Call {
   const input = typeof config === 'object' && config !== null ? config as Record<string, unknown> : undefined
   const found = [callback, values, input?.['callback']].find(value => typeof value === 'function')
   return {

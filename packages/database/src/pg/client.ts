@@ -3,9 +3,9 @@ import { AbortedTransactionError } from 'kysely'
 import { EventEmitter } from 'node:events'
 import pg from 'pg'
 
-import { readStatement } from '../connection/statement.ts'
+import { readStatementText } from '../connection/statement.ts'
 import type { TextConnection, TextDriver } from '../connection/text-connection.ts'
-import { answer, readCall, type PgQuery } from './arguments.ts'
+import { answer, readQueryArguments, type PgQuery } from './arguments.ts'
 import { controlError, readControl, tagOf, type Control } from './control.ts'
 
 /** What the clients of one pool have in common. */
@@ -44,7 +44,7 @@ export class TenantPgClient extends EventEmitter {
   query (config: unknown, values?: unknown, callback?: unknown): Promise<pg.QueryResult> | undefined {
     if (config === null || config === undefined)
       throw new TypeError('Client was passed a null or undefined query')
-    const call = readCall(config, values, callback)
+    const call = readQueryArguments(config, values, callback)
     const work = this.#last.then(() => this.#run(call.read()))
     this.#last = work.catch(() => {})
     return answer(work, call.callback)
@@ -107,7 +107,7 @@ export class TenantPgClient extends EventEmitter {
     if (this.#isReleased) throw new Error('Client was released to the pool and takes no more queries.')
     const text = this.#textOf(query)
     const control = readControl(text)
-    if (control !== undefined) return this.#control(control, readStatement(text).keyword)
+    if (control !== undefined) return this.#control(control, readStatementText(text).keyword)
     this.#modes = undefined
     const { values, rowMode, types = this.#types } = query
     const { result } = await this.#connection.send({ text, values, rowMode, types })

@@ -1,7 +1,7 @@
 import { endOfComment } from '@fastify-tenancy/postgres/client'
 import pg from 'pg'
 
-import { readStatement } from '../connection/statement.ts'
+import { readStatementText } from '../connection/statement.ts'
 
 /** Transaction control that a `pg` client understands. */
 export type Control =
@@ -31,7 +31,7 @@ const rollbackTo = new RegExp(`^rollback${noise} to(?: savepoint)? \\?$`)
  * then held to the rules of a tenant's handle: `commit; begin`, `COMMIT AND CHAIN` and `PREPARE TRANSACTION` are refused there.
  */
 export function readControl (text: string): Control | undefined {
-  const { keyword } = readStatement(text)
+  const { keyword } = readStatementText(text)
   if (!controlKeywords.has(keyword)) return undefined
   const words = split(text)
   if (words === undefined) return undefined

@@ -2,7 +2,7 @@ import pg from 'pg'
 
 import type { TextDriver } from '../connection/text-connection.ts'
 import type { WorkScope } from '../kysely/driver.ts'
-import { answer, readCall, type Callback } from './arguments.ts'
+import { answer, readQueryArguments, type Callback } from './arguments.ts'
 import { TenantPgClient, type ClientParts } from './client.ts'
 
 /**
@@ -25,7 +25,7 @@ export class TenantPgPool extends pg.Pool {
 
   /** Runs one statement on a connection of its own. */
   override query (config: unknown, values?: unknown, callback?: unknown): never {
-    const call = readCall(config, values, callback)
+    const call = readQueryArguments(config, values, callback)
     return answer(this.#query(config, values, call.callback), call.callback) as never
   }
 

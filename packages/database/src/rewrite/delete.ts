@@ -1,6 +1,6 @@
 import { UsingNode, type DeleteQueryNode } from 'kysely'
 
-import { relations } from './from.ts'
+import { fromRelations } from './from.ts'
 import { make, only, properties } from './checks.ts'
 import { fromNode, whereNode } from './nodes.ts'
 import { conjunction, predicate } from './predicate.ts'
@@ -36,7 +36,7 @@ export function remove (node: DeleteQueryNode, outer: Scope): DeleteQueryNode {
     return refuse('a join of a DELETE without USING', 'PostgreSQL has none', 'use using() first')
   const [withNode, scope] = names(node.with, outer)
   const targetTable = target(node.from.froms[0], scope)
-  const { items, joins, where } = relations(node.using?.tables ?? [], node.joins, scope)
+  const { items, joins, where } = fromRelations(node.using?.tables ?? [], node.joins, scope)
   const own = targetTable.table === undefined ? [] : [predicate(targetTable.table, targetTable.name, scope)]
   const condition = conjunction([...own, ...where], node.where && whereCondition(node.where, scope))
   return make<DeleteQueryNode>({

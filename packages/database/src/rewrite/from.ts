@@ -32,7 +32,7 @@ const joinTypes: ReadonlySet<JoinType> = new Set(['InnerJoin', 'LeftJoin', 'Righ
   'CrossJoin', 'LateralInnerJoin', 'LateralLeftJoin', 'LateralCrossJoin'])
 
 /** The items of FROM or USING, and the joins, which hang on the last item. */
-export function relations (
+export function fromRelations (
   froms: readonly OperationNode[],
   joins: readonly JoinNode[] | undefined,
   scope: Scope
@@ -64,7 +64,7 @@ export function relations (
 }
 
 /** The source of a MERGE: always with its predicate inside, since both of its sides decide what becomes of a row. */
-export function source (join: JoinNode, scope: Scope): OperationNode {
+export function fromSource (join: JoinNode, scope: Scope): OperationNode {
   only(join, joinProperties)
   return wrap(item(join.table, scope), scope)
 }

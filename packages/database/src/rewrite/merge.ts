@@ -1,7 +1,7 @@
 import { MatchedNode, RawNode, type AndNode, type InsertQueryNode, type MergeQueryNode, type OperationNode,
   type UpdateQueryNode, type WhenNode } from 'kysely'
 
-import { onCondition, source } from './from.ts'
+import { onCondition, fromSource } from './from.ts'
 import { mergeInsert } from './insert.ts'
 import { make, only, properties } from './checks.ts'
 import { andNode, joinNode } from './nodes.ts'
@@ -10,7 +10,7 @@ import { rawText } from './raw.ts'
 import { refuse, refuseKind } from './refuse.ts'
 import type { Scope } from './scope.ts'
 import { returning } from './selection.ts'
-import { target, updates, type Target } from './targets.ts'
+import { target, updates, type WriteTarget } from './targets.ts'
 import { names } from './with.ts'
 
 const allowedProperties = properties('into', 'using', 'whens', 'with', 'returning')
@@ -39,7 +39,7 @@ export function merge (node: MergeQueryNode, outer: Scope): MergeQueryNode {
     kind: 'MergeQueryNode',
     with: withNode,
     into: targetTable.node as MergeQueryNode['into'],
-    using: joinNode('Using', source(node.using, scope), condition),
+    using: joinNode('Using', fromSource(node.using, scope), condition),
     whens: node.whens?.map(one => when(one, targetTable, own, scope)),
     returning: returning(node.returning, scope),
     top: undefined,
@@ -50,7 +50,7 @@ export function merge (node: MergeQueryNode, outer: Scope): MergeQueryNode {
 
 function when (
   node: WhenNode,
-  targetTable: Target,
+  targetTable: WriteTarget,
   predicates: readonly OperationNode[],
   scope: Scope
 ): WhenNode {
@@ -80,7 +80,7 @@ function matchedNode (node: OperationNode): MatchedNode {
   return MatchedNode.create(Boolean(not), Boolean(bySource))
 }
 
-function result (node: OperationNode, targetTable: Target, scope: Scope): OperationNode {
+function result (node: OperationNode, targetTable: WriteTarget, scope: Scope): OperationNode {
   if (node.kind === 'UpdateQueryNode') {
     only(node, updateProperties)
     const list = (node as UpdateQueryNode).updates ?? []

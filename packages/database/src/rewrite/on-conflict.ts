@@ -6,7 +6,7 @@ import { identifierNode, whereNode } from './nodes.ts'
 import { conjunction, predicate } from './predicate.ts'
 import type { Scope } from './scope.ts'
 import { whereCondition } from './select.ts'
-import { updates, type Target } from './targets.ts'
+import { updates, type WriteTarget } from './targets.ts'
 
 const allowedProperties = properties(
   'columns',
@@ -19,7 +19,7 @@ const allowedProperties = properties(
 )
 
 /** `ON CONFLICT`: the row in the way may be another tenant's, so its update carries the predicate, and then does nothing. */
-export function onConflict (node: OnConflictNode, target: Target, scope: Scope): OnConflictNode {
+export function onConflict (node: OnConflictNode, target: WriteTarget, scope: Scope): OnConflictNode {
   only(node, allowedProperties)
   const own = target.table === undefined ? [] : [predicate(target.table, target.name, scope)]
   const condition = node.updates &&

@@ -2,7 +2,7 @@ import { GroupByItemNode, GroupByNode, HavingNode, LimitNode, OffsetNode, Select
   SetOperationNode, type FetchNode, type OperationNode, type ParensNode, type SelectModifier,
   type SelectQueryNode, type TableNode, type WhereNode } from 'kysely'
 
-import { relations } from './from.ts'
+import { fromRelations } from './from.ts'
 import { make, only, properties } from './checks.ts'
 import { fromNode, parensNode, whereNode } from './nodes.ts'
 import { orderBy } from './order-by.ts'
@@ -82,11 +82,11 @@ export function whereCondition (node: WhereNode, scope: Scope): OperationNode {
   return scope.grammar.expression(node.where, scope)
 }
 
-function from ({ from: node, joins }: SelectQueryNode, scope: Scope): ReturnType<typeof relations> {
+function from ({ from: node, joins }: SelectQueryNode, scope: Scope): ReturnType<typeof fromRelations> {
   if (node !== undefined) only(node, fromProperties)
   if (node === undefined && joins !== undefined)
     return refuse('a join without FROM', 'it joins nothing', 'begin with selectFrom()')
-  return relations(node?.froms ?? [], joins, scope)
+  return fromRelations(node?.froms ?? [], joins, scope)
 }
 
 const groupByProperties = properties('items')

@@ -9,7 +9,7 @@ import type { RewrittenTable } from './tables.ts'
 import { isOwnId } from './tenant-value.ts'
 
 /** The table that a statement writes to. */
-export interface Target {
+export interface WriteTarget {
   readonly node: OperationNode
   readonly table: RewrittenTable | undefined
   /** The name that the statement knows it by. */
@@ -19,7 +19,7 @@ export interface Target {
 const aliasProperties = properties('node', 'alias')
 
 /** The table of an UPDATE, DELETE, INSERT or MERGE: one of the tenant's own, never a shared one. */
-export function target (input: OperationNode | undefined, scope: Scope): Target {
+export function target (input: OperationNode | undefined, scope: Scope): WriteTarget {
   const alias = input?.kind === 'AliasNode' ? input as AliasNode : undefined
   if (alias !== undefined) only(alias, aliasProperties)
   const table = alias?.node ?? input
@@ -47,7 +47,7 @@ const updateProperties = properties('column', 'value')
 /** The SET list of an UPDATE: it may not hand a row to another tenant. */
 export function updates (
   nodes: readonly ColumnUpdateNode[],
-  { table }: Target,
+  { table }: WriteTarget,
   scope: Scope
 ): ColumnUpdateNode[] {
   return nodes.map(node => {

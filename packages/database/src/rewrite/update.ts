@@ -1,6 +1,6 @@
 import type { UpdateQueryNode } from 'kysely'
 
-import { relations } from './from.ts'
+import { fromRelations } from './from.ts'
 import { make, only, properties } from './checks.ts'
 import { fromNode, whereNode } from './nodes.ts'
 import { conjunction, predicate } from './predicate.ts'
@@ -28,7 +28,7 @@ export function update (node: UpdateQueryNode, outer: Scope): UpdateQueryNode {
     return refuse('a join of an UPDATE without FROM', 'PostgreSQL has none', 'use from() first')
   const [withNode, scope] = names(node.with, outer)
   const targetTable = target(node.table, scope)
-  const { items, joins, where } = relations(node.from?.froms ?? [], node.joins, scope)
+  const { items, joins, where } = fromRelations(node.from?.froms ?? [], node.joins, scope)
   const own = targetTable.table === undefined ? [] : [predicate(targetTable.table, targetTable.name, scope)]
   const condition = conjunction([...own, ...where], node.where && whereCondition(node.where, scope))
   return make<UpdateQueryNode>({

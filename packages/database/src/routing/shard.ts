@@ -20,7 +20,7 @@ import { readTenantColumns } from '../connection/tenant-columns.ts'
 import type { ConnectionOwner, TenantConnection, Query } from '../connection/tenant-connection.ts'
 import { Tripwire } from '../connection/tripwire.ts'
 import { LockoutVersions, hasLockouts } from '../context/lockout-versions.ts'
-import { rlsContext, type ContextSettings } from '../context/tenant-context.ts'
+import { rlsContext, rlsContexts, type ContextSettings } from '../context/tenant-context.ts'
 import { HarmlessCatalog } from '../harmless/catalog.ts'
 import type { Judge } from '../harmless/judge.ts'
 import { JudgingCompiler } from '../harmless/judging-compiler.ts'
@@ -76,6 +76,7 @@ export class Shard {
   #tables: ResolvedTables
   #name = ''
   #own: Side | undefined
+  readonly #contextsByTimeout = new Map<number, ReturnType<typeof rlsContexts>>()
   #roles: Side | undefined
   #uses: SigningUses | undefined
   #extensions: readonly string[] = []
@@ -190,6 +191,7 @@ export class Shard {
         catalogEpoch: () => this.#harmless.epoch
       }
       this.#own = { pool: this.pool, context }
+      this.#contextsByTimeout.clear()
       const roles = this.#rolesPool && await bootRoles(this.#rolesPool, row.name)
       this.#roles = roles && { pool: roles.pool, context: { ...context, sign: sign(roles.isDirect) } }
       const facts = levelFacts(
@@ -286,6 +288,15 @@ export class Shard {
     return this.#extensions.filter(name => name !== schema)
   }
 
+  // One entry for each timeout that plans and routes set.
+  #contexts ({ context }: Side, statementTimeout: number): ReturnType<typeof rlsContexts> {
+    const known = this.#contextsByTimeout.get(statementTimeout)
+    if (known !== undefined) return known
+    const made = rlsContexts({ ...context, statementTimeout })
+    this.#contextsByTimeout.set(statementTimeout, made)
+    return made
+  }
+
   /** Where a tenant's statements go. */
   route (tenant: Tenant, isolation: Isolation, statementTimeout: number): TenantRoute {
     if (this.#own === undefined) throw new InternalError('the database was not booted: await boot() first')
@@ -294,18 +305,20 @@ export class Shard {
     const { pool, context } = hasRole ? this.#roles ?? this.#own : this.#own
     const owner: ConnectionOwner = {
       tenant: tenant.id,
-      context: rlsContext(tenant, {
-        ...context,
-        statementTimeout,
-        ...(hasRole && { role: tenantRole(tenant.id, this.#name) }),
-        // Policies ask for a signature; the privileges of a schema's role do not.
-        ...(schema !== undefined && {
-          extensions: this.extensions(schema),
-          schema,
-          sign: undefined,
-          lockout: context.lockout && { ...context.lockout, route: 'schema' }
+      context: hasRole
+        ? rlsContext(tenant, {
+          ...context,
+          statementTimeout,
+          role: tenantRole(tenant.id, this.#name),
+          // Policies ask for a signature; the privileges of a schema's role do not.
+          ...(schema !== undefined && {
+            extensions: this.extensions(schema),
+            schema,
+            sign: undefined,
+            lockout: context.lockout && { ...context.lockout, route: 'schema' }
+          })
         })
-      }),
+        : this.#contexts(this.#own, statementTimeout)(tenant),
       guard: this.#options.database.tripwire ? this.#tripwire.guard(tenant.id) : undefined,
       deadline: statementTimeout + replyMarginMs,
       statementTimeout,

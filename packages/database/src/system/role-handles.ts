@@ -18,7 +18,7 @@ import { replyMarginMs } from '../routing/shard.ts'
 import type { SystemScope } from './scope.ts'
 
 /** Which role, and where the login is from, for a message. */
-export interface RoleSettings {
+export interface RoleHandleSettings {
   readonly role: 'system' | 'global'
   /** `'options.database.systemUrl'` */
   readonly source: string
@@ -30,11 +30,11 @@ export interface RoleSettings {
 /** Kysely handles on one login, whose statements run as a role of the suite's own and for no tenant. */
 export class RoleHandles {
   readonly pool: ConnectionPool
-  readonly #settings: RoleSettings
+  readonly #settings: RoleHandleSettings
   #role: Promise<string> | undefined
   #count = 0
 
-  constructor (pool: ConnectionPool, settings: RoleSettings) {
+  constructor (pool: ConnectionPool, settings: RoleHandleSettings) {
     this.pool = pool
     this.#settings = settings
   }

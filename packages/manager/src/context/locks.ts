@@ -4,7 +4,7 @@ import { GuardedClient, isEmbeddedPool, sqlState, connectError } from '@fastify-
 import type pg from 'pg'
 
 import { noteErrorsOf } from './server-error.ts'
-import { giveLock, takeLock } from './session-lock.ts'
+import { giveLock, acquireLock } from './session-lock.ts'
 import { isShared } from './shared-session.ts'
 
 /** The lock of all work on one tenant. */
@@ -72,7 +72,7 @@ export class Locks {
   async #holdOnServer<T> (name: string, busy: string, work: (held: Held) => Promise<T>): Promise<T> {
     const connecting = this.#client ??= this.#connect()
     const client = await connecting
-    const key = await takeLock(client, name).catch((error: unknown) => {
+    const key = await acquireLock(client, name).catch((error: unknown) => {
       throw explain(error)
     })
     if (key === undefined) throw tenantConflict(busy)

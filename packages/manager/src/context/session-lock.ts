@@ -7,7 +7,10 @@ import { randomBytes } from 'node:crypto'
  *
  * @returns the key to give it back with; undefined where another session has it.
  */
-export async function takeLock (client: Pick<SqlClient, 'query'>, name: string): Promise<string | undefined> {
+export async function acquireLock (
+  client: Pick<SqlClient, 'query'>,
+  name: string
+): Promise<string | undefined> {
   // Random, so that a session which reads it in pg_locks is too late to hold it first.
   const key = String(randomBytes(8).readBigUInt64BE() >> 2n)
   const { rows: [row] } = await client.query<{ got: boolean }>('select tenancy.take_lock($1, $2) as got', [
@@ -17,7 +20,7 @@ export async function takeLock (client: Pick<SqlClient, 'query'>, name: string):
   return row?.got === true ? key : undefined
 }
 
-/** Gives back what {@link takeLock} took on the same session. */
+/** Gives back what {@link acquireLock} took on the same session. */
 export async function giveLock (client: Pick<SqlClient, 'query'>, name: string, key: string): Promise<void> {
   await client.query('select tenancy.give_lock($1, $2)', [name, key])
 }

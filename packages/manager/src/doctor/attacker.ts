@@ -21,7 +21,7 @@ export interface AttackerSettings {
 }
 
 /** An identifier as `format('%I')` writes it, and as objects are named. */
-export function plain (name: string): string {
+export function plainContext (name: string): string {
   return /^[a-z_][a-z0-9_]*$/.test(name) ? name : quoteName(name)
 }
 

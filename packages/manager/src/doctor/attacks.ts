@@ -1,7 +1,7 @@
 import { quoteName, quoteText } from '@fastify-tenancy/postgres/client'
 import type { Check, FindingRow } from '@fastify-tenancy/postgres/doctor'
 
-import { plain, type Attacker, type AttackContext } from './attacker.ts'
+import { plainContext, type Attacker, type AttackContext } from './attacker.ts'
 
 /** What the probe finds: attacks that went through. */
 export const probeChecks: Readonly<Record<string, Check>> = {
@@ -79,7 +79,7 @@ export async function tryReading (
 export async function tryRoles (attacker: Attacker, { foreignRoles }: Targets): Promise<FindingRow[]> {
   return (await attacker.takes(foreignRoles)).map(role => ({
     id: 'P04',
-    object: `role ${plain(role)}`,
+    object: `role ${plainContext(role)}`,
     fix: `revoke ${quoteName(role)} from ${quoteName(attacker.login)}`
   }))
 }
@@ -147,7 +147,7 @@ export async function tryCreating (attacker: Attacker, { schemas }: Targets): Pr
     if (await makes(`create table ${quoteName(schema)}.tenancy_probe (n int)`)) {
       rows.push({
         id: 'P08',
-        object: `schema ${plain(schema)}`,
+        object: `schema ${plainContext(schema)}`,
         fix: `revoke create on schema ${quoteName(schema)} from public, ${quoteName(attacker.roles.app)}, ${
           quoteName(attacker.login)
         }`

@@ -10,7 +10,7 @@ import type { ResolvedTables } from '@fastify-tenancy/postgres/tables'
 import type { ManagerContext } from '../context/context.ts'
 import { ownDatabaseChecks } from './own-databases.ts'
 import { reachChecks } from './reach.ts'
-import type { PlacedTenant, Registered } from './registered.ts'
+import type { PlacedTenant, RegisteredTenants } from './registered.ts'
 
 /** Checks of the catalog alone, on every database. */
 const always = [loginChecks, tableChecks, keyChecks, viewChecks, codeChecks, privilegeChecks, rowChecks,
@@ -33,7 +33,7 @@ export interface CatalogInput {
   readonly logins: DoctorLogins
   readonly tables: ResolvedTables
   /** What the registry says about all tenants; undefined where it is not there yet. */
-  readonly registered: Registered | undefined
+  readonly registered: RegisteredTenants | undefined
   /** The tenants of the shard that have something of their own in its catalog. */
   readonly tenants: readonly PlacedTenant[]
   /** Names of the tenants' migrations as the application has them. */

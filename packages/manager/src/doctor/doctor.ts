@@ -13,7 +13,8 @@ import { checkCatalog } from './catalog.ts'
 import { checkOwnDatabases, ownDatabaseChecks } from './own-databases.ts'
 import { probe } from './probe.ts'
 import { reachChecks, unreachable } from './reach.ts'
-import { isolationsWithHome, readHomes, readPlaced, readRegistered, type Registered } from './registered.ts'
+import { isolationsWithHome, readHomes, readPlaced, readRegistered,
+  type RegisteredTenants } from './registered.ts'
 import { sorted, withoutRepeats, type DoctorReport, type ShardFinding } from './report.ts'
 
 /** What {@link Manager.doctor} may be told. */
@@ -80,7 +81,7 @@ function isolated (
 
 interface ShardInput {
   readonly shard: string
-  readonly registered: Registered | undefined
+  readonly registered: RegisteredTenants | undefined
   readonly migrations: readonly string[]
   readonly isProbing: boolean
 }

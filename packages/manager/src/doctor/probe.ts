@@ -8,7 +8,7 @@ import { randomUUID } from 'node:crypto'
 import type pg from 'pg'
 
 import type { ManagerContext } from '../context/context.ts'
-import { Attacker, plain } from './attacker.ts'
+import { Attacker, plainContext } from './attacker.ts'
 import { probeChecks, tryCreating, tryGuarded, tryNaming, tryReading, tryRoles, tryTables, type Targets,
   type TargetTable } from './attacks.ts'
 import type { PlacedTenant } from './registered.ts'
@@ -107,7 +107,7 @@ async function findTargets (
     (await client.query<{ name: string }>(text, values)).rows.map(({ name }) => name)
   return {
     tenantTables: await findTables(client, tables),
-    shared: tables.shared.map(name => `${plain(tables.schema)}.${plain(name)}`),
+    shared: tables.shared.map(name => `${plainContext(tables.schema)}.${plainContext(name)}`),
     guarded: await names(
       "select pg_catalog.format('%I.%I', 'tenancy', relname) as name from pg_catalog.pg_class where relnamespace = pg_catalog.to_regnamespace('tenancy')::oid and relkind = 'r' order by 1"
     ),
@@ -181,7 +181,7 @@ async function trySchemas (
   const as = { role: tenantRole(one.id, database) }
   const read = `select 1 from ${table.name} limit 1`
   if (await attacker.attempt(as, read) !== undefined)
-    return [{ id: 'P11', object: `schema ${plain(schema)}`, fix: `-- mend what D412 says of it` }]
+    return [{ id: 'P11', object: `schema ${plainContext(schema)}`, fix: `-- mend what D412 says of it` }]
   // What a login may become, one injected statement may use: the documentation says so of this strategy.
   const taken = await attacker.attempt(
     as,
@@ -230,7 +230,7 @@ async function enterDatabase (login: URL, { pathname, host }: URL): Promise<Find
   const name = decodeURIComponent(pathname.slice(1))
   return [{
     id: 'P12',
-    object: `database ${plain(name)}`,
+    object: `database ${plainContext(name)}`,
     fix: `revoke connect on database ${quoteName(name)} from public`
   }]
 }

@@ -13,7 +13,7 @@ export interface PlacedTenant {
 }
 
 /** What the registry says about all tenants, in a size that does not grow with their number. */
-export interface Registered {
+export interface RegisteredTenants {
   /** The strategies that tenants have. */
   readonly isolations: ReadonlySet<string>
   /** Ids of tenants whose move is not finished. */
@@ -31,7 +31,7 @@ export function isolationsWithHome (context: 'setting' | 'role'): readonly Isola
  * @param client a connection to the default shard
  * @returns undefined where the registry is not there yet
  */
-export async function readRegistered (client: SqlClient): Promise<Registered | undefined> {
+export async function readRegistered (client: SqlClient): Promise<RegisteredTenants | undefined> {
   if (await checkSetup(client) !== undefined) return undefined
   const { rows: [row] } = await client.query<{ isolations: string[]; moving: string[] }>(`
     select array(select name from unnest('{rls,row,schema,database}'::text[]) name

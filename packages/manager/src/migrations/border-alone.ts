@@ -1,6 +1,6 @@
 import { quoteText, sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 
-import { asideFor, assertBorder, borderCode, markBorder, shapeOf, withNames } from './border.ts'
+import { asideFor, assertBorder, borderCode, markBorder, relationShape, nameRelations } from './border.ts'
 import type { StatementRunner } from './dialect.ts'
 import { transactionWords } from './transaction-words.ts'
 
@@ -32,7 +32,7 @@ const outside = (schema: string): string => `
 }) and n.nspname !~ '^pg_(toast_)?temp_'
   )
   select c.oid::text, pg_catalog.format('%I.%I', nspname, c.relname) as name, case c.relkind when 'S' then c.relname::text else ${
-  shapeOf('c')
+  relationShape('c')
 } end as shape, null as migrated, false as "isTenants"
   from spaces join pg_catalog.pg_class c on c.relnamespace = spaces.oid
   where coalesce(pg_catalog.obj_description(spaces.oid, 'pg_namespace'), '') not like ${
@@ -135,7 +135,7 @@ export class BorderAlone implements StatementRunner {
     } catch (error) {
       await this.#client.query('rollback').catch(() => {})
       if (notWithin.has(sqlState(error) ?? '')) return this.#runBare(text, values)
-      throw sqlState(error) === borderCode ? await withNames(this.#client, error as Error) : error
+      throw sqlState(error) === borderCode ? await nameRelations(this.#client, error as Error) : error
     }
   }
 

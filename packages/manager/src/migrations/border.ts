@@ -7,7 +7,7 @@ export const borderCode = 'TN410'
 export const asideFor = (text: string): string[] => ['set local search_path = pg_catalog, pg_temp', text]
 
 /** SQL for what of a relation a migration could change without a row. Triggers of a foreign key, or of a tenant's move, are none of it. */
-export const shapeOf = (c: string): string =>
+export const relationShape = (c: string): string =>
   `md5(concat_ws('|', ${c}.relname, ${c}.relnamespace, ${c}.relowner, ${c}.relrowsecurity, ${c}.relforcerowsecurity, ${c}.relacl, ${c}.reloptions, ${c}.relfilenode,
   (select string_agg(concat_ws(' ', attname, atttypid, atttypmod, attnotnull, attisdropped, attacl), ',' order by attnum) from pg_attribute where attrelid = ${c}.oid and attnum > 0),
   (select string_agg(conname, ',' order by oid) from pg_constraint where conrelid = ${c}.oid),
@@ -18,7 +18,7 @@ export const shapeOf = (c: string): string =>
 // The same with the rows that this transaction wrote there.
 const touched = (c: string): string =>
   `${
-    shapeOf(c)
+    relationShape(c)
   } || pg_stat_get_xact_tuples_inserted(${c}.oid) || pg_stat_get_xact_tuples_updated(${c}.oid) || pg_stat_get_xact_tuples_deleted(${c}.oid)`
 
 const heldKey = "concat(l.relation, ' ', l.mode)"
@@ -37,7 +37,7 @@ export function markBorder (schema: string): string {
         select string_agg(concat_ws(',', c.oid, nullif(c.reltoastrelid, 0), (select string_agg(indexrelid::text, ',') from pg_index where indrelid = nullif(c.reltoastrelid, 0))), ',')
         from pg_class c where c.relnamespace = ${own}), ''), true),
       pg_catalog.set_config('tenancy.referenced', coalesce((
-        select json_object_agg(p.oid, ${shapeOf('p')})::text from pg_class p
+        select json_object_agg(p.oid, ${relationShape('p')})::text from pg_class p
         where p.relnamespace <> ${own} and p.oid in (select k.confrelid from pg_constraint k join pg_class t on t.oid = k.conrelid where k.contype = 'f' and t.relnamespace = ${own})), '{}'), true),
       pg_catalog.set_config('tenancy.held', coalesce((
         select json_object_agg(${heldKey}, coalesce(${
@@ -81,7 +81,7 @@ begin
         and c.relkind not in ('i', 'I')
         -- A foreign key that comes or goes locks the table that it leads to.
         and not (l.mode in ('ShareRowExclusiveLock', 'AccessExclusiveLock') and coalesce(current_setting('tenancy.referenced')::json ->> c.oid::text = ${
-    shapeOf('c')
+    relationShape('c')
   }, false))
         and not (l.mode = 'ShareRowExclusiveLock' and exists (select from pg_constraint k join pg_class t on t.oid = k.conrelid where k.confrelid = c.oid and t.relnamespace = own)
           and not exists (select from pg_trigger where tgrelid = c.oid and not tgisinternal and oid::bigint > newest))
@@ -96,7 +96,7 @@ end`
 }
 
 /** The error of {@link assertBorder} with the names of the relations that were dropped: they are there again, because the transaction was rolled back. */
-export async function withNames (client: SqlClient, error: Error): Promise<Error> {
+export async function nameRelations (client: SqlClient, error: Error): Promise<Error> {
   const oids = 'detail' in error && typeof error.detail === 'string' && error.detail !== ''
     ? error.detail.split(',')
     : []

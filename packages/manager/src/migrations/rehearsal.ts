@@ -3,7 +3,7 @@ import { pathWithExtensions } from '@fastify-tenancy/postgres/tables'
 import { Kysely, type Transaction } from 'kysely'
 import { setImmediate } from 'node:timers/promises'
 
-import { asideFor, assertBorder, borderCode, markBorder, withNames } from './border.ts'
+import { asideFor, assertBorder, borderCode, markBorder, nameRelations } from './border.ts'
 import { retryDelay, passing } from './bring-up.ts'
 import type { Connection, ConnectionSource } from './connection.ts'
 import { DdlBuffer } from './ddl-buffer.ts'
@@ -128,7 +128,7 @@ async function withDropped (client: SqlClient, error: unknown): Promise<unknown>
   if (!(error instanceof PartFailure && error.cause instanceof StepFailure)) return error
   const { at, cause: { migration, cause } } = error
   return sqlState(cause) === borderCode
-    ? new PartFailure(at, new StepFailure(migration, await withNames(client, cause)))
+    ? new PartFailure(at, new StepFailure(migration, await nameRelations(client, cause)))
     : error
 }
 

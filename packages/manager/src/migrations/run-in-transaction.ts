@@ -2,7 +2,7 @@ import { sqlState, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { Kysely } from 'kysely'
 import { setImmediate } from 'node:timers/promises'
 
-import { borderCode, withNames } from './border.ts'
+import { borderCode, nameRelations } from './border.ts'
 import { DdlBuffer } from './ddl-buffer.ts'
 import { MigrationDialect } from './dialect.ts'
 import { becomeOwner, recordApplied, recordUndone, type AppliedMigration } from './ledger.ts'
@@ -110,7 +110,7 @@ export async function runInTransaction (
   } catch (error) {
     if (current === undefined || isClaim(error)) throw error
     if (error instanceof Error && sqlState(error) === borderCode)
-      throw new StepFailure(current, await withNames(client, error))
+      throw new StepFailure(current, await nameRelations(client, error))
     throw new StepFailure(current, error)
   }
 }

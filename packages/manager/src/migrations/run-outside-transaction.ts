@@ -3,7 +3,7 @@ import { Kysely } from 'kysely'
 import { setImmediate } from 'node:timers/promises'
 
 import { tenantLock } from '../context/locks.ts'
-import { giveLock, takeLock } from '../context/session-lock.ts'
+import { giveLock, acquireLock } from '../context/session-lock.ts'
 import { BorderAlone } from './border-alone.ts'
 import { MigrationDialect, type StatementRunner } from './dialect.ts'
 import { MigrationInvalidError } from './errors.ts'
@@ -70,7 +70,7 @@ async function locked (
   const had: [string, string][] = []
   try {
     for (const name of names) {
-      const key = await takeLock(client, name)
+      const key = await acquireLock(client, name)
       if (key === undefined)
         throw Object.assign(new Error('another process is at work on these tables'), { code: 'TN423' })
       had.push([name, key])

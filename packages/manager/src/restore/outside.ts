@@ -4,7 +4,7 @@ import { changedRow, isKeyed } from '../move/changed-row.ts'
 import type { RowPlacement } from '../placement/tenant-placement.ts'
 import { fromOf, rowsOf, type TransferTable } from '../tenant-rows/tables.ts'
 import { RestoreRefusedError } from './errors.ts'
-import { nameOf, type RestoredTable, type TableChanges } from './stage-rows.ts'
+import { stagedName, type RestoredTable, type TableChanges } from './stage-rows.ts'
 
 interface ReferringKey {
   readonly name: string
@@ -83,7 +83,7 @@ async function keysTo (
     join pg_catalog.pg_class c on c.oid = k.conrelid join pg_catalog.pg_class p on p.oid = k.confrelid
     where k.contype = 'f' and k.conparentid = 0 and k.confrelid = pg_catalog.to_regclass($1)
     order by k.conname`,
-    [nameOf(placement, table)]
+    [stagedName(placement, table)]
   )
   return rows
 }

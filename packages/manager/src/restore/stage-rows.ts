@@ -114,6 +114,6 @@ async function compareAll (
 }
 
 /** The name of a table with its schema, quoted. */
-export function nameOf ({ schema }: RowPlacement, { name }: TransferTable): string {
+export function stagedName ({ schema }: RowPlacement, { name }: TransferTable): string {
   return `${quoteName(schema)}.${quoteName(name)}`
 }

@@ -75,7 +75,7 @@ export async function readSequences (
   >(sequences, [placement.schema, tables.map(({ name }) => name), placement.isShared])
   if (rows.length === 0) return []
   const states = rows.map((row, index) =>
-    `select ${index} as n, last_value::text as last, is_called as "isCalled" from ${nameOf(row)}`
+    `select ${index} as n, last_value::text as last, is_called as "isCalled" from ${sequenceName(row)}`
   )
   const { rows: positions } = await client.query<Position & { readonly n: number }>(
     `${states.join(' union all ')} order by n`
@@ -89,7 +89,7 @@ export async function readSequences (
 }
 
 /** `"public"."notes_id_seq"` */
-export function nameOf ({ schema, name }: Pick<PlacementSequence, 'schema' | 'name'>): string {
+export function sequenceName ({ schema, name }: Pick<PlacementSequence, 'schema' | 'name'>): string {
   return `${quoteName(schema)}.${quoteName(name)}`
 }
 
@@ -109,10 +109,13 @@ export async function setOwn (
   sequence: PlacementSequence,
   { last, isCalled }: Position
 ): Promise<void> {
-  await client.query(`select pg_catalog.setval(${quoteText(nameOf(sequence))}::regclass, $1::int8, $2)`, [
-    last,
-    isCalled
-  ])
+  await client.query(
+    `select pg_catalog.setval(${quoteText(sequenceName(sequence))}::regclass, $1::int8, $2)`,
+    [
+      last,
+      isCalled
+    ]
+  )
 }
 
 /**
@@ -131,7 +134,7 @@ export async function raiseShared (
   position: Position | undefined
 ): Promise<void> {
   const { step, cache } = sequence
-  const name = nameOf(sequence)
+  const name = sequenceName(sequence)
   await client.query("set local lock_timeout = '500ms'")
   await client.query(`alter sequence ${name} cache ${cache}`)
   const { rows: [now] } = await client.query<Position>(

@@ -49,7 +49,7 @@ export async function exportTenant (
   const tenant = await findTenant(context, ref)
   assertStatus(tenant.status, 'active', 'suspended', 'deleting')
   return makeFolder(to, { force }, async folder => {
-    const work: Work = { context, tenant, folder, signal }
+    const work: ExportWork = { context, tenant, folder, signal }
     const { tables, migration } = await withPlacement(
       context,
       tenant,
@@ -65,7 +65,7 @@ export async function exportTenant (
 }
 
 /** Writes the rows of a tenant in `home`, and the manifest of these, into an empty folder. */
-export async function writeExport (work: Work, placement: RowPlacement): Promise<Manifest> {
+export async function writeExport (work: ExportWork, placement: RowPlacement): Promise<Manifest> {
   const manifest = createManifest({ tenant: work.tenant, steps: [], ...await exportRows(work, placement) })
   await writeManifest(work.folder, manifest)
   return manifest
@@ -78,7 +78,7 @@ async function writeManifest (folder: string, manifest: Manifest): Promise<void>
   })
 }
 
-export interface Work {
+export interface ExportWork {
   readonly context: ManagerContext
   readonly tenant: TenantRecord
   readonly folder: string
@@ -86,7 +86,7 @@ export interface Work {
 }
 
 async function exportRows (
-  { context, tenant, folder, signal }: Work,
+  { context, tenant, folder, signal }: ExportWork,
   placement: RowPlacement
 ): Promise<Pick<Manifest, 'tables' | 'migration'>> {
   const { options } = context
@@ -157,7 +157,7 @@ async function writeLines (
   return lines.digest()
 }
 
-async function exportSteps ({ context, tenant, folder, signal }: Work): Promise<string[]> {
+async function exportSteps ({ context, tenant, folder, signal }: ExportWork): Promise<string[]> {
   const done: string[] = []
   for (const step of context.options.steps) {
     if (step.export === undefined) continue

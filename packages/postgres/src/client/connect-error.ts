@@ -4,7 +4,7 @@ import { DatabaseUnavailableError } from '../errors.ts'
 import { sqlState } from './sql-client.ts'
 
 /** A connection to be opened, as messages name it. */
-export interface Target {
+export interface ServerTarget {
   readonly url: string
   /** `'default'`, or a name of `database.shards`; undefined where the caller names the place itself. */
   readonly shard: string | undefined
@@ -25,7 +25,7 @@ const failed = new WeakSet<object>()
  *
  * @returns an FST_TENANCY_DATABASE_UNAVAILABLE with the driver's error as its cause
  */
-export function connectError (error: unknown, { url, shard }: Target): Error {
+export function connectError (error: unknown, { url, shard }: ServerTarget): Error {
   if (error instanceof Error && failed.has(error)) return error
   const { username, host, pathname } = new URL(url)
   const reason = advice[sqlState(error) ?? ''] ?? `${messageOf(error)}: start the server, or mend the URL`
@@ -57,7 +57,7 @@ function messageOf (error: unknown): string {
 }
 
 /** Makes a pool's `connect` and `query` fail with {@link connectError}. */
-export function nameConnectErrors (pool: pg.Pool, target: Target): pg.Pool {
+export function nameConnectErrors (pool: pg.Pool, target: ServerTarget): pg.Pool {
   const connect = pool.connect.bind(pool) as {
     (): Promise<pg.PoolClient>
     (callback: (error?: Error, client?: pg.PoolClient, release?: () => void) => void): void

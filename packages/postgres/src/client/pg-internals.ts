@@ -16,10 +16,8 @@ export interface Field {
   readonly dataTypeID: number
 }
 
-export interface WireConnection {
-  readonly stream: Duplex
-  /** Has the parser read what this stream brings. */
-  attachListeners(stream: Duplex): void
+/** The wire messages of the extended and the simple query protocol. */
+export interface WireMessages {
   parse(message: { text: string; name: string }): void
   bind(message: { portal: string; statement: string; values: readonly WireValue[] }): void
   describe(message: { type: 'P'; name: string }): void
@@ -29,6 +27,12 @@ export interface WireConnection {
   sync(): void
   /** Sends a simple query. */
   query(text: string): void
+}
+
+export interface WireConnection extends WireMessages {
+  readonly stream: Duplex
+  /** Has the parser read what this stream brings. */
+  attachListeners(stream: Duplex): void
   sendCopyFail(reason: string): void
   on(event: string, listener: (message: never) => void): void
   prependListener(event: string, listener: (message: never) => void): void
@@ -60,10 +64,49 @@ export interface RowDecoder {
 
 interface Internals {
   readonly Result: new(rowMode: 'array' | undefined, types: unknown) => RowDecoder
+  readonly Connection: { readonly prototype: WireMessages }
   readonly utils: { prepareValue(value: unknown): WireValue }
 }
 
 const internals = pg as unknown as Internals
+const { prototype } = internals.Connection
+
+/**
+ * Collects messages and writes them to a connection at once: a write of one buffer costs a tenth of a round trip's CPU
+ * less than a corked write of several.
+ */
+export class OneWrite implements WireMessages {
+  readonly #connection: WireConnection
+  readonly #chunks: Buffer[] = []
+  // What the methods of pg's Connection write to.
+  readonly stream: this = this
+  readonly writable = true
+  readonly parse: WireMessages['parse'] = prototype.parse
+  readonly bind: WireMessages['bind'] = prototype.bind
+  readonly describe: WireMessages['describe'] = prototype.describe
+  readonly execute: WireMessages['execute'] = prototype.execute
+  readonly close: WireMessages['close'] = prototype.close
+  readonly flush: WireMessages['flush'] = prototype.flush
+  readonly sync: WireMessages['sync'] = prototype.sync
+  readonly query: WireMessages['query'] = prototype.query
+
+  constructor (connection: WireConnection) {
+    this.#connection = connection
+  }
+
+  write (chunk: Buffer): void {
+    this.#chunks.push(chunk)
+  }
+
+  _send (chunk: Buffer): void {
+    this.#chunks.push(chunk)
+  }
+
+  send (): void {
+    const { stream } = this.#connection
+    if (stream.writable) stream.write(Buffer.concat(this.#chunks))
+  }
+}
 
 /** `pg`'s own encoding of a parameter. Throws for what cannot be encoded, before anything is sent. */
 export function encodeValue (value: unknown): WireValue {
