@@ -9,7 +9,7 @@ import { html } from '../../packages/console/src/html.ts'
 import { tenantPlots } from '../../packages/console/src/plots/tenant-plots.ts'
 import { UsageHistory } from '../../packages/console/src/plots/usage-history.ts'
 import { Recent } from '../../packages/console/src/recent.ts'
-import type { TenantUsage, UsageReport } from '../../packages/console/src/suite.ts'
+import type { CountedUsage, CountedReport } from '../../packages/console/src/suite.ts'
 
 t.test('html escapes every value that is not HTML itself', async t => {
   const name = `<img src=x onerror="a('b')">&\``
@@ -65,7 +65,7 @@ t.test('a confirmation holds once, for its session, operator, action, tenant, ve
   t.equal(new Confirmations(() => 1_000_000).redeem('session', subject, token), undefined)
 })
 
-const zero: TenantUsage = {
+const zero: CountedUsage = {
   id: '',
   slug: '',
   requests: 0,
@@ -79,11 +79,11 @@ const zero: TenantUsage = {
 
 t.test('totals become what each tenant used between two samples', async t => {
   let now = 0
-  let report: UsageReport = { since: 1, tenants: [], other: zero }
+  let report: CountedReport = { since: 1, tenants: [], other: zero }
   const history = new UsageHistory(() => report, () => now)
   const take = (
-    tenants: readonly Partial<TenantUsage>[],
-    other: Partial<TenantUsage> = {},
+    tenants: readonly Partial<CountedUsage>[],
+    other: Partial<CountedUsage> = {},
     since = 1
   ): void => {
     now += 15_000

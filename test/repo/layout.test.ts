@@ -86,6 +86,12 @@ const folderArrows: Readonly<Record<string, Readonly<Record<string, readonly str
     'tenant-rows': ['context', 'placement'],
     'transfer': ['context', 'lifecycle', 'migrations', 'operations', 'placement', 'removal', 'tenant-rows']
   },
+  console: {
+    '.': ['assets', 'pages', 'plots', 'routes'],
+    'pages': ['.', 'plots'],
+    'plots': ['.'],
+    'routes': ['.', 'pages']
+  },
   cli: {
     '.': ['commands', 'run', 'terminal'],
     'commands': ['run', 'terminal'],

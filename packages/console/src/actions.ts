@@ -1,7 +1,7 @@
 import type { TenantRecord, TenantStatus } from '@fastify-tenancy/core'
 import type { Manager } from '@fastify-tenancy/manager'
 
-import type { ObservedTenancy } from './suite.ts'
+import type { ConsoleTenancy } from './suite.ts'
 
 /** What an operator can do. Nothing here destroys data. */
 export type ActionName = 'suspend' | 'resume' | 'plan' | 'invalidate'
@@ -26,7 +26,7 @@ export interface Action {
   /** Whether requests of the tenant are refused from then on. */
   readonly isDangerous: boolean
   run(
-    parts: { readonly manager: Manager; readonly tenancy: ObservedTenancy },
+    parts: { readonly manager: Manager; readonly tenancy: ConsoleTenancy },
     tenant: TenantRecord,
     input: ActionInput
   ): Promise<unknown>

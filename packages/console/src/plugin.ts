@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 
 import { serveAssets } from './assets/routes.ts'
-import { Console, decorateOperator } from './console.ts'
+import { ConsoleState, decorateOperator } from './console-state.ts'
 import { ConsoleForbiddenError } from './errors.ts'
 import { resolveConsoleOptions, type ConsoleOptions } from './options.ts'
 import { answerErrors } from './refusals.ts'
@@ -13,7 +13,7 @@ import { secure } from './security-headers.ts'
 
 const plugin: FastifyPluginAsync<ConsoleOptions> = async (app: FastifyInstance, input: ConsoleOptions) => {
   const { authorize, manager } = resolveConsoleOptions(input)
-  const shared = new Console(app, manager)
+  const shared = new ConsoleState(app, manager)
   decorateOperator(app)
   answerErrors(app, shared)
 
@@ -36,7 +36,7 @@ const plugin: FastifyPluginAsync<ConsoleOptions> = async (app: FastifyInstance, 
  * Pages for operators: tenants, fleet and doctor, and four actions that destroy nothing.
  *
  * ```ts
- * await app.register(console, { prefix: '/_tenancy', manager, authorize: request => operators.nameOf(request) })
+ * await app.register(shared, { prefix: '/_tenancy', manager, authorize: request => operators.nameOf(request) })
  * ```
  *
  * @throws FST_TENANCY_OPTION_INVALID without `authorize`, and for every other wrong option

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** A value that was read a short while ago. */
-export interface Reading<T> {
+export interface TimedReading<T> {
   readonly value: T
   readonly at: Date
   /** How long the read took, in milliseconds. */
@@ -9,9 +9,9 @@ export interface Reading<T> {
 }
 
 /** What is known of a value that takes long to read. */
-export interface Known<T> {
+export interface KnownReading<T> {
   /** Undefined before the first read has ended. */
-  readonly reading: Reading<T> | undefined
+  readonly reading: TimedReading<T> | undefined
   /** Why the last read failed; undefined where it did not. */
   readonly error: unknown
   /** Whether a read is under way. */
@@ -23,7 +23,7 @@ export class Recent<T> {
   readonly #read: () => Promise<T>
   readonly #maxAgeMs: number
   readonly #patienceMs: number
-  #reading: Reading<T> | undefined
+  #reading: TimedReading<T> | undefined
   #error: unknown
   #running: Promise<void> | undefined
 
@@ -38,7 +38,7 @@ export class Recent<T> {
   }
 
   /** What is known, read again where it is too old. Never rejects. */
-  async get (maxAgeMs: number = this.#maxAgeMs): Promise<Known<T>> {
+  async get (maxAgeMs: number = this.#maxAgeMs): Promise<KnownReading<T>> {
     const age = this.#reading === undefined ? Infinity : Date.now() - this.#reading.at.getTime()
     if (age >= maxAgeMs) {
       this.#running ??= this.#start()

@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyInstance } from 'fastify'
 
-import type { Console } from './console.ts'
+import type { ConsoleState } from './console-state.ts'
 import { failurePage, type Failure } from './pages/failure.ts'
 
 const titles: Readonly<Record<number, string>> = {
@@ -14,15 +14,15 @@ const titles: Readonly<Record<number, string>> = {
 }
 
 /** Answers every error of the console with a page. The text of an error without a code of the suite goes to the log alone. */
-export function answerErrors (app: FastifyInstance, console: Console): void {
+export function answerErrors (app: FastifyInstance, shared: ConsoleState): void {
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const failure = failureOf(
       error,
       request.id,
-      console.actorOf(request) === undefined ? undefined : console.base
+      shared.actorOf(request) === undefined ? undefined : shared.base
     )
     if (failure.statusCode >= 500) request.log.error({ err: error }, 'a page of the console failed')
-    return console.send(request, reply.code(failure.statusCode), {
+    return shared.send(request, reply.code(failure.statusCode), {
       title: failure.title,
       main: failurePage(failure)
     })

@@ -2,11 +2,11 @@ import type { Tenant, TenantRef } from '@fastify-tenancy/core'
 import type { FastifyInstance } from 'fastify'
 
 /** The parts of `app.tenancy` that the console reads. */
-export interface ObservedTenancy {
+export interface ConsoleTenancy {
   health(): SuiteHealth
   invalidate(ref: TenantRef): Promise<void>
   /** There where telemetry is. The first call begins the count. */
-  usage?(options: { readonly top: number }): UsageReport
+  usage?(options: { readonly top: number }): CountedReport
 }
 
 type State = 'ok' | 'degraded' | 'down'
@@ -40,7 +40,7 @@ export interface SuiteHealth {
 }
 
 /** What one tenant used since the count began. Times are in milliseconds. */
-export interface TenantUsage {
+export interface CountedUsage {
   readonly id: string
   readonly slug: string
   readonly requests: number
@@ -53,15 +53,15 @@ export interface TenantUsage {
 }
 
 /** What `app.tenancy.usage()` says. */
-export interface UsageReport {
+export interface CountedReport {
   /** Milliseconds since 1970. */
   readonly since: number
-  readonly tenants: readonly TenantUsage[]
-  readonly other: TenantUsage
+  readonly tenants: readonly CountedUsage[]
+  readonly other: CountedUsage
 }
 
 /** The limits of one tenant, as `app.tenantRateLimit.limitsFor()` gives them. */
-export interface TenantLimits {
+export interface ShownLimits {
   readonly rpm: number | 'unlimited'
   readonly burst: number | undefined
   readonly concurrency: number | undefined
@@ -69,13 +69,13 @@ export interface TenantLimits {
 }
 
 /** The parts of the application that the console reads. Plugins of the suite meet at decorators, never in an import. */
-export interface ObservedApp {
-  readonly tenancy: ObservedTenancy
+export interface ConsoleApp {
+  readonly tenancy: ConsoleTenancy
   /** Absent where `rateLimit` is off. */
-  readonly tenantRateLimit?: { limitsFor(tenant: Tenant): TenantLimits }
+  readonly tenantRateLimit?: { limitsFor(tenant: Tenant): ShownLimits }
 }
 
 /** The application as the console reads it. */
-export function observed (app: FastifyInstance): ObservedApp {
-  return app as unknown as ObservedApp
+export function consoleApp (app: FastifyInstance): ConsoleApp {
+  return app as unknown as ConsoleApp
 }

@@ -3,7 +3,7 @@ import type { TenantRecord } from '@fastify-tenancy/core'
 import { actions, type ActionName } from '../actions.ts'
 import { badge } from '../format.ts'
 import { html, type Html } from '../html.ts'
-import type { TenantLimits } from '../suite.ts'
+import type { ShownLimits } from '../suite.ts'
 import { limitsText } from './tenant.ts'
 
 /** What a confirmation page shows. */
@@ -14,9 +14,9 @@ export interface ConfirmView {
   readonly actor: string
   readonly token: string
   /** The new plan and what it allows; undefined for other actions. */
-  readonly plan: { readonly name: string; readonly limits: TenantLimits | undefined } | undefined
+  readonly plan: { readonly name: string; readonly limits: ShownLimits | undefined } | undefined
   /** What the present plan allows. */
-  readonly limits: TenantLimits | undefined
+  readonly limits: ShownLimits | undefined
 }
 
 /** Asks for one action, and says what it does. */

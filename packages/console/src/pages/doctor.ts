@@ -2,14 +2,14 @@ import type { DoctorReport, ShardFinding } from '@fastify-tenancy/manager'
 
 import { badge, distance, milliseconds, moment } from '../format.ts'
 import { html, type Html } from '../html.ts'
-import type { Known } from '../recent.ts'
+import type { KnownReading } from '../recent.ts'
 import { notice } from './page.ts'
 
 /** The most findings that are shown. */
 const most = 200
 
 /** What the doctor found, with the SQL that mends it. */
-export function doctorPage (base: string, { reading, error, isReading }: Known<DoctorReport>): Html {
+export function doctorPage (base: string, { reading, error, isReading }: KnownReading<DoctorReport>): Html {
   const failed = error !== undefined &&
     notice(
       'bad',

@@ -2,7 +2,7 @@ import { OptionInvalidError, type TenantRecord } from '@fastify-tenancy/core'
 import type { Manager, MigrationState, MigrationStatus } from '@fastify-tenancy/manager'
 
 import { html, type Html } from '../html.ts'
-import { Recent, type Known } from '../recent.ts'
+import { Recent, type KnownReading } from '../recent.ts'
 
 /** How far the migrations have come, by shard and by tenant. Empty where the manager has none. */
 export interface Migrations {
@@ -39,7 +39,7 @@ function orNone (error: unknown): MigrationStatus {
 
 /** The migration of one tenant in words; undefined where none is to run. */
 export function migrationCell (
-  { reading, isReading }: Known<Migrations>,
+  { reading, isReading }: KnownReading<Migrations>,
   tenant: TenantRecord
 ): Html | undefined {
   if (reading === undefined)

@@ -6,8 +6,8 @@ import { badge, distance, moment, number } from '../format.ts'
 import { html, type Html, type HtmlValue } from '../html.ts'
 import { tenantPlots } from '../plots/tenant-plots.ts'
 import type { UsagePoint } from '../plots/usage-history.ts'
-import type { Known } from '../recent.ts'
-import type { TenantLimits } from '../suite.ts'
+import type { KnownReading } from '../recent.ts'
+import type { ShownLimits } from '../suite.ts'
 import { table } from '../table.ts'
 import { migrationCell, type Migrations } from './migrations.ts'
 import { notice } from './page.ts'
@@ -17,13 +17,13 @@ import { unfinishedNotices } from './unfinished.ts'
 export interface TenantView {
   readonly base: string
   readonly tenant: TenantRecord
-  readonly limits: TenantLimits | undefined
+  readonly limits: ShownLimits | undefined
   /** Undefined without telemetry. */
   readonly points: readonly UsagePoint[] | undefined
   /** The newest first. */
   readonly audit: readonly AuditEntry[]
   readonly work: UnfinishedWork | undefined
-  readonly migrations: Known<Migrations>
+  readonly migrations: KnownReading<Migrations>
   readonly done: ActionName | undefined
 }
 
@@ -86,7 +86,7 @@ function shownDatabase (database: string): string {
 }
 
 /** Limits in words. */
-export function limitsText (limits: TenantLimits | undefined): string {
+export function limitsText (limits: ShownLimits | undefined): string {
   if (limits === undefined) return 'no limiter in this application'
   const { rpm, burst, concurrency, perClient } = limits
   return [

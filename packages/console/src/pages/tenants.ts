@@ -3,7 +3,7 @@ import type { TenantPage, UnfinishedWork } from '@fastify-tenancy/manager'
 
 import { badge, distance } from '../format.ts'
 import { html, type Html, type HtmlValue } from '../html.ts'
-import type { Known } from '../recent.ts'
+import type { KnownReading } from '../recent.ts'
 import { table } from '../table.ts'
 import { migrationCell, type Migrations } from './migrations.ts'
 import { notice } from './page.ts'
@@ -17,7 +17,7 @@ export interface TenantsView {
   readonly isFirst: boolean
   readonly found: TenantPage
   readonly unfinished: readonly UnfinishedWork[]
-  readonly migrations: Known<Migrations>
+  readonly migrations: KnownReading<Migrations>
 }
 
 /** Tenants by slug, 50 a page. */
@@ -44,7 +44,7 @@ ${pager(view)}`
 function row (
   base: string,
   tenant: TenantRecord,
-  migrations: Known<Migrations>,
+  migrations: KnownReading<Migrations>,
   work: UnfinishedWork | undefined
 ): HtmlValue[] {
   const { id, slug, name, status, plan, isolation, placement: { shard } } = tenant
@@ -86,7 +86,7 @@ function pager ({ base, text, status, isFirst, found: { next } }: TenantsView): 
 }
 
 /** What of the migrations needs attention, whatever page the tenants are on. */
-function migrationNotice ({ reading, error, isReading }: Known<Migrations>): HtmlValue {
+function migrationNotice ({ reading, error, isReading }: KnownReading<Migrations>): HtmlValue {
   if (reading === undefined)
     return isReading
       ? notice('quiet', 'The migrations are being read. Reload the page in a moment.')

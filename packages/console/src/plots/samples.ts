@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 
-import type { ObservedTenancy } from '../suite.ts'
+import type { ConsoleTenancy } from '../suite.ts'
 import { PoolHistory } from './pool-history.ts'
 import { sampleMs, UsageHistory } from './usage-history.ts'
 
@@ -12,7 +12,7 @@ export interface Samples {
 }
 
 /** Takes samples while the application is open. */
-export function takeSamples (app: FastifyInstance, tenancy: ObservedTenancy): Samples {
+export function takeSamples (app: FastifyInstance, tenancy: ConsoleTenancy): Samples {
   const pools = new PoolHistory(() => tenancy.health())
   const usage = tenancy.usage && new UsageHistory(tenancy.usage.bind(tenancy))
   const sample = (): void => {

@@ -1,13 +1,13 @@
 import { milliseconds, number } from '../format.ts'
 import { html, type Html } from '../html.ts'
-import type { TenantLimits } from '../suite.ts'
+import type { ShownLimits } from '../suite.ts'
 import { plot } from './plot.ts'
 import type { UsagePoint } from './usage-history.ts'
 
 const minuteMs = 60_000
 
 /** The plots of one tenant. */
-export function tenantPlots (points: readonly UsagePoint[], limits: TenantLimits | undefined): Html {
+export function tenantPlots (points: readonly UsagePoint[], limits: ShownLimits | undefined): Html {
   const moments = points.map(({ at }) => at)
   const common = { moments }
   const minutes = points.map((point, index) => requestsInMinute(points, index, point))
@@ -101,7 +101,7 @@ function requestsInMinute (points: readonly UsagePoint[], index: number, { at }:
     .reduce((sum, { requests }) => sum + requests, 0)
 }
 
-function limitText (limits: TenantLimits | undefined): string {
+function limitText (limits: ShownLimits | undefined): string {
   if (limits === undefined) return 'no limiter'
   return limits.rpm === 'unlimited' ? 'no limit' : `of ${number(limits.rpm)}`
 }

@@ -1,4 +1,4 @@
-import type { TenantUsage, UsageReport } from '../suite.ts'
+import type { CountedUsage, CountedReport } from '../suite.ts'
 
 /** Samples that are kept, and the milliseconds between two of them: 15 minutes. */
 const kept = 60
@@ -46,14 +46,14 @@ const top = 2_000
  * holds only tenants that did something, so quiet tenants cost no memory.
  */
 export class UsageHistory {
-  readonly #read: (options: { readonly top: number }) => UsageReport
+  readonly #read: (options: { readonly top: number }) => CountedReport
   readonly #now: () => number
-  #before: { readonly report: UsageReport; readonly at: number } | undefined
+  #before: { readonly report: CountedReport; readonly at: number } | undefined
   readonly #samples: Sample[] = []
 
   /** @param now milliseconds since 1970 */
   constructor (
-    read: (options: { readonly top: number }) => UsageReport,
+    read: (options: { readonly top: number }) => CountedReport,
     now: () => number = () => Date.now()
   ) {
     this.#read = read
@@ -113,7 +113,7 @@ function sum (a: Counts, b: Counts): Counts {
 }
 
 // A total that is lower than before was begun anew: the tenant had been counted among the others for a while.
-function difference (now: TenantUsage, before: TenantUsage | undefined): Counts {
+function difference (now: CountedUsage, before: CountedUsage | undefined): Counts {
   return byCounter(counter => {
     const past = before?.[counter] ?? 0
     return now[counter] >= past ? now[counter] - past : now[counter]

@@ -4,7 +4,7 @@ import * as v from 'valibot'
 
 import { actions, type ActionName } from '../actions.ts'
 import type { Subject } from '../confirmations.ts'
-import type { Console } from '../console.ts'
+import type { ConsoleState } from '../console-state.ts'
 import { ConfirmationInvalidError, ConsoleForbiddenError } from '../errors.ts'
 import { confirmPage } from '../pages/confirm.ts'
 import { openSession, readSession } from '../session.ts'
@@ -27,7 +27,7 @@ const formSchema = v.object({
 type Form = v.InferOutput<typeof formSchema>
 
 /** The confirmation page of each action, and what its form sends. */
-export function takeActions (app: FastifyInstance, console: Console): void {
+export function takeActions (app: FastifyInstance, shared: ConsoleState): void {
   // Forms alone: no other site can send anything else without asking first.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser(
@@ -35,23 +35,23 @@ export function takeActions (app: FastifyInstance, console: Console): void {
     { parseAs: 'string', bodyLimit },
     async (_request: FastifyRequest, body: string) => parseForm(body)
   )
-  for (const name of Object.keys(actions) as ActionName[]) addAction(app, console, name)
+  for (const name of Object.keys(actions) as ActionName[]) addAction(app, shared, name)
 }
 
-function addAction (app: FastifyInstance, console: Console, name: ActionName): void {
-  const { base, confirmations, manager } = console
+function addAction (app: FastifyInstance, shared: ConsoleState, name: ActionName): void {
+  const { base, confirmations, manager } = shared
   const url = `/tenants/:id/${name}`
   const action = actions[name]
 
   app.get<{ Params: Params; Querystring: { plan?: unknown } }>(url, off, async (request, reply) => {
-    const tenant = await find(console, request.params.id)
+    const tenant = await find(shared, request.params.id)
     assertFits(name, tenant)
     const plan = name === 'plan' ? planOf(request.query.plan) : undefined
     const limitsOf = (
       plan: string
-    ): ReturnType<NonNullable<typeof console.app.tenantRateLimit>['limitsFor']> | undefined =>
-      console.app.tenantRateLimit?.limitsFor({ ...tenant, plan })
-    const actor = operator(console, request)
+    ): ReturnType<NonNullable<typeof shared.app.tenantRateLimit>['limitsFor']> | undefined =>
+      shared.app.tenantRateLimit?.limitsFor({ ...tenant, plan })
+    const actor = operator(shared, request)
     const token = confirmations.issue(
       openSession(request, reply),
       subject(actor, name, tenant.id, {
@@ -59,7 +59,7 @@ function addAction (app: FastifyInstance, console: Console, name: ActionName): v
         plan
       })
     )
-    return console.send(request, reply, {
+    return shared.send(request, reply, {
       title: `${action.label}: ${tenant.slug}`,
       section: 'Tenants',
       main: confirmPage({
@@ -76,7 +76,7 @@ function addAction (app: FastifyInstance, console: Console, name: ActionName): v
 
   app.post<{ Params: Params; Body: Form | undefined }>(url, off, async (request, reply) => {
     const { body: form, params: { id } } = request
-    const actor = operator(console, request)
+    const actor = operator(shared, request)
     const session = readSession(request)
     if (form === undefined || session === undefined || isForeign(request))
       throw new ConfirmationInvalidError()
@@ -85,14 +85,14 @@ function addAction (app: FastifyInstance, console: Console, name: ActionName): v
       request.log.warn({ operator: actor, action: name, tenant: id, problem }, 'a confirmation was refused')
       throw new ConfirmationInvalidError(refused[problem])
     }
-    const tenant = await find(console, id)
+    const tenant = await find(shared, id)
     if (tenant.version !== form.version)
       throw tenantConflict(
         'the tenant was changed since this page was opened, and nothing was done: look at it again'
       )
     assertFits(name, tenant)
     const reason = form.reason?.trim()
-    await action.run({ manager: manager.as(actor), tenancy: console.app.tenancy }, tenant, {
+    await action.run({ manager: manager.as(actor), tenancy: shared.app.tenancy }, tenant, {
       plan: form.plan,
       reason: reason === '' ? undefined : reason
     })
@@ -117,8 +117,8 @@ function subject (
 }
 
 /** @throws FST_TENANCY_CONSOLE_FORBIDDEN */
-function operator (console: Console, request: FastifyRequest): string {
-  const actor = console.actorOf(request)
+function operator (shared: ConsoleState, request: FastifyRequest): string {
+  const actor = shared.actorOf(request)
   if (actor === undefined) throw new ConsoleForbiddenError()
   return actor
 }

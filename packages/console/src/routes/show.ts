@@ -3,7 +3,7 @@ import type { AuditEntry } from '@fastify-tenancy/manager'
 import type { FastifyInstance, RouteShorthandOptions } from 'fastify'
 
 import { isAction } from '../actions.ts'
-import type { Console } from '../console.ts'
+import type { ConsoleState } from '../console-state.ts'
 import { doctorPage } from '../pages/doctor.ts'
 import { fleet, fleetPage } from '../pages/fleet.ts'
 import { tenantPage, usage } from '../pages/tenant.ts'
@@ -22,8 +22,8 @@ const since = '90d'
 const doctorRestMs = 5_000
 
 /** The pages that change nothing. */
-export function showPages (app: FastifyInstance, console: Console): void {
-  const { base, manager, samples } = console
+export function showPages (app: FastifyInstance, shared: ConsoleState): void {
+  const { base, manager, samples } = shared
 
   app.get<{ Querystring: Query }>('/', off, async (request, reply) => {
     const { query } = request
@@ -33,7 +33,7 @@ export function showPages (app: FastifyInstance, console: Console): void {
     const [found, unfinished, migrations] = await Promise.all([
       manager.search({ ...(text !== '' && { text }), ...(status && { status }), ...(after && { after }) }),
       manager.unfinished(),
-      console.migrations.get()
+      shared.migrations.get()
     ])
     const view = {
       base,
@@ -44,19 +44,19 @@ export function showPages (app: FastifyInstance, console: Console): void {
       unfinished,
       migrations
     }
-    return console.send(request, reply, { title: 'Tenants', section: 'Tenants', main: tenantsPage(view) })
+    return shared.send(request, reply, { title: 'Tenants', section: 'Tenants', main: tenantsPage(view) })
   })
 
   app.get<{ Params: { id: string }; Querystring: Query }>('/tenants/:id', off, async (request, reply) => {
-    const tenant = await find(console, request.params.id)
+    const tenant = await find(shared, request.params.id)
     const done = word(request.query.done)
     const [audit, unfinished, migrations] = await Promise.all([
-      recentAudit(console, tenant),
+      recentAudit(shared, tenant),
       manager.unfinished(),
-      console.migrations.get()
+      shared.migrations.get()
     ])
     const main = tenantPage({
-      ...used(console, tenant),
+      ...used(shared, tenant),
       base,
       tenant,
       audit,
@@ -64,36 +64,36 @@ export function showPages (app: FastifyInstance, console: Console): void {
       work: unfinished.find(work => work.tenant === tenant.id),
       done: isAction(done) ? done : undefined
     })
-    return console.send(request, reply, { title: tenant.slug, section: 'Tenants', main })
+    return shared.send(request, reply, { title: tenant.slug, section: 'Tenants', main })
   })
 
   app.get<{ Params: { id: string } }>(
     '/tenants/:id/live',
     off,
     async (request, reply) =>
-      console.sendHtml(reply, usage(used(console, await find(console, request.params.id))))
+      shared.sendHtml(reply, usage(used(shared, await find(shared, request.params.id))))
   )
 
   app.get('/fleet', off, async (request, reply) =>
-    console.send(request, reply, {
+    shared.send(request, reply, {
       title: 'Fleet',
       section: 'Fleet',
-      main: fleetPage({ base, samples, health: console.app.tenancy.health() })
+      main: fleetPage({ base, samples, health: shared.app.tenancy.health() })
     }))
 
   app.get(
     '/fleet/live',
     off,
     async (_request, reply) =>
-      console.sendHtml(reply, fleet({ base, samples, health: console.app.tenancy.health() }))
+      shared.sendHtml(reply, fleet({ base, samples, health: shared.app.tenancy.health() }))
   )
 
   app.get<{ Querystring: Query }>('/doctor', off, async (request, reply) => {
     const isAsked = request.query.again !== undefined
-    const known = await console.doctor.get(isAsked ? doctorRestMs : undefined)
+    const known = await shared.doctor.get(isAsked ? doctorRestMs : undefined)
     // The report is there now: a reload of this page shall not examine again.
     if (isAsked) return reply.redirect(`${base}/doctor`, 303)
-    return console.send(request, reply, { title: 'Doctor', section: 'Doctor', main: doctorPage(base, known) })
+    return shared.send(request, reply, { title: 'Doctor', section: 'Doctor', main: doctorPage(base, known) })
   })
 
   app.get('/*', off, async () => {
@@ -102,20 +102,20 @@ export function showPages (app: FastifyInstance, console: Console): void {
 }
 
 /** @throws FST_TENANCY_TENANT_UNKNOWN */
-export async function find ({ manager }: Console, id: string): Promise<TenantRecord> {
+export async function find ({ manager }: ConsoleState, id: string): Promise<TenantRecord> {
   const tenant = await manager.get({ id })
   if (tenant === undefined) throw new TenantUnknownError()
   return tenant
 }
 
 function used (
-  { app, samples }: Console,
+  { app, samples }: ConsoleState,
   tenant: TenantRecord
 ): Pick<Parameters<typeof tenantPage>[0], 'limits' | 'points'> {
   return { limits: app.tenantRateLimit?.limitsFor(tenant), points: samples.usage?.of(tenant.id) }
 }
 
-async function recentAudit ({ manager }: Console, { id }: TenantRecord): Promise<readonly AuditEntry[]> {
+async function recentAudit ({ manager }: ConsoleState, { id }: TenantRecord): Promise<readonly AuditEntry[]> {
   const newest: AuditEntry[] = []
   for await (const entry of manager.audit({ tenant: { id }, since })) {
     newest.unshift(entry)

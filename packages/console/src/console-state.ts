@@ -8,7 +8,7 @@ import { page, type PageContext } from './pages/page.ts'
 import { recentMigrations, type Migrations } from './pages/migrations.ts'
 import { takeSamples, type Samples } from './plots/samples.ts'
 import { Recent } from './recent.ts'
-import { observed, type ObservedApp } from './suite.ts'
+import { consoleApp, type ConsoleApp } from './suite.ts'
 
 /** How long a report of the doctor is shown, and how long a page waits for one, in milliseconds. */
 const doctorMaxAgeMs = 60_000
@@ -18,9 +18,9 @@ const actorKey: unique symbol = Symbol('tenancy.operator')
 type Operated = FastifyRequest & { [actorKey]?: string | undefined }
 
 /** What the routes of one console share. */
-export class Console {
+export class ConsoleState {
   readonly base: string
-  readonly app: ObservedApp
+  readonly app: ConsoleApp
   readonly manager: Manager
   readonly samples: Samples
   readonly confirmations: Confirmations = new Confirmations()
@@ -29,7 +29,7 @@ export class Console {
 
   constructor (app: FastifyInstance, manager: Manager) {
     this.base = app.prefix
-    this.app = observed(app)
+    this.app = consoleApp(app)
     this.manager = manager
     this.samples = takeSamples(app, this.app.tenancy)
     this.migrations = recentMigrations(manager)
@@ -72,7 +72,7 @@ export class Console {
   }
 }
 
-/** Makes the property that {@link Console.admit} sets, on every request of the console. */
+/** Makes the property that {@link ConsoleState.admit} sets, on every request of the console. */
 export function decorateOperator (app: FastifyInstance): void {
   app.decorateRequest(actorKey, undefined)
 }
