@@ -1,4 +1,5 @@
-// The console in a real browser: without a script, by keyboard, with hostile names, from another site, and under axe.
+// The console in a real browser: without a script, by keyboard, with hostile names, from another
+// site, and under axe.
 import t from 'tap'
 
 import { noChromium, startChromium } from '../support/chromium.ts'

@@ -1,4 +1,5 @@
-// An application with the console on it, tenants whose names are markup, and a manager of the same database.
+// An application with the console on it, tenants whose names are markup, and a manager of the same
+// database.
 import tenancyConsole from '@fastify-tenancy/console'
 import { createManager, type Manager } from '@fastify-tenancy/manager'
 import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify'
@@ -17,7 +18,7 @@ export interface ConsoleWorld {
   readonly on: Provisioned
   readonly app: FastifyInstance
   readonly manager: Manager
-  /** A request as an operator, or as nobody with `null`. */
+  /** A request as an operator, or with `null` as a stranger. */
   get(url: string, as?: string | null, headers?: Record<string, string>): Promise<LightMyRequestResponse>
   /** Opens another process of the application, in this one. */
   another(t: Test): Promise<FastifyInstance>

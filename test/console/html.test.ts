@@ -61,7 +61,8 @@ t.test('a confirmation holds once, for its session, operator, action, tenant, ve
   const late = confirmations.issue('session', subject)
   now += 15 * 60_000
   t.equal(confirmations.redeem('session', subject, late), 'expired')
-  // Another process has not seen the first one used. The tenant's version refuses it there: see actions.test.ts.
+  // Another process has not seen the first one used. The tenant's version refuses it there: see
+  // actions.test.ts.
   t.equal(new Confirmations(() => 1_000_000).redeem('session', subject, token), undefined)
 })
 

@@ -3,7 +3,10 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 /** How long a confirmation page is good for, in milliseconds. */
 const validMs = 15 * 60_000
 
-/** Nonces that are remembered. Beyond, the oldest are forgotten; a tenant's version still refuses what they confirmed. */
+/**
+ * Nonces that are remembered. Beyond, the oldest are forgotten; a tenant's version still refuses
+ * what they confirmed.
+ */
 const mostUsed = 10_000
 
 /** What a confirmation is for. The token is of no use for anything else. */
@@ -21,9 +24,10 @@ export interface Subject {
 export type TokenProblem = 'forged' | 'expired' | 'used'
 
 /**
- * Makes and checks the tokens of confirmation pages. A token is signed with the secret of the operator's session cookie, which
- * no other site can read, and holds for one use of one action on one version of one tenant. So any process can check it, and
- * one that was used is refused: in the same process by its nonce, in others because the action gave the tenant a new version.
+ * Makes and checks the tokens of confirmation pages. A token is signed with the secret of the
+ * operator's session cookie, which no other site can read, and holds for one use of one action on
+ * one version of one tenant. So any process can check it, and one that was used is refused: in the
+ * same process by its nonce, in others because the action gave the tenant a new version.
  */
 export class Confirmations {
   readonly #used = new Map<string, number>()

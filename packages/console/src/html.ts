@@ -11,12 +11,15 @@ export class Html {
   }
 }
 
-/** What {@link html} puts in: text is escaped, `undefined`, `null` and `false` are nothing, a list is its elements. */
+/**
+ * What {@link html} puts in: text is escaped, `undefined`, `null` and `false` are nothing, a list
+ * is its elements.
+ */
 export type HtmlValue = Html | string | number | undefined | null | false | readonly HtmlValue[]
 
 /**
- * Makes HTML. Every value that is not HTML itself is escaped for text and for attributes in double quotes, so that the name of
- * a tenant cannot become markup.
+ * Makes HTML. Every value that is not HTML itself is escaped for text and for attributes in double
+ * quotes, so that the name of a tenant cannot become markup.
  *
  * ```ts
  * html`<a href="${url}">${tenant.name}</a>`
@@ -41,7 +44,8 @@ const entities: Readonly<Record<string, string>> = {
   '`': '&#96;'
 }
 
-// Controls that reverse or hide text could make one tenant's name look like another's: they are shown by their number.
+// Controls that reverse or hide text could make one tenant's name look like another's: they are
+// shown by their number.
 function escaped (text: string): string {
   return text.toWellFormed()
     .replaceAll(/[&<>"'`]/g, character => entities[character] ?? '')

@@ -3,12 +3,16 @@ import type { Manager } from '@fastify-tenancy/manager'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import * as v from 'valibot'
 
-/** The operator's name, nothing for a stranger, or the reply that was sent instead: a redirect to a login page. */
+/**
+ * The operator's name, nothing for a stranger, or the reply that was sent instead: a redirect to a
+ * login page.
+ */
 type Authorized = string | undefined | FastifyReply
 
 /**
- * Says who asks: the operator's name, which the audit gets with each action. `undefined` refuses with 403. To ask for credentials,
- * throw an error with `statusCode: 401`, or send a reply and return it.
+ * Says who asks: the operator's name, which the audit gets with each action. `undefined` refuses
+ * with 403. To ask for credentials, throw an error with `statusCode: 401`, or send a reply and
+ * return it.
  */
 export type Authorize = (request: FastifyRequest, reply: FastifyReply) => Authorized | Promise<Authorized>
 

@@ -17,7 +17,8 @@ const plugin: FastifyPluginAsync<ConsoleOptions> = async (app: FastifyInstance, 
   decorateOperator(app)
   answerErrors(app, shared)
 
-  // Before everything else of the console, and before a body is read. Without a name of an operator nothing is shown.
+  // Before everything else of the console, and before a body is read. Without a name of an operator
+  // nothing is shown.
   app.addHook('onRequest', async (request, reply) => {
     secure(reply)
     const actor = await authorize(request, reply) // a reply resolves to nothing once it is sent
@@ -36,7 +37,7 @@ const plugin: FastifyPluginAsync<ConsoleOptions> = async (app: FastifyInstance, 
  * Pages for operators: tenants, fleet and doctor, and four actions that destroy nothing.
  *
  * ```ts
- * await app.register(shared, { prefix: '/_tenancy', manager, authorize: request => operators.nameOf(request) })
+ * await app.register(tenancyConsole, { prefix: '/_tenancy', manager, authorize: request => operators.nameOf(request) })
  * ```
  *
  * @throws FST_TENANCY_OPTION_INVALID without `authorize`, and for every other wrong option

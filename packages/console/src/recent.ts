@@ -18,7 +18,10 @@ export interface KnownReading<T> {
   readonly isReading: boolean
 }
 
-/** Reads a value at most once at a time, and keeps it for a while, so that reloading a page costs the database nothing. */
+/**
+ * Reads a value at most once at a time, and keeps it for a while, so that reloading a page costs
+ * the database nothing.
+ */
 export class Recent<T> {
   readonly #read: () => Promise<T>
   readonly #maxAgeMs: number

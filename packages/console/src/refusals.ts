@@ -13,7 +13,10 @@ const titles: Readonly<Record<number, string>> = {
   503: 'Not available at the moment'
 }
 
-/** Answers every error of the console with a page. The text of an error without a code of the suite goes to the log alone. */
+/**
+ * Answers every error of the console with a page. The text of an error without a code of the suite
+ * goes to the log alone.
+ */
 export function answerErrors (app: FastifyInstance, shared: ConsoleState): void {
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const failure = failureOf(

@@ -11,7 +11,9 @@ const policy = [
   "frame-ancestors 'none'"
 ].join('; ')
 
-/** Headers of every reply of the console: nothing inline, no other host, no frame, no copy on disk. */
+/**
+ * Headers of every reply of the console: nothing inline, no other host, no frame, no copy on disk.
+ */
 export function secure (reply: FastifyReply): void {
   reply.headers({
     'content-security-policy': policy,

@@ -1,7 +1,10 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { randomBytes } from 'node:crypto'
 
-/** The secret of the operator's session, from the cookie; undefined where there is none, or more than one. */
+/**
+ * The secret of the operator's session, from the cookie; undefined where there is none, or more
+ * than one.
+ */
 export function readSession (request: FastifyRequest): string | undefined {
   const name = cookieName(request)
   const values = (request.headers.cookie ?? '').split(';').map(pair => pair.trim())

@@ -68,7 +68,10 @@ export interface ShownLimits {
   readonly perClient: number | undefined
 }
 
-/** The parts of the application that the console reads. Plugins of the suite meet at decorators, never in an import. */
+/**
+ * The parts of the application that the console reads. Plugins of the suite meet at decorators,
+ * never in an import.
+ */
 export interface ConsoleApp {
   readonly tenancy: ConsoleTenancy
   /** Absent where `rateLimit` is off. */

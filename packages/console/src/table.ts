@@ -1,8 +1,9 @@
 import { html, type Html, type HtmlValue } from './html.ts'
 
 /**
- * A table whose rows become cards on a phone, where a cell that is `undefined` is left out. The first cell of a row names it.
- * Roles are written out, because browsers drop them where CSS changes how a table is displayed.
+ * A table whose rows become cards on a phone, where a cell that is `undefined` is left out. The
+ * first cell of a row names it. Roles are written out, because browsers drop them where CSS changes
+ * how a table is displayed.
  */
 export function table (
   caption: string,

@@ -1,4 +1,5 @@
-// Issue 24: the console's pages over 100,000 tenants, in server time. `-- 10000` for another number of tenants.
+// Issue 24: the console's pages over 100,000 tenants, in server time. `-- 10000` for another number
+// of tenants.
 import tenancyConsole from '@fastify-tenancy/console'
 import { createManager } from '@fastify-tenancy/manager'
 import Fastify from 'fastify'

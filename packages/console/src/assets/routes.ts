@@ -14,7 +14,10 @@ export const assetsVersion: string = createHash('sha256').update(style + script 
   12
 )
 
-/** Serves the files of the pages, behind `authorize` as everything else. Browsers keep them for a year: their names change. */
+/**
+ * Serves the files of the pages, behind `authorize` as everything else. Browsers keep them for a
+ * year: their names change.
+ */
 export function serveAssets (app: FastifyInstance): void {
   for (const [extension, type, text] of files) {
     app.get(

@@ -1,6 +1,7 @@
 /**
- * Renews the live parts of a page every 15 seconds. Without it the pages work the same, and are renewed by a reload. A part
- * that has the keyboard's focus is left alone, and numbers that were opened stay open.
+ * Renews the live parts of a page every 15 seconds. Without it the pages work the same, and are
+ * renewed by a reload. A part that has the keyboard's focus is left alone, and numbers that were
+ * opened stay open.
  */
 export const script = `'use strict'
 const every = 15000

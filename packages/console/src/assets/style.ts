@@ -1,4 +1,7 @@
-/** The style sheet of all pages. Contrast of text is at least 4.5 to 1 in both schemes, of lines and borders of controls 3 to 1. */
+/**
+ * The style sheet of all pages. Contrast of text is at least 4.5 to 1 in both schemes, of lines and
+ * borders of controls 3 to 1.
+ */
 export const style = `:root {
   color-scheme: light dark;
   --back: #f6f7f9; --card: #fff; --text: #1b1f24; --soft: #525a66; --edge: #d5dae1; --control: #7b8490;

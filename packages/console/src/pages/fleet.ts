@@ -7,7 +7,10 @@ import type { SuiteHealth } from '../suite.ts'
 import { table } from '../table.ts'
 import { notice } from './page.ts'
 
-/** What the page of the fleet shows. All of it is in memory, so the page also opens while every database is away. */
+/**
+ * What the page of the fleet shows. All of it is in memory, so the page also opens while every
+ * database is away.
+ */
 export interface FleetView {
   readonly base: string
   readonly health: SuiteHealth

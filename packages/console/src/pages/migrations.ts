@@ -11,7 +11,10 @@ export interface Migrations {
   readonly unreachable: MigrationStatus['unreachable']
 }
 
-/** Read at most twice a minute: where each tenant has a schema of its own, the whole list takes seconds. */
+/**
+ * Read at most twice a minute: where each tenant has a schema of its own, the whole list takes
+ * seconds.
+ */
 const maxAgeMs = 30_000
 const patienceMs = 150
 

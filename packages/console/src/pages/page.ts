@@ -7,7 +7,10 @@ import { html, type Html, type HtmlValue } from '../html.ts'
 export interface PageContext {
   /** The prefix of the console: `/_tenancy`. */
   readonly base: string
-  /** Changes with the style sheet and the script, so that a new release is not shown with an old one's. */
+  /**
+   * Changes with the style sheet and the script, so that a new release is not shown with an old
+   * one's.
+   */
   readonly assets: string
   /** The operator's name. Undefined on the page that refuses. */
   readonly actor: string | undefined

@@ -33,7 +33,10 @@ const height = 120
 /** Places on the time axis, so that a plot fills from the right while samples come in. */
 const places = 60
 
-/** Draws values over time as SVG, and puts the same numbers in a table. Without a script, and without an inline style. */
+/**
+ * Draws values over time as SVG, and puts the same numbers in a table. Without a script, and
+ * without an inline style.
+ */
 export function plot (given: Plot): Html {
   const { id, title, now, note, lines, moments, limit, unit } = given
   const largest = Math.max(0, ...lines.flatMap(({ values }) => values.map(value => value ?? 0)))

@@ -42,8 +42,9 @@ interface Sample {
 const top = 2_000
 
 /**
- * Turns the running totals of `app.tenancy.usage()` into what each tenant used in the last 15 minutes, in this process. A sample
- * holds only tenants that did something, so quiet tenants cost no memory.
+ * Turns the running totals of `app.tenancy.usage()` into what each tenant used in the last 15
+ * minutes, in this process. A sample holds only tenants that did something, so quiet tenants cost
+ * no memory.
  */
 export class UsageHistory {
   readonly #read: (options: { readonly top: number }) => CountedReport
@@ -112,7 +113,8 @@ function sum (a: Counts, b: Counts): Counts {
   return byCounter(counter => a[counter] + b[counter])
 }
 
-// A total that is lower than before was begun anew: the tenant had been counted among the others for a while.
+// A total that is lower than before was begun anew: the tenant had been counted among the others
+// for a while.
 function difference (now: CountedUsage, before: CountedUsage | undefined): Counts {
   return byCounter(counter => {
     const past = before?.[counter] ?? 0

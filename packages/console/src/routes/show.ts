@@ -18,7 +18,9 @@ type Query = Readonly<Record<string, unknown>>
 const entries = 20
 const since = '90d'
 
-/** An age in milliseconds below which the doctor is not run again, however often a page asks for it. */
+/**
+ * An age in milliseconds below which the doctor is not run again, however often a page asks for it.
+ */
 const doctorRestMs = 5_000
 
 /** The pages that change nothing. */

@@ -7,7 +7,10 @@ import type { ManagerContext } from '../context/context.ts'
 
 /** Which tenants {@link Manager.search} gives. */
 export interface SearchInput {
-  /** Part of the slug or the name, in any case, or the whole of an id or a verified domain. @default any */
+  /**
+   * Part of the slug or the name, in any case, or the whole of an id or a verified domain. @default
+   * any
+   */
   readonly text?: string
   /** @default every status but `'deleted'` */
   readonly status?: TenantStatus

@@ -3,7 +3,10 @@ import type { Isolation, TenantRecord, TenantStatus } from '@fastify-tenancy/cor
 import type { SqlClient } from '../client/sql-client.ts'
 import { readTenantJson } from './tenant-record.ts'
 
-/** The last tenant of a page. A slug alone is not enough, because several deleted tenants can have the same. */
+/**
+ * The last tenant of a page. A slug alone is not enough, because several deleted tenants can have
+ * the same.
+ */
 export interface PagePosition {
   readonly slug: string
   readonly id: string
@@ -23,8 +26,9 @@ const matches = (text: string): string =>
   or id in (select tenant_id from tenancy.domains where domain = lower(${text}) and verified_at is not null))`
 
 /**
- * Returns one page of tenants by slug, deleted ones only where `status` asks for them. Without a text the unique index on
- * the slug serves the page; with one, PostgreSQL reads the slugs and names until the page is full:
+ * Returns one page of tenants by slug, deleted ones only where `status` asks for them. Without a
+ * text the unique index on the slug serves the page; with one, PostgreSQL reads the slugs and names
+ * until the page is full:
  *
  * ```sql
  * select tenancy.tenant_json(tenants) as tenant from tenancy.tenants
