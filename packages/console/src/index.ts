@@ -1,2 +1,2 @@
 export { default, tenancyConsole } from './plugin.ts'
-export type { Authorize, ConsoleOptions } from './options.ts'
+export type { Authorize, Authorized, ConsoleOptions } from './options.ts'

@@ -7,7 +7,7 @@ import * as v from 'valibot'
  * The operator's name, nothing for a stranger, or the reply that was sent instead: a redirect to a
  * login page.
  */
-type Authorized = string | undefined | FastifyReply
+export type Authorized = string | undefined | FastifyReply
 
 /**
  * Says who asks: the operator's name, which the audit gets with each action. `undefined` refuses
