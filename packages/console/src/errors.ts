@@ -6,10 +6,7 @@ export const ConsoleForbiddenError: TenancyErrorConstructor = defineError(
   403,
   'This console is for operators'
 )
-/**
- * 403: the token of a confirmation page of the console is missing, forged, too old, or was used.
- * Nothing was done.
- */
+/** 403: a confirmation of the console is missing, forged, expired or used. Nothing was done. */
 export const ConfirmationInvalidError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_CONFIRMATION_INVALID',
   403,
