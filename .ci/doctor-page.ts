@@ -1,4 +1,4 @@
-// Writes packages/fastify-tenancy/docs/doctor.md from the checks in the code: run it when a check comes, goes or changes.
+// Writes packages/fastify-tenancy/docs/doctor.md from the checks in the code: run it when a check changes.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
@@ -40,7 +40,8 @@ export function doctorPage (): string {
   const titles = [...new Set(families.map(([, title]) => title))]
   return `# Doctor
 
-The doctor reads the catalog of every shard and reports what weakens the separation of tenants. It writes nothing.
+The doctor reads the catalog of every shard and reports what weakens the separation of tenants. It writes \
+nothing.
 
 \`\`\`sh
 tenancy doctor
@@ -54,7 +55,8 @@ for (const { id, level, object, meaning, fix } of findings) console.log(level, i
 
 It uses the login of \`ownerUrl\`. Each family of checks is one query.
 
-It compares tables with \`options.tables\`. It compares policies with the two that \`protect\` makes with these options.
+It compares tables with \`options.tables\`. It compares policies with the two that \`protect\` makes with \
+these options.
 
 ## A finding
 
@@ -72,17 +74,21 @@ It compares tables with \`options.tables\`. It compares policies with the two th
 | \`warning\` | a layer of the separation is weaker than intended, or something is about to fail |
 | \`info\` | could be made stricter, for example by \`init({ harden: true })\` |
 
-The report's own \`level\` says how far the logins are kept apart, from L0 to L4. \`reasons\` says what keeps the next level away. See [the levels](roles-and-policies.md#levels).
+The report's own \`level\` says how far the logins are kept apart, from L0 to L4. \`reasons\` says what \
+keeps the next level away. See [the levels](roles-and-policies.md#levels).
 
 ## Options
 
 | option | effect |
 |---|---|
-| \`probe: true\` | also connects with the application's logins: \`url\`, and \`tenantRolesUrl\` and \`globalUrl\` to take roles |
+| \`probe: true\` | also connects with the application's logins: \`url\`, and \`tenantRolesUrl\` and \
+\`globalUrl\` to take roles |
 | \`writeBaseline: 'file.json'\` | writes all present errors and warnings into a file |
-| \`baseline: 'file.json'\` | leaves the findings of that file out of the report. \`accepted\` counts them. \`stale\` names those that are not found any more |
+| \`baseline: 'file.json'\` | leaves the findings of that file out of the report. \`accepted\` counts \
+them. \`stale\` names those that are not found any more |
 
-- The probe tries to read, to take other roles, to name another tenant in a statement that reads, to turn policies off, and to make objects.
+- The probe tries to read, to take other roles, to name another tenant in a statement that reads, to turn \
+policies off, and to make objects.
 - Each attempt of the probe is a transaction that is rolled back.
 - An attempt has level \`info\` if [the page of strategies](strategies.md) says that an attacker can do it.
 - A baseline file that cannot be read is an error.
@@ -90,7 +96,8 @@ The report's own \`level\` says how far the logins are kept apart, from L0 to L4
 
 ## At the boot
 
-A boot runs the checks that the application's login can make at once: D101 to D114, D213, D3xx, D4xx and D601. The option \`database.doctor\` says what becomes of their findings:
+A boot runs the checks that the application's login can make at once: D101 to D114, D213, D3xx, D4xx and \
+D601. The option \`database.doctor\` says what becomes of their findings:
 
 | value | effect |
 |---|---|
