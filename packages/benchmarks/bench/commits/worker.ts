@@ -9,6 +9,8 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type * as Core from '@fastify-tenancy/core'
 import type * as Database from '@fastify-tenancy/database'
+import type { SqlClient } from '@fastify-tenancy/postgres/client'
+import type * as DatabaseOptions from '@fastify-tenancy/database/options'
 import type * as ManagerPackage from '@fastify-tenancy/manager'
 import type { Kysely, Sql } from 'kysely'
 import type pgModule from 'pg'
@@ -40,10 +42,14 @@ const secret = 'a secret of the benchmarks, 32 characters and more'
 const require = createRequire(join(checkout, 'packages/database/package.json'))
 const pg = require('pg') as typeof pgModule
 const { sql } = require('kysely') as { sql: Sql }
-const from = async (name: string): Promise<unknown> =>
-  import(pathToFileURL(join(checkout, 'packages', name, 'dist/index.js')).href)
+const load = async (...path: string[]): Promise<unknown> =>
+  import(pathToFileURL(join(checkout, 'packages', ...path)).href)
+const from = (name: string): Promise<unknown> => load(name, 'dist/index.js')
 const { memoryRegistry, TenantScope } = await from('core') as typeof Core
-const { openDatabase, resolveDatabaseOptions } = await from('database') as typeof Database
+const { openDatabase } = await from('database') as typeof Database
+// Older checkouts export it from the package itself.
+const { resolveDatabaseOptions } = await load('database', 'dist/options/index.js')
+  .catch(() => from('database')) as typeof DatabaseOptions
 const { createManager } = await from('manager') as typeof ManagerPackage
 
 const tables = { tenant: ['items'] }
@@ -81,7 +87,7 @@ if (isolation !== 'schema') {
 await admin.query('vacuum analyze')
 await admin.end()
 
-async function provision ({ client }: { client: Database.SqlClient }): Promise<void> {
+async function provision ({ client }: { client: SqlClient }): Promise<void> {
   await client.query(
     `create table items (id serial primary key, title text not null, n int not null default 0)`
   )

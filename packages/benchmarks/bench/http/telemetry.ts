@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
 import { race } from '../../src/race.ts'
-import { report, table } from '../../src/report.ts'
+import { report, markdownTable } from '../../src/report.ts'
 import { openField, type Field } from './field.ts'
 
 const [other] = process.argv.slice(2).filter(argument => !argument.startsWith('--'))
@@ -14,7 +14,7 @@ const field = await openField()
 const quiet = await field.server('suite, no limits')
 const counted = await field.server('suite, Prometheus')
 const texts = [
-  table(await race(quiet.inRow, [counted.inRow]), column, [
+  markdownTable(await race(quiet.inRow, [counted.inRow]), column, [
     { name: 'suite, Prometheus', figure: 'cpu', atMost: 1.1 }
   ])
 ]
@@ -26,7 +26,7 @@ if (other !== undefined) {
     ...quiet.inRow,
     name: 'this checkout'
   }])
-  texts.push(table(result, column, [{ name: 'this checkout', figure: 'cpu', atMost: 1.03 }]))
+  texts.push(markdownTable(result, column, [{ name: 'this checkout', figure: 'cpu', atMost: 1.03 }]))
   await before.stop()
 }
 await field.stop()

@@ -13,7 +13,7 @@ import { startRedis } from '../../../../test/support/services.ts'
 import { far } from '../../src/far.ts'
 import { bars, savePlot } from '../../src/plot.ts'
 import { race, type Contender, type Race, type Sample } from '../../src/race.ts'
-import { markdown, report, table, type Target } from '../../src/report.ts'
+import { markdown, report, markdownTable, type BenchTarget } from '../../src/report.ts'
 import type { Answered, Load } from '../http/load.ts'
 import { byPackage } from './by-package.ts'
 import { contenders, type Places } from './contenders.ts'
@@ -135,7 +135,7 @@ async function slice (server: ChildProcess, how: Load): Promise<Sample> {
 
 function figures (result: Race, isFar: boolean): string {
   const perSecond = isFar ? 0.95 : 0.9
-  const targets: Target[] = [
+  const targets: BenchTarget[] = [
     { name: 'suite, signed', figure: 'cpu', atMost: 1.15 },
     { name: 'suite, signed', figure: 'perSecond', atLeast: perSecond },
     { name: 'suite, plain', figure: 'cpu', atMost: 1.08 },
@@ -143,7 +143,7 @@ function figures (result: Race, isFar: boolean): string {
       ? [{ name: 'suite, signed', figure: 'perSecond', atLeast: 1.5, against: 'the way of the field' }]
       : [])
   ]
-  return table(result, [
+  return markdownTable(result, [
     { figure: 'perSecond', title: 'requests/s', digits: 0 },
     { figure: 'cpu', title: 'CPU µs', digits: 0 },
     { figure: 'serverCpu', title: 'PostgreSQL CPU µs', digits: 0 },
