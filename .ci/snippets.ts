@@ -1,7 +1,9 @@
 import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { request } from 'node:http'
+import { request, type IncomingMessage } from 'node:http'
 import { createInterface } from 'node:readline'
+import { json } from 'node:stream/consumers'
 
 export interface Answer {
   readonly status: number
@@ -50,13 +52,9 @@ export async function serve (
 
 /** Sends what the page's `curl -H 'Host: …'` sends: GET, or POST where there is a body. */
 export async function ask (port: number, host: string, path: string, body?: object): Promise<Answer> {
-  const { promise, resolve, reject } = Promise.withResolvers<Answer>()
   const headers = { host, ...(body !== undefined && { 'content-type': 'application/json' }) }
   const method = body === undefined ? 'GET' : 'POST'
-  request({ port, host: '127.0.0.1', path, method, headers }, reply => {
-    reply.setEncoding('utf8').toArray().then(chunks => {
-      resolve({ status: reply.statusCode ?? 0, body: JSON.parse(chunks.join('')) })
-    }, reject)
-  }).on('error', reject).end(body && JSON.stringify(body))
-  return promise
+  const sent = request({ port, host: '127.0.0.1', path, method, headers }).end(body && JSON.stringify(body))
+  const [reply] = await once(sent, 'response') as [IncomingMessage]
+  return { status: reply.statusCode ?? 0, body: await json(reply) }
 }
