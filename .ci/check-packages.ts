@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 import { hiddenTypes } from './exported-types.ts'
+import { followReadme } from './follow-readme.ts'
 import { pack, peerRanges, pnpm, readManifest, run, type Package } from './pack.ts'
 import { root } from './sources.ts'
 
@@ -160,6 +161,12 @@ async function checkReturnedTypes (packages: readonly Package[]): Promise<void> 
     await checkTypes(project, 'consumer.ts', 'exported functions that return what the suite gives')
 }
 
+async function checkReadme (packages: readonly Package[]): Promise<void> {
+  await followReadme(packages, join(work, 'readme')).catch((error: unknown) => {
+    problems.push(`the README of the suite cannot be followed in an empty project: ${String(error)}`)
+  })
+}
+
 function entries ({ folder }: Package): string[] {
   const { exports = {} } = readManifest(join(root, 'packages', folder))
   const types = Object.values(exports).map(entry =>
@@ -178,7 +185,8 @@ function checkExports (packages: readonly Package[]): void {
 try {
   const packages = await pack(work)
   checkExports(packages)
-  await Promise.all([...packages.map(checkTarball), checkInstalled(packages), checkReturnedTypes(packages)])
+  await Promise.all([...packages.map(checkTarball), checkInstalled(packages), checkReturnedTypes(packages),
+    checkReadme(packages)])
   for (const problem of problems) console.error(`- ${problem}`)
   console.log(
     problems.length === 0
