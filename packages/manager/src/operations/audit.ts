@@ -6,7 +6,9 @@ import { tellChange } from '../context/announce-change.ts'
 import type { ManagerContext } from '../context/context.ts'
 import { withClient } from '../context/shard-pools.ts'
 
-/** Writes down what was done to a tenant; the login is the actor. Never a secret. */
+/**
+ * Adds an entry to `tenancy.audit`; the login is the actor. The details must not contain secrets.
+ */
 export async function audit (
   client: SqlClient,
   tenant: string,
@@ -18,10 +20,11 @@ export async function audit (
 }
 
 /**
- * Changes a tenant's record if it is still as it was read, and writes that down, both or neither. Then every process is told.
+ * Changes a tenant's record if its version is still the one that was read, and adds an audit entry,
+ * in one transaction. Then notifies every process.
  *
- * @param also more to write in the same transaction
- * @throws FST_TENANCY_TENANT_CONFLICT when somebody else has changed it since
+ * @param also writes more in the same transaction
+ * @throws FST_TENANCY_TENANT_CONFLICT if the record was changed since
  */
 export async function changeTenant (
   context: ManagerContext,

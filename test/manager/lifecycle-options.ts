@@ -1,4 +1,5 @@
-// What life-world.ts makes its managers with: apart from it, for processes that need no servers and no test runner.
+// The options of the managers in lifecycle-fixture.ts. They are a file of their own for processes
+// that need no test runner.
 import type { Isolation } from '@fastify-tenancy/core'
 import type { ManagerOptions } from '@fastify-tenancy/manager'
 import type { Generated, Kysely } from 'kysely'
@@ -21,12 +22,12 @@ const ownTables = `
   create table projects (id int primary key, parent int references projects);
   create table tasks (id int primary key, project_id int not null references projects)`
 
-export type LifeStrategy = Isolation | 'role'
+export type LifecycleStrategy = Isolation | 'role'
 
-/** Also for processes of a test's own, which know the database's URL alone. */
-export function lifeOptions (
+/** Options for any process that has only the URL of the database. */
+export function lifecycleOptions (
   superUrl: string,
-  strategy: LifeStrategy,
+  strategy: LifecycleStrategy,
   more: Partial<ManagerOptions> = {}
 ): ManagerOptions {
   return {
@@ -52,7 +53,8 @@ export function ownerUrl (superUrl: string): string {
   return loginUrl(superUrl, 'owner')
 }
 
-// The databases carry the test's own name, so that they are found again: ids are made of it.
+// The names of databases begin with the test's own name, because ids are made of it. The teardown
+// finds them by that.
 export function tenantUrl (superUrl: string, name: string): string {
   const isTemplate = name === '{database}'
   const url = new URL(superUrl)
@@ -63,8 +65,8 @@ export function tenantUrl (superUrl: string, name: string): string {
   )
 }
 
-/** What a creation and a purge of the tests do besides. Again does no harm. */
-export const lifeSteps: Pick<ManagerOptions, 'seed' | 'lifecycle'> = {
+/** Additional steps of a create and a purge. They are idempotent. */
+export const lifecycleSteps: Pick<ManagerOptions, 'seed' | 'lifecycle'> = {
   async seed ({ db }) {
     await (db as unknown as Kysely<Rows>).insertInto('projects').values({ id: 7, parent: null }).onConflict(
       on => on.doNothing()

@@ -1,4 +1,5 @@
-// An application of ten tables that knows no tenants, at work while its database is taken over stage by stage.
+// An application of ten tables that does not know about tenants. It runs while its database is
+// adopted stage by stage.
 import { createManager, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'
 import pg from 'pg'
 import type { Test } from 'tap'
@@ -30,54 +31,70 @@ const backfill = {
 const ddl = `
   create type user_role as enum ('admin', 'member');
   create type event_kind as enum ('seen', 'changed');
-  create table organizations (id uuid primary key default gen_random_uuid(), slug citext not null unique, name text not null);
-  create table users (id uuid primary key default gen_random_uuid(), org_id uuid not null references organizations, email citext not null unique, role user_role not null default 'member');
+  create table organizations (id uuid primary key default gen_random_uuid(), slug citext not null unique,
+    name text not null);
+  create table users (id uuid primary key default gen_random_uuid(), org_id uuid not null
+    references organizations, email citext not null unique, role user_role not null default 'member');
   create table projects (id serial primary key, owner_id uuid not null references users, name text not null);
-  create table tasks (id bigserial primary key, project_id int not null references projects, title text not null, done bool not null default false);
-  create table labels (id serial primary key, org_id uuid not null references organizations, name citext not null);
-  create table task_labels (task_id bigint not null references tasks, label_id int not null references labels, primary key (task_id, label_id));
-  create table events (id bigserial, user_id uuid not null, kind event_kind not null, at date not null, primary key (id, at)) partition by range (at);
+  create table tasks (id bigserial primary key, project_id int not null
+    references projects, title text not null, done bool not null default false);
+  create table labels (id serial primary key, org_id uuid not null references organizations,
+    name citext not null);
+  create table task_labels (task_id bigint not null references tasks, label_id int not null
+    references labels, primary key (task_id, label_id));
+  create table events (id bigserial, user_id uuid not null, kind event_kind not null, at date not null,
+    primary key (id, at)) partition by range (at);
   create table events_2025 partition of events for values from ('2025-01-01') to ('2026-01-01');
   create table events_rest partition of events default;
-  create table settings (org_slug citext not null, key text not null, value text, primary key (org_slug, key));
+  create table settings (org_slug citext not null, key text not null, value text, primary key (org_slug,
+    key));
   create table audit_log (id bigserial primary key, task_id bigint not null, what text not null);
   create table countries (code text primary key);
-  create view open_tasks as select t.id, t.title, p.name as project from tasks t join projects p on p.id = t.project_id where not t.done;
+  create view open_tasks as select t.id, t.title, p.name as project from tasks t
+    join projects p on p.id = t.project_id where not t.done;
   create view my_tasks with (security_invoker) as select id, title from tasks;
-  create materialized view project_stats as select project_id, count(*) as tasks from tasks group by project_id;
-  create function log_task() returns trigger language plpgsql security definer set search_path = public, pg_temp as $$ begin insert into audit_log (task_id, what) values (new.id, tg_op); return new; end $$;
+  create materialized view project_stats as select project_id, count(*) as tasks from tasks
+    group by project_id;
+  create function log_task() returns trigger language plpgsql security definer set search_path = public,
+    pg_temp as $$ begin insert into audit_log (task_id, what) values (new.id, tg_op); return new; end $$;
   create trigger log_task after insert or update on tasks for each row execute function log_task()`
 
 function rowsOf (count: number): string {
   return `
   insert into organizations (slug, name) select 'org-' || n, 'Org ' || n from generate_series(1, 4) n;
-  insert into users (org_id, email) select o.id, o.slug || n || '@example.com' from organizations o, generate_series(1, 5) n;
+  insert into users (org_id, email) select o.id, o.slug || n || '@example.com' from organizations o,
+    generate_series(1, 5) n;
   insert into projects (owner_id, name) select id, 'project of ' || email from users;
   insert into labels (org_id, name) select id, 'Urgent' from organizations;
   insert into tasks (project_id, title) select n % 20 + 1, 'task ' || n from generate_series(1, ${
     count * 0.35
   }) n;
-  insert into task_labels select t.id, l.id from tasks t join projects p on p.id = t.project_id join users u on u.id = p.owner_id join labels l on l.org_id = u.org_id where t.id <= ${
-    count * 0.1
-  };
-  insert into events (user_id, kind, at) select u.id, 'seen', date '2025-06-01' + n % 400 from users u, generate_series(1, ${
-    count * 0.01
-  }) n;
+  insert into task_labels select t.id, l.id from tasks t join projects p on p.id = t.project_id
+    join users u on u.id = p.owner_id join labels l on l.org_id = u.org_id where t.id <= ${count * 0.1};
+  insert into events (user_id, kind, at) select u.id, 'seen', date '2025-06-01' + n % 400 from users u,
+    generate_series(1, ${count * 0.01}) n;
   insert into settings select slug, 'theme', 'dark' from organizations;
   insert into countries values ('NL')`
 }
 
-/** Rows whose tenant is not that of the organization that they belong to, by table. */
+/** Rows by table whose tenant differs from the organization that they belong to. */
 const wrong = `
-  with owned as (select t.id, u.org_id from tasks t join projects p on p.id = t.project_id join users u on u.id = p.owner_id)
-  select 'projects' as name, count(*)::int as n from projects p join users u on u.id = p.owner_id where p.tenant_id is distinct from u.org_id
-  union all select 'tasks', count(*)::int from tasks t join owned using (id) where t.tenant_id is distinct from owned.org_id
-  union all select 'task_labels', count(*)::int from task_labels l join owned on owned.id = l.task_id where l.tenant_id is distinct from owned.org_id
-  union all select 'audit_log', count(*)::int from audit_log l join owned on owned.id = l.task_id where l.tenant_id is distinct from owned.org_id
-  union all select 'events', count(*)::int from events e join users u on u.id = e.user_id where e.tenant_id is distinct from u.org_id
-  union all select 'settings', count(*)::int from settings s join organizations o on o.slug = s.org_slug where s.tenant_id is distinct from o.id`
+  with owned as (select t.id, u.org_id from tasks t join projects p on p.id = t.project_id
+    join users u on u.id = p.owner_id)
+  select 'projects' as name, count(*)::int as n from projects p join users u on u.id = p.owner_id
+    where p.tenant_id is distinct from u.org_id
+  union all select 'tasks', count(*)::int from tasks t join owned using (id)
+    where t.tenant_id is distinct from owned.org_id
+  union all select 'task_labels', count(*)::int from task_labels l join owned on owned.id = l.task_id
+    where l.tenant_id is distinct from owned.org_id
+  union all select 'audit_log', count(*)::int from audit_log l join owned on owned.id = l.task_id
+    where l.tenant_id is distinct from owned.org_id
+  union all select 'events', count(*)::int from events e join users u on u.id = e.user_id
+    where e.tenant_id is distinct from u.org_id
+  union all select 'settings', count(*)::int from settings s join organizations o on o.slug = s.org_slug
+    where s.tenant_id is distinct from o.id`
 
-/** Old code: everything that it does with the ten tables, again and again. */
+/** Runs the old code: all its statements on the ten tables, in a loop. */
 function oldCode (url: string): { stop(): Promise<{ rounds: number; errors: unknown[] }> } {
   const errors: unknown[] = []
   const running = { is: true }
@@ -87,7 +104,9 @@ function oldCode (url: string): { stop(): Promise<{ rounds: number; errors: unkn
     'select * from project_stats limit 20',
     "insert into tasks (project_id, title) values (1, 'new'), (20, 'new')",
     'update tasks set done = not done where id = (select max(id) from tasks)',
-    'insert into task_labels select t.id, l.id from (select max(t.id) as id, u.org_id from tasks t join projects p on p.id = t.project_id join users u on u.id = p.owner_id group by u.org_id) t join labels l on l.org_id = t.org_id on conflict do nothing',
+    'insert into task_labels select t.id, l.id from (select max(t.id) as id, u.org_id from tasks t ' +
+    'join projects p on p.id = t.project_id join users u on u.id = p.owner_id group by u.org_id) t ' +
+    'join labels l on l.org_id = t.org_id on conflict do nothing',
     "insert into events (user_id, kind, at) select id, 'changed', '2030-01-01' from users limit 2",
     "insert into settings values ('ORG-1', gen_random_uuid()::text, 'x')",
     'refresh materialized view project_stats',
@@ -111,7 +130,7 @@ function oldCode (url: string): { stop(): Promise<{ rounds: number; errors: unkn
   }
 }
 
-/** Takes the application over, from unknown to enforced. */
+/** Adopts the application, from no tenants to `enforce`. */
 export async function adopt (t: Test, count: number): Promise<void> {
   const url = await freshDatabase(t)
   const admin = await connect(t, url)
@@ -147,7 +166,7 @@ export async function adopt (t: Test, count: number): Promise<void> {
   ) t.match(question, part, 'asked for at once')
   t.equal((await columns(admin)).length, 0, 'and nothing was changed')
 
-  // The answers to that one question are all that the stages need.
+  // The answers to the questions of the first call are all the input that the stages need.
   const manager = managerOf({
     backfill,
     legacy: { [user]: '2999-12-31', [loginOf(reports).user]: '2999-12-31' },
@@ -161,7 +180,7 @@ export async function adopt (t: Test, count: number): Promise<void> {
   ) t.ok(remarks.some(remark => remark.includes(part)), part)
   t.equal((await columns(admin)).length, 6)
   t.match((await manager.protect({ stage: 'observe' })).remarks, [
-    /old code works as before.*tenancy create --from/s
+    /legacy code works as before.*tenancy create --from/s
   ])
 
   const query = 'select id, slug, name from organizations'
@@ -181,7 +200,8 @@ export async function adopt (t: Test, count: number): Promise<void> {
   t.same(errors, [], `no statement of old code failed in ${rounds} rounds`)
   t.ok(rounds > 1)
   await admin.query(
-    'alter view open_tasks set (security_invoker = true); drop materialized view project_stats; alter function log_task() security invoker'
+    'alter view open_tasks set (security_invoker = true); drop materialized view project_stats; ' +
+      'alter function log_task() security invoker'
   )
   await t.rejects(manager.protect({ stage: 'enforce' }), {
     message: /is still worked on by .* until 2999-12-31/
@@ -222,11 +242,13 @@ export async function adopt (t: Test, count: number): Promise<void> {
 
 async function columns (admin: pg.Client): Promise<unknown[]> {
   return (await admin.query(
-    "select from pg_attribute a join pg_class c on c.oid = attrelid where attname = 'tenant_id' and relkind in ('r', 'p') and not relispartition and relnamespace = 'public'::regnamespace"
+    "select from pg_attribute a join pg_class c on c.oid = attrelid where attname = 'tenant_id' " +
+      "and relkind in ('r', 'p') and not relispartition and relnamespace = 'public'::regnamespace"
   )).rows
 }
 
-// The hook of the README: the database announces each customer, and one process makes tenants of them.
+// The hook of the README: the database notifies of each new customer, and one process creates their
+// tenants.
 async function followCustomers (
   t: Test,
   url: string,
@@ -235,8 +257,10 @@ async function followCustomers (
 ): Promise<() => Promise<void>> {
   const listener = await connect(t, url)
   await listener.query(`
-    create function announce_customer() returns trigger language plpgsql as $$ begin notify customers; return null; end $$;
-    create trigger announce_customer after insert on organizations for each statement execute function announce_customer();
+    create function announce_customer() returns trigger language plpgsql as $$ begin notify customers;
+    return null; end $$;
+    create trigger announce_customer after insert on organizations for each statement
+      execute function announce_customer();
     listen customers`)
   let last: Promise<unknown> = Promise.resolve()
   listener.on('notification', () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 
 import { ask } from '../support/sql.ts'
-import { house, houseOptions, unique, type House } from './houses.ts'
+import { managerFixture, fixtureOptions, unique, type ManagerFixture } from './manager-fixture.ts'
 
 const build = (isShared: boolean): string =>
   `create table projects (${isShared ? 'tenant_id text not null, ' : ''}id int not null, primary key (${
@@ -14,12 +14,12 @@ const given = { build, tables: { tenant: ['projects'], shared: ['countries'] } }
 
 interface Sleeper {
   stop(): void
-  /** Wakes it with an order to write as the tenant that it remembers. */
+  /** Resumes the stopped process, which then writes as the tenant that it has in memory. */
   write(): Promise<{ code: string; asked: boolean }>
 }
 
-async function startSleeper (t: Test, { superUrl }: House): Promise<Sleeper> {
-  const { provision: _, ...options } = houseOptions(superUrl, given)
+async function startSleeper (t: Test, { superUrl }: ManagerFixture): Promise<Sleeper> {
+  const { provision: _, ...options } = fixtureOptions(superUrl, given)
   const child = fork(join(import.meta.dirname, '../support/sleeper.ts'), [
     JSON.stringify({ ...options, registryUrl: superUrl })
   ], { execArgv: ['--conditions=@fastify-tenancy/source'] })
@@ -41,10 +41,10 @@ async function startSleeper (t: Test, { superUrl }: House): Promise<Sleeper> {
 t.jobs = 2
 for (const [from, to] of [['rls', 'schema'], ['schema', 'database'], ['database', 'row']] as const) {
   t.test(
-    `FNC-01 a process that slept through a move from ${from} to ${to} gets an error, writes nothing into the old copy, and goes on at the new place`,
+    `FNC-01 a process asleep during a move from ${from} to ${to} writes nothing to the old copy`,
     { buffered: true },
     async t => {
-      const on = await house(t, given)
+      const on = await managerFixture(t, given)
       const id = unique(on, 'a')
       const tenantUrl = on.superUrl.replace(/\/[^/]*$/, `/tenant_${id}`)
       const count = async (home: string): Promise<number | undefined> =>
@@ -77,8 +77,8 @@ for (const [from, to] of [['rls', 'schema'], ['schema', 'database'], ['database'
   )
 }
 
-t.test('control: without the fence, the process writes into the old copy', { buffered: true }, async t => {
-  const on = await house(t, given)
+t.test('control: without the lockout, the process writes into the old copy', { buffered: true }, async t => {
+  const on = await managerFixture(t, given)
   const id = unique(on, 'a')
   await on.manager.create({ slug: 'acme', id })
   const sleeper = await startSleeper(t, on)

@@ -1,4 +1,5 @@
-// EDG-04: Redis falls silent on an open connection, in each way that a wire and a server can. Nothing is lost in Redis itself.
+// EDG-04: Redis stops replying on an open connection, in each way that a network or a server can.
+// Redis itself loses nothing.
 import t, { type Test } from 'tap'
 
 import { openRedis } from '@fastify-tenancy/redis'
@@ -68,7 +69,7 @@ interface World {
   readonly service: RedisService
   readonly proxies: readonly TcpProxy[]
   readonly limiters: readonly SharedLimiter[]
-  /** What Redis counts of a quota, read over a connection of its own. */
+  /** Returns the count of a quota in Redis, read over a connection of its own. */
   readonly counted: (quota: Quota) => Promise<number>
 }
 
@@ -105,7 +106,7 @@ async function world (t: Test, processes: number, precision: 'exact' | 'leased')
   return { service, proxies, limiters, counted: async quota => (await limiter.consumePlain([quota], 0)).used }
 }
 
-/** Sends this many requests, some at once, and returns how many were admitted. */
+/** Sends this many requests, some concurrently, and returns how many were admitted. */
 async function send (limiter: SharedLimiter, quotas: readonly Quota[], count: number): Promise<number> {
   let admitted = 0
   for (let sent = 0; sent < count; sent += 4) {
@@ -115,9 +116,9 @@ async function send (limiter: SharedLimiter, quotas: readonly Quota[], count: nu
   return admitted
 }
 
-t.jobs = 8 // they wait for timeouts
+t.jobs = 8 // the tests mostly wait for timeouts
 
-/** Those of every day; `npm run test:long` takes all of them, leased too. */
+/** The cases of the daily run. `npm run test:long` runs all of them, leased ones too. */
 const daily = ['commands are executed and their answers vanish, then the connection is cut',
   'the server stands still, the connection is cut, and the server executes what it was sent']
 
@@ -176,7 +177,7 @@ for (const precision of isLong ? ['exact', 'leased'] as const : ['exact'] as con
 }
 
 t.test(
-  'EDG-04 three processes, of which one loses answers: all of them together stay at what Redis and the shares allow',
+  'EDG-04 three processes, one losing replies, together stay within Redis and the shares',
   { skip: noRedis, buffered: true },
   async t => {
     const { proxies, limiters, counted } = await world(t, 3, 'exact')
@@ -223,7 +224,8 @@ t.test('EDG-04 a debt whose own send is lost is sent again, and counted once', {
   let admitted = await send(limiter, [burst], 4)
   proxy.loseAnswers()
   admitted += await send(limiter, [burst], 20)
-  // The debts go out with the sweeps, are executed, and are not confirmed: several times.
+  // The sweeps send the pending writes. Redis executes them without a confirmation, so they are
+  // sent several times.
   for (let more = 0; more < 3; more++) {
     const before = await counted(burst)
     await limiter.sweep()

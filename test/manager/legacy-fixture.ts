@@ -1,4 +1,4 @@
-// A database whose old code knows no tenants, and that code at work.
+// A database whose old code does not know about tenants, and that code at work.
 import { createManager, type Manager, type ManagerOptions, type Progress } from '@fastify-tenancy/manager'
 import pg from 'pg'
 import type { Test } from 'tap'
@@ -13,7 +13,8 @@ const ddl = `
   create table organizations (id uuid primary key, name text not null);
   create table users (id int primary key, org_id uuid not null references organizations, name text not null);
   create table projects (id serial primary key, user_id int not null references users, name text not null);
-  create table tasks (id serial primary key, project_id int not null references projects, title text not null);
+  create table tasks (id serial primary key, project_id int not null
+    references projects, title text not null);
   create table events (id bigserial, user_id int not null, at date not null) partition by range (at);
   create table events_2025 partition of events for values from ('2025-01-01') to ('2026-01-01');
   create table events_rest partition of events default;
@@ -24,16 +25,18 @@ const ddl = `
 
 const rows = `
   insert into organizations values ('${acme}', 'Acme'), ('${globex}', 'Globex');
-  insert into users select n, case n % 2 when 0 then '${acme}'::uuid else '${globex}'::uuid end, 'user ' || n from generate_series(0, 9) n;
+  insert into users select n, case n % 2 when 0 then '${acme}'::uuid else '${globex}'::uuid end, 'user ' || n
+    from generate_series(0, 9) n;
   insert into projects (user_id, name) select n % 10, 'project ' || n from generate_series(0, 99) n;
-  insert into tasks (project_id, title) select n % 100 + 1, 'task ' || n || repeat(' of the old days', 8) from generate_series(0, 9999) n;
+  insert into tasks (project_id, title) select n % 100 + 1, 'task ' || n || repeat(' of the old days', 8)
+    from generate_series(0, 9999) n;
   insert into events (user_id, at) select n % 10, date '2025-06-01' + n % 400 from generate_series(0, 999) n;
   insert into settings values ('theme', 'dark')`
 
 export interface Old {
   readonly url: string
   readonly admin: pg.Client
-  /** The login of the old code, which owns its tables. */
+  /** The login of the old code, which owns the tables. */
   readonly legacy: string
   readonly manager: Manager
   readonly progress: Progress[]
@@ -94,19 +97,22 @@ export const prepared = ['events', 'projects', 'settings', 'tasks'].map(table =>
 }))
 
 export const wrong = `select
-  (select count(*)::int from projects p join users u on u.id = p.user_id where p.tenant_id is distinct from u.org_id) as projects,
-  (select count(*)::int from tasks t join projects p on p.id = t.project_id where t.tenant_id is distinct from p.tenant_id) as tasks,
-  (select count(*)::int from events e join users u on u.id = e.user_id where e.tenant_id is distinct from u.org_id) as events,
+  (select count(*)::int from projects p join users u on u.id = p.user_id
+    where p.tenant_id is distinct from u.org_id) as projects,
+  (select count(*)::int from tasks t join projects p on p.id = t.project_id
+    where t.tenant_id is distinct from p.tenant_id) as tasks,
+  (select count(*)::int from events e join users u on u.id = e.user_id
+    where e.tenant_id is distinct from u.org_id) as events,
   (select count(*)::int from settings where tenant_id is distinct from '${acme}') as settings`
 export const none = { projects: 0, tasks: 0, events: 0, settings: 0 }
 
 export interface OldCode {
-  /** How often it has done its work. */
+  /** Number of rounds that the old code has completed. */
   readonly count: number
   stop(): Promise<{ readonly count: number; readonly errors: unknown[] }>
 }
 
-/** Old code: reads, inserts and updates without a word of tenants. */
+/** Runs the old code: it reads, inserts and updates without naming a tenant. */
 export async function work (url: string): Promise<OldCode> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
@@ -127,7 +133,7 @@ export async function work (url: string): Promise<OldCode> {
         errors.push(error)
       }
       count++
-      // An application has more to do than this.
+      // A pause between rounds, because a real application also does other work.
       await client.query('select pg_sleep(0.005)')
     }
   })()

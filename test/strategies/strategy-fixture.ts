@@ -1,4 +1,5 @@
-// A fresh server database as the manager leaves it, tenants in it, and their handles: for every strategy the same.
+// A fresh database as the manager leaves it, tenants in it and their handles, the same for every
+// strategy.
 import { TenantScope, type Isolation, type TenantRecord } from '@fastify-tenancy/core'
 import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -38,11 +39,13 @@ export const secret = 'a secret of the tests, 32 characters and more'
 export const tables = { tenant: ['notes', 'projects'], shared: ['countries'] }
 export const silent = { info () {}, warn () {}, error () {} }
 
-/** The tables of one tenant that has a place of its own: nothing in them says whose they are. */
+/** Tables of a tenant with a placement of its own. They have no tenant column. */
 export const ownTables =
-  'create table notes (id serial primary key, body text not null, n int not null default 0); create table projects (name text not null)'
+  'create table notes (id serial primary key, body text not null, n int not null default 0); ' +
+  'create table projects (name text not null)'
 export const sharedTables = `
-  create table notes (tenant_id text not null, id serial, body text not null, n int not null default 0, primary key (tenant_id, id));
+  create table notes (tenant_id text not null, id serial, body text not null, n int not null default 0,
+    primary key (tenant_id, id));
   create table projects (tenant_id text not null, name text not null);
   create table countries (code text primary key);
   insert into countries values ('NL'), ('DE')`
@@ -50,7 +53,7 @@ export const sharedTables = `
 export interface WorldOptions {
   readonly isolation?: Isolation
   readonly rls?: ManagerOptions['rls']
-  /** By the superuser's URL, where they depend on it. */
+  /** Further options, which may depend on the superuser's URL. */
   readonly database?:
     | Partial<DatabaseConnectionOptions>
     | ((superUrl: string) => Partial<DatabaseConnectionOptions>)
@@ -108,7 +111,10 @@ export async function world (
   }
 }
 
-/** A template of tenants' databases on the test's server: names that its teardown finds by the test's own. */
+/**
+ * Returns a URL template for tenants' databases on the test's server. The teardown finds their
+ * names by the test's own.
+ */
 export function databaseTemplate (superUrl: string): string {
   const template = new URL(superUrl)
   template.username = 'TENANT'

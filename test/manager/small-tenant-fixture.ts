@@ -1,34 +1,38 @@
-// A tenant of one small table, or of what a test makes, which somebody writes at known steps of its move.
+// A tenant with one small table, or with tables that a test makes. Another session writes it at
+// given steps of a move.
 import type { ManagerOptions, MovedTenant, MoveInput } from '@fastify-tenancy/manager'
 import type { Test } from 'tap'
 
 import { elsewhere } from '../support/standstill.ts'
-import { house, unique, type House } from './houses.ts'
+import { managerFixture, unique, type ManagerFixture } from './manager-fixture.ts'
 
 export interface Items {
-  readonly on: House
+  readonly on: ManagerFixture
   readonly id: string
-  /** Moves, and runs the SQL that `at` answers for a step to its end before the step after it begins. */
+  /**
+   * Moves the tenant. SQL that `at` returns for a step runs to its end before the next step begins.
+   */
   move(
     input: MoveInput,
     at?: (step: string) => string | undefined,
     more?: Partial<ManagerOptions>
   ): Promise<MovedTenant>
-  /** Runs SQL as the superuser, while this thread stands still. */
+  /** Runs SQL as the superuser and blocks this thread meanwhile. */
   run(sql: string): void
 }
 
-/** What the table of the tests is. In shared tables, its key leads with the tenant. */
+/** DDL of the tests' table. As a tenant table its primary key begins with the tenant column. */
 export const plain = (isShared: boolean): string =>
   `create table items (${
     isShared ? 'tenant_id text not null, ' : ''
   }id bigint not null, body text, primary key (${isShared ? 'tenant_id, ' : ''}id))`
 
-/** The same with a trigger that says when a row was changed last. */
+/** The same table with a trigger that records the time of the last change. */
 export const touched = (isShared: boolean): string =>
   `${plain(isShared)};
   alter table items add column touched_at timestamptz;
-  create function touch_items () returns trigger language plpgsql as $f$ begin new.touched_at := clock_timestamp(); return new; end $f$;
+  create function touch_items () returns trigger language plpgsql as $f$
+    begin new.touched_at := clock_timestamp(); return new; end $f$;
   create trigger touch before update on items for each row execute function touch_items()`
 
 export async function items (
@@ -37,7 +41,11 @@ export async function items (
   tenant: readonly string[] = ['items'],
   shards: readonly string[] = []
 ): Promise<Items> {
-  const on = await house(t, { build, tables: { tenant: [...tenant], shared: ['countries'] }, shards })
+  const on = await managerFixture(t, {
+    build,
+    tables: { tenant: [...tenant], shared: ['countries'] },
+    shards
+  })
   const id = unique(on, 'a')
   const other = elsewhere(t)
   await on.manager.create({ slug: 'acme', id })
@@ -59,7 +67,7 @@ export async function items (
   }
 }
 
-/** Answers `sql` at the first time of a step. */
+/** Returns `sql` the first time that a step is reached. */
 export function once (step: string, sql: string): (step: string) => string | undefined {
   let isDone = false
   return now => {

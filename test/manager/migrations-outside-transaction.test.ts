@@ -1,4 +1,5 @@
-// Migrations that say `export const transaction = false`: what PostgreSQL refuses in a transaction, and what is known of it afterwards.
+// Migrations with `export const transaction = false`: statements that PostgreSQL refuses in a
+// transaction, and what the ledger says of them afterwards.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -14,18 +15,21 @@ const index = 'await sql`create index concurrently notes_body on notes (body)`.e
 
 const indexes = (admin: Migrations['admin']): Promise<unknown> =>
   admin(
-    "select indexrelid::regclass::text as name, indisvalid as valid from pg_index where indexrelid::regclass::text like '%notes_body%' order by 1"
+    'select indexrelid::regclass::text as name, indisvalid as valid from pg_index ' +
+      "where indexrelid::regclass::text like '%notes_body%' order by 1"
   )
 const ledger = (admin: Migrations['admin']): Promise<unknown> =>
   admin(
-    "select tenant_id, name, applied_at is not null as applied, error from tenancy.migration_ledger where name = '002_index' order by 1"
+    'select tenant_id, name, applied_at is not null as applied, error from tenancy.migration_ledger ' +
+      "where name = '002_index' order by 1"
   )
 const waitingIndex = async (admin: Migrations['admin']): Promise<boolean> =>
   (await admin(
-    "select from pg_stat_activity where datname = current_database() and query like '%index concurrently%' and state = 'active' and wait_event_type = 'Lock'"
+    'select from pg_stat_activity where datname = current_database() and query like ' +
+      "'%index concurrently%' and state = 'active' and wait_event_type = 'Lock'"
   )).length === 1
 
-t.test("an index is built concurrently, an enum's new value used at once, and what comes before and after runs in its order", async t => {
+t.test('migrations outside a transaction run in order: a concurrent index, a new enum value', async t => {
   const { manager, write, schemas, admin, another, owner } = await migrations(t, {
     tables: { tenant: ['things'] }
   })
@@ -33,12 +37,14 @@ t.test("an index is built concurrently, an enum's new value used at once, and wh
   write(
     'shared',
     '001_things',
-    "await sql`create table things (tenant_id text not null, id int); create type mood as enum ('sad')`.execute(db)"
+    'await sql`create table things (tenant_id text not null, id int); ' +
+      "create type mood as enum ('sad')`.execute(db)"
   )
   write(
     'shared',
     '002_mood',
-    "await sql`alter type mood add value 'happy'`.execute(db); await sql`create index concurrently things_id on things (tenant_id, id)`.execute(db)",
+    "await sql`alter type mood add value 'happy'`.execute(db); " +
+      'await sql`create index concurrently things_id on things (tenant_id, id)`.execute(db)',
     undefined,
     alone
   )
@@ -61,13 +67,15 @@ t.test("an index is built concurrently, an enum's new value used at once, and wh
   }])
   t.same(
     await admin(
-      "select distinct pg_get_userbyid(relowner) as owner from pg_class where relname in ('notes_body', 'things_id')"
+      "select distinct pg_get_userbyid(relowner) as owner from pg_class where relname in ('notes_body', " +
+        "'things_id')"
     ),
     [{ owner }]
   )
   t.match(
     await admin(
-      'select name, error from tenancy.migration_ledger where duration_ms > 0 and applied_at is not null order by tenant_id, name'
+      'select name, error from tenancy.migration_ledger where duration_ms > 0 and applied_at ' +
+        'is not null order by tenant_id, name'
     ),
     Array.from({ length: 9 }, () => ({ error: null }))
   )
@@ -91,7 +99,7 @@ t.test("an index is built concurrently, an enum's new value used at once, and wh
   })
 })
 
-t.test('MIG-02 of several runners each such migration is run by one, and nobody waits where it would hold the index up', async t => {
+t.test('MIG-02 one of several runners runs it, and the others do not block the index', async t => {
   const { another, write, schemas, admin } = await migrations(t)
   await schemas(4)
   write('shared', '001_notes', notes)
@@ -101,11 +109,12 @@ t.test('MIG-02 of several runners each such migration is run by one, and nobody 
   const reports = await Promise.all(
     Array.from({ length: 3 }, () => another().migrate({ jobs: 2, retries: 20 }))
   )
-  // Between the two of a tenant another runner may go on.
+  // Between the two migrations of a tenant another runner may take over, hence the retries.
   t.same(reports.flatMap(({ failures }) => failures), [])
   t.same(
     await admin(
-      "select count(*)::int as n from tenancy.migration_ledger where applied_at is not null and tenant_id <> ''"
+      'select count(*)::int as n from tenancy.migration_ledger where applied_at is not null ' +
+        "and tenant_id <> ''"
     ),
     [{ n: 8 }]
   )
@@ -113,7 +122,7 @@ t.test('MIG-02 of several runners each such migration is run by one, and nobody 
   t.equal((await indexes(admin) as unknown[]).length, 5)
 })
 
-t.test('MIG-06 it waits for locks a bounded time, and is tried again, when what that left is dropped', async t => {
+t.test('MIG-06 it waits for locks a bounded time and drops its leftovers before a retry', async t => {
   const { another, manager, write, schemas, admin, superUrl } = await migrations(t)
   await schemas(1)
   write('tenant', '001_notes', notes)
@@ -122,8 +131,11 @@ t.test('MIG-06 it waits for locks a bounded time, and is tried again, when what 
   const writer = await connect(t, superUrl)
   await writer.query("begin; insert into tenant_t0001.notes (body) values ('a')")
   t.match(await failure(another().migrate({ lockTimeout: '50ms', retries: 1 })), {
-    message:
-      /^migration '002_index' of tenant st0001 failed: canceling statement due to lock timeout; it left the INVALID index tenant_t0001\.notes_body, which the next attempt drops$/
+    message: new RegExp(
+      "^migration '002_index' of tenant st0001 failed: canceling statement due to lock " +
+        String.raw`timeout; it left the INVALID index tenant_t0001\.notes_body, which the next attempt ` +
+        'drops$'
+    )
   })
   t.same(await indexes(admin), [{ name: 'tenant_t0001.notes_body', valid: false }])
   t.match(await ledger(admin), [{ applied: false, error: /lock timeout/ }])
@@ -135,7 +147,7 @@ t.test('MIG-06 it waits for locks a bounded time, and is tried again, when what 
   t.match(await ledger(admin), [{ applied: true, error: null }])
 })
 
-t.test('MIG-06 what has run of it is not repeated by itself: it is tried again only where nothing had', async t => {
+t.test('MIG-06 it is retried by itself only if none of its statements ran', async t => {
   const { manager, another, write, schemas, admin, superUrl } = await migrations(t)
   await schemas(1)
   write('tenant', '001_notes', `${notes}; await sql\`create table lines (n int)\`.execute(db)`)
@@ -143,26 +155,33 @@ t.test('MIG-06 what has run of it is not repeated by itself: it is tried again o
   write(
     'tenant',
     '002_more',
-    "await sql`set work_mem = '8MB'`.execute(db); await sql`insert into lines values (1)`.execute(db); await sql`alter table notes add color text`.execute(db)",
+    "await sql`set work_mem = '8MB'`.execute(db); await sql`insert into lines values (1)`.execute(db); " +
+      'await sql`alter table notes add color text`.execute(db)',
     undefined,
     alone
   )
   const writer = await connect(t, superUrl)
   await writer.query("begin; insert into tenant_t0001.notes (body) values ('a')")
   t.match(await failure(another().migrate({ lockTimeout: '20ms', retries: 3 })), {
-    message:
-      /^migration '002_more' of tenant st0001 failed: canceling statement due to lock timeout; what it had committed by then stays, and is run again by the next call$/
+    message: new RegExp(
+      "^migration '002_more' of tenant st0001 failed: canceling statement due to lock " +
+        'timeout; its earlier statements stay committed, and the next call runs them again$'
+    )
   })
   t.same(await admin('select n from tenant_t0001.lines'), [{ n: 1 }])
   t.match(await admin("select error from tenancy.migration_ledger where name = '002_more'"), [{
-    error: /what it had committed by then stays/
+    error: /its earlier statements stay committed/
   }])
   await writer.query('commit')
   t.match(await manager.migrate(), { tenants: { migrated: 1 } })
-  t.same(await admin('select n from tenant_t0001.lines'), [{ n: 1 }, { n: 1 }], 'control: somebody said so')
+  t.same(
+    await admin('select n from tenant_t0001.lines'),
+    [{ n: 1 }, { n: 1 }],
+    'control: the operator decided so'
+  )
 })
 
-t.test('`if not exists` does not pass over what a failure left; an index that somebody else builds is not dropped', async t => {
+t.test("`if not exists` skips no invalid index and drops no other session's build", async t => {
   const { manager, another, write, schemas, admin, superUrl } = await migrations(t)
   await schemas(1)
   write('tenant', '001_notes', notes)
@@ -176,17 +195,22 @@ t.test('`if not exists` does not pass over what a failure left; an index that so
     alone
   )
   t.match(await failure(manager.migrate()), {
-    message:
-      /could not create unique index.*; it left the INVALID index tenant_t0001\.notes_body, which the next attempt drops$/
+    message: new RegExp(
+      String.raw`could not create unique index.*; it left the INVALID index tenant_t0001\.notes_body, ` +
+        'which the next attempt drops$'
+    )
   })
   const busy = await connect(t, superUrl)
   await admin(
-    "create index notes_bod on tenant_t0001.notes (id); update pg_index set indisvalid = false where indexrelid = 'tenant_t0001.notes_bod'::regclass"
+    'create index notes_bod on tenant_t0001.notes (id); update pg_index set indisvalid = false ' +
+      "where indexrelid = 'tenant_t0001.notes_bod'::regclass"
   )
   await busy.query('begin; lock table tenant_t0001.notes in share update exclusive mode')
   t.match(await failure(another().migrate({ retries: 0 })), {
-    message:
-      /could not obtain lock on relation "tenant_t0001.notes"; it left the INVALID index tenant_t0001\.notes_body, which the next attempt drops$/
+    message: new RegExp(
+      'could not obtain lock on relation "tenant_t0001.notes"; it left the INVALID index ' +
+        String.raw`tenant_t0001\.notes_body, which the next attempt drops$`
+    )
   })
   await busy.query('commit')
   t.match(
@@ -199,11 +223,11 @@ t.test('`if not exists` does not pass over what a failure left; an index that so
   t.same(await indexes(admin), [{ name: 'tenant_t0001.notes_body', valid: true }])
   t.match(await admin("select to_regclass('tenant_t0001.notes_bod')::text as name"), [{
     name: 'tenant_t0001.notes_bod'
-  }], 'whose name begins alike was left by somebody else')
+  }], 'whose name begins alike was left by another session')
   t.match(await ledger(admin), [{ applied: true, error: null }])
 })
 
-t.test('MIG-03 a runner that is killed in the middle of it is known of: nothing is run again before somebody has looked', async t => {
+t.test('MIG-03 after a runner is killed midway, nothing runs again without a decision', async t => {
   const { manager, another, write, schemas, admin, superUrl, options } = await migrations(t)
   await schemas(2)
   write('tenant', '001_notes', notes)
@@ -223,39 +247,48 @@ t.test('MIG-03 a runner that is killed in the middle of it is known of: nothing 
     report: { failures: [{ error: { message: /another process is at work/ } }] }
   }, 'the server is still at it')
   await admin(
-    "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query like '%index concurrently%' and pid <> pg_backend_pid()"
+    'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() ' +
+      "and query like '%index concurrently%' and pid <> pg_backend_pid()"
   )
   await writer.query('commit')
   await until(async () =>
     (await admin(
-      "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+      "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database " +
+        'where datname = current_database())'
     )).length === 0
   )
 
   t.match(await manager.status(), {
     tenants: [{
-      failure: { migration: '002_index', error: 'was begun outside a transaction, and has not ended' }
+      failure: { migration: '002_index', error: 'started outside a transaction, and has not ended' }
     }, {}]
   })
   const error = await failure(manager.migrate({ continue: true })) as Error
   t.match(
     error.message,
-    /^migration '002_index' of tenant st0001 failed: migration '002_index' was begun outside a transaction at .*Z, and whoever ran it is gone: nobody knows what it has done\. There is the INVALID index tenant_t0001\.notes_body: drop index concurrently tenant_t0001\.notes_body\./
+    new RegExp(
+      "^migration '002_index' of tenant st0001 failed: migration '002_index' started outside a " +
+        String.raw`transaction at .*Z, and its process died, so its result is unknown\. There is the ` +
+        String.raw`INVALID index tenant_t0001\.notes_body: drop index concurrently ` +
+        String.raw`tenant_t0001\.notes_body\.`
+    )
   )
   t.match(await ledger(admin), [{ tenant_id: 't0001', applied: false, error: null }, {
     tenant_id: 't0002',
     applied: true
   }], 'the others go on')
   const [, drop, again, taken] =
-    /: (drop index concurrently \S+)\. Look.*run again: (delete .*); or take it for run: (update .*)$/.exec(
-      error.message
-    ) ?? []
+    /: (drop index concurrently \S+)\. Check.*run again: (delete .*); or record it as applied: (update .*)$/
+      .exec(
+        error.message
+      ) ?? []
   const owner = await connect(t, (options.database as { ownerUrl: string }).ownerUrl)
   await admin(drop ?? '')
   await owner.query(`begin; ${taken}`)
   t.match(
     await owner.query(
-      "select name from tenancy.migration_ledger where tenant_id = 't0001' and applied_at is not null order by 1"
+      "select name from tenancy.migration_ledger where tenant_id = 't0001' and applied_at is not null " +
+        'order by 1'
     ),
     { rows: [{ name: '001_notes' }, { name: '002_index' }] },
     'one of the two ways'

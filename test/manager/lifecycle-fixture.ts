@@ -1,4 +1,5 @@
-// A database as the manager leaves it, with least-privilege logins and tables that point at each other, for any strategy.
+// A database as the manager leaves it, with least-privilege logins and tables that refer to each
+// other, for any strategy.
 import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
 import { openDatabase, type DatabaseConnectionOptions, type DatabaseRuntime } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -9,44 +10,51 @@ import type { Test } from 'tap'
 
 import { freshDatabase } from '../support/fresh.ts'
 import { connect, databaseOf } from '../support/sql.ts'
-import { lifeOptions, ownerUrl, tables, tenantUrl, type LifeStrategy, type Rows } from './life-options.ts'
+import { lifecycleOptions, ownerUrl, tables, tenantUrl, type LifecycleStrategy,
+  type Rows } from './lifecycle-options.ts'
 
-export { lifeSteps, tables, type LifeStrategy, type Rows } from './life-options.ts'
+export { lifecycleSteps, tables, type LifecycleStrategy, type Rows } from './lifecycle-options.ts'
 
 const sharedTables = `
-  create table projects (tenant_id text not null, id int not null, parent int, primary key (tenant_id, id), foreign key (tenant_id, parent) references projects);
-  create table tasks (tenant_id text not null, id int not null, project_id int not null, primary key (tenant_id, id), foreign key (tenant_id, project_id) references projects);
-  create table comments (id int not null, project_tenant text not null, project_id int not null, primary key (project_tenant, id), foreign key (project_tenant, project_id) references projects);
+  create table projects (tenant_id text not null, id int not null, parent int, primary key (tenant_id, id),
+    foreign key (tenant_id, parent) references projects);
+  create table tasks (tenant_id text not null, id int not null, project_id int not null,
+    primary key (tenant_id, id), foreign key (tenant_id, project_id) references projects);
+  create table comments (id int not null, project_tenant text not null, project_id int not null,
+    primary key (project_tenant, id), foreign key (project_tenant, project_id) references projects);
   create table members (user_id int not null, tenant_id text not null, primary key (user_id, tenant_id));
   create table countries (code text primary key)`
 
-export interface LifeWorld {
+export interface LifecycleFixture {
   readonly superUrl: string
   readonly manager: Manager
   readonly options: ManagerOptions
   /** Runs SQL as the superuser. */
   admin<R extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<R[]>
-  /** Another manager of the same options. */
+  /** Another manager with the same options. */
   another(more?: Partial<ManagerOptions>): Manager
   asSuperuser(more?: Partial<ManagerOptions>): Manager
   readonly ownerUrl: string
   /** The application's database, booted. */
   open(): Promise<DatabaseRuntime>
-  /** A process' handle on a tenant as it remembers it. */
+  /** A handle for a tenant as this process has it in memory. */
   handle(database: DatabaseRuntime, tenant: TenantRecord): Kysely<Rows>
-  /** Gives a tenant two projects, two tasks, and where tables are shared two comments and two members. */
+  /**
+   * Inserts two projects and two tasks for a tenant, and in the shared schema also two comments and
+   * two members.
+   */
   fill(tenant: TenantRecord): Promise<void>
 }
 
-export async function lifeWorld (
+export async function lifecycleFixture (
   t: Test,
-  strategy: LifeStrategy = 'rls',
+  strategy: LifecycleStrategy = 'rls',
   more: Partial<ManagerOptions> = {}
-): Promise<LifeWorld> {
+): Promise<LifecycleFixture> {
   const superUrl = await freshDatabase(t)
   const admin = await connect(t, superUrl)
   await admin.query(sharedTables)
-  const options = lifeOptions(superUrl, strategy, more)
+  const options = lifecycleOptions(superUrl, strategy, more)
   const another = (more: Partial<ManagerOptions> = {}): Manager => {
     const manager = createManager({ ...options, ...more })
     t.teardown(() => manager.close())
@@ -55,7 +63,7 @@ export async function lifeWorld (
   const manager = another()
   await manager.init({ url: superUrl, tenantRoles: true })
   await admin.query(`alter role "${new URL(ownerUrl(superUrl)).username}" createdb createrole`)
-  // As its administrator would, whose tables these are up to now.
+  // Run as the administrator, who owns these tables so far.
   const asSuperuser = (more: Partial<ManagerOptions> = {}): Manager =>
     another({ database: { ...options.database as DatabaseConnectionOptions, ownerUrl: superUrl }, ...more })
   await asSuperuser().protect()
@@ -96,13 +104,14 @@ export async function lifeWorld (
   }
 }
 
-/** An id of a tenant whose database the test's teardown finds. */
-export function idFor (world: Pick<LifeWorld, 'superUrl'>, name: string): string {
+/** Returns a tenant id whose database the teardown of the test finds. */
+export function idFor (world: Pick<LifecycleFixture, 'superUrl'>, name: string): string {
   return `${databaseOf(world.superUrl)}_${name}`
 }
 
 function ownRows (schema: string): string {
-  return `insert into "${schema}".projects values (1, null), (2, 1); insert into "${schema}".tasks values (1, 1), (2, 2)`
+  return `insert into "${schema}".projects values (1, null), (2, 1); insert into "${schema}".tasks ` +
+    'values (1, 1), (2, 2)'
 }
 
 async function onUrl (url: string, work: (client: pg.Client) => Promise<unknown>): Promise<void> {

@@ -1,4 +1,4 @@
-// Values kept in the process: every reader's own, whatever they hold.
+// Values cached in the process: every reader gets a copy of its own, for values of any type.
 import t from 'tap'
 
 import { ParsedJson } from '../../packages/cache/src/parsed-json.ts'
@@ -20,7 +20,7 @@ for (const [what, text] of Object.entries(texts)) {
   })
 }
 
-t.test('what one reader does to its value shows in no other', async t => {
+t.test("a reader's change to its value reaches no other reader", async t => {
   const kept = new ParsedJson('{"list":[1,[2]],"inner":{"n":1}}')
   for (let use = 1; use <= 4; use++) {
     const value = kept.read() as { list: unknown[]; inner: Record<string, unknown>; added?: number }
@@ -31,7 +31,7 @@ t.test('what one reader does to its value shows in no other', async t => {
   }
 })
 
-t.test("a key __proto__ changes nobody's prototype", async t => {
+t.test('a key __proto__ changes no prototype', async t => {
   const kept = new ParsedJson('{"__proto__":{"isAdmin":true}}')
   for (let use = 1; use <= 3; use++) {
     const value = kept.read() as object

@@ -1,4 +1,4 @@
-// Two tenants, an export of one of them, and a day that changes its rows.
+// Two tenants, an export of the first, and a day of changes to its rows.
 import type { TenantRecord } from '@fastify-tenancy/core'
 import type { Manager } from '@fastify-tenancy/manager'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 
 import { connect } from '../support/sql.ts'
-import { idFor, lifeWorld, type LifeStrategy, type LifeWorld } from './life-world.ts'
+import { idFor, lifecycleFixture, type LifecycleStrategy,
+  type LifecycleFixture } from './lifecycle-fixture.ts'
 
 export function exportFolder (t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'tenancy-restore-test-'))
@@ -17,10 +18,10 @@ export function exportFolder (t: Test): string {
   return join(folder, 'yesterday')
 }
 
-/** Runs SQL on the tables of a tenant, whose names stand without a schema. */
+/** Runs SQL on the tables of a tenant. The SQL names them without a schema. */
 export async function onTenant (
   t: Test,
-  world: LifeWorld,
+  world: LifecycleFixture,
   tenant: TenantRecord,
   text: string
 ): Promise<Record<string, unknown>[]> {
@@ -38,10 +39,13 @@ export async function onTenant (
 export const isOwn = ({ isolation }: TenantRecord): boolean =>
   isolation === 'schema' || isolation === 'database'
 
-/** The rows of a tenant with the transaction that wrote each: an equal row that is written anew shows another. */
+/**
+ * Returns the rows of a tenant with the transaction that wrote each. Rewriting an equal row changes
+ * its transaction.
+ */
 export async function rowsOf (
   t: Test,
-  world: LifeWorld,
+  world: LifecycleFixture,
   tenant: TenantRecord
 ): Promise<{ rows: unknown; written: unknown }> {
   const where = isOwn(tenant) ? '' : `where tenant_id = '${tenant.id}'`
@@ -58,8 +62,8 @@ export async function rowsOf (
   }
 }
 
-/** A day's work: a row is changed, one goes with its children, one comes. */
-export async function change (t: Test, world: LifeWorld, tenant: TenantRecord): Promise<void> {
+/** Changes a row, deletes one with its children and inserts one. */
+export async function change (t: Test, world: LifecycleFixture, tenant: TenantRecord): Promise<void> {
   const [where, column, value] = isOwn(tenant)
     ? ['', '', '']
     : [`and tenant_id = '${tenant.id}'`, 'tenant_id, ', `'${tenant.id}', `]
@@ -77,15 +81,15 @@ export async function change (t: Test, world: LifeWorld, tenant: TenantRecord): 
   )
 }
 
-/** Two tenants, and an export of the first one. */
-export async function twoTenants (t: Test, strategy: LifeStrategy): Promise<{
-  world: LifeWorld
+/** Returns two tenants and an export of the first. */
+export async function twoTenants (t: Test, strategy: LifecycleStrategy): Promise<{
+  world: LifecycleFixture
   acme: TenantRecord
   globex: TenantRecord
   folder: string
   manager: Manager
 }> {
-  const world = await lifeWorld(t, strategy)
+  const world = await lifecycleFixture(t, strategy)
   const { manager } = world
   const make = async (slug: string): Promise<TenantRecord> => {
     const tenant = await manager.create({ slug, id: idFor(world, slug) })

@@ -1,4 +1,5 @@
-// Databases that were restored from a dump, copied or renamed, for the tests of what `init` repairs in them.
+// Databases that were restored from a dump, copied or renamed, for the tests of what `init`
+// repairs.
 import { TenantScope } from '@fastify-tenancy/core'
 import { openDatabase, type DatabaseConnectionOptions } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -37,11 +38,12 @@ export function optionsOf (superUrl: string, names: string, context: 'setting' |
   }
 }
 
-const ddl =
-  `create table notes (tenant_id text not null, id serial, body text, primary key (tenant_id, id)); create table countries (code text primary key); insert into countries values ('NL');
-  create table parts (tenant_id text not null, note int not null, foreign key (tenant_id, note) references notes)`
+const ddl = `create table notes (tenant_id text not null, id serial, body text, primary key (tenant_id, id));
+    create table countries (code text primary key); insert into countries values ('NL');
+  create table parts (tenant_id text not null, note int not null, foreign key (tenant_id, note)
+    references notes)`
 
-/** An application with a tenant of each strategy, each with a row. */
+/** An application with a tenant of each strategy and one row for each. */
 export async function world (
   t: Test,
   superUrl: string,
@@ -68,7 +70,8 @@ export async function world (
     superUrl,
     client =>
       client.query(
-        "insert into notes (tenant_id, body) values ('acme-1', 'acme:1'), ('other', 'other:1'); insert into \"tenant_globex-1\".notes (body) values ('globex:1')"
+        "insert into notes (tenant_id, body) values ('acme-1', 'acme:1'), ('other', 'other:1'); " +
+          'insert into "tenant_globex-1".notes (body) values (\'globex:1\')'
       )
   )
   await manager.close()
@@ -81,7 +84,7 @@ export async function onUrl<T> (url: string, work: (client: pg.Client) => Promis
   return work(client).finally(() => client.end())
 }
 
-/** What the application reads and writes as each tenant, after it has booted. */
+/** Boots the application and returns what it reads and writes as each tenant. */
 export async function served (options: ManagerOptions): Promise<unknown> {
   const { database, rls = {}, tables = {} } = options
   const opened = openDatabase(resolveDatabaseOptions({ database, rls, tables }))
@@ -111,7 +114,10 @@ export const all = [[{ body: 'acme:1' }, { body: 'acme-1 new' }], [{ code: 'NL' 
   body: 'globex-1 new'
 }], [{ code: 'NL' }]]
 
-/** Refused at the boot with the command that mends it, repaired by that, served. */
+/**
+ * Asserts three steps: boot refuses and names the command, the command repairs, the application
+ * serves.
+ */
 export async function repaired (
   t: Test,
   options: ManagerOptions,
@@ -153,7 +159,7 @@ export function named (url: string, name: string): string {
 
 export const another = (): string => `t_${randomBytes(6).toString('hex')}`
 
-/** An empty database; it goes with its roles. */
+/** Creates an empty database. The teardown drops it and its roles. */
 export async function empty (t: Test, server: string): Promise<string> {
   const name = another()
   const root = named(server, 'postgres')
@@ -175,7 +181,7 @@ export function drop (t: Test, server: string, name: string): void {
   )
 }
 
-/** A database that was copied as a template, and then the original renamed. */
+/** Copies a database as a template and then renames the original. */
 export async function copiedAndRenamed (t: Test, context: 'setting' | 'role'): Promise<void> {
   const superUrl = await freshDatabase(t)
   const options = await world(t, superUrl, context)
@@ -202,7 +208,8 @@ export async function copiedAndRenamed (t: Test, context: 'setting' | 'role'): P
     named(superUrl, renamed),
     client =>
       client.query(
-        "delete from notes where body like '% new'; delete from \"tenant_globex-1\".notes where body like '% new'"
+        'delete from notes where body like \'% new\'; delete from "tenant_globex-1".notes ' +
+          "where body like '% new'"
       )
   )
   await repaired(
@@ -213,15 +220,16 @@ export async function copiedAndRenamed (t: Test, context: 'setting' | 'role'): P
   )
 }
 
-// Never a `*Sync`: a server that this process started logs into a socket that it reads. Once that is full, the server waits for us.
+// Never use a `*Sync` call here. A server started by this process logs into a pipe that this
+// process must drain, otherwise the server blocks.
 export const run = promisify(execFile)
 
-/** Goes on after errors, as psql does: a role that is not there. */
+/** Continues after errors, as psql does, for example after a missing role. */
 export async function restore (file: string, url: string): Promise<void> {
   await run('psql', ['--quiet', '--no-psqlrc', '--file', file, url])
 }
 
-/** A dump of a database, as a file. */
+/** Returns the path of a dump of a database. */
 export async function dump (source: string, ...flags: string[]): Promise<string> {
   const file = join(temporaryFolder(), another())
   await run('pg_dump', [...flags, '--file', file, source])

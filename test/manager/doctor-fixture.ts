@@ -1,4 +1,5 @@
-// A database as `init` and `protect` leave it, with a login for each use, for the doctor to find nothing in; and holes to plant.
+// A database as `init` and `protect` leave it, with a login for each use. The doctor finds nothing
+// in it until a test plants a hole.
 import { createManager, type DoctorReport, type Manager, type ManagerOptions } from '@fastify-tenancy/manager'
 import { rolesOf, type Roles } from '@fastify-tenancy/postgres/roles'
 import type pg from 'pg'
@@ -18,7 +19,10 @@ export interface DoctorWorld {
   readonly options: ManagerOptions
   /** Runs SQL as the superuser. */
   admin(text: string, values?: unknown[]): Promise<pg.QueryResult>
-  /** Ids and objects of what is found, `D101 table public.notes`; of warnings and errors unless told otherwise. */
+  /**
+   * Ids and objects of the findings, as `D101 table public.notes`. Without `levels` only warnings
+   * and errors.
+   */
   found(...levels: readonly string[]): Promise<string[]>
 }
 
@@ -31,14 +35,18 @@ export const tables: NonNullable<ManagerOptions['tables']> = {
 export const makeTables = `
   create table countries (code text primary key);
   create table people (id int generated always as identity primary key, email text unique);
-  create table notes (tenant_id uuid not null, id int generated always as identity, title text, primary key (tenant_id, id), unique (tenant_id, title));
-  create table tasks (tenant_id uuid not null, id serial, note_id int, country text references countries, primary key (tenant_id, id),
+  create table notes (tenant_id uuid not null, id int generated always as identity, title text,
+    primary key (tenant_id, id), unique (tenant_id, title));
+  create table tasks (tenant_id uuid not null, id serial, note_id int, country text
+    references countries, primary key (tenant_id, id),
     foreign key (tenant_id, note_id) references notes (tenant_id, id) on delete cascade);
   create table events (tenant_id uuid not null, day int not null, what text) partition by list (day);
   create table events_1 partition of events for values in (1);
   create table events_2 partition of events for values in (2) partition by list (day);
   create table events_2_2 partition of events_2 for values in (2);
-  create table steps (task_tenant uuid not null, task_id int not null, n int not null, primary key (task_tenant, task_id, n), foreign key (task_tenant, task_id) references tasks (tenant_id, id))`
+  create table steps (task_tenant uuid not null, task_id int not null, n int not null,
+    primary key (task_tenant, task_id, n), foreign key (task_tenant, task_id)
+      references tasks (tenant_id, id))`
 
 export async function doctorWorld (t: Test, more: Partial<ManagerOptions> = {}): Promise<DoctorWorld> {
   const superUrl = await freshDatabase(t)
@@ -63,7 +71,7 @@ export async function doctorWorld (t: Test, more: Partial<ManagerOptions> = {}):
   t.teardown(() => manager.close())
   await admin.query(makeTables)
   await manager.init({ url: superUrl })
-  // Tables of a superuser's are taken over by one.
+  // Only a superuser may take over tables that a superuser owns.
   const setup = createManager({
     ...options,
     database: { ...options.database as object, ownerUrl: superUrl } as never

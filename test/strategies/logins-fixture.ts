@@ -1,4 +1,4 @@
-// One database with a tenant of signed rls and one with a schema, set up for any choice of logins.
+// One database with a tenant of signed rls and a tenant with a schema, for any choice of logins.
 import { TenantScope, type TenantRecord } from '@fastify-tenancy/core'
 import { openDatabase, type DatabaseRuntime } from '@fastify-tenancy/database'
 import { resolveDatabaseOptions } from '@fastify-tenancy/database/options'
@@ -20,19 +20,23 @@ export interface Built {
   readonly manager: Manager
   admin(text: string, values?: unknown[]): Promise<pg.QueryResult>
   login(name: Login | 'url' | 'systemUrl' | 'ownerUrl'): string
-  /** The same database with other logins. */
+  /** Opens the same database with other logins. */
   managerOf(without: readonly Login[]): Manager
   open(without?: readonly Login[], more?: object): DatabaseRuntime
 }
 
-/** A database with acme (signed rls) and globex (a schema), set up for all logins but those of `without`. */
+/**
+ * A database with acme (signed rls) and globex (a schema), set up for all logins except those in
+ * `without`.
+ */
 export async function build (t: Test, without: readonly Login[] = [], rls: object = {}): Promise<Built> {
   const superUrl = await freshDatabase(t)
   const admin = await connect(t, superUrl)
   await admin.query(
-    'create table notes (tenant_id text not null, body text); create table people (id int primary key, name text)'
+    'create table notes (tenant_id text not null, body text); ' +
+      'create table people (id int primary key, name text)'
   )
-  // A password that PgBouncer's list of users takes as it is.
+  // A password that needs no quoting in PgBouncer's user list.
   const login: Built['login'] = name =>
     Object.assign(new URL(loginUrl(superUrl, name.replace('Url', '').toLowerCase())), { password: 'secret' })
       .href
@@ -63,7 +67,8 @@ export async function build (t: Test, without: readonly Login[] = [], rls: objec
   await manager.create({ id: 'acme', slug: 'the-acme', isolation: 'rls' })
   await manager.create({ id: 'globex', slug: 'the-globex', isolation: 'schema' })
   await admin.query(
-    "insert into tenant_globex.notes values ('globex:1'); insert into people values (1, 'person:1'); insert into notes values ('acme', 'acme:1'), ('hooli', 'hooli:1')"
+    "insert into tenant_globex.notes values ('globex:1'); insert into people values (1, 'person:1'); " +
+      "insert into notes values ('acme', 'acme:1'), ('hooli', 'hooli:1')"
   )
   return {
     superUrl,

@@ -1,14 +1,14 @@
-// What is brought over while the tenant is served, and for how long others stand behind it.
+// Which changes are copied while the tenant is served, and how long other tenants wait for that.
 import t from 'tap'
 
 import { connect } from '../support/sql.ts'
 import { until } from '../support/until.ts'
-import { items, plain, touched } from './items.ts'
+import { items, plain, touched } from './small-tenant-fixture.ts'
 
 t.jobs = 2
 
 t.test(
-  'a move whose changes do not go one by one is refused before its tenant is locked out, where a copy takes longer than the pause',
+  'a move without change capture is refused before the lockout if a copy exceeds the pause',
   { buffered: true },
   async t => {
     const { on, id, move } = await items(t)
@@ -20,7 +20,7 @@ t.test(
         steps.push(step)
         return step === 'snapshot' || step === 'changes' ? refill : undefined
       }),
-      { code: 'FST_TENANCY_MOVE_FAILED', message: /without service for more than 0.001 s/ }
+      { code: 'FST_TENANCY_MOVE_FAILED', message: /locked out for more than 0.001 s/ }
     )
     t.notOk(steps.includes('lockout'), 'it was served all the while')
     t.equal(steps.filter(step => step === 'changes').length, 2, 'tried twice')
@@ -67,7 +67,7 @@ t.test('others write into the shared tables that a tenant moves into while its r
 })
 
 t.test(
-  'more changes than others should wait for are brought into shared tables by a copy, for which nobody waits',
+  'a large backlog of changes is copied into tenant tables without blocking other tenants',
   { buffered: true },
   async t => {
     const { on, id, run, move } = await items(t, touched)

@@ -1,23 +1,23 @@
-// A tenant that is written while it moves: by SQL that runs in its old home at known steps of the move.
+// A tenant that is written during its move, by SQL that runs in the source at given steps.
 import type { MoveInput } from '@fastify-tenancy/manager'
 import type { Test } from 'tap'
 
 import { ask } from '../support/sql.ts'
 import { elsewhere } from '../support/standstill.ts'
-import { house, unique, type House } from './houses.ts'
-import { build, contents, tables, type Place } from './traffic.ts'
+import { managerFixture, unique, type ManagerFixture } from './manager-fixture.ts'
+import { build, contents, tables, type Place } from './change-workload.ts'
 
-export interface Mover {
-  readonly on: House
+export interface MovingTenant {
+  readonly on: ManagerFixture
   readonly id: string
-  /** Where the tenant's rows are, in one of the strategies. */
+  /** Where the tenant's rows are, for one strategy. */
   place(isolation: string, shard?: string): Place
-  /** Moves with somebody who runs SQL in the old home, once at each step. */
+  /** Moves the tenant while another session runs SQL in the source, once at each step. */
   move(input: MoveInput, source: Place, at: (step: string) => string | undefined): Promise<{ paused: number }>
 }
 
-export async function mover (t: Test, shards: readonly string[] = []): Promise<Mover> {
-  const on = await house(t, { build, tables, shards })
+export async function movingTenant (t: Test, shards: readonly string[] = []): Promise<MovingTenant> {
+  const on = await managerFixture(t, { build, tables, shards })
   const id = unique(on, 'a')
   const other = elsewhere(t)
   const place = (isolation: string, shard = 'default'): Place => ({
@@ -45,9 +45,10 @@ export async function mover (t: Test, shards: readonly string[] = []): Promise<M
   }
 }
 
-/** All rows of a tenant in one of its homes. */
+/** Returns all rows of a tenant in one of its placements. */
 export const rows = (place: Place): Promise<Record<string, unknown>[]> => ask(place.url, contents(place))
 
-/** What a move leaves in the old home's database until it is done. */
+/** Objects that a move leaves in the source database until it is confirmed. */
 export const traces = `
-  select tgname::text as name from pg_trigger where tgname like 'tenancy_move_%' union all select table_name from tenancy.move_changes`
+  select tgname::text as name from pg_trigger where tgname like 'tenancy_move_%' union all select table_name
+  from tenancy.move_changes`

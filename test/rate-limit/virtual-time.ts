@@ -1,4 +1,5 @@
-// Many processes that share one Redis, in virtual time: the real limiter and the real script, whose clock is an argument.
+// Many processes that share one Redis, in virtual time: the real limiter and the real script, which
+// gets its clock as an argument.
 import type { Redis } from 'ioredis'
 
 import type { TenancyRedis } from '@fastify-tenancy/redis'
@@ -7,7 +8,10 @@ import { SharedLimiter, type LimiterSettings } from '../../packages/rate-limit/s
 import type { Quota } from '../../packages/rate-limit/src/quota.ts'
 import { consumeScript } from '../../packages/rate-limit/src/redis-limiter.ts'
 
-/** The script with the server's clock replaced by one more argument, in milliseconds; real time, which is slower here, ends no key. */
+/**
+ * The script with the server's clock replaced by an argument in milliseconds. Keys do not expire,
+ * because real time is slower than virtual time.
+ */
 export const virtualScript: string = [
   ["redis.call('TIME')", '{ math.floor(ARGV[#ARGV] / 1000), ARGV[#ARGV] % 1000 * 1000 }'],
   ["'PX', ring.n * ring.width", "'PX', 3600000"]
@@ -23,26 +27,29 @@ export interface Request {
 }
 
 export interface Outcome {
-  /** The instants of what was admitted, each as often as it cost. */
+  /** Instants of admissions, each repeated as often as it cost. */
   readonly log: number[]
   readonly denied: number
-  /** How many scripts Redis ran. */
+  /** Number of scripts that Redis ran. */
   readonly runs: number
 }
 
 export interface World extends Partial<Pick<LimiterSettings, 'precision'>> {
   readonly processes: number
-  /** Milliseconds of the first request, or less. */
+  /** Start of the virtual clock in milliseconds, not later than the first request. */
   readonly start: number
   readonly quotas: (request: Request) => readonly Quota[]
   readonly onAdmitted?: (request: Request) => void
-  /** A process that does nothing more from this instant on, not even give back. */
+  /** From this instant on the process does nothing more. It does not even return its leases. */
   readonly killed?: { readonly process: number; readonly at: number }
   /** @default virtualScript */
   readonly script?: string
 }
 
-/** Sends each request to its process and notes who was admitted. Redis answers at once; clocks of processes differ. */
+/**
+ * Sends each request to its process and records admissions. Redis replies at once, and the clocks
+ * of processes differ.
+ */
 export async function play (
   redis: Redis,
   requests: readonly Request[],
@@ -50,7 +57,7 @@ export async function play (
 ): Promise<Outcome> {
   let now = start
   let runs = 0
-  // Limiters sweep in real time too: who was killed must not reach Redis by that either.
+  // Limiters also sweep in real time. A killed process must not reach Redis by its sweep either.
   const isDead = (process: number): boolean => killed?.process === process && now >= killed.at
   const port = (process: number): TenancyRedis =>
     ({

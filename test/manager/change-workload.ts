@@ -1,22 +1,31 @@
-// Tables with all that makes it hard to bring changes over one by one, and somebody who changes them in every way.
+// Tables with everything that makes change capture hard, and SQL that changes them in every way.
 export const tables = {
   tenant: ['authors', 'posts', 'events', 'settings', 'logs', 'ticks'],
   shared: ['countries']
 }
 
-/** Deletions and keys that cascade, unique values that change hands, a trigger that touches what is updated, partitions, and a table without a key. */
+/**
+ * Returns DDL with cascading deletes and key updates, unique values that swap, a trigger on
+ * updates, partitions, and a table without a key.
+ */
 export function build (isShared: boolean): string {
   const [column, key] = isShared ? ['tenant_id text not null, ', 'tenant_id, '] : ['', '']
   return `
-    create table authors (${column}id uuid, email text not null, name text, is_default boolean not null default false, updated_at timestamptz not null default now(), primary key (${key}id), unique (${key}email));
+    create table authors (${column}id uuid, email text not null, name text, is_default boolean not null
+      default false, updated_at timestamptz not null default now(), primary key (${key}id),
+        unique (${key}email));
     create unique index authors_default on authors (${key}is_default) where is_default;
-    create function touch () returns trigger language plpgsql as $f$ begin new.updated_at := clock_timestamp(); return new; end $f$;
+    create function touch () returns trigger language plpgsql as $f$
+      begin new.updated_at := clock_timestamp(); return new; end $f$;
     create trigger touch before update on authors for each row execute function touch();
-    create table posts (${column}id bigint generated always as identity, author uuid not null, parent bigint, title text not null, tags text[], data jsonb, slot int, primary key (${key}id), unique (${key}slot),
-      foreign key (${key}author) references authors (${key}id) on update cascade on delete cascade, foreign key (${key}parent) references posts (${key}id) on delete cascade);
+    create table posts (${column}id bigint generated always as identity, author uuid not null, parent bigint,
+      title text not null, tags text[], data jsonb, slot int, primary key (${key}id), unique (${key}slot),
+      foreign key (${key}author) references authors (${key}id) on update cascade on delete cascade,
+        foreign key (${key}parent) references posts (${key}id) on delete cascade);
     create table events (${column}what text not null, country text references public.countries);
     create table settings (${column}key text, value text, primary key (${key}key));
-    create table logs (${column}day date, n int, line text, primary key (${key}day, n)) partition by range (day);
+    create table logs (${column}day date, n int, line text, primary key (${key}day, n))
+      partition by range (day);
     create table logs_old partition of logs for values from (minvalue) to ('2026-01-01');
     create table logs_new partition of logs for values from ('2026-01-01') to (maxvalue);
     create table ticks (${column}at timestamptz, ratio float8, raw bytea, primary key (${key}at, ratio))`
@@ -26,7 +35,7 @@ export function build (isShared: boolean): string {
 export interface Place {
   readonly url: string
   readonly schema: string
-  /** Whose rows, in shared tables. */
+  /** The tenant id, if the tables have a tenant column. */
   readonly tenant: string | undefined
 }
 
@@ -42,7 +51,7 @@ function inserting ({ tenant }: Place): (table: string, columns: string, rows: s
 
 const author = (name: string): string => `md5('${name}')::uuid`
 
-/** The rows that everything begins with. */
+/** Returns SQL that inserts the initial rows. */
 export function fill (place: Place): string {
   const insert = inserting(place)
   return `${begin(place)}
@@ -57,7 +66,8 @@ export function fill (place: Place): string {
     insert(
       'posts',
       'author, title, tags, data, slot',
-      "select md5('a' || g % 40 + 1)::uuid, 'post ' || g, array['x', null], '{\"a\": 1.10}'::jsonb, case when g < 40 then g end from generate_series(1, 120) g"
+      "select md5('a' || g % 40 + 1)::uuid, 'post ' || g, array['x', null], '{\"a\": 1.10}'::jsonb, " +
+        'case when g < 40 then g end from generate_series(1, 120) g'
     )
   }
     ${insert('events', 'what, country', "select 'event ' || g, 'NL' from generate_series(1, 20) g")}
@@ -80,18 +90,20 @@ export function fill (place: Place): string {
       'ticks',
       'at, ratio, raw',
       String
-        .raw`select timestamptz '2026-01-01 00:00:00.000001+00' + g * interval '1 hour', 0.1::float8 + g / 3.0::float8, decode(lpad(g::text, 2, '0'), 'hex') from generate_series(1, 20) g`
+        .raw`select timestamptz '2026-01-01 00:00:00.000001+00' + g * interval '1 hour',
+          0.1::float8 + g / 3.0::float8, decode(lpad(g::text, 2, '0'), 'hex') from generate_series(1, 20) g`
     )
   }`
 }
 
-/** Changes of every kind. `n` is another number each time. */
+/** Returns SQL with changes of every kind. `n` is a different number for each call. */
 export function change (place: Place, n: number): string {
   const insert = inserting(place)
   const k = n % 9 + 1
   const mine = place.tenant === undefined ? '' : ` and tenant_id = '${place.tenant}'`
   return `${begin(place)}
-    set timezone = 'Asia/Tokyo'; set datestyle = 'German'; set extra_float_digits = -5; set bytea_output = 'escape';
+    set timezone = 'Asia/Tokyo'; set datestyle = 'German'; set extra_float_digits = -5;
+    set bytea_output = 'escape';
     begin;
     ${insert('authors', 'id, email, name', `select ${author(`new ${n}`)}, 'new ${n}@example.com', 'new'`)}
     ${
@@ -105,9 +117,8 @@ export function change (place: Place, n: number): string {
     author(`new ${n}`)
   }${mine}) where title = 'by new ${n} 2'${mine};
     update authors set name = name || ' ${n}' where id in (${author('a2')}, ${author(`new ${n}`)})${mine};
-    update authors set is_default = false where is_default${mine}; update authors set is_default = true where email = '${
-    n % 5 + 3
-  }@example.com'${mine};
+    update authors set is_default = false where is_default${mine}; update authors set is_default = true
+      where email = '${n % 5 + 3}@example.com'${mine};
     update authors set id = md5(id::text || ${n})::uuid where email = '${10 + n % 4}@example.com'${mine};
     update posts set author = ${author('a2')} where author = ${
     author(`a${20 + k}`)
@@ -120,22 +131,28 @@ export function change (place: Place, n: number): string {
     insert('posts', 'author, title', `select ${author('a2')}, 'gone ${n}'`)
   } delete from posts where title = 'gone ${n}'${mine};
     update posts set data = data || '{"n": ${n}}', tags = tags || 'n${n}'::text where title = 'post 7'${mine};
-    update settings set key = key || '${n}' where key like 'a%'${mine}; update settings set value = '${n}' where key = ''${mine};
+    update settings set key = key || '${n}' where key like 'a%'${mine}; update settings set value = '${n}'
+      where key = ''${mine};
     update logs set day = day + 10, line = line || '${n}' where n = ${k}${mine}; delete from logs where n = ${
     k + 12
   }${mine};
     ${insert('logs', 'day, n, line', `select date '2025-06-01', ${1_000 + n}, 'more'`)}
-    update ticks set ratio = ratio + 1, raw = raw || '\\x0a'::bytea where extract(hour from at at time zone 'UTC') = ${k}${mine};
+    update ticks set ratio = ratio + 1, raw = raw || '\\x0a'::bytea where extract(hour
+      from at at time zone 'UTC') = ${k}${mine};
     delete from ticks where extract(hour from at at time zone 'UTC') = ${k + 12}${mine};
     savepoint a; ${insert('posts', 'author, title', `select ${author('a2')}, 'never ${n}'`)} rollback to a;
     savepoint b; ${insert('events', 'what, country', `select 'more ${n}', 'DE'`)} release b;
     commit;`
 }
 
-/** All rows of a tenant, table by table, as text that does not say where they are. */
+/**
+ * Returns SQL for all rows of a tenant, table by table, as text that does not depend on the
+ * placement.
+ */
 export function contents ({ schema, tenant }: Place): string {
   const mine = tenant === undefined ? '' : ` where tenant_id = '${tenant}'`
   return tables.tenant.map(table =>
-    `select '${table}' as "table", (to_jsonb(r) - 'tenant_id')::text as row from "${schema}".${table} r${mine}`
+    `select '${table}' as "table", (to_jsonb(r) - 'tenant_id')::text as row ` +
+    `from "${schema}".${table} r${mine}`
   ).join(' union all ') + ' order by 1, 2'
 }

@@ -5,12 +5,13 @@ import t, { type Test } from 'tap'
 
 import { connect } from '../support/sql.ts'
 import { until } from '../support/until.ts'
-import { idFor, lifeWorld, tables, type LifeStrategy, type LifeWorld } from './life-world.ts'
+import { idFor, lifecycleFixture, tables, type LifecycleStrategy,
+  type LifecycleFixture } from './lifecycle-fixture.ts'
 
 interface Answer {
-  /** 'written', or the error's code. */
+  /** 'written', or the code of the error. */
   readonly code: string
-  /** Whether the registry was asked for the tenant. */
+  /** Whether the process asked the registry for the tenant. */
   readonly asked: boolean
 }
 
@@ -21,7 +22,7 @@ interface Sleeper {
 
 async function startSleeper (
   t: Test,
-  { options: { database, isolation, rls } }: LifeWorld
+  { options: { database, isolation, rls } }: LifecycleFixture
 ): Promise<Sleeper> {
   const { registryUrl } = database as { registryUrl: string }
   const child = fork(join(import.meta.dirname, '../support/sleeper.ts'), [
@@ -39,7 +40,11 @@ async function startSleeper (
   }
 }
 
-async function rowsOf ({ admin, superUrl }: LifeWorld, strategy: LifeStrategy, id: string): Promise<number> {
+async function rowsOf (
+  { admin, superUrl }: LifecycleFixture,
+  strategy: LifecycleStrategy,
+  id: string
+): Promise<number> {
   const name = strategy === 'schema' ? `"tenant_${id}".projects` : 'projects'
   const count = `select count(*)::int from ${name}`
   if (strategy !== 'database')
@@ -59,10 +64,10 @@ async function rowsOf ({ admin, superUrl }: LifeWorld, strategy: LifeStrategy, i
 t.jobs = 3
 for (const strategy of ['rls', 'row', 'role', 'schema', 'database'] as const) {
   t.test(
-    `FNC-01 ${strategy}: a process that slept through a suspension and a deletion, and still believes in its tenant, gets errors and writes nothing`,
+    `FNC-01 ${strategy}: a process with a stale tenant gets errors and writes nothing`,
     { buffered: true },
     async t => {
-      const world = await lifeWorld(t, strategy)
+      const world = await lifecycleFixture(t, strategy)
       const { manager } = world
       const id = idFor(world, 'a')
       await manager.create({ id, slug: 'acme' })
@@ -106,8 +111,8 @@ for (const strategy of ['rls', 'row', 'role', 'schema', 'database'] as const) {
   )
 }
 
-t.test('a statement that believes in a suspension passes its fence, and no other; inside a transaction, too', async t => {
-  const world = await lifeWorld(t, 'rls')
+t.test('a statement for suspended tenants passes the suspension lockout and no other', async t => {
+  const world = await lifecycleFixture(t, 'rls')
   const { manager } = world
   const acme = await manager.create({ slug: 'acme' })
   const database = await world.open()
@@ -142,8 +147,8 @@ t.test('a statement that believes in a suspension passes its fence, and no other
   t.same(await world.admin('select id from projects'), [{ id: 1 }])
 })
 
-t.test('FNC-01 who passed a fence, in whatever way, does not take others past it', async t => {
-  const world = await lifeWorld(t, 'rls')
+t.test('FNC-01 a statement that passes a lockout does not take others past it', async t => {
+  const world = await lifecycleFixture(t, 'rls')
   const { manager, admin } = world
   const acme = await manager.create({ slug: 'acme' })
   const database = await world.open()
@@ -163,7 +168,7 @@ t.test('FNC-01 who passed a fence, in whatever way, does not take others past it
   await old.transaction().setIsolationLevel('repeatable read').execute(async trx => {
     await trx.selectFrom('projects').selectAll().execute()
     await manager.suspend({ id: acme.id })
-    t.same(await trx.selectFrom('projects').selectAll().execute(), [], 'a snapshot from before the fence')
+    t.same(await trx.selectFrom('projects').selectAll().execute(), [], 'a snapshot from before the lockout')
   })
   await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_SUSPENDED' }, 'what passed by an old snapshot')
 
@@ -175,10 +180,11 @@ t.test('FNC-01 who passed a fence, in whatever way, does not take others past it
       Buffer.from(acme.id)
     ]
   )
-  await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_NOT_READY' }, 'a fence that somebody wrote by hand')
+  await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_NOT_READY' }, 'a lockout that was written by hand')
   await admin('truncate tenancy.lockouts')
   await read(old)
-  // As logical replication brings it, and tools that switch triggers off.
+  // Logical replication and some tools insert under this role, which does not fire ordinary
+  // triggers.
   await admin('set session_replication_role = replica')
   await admin(
     "insert into tenancy.lockouts (tenant, placement, reason) values (sha256($1), 'shared', 'moving')",
@@ -189,8 +195,8 @@ t.test('FNC-01 who passed a fence, in whatever way, does not take others past it
   await t.rejects(read(old), { code: 'FST_TENANCY_TENANT_NOT_READY' }, 'under another replication role')
 })
 
-t.test('while no fence changes, each tenant is looked up once, and no more', async t => {
-  const world = await lifeWorld(t, 'rls')
+t.test('while no lockout changes, each tenant is looked up once', async t => {
+  const world = await lifecycleFixture(t, 'rls')
   const { manager, admin } = world
   await admin(
     "do $$ begin execute format('alter database %I set track_functions = pl', current_database()); end $$"
@@ -205,7 +211,7 @@ t.test('while no fence changes, each tenant is looked up once, and no more', asy
       "select calls::int from pg_stat_user_functions where funcname = 'check_lockout'"
     ))[0]?.calls
   for (let time = 0; time < 5; time++) await Promise.all([read(acme), read(globex)])
-  // A connection tells what it counted when it ends.
+  // A backend reports its function statistics when it ends.
   await database.close()
   const { username } = new URL((world.options.database as { url: string }).url)
   await until(async () =>
@@ -215,8 +221,8 @@ t.test('while no fence changes, each tenant is looked up once, and no more', asy
   t.equal(await looked(), 2)
 })
 
-t.test('control: without its fence, the same process writes for a suspended tenant', async t => {
-  const world = await lifeWorld(t, 'rls')
+t.test('control: without its lockout, the same process writes for a suspended tenant', async t => {
+  const world = await lifecycleFixture(t, 'rls')
   const { id } = await world.manager.create({ slug: 'acme' })
   const { write } = await startSleeper(t, world)
   await write('acme')
@@ -225,11 +231,12 @@ t.test('control: without its fence, the same process writes for a suspended tena
   t.match(await write('acme'), { code: 'written', asked: false })
 })
 
-t.test("two tenants' fences at once are both set, and both lifted, where transactions are serializable unless they say otherwise", async t => {
-  const { manager, another, admin, superUrl } = await lifeWorld(t, 'rls')
+t.test('two lockouts at once are both set and lifted under serializable as the default', async t => {
+  const { manager, another, admin, superUrl } = await lifecycleFixture(t, 'rls')
   const { id } = await manager.create({ slug: 'acme' })
   await admin(
-    `do $$ begin execute format('alter database %I set default_transaction_isolation = serializable', current_database()); end $$`
+    `do $$ begin execute format('alter database %I set default_transaction_isolation = serializable', ` +
+      'current_database()); end $$'
   )
   const late = another()
   const other = await connect(t, superUrl)
@@ -244,7 +251,8 @@ t.test("two tenants' fences at once are both set, and both lifted, where transac
     const changed = late[call]({ id })
     await until(async () =>
       (await admin(
-        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%tenancy.lockouts%'"
+        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' " +
+          "and query like '%tenancy.lockouts%'"
       )).length === 1
     )
     await other.query('commit')
@@ -253,8 +261,8 @@ t.test("two tenants' fences at once are both set, and both lifted, where transac
   }
 })
 
-t.test('whoever may read the fences learns no id from them', async t => {
-  const { manager, admin } = await lifeWorld(t, 'rls')
+t.test('a reader of the lockouts learns no id from them', async t => {
+  const { manager, admin } = await lifecycleFixture(t, 'rls')
   const { id } = await manager.create({ slug: 'acme' })
   await manager.suspend({ id })
   const [row] = await admin<{ text: string }>('select lockouts::text as text from tenancy.lockouts')

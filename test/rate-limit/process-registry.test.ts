@@ -3,7 +3,7 @@ import t from 'tap'
 
 import { ProcessRegistry } from '../../packages/rate-limit/src/process-registry.ts'
 
-t.test('RL-10 after a Redis that came back empty, a process does not take the share of those that have not been counted yet', async t => {
+t.test('RL-10 after Redis returns empty, a process does not take shares of uncounted processes', async t => {
   let now = 0
   let answer = 2
   const census = new ProcessRegistry({ run: async () => answer } as unknown as TenancyRedis, () => now)

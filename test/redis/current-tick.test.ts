@@ -6,7 +6,7 @@ function fail (): void {
   throw new Error('no')
 }
 
-t.test('what fails at the end of a turn keeps nothing else from being done, then or later', async t => {
+t.test('an error at the end of a tick prevents no other work', async t => {
   const { setImmediate } = globalThis
   t.teardown(() => {
     globalThis.setImmediate = setImmediate
