@@ -1,7 +1,8 @@
 // Packs the packages as they would be published and checks them as a user gets them.
 // Checks contents and manifest of each tarball, publint, attw, and an empty project. The project
 // installs all tarballs with their dependencies, imports each and compiles against it.
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync,
+  writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -12,6 +13,9 @@ import { root } from './sources.ts'
 
 const work = mkdtempSync(join(tmpdir(), 'check-packages-'))
 const problems: string[] = []
+/** What a user downloads for one package. The largest had 514 kB and 8 dependencies at 0.1.0. */
+const maxTarballBytes = 600_000
+const maxDependencies = 8
 
 /** Returns what the command printed. A failure becomes a problem, not an exception. */
 async function check (what: string, command: string, args: string[], cwd = root): Promise<string> {
@@ -64,6 +68,13 @@ async function checkTarball ({ name, folder, tarball }: Package): Promise<void> 
       `depends on ${dependency} as "${range}", which npm cannot resolve`
     )
   }
+  const { size } = statSync(tarball)
+  must(size <= maxTarballBytes, `packs ${size} bytes, over its budget of ${maxTarballBytes}`)
+  const dependencies = Object.keys(manifest.dependencies ?? {})
+  must(
+    dependencies.length <= maxDependencies,
+    `has ${dependencies.length} dependencies, over its budget of ${maxDependencies}`
+  )
   await check(`publint of ${name}`, 'publint', ['run', tarball, '--strict'])
   await check(`attw of ${name}`, 'attw', [tarball, '--profile', 'esm-only', '--no-definitely-typed',
     '--format', 'ascii', '--no-emoji'])
