@@ -39,6 +39,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   database: ['core', 'postgres'],
   manager: ['core', 'redis', 'postgres', 'database'],
   cli: ['core', 'manager', 'rate-limit'],
+  console: ['core', 'manager'],
   'fastify-tenancy': ['core', 'redis', 'resolver', 'database', 'rate-limit', 'cache']
 }
 
@@ -87,6 +88,12 @@ const folderArrows: Readonly<Record<string, Readonly<Record<string, readonly str
     'setup': ['context', 'migrations', 'placement'],
     'tenant-rows': ['context', 'placement'],
     'transfer': ['context', 'lifecycle', 'migrations', 'operations', 'placement', 'removal', 'tenant-rows']
+  },
+  console: {
+    '.': ['assets', 'pages', 'plots', 'routes'],
+    'pages': ['.', 'plots'],
+    'plots': ['.'],
+    'routes': ['.', 'pages']
   },
   cli: {
     '.': ['commands', 'run', 'terminal'],

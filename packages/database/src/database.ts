@@ -3,7 +3,7 @@ import type { ResolvedRouteTenancy, ScopeLogger, Tenant, TenantRegistry,
 import { SetupInvalidError } from '@fastify-tenancy/postgres'
 import { defaultPoolSettings, isEmbedded, isEmbeddedPool, openPool,
   type SqlClient } from '@fastify-tenancy/postgres/client'
-import { bootRefusal, type LevelReport } from '@fastify-tenancy/postgres/doctor'
+import { bootRefusal, type Level, type LevelReport } from '@fastify-tenancy/postgres/doctor'
 import { readInstallation } from '@fastify-tenancy/postgres/install'
 import { canListen, openListener, postgresRegistry, TableRegistry } from '@fastify-tenancy/postgres/registry'
 import { listTables, readViewsOver, type ResolvedTables } from '@fastify-tenancy/postgres/tables'
@@ -39,6 +39,8 @@ export interface DatabaseHealth {
   readonly shards: Readonly<Record<string, ServerStatus>>
   /** The status of the registry's server; `'ok'` with a custom registry. */
   readonly registry: ServerStatus
+  /** How far the parts were kept apart at the boot, L0 to L4; undefined before it. */
+  readonly isolationLevel: Level | undefined
   /** Connections of this process, and callers that wait for one. */
   readonly connections: number
   readonly waiting: number
@@ -116,6 +118,7 @@ export class DatabaseRuntime {
   readonly #shardPulses: Pulses
   readonly #registryPulse: Pulses | undefined
   #booting: Promise<LevelReport> | undefined
+  #level: Level | undefined
   #isEnded = false
 
   constructor (options: ResolvedDatabaseOptions) {
@@ -174,6 +177,7 @@ export class DatabaseRuntime {
     const report = await this.#withTenants(await this.#router.boot())
     this.#assertAllowed(report)
     await this.#observe()
+    this.#level = report.level
     const canBeNotified = this.#listenPool === undefined || await canListen(this.#listenPool)
     const { isolation, rls } = this.#options
     const isOpen = process.env.NODE_ENV === 'production' && isolation === 'rls' && rls.secrets.length === 0
@@ -321,6 +325,7 @@ export class DatabaseRuntime {
       status,
       shards,
       registry: this.#registryPulse?.status()['registry'] ?? 'ok',
+      isolationLevel: this.#level,
       connections: router.connections + system.connections,
       waiting: router.waiting + system.waiting
     }

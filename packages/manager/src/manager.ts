@@ -16,14 +16,17 @@ import { ShardPools, withClient } from './context/shard-pools.ts'
 import { doctor, type DoctorInput } from './doctor/doctor.ts'
 import type { DoctorReport } from './doctor/report.ts'
 import { Domains } from './domains/domains.ts'
+import { actorOf } from './lifecycle/actor.ts'
 import { createTenant } from './lifecycle/create.ts'
 import { deleteTenant, type DeleteInput, type DeleteReport } from './lifecycle/delete.ts'
 import type { CreateInput, SuspendInput, UpdateInput } from './lifecycle/input.ts'
 import { pruneAudit, type PruneAuditInput } from './lifecycle/prune-audit.ts'
 import { purgeDue, purgeTenant, type PurgeDueReport, type PurgeReport } from './lifecycle/purge.ts'
 import { readAudit, type AuditEntry, type AuditInput } from './lifecycle/read-audit.ts'
+import { invalidateTenant } from './lifecycle/invalidate.ts'
 import { renameTenant } from './lifecycle/rename.ts'
 import { resumeTenant, suspendTenant } from './lifecycle/suspend.ts'
+import { searchTenants, type SearchInput, type TenantPage } from './lifecycle/search.ts'
 import { listUnfinished, type UnfinishedWork } from './lifecycle/unfinished.ts'
 import { updateTenant } from './lifecycle/update.ts'
 import { migrateDown, type MigrateDownInput } from './migrations/migrate-down.ts'
@@ -58,17 +61,24 @@ export class Manager {
   /** The custom domains of tenants. */
   readonly domains: Domains
 
-  constructor (options: ResolvedManagerOptions) {
-    const shards = new ShardPools(options.database)
-    this.#context = {
-      options,
-      shards,
-      redis: new ApplicationRedis(options, shards),
-      registry: postgresRegistry(shards.get('default')),
-      locks: new Locks(() => shards.get('default')),
-      application: new ApplicationDatabase(options.application, shards)
-    }
+  constructor (options: ResolvedManagerOptions, context: ManagerContext = openContext(options)) {
+    this.#context = context
     this.domains = new Domains(this.#context, () => this.#ready())
+  }
+
+  /**
+   * Returns the same manager, on the same connections, whose audit entries name a person or a job as
+   * the actor. `details.login` keeps the login.
+   *
+   * ```ts
+   * await manager.as('alice@example.com').suspend({ slug: 'acme' }, { reason: 'unpaid' })
+   * ```
+   *
+   * @throws FST_TENANCY_OPTION_INVALID if the name is empty, has control characters, or is longer
+   *   than 200 characters
+   */
+  as (actor: string): Manager {
+    return new Manager(this.#context.options, { ...this.#context, actor: actorOf(actor) })
   }
 
   /**
@@ -146,6 +156,17 @@ export class Manager {
   }
 
   /**
+   * Makes every process look a tenant up again, and writes an audit entry. The tenant gets a new
+   * version and no other change.
+   *
+   * @throws FST_TENANCY_TENANT_CONFLICT if the tenant is changed at the same time
+   * @throws FST_TENANCY_TENANT_UNKNOWN
+   */
+  async invalidate (ref: TenantRef): Promise<TenantRecord> {
+    return invalidateTenant(await this.#ready(), ref)
+  }
+
+  /**
    * Ends a suspension. Before the purge, it also takes a deletion back and restores the previous
    * status.
    *
@@ -220,6 +241,15 @@ export class Manager {
    */
   async *audit (input: AuditInput = {}): AsyncGenerator<AuditEntry> {
     yield* readAudit(await this.#ready(), input)
+  }
+
+  /**
+   * Returns one page of tenants by slug. `text` is a part of the slug or name, or a whole id or domain.
+   *
+   * @throws FST_TENANCY_OPTION_INVALID
+   */
+  async search (input: SearchInput = {}): Promise<TenantPage> {
+    return searchTenants(await this.#ready(), input)
   }
 
   /** Yields all tenants, by id. */
@@ -385,5 +415,17 @@ export class Manager {
     await this.#context.application.close()
     await this.#context.redis.close()
     await this.#context.shards.close()
+  }
+}
+
+function openContext (options: ResolvedManagerOptions): ManagerContext {
+  const shards = new ShardPools(options.database)
+  return {
+    options,
+    shards,
+    redis: new ApplicationRedis(options, shards),
+    registry: postgresRegistry(shards.get('default')),
+    locks: new Locks(() => shards.get('default')),
+    application: new ApplicationDatabase(options.application, shards)
   }
 }

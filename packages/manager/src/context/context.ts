@@ -15,4 +15,6 @@ export interface ManagerContext {
   readonly locks: Locks
   readonly application: ApplicationDatabase
   readonly redis: ApplicationRedis
+  /** The person or job that the audit names. Undefined: the login alone. */
+  readonly actor?: string
 }

@@ -67,7 +67,7 @@ export class Domains {
       if (await isTaken(client, id, domain)) throw tenantConflict('the domain is taken')
       const { isNew, token } = await insertClaim(client, id, domain, randomBytes(24).toString('base64url'))
         .catch(refuseTooMany)
-      if (isNew) await audit(client, id, 'domain.add', { domain })
+      if (isNew) await audit(this.#context, client, id, 'domain.add', { domain })
       return { ...await this.#read(client, id, domain), record: recordOf(domain, token) }
     })
   }
@@ -102,7 +102,7 @@ export class Domains {
     const verified = await this.#write(async client => {
       const { status } = await this.#find(client, id, domain)
       await markVerified(client, id, domain)
-      if (status !== 'verified') await audit(client, id, 'domain.verify', { domain })
+      if (status !== 'verified') await audit(this.#context, client, id, 'domain.verify', { domain })
       return this.#read(client, id, domain)
     })
     await tellDomain(this.#context, id, domain)
@@ -120,7 +120,8 @@ export class Domains {
     const domain = domainToASCII(bare) || bare
     const { id } = await findTenant(this.#context, ref)
     await this.#write(async client => {
-      if (await deleteDomain(client, id, domain)) await audit(client, id, 'domain.remove', { domain })
+      if (await deleteDomain(client, id, domain))
+        await audit(this.#context, client, id, 'domain.remove', { domain })
     })
     await tellDomain(this.#context, id, domain)
   }

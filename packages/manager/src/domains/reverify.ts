@@ -55,10 +55,11 @@ async function apply (
 }
 
 async function write (
-  { options: { domains: { misses } }, shards }: ManagerContext,
+  context: ManagerContext,
   { tenant, domain, status }: StoredDomain,
   proof: Exclude<Proof, 'unanswered'>
 ): Promise<DomainCheck['state']> {
+  const { options: { domains: { misses } }, shards } = context
   return withClient(shards.get('default'), client =>
     inTransaction(client, async () => {
       if (proof === 'shown' && status === 'verified') {
@@ -67,13 +68,13 @@ async function write (
       }
       if (proof === 'shown') {
         await markVerified(client, tenant, domain)
-        await audit(client, tenant, 'domain.restore', { domain })
+        await audit(context, client, tenant, 'domain.restore', { domain })
         return 'restored' as const
       }
       const count = await markMissed(client, tenant, domain)
       if (status === 'lapsed' || count < misses) return 'missed' as const
       await markLapsed(client, tenant, domain)
-      await audit(client, tenant, 'domain.lapse', { domain, misses: count })
+      await audit(context, client, tenant, 'domain.lapse', { domain, misses: count })
       return 'lapsed' as const
     })).catch((error: unknown) => {
       // Another tenant has verified the domain meanwhile.

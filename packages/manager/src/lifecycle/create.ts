@@ -169,7 +169,7 @@ export async function insertTenantRow (
         ...(domains !== undefined &&
           { domains: domains.map(domain => customDomain(domain, options.domains.bases)) })
       })
-      if (status === 'active') await audit(client, tenant.id, 'create', describe(tenant))
+      if (status === 'active') await audit(context, client, tenant.id, 'create', describe(tenant))
       return tenant
     })
   })

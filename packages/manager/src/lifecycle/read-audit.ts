@@ -23,7 +23,7 @@ export interface AuditEntry {
   readonly slug?: string
   /** The action: `create`, `suspend`, `restore`… */
   readonly action: string
-  /** The database login of the action. */
+  /** The login of the action, or the actor of `manager.as()`; the login is then `details.login`. */
   readonly actor: string
   readonly details: Readonly<Record<string, unknown>>
 }

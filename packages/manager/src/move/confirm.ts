@@ -52,7 +52,10 @@ function confirmSteps (
     { name: 'data', run: () => removeCopy(context, tenant, source, target) },
     { name: 'role', run: () => narrowRole(context, source, target) },
     { name: 'ledger', run: () => removeLedgers(context, target) },
-    { name: 'forget', run: () => withClient(context.shards.get('default'), client => forget(client, tenant)) }
+    {
+      name: 'forget',
+      run: () => withClient(context.shards.get('default'), client => forget(context, client, tenant))
+    }
   ]
 }
 
@@ -109,7 +112,7 @@ async function removeLedgers (
   }
 }
 
-async function forget (client: SqlClient, { id }: TenantRecord): Promise<void> {
+async function forget (context: ManagerContext, client: SqlClient, { id }: TenantRecord): Promise<void> {
   await forgetMove(client, id)
-  await audit(client, id, 'move-confirm')
+  await audit(context, client, id, 'move-confirm')
 }

@@ -48,7 +48,7 @@ export async function undoMove (context: ManagerContext, ref: TenantRef): Promis
     await withClient(client, async client => {
       await forgetMove(client, tenant.id)
       await abandonOperation(client, tenant.id)
-      await audit(client, tenant.id, 'move-cancel')
+      await audit(context, client, tenant.id, 'move-cancel')
     })
     return findTenant(context, { id: tenant.id })
   })

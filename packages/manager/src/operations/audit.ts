@@ -7,16 +7,26 @@ import type { ManagerContext } from '../context/context.ts'
 import { withClient } from '../context/shard-pools.ts'
 
 /**
- * Adds an entry to `tenancy.audit`; the login is the actor. The details must not contain secrets.
+ * Adds an entry to `tenancy.audit`. The actor is the name given to {@link Manager.as}, or else the login.
+ * With a given actor, `details.login` keeps the login. The details must not contain secrets.
  */
 export async function audit (
+  { actor }: Pick<ManagerContext, 'actor'>,
   client: SqlClient,
   tenant: string,
   action: string,
   details: object = {}
 ): Promise<void> {
-  await client.query('insert into tenancy.audit (tenant_id, action, details) values ($1, $2, $3)', [tenant,
-    action, JSON.stringify(details)])
+  if (actor === undefined) {
+    await client.query('insert into tenancy.audit (tenant_id, action, details) values ($1, $2, $3)', [tenant,
+      action, JSON.stringify(details)])
+    return
+  }
+  await client.query(
+    `insert into tenancy.audit (tenant_id, action, details, actor)
+    values ($1, $2, $3::jsonb || jsonb_build_object('login', session_user), $4)`,
+    [tenant, action, JSON.stringify(details), actor]
+  )
 }
 
 /**
@@ -39,7 +49,7 @@ export async function changeTenant (
     client =>
       inTransaction(client, async () => {
         const tenant = await postgresRegistry(client).update(old.id, old.version, changes)
-        await audit(client, old.id, action, details)
+        await audit(context, client, old.id, action, details)
         await also?.(client)
         return tenant
       })
