@@ -9,7 +9,7 @@ import { root } from './sources.ts'
 const readme = join(root, 'packages/fastify-tenancy/README.md')
 
 /**
- * Follows the suite's README in an empty project with the tarballs: its install line, its snippet, its requests.
+ * Follows the README of the suite in an empty project with the tarballs: install line, snippet, requests.
  * Drivers come as npm brings them, as peers of the packages. Throws where the README does not hold.
  */
 export async function followReadme (packages: readonly Package[], project: string): Promise<void> {

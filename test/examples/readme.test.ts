@@ -1,4 +1,4 @@
-// The suite's page on npm, followed to the letter in an empty folder: first tenant, first table, first answer.
+// The suite's page on npm, followed to the letter in an empty folder: first tenant, first table, answer.
 import { symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
