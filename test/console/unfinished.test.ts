@@ -4,7 +4,7 @@ import Fastify from 'fastify'
 import tenancy from 'fastify-tenancy'
 import t from 'tap'
 
-import { lifeWorld, tables } from '../manager/lifecycle-fixture.ts'
+import { lifecycleFixture, tables } from '../manager/lifecycle-fixture.ts'
 import { operator } from './console-world.ts'
 
 const ownTables = `
@@ -13,7 +13,7 @@ const ownTables = `
   create table comments (id int primary key, project_tenant text, project_id int not null references projects)`
 
 t.test('migrations that have not run, and a move that is not confirmed, are on the pages', async t => {
-  const world = await lifeWorld(t, 'rls', {
+  const world = await lifecycleFixture(t, 'rls', {
     provision: async ({ client }) => {
       await client.query(ownTables)
     },

@@ -1,4 +1,4 @@
-// The table "What each withstands" of the database README, cell by cell: the attacker's SQL is part
+// The table "What each withstands" of docs/strategies.md, cell by cell: the attacker's SQL is part
 // of a statement of the application's.
 import { tenantRole } from '@fastify-tenancy/core'
 import { sql, type RawBuilder } from 'kysely'
@@ -164,7 +164,7 @@ function targetOf (strategy: Strategy, { databaseName }: Place, { id }: PlaceTen
 }
 
 for (const [strategy, options] of Object.entries(strategies) as [Strategy, PlaceOptions][]) {
-  t.test(`INJ-01 INJ-20 ${strategy}: each attack has the result that the README states`, async t => {
+  t.test(`INJ-01 INJ-20 ${strategy}: each attack has the result that the guide states`, async t => {
     const attacked = await place(t, options)
     const [acme, globex] = attacked.tenants
     const target = targetOf(strategy, attacked, globex)

@@ -1,5 +1,5 @@
 // The attacker writes SQL into the application's own statement. What each mode withstands, and what
-// it does not, as the README says.
+// it does not, as docs/strategies.md says.
 import { assertOwn } from '@fastify-tenancy/testing'
 import { sql, type RawBuilder } from 'kysely'
 import t from 'tap'
@@ -161,7 +161,7 @@ t.test('a table in no list is refused, a shared one is read-only', async t => {
   await t.rejects(sql`select * into planted from notes`.execute(acme.db), { code: '42501' })
 })
 
-t.test('plain: the policy stops mistakes, and an attacker gets through, as the README says', async t => {
+t.test('plain: the policy stops mistakes, and an attacker gets through, as the guide says', async t => {
   const on = await provision(t, { secret: false })
   const database = await open(t, on)
   const acme = handle(t, database, 'acme')

@@ -1,5 +1,5 @@
 // What the server itself tells about other tenants: texts of statements, counts, sequences and lock
-// keys. Each row of the README's table of side channels is played here, hardened and not.
+// keys. Each row of docs/strategies.md on side channels is played here, hardened and not.
 import { createManager } from '@fastify-tenancy/manager'
 import { rolesOf } from '@fastify-tenancy/postgres/roles'
 import { sql, type Kysely } from 'kysely'

@@ -246,16 +246,3 @@ t.test('every check is found somewhere in these tests', async t => {
   for (const id of Object.keys({ ...catalogChecks, ...probeChecks }))
     t.ok(texts.some(text => new RegExp(`\\b${id}\\b`).test(text)), id)
 })
-
-t.test('the README lists every check with its level and its meaning', async t => {
-  const readme = await readFile(new URL('../../packages/manager/README.md', import.meta.url), 'utf8')
-  const rows = [...readme.matchAll(/^\| ([DP]\d+) \| (\w+) \| (.+) \|$/gm)].map((
-    [, id, level, meaning]
-  ) => [id, level, meaning])
-  t.same(
-    rows,
-    Object.entries({ ...catalogChecks, ...probeChecks }).toSorted(([a], [b]) => a < b ? -1 : 1).map((
-      [id, { level, meaning }]
-    ) => [id, level, meaning])
-  )
-})

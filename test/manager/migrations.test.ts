@@ -60,7 +60,7 @@ t.test('a new tenant of strategy schema starts at the newest migration', async t
   t.ok(Number(row?.duration_ms) > 0)
 
   const drop = "await db.schema.alterTable('notes').dropColumn('color').execute()"
-  // The README tells how to accept a change that has no effect.
+  // docs/migrations.md tells how to accept a change that has no effect.
   const accept = (file: string): Promise<unknown> =>
     admin(
       "update tenancy.migration_ledger set checksum = encode(sha256($1), 'hex') where name = '003_color'",

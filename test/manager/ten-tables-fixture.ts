@@ -247,7 +247,7 @@ async function columns (admin: pg.Client): Promise<unknown[]> {
   )).rows
 }
 
-// The hook of the README: the database notifies of each new customer, and one process creates their
+// The hook of docs/adopting.md: the database notifies of each new customer, and one process creates their
 // tenants.
 async function followCustomers (
   t: Test,

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import t from 'tap'
 
-import { packageFolders, root, sources } from '../../.ci/sources.ts'
+import { root, sources } from '../../.ci/sources.ts'
 
 const docs = 'packages/fastify-tenancy/docs'
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
@@ -35,18 +35,6 @@ t.test('a link of the suite leads to a file of its own package, or to an address
     t.notOk(target.startsWith('..'), `${page} links to ${link}, which is not in the tarball`)
     t.ok(existsSync(join(root, dirname(page), link)), `${page} links to ${link}`)
   }
-})
-
-t.test('links of all pages lead to files that are there', async t => {
-  for (const page of [...packageFolders().flatMap(pagesOf), 'README.md']) {
-    for (const [, link = ''] of read(page).matchAll(/\]\(([^)#]+)[^)]*\)/g)) {
-      if (!/^https?:/.test(link)) t.ok(existsSync(join(root, dirname(page), link)), `${page}: ${link}`)
-    }
-  }
-})
-
-t.test('the README of the suite is a page that is read to its end', async t => {
-  t.ok(read('packages/fastify-tenancy/README.md').split('\n').length <= 150)
 })
 
 t.test('guides name an actor', async t => {

@@ -189,7 +189,7 @@ t.test('INJ-21 INJ-23 what one statement sets reaches neither the next nor anoth
   }
 })
 
-t.test('injected SQL reaches another schema, as the README says', async t => {
+t.test('injected SQL reaches another schema, as the guide says', async t => {
   const { a } = await oneConnection(t)
   const leaked = await sql`select set_config('role', ${
     tenantRole('globex', databaseOf(on.superUrl))

@@ -258,7 +258,7 @@ export class Manager {
   }
 
   /**
-   * Applies pending migrations to the shared set and to the tables of all tenants: see the README's
+   * Applies pending migrations to the shared set and to the tables of all tenants: see the guide's
    * section Migrations. Applied migrations stay after a failure, and the same call resumes.
    * Concurrent calls are safe.
    *

@@ -1,7 +1,7 @@
 import type { Facts } from './facts.ts'
 import type { Answer } from './read-facts.ts'
 
-/** Milliseconds after the start of a read until its facts expire. The README states it. */
+/** Milliseconds after the start of a read until its facts expire. See docs/how-a-statement-travels.md. */
 export const freshnessMs = 60_000
 /**
  * Age in milliseconds at which facts are read again in the background, so that a busy process never

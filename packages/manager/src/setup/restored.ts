@@ -1,4 +1,4 @@
-import { inTransaction, type SqlClient } from '@fastify-tenancy/postgres/client'
+import { inTransaction, isEmbeddedPool, type SqlClient } from '@fastify-tenancy/postgres/client'
 import { ensureTenantSchema, schemaOf } from '@fastify-tenancy/postgres/placement'
 import { ensureTenantRole } from '@fastify-tenancy/postgres/roles'
 
@@ -56,7 +56,8 @@ export async function repairDatabases (
   client: SqlClient,
   { shard, isRestored, adminUrl }: { shard: string; isRestored: boolean; adminUrl: string | undefined }
 ): Promise<readonly string[]> {
-  if (context.options.database.tenants === undefined) return []
+  // PGlite has one connection, which `client` holds: the registry would wait for it forever.
+  if (context.options.database.tenants === undefined || isEmbeddedPool(context.shards.get(shard))) return []
   const states = await readDatabaseStates(client)
   const problems: string[] = []
   let count = 0
