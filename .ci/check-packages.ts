@@ -1,16 +1,21 @@
 // Packs the packages as they would be published and checks them as a user gets them.
 // Checks contents and manifest of each tarball, publint, attw, and an empty project. The project
 // installs all tarballs with their dependencies, imports each and compiles against it.
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync,
+  writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 import { hiddenTypes } from './exported-types.ts'
+import { followReadme } from './follow-readme.ts'
 import { pack, peerRanges, pnpm, readManifest, run, type Package } from './pack.ts'
 import { root } from './sources.ts'
 
 const work = mkdtempSync(join(tmpdir(), 'check-packages-'))
 const problems: string[] = []
+/** What a user downloads for one package. The largest had 514 kB and 8 dependencies at 0.1.0. */
+const maxTarballBytes = 600_000
+const maxDependencies = 8
 
 /** Returns what the command printed. A failure becomes a problem, not an exception. */
 async function check (what: string, command: string, args: string[], cwd = root): Promise<string> {
@@ -63,6 +68,13 @@ async function checkTarball ({ name, folder, tarball }: Package): Promise<void> 
       `depends on ${dependency} as "${range}", which npm cannot resolve`
     )
   }
+  const { size } = statSync(tarball)
+  must(size <= maxTarballBytes, `packs ${size} bytes, over its budget of ${maxTarballBytes}`)
+  const dependencies = Object.keys(manifest.dependencies ?? {})
+  must(
+    dependencies.length <= maxDependencies,
+    `has ${dependencies.length} dependencies, over its budget of ${maxDependencies}`
+  )
   await check(`publint of ${name}`, 'publint', ['run', tarball, '--strict'])
   await check(`attw of ${name}`, 'attw', [tarball, '--profile', 'esm-only', '--no-definitely-typed',
     '--format', 'ascii', '--no-emoji'])
@@ -168,6 +180,12 @@ async function checkReturnedTypes (packages: readonly Package[]): Promise<void> 
     await checkTypes(project, 'consumer.ts', 'exported functions that return what the suite gives')
 }
 
+async function checkReadme (packages: readonly Package[]): Promise<void> {
+  await followReadme(packages, join(work, 'readme')).catch((error: unknown) => {
+    problems.push(`the README of the suite cannot be followed in an empty project: ${String(error)}`)
+  })
+}
+
 function entries ({ folder }: Package): string[] {
   const { exports = {} } = readManifest(join(root, 'packages', folder))
   const types = Object.values(exports).map(entry =>
@@ -186,7 +204,8 @@ function checkExports (packages: readonly Package[]): void {
 try {
   const packages = await pack(work)
   checkExports(packages)
-  await Promise.all([...packages.map(checkTarball), checkInstalled(packages), checkReturnedTypes(packages)])
+  await Promise.all([...packages.map(checkTarball), checkInstalled(packages), checkReturnedTypes(packages),
+    checkReadme(packages)])
   for (const problem of problems) console.error(`- ${problem}`)
   console.log(
     problems.length === 0

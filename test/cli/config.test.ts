@@ -20,7 +20,7 @@ t.test('an option that the application does not have is refused', async t => {
 
 t.test('every option of the application may stand in the file', async t => {
   const readme = readFileSync(new URL('../../packages/fastify-tenancy/README.md', import.meta.url), 'utf8')
-  const options = readme.slice(readme.indexOf('| option | default |'), readme.indexOf('## Outside a request'))
+  const options = readme.slice(readme.indexOf('| option | default |'), readme.indexOf('## What can go wrong'))
   const names = [...options.matchAll(/^\| ((?:`\w+`(?:, | or )?)+) \|/gm)].flatMap(([, cell]) =>
     [...(cell ?? '').matchAll(/`(\w+)`/g)].map(([, name]) => String(name))
   )

@@ -12,6 +12,7 @@ interface Manifest {
   readonly private?: boolean
   readonly files: readonly string[]
   readonly description: string
+  readonly keywords?: readonly string[]
   readonly dependencies?: Readonly<Record<string, string>>
   readonly peerDependencies?: Readonly<Record<string, string>>
   readonly peerDependenciesMeta?: Readonly<Record<string, { readonly optional: boolean }>>
@@ -227,6 +228,12 @@ t.test('manifests say the same things in the same way', async t => {
       'types', 'default'], 'conditions are tried in this order')
     t.ok(['dist', 'src', '!dist/*.tsbuildinfo'].every(pattern => manifest.files.includes(pattern)), folder)
     t.ok(manifest.description.length > 20, folder)
+    t.match(manifest, {
+      version: readManifest('core').version,
+      homepage: `https://www.npmjs.com/package/${manifest.name}`,
+      publishConfig: { access: 'public', provenance: true }
+    }, folder)
+    t.ok(manifest.keywords?.includes('multitenancy'), `${folder} is found by its keywords`)
     for (const [name, range] of Object.entries(manifest.dependencies ?? {}))
       t.equal(
         range.startsWith('workspace:'),

@@ -1,0 +1,60 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { request, type IncomingMessage } from 'node:http'
+import { createInterface } from 'node:readline'
+import { json } from 'node:stream/consumers'
+
+export interface Answer {
+  readonly status: number
+  readonly body: unknown
+}
+
+/** Code blocks of a page whose first line names a file (`// server.mjs`), by that name. */
+export function namedSnippets (page: string): ReadonlyMap<string, string> {
+  const blocks = readFileSync(page, 'utf8').matchAll(/^```\w+\n(\/\/ ([\w./-]+)\n[^]*?)^```$/gm)
+  return new Map(Array.from(blocks, ([, code = '', name = '']) => [name, code]))
+}
+
+/** Packages that the first `npm install` of a page names. */
+export function installLine (page: string): readonly string[] {
+  const [, line = ''] = /^npm install (?!--save-dev)(.+)$/m.exec(readFileSync(page, 'utf8')) ?? []
+  return line.split(' ')
+}
+
+/** Packages that a snippet imports, without Node's own. */
+export function importsOf (code: string): readonly string[] {
+  return Array.from(code.matchAll(/ from '([^.'][^']*)'/g), ([, name = '']) => name)
+    .filter(name => !name.startsWith('node:'))
+}
+
+/** Starts a server as a reader does. Resolves to its port, or rejects with its output. */
+export async function serve (
+  args: readonly string[],
+  cwd: string
+): Promise<{ readonly child: ChildProcess; readonly port: number }> {
+  const env = { ...process.env, PORT: '0' }
+  const child = spawn(process.execPath, [...args], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  child.stderr.on('data', chunk => {
+    output += chunk
+  })
+  for await (const line of createInterface(child.stdout)) {
+    output += `${line}\n`
+    const [, port] = /Server listening at http:\/\/[^"]*:(\d+)"/.exec(line) ?? []
+    if (port !== undefined) {
+      child.stdout.resume()
+      return { child, port: Number(port) }
+    }
+  }
+  throw new Error(`the server ended before it listened:\n${output}`)
+}
+
+/** Sends what the page's `curl -H 'Host: …'` sends: GET, or POST where there is a body. */
+export async function ask (port: number, host: string, path: string, body?: object): Promise<Answer> {
+  const headers = { host, ...(body !== undefined && { 'content-type': 'application/json' }) }
+  const method = body === undefined ? 'GET' : 'POST'
+  const sent = request({ port, host: '127.0.0.1', path, method, headers }).end(body && JSON.stringify(body))
+  const [reply] = await once(sent, 'response') as [IncomingMessage]
+  return { status: reply.statusCode ?? 0, body: await json(reply) }
+}
