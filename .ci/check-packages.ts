@@ -76,8 +76,10 @@ async function checkTarball ({ name, folder, tarball }: Package): Promise<void> 
     `has ${dependencies.length} dependencies, over its budget of ${maxDependencies}`
   )
   await check(`publint of ${name}`, 'publint', ['run', tarball, '--strict'])
+  // attw resolves modules and JSON; other files, such as YAML, have no types to find.
+  const untyped = Object.keys(manifest.exports ?? {}).filter(entry => /\.ya?ml$/.test(entry))
   await check(`attw of ${name}`, 'attw', [tarball, '--profile', 'esm-only', '--no-definitely-typed',
-    '--format', 'ascii', '--no-emoji'])
+    '--format', 'ascii', '--no-emoji', ...untyped.length > 0 ? ['--exclude-entrypoints', ...untyped] : []])
 }
 
 const compilers = { 'TypeScript 6': 'typescript/lib/tsc.js', 'TypeScript 7': '@typescript/native/bin/tsc' }

@@ -3,7 +3,7 @@ export { default, tenantDatabase, type OpenDatabaseOptions } from './plugin.ts'
 
 export { openPool, type PoolSettings } from '@fastify-tenancy/postgres/client'
 
-export { openDatabase, DatabaseRuntime, type DatabaseHealth } from './database.ts'
+export { openDatabase, DatabaseRuntime, type DatabaseHealth, type PgMaker } from './database.ts'
 export type { ServerStatus } from './health/pool-pulse.ts'
 export { AuditFailedError, DatabaseBusyError, IsolationBreachError,
   QueryRefusedError } from './options/errors.ts'
@@ -33,7 +33,7 @@ export { SetupInvalidError, DatabaseUnavailableError } from '@fastify-tenancy/po
 export { type TenantsOptions } from '@fastify-tenancy/postgres/placement'
 export type { BudgetOptions, ShardOptions, WhenFull } from './options/placement-options.ts'
 
-export type { TablesOptions } from '@fastify-tenancy/postgres/tables'
+export type { ListedViews, TablesOptions } from '@fastify-tenancy/postgres/tables'
 
 export type { AuditEvent, Audit } from './options/audit.ts'
 // The migrations that `tenancy init --print --format kysely` prints call it.
