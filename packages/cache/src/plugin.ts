@@ -30,7 +30,10 @@ async function plugin (app: FastifyInstance, input: CacheOptions): Promise<void>
   app.addHook('onClose', () => caches.close())
 }
 
-/** Decorates requests with the cache of their tenant, `request.cache`. Needs `@fastify-tenancy/resolver`. */
+/**
+ * Decorates requests with the cache of their tenant, `request.cache`. Needs
+ * `@fastify-tenancy/resolver`.
+ */
 export const tenantCache: typeof plugin = fp(plugin, {
   name: '@fastify-tenancy/cache',
   fastify: '5.x',

@@ -1,38 +1,50 @@
 import { defineScript, type RedisScript } from '@fastify-tenancy/redis'
 
-/*
- * One round trip for all quotas of a request. KEYS: a ring each, of one hash slot.
+/**
+ * Checks and counts requests against all quotas in one round trip. KEYS: one ring per quota, all in
+ * one hash slot. The algorithm is that of SlidingWindow (window.ts): change both or neither.
  *
- * ARGV: the cost; how many such requests ask together (gathered-takes.ts: as many are admitted as
- * would be one after another). Then for each key: the bucket's width in ms, the slots, the limit,
- * 1 for smoothing, the lots, how many corrections follow, and each as a bucket and what to add to it.
- * Then the sender, the number of this send, the number up to which the sender knows the outcome of
- * its sends, the last byte of the list of sends as a rule, and 1 if doubts follow. Doubts of each key: how many, and
- * for each its number, how many corrections it had, and those.
- * Limits come with the request, so a reload acts at once and the count goes on.
+ * ARGV:
+ * - the cost, and the number of requests that ask together (batched-consumes.ts); the script admits
+ *   as many as sequential calls would
+ * - for each key: bucket width in ms, slots, limit, 1 for smoothing, lots, number of corrections,
+ *   and each correction as bucket and amount
+ * - the sender, the number of this send, the number up to which the sender knows the outcome of its
+ *   sends, the usual last byte of the list of sends, and 1 if doubts follow
+ * - the doubts of each key: their count, and for each its number, its count of corrections, and the
+ *   corrections
  *
- * A ring is a string. First five doubles: the head bucket, the total, the head's count, the oldest
- * bucket that counts anything, and width × 65536 + buckets. Then the length of the list of sends
- * (2 bytes), that list, and the counts of the buckets, 4 bytes each.
- * Within one bucket only the part before the counts is read and written, in place.
+ * Limits are arguments, so a reload takes effect at once and the counts continue.
  *
- * Sends: for each sender its name (8 bytes), the number of its last send that wrote, and receipts of those
- * whose outcome it may not know: number, bucket, tokens. A send with an older number has no effect ('late').
- * A doubt is a send whose answer was lost. With a receipt, the tokens that it took are given back,
- * because the sender decided about these requests itself. Without one it was never executed, and its
- * corrections are made now. Then the receipt says so, for other sends that carry the doubt too.
+ * A ring is a string. It begins with five doubles: head bucket, total, count of the head, oldest
+ * bucket with a count, and width × 65536 + buckets. Then follow the length of the list of sends (2
+ * bytes), the list, and the counts of the buckets (4 bytes each). Within one bucket the script
+ * reads and writes only the part before the counts, in place.
  *
- * Time is the server's: clocks of processes differ. When it was set back, the ring moves with it and
- * nothing leaves early. A refused request writes nothing of its own. A value that is no ring counts
- * as an empty one and is overwritten. One of another shape, as in a rolling deploy, is converted.
- * A total that the counts do not confirm refuses no request. Each new bucket sets the TTL anew, so
- * that a key that lost it heals. Every loop is bounded by the number of buckets.
- * The algorithm is SlidingWindow's (window.ts): change both or none.
+ * The list of sends has an entry per sender: its name (8 bytes), the number of its last send that
+ * wrote, and receipts of sends whose outcome it may not know. A receipt is number, bucket and
+ * tokens. A send with an older number has no effect ('late').
  *
- * Lots: 2 × processes asks for a lease, 0 for none. An admitted request then takes a batch of tokens
- * in all, clamp(floor(left / lots), 1, 5 % of the limit), to be spent without asking (accounts.ts).
- * Corrections: what this process knows better by now. They come before the request is judged. One whose
- * bucket is still to come counts now; one that has left the window is forgotten.
+ * A doubt is a send whose reply was lost. If it has a receipt, its tokens are returned, because the
+ * sender decided about those requests itself. If not, it was never executed, and its corrections
+ * are made now. Then the receipt is marked as settled, for other sends that carry the same doubt.
+ *
+ * Time is the server's, because clocks of processes differ:
+ * - If the server's clock was set back, the ring moves with it, and nothing leaves early.
+ * - A refused request writes nothing of its own.
+ * - A value that is not a ring counts as an empty ring and is overwritten.
+ * - A ring of another shape (during a rolling deploy) is converted.
+ * - A total that the counts do not confirm refuses no request.
+ * - Each new bucket sets the TTL again, which repairs a key without TTL.
+ * - Every loop is bounded by the number of buckets.
+ *
+ * Lots: 2 × processes requests a lease, 0 requests none. With a lease, an admitted request takes a
+ * batch of clamp(floor(left / lots), 1, 5 % of the limit) tokens in total. The process spends them
+ * without asking (leased-counters.ts).
+ *
+ * Corrections: changes that the sender has to report. They are applied before the request is
+ * checked. A correction to a future bucket counts now; one to a bucket outside the window is
+ * dropped.
  */
 export const consumeScript: RedisScript = defineScript(`
 local time = redis.call('TIME')

@@ -2,7 +2,7 @@ import { OptionInvalidError } from '@fastify-tenancy/core'
 import { readFile } from 'node:fs/promises'
 
 /**
- * The text of a limits file.
+ * Reads the text of a limits file.
  *
  * @throws FST_TENANCY_OPTION_INVALID when it cannot be read.
  */

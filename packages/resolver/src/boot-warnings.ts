@@ -3,8 +3,8 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { serverOptions } from './forwarded.ts'
 
 /**
- * Says at boot that the suite serves a part of the application only: a plugin file without `fastify-plugin`, as autoload takes it,
- * keeps hooks and decorators to itself.
+ * Warns at boot if the suite serves only a part of the application. A plugin file without
+ * `fastify-plugin`, as autoload loads it, keeps hooks and decorators to itself.
  */
 export function warnOfEncapsulation (app: FastifyInstance): void {
   if (Object.getPrototypeOf(app) === Object.prototype) return
@@ -14,8 +14,9 @@ export function warnOfEncapsulation (app: FastifyInstance): void {
 }
 
 /**
- * What tells once that a proxy names its clients and the application does not listen: all clients then have the proxy's address,
- * and share its limits. Undefined where `trustProxy` is set.
+ * Returns a function that warns once if a proxy sends X-Forwarded-For but `trustProxy` is off. All
+ * clients then have the proxy's address and share its limits. Returns undefined if `trustProxy` is
+ * set.
  */
 export function forwardedForWarning (app: FastifyInstance): ((request: FastifyRequest) => void) | undefined {
   if (serverOptions(app)?.trustProxy) return undefined
@@ -29,7 +30,8 @@ export function forwardedForWarning (app: FastifyInstance): ((request: FastifyRe
   }
 }
 
-// Without making an object of all headers, which costs more than the rest.
+// Reads the raw list, because building an object of all headers costs more than the rest of this
+// check.
 function hasForwardedFor (headers: readonly string[]): boolean {
   for (let at = 0; at < headers.length; at += 2) {
     const name = headers[at] as string

@@ -2,10 +2,11 @@ import { OptionInvalidError, slugPatternProblem, type HostPatterns,
   type TenantRegistry } from '@fastify-tenancy/core'
 
 /**
- * Refuses host patterns that would read a tenant's host as that of another tenant. Patterns with `{tenant}` alone in its label
- * never do, so that only others make the boot read the list of tenants.
+ * Refuses host patterns that would read one tenant's host as another tenant's. A pattern with
+ * `{tenant}` alone in its label never does, so only other patterns make the boot read the list of
+ * tenants.
  *
- * @returns what to warn of, where the registry cannot list its tenants
+ * @returns the text of a warning, if the registry cannot list its tenants
  * @throws FST_TENANCY_OPTION_INVALID that names the tenant and the pattern
  */
 export async function checkSlugs (
