@@ -1,5 +1,5 @@
 /**
- * The types of the user's application, given by augmentation:
+ * The types of the application, given by augmentation:
  *
  * ```ts
  * declare module 'fastify-tenancy' {
@@ -7,7 +7,8 @@
  * }
  * ```
  *
- * Known keys: `database` (a Kysely schema), `tenantTables`, `sharedTables`, `globalTables` (unions of its table names),
- * `tenantColumn` (default `'tenant_id'`), `tenantSettings` (type of `tenant.settings`), `mode` (`'strict'`, the default, or `'loose'`).
+ * Known keys: `database` (a Kysely schema), `tenantTables`, `sharedTables`, `globalTables` (unions
+ * of its table names), `tenantColumn` (default `'tenant_id'`), `tenantSettings` (type of
+ * `tenant.settings`), `mode` (`'strict'`, the default, or `'loose'`).
  */
 export interface Register {}

@@ -11,7 +11,7 @@ import type { FastifyInstance } from 'fastify'
  * @returns how many backends were ended
  */
 export async function killBackends (url: string): Promise<number> {
-  // Loaded here, so that an application without pg can use the rest of the package.
+  // Imported here, so that an application without pg can use the rest of the package.
   const { default: pg } = await import('pg')
   const client = new pg.Client(url)
   await client.connect()
@@ -27,7 +27,7 @@ export async function killBackends (url: string): Promise<number> {
 }
 
 /**
- * Stops the Redis process `pid` (SIGSTOP): its connections stay open and get no answer.
+ * Stops the Redis process `pid` (SIGSTOP). Its connections stay open and get no reply.
  *
  * @returns the function that continues it (SIGCONT)
  */

@@ -3,7 +3,7 @@ import { sql } from 'kysely'
 
 import type { Application, Database } from './application.ts'
 
-/** A column as the catalog has it. */
+/** A column as the catalog describes it. */
 export interface CatalogColumn {
   readonly name: string
   /** `'uuid'`, `'text'`, `'int4'`, … */
@@ -23,10 +23,10 @@ export interface Reference {
   readonly parentColumns: readonly string[]
 }
 
-/** A tenant table that the kit tries. */
+/** A tenant table that the kit tests. */
 export interface Table {
   readonly name: string
-  /** Undefined where each tenant has tables of its own. */
+  /** Undefined if each tenant has separate tables. */
   readonly tenantColumn: string | undefined
   /** Empty under strategy `row`, which lets no query read the catalog. */
   readonly columns: readonly CatalogColumn[]
@@ -34,9 +34,10 @@ export interface Table {
 }
 
 /**
- * The tables to try, parents first.
+ * Returns the tables to test, parents first.
  *
- * @param named the user's list. @default those of the suite's options, or every table of the tenant's own schema
+ * @param named the names in the options. @default those of the suite's options, or every table of
+ * the tenant's own schema
  */
 export async function readKitTables (
   app: Application,
@@ -107,7 +108,7 @@ function parentsFirst (tables: readonly Table[]): Table[] {
   return sorted
 }
 
-/** The columns that tell a table's rows apart within a tenant. */
+/** Returns the columns that identify a table's row within a tenant. */
 export function primaryKeyOf (table: Table, row: Readonly<Record<string, unknown>>): string[] {
   const keys = table.columns.filter(({ isKey, name }) => isKey && name !== table.tenantColumn).map((
     { name }
