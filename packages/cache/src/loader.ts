@@ -135,7 +135,7 @@ export class Loader {
         if (lock !== undefined || now() > deadline)
           return await this.#load(call, await this.#casToken(call, found))
       } finally {
-        await lock?.().catch(() => {}) // it ends by itself
+        await lock?.().catch(() => {}) // the lock expires by itself
       }
       await setTimeout(lockPoll * (0.5 + Math.random()))
     }

@@ -170,7 +170,7 @@ export class LocalCacheTier implements CacheStore {
       const [sender, tenant, keys] = JSON.parse(message) as [string, string, string[] | null]
       if (sender !== this.#sender) this.#drop(tenant, keys)
     } catch {
-      this.#copies.clear() // not one of ours: whatever it meant, nothing old may stay
+      this.#copies.clear() // an unknown message may announce any change
     }
   }
 }

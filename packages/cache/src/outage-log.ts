@@ -32,7 +32,7 @@ export class OutageLog {
 
   /** Logs the error if it is new, and returns the error for the caller. */
   #told (error: unknown): unknown {
-    if (isCrossSlot(error)) return error // GatheredReads asks again, tenant by tenant
+    if (isCrossSlot(error)) return error // GatheredReads retries per tenant
     const reply = error instanceof RedisUnavailableError ? error.cause : error
     // An error reply means that Redis answers. It is not an outage, and the next good reply must
     // not end one.
@@ -45,7 +45,8 @@ export class OutageLog {
     this.#isOn = true
     this.#log.warn(
       { err: error },
-      'the cache cannot reach Redis: until it can, values are loaded anew, and changes that wait for a commit are lost'
+      'the cache cannot reach Redis: until it can, values are loaded each time and changes that ' +
+        'wait for a commit are lost'
     )
   }
 
@@ -56,7 +57,7 @@ export class OutageLog {
     // Logs only the text, because ioredis attaches the command, with keys and values, to the error.
     this.#log.warn(
       { error: message },
-      'Redis refuses what the cache asks of it; values are loaded anew, and this is not said again'
+      'Redis refuses what the cache asks of it: values are loaded each time, and this is logged once'
     )
   }
 

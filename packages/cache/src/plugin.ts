@@ -24,7 +24,8 @@ async function plugin (app: FastifyInstance, input: CacheOptions): Promise<void>
 
   if (health().store === 'memory')
     app.log.info(
-      'cached values are kept in this process only: without the option redis, other processes neither see nor invalidate them'
+      'cached values are kept in this process only, because the option redis is missing: other ' +
+        'processes neither see nor invalidate them'
     )
   app.addHook('onReady', () => caches.start())
   app.addHook('onClose', () => caches.close())

@@ -37,7 +37,8 @@ export function fromEnvelope (envelope: unknown): { readonly id: string } {
   }
   if (v !== 1 || typeof tenant !== 'string' || idProblem(tenant) !== undefined) {
     throw new ContextMissingError(
-      'This job names no tenant: put what toEnvelope() returns into its payload, and give that to fromEnvelope()'
+      'This job names no tenant: put the result of toEnvelope() into its payload, and pass it to ' +
+        'fromEnvelope()'
     )
   }
   return Object.freeze({ id: tenant })

@@ -185,7 +185,8 @@ export const RateLimitedError: TenancyErrorConstructor = defineError(
 export const ScopeClosedError: TenancyErrorConstructor = defineError(
   'FST_TENANCY_SCOPE_CLOSED',
   500,
-  'This tenant handle was used after its request or run had ended: await all work, or prolong it with request.tenancy.waitUntil()',
+  'This tenant handle was used after its request or run had ended: await all work, or prolong it ' +
+    'with request.tenancy.waitUntil()',
   undefined,
   internal
 )

@@ -66,7 +66,8 @@ export class HostPatterns {
     const shadow = this.misreading(probe)
     if (shadow !== undefined)
       throw new OptionInvalidError(
-        `${name}.hosts must leave hosts for each pattern, and '${shadow.pattern}' takes every host of '${shadow.of}': remove one of them`
+        `${name}.hosts must leave hosts for each pattern, and '${shadow.pattern}' takes every ` +
+          `host of '${shadow.of}': remove one of them`
       )
   }
 
@@ -200,5 +201,6 @@ function expression (label: string): string {
 export function slugPatternProblem (slug: string, patterns: HostPatterns): string | undefined {
   const misreading = patterns.misreading(slug)
   return misreading &&
-    `the host pattern '${misreading.pattern}' reads a host of the slug '${slug}' as that of '${misreading.as}': choose a slug without the text between its placeholders`
+    `the host pattern '${misreading.pattern}' reads a host of the slug '${slug}' as that of ` +
+      `'${misreading.as}': choose a slug without the text between its placeholders`
 }

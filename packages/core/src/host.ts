@@ -10,7 +10,7 @@ const longestLabel = 63
  */
 export function parseHost (text: string): string | undefined {
   let end = text.length
-  let label = 0 // where the label under way begins
+  let label = 0 // start of the current label
   let lastLabel = 0
   let isLowerCase = true
   for (let at = 0; at < text.length; at++) {

@@ -51,7 +51,7 @@ class MemoryRegistry implements TenantRegistry {
     const old = this.#byId.get(id)
     if (old === undefined) throw new TenantUnknownError()
     if (old.version !== expectedVersion)
-      throw tenantConflict('the tenant was changed by somebody else: read it again')
+      throw tenantConflict('the tenant was changed by another writer: read it again')
     assertBounds(changes)
     const tenant = toTenant({
       ...old,

@@ -263,7 +263,10 @@ export class RequestTenancy {
     const scope = this.requireScope()
     scope.assertOpen()
     const pool = this.handles?.pg(scope, this.route)
-    if (pool === undefined) throw new ContextMissingError('This application has no database of tenants')
+    if (pool === undefined)
+      throw new ContextMissingError(
+        'This application has no tenant database: register fastify-tenancy or @fastify-tenancy/database'
+      )
     return pool as HandleOf<'pg'>
   }
 
@@ -276,7 +279,7 @@ export class RequestTenancy {
     const { transaction } = this.requireScope()
     if (transaction === undefined)
       throw new ContextMissingError(
-        'This request is not one transaction: give its route config.tenancy.transaction'
+        'This request is not one transaction: set config.tenancy.transaction of its route'
       )
     transaction.rollbackOnly()
   }

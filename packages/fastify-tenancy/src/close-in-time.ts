@@ -55,7 +55,7 @@ export function closeInTime (app: FastifyInstance, { runs, prolonged }: OpenWork
   function cut (): void {
     isLate = true
     app.log.warn(
-      `tenancy: some connections were still in use ${timeout} ms after the close began, and are closed`
+      `tenancy: some connections were still in use ${timeout} ms after the close began, so they are cut`
     )
     for (const connection of connections) connection.destroy()
     for (const scope of prolonged) scope.abort(new InternalError('the application is closing'))

@@ -59,6 +59,7 @@ function symbolOf (app: FastifyInstance, description: string): symbol {
     if (symbol !== undefined) return symbol
   }
   throw new Error(
-    `fastify-tenancy does not work with this version of Fastify, which has no ${description}: use the version that its package.json asks for`
+    `fastify-tenancy does not work with this version of Fastify, which has no ${description}: ` +
+      'install the version in its peerDependencies'
   )
 }

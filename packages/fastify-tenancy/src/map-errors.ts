@@ -31,7 +31,7 @@ const clientClosedRequest = 499
 function disguise (request: FastifyRequest, error: Error): void {
   const shown = toHttpError(error)
   if (shown === error) return
-  request.log.error({ err: error }, 'an error of the database came past the error handler')
+  request.log.error({ err: error }, 'an error of the database bypassed the error handler')
   for (const key of Object.keys(error)) Reflect.deleteProperty(error, key)
   const { message, statusCode, code, headers } = shown as TenancyError
   Object.assign(error, { message, statusCode, code, headers })

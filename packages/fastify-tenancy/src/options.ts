@@ -199,7 +199,7 @@ function refuseMisplaced (part: string, input: unknown, places: Readonly<Record<
   const misplaced = Object.keys(places).find(name => name in input)
   if (misplaced !== undefined)
     throw new OptionInvalidError(
-      `options.${part}.${misplaced} is not a known option: give options.${places[misplaced]}`
+      `options.${part}.${misplaced} is not a known option: set options.${places[misplaced]}`
     )
 }
 

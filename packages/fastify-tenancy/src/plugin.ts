@@ -29,7 +29,8 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
   redis = await openSharedRedis(options, database, app.log)
   if (redis === undefined)
     app.log.warn(
-      'tenancy: no redis is configured, so look-ups, limits and cached values are kept in this process: run only one'
+      'tenancy: no redis is configured, so look-ups, limits and cached values are kept in this ' +
+        'process: run only one process'
     )
   if (redis !== undefined && options.database.rls.secrets.length === 0)
     app.log.warn(`tenancy: ${unsignedRedis}`)
@@ -45,7 +46,8 @@ const plugin: FastifyPluginAsync<TenancyOptions> = async (app: FastifyInstance, 
 
   if (redis?.health().status === 'down')
     app.log.warn(
-      'tenancy: redis cannot be reached, or refuses the login: until it can, look-ups, limits and cached values are kept in this process'
+      'tenancy: redis cannot be reached, or refuses the login: until it can, look-ups, limits ' +
+        'and cached values are kept in this process'
     )
 
   mapErrors(app)

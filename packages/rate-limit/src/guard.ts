@@ -75,7 +75,7 @@ export class Guard {
       channels.limited.publish({ tenant, limit: limit ?? 'tenant', mode, request })
     }
     if (this.#options.mode === 'report') {
-      request.log.warn({ limit, retryAfter }, 'over the limit: let through, since mode is report')
+      request.log.warn({ limit, retryAfter }, "over the limit: let through, because mode is 'report'")
       return false
     }
     end(reply, rateLimited(retryAfter), done)
@@ -91,7 +91,7 @@ export class Guard {
     const leave = this.#inFlight.enter(key, limits.concurrency)
     if (leave === undefined) return undefined
     reply.raw.once('close', leave)
-    if (reply.raw.destroyed) leave() // the client went while its tenant was looked up
+    if (reply.raw.destroyed) leave() // the client left during the look-up
     return leave
   }
 }

@@ -111,7 +111,7 @@ export class LeasedCounters {
       if (leaseDivisor > 0) counter!.asking = answered.promise
     try {
       const decision = await this.#redis.take(questions, cost)
-      if (decision.wait > 0) release(held) // a request that another counter refused has spent nothing
+      if (decision.wait > 0) release(held) // another counter refused the request
       for (const [at, { quota, counter, leaseDivisor }] of questions.entries()) {
         if (leaseDivisor > 0) counter!.open(decision.extras[at] ?? 0, quota.limit, decision, now)
       }

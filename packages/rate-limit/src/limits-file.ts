@@ -59,7 +59,7 @@ export class LimitsFile {
     watchFile(this.#path, { interval: lookEvery, persistent: false }, this.#onChange)
     try {
       const limits = await this.#read()
-      if (limits === undefined) throw new TypeError('a limits file is opened once')
+      if (limits === undefined) throw new TypeError('this limits file is already open')
       this.#apply = apply
       return limits
     } catch (error) {

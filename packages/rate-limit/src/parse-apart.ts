@@ -22,7 +22,7 @@ export async function parseApart (path: string, name: string): Promise<LimitsPar
   const worker = workerFile()
   if (worker === undefined) return parseLimits(await readLimits(path, name), name)
   const thread = new Worker(worker, { workerData: { path, name }, stdout: true })
-  thread.unref() // a process that ends need not wait for it
+  thread.unref() // the process may exit before the worker
   const [parts] = await Promise.all([collect(thread.stdout), once(thread, 'exit')])
   return parts
 }
@@ -48,7 +48,7 @@ async function collect (lines: Readable): Promise<LimitsParts> {
     if ('problem' in line) throw new OptionInvalidError(line.problem)
     if ('plans' in line) rest = { ...line, plans: new Map(line.plans) }
     else for (const [tenant, fields] of line.tenants) tenants.set(tenant, fields)
-    await setImmediate() // a turn of the event loop for each slice, however many have come
+    await setImmediate() // one event-loop tick per slice, even if many have arrived
   }
   return { ...rest, tenants }
 }

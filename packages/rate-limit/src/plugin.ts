@@ -86,7 +86,7 @@ export const tenantRateLimit: FastifyPluginAsync<RateLimitOptions> = fp(async (a
   app.addHook('onRoute', route => {
     route.preHandler = [route.preHandler ?? [], countLate].flat()
   })
-  app.addHook('preHandler', countLate) // unmatched URLs have no route of their own
+  app.addHook('preHandler', countLate) // unmatched URLs have no route
 
   await registerRouteLimits(app, { limiter, headers: options.headers, mode: options.mode })
 }, { name: '@fastify-tenancy/rate-limit', fastify: '5.x', dependencies: ['@fastify-tenancy/resolver'] })

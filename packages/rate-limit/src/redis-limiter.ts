@@ -129,7 +129,7 @@ export class RedisLimiter {
   ): Promise<SharedDecision> {
     if (left > 0) return this.#take(asked, cost, asking, left - 1)
     this.uncertainSends.add(this.#sent, asked, undefined, false)
-    return Promise.reject(new InternalError('newer questions overtook this one again and again'))
+    return Promise.reject(new InternalError('newer sends repeatedly overtook this one'))
   }
 
   /**

@@ -24,8 +24,11 @@ const natural = v.pipe(
 
 // Units of @fastify/rate-limit up to one day. It accepts longer units at boot but then fails every
 // request.
-const timeWindow =
-  /^(?=.*[1-9])\d{1,6}(?:\.\d+)? ?(?:ms|msecs?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)$/i
+const timeWindow = new RegExp(
+  /^(?=.*[1-9])\d{1,6}(?:\.\d+)? ?/.source +
+    /(?:ms|msecs?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)$/.source,
+  'i'
+)
 
 /**
  * The schema of a route's `config.rateLimit`. @fastify/rate-limit treats a wrong `max` as "no
@@ -75,7 +78,8 @@ export async function registerRouteLimits (
   await app.register(rateLimit, {
     global: false,
     store: routeStore(limiter, () => {
-      if (mode === 'report') app.log.warn({}, 'a route is over its limit: let through, since mode is report')
+      if (mode === 'report')
+        app.log.warn({}, "a route is over its limit: let through, because mode is 'report'")
       return mode === 'enforce'
     }),
     keyGenerator: scoped(),
@@ -92,8 +96,8 @@ export async function registerRouteLimits (
   })
 }
 
-const message =
-  'register @fastify/rate-limit no other time: @fastify-tenancy/rate-limit does it, and a second one counts every route twice'
+const message = '@fastify/rate-limit is registered twice, which counts every route twice: remove your ' +
+  'registration, because @fastify-tenancy/rate-limit registers it'
 const ours = new WeakSet<KeyGenerator>()
 
 /**
@@ -105,7 +109,8 @@ function checkRouteLimits (app: FastifyInstance): void {
   app.addHook('onRoute', route => {
     const input = route.config?.rateLimit
     if (input === undefined || input === false) return
-    if (input.keyGenerator !== undefined && ours.has(input.keyGenerator)) return // a HEAD route made from this GET
+    // True for the HEAD route that Fastify creates from this GET.
+    if (input.keyGenerator !== undefined && ours.has(input.keyGenerator)) return
     const checked = checkOptions(schema, input, `config.rateLimit of ${String(route.method)} ${route.url}`)
     const keys: OwnKeys = new WeakMap()
     route.config = {

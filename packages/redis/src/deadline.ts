@@ -1,3 +1,5 @@
+import { InternalError } from '@fastify-tenancy/core'
+
 /** The deadline of one command; see {@link Deadlines}. */
 export class Deadline {
   readonly due: number
@@ -88,4 +90,3 @@ export function withDeadline<T> (promise: Promise<T>, within: number): Promise<T
     }).then(resolve, reject)
   })
 }
-import { InternalError } from '@fastify-tenancy/core'

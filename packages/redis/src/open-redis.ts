@@ -78,7 +78,8 @@ export function assertNamespaced (
 ): void {
   if (redis === undefined || namespaceOf(redis, namespace) !== undefined) return
   throw new OptionInvalidError(
-    `${name}.redis needs a namespace, because another application may use the same Redis: set ${name}.namespace to a name of this application's own, such as 'shop-production'`
+    `${name}.redis needs a namespace, because another application may use the same Redis: set ` +
+      `${name}.namespace to a name that only this application uses, such as 'shop-production'`
   )
 }
 
@@ -92,7 +93,7 @@ function namespaceOf (source: RedisSource, beside: string | undefined): string |
   const inside: unknown = typeof source === 'object' && !isClient(source) ? source.namespace : undefined
   if (inside !== undefined && beside !== undefined && inside !== beside)
     throw new OptionInvalidError(
-      `redis has the namespace '${String(inside).slice(0, 63)}' already: leave out the other one`
+      `redis has the namespace '${String(inside).slice(0, 63)}' already: remove the other namespace`
     )
   const namespace = beside ?? inside
   const problem = namespace === undefined ? undefined : installationProblem(namespace)
@@ -156,8 +157,8 @@ class BoundedRedis implements TenancyRedis {
       () => client.status === 'ready' ? readyWithin : this.#timeoutMs,
       {
         refused: (channel, error) => {
-          const text =
-            'Redis refuses this login the channel: messages of other processes are missed; allow the channel to the login'
+          const text = 'Redis refuses this login the channel, so messages of other processes are missed: ' +
+            'grant the login the channel'
           log.warn({ channel, reason: reasonOf(error), error: error.message }, text)
         },
         accepted: channel => {
@@ -174,7 +175,7 @@ class BoundedRedis implements TenancyRedis {
       client.on('connect', () => {
         this.#awaitSignOfLife(silence)
       }).on('ready', this.#heard).on('close', this.#heard)
-    if (client.status === 'wait') client.connect().catch(() => {}) // made with lazyConnect
+    if (client.status === 'wait') client.connect().catch(() => {}) // created with lazyConnect
   }
 
   get isAvailable (): boolean {
@@ -415,7 +416,8 @@ class BoundedRedis implements TenancyRedis {
     const reply = isReply(error) ? error : (error as { readonly lastNodeError?: unknown }).lastNodeError
     if (!isReply(reply) || judge(reply) === 'outage' || this.#logged.has(this.#lost)) return
     this.#logged.add(this.#lost)
-    const text = 'Redis refuses the login: mend the user name, the password or the rights in the option redis'
+    const text =
+      'Redis refuses the login: correct the user name, the password or the rights in the option redis'
     this.#log.warn({ reason: this.#lost, error: reply.message }, text)
   }
 

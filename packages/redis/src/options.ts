@@ -26,10 +26,11 @@ const message = 'must be a redis:// or rediss:// URL, an ioredis client or Clust
  */
 export const redisSchema: v.GenericSchema<unknown, RedisSource> = v.pipe(
   v.custom<RedisSource>(isSource, message),
-  v.check(hasOwnUrl, 'must have a url that is a redis:// or rediss:// URL, where it has one'),
+  v.check(hasOwnUrl, 'must have a url that is a redis:// or rediss:// URL, if it is set'),
   v.check(
     hasPlace,
-    'must have a host that is a non-empty string, a port from 1 to 65535 and a db of 0 or more, where it has them'
+    'must have a host that is a non-empty string, a port from 1 to 65535 and a db of 0 or more, ' +
+      'if they are set'
   ),
   v.transform(source => isPlain(source) ? copy(source) : source)
 )

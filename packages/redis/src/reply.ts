@@ -10,8 +10,11 @@ export type Judgement = 'outage' | 'refusal' | 'mistake'
 const outage = /^(?:LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|BUSY)\b/
 const mistake = /^(?:ERR|WRONGTYPE|CROSSSLOT|NOSCRIPT|EXECABORT|BUSYKEY|NOGROUP|UNKILLABLE|NOTBUSY)\b/
 /** Refusals without a word of their own. */
-const unnamedRefusal =
-  /unknown command|unknown subcommand|max number of clients|not permitted|not allowed|invalid password|AUTH|can't run this command|permission/i
+const unnamedRefusal = new RegExp(
+  ['unknown command', 'unknown subcommand', 'max number of clients', 'not permitted', 'not allowed',
+    'invalid password', 'AUTH', "can't run this command", 'permission'].join('|'),
+  'i'
+)
 
 /** Whether Redis itself sent this error. */
 export function isReply (error: unknown): error is Error {

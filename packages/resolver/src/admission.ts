@@ -187,7 +187,7 @@ function caught<T> (read: () => T): T | Error {
 function asError (thrown: unknown): Error {
   return thrown instanceof Error
     ? thrown
-    : new InternalError("a function among the resolver's options threw something that is no error", {
+    : new InternalError("a function in the resolver's options threw a value that is not an Error", {
       cause: thrown
     })
 }

@@ -98,7 +98,7 @@ export class Announcer {
     this.#lookup.forget(change)
     if (this.#shared === undefined) return
     await this.#shared.forget(change)
-    this.#lookup.forget(change) // what was read from Redis before the marks were there
+    this.#lookup.forget(change) // again, for records read from Redis before the marks were written
     if (this.#redis !== undefined) await publishChange(this.#redis, change)
   }
 

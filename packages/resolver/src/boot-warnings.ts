@@ -9,7 +9,8 @@ import { serverOptions } from './forwarded.ts'
 export function warnOfEncapsulation (app: FastifyInstance): void {
   if (Object.getPrototypeOf(app) === Object.prototype) return
   app.log.warn(
-    'tenancy: it is registered inside a plugin that keeps it to itself, so that routes outside have no tenant: wrap that plugin with fastify-plugin, unless this is meant'
+    'tenancy: it is registered inside an encapsulated plugin, so routes outside have no tenant: ' +
+      'wrap that plugin with fastify-plugin, unless this is intended'
   )
 }
 
@@ -25,7 +26,9 @@ export function forwardedForWarning (app: FastifyInstance): ((request: FastifyRe
     if (isTold || !hasForwardedFor(rawHeaders)) return
     isTold = true
     app.log.warn(
-      "tenancy: a request came with X-Forwarded-For, and trustProxy is off: limits and look-ups per client address count the proxy, so that all clients share one; create the app with Fastify({ trustProxy: '10.0.0.0/8' }), the addresses of the proxies"
+      'tenancy: a request has X-Forwarded-For, and trustProxy is off: all clients share the ' +
+        "limits and look-ups of the proxy's address; create the app with Fastify({ trustProxy: " +
+        "'10.0.0.0/8' }), with the addresses of the proxies"
     )
   }
 }

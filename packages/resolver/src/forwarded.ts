@@ -45,7 +45,8 @@ function trustOf (app: FastifyInstance): (address: string, hop: number) => boole
   if (typeof trust === 'string') return proxyAddr.compile(trust.split(',').map(part => part.trim()))
   if (Array.isArray(trust)) return proxyAddr.compile(trust)
   throw new OptionInvalidError(
-    "trustForwardedHost needs the addresses of your proxies: create the app with Fastify({ trustProxy: '10.0.0.0/8' }), not with true or a number"
+    'trustForwardedHost needs the addresses of your proxies: create the app with Fastify({ ' +
+      "trustProxy: '10.0.0.0/8' }), instead of true or a number"
   )
 }
 

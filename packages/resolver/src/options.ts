@@ -243,27 +243,29 @@ export function resolveResolverOptions (input: unknown, name = 'options'): Resol
       `${name}.baseDomain and ${name}.hosts exclude each other: give baseDomain, or the list of patterns`
     )
   const hosts = patterns ?? (baseDomain === undefined ? [] : [patternOf(baseDomain, name)])
-  void new HostPatterns(hosts, name) // refuses what is no pattern, before anything is opened
+  void new HostPatterns(hosts, name) // refuses invalid patterns before anything is opened
   if (
     hosts.length === 0 && strategies.includes('subdomain') &&
     strategies.every(strategy => strategy === 'subdomain' || strategy === 'domain')
   ) {
     throw new OptionInvalidError(
-      `${name}.baseDomain is required, such as 'example.com', unless another strategy than 'subdomain' and 'domain' is listed`
+      `${name}.baseDomain is required, such as 'example.com', unless ${name}.strategies lists ` +
+        "another strategy than 'subdomain' and 'domain'"
     )
   }
   if (strategies.includes('claim') && options.claim === undefined)
     throw new OptionInvalidError(
-      `${name}.claim is required for the strategy 'claim': a function that reads the tenant from verified credentials`
+      `${name}.claim is required for the strategy 'claim': set it to a function that reads the ` +
+        'tenant from verified credentials'
     )
   if (options.createIfMissing !== undefined && !strategies.includes('claim'))
     throw new OptionInvalidError(
-      `${name}.createIfMissing needs the strategy 'claim': only verified credentials may make a tenant`
+      `${name}.createIfMissing needs the strategy 'claim': only verified credentials may create a tenant`
     )
   if (fallback !== undefined) {
     if (process.env['NODE_ENV'] === 'production')
       throw new OptionInvalidError(
-        `${name}.fallback must not be set under NODE_ENV=production: it serves hosts that name nobody`
+        `${name}.fallback must not be set under NODE_ENV=production: it serves hosts that name no tenant`
       )
     const problem = slugProblem(fallback, options.reserved)
     if (problem !== undefined)
@@ -271,12 +273,15 @@ export function resolveResolverOptions (input: unknown, name = 'options'): Resol
   }
   if (options.cache.index && options.redis === undefined && options.registry.watch === undefined) {
     throw new OptionInvalidError(
-      `${name}.cache.index needs ${name}.redis or a registry with watch(): without either this process would not hear of new tenants`
+      `${name}.cache.index needs ${name}.redis or a registry with watch(): without either, this ` +
+        'process would not receive new tenants'
     )
   }
   const twice = options.routes.off.find(pattern => options.routes.optional.includes(pattern))
   if (twice !== undefined)
-    throw new OptionInvalidError(`${name}.routes names '${twice}' as off and as optional: leave it in one`)
+    throw new OptionInvalidError(
+      `${name}.routes names '${twice}' as off and as optional: remove it from one of them`
+    )
   if (new Set(strategies).size !== strategies.length)
     throw new OptionInvalidError(`${name}.strategies must name each strategy once`)
   return Object.freeze({

@@ -74,7 +74,8 @@ export function refuseEarlierRoutes (app: FastifyInstance, { off }: ResolvedReso
   const refused = earlierRoutes(app).find(route => !isFine(route))
   if (refused !== undefined)
     throw new OptionInvalidError(
-      `a route exists already (${refused.url} (${refused.methods})): register the tenant resolver before all routes, or name the route in routes.off`
+      `a route exists already (${refused.url} (${refused.methods})): register the tenant ` +
+        'resolver before all routes, or list the route in routes.off'
     )
 }
 

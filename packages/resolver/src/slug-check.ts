@@ -20,13 +20,14 @@ export async function checkSlugs (
       const problem = status === 'deleted' ? undefined : slugPatternProblem(slug, patterns)
       if (problem !== undefined)
         throw new OptionInvalidError(
-          `${name}.hosts does not fit the tenant of id '${id}': ${problem}; run \`tenancy rename\`, or change the pattern`
+          `${name}.hosts does not fit the tenant with the id '${id}': ${problem}; run \`tenancy ` +
+            `rename\`, or change the pattern`
         )
     }
     return undefined
   } catch (error) {
     if (error instanceof OptionInvalidError) throw error
-    return `the slugs of the tenants could not be read, so that none was held against the host patterns: ${
+    return `the slugs of the tenants could not be read, so the host patterns were not checked: ${
       error instanceof Error ? error.message : String(error)
     }`
   }

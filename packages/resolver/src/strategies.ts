@@ -133,7 +133,7 @@ export class Strategies {
     // unclear TypeError for a bare string.
     if (typeof answer !== 'object' || 'then' in answer)
       throw new InternalTypeError(
-        'a strategy function must return { slug }, { id }, { domain } or undefined, and no promise'
+        'a strategy function must return { slug }, { id }, { domain } or undefined, and not a promise'
       )
     if ('slug' in answer) return this.#named('function', answer.slug) ?? new TenantUnknownError()
     if ('id' in answer)

@@ -1,7 +1,16 @@
 // The order matters: comments and quoted names contain no literals, and digits in parameters and
 // names are not literals.
-const parts =
-  /--[^\n]*|\/\*[^]*?\*\/|"(?:[^"]|"")*"|[eE]'(?:[^'\\]|\\[^]|'')*'|'(?:[^']|'')*'|\$([A-Za-z_]\w*)?\$[^]*?\$\1\$|\$\d+|[A-Za-z_]\w*|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
+const parts = new RegExp(
+  [
+    /--[^\n]*|\/\*[^]*?\*\//,
+    /"(?:[^"]|"")*"/,
+    /[eE]'(?:[^'\\]|\\[^]|'')*'|'(?:[^']|'')*'/,
+    /\$([A-Za-z_]\w*)?\$[^]*?\$\1\$/,
+    /\$\d+|[A-Za-z_]\w*/,
+    /\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/
+  ].map(({ source }) => source).join('|'),
+  'g'
+)
 
 /**
  * Returns a statement's text with `?` for each literal, as the conventions require, because

@@ -65,7 +65,7 @@ export async function assertIsolated (
   if (isFine) return report
   throw Object.assign(
     new AssertionError({
-      message: `the application does not keep its tenants apart, or was not tried in whole: ${
+      message: `the application does not isolate its tenants, or was not tested completely: ${
         String(report)
       }`,
       operator: 'assertIsolated',
@@ -153,7 +153,8 @@ async function walk (run: Run, witness: Witness, open: LiveConnection[]): Promis
   const showsWrites = await as(victim, () => sweepVictim(run, true))
   if (!showsReads && !showsWrites)
     findings.of('routes').problem =
-      'no route showed the victim a value of its own, so a leak would not be seen: seed rows that a route shows, or give authenticate'
+      'no route showed the victim a value of its own, so a leak would not be seen: seed rows ' +
+      'that a route shows, or set authenticate'
   else proved.push('routes')
   reportLive(run, open.filter(live => !theirs.includes(live)), attacker)
   await learn(attacker, victim)

@@ -40,8 +40,10 @@ export function findForeign (value: unknown, { tenant, tenants }: OwnExpectation
 /**
  * Fails if {@link findForeign} finds anything.
  *
- * @returns how many of `tenant`'s own tagged values it saw. Check the count, because an empty answer leaks nothing.
- * @throws AssertionError with the tag and its place: `acme was shown globex:17 at GET /projects: .projects[3].name`
+ * @returns how many of `tenant`'s own tagged values it saw. Check the count, because an empty
+ * answer leaks nothing.
+ * @throws AssertionError with the tag and its place: `acme was shown globex:17 at GET /projects:
+ * .projects[3].name`
  */
 export function assertOwn (value: unknown, { tenant, tenants, where = 'value' }: OwnExpectation): number {
   const { foreign: [leak], own } = scan(value, tenant, tenants)
@@ -62,7 +64,7 @@ function scan (
 ): { readonly foreign: ForeignValue[]; readonly own: number } {
   const others = tenants.filter(other => other !== tenant)
   if (others.length === 0)
-    throw new TypeError('give the name of at least one other tenant: without one the check could not fail')
+    throw new TypeError('pass at least one other tenant in tenants: without one the check could not fail')
   const theirs = tagPattern(others)
   const mine = tagPattern([tenant])
   const foreign: ForeignValue[] = []

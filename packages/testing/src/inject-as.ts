@@ -18,8 +18,8 @@ export interface InjectAsOptions extends InjectOptions {
 }
 
 /**
- * Sends a request as a tenant: `inject` with the tenant's host, or with the header that names it, and with its
- * claim where `authenticate` makes one.
+ * Sends a request as a tenant: `inject` with the tenant's host or header, and with its credentials
+ * if `authenticate` returns some.
  *
  * ```ts
  * const reply = await injectAs(app, { slug: 'acme' }, { url: '/projects' })

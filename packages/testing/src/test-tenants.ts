@@ -38,7 +38,9 @@ export interface TestTenants extends Iterable<Tenant> {
  *
  * ```ts
  * await using tenants = await createTestTenants(manager, 2, {
- *   seed: ({ tenant, tag }) => app.tenancy.run({ id: tenant.id }, ({ db }) => db.insertInto('projects').values({ name: tag(1) }).execute())
+ *   seed: ({ tenant, tag }) =>
+ *     app.tenancy.run({ id: tenant.id }, ({ db }) =>
+ *       db.insertInto('projects').values({ name: tag(1) }).execute())
  * })
  * const [victim, attacker] = tenants
  * ```
@@ -49,7 +51,7 @@ export async function createTestTenants (
   { seed, plan }: TestTenantsOptions = {}
 ): Promise<TestTenants> {
   if (!Number.isSafeInteger(count) || count < 1)
-    throw new RangeError(`createTestTenants() makes 1 tenant or more, got ${count}`)
+    throw new RangeError(`createTestTenants() creates at least 1 tenant, got ${count}`)
   const all: Tenant[] = []
   const dispose = async (): Promise<void> => {
     for (const { id } of all.splice(0)) {

@@ -28,6 +28,7 @@ end
 if math.abs(sum) > 9007199254740991 then return nil end
 local text = string.format('%.0f', sum)
 local entry = epoch .. ARGV[4] .. 'n\\n' .. text
-if isNew then redis.call('SET', KEYS[2], entry, 'PX', ARGV[3]) else redis.call('SET', KEYS[2], entry, 'KEEPTTL') end
+if isNew then redis.call('SET', KEYS[2], entry, 'PX', ARGV[3])
+else redis.call('SET', KEYS[2], entry, 'KEEPTTL') end
 return text
 `)

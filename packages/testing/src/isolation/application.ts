@@ -68,6 +68,6 @@ export async function tenantOf (app: Application, ref: TenantRef, name: string):
   if (tenant === undefined)
     throw new Error(`the ${name} ${JSON.stringify(ref)} does not exist: create it before the test`)
   if (tenant.status !== 'active')
-    throw new Error(`the ${name} ${tenant.slug} is ${tenant.status}: give a tenant that is active`)
+    throw new Error(`the ${name} ${tenant.slug} is ${tenant.status}: use an active tenant`)
   return tenant
 }

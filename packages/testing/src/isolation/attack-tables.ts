@@ -44,7 +44,7 @@ class TableAttempt {
     const line = findings.of(this.#name)
     const [row, second] = this.#victimRows()
     if (row === undefined) {
-      line.problem = 'the victim has no row there of its own: seed one, or give one in options.tables'
+      line.problem = 'the victim has no row there of its own: seed one, or set one in options.tables'
       return
     }
     await app.tenancy.run({ id: attacker.id }, async ({ db }) => {

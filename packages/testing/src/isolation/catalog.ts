@@ -67,17 +67,21 @@ async function readCatalog (
     select c.relname::text as name,
       (select json_agg(json_build_object('name', a.attname, 'type', t.typname,
           'length', case when t.typname in ('varchar', 'bpchar') and a.atttypmod > 4 then a.atttypmod - 4 end,
-          'labels', (select json_agg(e.enumlabel order by e.enumsortorder) from pg_catalog.pg_enum e where e.enumtypid = t.oid),
+          'labels', (select json_agg(e.enumlabel order by e.enumsortorder)
+            from pg_catalog.pg_enum e where e.enumtypid = t.oid),
           'isRequired', a.attnotnull, 'hasDefault', a.atthasdef or a.attidentity <> '',
           'isGenerated', a.attgenerated <> '' or a.attidentity = 'a',
-          'isKey', exists (select from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisprimary and a.attnum = any (i.indkey)))
+          'isKey', exists (select from pg_catalog.pg_index i
+            where i.indrelid = c.oid and i.indisprimary and a.attnum = any (i.indkey)))
         order by a.attnum)
         from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns,
       coalesce((select json_agg(json_build_object('parent', p.relname,
-          'columns', (select json_agg(a.attname order by u.place) from unnest(k.conkey) with ordinality u (num, place)
+          'columns', (select json_agg(a.attname order by u.place)
+            from unnest(k.conkey) with ordinality u (num, place)
             join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.num),
-          'parentColumns', (select json_agg(a.attname order by u.place) from unnest(k.confkey) with ordinality u (num, place)
+          'parentColumns', (select json_agg(a.attname order by u.place)
+            from unnest(k.confkey) with ordinality u (num, place)
             join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.num)))
         from pg_catalog.pg_constraint k join pg_catalog.pg_class p on p.oid = k.confrelid
         where k.conrelid = c.oid and k.contype = 'f'), '[]') as "references"
@@ -90,7 +94,7 @@ async function readCatalog (
     order by c.relname`.execute(db)
   const missing = names?.filter(name => !rows.some(row => row.name === name)) ?? []
   if (missing.length > 0)
-    throw new Error(`there is no table ${missing.join(', ')}: take it from options.tables`)
+    throw new Error(`there is no table ${missing.join(', ')}: remove it from options.tables`)
   return rows
 }
 

@@ -7,7 +7,10 @@ import type { ClientRequest } from 'node:http'
  */
 const events = ['http.client.request.created', 'http.client.request.start']
 
-/** Calls `listener` with the text of each HTTP request that this process sends. @returns the function that ends it */
+/**
+ * Calls `listener` with the text of each HTTP request that this process sends. @returns the
+ * function that ends it
+ */
 export function watchOutgoing (listener: (text: string) => void): () => void {
   const realFetch = globalThis.fetch
   const watched: typeof fetch = async (input, init) => {

@@ -37,7 +37,10 @@ export class Probe {
   }
 }
 
-/** Calls `listener` before each handler of any application in this process. @returns the function that ends it */
+/**
+ * Calls `listener` before each handler of any application in this process. @returns the function
+ * that ends it
+ */
 export function watchHandlers (listener: (request: FastifyRequest) => void): () => void {
   const onStart = (message: unknown): void => listener((message as { request: FastifyRequest }).request)
   subscribe(started, onStart)

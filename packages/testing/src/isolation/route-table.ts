@@ -56,7 +56,8 @@ export function wiringOf (app: FastifyInstance): Wiring {
   const wiring = (app as unknown as Wired)[key]
   if (wiring !== undefined) return wiring
   throw new Error(
-    'the routes of this application are not known, because it was made before @fastify-tenancy/testing was imported: import the kit first'
+    'the routes of this application are unknown, because it was created before ' +
+      '@fastify-tenancy/testing was imported: import the kit first'
   )
 }
 

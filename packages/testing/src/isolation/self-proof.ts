@@ -113,6 +113,7 @@ async function provesTables (run: Run): Promise<string[]> {
 
 function blind (what: string): Error {
   return new Error(
-    `assertIsolated() planted a ${what}, and did not find it: nothing that it says of this application can be relied on`
+    `assertIsolated() planted a ${what} and did not find it, so its report on this application ` +
+      'is not reliable'
   )
 }

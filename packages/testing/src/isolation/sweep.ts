@@ -6,8 +6,13 @@ import type { Slot } from './schema.ts'
 import { requestName, type Sent } from './sender.ts'
 
 /** Common headers that name no tenant. */
-const ordinary =
-  /^(?:host|content-|accept|authorization|cookie|user-agent|connection|upgrade|transfer-encoding|expect|sec-|if-|range|origin|referer|traceparent|tracestate|te$|priority|dnt|x-request-id|request-id|:)/
+const ordinary = new RegExp(
+  `^(?:${
+    ['host', 'content-', 'accept', 'authorization', 'cookie', 'user-agent', 'connection', 'upgrade',
+      'transfer-encoding', 'expect', 'sec-', 'if-', 'range', 'origin', 'referer', 'traceparent', 'tracestate',
+      'te$', 'priority', 'dnt', 'x-request-id', 'request-id', ':'].join('|')
+  })`
+)
 
 /**
  * The first of the rows that the victim's own requests change and delete. Rows before it stay for

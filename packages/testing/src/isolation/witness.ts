@@ -14,7 +14,7 @@ export class Witness {
     const { findings, app } = run
     const log = watchLogs(app, line => this.#read('logs', line))
     const line = findings.of('logs')
-    if (!log.isReadable) line.note = 'the logger is off, or is not pino: only stdout and stderr were read'
+    if (!log.isReadable) line.note = 'the logger is off or not pino: only stdout and stderr were read'
     this.#stops.push(() => log.stop(), watchOutgoing(text => this.#read('outgoing requests', text)))
     findings.of('outgoing requests')
   }
