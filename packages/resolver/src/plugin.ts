@@ -1,3 +1,49 @@
+/**
+ * The hooks of the suite, in the order in which they run. "app" hooks are hooks of the application,
+ * "route" hooks belong to one route and run after them, behind the route's own hooks.
+ * test/suite/hook-order.test.ts compares this table with a real application.
+ *
+ * | hook           | on    | package             | task |
+ * | -------------- | ----- | ------------------- | ---- |
+ * | onRoute        | app   | resolver            | resolves the mode; adds the claim hook |
+ * | onRoute        | app   | resolver            | adds the `Vary` hook |
+ * | onRoute        | app   | rate-limit          | adds the hook that counts claimed tenants |
+ * | onRoute        | app   | rate-limit          | puts the tenant into keys of route limits |
+ * | onRoute        | app   | @fastify/rate-limit | adds the hook of `config.rateLimit` |
+ * | onRoute        | app   | database            | adds the hook of `transaction: true` |
+ * | onReady        | app   | resolver            | checks slugs; subscribes to changes |
+ * | onReady        | app   | rate-limit          | refuses a second @fastify/rate-limit |
+ * | onReady        | app   | cache               | connects; subscribes to changes |
+ * | onReady        | app   | fastify-tenancy     | watches the catalog and all parts |
+ * | onListen       | app   | fastify-tenancy     | tracks connections of further addresses |
+ * | onRequest      | app   | resolver            | finds the tenant by host, enters its scope |
+ * | onRequest      | app   | rate-limit          | counts; answers 429 or the stored refusal |
+ * | onRequest      | route | @fastify/rate-limit | counts against `config.rateLimit` |
+ * | preParsing     | app   | resolver            | answers a refusal that no hook has sent |
+ * | preValidation  | app   | resolver            | enters the scope again; detaches websockets |
+ * | preHandler     | app   | resolver            | unmatched URL: checks the claim |
+ * | preHandler     | app   | rate-limit          | unmatched URL: counts a claimed tenant |
+ * | preHandler     | route | resolver            | checks the claim, or finds the tenant by it |
+ * | preHandler     | route | rate-limit          | counts a tenant that the claim named |
+ * | preHandler     | route | database            | begins the transaction of the request |
+ * | onSend         | app   | resolver            | unmatched URL: sets `Vary` |
+ * | onSend         | app   | database            | commits before the first byte of the reply |
+ * | onSend         | route | resolver            | sets `Vary` |
+ * | onError        | app   | resolver            | aborts the scope after a handler timeout |
+ * | onError        | app   | database            | marks the transaction for rollback |
+ * | onError        | app   | fastify-tenancy     | hides texts of errors in error replies |
+ * | onResponse     | app   | resolver            | publishes the event; ends the scope |
+ * | onTimeout      | app   | resolver            | aborts the scope |
+ * | onRequestAbort | app   | resolver            | publishes the event; aborts the scope |
+ * | preClose       | app   | resolver            | ends detached scopes |
+ * | preClose       | app   | fastify-tenancy     | starts the wait for open work |
+ * | preClose       | app   | fastify-tenancy     | makes `isReady()` false |
+ *
+ * The hooks for the claim and for `Vary` exist only with `claim` and the strategy `header`. While it
+ * observes old queries (option `observe`), database adds an onRequest hook after rate-limit.
+ * onClose hooks run in reverse order of registration: the suite closes database and Redis last.
+ */
+
 import { currentScope, OptionInvalidError, RequestTenancy, runInScope, TenantMismatchError,
   InternalError } from '@fastify-tenancy/core'
 import { assertNamespaced } from '@fastify-tenancy/redis'
