@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
-import { root, sources } from './sources.ts'
+import { root, sources, withDocsOnOneLine } from './sources.ts'
 
 /** Codes that an earlier release threw and none does now. A code keeps its meaning for ever, so none is used again. */
 export const retiredCodes: readonly string[] = []
@@ -20,13 +20,14 @@ export interface ErrorDefinition {
 /** Every `defineError('FST_TENANCY_…', status, …)` of the sources, by code. */
 export function errorDefinitions (): ErrorDefinition[] {
   return sources().flatMap(({ folder, text }) =>
-    [...text.matchAll(
+    [...withDocsOnOneLine(text).matchAll(
       /(?:\/\*\* (?<doc>[^\n]*) \*\/\n)?[^\n]*(?:\n +)?(?:defineError|createError)\(\s*'(?<code>FST_TENANCY_\w+)'[^]*?\b(?<status>[45]\d\d)\b/g
     )].map(({ groups = {} }) => {
       const { code = '', status = '' } = groups
       // Where a function makes the error, the sentence is that function's.
       const doc = groups.doc ??
-        new RegExp(`/\\*\\*[\\s*]+(${status}: [^\\n]*?)(?: \\*/)?\\n`).exec(text)?.[1] ?? ''
+        new RegExp(`/\\*\\*[\\s*]+(${status}: [^\\n]*?)(?: \\*/)?\\n`).exec(withDocsOnOneLine(text))?.[1] ??
+        ''
       const name = folder === 'fastify-tenancy' ? folder : `@fastify-tenancy/${folder}`
       return { code, status: Number(status), package: name, meaning: doc.replace(/^\d+(, [^:]*)?: /, '') }
     })

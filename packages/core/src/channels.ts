@@ -166,9 +166,9 @@ export interface LifecycleStepEvent {
   readonly step: string
 }
 
-/** A migration of the common schema or of one tenant is done. */
+/** A migration of the shared schema or of one tenant is done. */
 export interface MigrationStepEvent {
-  /** Undefined for the migration that is not of one tenant. */
+  /** Undefined for a migration of the shared schema. */
   readonly tenant: string | undefined
   readonly step: string
 }

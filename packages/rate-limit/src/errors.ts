@@ -7,9 +7,7 @@ type Constructor = new(message: string) => TenancyError
 
 const RateLimitUnavailable: Constructor = createError('FST_TENANCY_RATE_LIMIT_UNAVAILABLE', '%s', 503)
 
-/**
- * Returns the 503 error for the case that Redis cannot be asked and `onStoreError` is `'closed'`.
- */
+/** 503: Redis cannot be asked, and `onStoreError` is `'closed'`. */
 export function rateLimitUnavailable (cause: unknown): TenancyError {
   const error = Object.assign(new RateLimitUnavailable('The rate limit cannot be checked at the moment'), {
     retryAfter: 1
