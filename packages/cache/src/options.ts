@@ -26,7 +26,7 @@ export interface CacheOptions {
    */
   readonly namespace?: string | undefined
   /**
-   * Signs the values of `set` and `wrap` in Redis, so that values of other writers are misses: 32
+   * Signs the values of `set` and `wrap` in Redis, so that values of other writers are misses. 32
    * characters or more, or `[new, old]` during a rotation. All processes need the same value.
    * @default values are not signed
    */

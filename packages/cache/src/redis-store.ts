@@ -50,8 +50,8 @@ export class RedisStore implements CacheStore {
   constructor (redis: TenancyRedis, log: ScopeLogger, secrets: readonly string[] = []) {
     this.#redis = redis
     this.#seal = secrets.length === 0 ? undefined : new Seal(secrets, 'cached value', redis.namespace)
-    // On a Cluster, tenants do not share a command: their keys are on different nodes, and a node
-    // that is down must not fail the reads of others.
+    // On a Cluster, tenants do not share a command. Their keys are on different nodes, and a failed
+    // node must not fail the reads of other tenants.
     this.#reads = new GatheredReads(wanted => this.#read(wanted), !redis.isCluster)
     this.#outage = new OutageLog(log)
   }

@@ -91,9 +91,9 @@ function classNameOf (code: string): string {
 }
 
 /**
- * Returns the error that a client may see: the same code and status with the code's general
- * sentence, and the original as `cause` for the log. This hides texts for developers, which name
- * tables, functions and options.
+ * Returns the error that a client may see: same code and status, the code's general sentence, and
+ * the original as `cause` for the log. This hides texts for developers, which name tables,
+ * functions and options.
  *
  * Other errors, and errors that already have the general sentence, are returned unchanged.
  */

@@ -1,7 +1,7 @@
 /**
- * Characters that affect a terminal or the reading order instead of being shown: controls (ESC, CR,
- * LF, …), direction marks and overrides, line separators, and invisible characters. Joiners are not
- * included, because words of several languages need them.
+ * Characters that affect a terminal or the reading order: controls (ESC, CR, LF, …), direction
+ * marks and overrides, line separators, and invisible characters. Joiners are not included, because
+ * words of several languages need them.
  */
 const classes = String.raw`\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff`
 

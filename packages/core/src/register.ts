@@ -3,7 +3,11 @@
  *
  * ```ts
  * declare module 'fastify-tenancy' {
- *   interface Register { database: MyDatabase; tenantTables: 'projects'; sharedTables: 'countries' }
+ *   interface Register {
+ *     database: MyDatabase
+ *     tenantTables: 'projects'
+ *     sharedTables: 'countries'
+ *   }
  * }
  * ```
  *

@@ -15,9 +15,8 @@ interface HandlerLink {
 export type ErrorHandler = (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => unknown
 
 /**
- * Replaces Fastify's default error handler with `wrap(handler)`. It runs in the same place: after
- * the error handlers of routes and plugins, even those set later, and does not count as one of
- * them.
+ * Replaces Fastify's default error handler with `wrap(handler)`. It runs after the error handlers
+ * of routes and plugins, even those set later, and does not count as one of them.
  */
 export function wrapDefaultErrorHandler (
   app: FastifyInstance,

@@ -5,8 +5,8 @@ import * as v from 'valibot'
 import type { TenancyRedis } from './port.ts'
 
 /**
- * The source of a Redis: a URL (`redis://…`, `rediss://…`), an ioredis client or Cluster (used as
- * it is, never closed), ioredis options (also for Sentinel), or the result of {@link openRedis}.
+ * The source of a Redis: a URL (`redis://…`, `rediss://…`), an ioredis client or Cluster, ioredis
+ * options (also for Sentinel), or the result of {@link openRedis}. A client is never closed.
  */
 export type RedisSource = string | Redis | Cluster | OwnRedisOptions | TenancyRedis
 

@@ -8,9 +8,9 @@ declare module 'fastify' {
      * The tenant of this request. It is still set in `onSend`, `onResponse`, `onError`, `onTimeout`
      * and `onRequestAbort`.
      *
-     * Reading it never throws. Despite its type it is `undefined` before the look-up, on `'off'`
-     * routes, on `'optional'` routes whose host names no tenant, and if the request is refused with
-     * 400 or 404.
+     * Reading it never throws. Despite its type it is `undefined` before the look-up and on `'off'`
+     * routes. So it is on `'optional'` routes whose host names no tenant, and if the request is
+     * refused with 400 or 404.
      */
     readonly tenant: Tenant
     /**

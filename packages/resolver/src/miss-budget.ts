@@ -61,9 +61,9 @@ export class MissBudget {
 }
 
 /**
- * Returns the network by which a client is counted: an IPv4 address (also when written as
- * `::ffff:192.0.2.1`), or the /64 of an IPv6 address, which a provider assigns to one customer. All
- * invalid addresses share one account.
+ * Returns the network by which a client is counted: an IPv4 address, or the /64 of an IPv6 address,
+ * which a provider assigns to one customer. `::ffff:192.0.2.1` counts as IPv4. All invalid
+ * addresses share one account.
  */
 export function clientNetwork (ip: string | undefined): string {
   if (ip === undefined || !ipaddr.isValid(ip)) return 'unknown'

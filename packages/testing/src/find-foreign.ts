@@ -29,8 +29,8 @@ export function tagged (tenant: string, n: number | string): string {
 }
 
 /**
- * Finds tagged values of other tenants in any value: rows, a response's body, headers, log lines, a
- * list of Redis keys, an error with its causes. It finds a tag as a whole string, inside a string,
+ * Finds tagged values of other tenants in any value: rows, a response's body, headers, log lines,
+ * Redis keys, an error with its causes. It finds a tag as a whole string, inside a string,
  * percent-encoded, in bytes, and as a property name.
  */
 export function findForeign (value: unknown, { tenant, tenants }: OwnExpectation): ForeignValue[] {
